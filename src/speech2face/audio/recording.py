@@ -1,0 +1,244 @@
+"""Any recording a user may have becomes one waveform here: mono float32 in [-1, 1] at 16 kHz.
+
+Decoding and resampling are FFmpeg's, through PyAV. The content decides what a recording is, never its file name.
+
+A recording that stops before its header says so is refused, not used in part: a portrait of half a recording would
+look like one of the whole. Formats that declare no length (a live Ogg stream, raw AMR, an MP3 without its length tag)
+cannot be told from a shorter recording and are read as far as they go.
+"""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from speech2face.audio.completeness import declared_seconds, declares_for_all_streams, ends_inside_ogg_page
+from speech2face.audio.resampling import ChannelResampler, mix
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.config import MAX_PIPED_BYTES, MAX_RECORDING_SECONDS
+from speech2face.errors import (
+    CorruptRecording,
+    EmptyRecording,
+    NoAudioStream,
+    NotMedia,
+    RecordingNotFound,
+    RecordingTooLong,
+    UnreadableRecording,
+)
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+Source = str | Path | bytes | BinaryIO
+
+LOST_SECONDS = 0.5  # what may be missing or undecodable: encoder padding and one bad packet, not a word
+LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is counted as
+LOST_SHARE = 0.02  # ... or this share of the declared length, for headers that round
+# FFmpeg opens other files and addresses named inside playlists; a recording must never make it do so.
+OPEN_OPTIONS = {"protocol_whitelist": "none"}
+
+# WAV and AVI, RF64, FLAC, Ogg, Matroska and WebM, AIFF, CAF, AMR; and the boxes an MP4 begins with.
+KNOWN_BEGINNINGS = frozenset({b"RIFF", b"RF64", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"caff", b"#!AM"})
+KNOWN_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free"})
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One decoded recording.
+
+    `waveform` is mono float32 in [-1, 1] at 16 kHz, (samples,); `sample_rate` and `channels` are the original's;
+    `container` and `codec` are FFmpeg's names for what was found; `seconds` is the decoded length.
+    """
+
+    waveform: FloatArray
+    sample_rate: int
+    channels: int
+    codec: str
+    container: str
+    name: str
+    seconds: float
+
+
+def read_recording(source: Source, *, max_seconds: float = MAX_RECORDING_SECONDS) -> Recording:
+    """Decode the first audio stream of a recording.
+
+    `source` is a path, the bytes themselves, or a binary file object; a seekable one is read whole from its beginning,
+    one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open.
+
+    Raises:
+        RecordingNotFound, UnreadableRecording: no such file; a folder, or no permission.
+        EmptyRecording, NotMedia, NoAudioStream: nothing to decode.
+        CorruptRecording: damaged, cut off, or with samples that are not finite numbers.
+        RecordingTooLong: over `max_seconds`, by its header or while decoding.
+    """
+    with _opened(source) as (file, name):
+        return _decode(file, name, max_seconds)
+
+
+@contextmanager
+def _opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
+    """The source as a seekable binary file and a name for messages."""
+    if isinstance(source, bytes):
+        yield _not_empty(io.BytesIO(source), "recording"), "recording"
+    elif isinstance(source, str | Path):
+        path = Path(source)
+        with _open_path(path) as file:
+            yield _not_empty(_rewindable(file, path.name), path.name), path.name
+    else:
+        name = _file_name(source)
+        yield _not_empty(_rewindable(source, name), name), name
+
+
+def _open_path(path: Path) -> BinaryIO:
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            raise UnreadableRecording(f"{path} is a folder, not a recording; name a file in it")
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise RecordingNotFound(f"no such file: {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UnreadableRecording(f"cannot read {path}: {reason}") from None
+
+
+def _file_name(file: BinaryIO) -> str:
+    """A file object's own name; pipes and sockets have numbers or none."""
+    name = getattr(file, "name", None)
+    return Path(name).name.strip("<>") if isinstance(name, str) and name else "recording"
+
+
+def _rewindable(file: BinaryIO, name: str) -> BinaryIO:
+    """The file itself where it can seek, else its content in memory: most containers are read back and forth."""
+    if hasattr(file, "seekable") and file.seekable():
+        return file
+    content = io.BytesIO()
+    while block := file.read(2**20):
+        content.write(block)
+        if content.tell() > MAX_PIPED_BYTES:
+            raise RecordingTooLong(
+                f"{name} is over {MAX_PIPED_BYTES // 2**20} MiB, the most that is read from a pipe; give it as a file"
+            )
+    return content
+
+
+def _not_empty(file: BinaryIO, name: str) -> BinaryIO:
+    if file.seek(0, os.SEEK_END) == 0:
+        raise EmptyRecording(f"{name} is empty: 0 bytes")
+    file.seek(0)
+    return file
+
+
+class _Nameless:
+    """What PyAV needs of a file, without its name: FFmpeg would let the extension weigh in on the format."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
+    import av  # 50 ms, and not needed to refuse a missing file
+
+    try:
+        container = av.open(_Nameless(file), mode="r", metadata_errors="replace", options=OPEN_OPTIONS)
+    except (av.FFmpegError, ValueError) as error:
+        raise _unopenable(file, name) from error
+    with container:
+        stream = _first_audio_stream(container, name)
+        declared = _checked_length(container, stream, file, name, max_seconds)
+        sound = _read_sound(container, stream, name, max_seconds)
+        present = sound.reach_seconds if declares_for_all_streams(container) else sound.seconds
+        if declared is not None and declared - present > max(LOST_SECONDS, LOST_SHARE * declared):
+            raise CorruptRecording(
+                f"{name} is cut off: it states {declared:.1f} s, {present:.1f} s are there; copy it again"
+            )
+        return Recording(
+            waveform=mix(sound.channels),
+            sample_rate=stream.rate,
+            channels=stream.channels,
+            codec=stream.codec_context.name,
+            container=container.format.name,
+            name=name,
+            seconds=sound.seconds,
+        )
+
+
+def _unopenable(file: BinaryIO, name: str) -> CorruptRecording | NotMedia:
+    """Why FFmpeg could not open it: a known format that is damaged, or no media at all."""
+    file.seek(0)
+    head = file.read(8)
+    if head[:4] in KNOWN_BEGINNINGS or head[4:8] in KNOWN_MP4_BOXES:
+        return CorruptRecording(f"{name} is damaged or cut off, its header is not whole; copy it again")
+    return NotMedia(f"{name} is not a sound or video file that can be decoded")
+
+
+def _first_audio_stream(container: "InputContainer", name: str) -> "AudioStream":
+    if not container.streams.audio:
+        raise NoAudioStream(f"{name} has no sound in it ({container.format.long_name}); give a recording with a voice")
+    stream = container.streams.audio[0]
+    # PyAV leaves the context out where FFmpeg has no decoder, against its own annotation.
+    if getattr(stream, "codec_context", None) is None:
+        raise NotMedia(f"{name} holds sound in a codec that cannot be decoded; convert it to WAV or FLAC")
+    return stream
+
+
+def _checked_length(
+    container: "InputContainer", stream: "AudioStream", file: BinaryIO, name: str, max_seconds: float
+) -> float | None:
+    """The stated length, refused before anything is decoded where it is over the limit or the file is cut."""
+    position = file.tell()  # FFmpeg goes on reading where it stopped
+    declared = declared_seconds(container, stream, file)
+    cut = container.format.name == "ogg" and ends_inside_ogg_page(file)
+    file.seek(position)
+    if cut:
+        raise CorruptRecording(f"{name} is cut off in the middle of a page; copy it again")
+    if declared is not None and declared > max_seconds:
+        raise RecordingTooLong(f"{name} lasts {declared:.0f} s, at most {max_seconds:.0f} s are read; cut it first")
+    return declared
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """What was decoded: `channels` (channels, samples) at 16 kHz, and how far any stream of the file reaches."""
+
+    channels: FloatArray
+    seconds: float
+    reach_seconds: float
+
+
+def _read_sound(container: "InputContainer", stream: "AudioStream", name: str, max_seconds: float) -> _Sound:
+    """Decode and resample every channel of the stream, refusing what is damaged, empty or over the limit."""
+    import av
+
+    resampler = ChannelResampler(name, max_seconds)
+    lost_seconds = reach_seconds = 0.0
+    try:
+        for packet in container.demux():
+            seconds = float((packet.duration or 0) * packet.time_base)
+            if packet.pts is not None:
+                reach_seconds = max(reach_seconds, float(packet.pts * packet.time_base) + seconds)
+            if packet.stream_index != stream.index:
+                continue
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                lost_seconds += max(seconds, LEAST_PACKET_SECONDS)
+                if lost_seconds > LOST_SECONDS:
+                    raise
+                continue
+            for frame in frames:
+                resampler.add(frame)  # type: ignore[arg-type]  # an audio stream's packets hold audio frames
+        channels = resampler.finish()
+    except av.FFmpegError as error:
+        raise CorruptRecording(f"{name} is damaged: {error.strerror or type(error).__name__}; copy it again") from error
+    if channels.shape[1] == 0:
+        raise EmptyRecording(f"{name} has an audio stream without a single sample")
+    if not np.isfinite(channels).all():
+        raise CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
+    return _Sound(channels, channels.shape[1] / SAMPLE_RATE, reach_seconds)

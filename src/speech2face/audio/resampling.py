@@ -1,0 +1,79 @@
+"""Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.config import MAX_RECORDING_CHANNELS
+from speech2face.errors import RecordingTooLong
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.audio.layout import AudioLayout
+    from av.audio.resampler import AudioResampler
+
+DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
+
+
+class ChannelResampler:
+    """Frames of any format, rate and layout in; all channels at 16 kHz out, as many as the first frame has."""
+
+    def __init__(self, name: str, max_seconds: float) -> None:
+        self.name = name
+        self.max_seconds = max_seconds
+        self.blocks: list[FloatArray] = []
+        self.samples = 0
+        self.swr: AudioResampler | None = None
+        self.format: tuple[str, str, int] | None = None
+        self.layout: AudioLayout | None = None
+
+    def add(self, frame: "AudioFrame") -> None:
+        from av.audio.resampler import AudioResampler
+
+        found = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self.swr is None or found != self.format:  # joined Ogg and MP3 files change in the middle
+            self._flush()
+            self.layout = self.layout or frame.layout
+            self.format = found
+            self.swr = AudioResampler(format="fltp", layout=self.layout, rate=SAMPLE_RATE)
+        frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
+        self._keep(self.swr.resample(frame))
+
+    def finish(self) -> FloatArray:
+        """Everything so far, (channels, samples)."""
+        self._flush()
+        return np.concatenate(self.blocks, axis=1) if self.blocks else np.zeros((1, 0), np.float32)
+
+    def _flush(self) -> None:
+        if self.swr is not None:
+            self._keep(self.swr.resample(None))
+
+    def _keep(self, frames: "list[AudioFrame]") -> None:
+        for frame in frames:
+            block = frame.to_ndarray().astype(np.float32, copy=False)  # (channels, samples)
+            self.blocks.append(block)
+            self.samples += block.shape[1]
+            limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])
+            if self.samples > limit * SAMPLE_RATE:
+                raise RecordingTooLong(
+                    f"{self.name} goes on after {limit:.0f} s, the most that is read of {block.shape[0]} channels; cut it first"
+                )
+
+
+def mix(channels: FloatArray) -> FloatArray:
+    """All channels that carry sound in one, (channels, samples) -> (samples,) in [-1, 1], without direct current.
+
+    A dead channel would cost 6 dB and an inverted one everything, so the first is left out and the second turned
+    round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped.
+    """
+    centred = channels - channels.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    energy = np.einsum("cs,cs->c", centred, centred, dtype=np.float64)
+    live = centred[energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)]
+    if len(live) == 0:
+        return np.zeros(channels.shape[1], np.float32)
+    loudest = centred[int(energy.argmax())]
+    signs = np.where(live @ loudest < 0, -1.0, 1.0).astype(np.float32)
+    mixed = signs @ live / np.float32(len(live))  # (samples,)
+    peak = float(np.abs(mixed).max())
+    return np.asarray(mixed / peak if peak > 1.0 else mixed, np.float32)

@@ -1,0 +1,10 @@
+"""Limits and sizes that more than one stage, or the user, needs to know."""
+
+from typing import Final
+
+MIN_SPEECH_SECONDS: Final = 1.0  # less than this tells next to nothing about a voice
+MAX_RECORDING_SECONDS: Final = 1800.0  # half an hour: the belief no longer moves, and memory stays bounded
+MAX_RECORDING_CHANNELS: Final = 8  # at the full length; more channels may be shorter accordingly
+MAX_PIPED_BYTES: Final = 512 * 2**20  # what cannot be rewound (a pipe) is held in memory, up to here
+PORTRAIT_PIXELS: Final = 512  # width and height of every portrait
+MAX_SAMPLES: Final = 100  # draws in one call: a contact sheet of more than this is nobody's reading

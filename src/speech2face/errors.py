@@ -1,0 +1,123 @@
+"""Everything a user can get wrong, one class and one stable exit code each.
+
+Messages are one line: what was found, what is allowed, what to do. Codes are never reused for another meaning.
+"""
+
+from typing import ClassVar
+
+USAGE_EXIT_CODE = 2  # typer's own: an unknown option, a missing argument
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shells' convention
+
+
+class Speech2FaceError(Exception):
+    """Root of all errors meant for a user's eyes; its text is one line and complete without a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class RecordingNotFound(Speech2FaceError):
+    """There is no such file, or a folder holds no recording."""
+
+    exit_code = 10
+
+
+class NotMedia(Speech2FaceError):
+    """The content is no sound or video format that can be decoded."""
+
+    exit_code = 11
+
+
+class NoAudioStream(Speech2FaceError):
+    """Media, but without sound: a silent video, a picture."""
+
+    exit_code = 12
+
+
+class CorruptRecording(Speech2FaceError):
+    """The content is damaged, cut off, or holds samples that are not numbers."""
+
+    exit_code = 13
+
+
+class RecordingTooLong(Speech2FaceError):
+    """Longer, or larger, than the stated limit."""
+
+    exit_code = 14
+
+
+class SilentRecording(Speech2FaceError):
+    """Nothing is louder than the noise floor of a muted input."""
+
+    exit_code = 15
+
+
+class NoSpeech(Speech2FaceError):
+    """Sound, but nowhere a voice: noise, tones, music."""
+
+    exit_code = 16
+
+
+class TooLittleSpeech(Speech2FaceError):
+    """A voice, but for less than the stated minimum."""
+
+    exit_code = 17
+
+
+class UnreadableRecording(Speech2FaceError):
+    """The file is there but cannot be read: a folder where a file is wanted, no permission."""
+
+    exit_code = 18
+
+
+class EmptyRecording(Speech2FaceError):
+    """An empty file, or an audio stream without a single sample."""
+
+    exit_code = 19
+
+
+class OutputExists(Speech2FaceError):
+    """An output is already there and may not be overwritten."""
+
+    exit_code = 20
+
+
+class CannotWrite(Speech2FaceError):
+    """The output cannot be written: no such folder, no permission, no space."""
+
+    exit_code = 21
+
+
+class InvalidGiven(Speech2FaceError):
+    """A given attribute is unknown, or its value is."""
+
+    exit_code = 22
+
+
+class InvalidOption(Speech2FaceError):
+    """An option's value is out of range, or options do not go together."""
+
+    exit_code = 23
+
+
+class NotAPortrait(Speech2FaceError):
+    """The picture was not made by this program, or its provenance was stripped."""
+
+    exit_code = 24
+
+
+class WeightsError(Speech2FaceError):
+    """The weights are missing, damaged, or of another version."""
+
+    exit_code = 25
+
+
+class MissingExtra(Speech2FaceError):
+    """A feature needs an optional part that is not installed."""
+
+    exit_code = 26
+
+
+class SomeRecordingsFailed(Speech2FaceError):
+    """A batch went through, but at least one recording gave no portrait."""
+
+    exit_code = 30
