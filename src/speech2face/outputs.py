@@ -1,0 +1,128 @@
+"""Files that belong together appear together, or none of them does.
+
+Every file is first written whole beside its place under a temporary name, then put in place in one step; what was put
+in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from speech2face.errors import CannotWrite, OutputExists
+
+TEMPORARY_PREFIX = ".speech2face-"
+FILE_MODE = 0o666  # before the umask: what open() gives, where mkstemp gives 0o600
+
+
+def check_outputs(paths: Iterable[Path], *, force: bool = False) -> None:
+    """Refuse early, before any dear work, what could not be written later.
+
+    Raises:
+        OutputExists: a path is taken and `force` is not set.
+        CannotWrite: a path is a folder, or its nearest existing folder is none or may not be written to.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise CannotWrite(f"{path} is a folder; name a file")
+        if not force and (path.exists() or path.is_symlink()):
+            raise OutputExists(f"{path} exists already; choose another name or use --force")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise CannotWrite(f"cannot write {path}: {folder} is not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CannotWrite(f"cannot write {path}: no permission to write in {folder}")
+
+
+def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:
+    """Write all files or none; missing folders are made.
+
+    Raises:
+        OutputExists: a path is taken and `force` is not set, also when it was taken a moment ago.
+        CannotWrite: whatever the operating system objects to.
+    """
+    check_outputs(files, force=force)
+    undo = contextlib.ExitStack()  # what takes everything back, latest first
+    cleanup = contextlib.ExitStack()  # what is temporary in any case
+    path = Path()
+    with cleanup:
+        try:
+            with undo:
+                staged = []
+                for path, content in files.items():
+                    _make_folders(path.absolute().parent, undo)
+                    staged.append((path, _stage(path, content, undo, cleanup)))
+                for path, temporary in staged:
+                    _put_in_place(temporary, path, force=force, undo=undo, cleanup=cleanup)
+                undo.pop_all()  # everything is there: nothing is taken back
+        except FileExistsError:
+            raise OutputExists(f"{path} exists already; choose another name or use --force") from None
+        except OSError as error:
+            raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
+    for folder in {path.absolute().parent for path in files}:
+        _sync_folder(folder)
+
+
+def _make_folders(folder: Path, undo: contextlib.ExitStack) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        parent.mkdir(exist_ok=True)
+        undo.callback(_quietly, parent.rmdir)
+
+
+def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: contextlib.ExitStack) -> Path:
+    """Write the content under a temporary name in the folder it goes to, down to the disk."""
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.absolute().parent)
+    temporary = Path(name)
+    cleanup.callback(temporary.unlink, missing_ok=True)
+    undo.callback(temporary.unlink, missing_ok=True)  # before the folder made for it is taken back
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    umask = os.umask(0)  # there is no other way to read it
+    os.umask(umask)
+    temporary.chmod(FILE_MODE & ~umask)
+    return temporary
+
+
+def _put_in_place(
+    temporary: Path, path: Path, *, force: bool, undo: contextlib.ExitStack, cleanup: contextlib.ExitStack
+) -> None:
+    """One step from temporary to final name; without `force` it fails, rather than replaces, if the name is taken."""
+    if force and (path.exists() or path.is_symlink()):
+        kept = temporary.with_name(temporary.name + ".old")
+        os.replace(path, kept)
+        cleanup.callback(kept.unlink, missing_ok=True)
+        undo.callback(os.replace, kept, path)
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # file systems without hard links: claim the name, then replace the empty claim
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        undo.callback(path.unlink, missing_ok=True)
+        os.replace(temporary, path)
+    else:
+        undo.callback(path.unlink, missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new names last through a power cut, where the system can."""
+
+    def sync() -> None:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    _quietly(sync)
+
+
+def _quietly(action: Callable[[], None]) -> None:
+    with contextlib.suppress(OSError):
+        action()
