@@ -24,15 +24,22 @@ def check_outputs(paths: Iterable[Path], *, force: bool = False) -> None:
         CannotWrite: a path is a folder, or its nearest existing folder is none or may not be written to.
     """
     for path in paths:
-        if path.is_dir():
-            raise CannotWrite(f"{path} is a folder; name a file")
-        if not force and (path.exists() or path.is_symlink()):
-            raise OutputExists(f"{path} exists already; choose another name or use --force")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir():
-            raise CannotWrite(f"cannot write {path}: {folder} is not a folder")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise CannotWrite(f"cannot write {path}: no permission to write in {folder}")
+        try:
+            _check_output(path, force=force)
+        except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+            raise CannotWrite(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _check_output(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        raise CannotWrite(f"{path} is a folder; name a file")
+    if not force and (path.exists() or path.is_symlink()):
+        raise OutputExists(f"{path} exists already; choose another name or use --force")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise CannotWrite(f"cannot write {path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CannotWrite(f"cannot write {path}: no permission to write in {folder}")
 
 
 def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:

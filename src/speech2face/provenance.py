@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-NOTICE: Final = "Synthetic average face drawn by a computer from a recording of a voice: nobody's likeness."
 # IPTC NewsCodes, digital source type: made by a trained model, not captured.
 DIGITAL_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP_KEYWORD: Final = "XML:com.adobe.xmp"  # XMP specification part 3, section 1.1.5 (PNG)
@@ -48,11 +47,11 @@ class Provenance:
     model_name: str
     model_version: str
     creator_tool: str
+    notice: str
     kind: Kind = "portrait"
     given: dict[str, str] = field(default_factory=dict)
     exaggerate: float = 0.0
     seed: int | None = None
-    notice: str = NOTICE
     digital_source_type: str = DIGITAL_SOURCE_TYPE
 
 

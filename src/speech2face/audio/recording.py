@@ -29,6 +29,7 @@ from speech2face.errors import (
     NotMedia,
     RecordingNotFound,
     RecordingTooLong,
+    Speech2FaceError,
     UnreadableRecording,
 )
 
@@ -80,6 +81,18 @@ def read_recording(source: Source, *, max_seconds: float = MAX_RECORDING_SECONDS
     """
     with _opened(source) as (file, name):
         return _decode(file, name, max_seconds)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file's content is media with sound, damaged or not; nothing is decoded."""
+    try:
+        with _opened(path) as (file, name), _container(file, name) as container:
+            _first_audio_stream(container, name)
+    except (NotMedia, NoAudioStream, EmptyRecording):
+        return False
+    except Speech2FaceError:
+        return True  # reading it will say what is wrong
+    return True
 
 
 @contextmanager
@@ -142,14 +155,17 @@ class _Nameless:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
+def _container(file: BinaryIO, name: str) -> "InputContainer":
     import av  # 50 ms, and not needed to refuse a missing file
 
     try:
-        container = av.open(_Nameless(file), mode="r", metadata_errors="replace", options=OPEN_OPTIONS)
+        return av.open(_Nameless(file), mode="r", metadata_errors="replace", options=OPEN_OPTIONS)
     except (av.FFmpegError, ValueError) as error:
         raise _unopenable(file, name) from error
-    with container:
+
+
+def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
+    with _container(file, name) as container:
         stream = _first_audio_stream(container, name)
         declared = _checked_length(container, stream, file, name, max_seconds)
         sound = _read_sound(container, stream, name, max_seconds)

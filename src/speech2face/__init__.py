@@ -1,0 +1,53 @@
+"""Speech2Face: a recording of a voice in, the synthetic average face that goes with such a voice out.
+
+    import speech2face
+
+    model = speech2face.load_model()
+    portrait = speech2face.reconstruct(model, "recording.mp3")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speech2face.audio.recording import Recording, read_recording
+    from speech2face.errors import Speech2FaceError
+    from speech2face.model import Model, load_model
+    from speech2face.portrait import Given, Portrait, reconstruct
+    from speech2face.provenance import Provenance, read_provenance
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Given",
+    "Model",
+    "Portrait",
+    "Provenance",
+    "Recording",
+    "Speech2FaceError",
+    "load_model",
+    "read_provenance",
+    "read_recording",
+    "reconstruct",
+]
+
+_HOMES = {
+    "Given": "portrait",
+    "Model": "model",
+    "Portrait": "portrait",
+    "Provenance": "provenance",
+    "Recording": "audio.recording",
+    "Speech2FaceError": "errors",
+    "load_model": "model",
+    "read_provenance": "provenance",
+    "read_recording": "audio.recording",
+    "reconstruct": "portrait",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `speech2face --help` must not wait for ONNX Runtime."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'speech2face' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"speech2face.{_HOMES[name]}"), name)
