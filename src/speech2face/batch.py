@@ -1,0 +1,195 @@
+"""From what the user names on the command line to recordings, and from each recording to the files it becomes."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from speech2face import __version__
+from speech2face.audio.recording import is_recording
+from speech2face.contact_sheet import draw_contact_sheet
+from speech2face.errors import InvalidOption, RecordingNotFound
+from speech2face.provenance import Kind, Provenance, portrait_png
+
+if TYPE_CHECKING:
+    from speech2face.portrait import Portrait
+
+STANDARD_INPUT: Final = "-"
+PICTURE_SUFFIX: Final = ".png"
+OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files one recording becomes; `sheet` is None where no samples were asked for."""
+
+    portrait: Path
+    facts: Path
+    samples: tuple[Path, ...]
+    sheet: Path | None
+
+    def all(self) -> tuple[Path, ...]:
+        """Every file."""
+        return (self.portrait, self.facts, *self.samples, *(() if self.sheet is None else (self.sheet,)))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording and where it goes; `recording` is None for standard input."""
+
+    recording: Path | None
+    outputs: Outputs
+
+    @property
+    def name(self) -> str:
+        """What messages call the recording."""
+        return "standard input" if self.recording is None else printable(self.recording)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Recordings in the order they were named, folders sorted; files passed over; whether one portrait is meant."""
+
+    recordings: tuple[Path | None, ...]
+    skipped: tuple[Path, ...]
+    single: bool
+
+
+def printable(text: object) -> str:
+    """A file name without what would break a line, a terminal or UTF-8."""
+    plain = str(text).encode("utf-8", "replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in plain)
+
+
+def gather(arguments: Sequence[str]) -> Gathered:
+    """Find the recordings: a file is taken as it is, a folder is searched to its end for media with sound.
+
+    Raises:
+        RecordingNotFound: a name that does not exist, or folders in which nothing is a recording.
+        InvalidOption: standard input named twice.
+    """
+    if arguments.count(STANDARD_INPUT) > 1:
+        raise InvalidOption("standard input (-) can be read only once")
+    recordings: list[Path | None] = []
+    skipped: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if argument == STANDARD_INPUT:
+            recordings.append(None)
+        elif path.is_dir():
+            for file in _files_under(path):
+                (recordings if is_recording(file) else skipped).append(file)
+        else:
+            recordings.append(path)
+    if not recordings:
+        raise RecordingNotFound(f"no recording in {', '.join(map(printable, arguments))} ({len(skipped)} other files)")
+    single = len(arguments) == 1 and not Path(arguments[0]).is_dir()
+    if single and recordings[0] is not None and not os.path.lexists(recordings[0]):
+        raise RecordingNotFound(f"no such file: {recordings[0]}")  # before the model is opened; a batch goes on
+    return Gathered(tuple(recordings), tuple(skipped), single)
+
+
+def _files_under(folder: Path) -> list[Path]:
+    """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return sorted(path for path in found if path.is_file())
+
+
+def plan(gathered: Gathered, out: Path | None, samples: int) -> tuple[Job, ...]:
+    """Give every recording its own files; two that share a name get different ones.
+
+    Raises:
+        InvalidOption: a picture file named for several recordings, or a picture that is no PNG.
+    """
+    if out is not None and not out.is_dir():
+        if out.suffix.lower() in OTHER_PICTURE_SUFFIXES:
+            raise InvalidOption(f"portraits are PNG files; name {printable(out.with_suffix(PICTURE_SUFFIX))} instead")
+        if out.suffix.lower() == PICTURE_SUFFIX:
+            if not gathered.single:
+                raise InvalidOption(f"{printable(out)} is one picture for several recordings; name a folder")
+            return (Job(gathered.recordings[0], _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples)),)
+    folder = Path() if out is None else out
+    taken: set[str] = set()
+    jobs = []
+    for recording in gathered.recordings:
+        outputs = next(
+            outputs
+            for outputs in (_outputs(folder, stem, samples) for stem in _stems(recording))
+            if taken.isdisjoint(_key(path) for path in outputs.all())
+        )
+        taken.update(_key(path) for path in outputs.all())
+        jobs.append(Job(recording, outputs))
+    return tuple(jobs)
+
+
+def _key(path: Path) -> str:
+    return str(path).casefold()  # some file systems take A.png and a.png for the same
+
+
+def _stems(recording: Path | None) -> Iterable[str]:
+    """Names for the files of a recording, the nicest first: talk, talk-mp3, talk-2, talk-3 ..."""
+    stem = "stdin" if recording is None else recording.stem
+    yield stem
+    if recording is not None and recording.suffix:
+        yield f"{stem}-{recording.suffix[1:].lower()}"
+    number = 2
+    while True:
+        yield f"{stem}-{number}"
+        number += 1
+
+
+def _outputs(folder: Path, stem: str, samples: int) -> Outputs:
+    return Outputs(
+        portrait=folder / f"{stem}{PICTURE_SUFFIX}",
+        facts=folder / f"{stem}.json",
+        samples=tuple(folder / f"{stem}-sample-{number:02d}{PICTURE_SUFFIX}" for number in range(1, samples + 1)),
+        sheet=folder / f"{stem}-sheet{PICTURE_SUFFIX}" if samples else None,
+    )
+
+
+def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
+    """Everything one portrait becomes, as bytes ready to be written together.
+
+    The recording's name stands in the facts beside the picture but not inside it: pictures travel, and a file name may
+    say whose voice it was.
+    """
+    facts = portrait.facts()
+    outputs = job.outputs
+    beside = {"recording": job.name} | facts
+    files = {
+        outputs.portrait: portrait_png(portrait.image, _provenance(facts, "portrait"), facts),
+        outputs.facts: (json.dumps(beside, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    }
+    for path, sample in zip(outputs.samples, portrait.samples, strict=True):
+        files[path] = portrait_png(sample, _provenance(facts, "sample"), facts)
+    if outputs.sheet is not None:
+        sheet = draw_contact_sheet(
+            portrait.image,
+            portrait.samples,
+            title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
+            footer=f"Average faces made by a computer, nobody's likeness. {_maker(facts)}, seed {facts['seed']}",
+        )
+        files[outputs.sheet] = portrait_png(sheet, _provenance(facts, "contact sheet"), facts)
+    return files
+
+
+def _maker(facts: dict[str, Any]) -> str:
+    return f"Model {facts['model']['name']} {facts['model']['version']}"
+
+
+def _provenance(facts: dict[str, Any], kind: Kind) -> Provenance:
+    return Provenance(
+        model_name=facts["model"]["name"],
+        model_version=facts["model"]["version"],
+        creator_tool=f"speech2face {__version__}",
+        notice=facts["notice"],
+        kind=kind,
+        given={name: str(value) for name, value in facts["given"].items()},
+        exaggerate=float(facts["exaggerate"]),
+        seed=facts["seed"],
+    )

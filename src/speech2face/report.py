@@ -1,0 +1,77 @@
+"""Facts in words, for people at a terminal."""
+
+from pathlib import Path
+from typing import Any
+
+from speech2face.batch import Job, printable
+from speech2face.provenance import Provenance
+
+
+def age_text(facts: dict[str, Any]) -> str:
+    """The apparent age with its interval."""
+    low, high = facts["age_interval_80"]
+    return f"{facts['age']:.0f} years (80 % interval {low:.0f} to {high:.0f})"
+
+
+def voice_text(facts: dict[str, Any]) -> str:
+    """How feminine or masculine the voice is read."""
+    return f"{facts['gender']['reading']} ({facts['gender']['probability']:.0%})"
+
+
+def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was heard and believed, one row a fact; facts that say nothing are left out."""
+    rows = [
+        ("apparent age", age_text(facts)),
+        ("voice read as", voice_text(facts)),
+        ("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"),
+    ]
+    if facts["given"]:
+        rows.append(("given instead", ", ".join(f"{name} {value}" for name, value in facts["given"].items())))
+    if facts["exaggerate"]:
+        rows.append(("exaggerated by", f"{facts['exaggerate']:g}"))
+    if facts["seed"] is not None:
+        rows.append(("seed", str(facts["seed"])))
+    return rows + [("caution", caution["text"]) for caution in facts["cautions"]]
+
+
+def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
+    """Everything about one new portrait."""
+    outputs = job.outputs
+    rows = [("portrait", printable(outputs.portrait)), ("facts", printable(outputs.facts)), *fact_rows(facts)]
+    if outputs.sheet is not None:
+        rows.insert(1, ("contact sheet", f"{printable(outputs.sheet)} and {len(outputs.samples)} samples"))
+    return [*rows, ("note", facts["notice"])]
+
+
+def portrait_line(facts: dict[str, Any], job: Job) -> str:
+    """One portrait of a batch in one line."""
+    low, high = facts["age_interval_80"]
+    cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
+    return (
+        f"{job.name} -> {printable(job.outputs.portrait)}: age {facts['age']:.0f} ({low:.0f} to {high:.0f}),"
+        f" {voice_text(facts)}, {facts['seconds_heard']:.1f} s heard{cautions}"
+    )
+
+
+def summary_line(*, drawn: int, failed: int, skipped: int) -> str:
+    """How a batch ended."""
+    parts = [f"{drawn} portrait{'' if drawn == 1 else 's'}", f"{failed} failed"]
+    return ", ".join(parts + ([f"{skipped} skipped (no sound in them)"] if skipped else []))
+
+
+def provenance_rows(path: Path, provenance: Provenance, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a picture says about itself."""
+    rows = [
+        ("picture", printable(path)),
+        ("kind", f"synthetic {provenance.kind}"),
+        ("model", f"{provenance.model_name} {provenance.model_version}"),
+        ("made with", provenance.creator_tool),
+        ("source type", provenance.digital_source_type),
+    ]
+    try:
+        rows += fact_rows(facts)
+    except (KeyError, TypeError, ValueError):  # dropped by other software, or changed by somebody
+        rows.append(("facts", "missing or not readable"))
+    if not facts and provenance.given:
+        rows.append(("given", ", ".join(f"{name} {value}" for name, value in provenance.given.items())))
+    return [*rows, ("note", provenance.notice)]
