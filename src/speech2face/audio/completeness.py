@@ -67,7 +67,7 @@ def mp3_declares_length(file: BinaryIO) -> bool:
 
 
 def ends_inside_ogg_page(file: BinaryIO) -> bool:
-    """Whether an Ogg file stops in the middle of a page: a live stream ends with a whole one, a cut file hardly ever."""
+    """Whether an Ogg file stops in the middle of a page: a stream that ended has a whole last one."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - OGG_MAX_PAGE_BYTES))
     tail = file.read(OGG_MAX_PAGE_BYTES)

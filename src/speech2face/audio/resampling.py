@@ -36,7 +36,7 @@ class ChannelResampler:
             self._flush()
             self.layout = self.layout or frame.layout
             self.format = found
-            self.swr = AudioResampler(format="fltp", layout=self.layout, rate=SAMPLE_RATE)
+            self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
         frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
         self._keep(self.swr.resample(frame))
 
@@ -51,13 +51,15 @@ class ChannelResampler:
 
     def _keep(self, frames: "list[AudioFrame]") -> None:
         for frame in frames:
-            block = frame.to_ndarray().astype(np.float32, copy=False)  # (channels, samples)
+            # Interleaved: PyAV 18 miscounts the planes of eight channels and more.
+            interleaved = frame.to_ndarray().astype(np.float32, copy=False)  # (1, samples x channels)
+            block = interleaved.reshape(-1, frame.layout.nb_channels).T  # (channels, samples)
             self.blocks.append(block)
             self.samples += block.shape[1]
             limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])
             if self.samples > limit * SAMPLE_RATE:
                 raise RecordingTooLong(
-                    f"{self.name} goes on after {limit:.0f} s, the most that is read of {block.shape[0]} channels; cut it first"
+                    f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first"
                 )
 
 

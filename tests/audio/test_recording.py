@@ -1,0 +1,285 @@
+"""Whatever a recording is packed in, the same sound comes out; what cannot be read is refused by its own error."""
+
+import io
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from speech2face import errors
+from speech2face.audio.recording import is_recording, read_recording
+from speech2face.audio.resampling import mix
+from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.evaluation.encoding import LAYOUTS, encode, encode_silent_video
+
+RMS_OF_SINE = 0.5 / np.sqrt(2)  # every sine here has amplitude 0.5
+
+
+def sine(seconds: float, sample_rate: int, channels: int = 1, frequency_hz: float = 220.0) -> NDArray[np.float32]:
+    """(channels, samples) of one sine."""
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    return np.tile(0.5 * np.sin(2 * np.pi * frequency_hz * time), (channels, 1)).astype(np.float32)
+
+
+def wav(channels: NDArray[np.float32], sample_rate: int = 16_000, codec: str = "pcm_s16le") -> bytes:
+    return encode(channels, sample_rate, container="wav", codec=codec)
+
+
+def rms(waveform: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+
+
+FORMATS = [
+    *(
+        ("wav", codec, 48_000, {})
+        for codec in ("pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_f64le")
+    ),
+    ("wav", "pcm_mulaw", 8_000, {}),
+    ("wav", "pcm_alaw", 8_000, {}),
+    ("flac", "flac", 44_100, {"codec_format": "s16"}),
+    ("mp3", "libmp3lame", 44_100, {}),
+    ("ogg", "libopus", 48_000, {}),
+    ("webm", "libopus", 48_000, {}),
+    ("ipod", "aac", 44_100, {}),
+    ("adts", "aac", 44_100, {}),
+    ("aiff", "pcm_s16be", 44_100, {}),
+    ("caf", "alac", 44_100, {}),
+    ("amr", "libopencore_amrnb", 8_000, {}),
+    ("3gp", "libopencore_amrnb", 8_000, {}),
+    ("mp4", "aac", 48_000, {"video_codec": "mpeg4"}),
+    ("matroska", "aac", 48_000, {"video_codec": "mpeg4"}),
+    ("avi", "libmp3lame", 48_000, {"video_codec": "mpeg4"}),
+    ("mpegts", "aac", 48_000, {"video_codec": "mpeg2video"}),
+]
+
+
+@pytest.mark.parametrize(("container", "codec", "rate", "more"), FORMATS, ids=[f"{f[0]}-{f[1]}" for f in FORMATS])
+def test_every_format_gives_the_same_sound(container: str, codec: str, rate: int, more: dict[str, str]) -> None:
+    channels = 1 if "amr" in codec else 2
+    recording = read_recording(encode(sine(2, rate, channels), rate, container=container, codec=codec, **more))  # type: ignore[arg-type]
+    assert recording.waveform.dtype == np.float32
+    assert recording.waveform.ndim == 1
+    assert (recording.sample_rate, recording.channels) == (rate, channels)
+    assert recording.seconds == recording.waveform.size / SAMPLE_RATE
+    assert_allclose(recording.seconds, 2, atol=0.1)
+    middle = recording.waveform[SAMPLE_RATE // 2 : 3 * SAMPLE_RATE // 2]
+    assert_allclose(rms(middle), RMS_OF_SINE, rtol=0.25 if "amr" in codec else 0.06)
+    assert np.abs(np.fft.rfft(middle)).argmax() == 220  # one second: one bin is one hertz
+
+
+@settings(max_examples=25, deadline=None)
+@given(rate=st.integers(4_000, 200_000), channels=st.sampled_from(sorted(LAYOUTS)), seconds=st.floats(0.3, 1.5))
+def test_any_rate_and_number_of_channels_keeps_length_and_level(rate: int, channels: int, seconds: float) -> None:
+    recording = read_recording(wav(sine(seconds, rate, channels), rate, "pcm_f32le"))
+    assert recording.channels == channels
+    assert_allclose(recording.seconds, seconds, atol=0.01)
+    assert_allclose(rms(recording.waveform[1600:-1600]), RMS_OF_SINE, rtol=0.05)
+
+
+def test_a_path_bytes_a_file_and_a_pipe_read_the_same(tmp_path: Path) -> None:
+    content = wav(sine(1, 16_000))
+    path = tmp_path / "voice.wav"
+    path.write_bytes(content)
+    expected = read_recording(path)
+    assert expected.name == "voice.wav"
+    reader, writer = os.pipe()
+    os.write(writer, content[:60_000])  # under what a pipe holds without a reader
+    os.close(writer)
+    file = io.BytesIO(content)
+    file.seek(99)  # the whole file is meant, wherever it stands
+    with os.fdopen(reader, "rb") as pipe, path.open("rb") as opened:
+        for source in (str(path), content, file, opened, pipe):
+            assert_allclose(read_recording(source).waveform, expected.waveform)
+        assert not opened.closed
+
+
+def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "really_opus.wav"
+    path.write_bytes(encode(sine(1, 48_000), 48_000, container="ogg", codec="libopus"))
+    assert read_recording(path).codec == "opus"
+    path = tmp_path / "playlist.mp3"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nreally_opus.wav\n#EXT-X-ENDLIST\n")
+    with pytest.raises(errors.NotMedia):  # following it would read a file nobody named
+        read_recording(path)
+
+
+def test_the_first_of_several_audio_streams_is_read() -> None:
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout="mono") for _ in range(2)]
+        for stream, frequency in zip(streams, (220.0, 880.0), strict=True):
+            samples = (sine(1, 16_000, 1, frequency) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            container.mux(stream.encode(frame))
+    assert np.abs(np.fft.rfft(read_recording(file).waveform)).argmax() == 220
+
+
+# --- channels
+
+
+def test_a_dead_channel_costs_no_level() -> None:
+    sound = sine(1, 16_000, 2)
+    sound[1] = 0
+    assert_allclose(rms(read_recording(wav(sound)).waveform), RMS_OF_SINE, rtol=0.01)
+    sound[1] = 1e-4 * np.random.default_rng(0).standard_normal(16_000)  # hiss is dead too
+    assert_allclose(rms(read_recording(wav(sound)).waveform), RMS_OF_SINE, rtol=0.01)
+
+
+def test_channels_that_would_cancel_are_turned_round() -> None:
+    sound = sine(1, 16_000, 2)
+    sound[1] *= -1
+    assert_allclose(rms(read_recording(wav(sound)).waveform), RMS_OF_SINE, rtol=0.01)
+
+
+def test_two_speakers_on_two_channels_are_both_heard() -> None:
+    sound = np.concatenate([sine(1, 16_000), sine(1, 16_000, 1, 440.0)])
+    spectrum = np.abs(np.fft.rfft(read_recording(wav(sound)).waveform))
+    assert set(np.argsort(spectrum)[-2:]) == {220, 440}
+
+
+def test_mixing_worked_out_by_hand() -> None:
+    left = np.array([0.4, -0.4, 0.4, -0.4], np.float32)
+    assert_allclose(mix(np.stack([left, left / 2])), left * 0.75, rtol=1e-6)
+    assert_allclose(mix(np.stack([left, -left / 2])), left * 0.75, rtol=1e-6)
+    assert_allclose(mix(np.stack([left + 0.1, 0 * left + 0.3])), left, atol=1e-6)  # direct current is no sound
+    assert_allclose(mix(left[None] * 5), left * 2.5)  # beyond full scale: the peak becomes 1
+    assert_allclose(mix(np.zeros((2, 4), np.float32)), np.zeros(4))
+
+
+def test_direct_current_is_removed() -> None:
+    waveform = read_recording(wav(sine(1, 16_000) + np.float32(0.3))).waveform
+    assert_allclose(waveform.mean(), 0, atol=1e-4)
+    assert_allclose(rms(waveform), RMS_OF_SINE, rtol=0.01)
+
+
+def test_samples_beyond_full_scale_are_turned_down_and_not_clipped() -> None:
+    waveform = read_recording(wav(sine(1, 16_000) * 20, codec="pcm_f32le")).waveform
+    assert_allclose(np.abs(waveform).max(), 1, rtol=1e-6)
+    assert_allclose(rms(waveform), np.sqrt(0.5), rtol=0.01)
+
+
+# --- refusals
+
+
+def test_what_is_not_there_or_may_not_be_read_is_said(tmp_path: Path) -> None:
+    with pytest.raises(errors.RecordingNotFound, match="no such file"):
+        read_recording(tmp_path / "nothing.wav")
+    with pytest.raises(errors.UnreadableRecording, match="folder"):
+        read_recording(tmp_path)
+    with pytest.raises(errors.UnreadableRecording):
+        read_recording("a\0b")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the administrator may read everything")
+def test_a_file_without_permission_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "secret.wav"
+    path.write_bytes(wav(sine(1, 16_000)))
+    path.chmod(0)
+    with pytest.raises(errors.UnreadableRecording, match="ermission"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", errors.EmptyRecording),
+        (b"Dear diary, today nobody spoke.\n" * 50, errors.NotMedia),
+        (bytes(5000), errors.NotMedia),
+        (b"RIFF\x10\0\0\0WAVE", errors.CorruptRecording),
+        (wav(np.zeros((1, 0), np.float32)), errors.EmptyRecording),
+        (encode_silent_video(1), errors.NoAudioStream),
+    ],
+    ids=["empty", "text", "zeros", "riff-head", "no-samples", "silent-video"],
+)
+def test_what_holds_no_sound_is_refused(content: bytes, error: type[Exception], tmp_path: Path) -> None:
+    path = tmp_path / "recording"
+    path.write_bytes(content)
+    with pytest.raises(error) as caught:
+        read_recording(path)
+    assert "\n" not in str(caught.value)
+    assert is_recording(path) == (error is errors.CorruptRecording)
+
+
+CUT = [
+    ("wav", "pcm_s16le", {}),
+    ("flac", "flac", {"codec_format": "s16"}),
+    ("mp3", "libmp3lame", {}),
+    ("ogg", "libopus", {}),
+    ("webm", "libopus", {}),
+    ("mp4", "aac", {"video_codec": "mpeg4"}),
+    ("matroska", "aac", {"video_codec": "mpeg4"}),
+]
+
+
+@pytest.mark.parametrize(("container", "codec", "more"), CUT, ids=[f[0] for f in CUT])
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_a_recording_cut_off_is_refused_and_not_half_used(
+    container: str, codec: str, more: dict[str, str], share: float
+) -> None:
+    content = encode(sine(4, 48_000), 48_000, container=container, codec=codec, **more)  # type: ignore[arg-type]
+    read_recording(content)
+    with pytest.raises(errors.CorruptRecording):
+        read_recording(content[: int(len(content) * share)])
+
+
+def test_a_streamed_wav_of_unknown_length_is_whole() -> None:
+    content = bytearray(wav(sine(1, 16_000)))
+    data = content.index(b"data")
+    content[4:8] = content[data + 4 : data + 8] = b"\xff\xff\xff\xff"
+    assert_allclose(read_recording(bytes(content)).seconds, 1)
+
+
+def test_damaged_packets_are_refused() -> None:
+    content = bytearray(encode(sine(4, 48_000), 48_000, container="flac", codec="flac", codec_format="s16"))
+    noise = np.random.default_rng(0).integers(0, 256, len(content) // 2, np.uint8).tobytes()
+    content[len(content) // 4 : len(content) // 4 + len(noise)] = noise
+    with pytest.raises(errors.CorruptRecording):
+        read_recording(bytes(content))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_numbers_are_refused(value: float) -> None:
+    sound = sine(1, 16_000)
+    sound[0, 7000] = value
+    with pytest.raises(errors.CorruptRecording, match="finite"):
+        read_recording(wav(sound, codec="pcm_f32le"))
+
+
+def test_a_recording_over_the_limit_is_refused_by_its_header() -> None:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(1)
+        writer.setframerate(8_000)
+        writer.writeframes(b"\x80" * 8_000 * 3600)
+    with pytest.raises(errors.RecordingTooLong, match="3600 s"):
+        read_recording(file)
+
+
+def test_a_header_that_lies_does_not_fill_the_memory() -> None:
+    content = encode(sine(4, 44_100), 44_100, container="adts", codec="aac")  # states no length at all
+    with pytest.raises(errors.RecordingTooLong, match="goes on"):
+        read_recording(content, max_seconds=2)
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    assert_allclose(read_recording(wav(sine(2, 16_000)), max_seconds=2).seconds, 2)
+
+
+def test_an_endless_pipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    monkeypatch.setattr("speech2face.audio.recording.MAX_PIPED_BYTES", 2**22)
+    with pytest.raises(errors.RecordingTooLong, match="4 MiB"):
+        read_recording(Endless())  # type: ignore[arg-type]
