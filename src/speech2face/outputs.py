@@ -26,8 +26,8 @@ def check_outputs(paths: Iterable[Path], *, force: bool = False) -> None:
     for path in paths:
         try:
             _check_output(path, force=force)
-        except (OSError, ValueError) as error:  # a name too long, or with a zero byte
-            raise CannotWrite(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+        except OSError as error:  # a name too long
+            raise CannotWrite(f"cannot write {path}: {error.strerror}") from error
 
 
 def _check_output(path: Path, *, force: bool) -> None:
