@@ -1,0 +1,111 @@
+"""Where in a recording somebody speaks, and whether there is anything to hear at all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.config import MIN_SPEECH_SECONDS
+from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
+
+FRAME = SAMPLE_RATE * 30 // 1000  # 30 ms, the longest frame WebRTC's detector takes: the steadiest decision
+AGGRESSIVENESS = 1  # of 0..3; noise that passes is refused later by the voice encoder's own "voice" reading
+PADDING_FRAMES = 3  # 90 ms kept on both sides of speech: soft onsets and final consonants
+MIN_GAP_FRAMES = 10  # pauses shorter than 300 ms are part of the phrase
+MIN_RUN_FRAMES = 4  # a lone burst under 120 ms is a click, not a word
+SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit input
+TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
+GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC hears speech
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Stretches of speech in one waveform.
+
+    `spans` are half-open sample ranges in order; `waveform` is the recording they index, (samples,).
+    """
+
+    waveform: FloatArray
+    spans: tuple[tuple[int, int], ...]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of speech."""
+        return sum(stop - start for start, stop in self.spans) / SAMPLE_RATE
+
+    def speech(self) -> FloatArray:
+        """All the speech joined, (samples,)."""
+        if not self.spans:
+            return np.zeros(0, np.float32)
+        return np.concatenate([self.waveform[start:stop] for start, stop in self.spans])
+
+    def background(self) -> FloatArray:
+        """Everything that is not speech joined, (samples,)."""
+        keep = np.ones(self.waveform.size, bool)
+        for start, stop in self.spans:
+            keep[start:stop] = False
+        return self.waveform[keep]
+
+
+def speech_frames(waveform: FloatArray) -> np.ndarray:
+    """WebRTC's decision with an energy gate for every 30 ms, (samples,) -> (frames,) bool; the last part frame is left out."""
+    import webrtcvad
+
+    count = waveform.size // FRAME
+    if count == 0:
+        return np.zeros(0, bool)
+    framed = waveform[: count * FRAME].reshape(count, FRAME)
+    # The 99.5th percentile, not the peak: one click must not turn the voice down.
+    loud = float(np.percentile(np.abs(framed).max(axis=1), 95))
+    scaled = np.clip(framed * (TARGET_PEAK / max(loud, 1e-9)), -1.0, 1.0)
+    pcm = (scaled * 32767).astype("<i2")
+    detector = webrtcvad.Vad(AGGRESSIVENESS)
+    heard = np.fromiter((detector.is_speech(frame.tobytes(), SAMPLE_RATE) for frame in pcm), bool, count)
+    level_db = 10 * np.log10(np.mean(scaled.astype(np.float64) ** 2, axis=1) + 1e-12)
+    return np.asarray(heard & (level_db > np.percentile(level_db, 95) - GATE_DB))
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open ranges where `mask` is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def find_speech(waveform: FloatArray) -> Activity:
+    """Locate the speech in a waveform, (samples,) at 16 kHz; without refusing anything.
+
+    The ground's direct current is removed for the decision and for what is kept.
+    """
+    waveform = waveform - np.mean(waveform, dtype=np.float64).astype(np.float32) if waveform.size else waveform
+    mask = speech_frames(waveform)
+    runs = [run for run in _runs(mask) if run[1] - run[0] >= MIN_RUN_FRAMES]
+    padded: list[tuple[int, int]] = []
+    for start, stop in runs:
+        start, stop = max(0, start - PADDING_FRAMES), min(mask.size, stop + PADDING_FRAMES)
+        if padded and start - padded[-1][1] < MIN_GAP_FRAMES:
+            padded[-1] = (padded[-1][0], stop)
+        else:
+            padded.append((start, stop))
+    return Activity(waveform, tuple((start * FRAME, stop * FRAME) for start, stop in padded))
+
+
+def require_speech(waveform: FloatArray, min_speech_seconds: float = MIN_SPEECH_SECONDS) -> Activity:
+    """Locate the speech and refuse a recording with too little of it.
+
+    Raises:
+        SilentRecording: nothing is louder than the noise floor of a muted input.
+        NoSpeech: sound, but nowhere a voice.
+        TooLittleSpeech: under `min_speech_seconds` of speech.
+    """
+    centred = waveform - waveform.mean(dtype=np.float64) if waveform.size else waveform
+    if not waveform.size or float(np.sqrt(np.mean(np.square(centred, dtype=np.float64)))) < SILENCE_RMS:
+        raise SilentRecording("the recording is silent; check the microphone or pick another recording")
+    activity = find_speech(waveform)
+    if not activity.spans:
+        raise NoSpeech("no speech was found in the recording; it needs somebody talking")
+    if activity.seconds < min_speech_seconds:
+        raise TooLittleSpeech(
+            f"only {activity.seconds:.1f} s of speech were found, at least {min_speech_seconds:.1f} s are needed;"
+            " give a longer recording"
+        )
+    return activity

@@ -1,0 +1,43 @@
+"""Waveform to compressed complex spectrogram: the one front end of training and inference.
+
+Source: Speech2Face (Oh et al., CVPR 2019), section 3.1: 16 kHz, Hann window of 25 ms, hop of 10 ms, 512 FFT bands, and
+sgn(x)|x|^0.3 on the real and imaginary parts, so that 6 s give 598 x 257 x 2.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000
+WINDOW = SAMPLE_RATE * 25 // 1000  # 25 ms = 400 samples
+HOP = SAMPLE_RATE * 10 // 1000  # 10 ms = 160 samples
+FFT_SIZE = 512  # the window is padded with zeros on the right
+FREQUENCIES = FFT_SIZE // 2 + 1  # 257 one-sided bins, 0 Hz and 8 kHz included
+COMPRESSION = 0.3
+
+FloatArray = NDArray[np.float32]
+
+# Symmetric or periodic differ by 1/400 of the window's length; torch.hann_window's default, periodic, is used everywhere.
+_HANN: FloatArray = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+
+
+def frame_count(samples: int) -> int:
+    """Number of whole frames in `samples` samples; there is no padding, so 96,000 samples give 598."""
+    return max(0, (samples - WINDOW) // HOP + 1)
+
+
+def stft(waveform: FloatArray) -> NDArray[np.complex64]:
+    """Uncompressed short-time Fourier transform, (samples,) -> (frames, frequency).
+
+    Frames are cut by hand: the libraries' calls without centring frame by the FFT size and give 597 frames for 6 s.
+    """
+    assert waveform.ndim == 1 and waveform.dtype == np.float32, "a waveform is mono float32"
+    assert waveform.size >= WINDOW, "shorter than one window"
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]  # (frames, WINDOW)
+    return np.fft.rfft(frames * _HANN, n=FFT_SIZE, axis=1).astype(np.complex64, copy=False)
+
+
+def spectrogram(waveform: FloatArray) -> FloatArray:
+    """Compressed complex spectrogram, (samples,) -> (2, frequency, frames); channel 0 real, channel 1 imaginary."""
+    transform = stft(waveform)
+    parts = np.stack([transform.real.T, transform.imag.T])  # (2, frequency, frames)
+    return np.ascontiguousarray(np.sign(parts) * np.abs(parts) ** np.float32(COMPRESSION), dtype=np.float32)

@@ -1,0 +1,43 @@
+"""Readings of the starter's speakers from packed features, by channel and duration."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from speech2face.training.voices import Packed
+from speech2face.voice.compact import CompactVoiceEncoder
+from speech2face.voice.segments import SEGMENT_HOPS, segment_spans
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What the encoder says of each speaker, (speakers, ...)."""
+
+    gender_logit: np.ndarray
+    age_logits: np.ndarray  # (speakers, bins)
+    voice_logit: np.ndarray
+    embedding: np.ndarray
+    seconds: np.ndarray
+
+    def where(self, kept: np.ndarray) -> "Readings":
+        """The readings of some speakers, `kept` (speakers,) bool."""
+        return Readings(
+            self.gender_logit[kept], self.age_logits[kept], self.voice_logit[kept], self.embedding[kept], self.seconds[kept]
+        )
+
+
+def read_packed(model: CompactVoiceEncoder, packed: Packed, rows: list[int], max_seconds: float | None = None) -> Readings:
+    """Run the encoder on the first `max_seconds` of each recording, segment by segment as in inference."""
+    outputs, seconds = [], []
+    with torch.inference_mode():
+        for row in rows:
+            mel = packed.whole(row, None if max_seconds is None else int(max_seconds * 100) - 2)
+            moments = torch.zeros(1, 3, model.config.channels)
+            for start, stop in segment_spans(len(mel), SEGMENT_HOPS):
+                segment = torch.from_numpy(np.asarray(mel[start:stop], np.float32).T[None])
+                moments += model.frames(model.front.level_free(segment.exp()))
+            outputs.append([value[0].numpy() for value in model.head(moments)])
+            seconds.append(len(mel) / 100)
+    embedding, gender, age, voice = (np.stack(column) for column in zip(*outputs, strict=True))
+    return Readings(gender, age, voice, embedding, np.array(seconds))

@@ -1,0 +1,126 @@
+"""Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16."""
+
+import json
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+OPSET = 18
+ONNX_TYPES = {"F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
+NUMPY_TYPES = {"F16": np.float16, "I8": np.int8, "U8": np.uint8}
+
+
+def save_half(module: nn.Module, path: Path, metadata: dict[str, str]) -> None:
+    """Write a module's tensors as safetensors in float16 and round the module's own to what was written."""
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.dtype == torch.float32:
+            half = tensor.half()
+            assert torch.isfinite(half).all(), f"{name} does not fit float16"
+            tensor.copy_(half.float())
+            tensors[name] = half.contiguous()
+        elif tensor.dtype != torch.int64:  # batch normalisation's counters are of no use in a release
+            tensors[name] = tensor.contiguous()
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def load_half(module: nn.Module, path: Path) -> None:
+    """Read what `save_half` wrote into a module of the same sizes."""
+    from safetensors.torch import load_file
+
+    missing, unexpected = module.load_state_dict({k: v for k, v in load_file(path).items()}, strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
+
+
+def _tensor_places(path: Path) -> dict[str, tuple[int, int, list[int], str]]:
+    """Offset, length, shape and type of each tensor in a safetensors file."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return {
+        name: (8 + length + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0], entry["shape"], entry["dtype"])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = "") -> None:
+    """Replace every initializer that the safetensors file holds by a reference to its bytes, cast to float32.
+
+    `prefix` is what the file's names have in front of the graph's.
+    """
+    places = _tensor_places(weights)
+    kept, casts = [], []
+    for initializer in model.graph.initializer:
+        place = places.get(prefix + initializer.name)
+        if place is None or place[3] not in ONNX_TYPES or list(initializer.dims) != place[2]:
+            kept.append(initializer)
+            continue
+        offset, length, shape, dtype = place
+        data = weights.read_bytes()[offset : offset + length]
+        numbers = np.frombuffer(data, NUMPY_TYPES[dtype]).reshape(shape)
+        if not np.array_equal(numbers.astype(np.float64), numpy_helper.to_array(initializer).astype(np.float64)):
+            kept.append(initializer)  # the exporter folded something into it
+            continue
+        stored = TensorProto(name=initializer.name, data_type=ONNX_TYPES[dtype], dims=shape)
+        stored.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", str(offset)), ("length", str(length))):
+            stored.external_data.add(key=key, value=value)
+        if initializer.data_type == TensorProto.FLOAT and dtype == "F16":
+            stored.name = f"{initializer.name}.half"
+            casts.append(helper.make_node("Cast", [stored.name], [initializer.name], to=TensorProto.FLOAT))
+        kept.append(stored)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def export(
+    module: nn.Module,
+    example: Tensor,
+    path: Path,
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: dict[int, str],
+    weights: Path,
+    prefix: str = "",
+) -> None:
+    """Write `module` as ONNX beside the safetensors file of its weights; `dynamic` names the free axes of the input."""
+    module.eval()
+    shapes: Any = ({axis: torch.export.Dim(name) if axis else torch.export.Dim.AUTO for axis, name in dynamic.items()},)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module, (example,), dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs,
+            dynamic_shapes=shapes, optimize=False, verbose=False, external_data=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for entry in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, *model.graph.value_info]:
+        entry.doc_string = ""
+        if hasattr(entry, "metadata_props"):
+            del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine
+    del model.graph.metadata_props[:], model.metadata_props[:]
+    refer_to_safetensors(model, weights, prefix)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(model.SerializeToString())
+    temporary.replace(path)
+
+
+def initializer_values(path: Path) -> dict[str, np.ndarray]:
+    """The embedded and referred constants of an exported graph, for tests."""
+    model = onnx.load(str(path))
+    return {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}

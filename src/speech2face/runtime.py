@@ -1,0 +1,100 @@
+"""The exported networks run by ONNX Runtime: spectrogram in, readings out; face embedding in, picture out. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray, spectrogram
+from speech2face.errors import WeightsError
+from speech2face.release import Release
+from speech2face.voice.segments import segment_spans
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+VOICE_FRAMES = "voice_frames.onnx"
+VOICE_HEAD = "voice_head.onnx"
+FACE_DECODER = "face_decoder.onnx"
+
+
+@dataclass(frozen=True)
+class VoiceReading:
+    """Raw outputs of the voice encoder for one stretch of speech."""
+
+    speaker_embedding: FloatArray  # (embedding,)
+    gender_logit: float
+    age_logits: FloatArray  # (bins,)
+    voice_logit: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Additive statistics of one segment of speech, (1, 3, channels), and how long it is."""
+
+    sums: FloatArray
+    seconds: float
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Spinning threads would keep a core busy between two portraits; on two cores they cost more than they save.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors have no common base
+        raise WeightsError(f"{path} cannot be loaded: {str(error).splitlines()[0]}; fetch the release again") from error
+
+
+class Runtime:
+    """The three networks of a release, each loaded when it is first needed."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+
+    @cached_property
+    def _frames(self) -> Any:
+        return _session(self.release.file(VOICE_FRAMES))
+
+    @cached_property
+    def _head(self) -> Any:
+        return _session(self.release.file(VOICE_HEAD))
+
+    @cached_property
+    def _decoder(self) -> Any:
+        return _session(self.release.file(FACE_DECODER))
+
+    def warm(self) -> None:
+        """Load everything now, for whoever cannot wait at the first portrait."""
+        assert self._frames and self._head and self._decoder
+
+    def segment_moments(self, segment: FloatArray) -> Moments:
+        """Encode one segment of speech, (samples,)."""
+        sums = self._frames.run(None, {"spectrogram": spectrogram(segment)[None]})[0]
+        return Moments(sums, segment.size / SAMPLE_RATE)
+
+    def moments(self, speech: FloatArray) -> list[Moments]:
+        """Encode speech segment by segment, (samples,); at least one window long."""
+        assert speech.size >= WINDOW
+        return [self.segment_moments(speech[start:stop]) for start, stop in segment_spans(speech.size)]
+
+    def read(self, moments: Iterable[Moments]) -> VoiceReading:
+        """Pool segments and read the voice they share."""
+        parts = list(moments)
+        pooled = np.sum([part.sums for part in parts], axis=0)
+        embedding, gender, age, voice = self._head.run(None, {"moments": pooled})
+        return VoiceReading(embedding[0], float(gender[0]), age[0], float(voice[0]), sum(part.seconds for part in parts))
+
+    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+        image = self._decoder.run(None, {"face_embedding": face_embedding[None].astype(np.float32)})[0][0]
+        return np.asarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))

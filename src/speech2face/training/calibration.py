@@ -1,0 +1,139 @@
+"""Fits how the voice encoder's logits become stated probabilities, on speakers kept out of training and validation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import minimize
+
+from speech2face.evaluation.attributes import balanced_accuracy, coverage
+from speech2face.evaluation.voices import Readings
+from speech2face.training.ages import interval_masses
+from speech2face.training.corpus import Speaker
+from speech2face.training.voices import sampling_weights
+from speech2face.voice.age import BIN_EDGES
+from speech2face.voice.belief import AttributeBelief, Calibration
+
+INTERVAL_MASS = 0.8
+PRIOR_SMOOTHING = 5.0  # speakers added to every bin: no age is impossible because the corpus has nobody of it
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Readings of the calibration speakers at one channel and duration."""
+
+    readings: Readings
+    speakers: Sequence[Speaker]
+
+
+def prior_shift(speakers: Sequence[Speaker], decade_balance: float) -> np.ndarray:
+    """Log of the corpus's age prior over the one the balanced sampling showed to the network, (bins,)."""
+    labelled = [s for s in speakers if s.age is not None and not s.age_is_impression]
+    masses = interval_masses(labelled)
+    masses = masses / masses.sum(1, keepdims=True)
+    weights = sampling_weights(list(speakers), decade_balance)
+    shown = np.array([w for w, s in zip(weights, speakers, strict=True) if s.age is not None and not s.age_is_impression])
+    natural = masses.sum(0) + PRIOR_SMOOTHING
+    balanced = (shown / shown.sum() * len(labelled)) @ masses + PRIOR_SMOOTHING
+    return np.asarray(np.log(natural / natural.sum()) - np.log(balanced / balanced.sum()))
+
+
+def beliefs(readings: Readings, calibration: Calibration) -> list[AttributeBelief]:
+    """The stated belief of every speaker."""
+    return [
+        AttributeBelief(
+            calibration.age_probabilities(readings.age_logits[row], float(readings.seconds[row])),
+            calibration.femininity(float(readings.gender_logit[row])),
+        )
+        for row in range(len(readings.seconds))
+    ]
+
+
+def interval_coverage(readings: Readings, speakers: Sequence[Speaker], calibration: Calibration) -> tuple[np.ndarray, ...]:
+    """Stated intervals and the reference ages as intervals, four columns (adults,), for `coverage`."""
+    stated = beliefs(readings, calibration)
+    rows = [row for row, s in enumerate(speakers) if s.is_adult]
+    low_high = np.array([stated[row].age_interval(INTERVAL_MASS) for row in rows])
+    reference = np.array([speakers[row].age for row in rows], np.float64)
+    return low_high[:, 0], low_high[:, 1], reference[:, 0], reference[:, 1]
+
+
+def _age_loss(parameters: np.ndarray, heard: Sequence[Heard], shift: np.ndarray) -> float:
+    alpha, log_temperature, slope = parameters
+    calibration = Calibration(
+        age_temperature=float(np.exp(log_temperature)), age_temperature_slope=float(slope), age_prior=tuple(alpha * shift)
+    )
+    total, count = 0.0, 0
+    for part in heard:
+        known = [row for row, s in enumerate(part.speakers) if s.age is not None and not s.age_is_impression]
+        masses = interval_masses([part.speakers[row] for row in known])
+        for mass, row in zip(masses, known, strict=True):
+            stated = calibration.age_probabilities(part.readings.age_logits[row], float(part.readings.seconds[row]))
+            total -= float(np.log(stated @ mass + 1e-9))
+            count += 1
+    return total / count + 0.01 * float(slope**2 + log_temperature**2)
+
+
+def _cover(calibration: Calibration, heard: Sequence[Heard]) -> float:
+    return float(np.mean([coverage(*interval_coverage(part.readings, part.speakers, calibration)) for part in heard]))
+
+
+def _fit_coverage(calibration: Calibration, heard: Sequence[Heard]) -> Calibration:
+    """Scale the temperature until the stated interval holds its share of the calibration speakers."""
+    low, high = 0.3, 3.0
+    for _ in range(20):
+        factor = np.sqrt(low * high)
+        wider = replace(calibration, age_temperature=calibration.age_temperature * factor)
+        low, high = (factor, high) if _cover(wider, heard) < INTERVAL_MASS else (low, factor)
+    return replace(calibration, age_temperature=float(calibration.age_temperature * np.sqrt(low * high)))
+
+
+def _fit_gender(heard: Sequence[Heard]) -> tuple[float, float]:
+    """Temperature and bias by logistic regression with both genders weighing the same."""
+    logits, female = [], []
+    for part in heard:
+        for row, s in enumerate(part.speakers):
+            if s.gender is not None and not s.is_child:
+                logits.append(part.readings.gender_logit[row])
+                female.append(s.gender == "female")
+    logit, label = np.array(logits), np.array(female)
+    weight = np.where(label, 0.5 / label.sum(), 0.5 / (~label).sum())
+
+    def loss(parameters: np.ndarray) -> float:
+        adjusted = (logit + parameters[0]) / np.exp(parameters[1])
+        return float(np.sum(weight * np.logaddexp(0, np.where(label, -adjusted, adjusted))) + 0.01 * np.sum(parameters**2))
+
+    bias, log_temperature = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    return float(np.exp(log_temperature)), float(bias)
+
+
+def _fit_child(calibration: Calibration, heard: Sequence[Heard]) -> float:
+    """The threshold on P(under 13) with the best balanced accuracy, the middle one of those equally good."""
+    probability, child = [], []
+    for part in heard:
+        stated = beliefs(part.readings, calibration)
+        for row, s in enumerate(part.speakers):
+            if s.is_child or s.is_adult:
+                probability.append(stated[row].child_probability)
+                child.append(s.is_child)
+    thresholds = np.geomspace(0.005, 0.9, 80)
+    values = [balanced_accuracy(np.array(probability) > t, np.array(child)) for t in thresholds]
+    return float(np.median(thresholds[np.isclose(values, max(values))]))
+
+
+def fit(heard: Sequence[Heard], training_speakers: Sequence[Speaker], decade_balance: float) -> Calibration:
+    """Calibrate on readings of the calibration speakers at several channels and durations."""
+    shift = prior_shift(training_speakers, decade_balance)
+    best = minimize(_age_loss, np.array([0.5, 0.0, 0.0]), args=(heard, shift), method="Nelder-Mead").x
+    alpha, log_temperature, slope = best
+    gender_temperature, gender_bias = _fit_gender(heard)
+    calibration = Calibration(
+        age_temperature=float(np.exp(log_temperature)),
+        age_temperature_slope=float(slope),
+        age_prior=tuple(float(value) for value in np.clip(alpha, 0, 1.5) * shift),
+        gender_temperature=gender_temperature,
+        gender_bias=gender_bias,
+    )
+    assert len(calibration.age_prior) == BIN_EDGES.size - 1
+    calibration = _fit_coverage(calibration, heard)
+    return replace(calibration, child_threshold=_fit_child(calibration, heard))

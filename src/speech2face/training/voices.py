@@ -1,0 +1,346 @@
+"""Training of the starter's compact voice encoder: who speaks, gender, age and whether it is a voice, together."""
+
+import argparse
+import copy
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech2face.training.ages import interval_loss, interval_masses
+from speech2face.training.corpus import Speaker, read_speakers
+from speech2face.voice.age import BIN_CENTRES
+from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder, parameter_count
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_FRAMES = 300  # 3 s: what the encoder hears at once; longer speech is several segments, pooled
+
+
+@dataclass(frozen=True)
+class VoiceTraining:
+    """Settings of one training run."""
+
+    steps: int = 3000
+    seconds_a_batch: int = 144
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    speaker_weight: float = 0.3
+    gender_weight: float = 1.0
+    age_weight: float = 1.0
+    age_error_weight: float = 0.02
+    impression_weight: float = 0.3
+    voice_weight: float = 0.3
+    distill_weight: float = 0.0
+    decade_balance: float = 0.5
+    margin: float = 0.2
+    scale: float = 30.0
+    average_decay: float = 0.998
+    seed: int = 0
+
+
+class Packed:
+    """Packed mel features of one variant, read as a memory map."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.frames = np.load(folder / f"{name}.npy", mmap_mode="r")  # (frames of all, BANDS)
+        self.offsets = np.load(folder / f"{name}.offsets.npy")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def length(self, index: int) -> int:
+        """Frames of one recording."""
+        return int(self.offsets[index + 1] - self.offsets[index])
+
+    def crop(self, index: int, frames: int, rng: np.random.Generator) -> np.ndarray:
+        """A random stretch, (frames, BANDS)."""
+        start = int(self.offsets[index] + rng.integers(self.length(index) - frames + 1))
+        return np.asarray(self.frames[start : start + frames])
+
+    def whole(self, index: int, frames: int | None = None) -> np.ndarray:
+        """The first `frames` frames, or all, (frames, BANDS)."""
+        stop = int(self.offsets[index + 1])
+        start = int(self.offsets[index])
+        return np.asarray(self.frames[start : stop if frames is None else min(stop, start + frames)])
+
+
+def sampling_weights(speakers: list[Speaker], decade_balance: float) -> np.ndarray:
+    """How often each speaker is drawn, (speakers,), summing to one: rare decades of age and women more often."""
+    keys = [
+        (s.age[0] // 10, s.gender, s.age_is_impression) if s.age and s.gender else (None, s.gender, False) for s in speakers
+    ]
+    counts = {key: keys.count(key) for key in set(keys)}
+    weights = np.array([counts[key] ** -decade_balance for key in keys])
+    unlabelled = np.array([key[0] is None for key in keys])
+    # Nothing but who speaks is learned from the unlabelled: a fifth of the draws is enough for that.
+    weights[unlabelled] *= 0.2 * weights[~unlabelled].sum() / weights[unlabelled].sum() / 0.8
+    return np.asarray(weights / weights.sum())
+
+
+class Batches:
+    """Random batches of crops from the packed variants."""
+
+    DURATIONS = ((1.0, 0.2), (2.0, 0.3), (3.0, 0.3), (6.0, 0.2))  # seconds, share of batches
+    NOT_VOICE_SHARE = 0.06
+
+    def __init__(self, folder: Path, rows: list[int], speakers: list[Speaker], settings: VoiceTraining) -> None:
+        names = sorted(path.name.removesuffix(".offsets.npy") for path in folder.glob("augmented-*.offsets.npy"))
+        self.variants = [Packed(folder, "clean"), *[Packed(folder, name) for name in names]]
+        self.not_voices = [Packed(folder, f"not_voice-{name}") for name in ["clean", *names]]
+        self.rows = np.array(rows)
+        self.lengths = np.array([[variant.length(row) for variant in self.variants] for row in rows]).min(1)
+        self.weights = sampling_weights([speakers[row] for row in rows], settings.decade_balance)
+        self.rng = np.random.default_rng(settings.seed)
+        self.seconds = settings.seconds_a_batch
+
+    def draw(self) -> tuple[Tensor, np.ndarray]:
+        """Log mel energies (batch, segments, BANDS, frames) and positions among `rows`, (batch,); -1 is not a voice."""
+        rng = self.rng
+        seconds = rng.choice([d for d, _ in self.DURATIONS], p=[share for _, share in self.DURATIONS])
+        frames = int(seconds * 100) - 2  # whole windows only
+        weights = np.where(self.lengths >= frames, self.weights, 0)
+        positions = rng.choice(len(self.rows), size=int(self.seconds / seconds), p=weights / weights.sum())
+        positions[rng.uniform(size=positions.size) < self.NOT_VOICE_SHARE] = -1
+        crops = []
+        for position in positions:
+            if position < 0:
+                source = self.not_voices[int(rng.integers(len(self.not_voices)))]
+                index = int(rng.integers(len(source)))
+                stretch = source.whole(index)
+                crops.append(np.resize(stretch, (frames, stretch.shape[1])))
+            else:
+                # Every fifth crop is clean: that is what most people will send.
+                which = 0 if rng.uniform() < 0.2 else int(rng.integers(len(self.variants)))
+                crops.append(self.variants[which].crop(int(self.rows[position]), frames, rng))
+        batch = torch.from_numpy(np.stack(crops)).float().transpose(1, 2)  # (batch, BANDS, frames)
+        segments = max(1, frames // (SEGMENT_FRAMES - 2))
+        batch = batch[..., : frames // segments * segments].unflatten(2, (segments, -1)).transpose(1, 2)
+        return batch, positions
+
+
+def masked(mel: Tensor, rng: np.random.Generator) -> Tensor:
+    """SpecAugment (Park et al. 2019): hide one band range and one time range a segment, (batch, BANDS, frames)."""
+    mel = mel.clone()
+    fill = float(mel.mean())
+    for row in range(mel.shape[0]):
+        if rng.uniform() < 0.5:
+            width = int(rng.integers(1, 14))
+            start = int(rng.integers(0, mel.shape[1] - width))
+            mel[row, start : start + width] = fill
+        if rng.uniform() < 0.5:
+            width = int(rng.integers(1, 25))
+            start = int(rng.integers(0, mel.shape[2] - width))
+            mel[row, :, start : start + width] = fill
+    return mel
+
+
+def pooled_moments(model: CompactVoiceEncoder, log_mel: Tensor, rng: np.random.Generator | None) -> Tensor:
+    """Moments summed over segments, (batch, segments, BANDS, frames) -> (batch, 3, channels)."""
+    batch, segments = log_mel.shape[:2]
+    mel = model.front.level_free(log_mel.flatten(0, 1).exp())
+    if rng is not None:
+        mel = masked(mel, rng)
+    moments: Tensor = model.frames(mel)
+    return moments.unflatten(0, (batch, segments)).sum(1)
+
+
+class MarginSoftmax(nn.Module):
+    """Additive angular margin over the training speakers (Deng et al., CVPR 2019)."""
+
+    def __init__(self, embedding: int, speakers: int, *, margin: float, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(speakers, embedding) * 0.01)
+        self.margin, self.scale = margin, scale
+
+    def forward(self, embedding: Tensor, target: Tensor) -> Tensor:
+        """(batch, embedding), (batch,) -> mean loss."""
+        cosine = functional.linear(functional.normalize(embedding), functional.normalize(self.weight))
+        angle = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
+        hot = functional.one_hot(target, cosine.shape[1]).bool()
+        return functional.cross_entropy(self.scale * torch.where(hot, torch.cos(angle + self.margin), cosine), target)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is known of each training speaker, by position."""
+
+    gender: Tensor  # (speakers,) 1 female, 0 male, -1 unknown
+    masses: Tensor  # (speakers, bins)
+    age_years: Tensor  # (speakers,) nan unknown
+    age_weight: Tensor  # (speakers,)
+    soft_age: Tensor | None  # (speakers, bins) a teacher's belief
+    soft_gender: Tensor | None  # (speakers,)
+
+
+def targets_of(speakers: list[Speaker], impression_weight: float, teacher: Path | None) -> Targets:
+    """Collect the labels, and the teacher's beliefs where distilling."""
+    gender = torch.tensor([{"female": 1.0, "male": 0.0, None: -1.0}[s.gender] for s in speakers])
+    years = torch.tensor([s.age_years if s.age else math.nan for s in speakers])
+    weight = torch.tensor([0.0 if not s.age else impression_weight if s.age_is_impression else 1.0 for s in speakers])
+    soft = load_file(teacher) if teacher else None
+    return Targets(
+        gender,
+        torch.from_numpy(interval_masses(speakers)),
+        years.float(),
+        weight,
+        soft["age"] if soft else None,
+        soft["gender"] if soft else None,
+    )
+
+
+def losses(
+    model: CompactVoiceEncoder,
+    margin_softmax: MarginSoftmax,
+    moments: Tensor,
+    positions: Tensor,
+    targets: Targets,
+    settings: VoiceTraining,
+) -> dict[str, Tensor]:
+    """Every term of the loss, named and already weighted."""
+    embedding, gender, age, voice = model.head(moments)
+    is_voice = positions >= 0
+    row = positions[is_voice]
+    embedding, gender, age = embedding[is_voice], gender[is_voice], age[is_voice]
+    terms = {
+        "speaker": settings.speaker_weight * margin_softmax(embedding, row),
+        "voice": settings.voice_weight * functional.binary_cross_entropy_with_logits(voice, is_voice.float()),
+    }
+    known = targets.gender[row] >= 0
+    terms["gender"] = settings.gender_weight * functional.binary_cross_entropy_with_logits(
+        gender[known], targets.gender[row][known]
+    )
+    weight = targets.age_weight[row]
+    norm = weight.sum().clamp(min=1)
+    terms["age"] = settings.age_weight * (weight * interval_loss(age, targets.masses[row])).sum() / norm
+    expected = age.softmax(1) @ torch.from_numpy(BIN_CENTRES).float()
+    error = (expected - targets.age_years[row]).abs()
+    sure = weight >= 1
+    terms["age_error"] = settings.age_error_weight * (error[sure].sum() / sure.sum().clamp(min=1))
+    if targets.soft_age is not None and targets.soft_gender is not None:
+        distance = functional.kl_div(age.log_softmax(1), targets.soft_age[row], reduction="batchmean")
+        soft = functional.binary_cross_entropy_with_logits(gender, targets.soft_gender[row])
+        terms["distill"] = settings.distill_weight * (distance + 0.3 * soft)
+    return terms
+
+
+def learning_rate(step: int, settings: VoiceTraining) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """Exponential moving average of parameters and statistics; short at first, or the first random weights would stay."""
+    share = min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1 - share)
+
+
+def train(
+    starter: Path,
+    features: Path,
+    out: Path,
+    settings: VoiceTraining,
+    config: CompactConfig,
+    *,
+    teacher: Path | None = None,
+    leave_out: frozenset[str] = frozenset(),
+) -> CompactVoiceEncoder:
+    """Train on the speakers of the split "train" except `leave_out`; writes `voice.safetensors`, returns the averaged model."""
+    torch.manual_seed(settings.seed)
+    speakers = read_speakers(starter)
+    rows = [row for row, s in enumerate(speakers) if s.split == "train" and s.name not in leave_out]
+    batches = Batches(features, rows, speakers, settings)
+    targets = targets_of([speakers[row] for row in rows], settings.impression_weight, teacher)
+    model = CompactVoiceEncoder(config)
+    margin_softmax = MarginSoftmax(config.embedding, len(rows), margin=settings.margin, scale=settings.scale)
+    decay = [p for p in [*model.parameters(), *margin_softmax.parameters()] if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    average = copy.deepcopy(model)
+    logger.info("%d parameters, %d speakers, %d variants", parameter_count(model), len(rows), len(batches.variants))
+    started, sums = time.monotonic(), {}
+    for step in range(settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, settings)
+        log_mel, positions = batches.draw()
+        with torch.autocast("cpu", torch.bfloat16):
+            moments = pooled_moments(model, log_mel, batches.rng)
+        terms = losses(model, margin_softmax, moments, torch.from_numpy(positions), targets, settings)
+        total = torch.stack(list(terms.values())).sum()
+        if not torch.isfinite(total):
+            raise FloatingPointError(f"the loss is not finite at step {step}: { {k: float(v) for k, v in terms.items()} }")
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+        update_average(average, model, step, settings.average_decay)
+        values = {name: float(term.detach()) for name, term in terms.items()}
+        sums = {name: 0.98 * sums.get(name, value) + 0.02 * value for name, value in values.items()}
+        if (step + 1) % 100 == 0:
+            text = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
+            logger.info("%d/%d %.0f s %s", step + 1, settings.steps, time.monotonic() - started, text)
+    average.eval()
+    save_encoder(average, out)
+    return average
+
+
+def save_encoder(model: CompactVoiceEncoder, path: Path) -> None:
+    """Write a checkpoint that builds its own model; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, temporary, metadata={"config": json.dumps(model.config.to_dict())})
+    temporary.replace(path)
+
+
+def load_encoder(path: Path) -> CompactVoiceEncoder:
+    """Read what `save_encoder` wrote, in evaluation mode."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        config = CompactConfig.from_dict(json.loads(file.metadata()["config"]))
+    model = CompactVoiceEncoder(config)
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+def main() -> None:
+    """Command line: python -m speech2face.training.voices."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starter", type=Path, required=True)
+    parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
+    parser.add_argument("--teacher", type=Path, help="a teacher's beliefs to distil")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", nargs="*", default=[], help="KEY=VALUE of the training settings")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    defaults = VoiceTraining()
+    changes = {}
+    for item in arguments.set:
+        key, value = item.split("=")
+        changes[key] = type(getattr(defaults, key))(value)
+    settings = VoiceTraining(**changes)
+    logger.info("%s", settings)
+    train(arguments.starter, arguments.features, arguments.out, settings, CompactConfig(), teacher=arguments.teacher)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""From what a voice tells to a belief about the face: its mean, its spread, and draws from it.
+
+The starter's voices and faces belong to different people, so all that joins them is
+p(face | voice) = sum over attributes of p(face | attributes) p(attributes | voice), the attributes being apparent age and gender.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.face.attributes import AttributeBasis
+from speech2face.voice.age import BIN_CENTRES, BIN_EDGES
+
+ADULT_AGE = 18
+YOUNG_CHILD_BELOW = 13  # what the release's child reading is measured on: under 13 against adults
+OLDEST_FACE = 80
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How raw logits become stated probabilities; fitted on speakers that neither training nor validation has.
+
+    Temperatures fall with the seconds heard: value = at_one_second * seconds ** -slope, within the durations measured.
+    """
+
+    age_temperature: float = 1.0
+    age_temperature_slope: float = 0.0
+    age_prior: tuple[float, ...] = (0.0,) * (BIN_EDGES.size - 1)  # added to the logits: population over training balance
+    gender_temperature: float = 1.0
+    gender_bias: float = 0.0
+    child_threshold: float = 0.5
+    measured_seconds: tuple[float, float] = (1.0, 10.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Calibration":
+        """From `to_dict`'s result."""
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+    def _temperature(self, seconds: float) -> float:
+        within = float(np.clip(seconds, *self.measured_seconds))
+        return self.age_temperature * within**-self.age_temperature_slope
+
+    def age_probabilities(self, logits: np.ndarray, seconds: float) -> np.ndarray:
+        """Stated distribution over age bins, (bins,) -> (bins,)."""
+        adjusted = (logits + np.asarray(self.age_prior)) / self._temperature(seconds)
+        powers = np.exp(adjusted - adjusted.max())
+        return np.asarray(powers / powers.sum())
+
+    def femininity(self, logit: float) -> float:
+        """Stated probability that the voice is read as a woman's."""
+        return float(1 / (1 + np.exp(-np.clip((logit + self.gender_bias) / self.gender_temperature, -30, 30))))
+
+
+@dataclass(frozen=True)
+class AttributeBelief:
+    """What the voice tells: a distribution over age bins, (bins,), and the probability of being read as a woman's.
+
+    `given_age` replaces the distribution in the face, not in what is said of the voice.
+    """
+
+    age_probabilities: np.ndarray
+    femininity: float
+    given_age: float | None = None
+
+    @property
+    def age_mean(self) -> float:
+        """Expected age in years."""
+        return float(self.age_probabilities @ BIN_CENTRES)
+
+    @property
+    def child_probability(self) -> float:
+        """Probability of an age under 13, ages within a bin being equally likely."""
+        return self._below(YOUNG_CHILD_BELOW)
+
+    def _below(self, age: float) -> float:
+        cumulative = np.concatenate([[0.0], np.cumsum(self.age_probabilities)])
+        return float(np.interp(age, BIN_EDGES, cumulative))
+
+    def age_interval(self, mass: float = 0.8) -> tuple[float, float]:
+        """Central interval that holds `mass` of the belief, in years; ages within a bin being equally likely."""
+        cumulative = np.concatenate([[0.0], np.cumsum(self.age_probabilities)])
+        cumulative += np.arange(cumulative.size) * 1e-12  # strictly rising, so that the inverse is unique
+        low, high = np.interp([(1 - mass) / 2, (1 + mass) / 2], cumulative / cumulative[-1], BIN_EDGES)
+        return float(low), float(high)
+
+    def adult_ages(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ages a face can show and their probabilities, (ages,) twice: children go to the youngest adult."""
+        if self.given_age is not None:
+            return np.array([self.given_age]), np.ones(1)
+        return np.clip(BIN_CENTRES, ADULT_AGE, OLDEST_FACE), self.age_probabilities
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Mean (K,) and covariance (K, K) of the face embedding given a voice."""
+
+    mean: FloatArray
+    covariance: FloatArray
+
+
+@dataclass(frozen=True)
+class FacePopulation:
+    """p(face embedding | attributes): the attribute coordinates are exact, residuals are normal around zero.
+
+    `residual_sd` is (R,); `group_weights` (groups,) is the reference population.
+    """
+
+    basis: AttributeBasis
+    residual_sd: FloatArray
+    group_weights: FloatArray
+
+    def embedding(self, age: float, femininity: float, groups: np.ndarray | None = None) -> FloatArray:
+        """The expected face embedding of one set of attributes, (K,)."""
+        design = self.basis.design(age, femininity, self.group_weights if groups is None else groups)
+        return np.concatenate([design, np.zeros_like(self.residual_sd)]).astype(np.float32)
+
+    def _atoms(self, attributes: AttributeBelief, group: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Every combination of age bin, gender and group with its probability: (atoms, A), (atoms,)."""
+        ages, age_share = attributes.adult_ages()
+        weights = self.group_weights if group is None else np.eye(self.group_weights.size)[group]
+        designs, shares = [], []
+        for index in np.flatnonzero(weights):
+            only = np.eye(self.group_weights.size)[index]
+            for femininity, share in ((1.0, attributes.femininity), (0.0, 1 - attributes.femininity)):
+                designs.append(self.basis.design(ages, femininity, np.tile(only, (ages.size, 1))))
+                shares.append(age_share * share * weights[index])
+        return np.concatenate(designs), np.concatenate(shares)
+
+    def belief(self, attributes: AttributeBelief, group: int | None = None) -> Belief:
+        """Mean and covariance of the face embedding, the attributes integrated out."""
+        designs, shares = self._atoms(attributes, group)
+        shares = shares / shares.sum()
+        mean = shares @ designs
+        centred = designs - mean
+        size = mean.size + self.residual_sd.size
+        covariance = np.zeros((size, size))
+        covariance[: mean.size, : mean.size] = (centred * shares[:, None]).T @ centred
+        covariance[mean.size :, mean.size :] = np.diag(np.square(self.residual_sd))
+        return Belief(
+            np.concatenate([mean, np.zeros(self.residual_sd.size)]).astype(np.float32), covariance.astype(np.float32)
+        )
+
+    def draw(self, attributes: AttributeBelief, rng: np.random.Generator, group: int | None = None) -> FloatArray:
+        """One face embedding, (K,), drawn from the mixture whose moments `belief` states."""
+        ages, share = attributes.adult_ages()
+        age = rng.choice(ages, p=share / share.sum())
+        femininity = float(rng.uniform() < attributes.femininity)
+        index = int(rng.choice(self.group_weights.size, p=self.group_weights / self.group_weights.sum()))
+        groups = np.eye(self.group_weights.size)[index if group is None else group]
+        design = self.basis.design(age, femininity, groups)
+        residual = rng.standard_normal(self.residual_sd.size) * self.residual_sd
+        return np.concatenate([design, residual]).astype(np.float32)

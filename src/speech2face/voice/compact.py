@@ -1,0 +1,193 @@
+"""The starter's voice encoder: a compact network from the spectrogram to what a voice tells.
+
+Not from the paper (whose encoder has 148 million parameters and needs paired data): a convolutional stem over mel
+energies, residual depthwise blocks along time (after ConvNeXt, Liu et al. 2022), and attentive statistics pooling (Okabe et al.
+2018) with bounded weights, so that the statistics of any number of segments simply add up.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech2face.audio.spectrogram import COMPRESSION
+from speech2face.voice.mel import BANDS, MEL_FLOOR, mel_filters
+
+RELATIVE_FLOOR = 1e-5  # -50 dB under the segment's mean mel energy: what codecs and quiet rooms leave there is noise
+
+
+@dataclass(frozen=True)
+class CompactConfig:
+    """Sizes of the compact voice encoder."""
+
+    stem_channels: tuple[int, int, int] = (24, 48, 64)
+    channels: int = 256
+    expansion: int = 2
+    blocks: int = 5
+    kernel: int = 7
+    dilations: tuple[int, ...] = (1, 1, 2, 3, 4)
+    attention_channels: int = 64
+    embedding: int = 192
+    hidden: int = 192
+    age_bins: int = 18  # five years each, from AGE_LOWEST
+    dropout: float = 0.15
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "CompactConfig":
+        """From `to_dict`'s result."""
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+class MelFront(nn.Module):
+    """Compressed complex spectrogram -> level-free log mel energies; fixed, nothing is learned."""
+
+    filters: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filters", torch.from_numpy(mel_filters()), persistent=False)
+
+    def energies(self, spectrogram: Tensor) -> Tensor:
+        """(batch, 2, frequency, frames) -> mel energies (batch, BANDS, frames)."""
+        power = spectrogram.abs().pow(2 / COMPRESSION).sum(dim=1)  # (batch, frequency, frames)
+        return self.filters @ power + MEL_FLOOR
+
+    @staticmethod
+    def level_free(energies: Tensor) -> Tensor:
+        """Mel energies -> logarithm relative to the segment's mean; a louder voice gives the same numbers.
+
+        (batch, BANDS, frames) -> (batch, BANDS, frames).
+        """
+        mean = energies.mean(dim=(1, 2), keepdim=True)
+        return torch.log(energies / mean + RELATIVE_FLOOR) * 0.25 + 1.0
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """(batch, 2, frequency, frames) -> (batch, BANDS, frames)."""
+        return self.level_free(self.energies(spectrogram))
+
+
+class Block(nn.Module):
+    """Depthwise convolution along time, then two pointwise ones, around a residual."""
+
+    def __init__(self, config: CompactConfig, dilation: int) -> None:
+        super().__init__()
+        channels, wide = config.channels, config.channels * config.expansion
+        padding = (config.kernel - 1) // 2 * dilation
+        self.depthwise = nn.Conv1d(
+            channels, channels, config.kernel, padding=padding, dilation=dilation, groups=channels, bias=False
+        )
+        self.norm = nn.BatchNorm1d(channels)
+        self.widen = nn.Conv1d(channels, wide, 1)
+        self.narrow = nn.Conv1d(wide, channels, 1)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.zeros_(self.narrow.weight)
+        assert self.narrow.bias is not None
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, frames) -> the same shape."""
+        hidden = functional.relu(self.widen(self.norm(self.depthwise(x))))
+        return x + self.dropout(self.narrow(hidden))
+
+
+class FrameEncoder(nn.Module):
+    """Mel energies of one segment -> its moments: additive sums over frames, so that segments pool by addition."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        first, second, third = config.stem_channels
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, first, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(first),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(second),
+            nn.ReLU(),
+            nn.Conv2d(second, third, 3, stride=(2, 1), padding=1, bias=False),
+            nn.BatchNorm2d(third),
+            nn.ReLU(),
+        )
+        self.project = nn.Conv1d(third * BANDS // 8, config.channels, 1, bias=False)
+        self.project_norm = nn.BatchNorm1d(config.channels)
+        self.blocks = nn.Sequential(*[Block(config, dilation) for dilation in config.dilations[: config.blocks]])
+        self.norm = nn.BatchNorm1d(config.channels)
+        self.attention = nn.Sequential(
+            nn.Conv1d(config.channels, config.attention_channels, 1),
+            nn.Tanh(),
+            nn.Conv1d(config.attention_channels, config.channels, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(batch, BANDS, frames) -> moments (batch, 3, channels): sums of weight, weighted value, weighted square."""
+        x = self.stem(mel.unsqueeze(1)).flatten(1, 2)  # (batch, third * BANDS / 8, frames / 4)
+        x = self.norm(self.blocks(self.project_norm(self.project(x))))  # (batch, channels, frames / 4)
+        weight = self.attention(x).float()
+        x = x.float()
+        return torch.stack([weight.sum(-1), (weight * x).sum(-1), (weight * x * x).sum(-1)], dim=1)
+
+
+class VoiceHead(nn.Module):
+    """Pooled moments -> speaker embedding and readings."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(2 * config.channels, config.embedding)
+        self.embed_norm = nn.BatchNorm1d(config.embedding)
+        self.read = nn.Sequential(
+            nn.BatchNorm1d(2 * config.channels),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.channels, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+        )
+        self.gender = nn.Linear(config.hidden, 1)
+        self.voice = nn.Linear(config.hidden, 1)
+        self.age = nn.Linear(config.hidden, config.age_bins)
+
+    def forward(self, moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Moments (batch, 3, channels) -> speaker embedding (batch, embedding), femininity logit (batch,), age logits
+
+        (batch, age_bins) and voice logit (batch,).
+        """
+        weight, value, square = moments.unbind(1)
+        weight = weight + 1e-4
+        mean = value / weight
+        deviation = (square / weight - mean * mean).clamp(min=1e-5).sqrt()
+        pooled = torch.cat([mean, deviation], dim=1)  # (batch, 2 * channels)
+        hidden = self.read(pooled)
+        speaker = self.embed_norm(self.embed(pooled))
+        return speaker, self.gender(hidden).squeeze(1), self.age(hidden), self.voice(hidden).squeeze(1)
+
+
+class CompactVoiceEncoder(nn.Module):
+    """Spectrogram of one segment -> readings; for several segments add the moments and call `head` once."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front = MelFront()
+        self.frames = FrameEncoder(config)
+        self.head = VoiceHead(config)
+
+    def moments(self, spectrogram: Tensor) -> Tensor:
+        """(batch, 2, frequency, frames) -> (batch, 3, channels)."""
+        result: Tensor = self.frames(self.front(spectrogram))
+        return result
+
+    def forward(self, spectrogram: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(batch, 2, frequency, frames) -> what `VoiceHead.forward` gives."""
+        result: tuple[Tensor, Tensor, Tensor, Tensor] = self.head(self.moments(spectrogram))
+        return result
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Trainable parameters."""
+    return int(np.sum([parameter.numel() for parameter in module.parameters() if parameter.requires_grad]))
