@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,7 +112,8 @@ def plan(gathered: Gathered, out: Path | None, samples: int) -> tuple[Job, ...]:
         if out.suffix.lower() == PICTURE_SUFFIX:
             if not gathered.single:
                 raise InvalidOption(f"{printable(out)} is one picture for several recordings; name a folder")
-            return (Job(gathered.recordings[0], _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples)),)
+            outputs = _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples)
+            return (Job(gathered.recordings[0], replace(outputs, portrait=out)),)  # .PNG stays .PNG
     folder = Path() if out is None else out
     taken: set[str] = set()
     jobs = []

@@ -1,0 +1,379 @@
+"""The command line, with a model that draws grey squares: what is written, printed and refused, with which code."""
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from speech2face import __version__, cli, errors
+from speech2face.audio.recording import read_recording
+from speech2face.errors import SilentRecording, Speech2FaceError
+from speech2face.evaluation.encoding import encode
+from speech2face.portrait import Given
+from speech2face.provenance import read_provenance
+
+
+@dataclass
+class Ran:
+    """What one run of the program left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass
+class Program:
+    """The program inside this process, in an empty working folder."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, *arguments: str | Path) -> Ran:
+        self.monkeypatch.setattr(sys, "argv", ["speech2face", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = self.capsys.readouterr()
+        return Ran(int(left.value.code or 0), captured.out, captured.err)
+
+    def files(self) -> list[str]:
+        return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+
+
+def fake_portrait(given: Given, samples: int, exaggerate: float, seed: int | None) -> Any:
+    square = np.full((512, 512, 3), 128, np.uint8)
+    facts = {
+        "age": 34.2,
+        "age_interval_80": [24.0, 47.0],
+        "gender": {"reading": "feminine", "probability": 0.97},
+        "seconds_heard": 1.5,
+        "seconds_recorded": 2.0,
+        "cautions": [{"code": "noise", "text": "There is loud noise."}],
+        "given": given.to_dict(),
+        "exaggerate": exaggerate,
+        "seed": seed,
+        "model": {"name": "fake", "version": "0.0"},
+        "notice": "nobody's likeness",
+    }
+    return SimpleNamespace(image=square, samples=(square,) * samples, facts=lambda: dict(facts))
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    monkeypatch.chdir(tmp_path)
+    run = Program(tmp_path, monkeypatch, capsys)
+
+    def reconstruct(model: Any, source: Any, **options: Any) -> Any:
+        run.calls.append({"source": source} | options)
+        if not read_recording(source).waveform.any():
+            raise SilentRecording("the recording is silent")
+        return fake_portrait(**options)
+
+    release = SimpleNamespace(groups=("white", "black"))
+    monkeypatch.setattr("speech2face.portrait.reconstruct", reconstruct)
+    monkeypatch.setattr("speech2face.model.load_model", lambda folder: SimpleNamespace(release=release))
+    return run
+
+
+def recording(path: Path, *, silent: bool = False, container: str = "wav", codec: str = "pcm_s16le") -> Path:
+    sound = np.zeros((1, 16_000)) if silent else np.sin(np.arange(16_000) / 10)[None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode(sound, 16_000, container=container, codec=codec))
+    return path
+
+
+def test_one_recording_becomes_a_picture_and_its_facts(program: Program) -> None:
+    ran = program("portrait", recording(Path("talk.wav")))
+    assert ran.code == 0
+    assert program.files() == ["talk.json", "talk.png", "talk.wav"]
+    for text in (
+        "34 years (80 % interval 24 to 47)",
+        "feminine (97%)",
+        "1.5 s of 2.0 s",
+        "loud noise",
+        "talk.png",
+        "nobody",
+    ):
+        assert text in ran.out
+    assert ran.err == ""
+    provenance, facts = read_provenance("talk.png")
+    assert provenance.model_name == "fake"
+    beside = json.loads(Path("talk.json").read_text())
+    assert beside == {"recording": "talk.wav"} | facts  # the picture itself does not say whose recording it was
+
+
+@pytest.mark.parametrize(
+    ("out", "files"),
+    [
+        ("face.png", ["face.json", "face.png"]),
+        ("FACE.PNG", ["FACE.json", "FACE.PNG"]),
+        ("new/folder", ["new/folder/talk.json", "new/folder/talk.png"]),
+        ("new/face.v2.png", ["new/face.v2.json", "new/face.v2.png"]),
+    ],
+)
+def test_out_is_a_picture_or_a_folder(program: Program, out: str, files: list[str]) -> None:
+    assert program("portrait", recording(Path("talk.wav")), "-o", out).code == 0
+    assert program.files() == sorted([*files, "talk.wav"])
+
+
+def test_json_is_one_line_on_standard_output(program: Program) -> None:
+    ran = program("portrait", recording(Path("talk.wav")), "--json")
+    (facts,) = ran.json()
+    assert facts["age"] == 34.2
+    assert facts["files"] == ["talk.png", "talk.json"]
+    assert ran.err == ""
+
+
+def test_samples_come_with_a_contact_sheet(program: Program) -> None:
+    assert program("portrait", recording(Path("talk.wav")), "--samples", "3", "--seed", "5", "-q").code == 0
+    pictures = [f"talk-sample-0{number}.png" for number in (1, 2, 3)]
+    assert program.files() == sorted(["talk.json", "talk.png", "talk.wav", "talk-sheet.png", *pictures])
+    assert [read_provenance(name)[0].kind for name in ("talk.png", pictures[0], "talk-sheet.png")] == [
+        "portrait",
+        "sample",
+        "contact sheet",
+    ]
+    assert read_provenance("talk-sheet.png")[0].seed == 5
+    with Image.open("talk-sheet.png") as sheet:
+        assert min(sheet.size) > 512
+
+
+def test_options_reach_the_model_and_the_metadata(program: Program) -> None:
+    path = recording(Path("talk.wav"))
+    ran = program("portrait", path, "--given", "age=40, gender=female,group=black", "--exaggerate", "0.5")
+    assert ran.code == 0
+    assert program.calls[0]["given"] == Given(age=40.0, gender="female", group="black")
+    provenance, _ = read_provenance("talk.png")
+    assert provenance.given == {"age": "40.0", "gender": "female", "group": "black"}
+    assert provenance.exaggerate == 0.5
+    assert "age 40.0, gender female, group black" in ran.out
+
+
+def test_standard_input_is_a_recording(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = recording(Path("talk.wav")).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert program("portrait", "-", "--quiet").code == 0
+    assert program.files() == ["stdin.json", "stdin.png", "talk.wav"]
+
+
+def test_a_batch_goes_on_after_a_bad_recording(program: Program) -> None:
+    names = [
+        recording(Path("a.wav")),
+        recording(Path("b.wav"), silent=True),
+        Path("missing.wav"),
+        recording(Path("c.wav")),
+    ]
+    ran = program("portrait", *names, "-o", "faces")
+    assert ran.code == errors.SomeRecordingsFailed.exit_code
+    assert [name for name in program.files() if name.startswith("faces/")] == [
+        "faces/a.json",
+        "faces/a.png",
+        "faces/c.json",
+        "faces/c.png",
+    ]
+    assert len(ran.out.splitlines()) == 2
+    assert "speech2face: error: b.wav: the recording is silent" in ran.err
+    assert "missing.wav: no such file" in ran.err
+    assert "speech2face: error: 2 portraits, 2 failed" in ran.err.splitlines()[-1]
+
+
+def test_a_batch_as_json_has_a_line_for_every_recording(program: Program) -> None:
+    ran = program("portrait", recording(Path("a.wav")), recording(Path("b.wav"), silent=True), "--json", "-q")
+    good, bad = ran.json()
+    assert good["recording"] == "a.wav"
+    assert bad["error"]["exit_code"] == SilentRecording.exit_code
+
+
+def test_a_folder_is_searched_by_content(program: Program) -> None:
+    recording(Path("in/a.wav"))
+    recording(Path("in/deep/really_opus.txt"), container="ogg", codec="libopus")
+    Path("in/notes.wav").write_text("no sound at all")
+    Path("in/.hidden.wav").write_bytes(b"")
+    ran = program("portrait", "in", "-o", "out")
+    assert ran.code == 0
+    assert [name for name in program.files() if name.startswith("out/")] == [
+        "out/a.json",
+        "out/a.png",
+        "out/really_opus.json",
+        "out/really_opus.png",
+    ]
+    assert "skipped in/notes.wav" in ran.err
+    assert "2 portraits, 0 failed, 1 skipped" in ran.err
+
+
+def test_a_folder_without_recordings_is_an_error(program: Program) -> None:
+    Path("in").mkdir()
+    Path("in/notes.txt").write_text("nothing")
+    ran = program("portrait", "in")
+    assert ran.code == errors.RecordingNotFound.exit_code
+
+
+def test_recordings_of_one_name_get_different_files(program: Program) -> None:
+    names = [
+        recording(Path("x/a.wav")),
+        recording(Path("a.mp3"), container="mp3", codec="libmp3lame"),
+        recording(Path("y/a.wav")),
+        recording(Path("A.WAV")),
+        recording(Path("a-sheet.wav")),  # would be the first one's contact sheet
+    ]
+    ran = program("portrait", *names, "-o", "out", "--samples", "1", "--json")
+    assert ran.code == 0
+    written = [name for facts in ran.json() for name in facts["files"]]
+    assert len({name.casefold() for name in written}) == len(written) == 5 * 4
+    assert [facts["files"][0] for facts in ran.json()][:3] == ["out/a.png", "out/a-mp3.png", "out/a-wav.png"]
+
+
+def test_a_batch_seed_gives_every_recording_the_same_draws_as_alone(program: Program) -> None:
+    names = [recording(Path("a.wav")), recording(Path("b.wav"))]
+    program("portrait", *names, "--seed", "3", "-q", "--samples", "1")
+    assert [call["seed"] for call in program.calls] == [3, 3]
+
+
+def test_nothing_is_overwritten_without_force(program: Program) -> None:
+    path = recording(Path("talk.wav"))
+    Path("talk.json").write_text("mine")
+    ran = program("portrait", path)
+    assert ran.code == errors.OutputExists.exit_code
+    assert program.calls == []  # refused before any work
+    assert program.files() == ["talk.json", "talk.wav"]
+    assert Path("talk.json").read_text() == "mine"
+    assert program("portrait", path, "--force", "-q").code == 0
+    assert json.loads(Path("talk.json").read_text())["age"] == 34.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["nothing.wav"], errors.RecordingNotFound),
+        (["silent.wav"], errors.SilentRecording),
+        (["text.wav"], errors.NotMedia),
+        (["empty.wav"], errors.EmptyRecording),
+        (["talk.wav", "-o", "face.jpg"], errors.InvalidOption),
+        (["talk.wav", "talk.wav", "-o", "face.png"], errors.InvalidOption),
+        (["-", "-"], errors.InvalidOption),
+        (["talk.wav", "-o", "text.wav/face.png"], errors.CannotWrite),
+        (["talk.wav", "--samples", "-1"], errors.InvalidOption),
+        (["talk.wav", "--samples", "101"], errors.InvalidOption),
+        (["talk.wav", "--exaggerate", "nan"], errors.InvalidOption),
+        (["talk.wav", "--seed", "-1"], errors.InvalidOption),
+        (["talk.wav", "--given", "age=forty"], errors.InvalidGiven),
+        (["talk.wav", "--given", "age=7"], errors.InvalidGiven),
+        (["talk.wav", "--given", "age=40,age=41"], errors.InvalidGiven),
+        (["talk.wav", "--given", "gender=cat"], errors.InvalidGiven),
+        (["talk.wav", "--given", "group=martian"], errors.InvalidGiven),
+        (["talk.wav", "--given", "name=Bob"], errors.InvalidGiven),
+        (["talk.wav", "--given", ""], errors.InvalidGiven),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_with_its_own_code_and_nothing_written(
+    program: Program, arguments: list[str], error: type[Speech2FaceError]
+) -> None:
+    recording(Path("talk.wav"))
+    recording(Path("silent.wav"), silent=True)
+    Path("text.wav").write_text("Dear diary,\n")
+    Path("empty.wav").touch()
+    before = program.files()
+    ran = program("portrait", *arguments)
+    assert ran.code == error.exit_code
+    assert ran.out == ""
+    assert ran.err.startswith("speech2face: error: ")
+    assert ran.err.count("\n") == 1
+    assert program.files() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["portrait"], ["portrait", "--nope", "x"], ["draw"], ["portrait", "x", "--samples", "y"]]
+)
+def test_misuse_is_one_line_and_code_two(program: Program, arguments: list[str]) -> None:
+    ran = program(*arguments)
+    assert ran.code == errors.USAGE_EXIT_CODE
+    assert ran.err.startswith("speech2face: error: ")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(program: Program) -> None:
+    ran = program("portrait", "two\nlines [red]\udcff.wav")
+    assert ran.code == errors.RecordingNotFound.exit_code
+    assert ran.err.count("\n") == 1
+
+
+def test_every_error_has_its_own_exit_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Speech2FaceError)]
+    codes = [kind.exit_code for kind in kinds]
+    assert len(set(codes)) == len(codes) > 15
+    assert all(code == 1 or 10 <= code < 64 for code in codes)  # free of the shells' and typer's own
+
+
+def test_inspect_reads_a_portrait_back(program: Program) -> None:
+    program("portrait", recording(Path("talk.wav")), "-q", "--seed", "1")
+    ran = program("inspect", "talk.png")
+    assert ran.code == 0
+    for text in ("synthetic portrait", "fake 0.0", "trainedAlgorithmicMedia", "34 years", "nobody's likeness"):
+        assert text in ran.out
+    (read,) = program("inspect", "talk.png", "--json").json()
+    assert read["provenance"]["model_name"] == "fake"
+    assert read["facts"]["seed"] == 1
+
+
+def test_inspect_refuses_what_is_not_a_portrait(program: Program) -> None:
+    Image.new("RGB", (8, 8)).save("plain.png")
+    assert program("inspect", "plain.png").code == errors.NotAPortrait.exit_code
+    assert program("inspect", "nothing.png").code == errors.RecordingNotFound.exit_code
+
+
+def test_an_interruption_is_quiet_and_writes_nothing(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("speech2face.portrait.reconstruct", interrupt)
+    ran = program("portrait", recording(Path("talk.wav")))
+    assert ran.code == errors.INTERRUPTED_EXIT_CODE
+    assert "Traceback" not in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+def test_the_version_is_printed(program: Program) -> None:
+    assert program("--version").out == f"speech2face {__version__}\n"
+
+
+def test_help_names_every_option(program: Program) -> None:
+    shown = program("portrait", "--help").out
+    options = ("--out", "--json", "--samples", "--given", "--exaggerate", "--seed", "--force", "--model", "--quiet")
+    assert [option for option in options if option not in shown] == []
+
+
+HELP_THEN_LIST_IMPORTS = """
+import sys
+from speech2face import cli
+sys.argv = ["speech2face", "--help"]
+try:
+    cli.main()
+except SystemExit:
+    print([name for name in ("numpy", "av", "PIL", "onnxruntime", "torch") if name in sys.modules])
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    ran = subprocess.run([sys.executable, "-c", HELP_THEN_LIST_IMPORTS], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    command = f"{sys.executable} -m speech2face --help; echo code $? >&2"
+    ran = subprocess.run(["bash", "-c", f"({command}) | true"], capture_output=True, text=True, check=True)
+    assert "Traceback" not in ran.stderr
+    assert "BrokenPipe" not in ran.stderr
