@@ -25,7 +25,16 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 
 EXTRAS = ("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11")
 # Only these may import what comes with an extra; everything else runs on the base install.
-NEED_EXTRAS = ("voice/compact.py", "decoder/", "export.py", "training/", "evaluation/", "data/", "face/detector.py")
+NEED_EXTRAS = (
+    "voice/compact.py",
+    "face/landmarks.py",  # places of photographs, for training only
+    "face/detector.py",
+    "decoder/",
+    "export.py",
+    "training/",
+    "evaluation/",
+    "data/",
+)
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -36,7 +45,7 @@ def place(path: Path) -> str:
 
 def stage(module: str) -> str:
     """The first name inside the package: `speech2face.audio.recording` is of `audio`."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -1,0 +1,117 @@
+"""What each kind of awkward input gets: fills docs/robustness.md.
+
+    python runs/robustness.py            about half a minute on two cores; needs only the base install
+
+Every input is handed to the real program in its own process, as a user would.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import speech2face
+from speech2face.audio.recording import read_recording
+from speech2face.evaluation.awkward import AwkwardFile, awkward_files
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "docs" / "robustness.md"
+FIRST_VOICE = ROOT / "examples" / "female.mp3"
+SECOND_VOICE = ROOT / "examples" / "male.flac"
+
+
+class Result(NamedTuple):
+    """What one input got."""
+
+    file: AwkwardFile
+    code: int
+    text: str
+
+    @property
+    def as_wanted(self) -> bool:
+        """A portrait where one is wanted, else a refusal with a code of its own."""
+        return self.code == 0 if self.file.wanted else self.code >= 10
+
+
+def program(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a folder."""
+    command = [sys.executable, "-m", "speech2face", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def try_file(file: AwkwardFile, folder: Path) -> Result:
+    """Hand one input to the program and put what it did into words; nothing may be left behind by a refusal."""
+    (folder / file.name).write_bytes(file.content)
+    before = set(folder.iterdir())
+    ran = program(["portrait", file.name, "--json"], folder)
+    if ran.returncode:
+        assert set(folder.iterdir()) == before, f"{file.name}: refused, but something was written"
+        assert ran.stderr.count("\n") == 1, ran.stderr
+        return Result(file, ran.returncode, ran.stderr.strip().removeprefix("speech2face: error: "))
+    facts = json.loads(ran.stdout)
+    low, high = facts["age_interval_80"]
+    cautions = ", ".join(f"`{caution['code']}`" for caution in facts["cautions"])
+    text = (
+        f"portrait: {facts['gender']['reading']} {facts['gender']['probability']:.0%},"
+        f" age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {facts['seconds_heard']:.1f} s heard"
+    )
+    return Result(file, 0, text + (f"; cautions {cautions}" if cautions else ""))
+
+
+def named_files(folder: Path) -> list[Result]:
+    """Inputs that are names rather than contents."""
+    (folder / "no recordings").mkdir()
+    (folder / "no recordings" / "notes.txt").write_text("nothing to hear")
+    results = []
+    for kind, name in (("no such file", "nowhere.wav"), ("a folder without recordings", "no recordings")):
+        ran = program(["portrait", name], folder)
+        text = ran.stderr.strip().removeprefix("speech2face: error: ")
+        results.append(Result(AwkwardFile(kind, name, b"", False), ran.returncode, text))
+    return results
+
+
+def markdown(results: list[Result]) -> str:
+    """The whole page."""
+    wanted = sum(result.as_wanted for result in results)
+    lines = [
+        "# What awkward recordings get",
+        "",
+        "Made by `python runs/robustness.py` from two example recordings (synthetic voices), with the shipped weights.",
+        f"Of {len(results)} kinds of input {wanted} get what they should: a portrait, or a refusal with its own code,",
+        "one line on standard error and nothing written. The rest is marked with **!**.",
+        f"speech2face {speech2face.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores.",
+        "",
+        "| input | exit code | result |",
+        "|---|---|---|",
+    ]
+    for result in results:
+        mark = "" if result.as_wanted else "**!** "
+        text = result.text.replace("|", "\\|")
+        lines.append(f"| {mark}{result.file.kind} | {result.code} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Try every kind and write the page; exit code 1 if any did not get what it should."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--out", type=Path, default=TABLE)
+    out = arguments.parse_args().out
+    first, second = (read_recording(path).waveform for path in (FIRST_VOICE, SECOND_VOICE))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = [try_file(file, folder) for file in awkward_files(first, second)] + named_files(folder)
+    out.write_text(markdown(results))
+    wrong = [result for result in results if not result.as_wanted]
+    for result in wrong:
+        print(f"{result.file.kind}: exit code {result.code}, {result.text}")
+    print(f"{len(results) - len(wrong)} of {len(results)} as wanted, written to {out}")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
