@@ -215,7 +215,20 @@ def test_what_holds_no_sound_is_refused(content: bytes, error: type[Exception], 
     with pytest.raises(error) as caught:
         read_recording(path)
     assert "\n" not in str(caught.value)
-    assert is_recording(path) == (error is errors.CorruptRecording)
+
+
+def test_media_with_sound_is_told_by_its_content(tmp_path: Path) -> None:
+    contents = {
+        "whole": (wav(sine(1, 16_000)), True),
+        "header only": (silent_wav(0), True),  # reading it says what is wrong
+        "damaged": (b"RIFF\x10\0\0\0WAVE", True),
+        "text.wav": (b"Dear diary,\n", False),
+        "empty.wav": (b"", False),
+        "mute.mp4": (encode_silent_video(1), False),
+    }
+    for name, (content, expected) in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert is_recording(tmp_path / name) == expected, name
 
 
 CUT = [
