@@ -1,0 +1,97 @@
+"""What the README says is true: its commands, options, codes, pictures, files and Python."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from runs.readme_tree import BEGIN, END, ROOT, caption, files_of_the_repository
+from speech2face import cli, errors
+from speech2face.errors import Speech2FaceError
+from speech2face.release import MANIFEST, SHIPPED
+
+README = (ROOT / "README.md").read_text()
+COMMAND = typer.main.get_command(cli.app)
+SUBCOMMANDS = COMMAND.commands  # type: ignore[attr-defined]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    """Every command of the README as words, comments and redirections cut off."""
+    lines = [line.split("#")[0].split("<")[0] for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+def test_the_first_screen_holds_one_sentence_one_picture_and_two_commands() -> None:
+    first = README.split("\n## ")[0]
+    assert first.count("![") == 1
+    assert [words[:3] for words in commands()[:2]] == [
+        ["python3", "start.py", "portrait"],
+        ["python3", "start.py", "test"],
+    ]
+    assert len(first.splitlines()) < 20
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_every_command_exists_with_its_options_and_files(words: list[str]) -> None:
+    if words[:3] == ["python3", "start.py", "test"]:
+        return
+    program, *rest = words[1:] if words[0] == "python3" else words
+    assert program in ("start.py", "speech2face")
+    name, *arguments = rest
+    options = [option for parameter in SUBCOMMANDS[name].params for option in parameter.opts]
+    assert [word for word in arguments if word.startswith("-") and word != "-" and word not in options] == []
+    assert [word for word in arguments if word.startswith("examples/") and not (ROOT / word).exists()] == []
+
+
+def test_the_option_table_is_complete() -> None:
+    documented = set(re.findall(r"`(--[a-z]+)`", README.split("option of `portrait`")[1].split("**In Python**")[0]))
+    own = {name for parameter in SUBCOMMANDS["portrait"].params for name in parameter.opts if name.startswith("--")}
+    assert documented == own - {"--help"}
+
+
+def test_the_exit_code_table_is_that_of_the_errors() -> None:
+    documented = {name: int(code) for code, name in re.findall(r"\| (\d+) \| `(\w+)`", README)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Speech2FaceError)]
+    assert documented == {kind.__name__: kind.exit_code for kind in kinds if kind is not Speech2FaceError}
+
+
+def test_every_link_and_picture_exists() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()] == []
+
+
+def test_the_tree_lists_what_is_there_and_nothing_else() -> None:
+    listed: list[str] = []
+    folders: list[str] = []
+    for line in README.split(BEGIN)[1].split(END)[0].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        name = line.split()[0]
+        folders[depth:] = [name.rstrip("/")] if name.endswith("/") else []
+        listed.append("/".join(folders) if name.endswith("/") else "/".join([*folders, name]))
+    assert [name for name in listed if not (ROOT / name).exists()] == []
+    written = [name for name in files_of_the_repository() if name.startswith("src/") and name.endswith(".py")]
+    assert [name for name in written if name not in listed and (ROOT / name).read_text().strip()] == []
+
+
+def test_every_listed_module_says_what_it_is() -> None:
+    written = [name for name in files_of_the_repository() if name.startswith("src/") and name.endswith(".py")]
+    assert [name for name in written if (ROOT / name).read_text().strip() and not caption(name)] == []
+
+
+@pytest.mark.skipif(not (SHIPPED / MANIFEST).exists(), reason="no weights are shipped yet")
+def test_the_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    (block,) = blocks("python")
+    exec(block, names)
+    portrait = names["portrait"]
+    assert portrait.image.shape == (512, 512, 3)  # type: ignore[attr-defined]
+    assert len(portrait.samples) == 2  # type: ignore[attr-defined]
