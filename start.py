@@ -48,26 +48,25 @@ def portrait(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Install the test set and run the linter, the type checker and all tests; the first failure ends it."""
+    """Install the test set and run the linter, the type checker and all tests; returns the first failure's code."""
     install(TEST_EXTRAS)
     # One thread a process: the tests already run side by side, and threads on top only wait for each other.
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     processes = str(min(os.cpu_count() or 1, MAX_TEST_PROCESSES))
+    codes = []
     for command in (
         [environment_program("ruff"), "check", "."],
         [environment_program("mypy")],
         [environment_program("python"), "-m", "pytest", "-n", processes, *arguments],
     ):
         print("$", Path(command[0]).name, *command[1:], flush=True)
-        code = subprocess.run(command, cwd=ROOT, env=os.environ | threads, check=False).returncode
-        if code:
-            return code
-    return 0
+        codes.append(subprocess.run(command, cwd=ROOT, env=os.environ | threads, check=False).returncode)
+    return next((code for code in codes if code), 0)
 
 
 def main() -> int:
     """Run one of the two commands; its exit code is this one's."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is run by whatever Python there is
         print(f"start.py: error: Python 3.11 or newer is needed, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     commands = {"portrait": portrait, "test": test}
