@@ -263,8 +263,9 @@ def test_a_streamed_wav_of_unknown_length_is_whole() -> None:
     assert_allclose(read_recording(bytes(content)).seconds, 1)
 
 
-def test_damaged_packets_are_refused() -> None:
-    content = bytearray(encode(sine(4, 48_000), 48_000, container="flac", codec="flac", codec_format="s16"))
+@pytest.mark.parametrize("container", ["flac", "matroska"])  # Matroska shows packets where nothing can be decoded
+def test_damaged_packets_are_refused(container: str) -> None:
+    content = bytearray(encode(sine(4, 48_000), 48_000, container=container, codec="flac", codec_format="s16"))
     noise = np.random.default_rng(0).integers(0, 256, len(content) // 2, np.uint8).tobytes()
     content[len(content) // 4 : len(content) // 4 + len(noise)] = noise
     with pytest.raises(errors.CorruptRecording):
