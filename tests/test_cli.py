@@ -112,7 +112,8 @@ def test_one_recording_becomes_a_picture_and_its_facts(program: Program) -> None
     provenance, facts = read_provenance("talk.png")
     assert provenance.model_name == "fake"
     beside = json.loads(Path("talk.json").read_text())
-    assert beside == {"recording": "talk.wav"} | facts  # the picture itself does not say whose recording it was
+    assert beside == {"recording": "talk.wav"} | facts
+    assert b"talk" not in Path("talk.png").read_bytes()  # a picture does not say whose recording it was drawn from
 
 
 @pytest.mark.parametrize(

@@ -112,10 +112,25 @@ def test_the_content_decides_and_not_the_name(tmp_path: Path) -> None:
     path = tmp_path / "really_opus.wav"
     path.write_bytes(encode(sine(1, 48_000), 48_000, container="ogg", codec="libopus"))
     assert read_recording(path).codec == "opus"
-    path = tmp_path / "playlist.mp3"
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nreally_opus.wav\n#EXT-X-ENDLIST\n")
-    with pytest.raises(errors.NotMedia):  # following it would read a file nobody named
-        read_recording(path)
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile 'voice.wav'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nvoice.wav\n#EXT-X-ENDLIST\n",
+    ],
+    ids=["ffconcat", "m3u8"],
+)
+def test_a_playlist_does_not_open_a_file_that_nobody_named(
+    playlist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("voice.wav").write_bytes(wav(sine(1, 16_000)))
+    Path("playlist.m3u8").write_text(playlist)
+    for source in (playlist.encode(), Path("playlist.m3u8")):
+        with pytest.raises(errors.NotMedia):
+            read_recording(source)
 
 
 def test_the_first_of_several_audio_streams_is_read() -> None:
@@ -263,13 +278,28 @@ def test_a_streamed_wav_of_unknown_length_is_whole() -> None:
     assert_allclose(read_recording(bytes(content)).seconds, 1)
 
 
-@pytest.mark.parametrize("container", ["flac", "matroska"])  # Matroska shows packets where nothing can be decoded
-def test_damaged_packets_are_refused(container: str) -> None:
-    content = bytearray(encode(sine(4, 48_000), 48_000, container=container, codec="flac", codec_format="s16"))
+def test_a_damaged_middle_is_refused() -> None:
+    content = bytearray(encode(sine(4, 48_000), 48_000, container="flac", codec="flac", codec_format="s16"))
     noise = np.random.default_rng(0).integers(0, 256, len(content) // 2, np.uint8).tobytes()
     content[len(content) // 4 : len(content) // 4 + len(noise)] = noise
     with pytest.raises(errors.CorruptRecording):
         read_recording(bytes(content))
+
+
+@pytest.mark.parametrize(("every", "refused"), [(1, True), (3, True), (100, False)])
+def test_packets_that_cannot_be_decoded_are_refused_beyond_half_a_second(every: int, refused: bool) -> None:
+    content = bytearray(encode(sine(4, 48_000), 48_000, container="adts", codec="aac"))  # states no length
+    at = number = 0
+    while at < len(content):
+        length = (content[at + 3] & 3) << 11 | content[at + 4] << 3 | content[at + 5] >> 5  # ISO 13818-7, 6.2
+        if number % every == every // 2:
+            content[at + 7 : at + length] = b"\xff" * (length - 7)
+        at, number = at + length, number + 1
+    if refused:
+        with pytest.raises(errors.CorruptRecording):
+            read_recording(bytes(content))
+    else:
+        assert_allclose(read_recording(bytes(content)).seconds, 4, atol=0.1)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

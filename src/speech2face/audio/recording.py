@@ -243,7 +243,7 @@ def _read_sound(container: "InputContainer", stream: "AudioStream", name: str, m
                 continue
             try:
                 frames = packet.decode()
-            except av.InvalidDataError:
+            except av.FFmpegError:
                 lost_seconds += max(seconds, LEAST_PACKET_SECONDS)
                 if lost_seconds > LOST_SECONDS:
                     raise

@@ -185,9 +185,10 @@ def _damaged(voices: _Voices) -> Iterator[AwkwardFile]:
 
 def _no_media(rng: np.random.Generator) -> Iterator[AwkwardFile]:
     text: Callable[[str], bytes] = str.encode
-    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nplain.wav\n#EXT-X-ENDLIST\n"
     yield AwkwardFile("a video without sound", "mute.mp4", encode_silent_video(3), False)
     yield AwkwardFile("an empty file", "empty.mp3", b"", False)
     yield AwkwardFile("a text file", "text.wav", text("Dear diary, today nobody spoke.\n" * 100), False)
     yield AwkwardFile("random bytes", "random.bin", rng.integers(0, 256, 50_000, np.uint8).tobytes(), False)
-    yield AwkwardFile("a playlist that names another file", "list.m3u8", text(playlist), False)
+    yield AwkwardFile(
+        "a playlist that names another file", "list.txt", text("ffconcat version 1.0\nfile 'plain.wav'\n"), False
+    )
