@@ -255,6 +255,17 @@ def test_nothing_is_overwritten_without_force(program: Program) -> None:
     assert json.loads(Path("talk.json").read_text())["age"] == 34.2
 
 
+def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(model: Any, source: Any, **options: Any) -> Any:
+        Path("talk.json").write_text("mine")
+        return fake_portrait(**options)
+
+    monkeypatch.setattr("speech2face.portrait.reconstruct", slow)
+    assert program("portrait", recording(Path("talk.wav"))).code == errors.OutputExists.exit_code
+    assert program.files() == ["talk.json", "talk.wav"]
+    assert Path("talk.json").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
