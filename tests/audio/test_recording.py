@@ -147,6 +147,20 @@ def test_the_first_of_several_audio_streams_is_read() -> None:
     assert np.abs(np.fft.rfft(read_recording(file).waveform)).argmax() == 220
 
 
+def test_joined_recordings_may_change_rate_and_channels_in_the_middle() -> None:
+    parts = [(48_000, 2), (44_100, 1), (32_000, 2)]
+    joined = b"".join(
+        encode(sine(1, rate, channels), rate, container="mp3", codec="libmp3lame", options={"write_xing": "0"})
+        for rate, channels in parts
+    )
+    recording = read_recording(joined)
+    assert (recording.sample_rate, recording.channels) == parts[0]
+    assert_allclose(recording.seconds, 3, atol=0.2)
+    for second in range(3):
+        middle = recording.waveform[round((second + 0.3) * SAMPLE_RATE) : round((second + 0.8) * SAMPLE_RATE)]
+        assert_allclose(rms(middle), RMS_OF_SINE, rtol=0.06)
+
+
 # --- channels
 
 

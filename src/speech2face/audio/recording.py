@@ -168,6 +168,7 @@ def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
     with _container(file, name) as container:
         stream = _first_audio_stream(container, name)
         declared = _checked_length(container, stream, file, name, max_seconds)
+        sample_rate, channels = stream.rate, stream.channels  # joined files change them on the way
         sound = _read_sound(container, stream, name, max_seconds)
         present = sound.reach_seconds if declares_for_all_streams(container) else sound.seconds
         if declared is not None and declared - present > max(LOST_SECONDS, LOST_SHARE * declared):
@@ -176,8 +177,8 @@ def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
             )
         return Recording(
             waveform=mix(sound.channels),
-            sample_rate=stream.rate,
-            channels=stream.channels,
+            sample_rate=sample_rate,
+            channels=channels,
             codec=stream.codec_context.name,
             container=container.format.name,
             name=name,
@@ -233,12 +234,15 @@ def _read_sound(container: "InputContainer", stream: "AudioStream", name: str, m
     import av
 
     resampler = ChannelResampler(name, max_seconds)
+    # Floats once, not a fraction for every packet: that would take as long as decoding.
+    tick_seconds = {each.index: float(each.time_base or 0) for each in container.streams}
     lost_seconds = reach_seconds = 0.0
     try:
         for packet in container.demux():
-            seconds = float((packet.duration or 0) * packet.time_base)
+            tick = tick_seconds.get(packet.stream_index, 0.0)  # transport streams may gain streams on the way
+            seconds = (packet.duration or 0) * tick
             if packet.pts is not None:
-                reach_seconds = max(reach_seconds, float(packet.pts * packet.time_base) + seconds)
+                reach_seconds = max(reach_seconds, packet.pts * tick + seconds)
             if packet.stream_index != stream.index:
                 continue
             try:

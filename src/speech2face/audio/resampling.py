@@ -9,44 +9,69 @@ from speech2face.config import MAX_RECORDING_CHANNELS
 from speech2face.errors import RecordingTooLong
 
 if TYPE_CHECKING:
+    from av.audio.fifo import AudioFifo
     from av.audio.frame import AudioFrame
     from av.audio.layout import AudioLayout
     from av.audio.resampler import AudioResampler
 
 DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
+GATHERED_SAMPLES = 16_384  # a third of a second at 48 kHz
 
 
 class ChannelResampler:
-    """Frames of any format, rate and layout in; all channels at 16 kHz out, as many as the first frame has."""
+    """Frames of any format, rate and layout in; all channels at 16 kHz out, as many as the first frame has.
+
+    Frames are gathered before they are resampled: one by one, as small as decoders make them, the calls would take
+    longer than the work.
+    """
 
     def __init__(self, name: str, max_seconds: float) -> None:
         self.name = name
         self.max_seconds = max_seconds
         self.blocks: list[FloatArray] = []
         self.samples = 0
+        self.gathered: AudioFifo | None = None
         self.swr: AudioResampler | None = None
-        self.format: tuple[str, str, int] | None = None
         self.layout: AudioLayout | None = None
+        self.format: tuple[str, str, int] | None = None
 
     def add(self, frame: "AudioFrame") -> None:
-        from av.audio.resampler import AudioResampler
-
+        """Take the next frame."""
+        # Joined Ogg and MP3 files change in the middle. AudioFifo trusts what it is given: it must not see that.
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self.swr is None or found != self.format:  # joined Ogg and MP3 files change in the middle
+        if self.gathered is None or found != self.format:
             self._flush()
-            self.layout = self.layout or frame.layout
             self.format = found
-            self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
+            self._begin(frame)
+        assert self.gathered is not None
         frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
-        self._keep(self.swr.resample(frame))
+        self.gathered.write(frame)
+        if self.gathered.samples >= GATHERED_SAMPLES:
+            self._resample()
 
     def finish(self) -> FloatArray:
         """Everything so far, (channels, samples)."""
         self._flush()
         return np.concatenate(self.blocks, axis=1) if self.blocks else np.zeros((1, 0), np.float32)
 
+    def _begin(self, frame: "AudioFrame") -> None:
+        from av.audio.fifo import AudioFifo
+        from av.audio.resampler import AudioResampler
+
+        self.layout = self.layout or frame.layout
+        self.gathered = AudioFifo()
+        self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
+
+    def _resample(self) -> None:
+        assert self.gathered is not None
+        assert self.swr is not None
+        frame = self.gathered.read()
+        if frame is not None:
+            self._keep(self.swr.resample(frame))
+
     def _flush(self) -> None:
         if self.swr is not None:
+            self._resample()
             self._keep(self.swr.resample(None))
 
     def _keep(self, frames: "list[AudioFrame]") -> None:
@@ -58,9 +83,7 @@ class ChannelResampler:
             self.samples += block.shape[1]
             limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])
             if self.samples > limit * SAMPLE_RATE:
-                raise RecordingTooLong(
-                    f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first"
-                )
+                raise RecordingTooLong(f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first")
 
 
 def mix(channels: FloatArray) -> FloatArray:
