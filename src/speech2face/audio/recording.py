@@ -168,7 +168,6 @@ def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
     with _container(file, name) as container:
         stream = _first_audio_stream(container, name)
         declared = _checked_length(container, stream, file, name, max_seconds)
-        sample_rate, channels = stream.rate, stream.channels  # joined files change them on the way
         sound = _read_sound(container, stream, name, max_seconds)
         present = sound.reach_seconds if declares_for_all_streams(container) else sound.seconds
         if declared is not None and declared - present > max(LOST_SECONDS, LOST_SHARE * declared):
@@ -177,8 +176,8 @@ def _decode(file: BinaryIO, name: str, max_seconds: float) -> Recording:
             )
         return Recording(
             waveform=mix(sound.channels),
-            sample_rate=sample_rate,
-            channels=channels,
+            sample_rate=sound.sample_rate,
+            channels=len(sound.channels),
             codec=stream.codec_context.name,
             container=container.format.name,
             name=name,
@@ -225,6 +224,7 @@ class _Sound:
     """What was decoded: `channels` (channels, samples) at 16 kHz, and how far any stream of the file reaches."""
 
     channels: FloatArray
+    sample_rate: int
     seconds: float
     reach_seconds: float
 
@@ -261,4 +261,4 @@ def _read_sound(container: "InputContainer", stream: "AudioStream", name: str, m
         raise EmptyRecording(f"{name} has an audio stream without a single sample")
     if not np.isfinite(channels).all():
         raise CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
-    return _Sound(channels, channels.shape[1] / SAMPLE_RATE, reach_seconds)
+    return _Sound(channels, resampler.sample_rate, channels.shape[1] / SAMPLE_RATE, reach_seconds)

@@ -34,6 +34,7 @@ class ChannelResampler:
         self.swr: AudioResampler | None = None
         self.layout: AudioLayout | None = None
         self.format: tuple[str, str, int] | None = None
+        self.sample_rate = 0  # of the first frame; what the container says may be that of a later part
 
     def add(self, frame: "AudioFrame") -> None:
         """Take the next frame."""
@@ -59,6 +60,7 @@ class ChannelResampler:
         from av.audio.resampler import AudioResampler
 
         self.layout = self.layout or frame.layout
+        self.sample_rate = self.sample_rate or frame.sample_rate
         self.gathered = AudioFifo()
         self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
 
