@@ -205,6 +205,12 @@ def test_samples_beyond_full_scale_are_turned_down_and_not_clipped() -> None:
     assert_allclose(rms(waveform), np.sqrt(0.5), rtol=0.01)
 
 
+@pytest.mark.filterwarnings("error")
+def test_absurdly_large_samples_overflow_nothing() -> None:
+    waveform = read_recording(wav(sine(1, 16_000, 2) * np.float32(1e37), codec="pcm_f32le")).waveform
+    assert_allclose(np.abs(waveform).max(), 1, rtol=1e-6)
+
+
 # --- refusals
 
 

@@ -243,17 +243,17 @@ def _read_sound(container: "InputContainer", stream: "AudioStream", name: str, m
             seconds = (packet.duration or 0) * tick
             if packet.pts is not None:
                 reach_seconds = max(reach_seconds, packet.pts * tick + seconds)
-            if packet.stream_index != stream.index:
+            if packet.stream is not stream:  # not its index: damage can give that to another stream
                 continue
             try:
-                frames = packet.decode()
+                frames = stream.decode(packet)
             except av.FFmpegError:
                 lost_seconds += max(seconds, LEAST_PACKET_SECONDS)
                 if lost_seconds > LOST_SECONDS:
                     raise
                 continue
             for frame in frames:
-                resampler.add(frame)  # type: ignore[arg-type]  # an audio stream's packets hold audio frames
+                resampler.add(frame)
         channels = resampler.finish()
     except av.FFmpegError as error:
         raise CorruptRecording(f"{name} is damaged: {error.strerror or type(error).__name__}; copy it again") from error

@@ -94,7 +94,9 @@ def mix(channels: FloatArray) -> FloatArray:
     A dead channel would cost 6 dB and an inverted one everything, so the first is left out and the second turned
     round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped.
     """
-    centred = channels - channels.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    loudest_sample = float(np.abs(channels).max(initial=0.0))
+    scaled = channels / np.float32(loudest_sample) if loudest_sample > 1.0 else channels  # squares must not overflow
+    centred = scaled - scaled.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     energy = np.einsum("cs,cs->c", centred, centred, dtype=np.float64)
     live = centred[energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)]
     if len(live) == 0:
