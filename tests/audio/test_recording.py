@@ -322,6 +322,14 @@ def test_packets_that_cannot_be_decoded_are_refused_beyond_half_a_second(every: 
         assert_allclose(read_recording(bytes(content)).seconds, 4, atol=0.1)
 
 
+@pytest.mark.parametrize("rate", [10, 2_000_000_000])
+def test_an_impossible_sample_rate_is_refused(rate: int) -> None:
+    content = bytearray(wav(sine(1, 16_000)))
+    content[24:28] = rate.to_bytes(4, "little")  # the rate's place in a WAV header
+    with pytest.raises(errors.CorruptRecording, match="samples a second"):
+        read_recording(bytes(content))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_samples_that_are_not_numbers_are_refused(value: float) -> None:
     sound = sine(1, 16_000)

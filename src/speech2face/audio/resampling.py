@@ -6,7 +6,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.config import MAX_RECORDING_CHANNELS
-from speech2face.errors import RecordingTooLong
+from speech2face.errors import CorruptRecording, RecordingTooLong
 
 if TYPE_CHECKING:
     from av.audio.fifo import AudioFifo
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from av.audio.resampler import AudioResampler
 
 DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
+SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond it a header is damaged, and takes ages
 GATHERED_SAMPLES = 16_384  # a third of a second at 48 kHz
 
 
@@ -59,6 +60,8 @@ class ChannelResampler:
         from av.audio.fifo import AudioFifo
         from av.audio.resampler import AudioResampler
 
+        if frame.sample_rate not in SAMPLE_RATES:
+            raise CorruptRecording(f"{self.name} states {frame.sample_rate} samples a second; export it again")
         self.layout = self.layout or frame.layout
         self.sample_rate = self.sample_rate or frame.sample_rate
         self.gathered = AudioFifo()
