@@ -1,0 +1,125 @@
+"""The linear shape-and-texture model in numpy (Cootes, Edwards and Taylor 2001): decode and, by projection, embed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.face.alignment import fit_similarity
+from speech2face.face.spline import border_points, pixel_grid, spline_map
+
+Array = NDArray[np.float32]
+PROJECTION_SIZE = 128  # pixels; finer luma is pores and strands, which no coefficient describes
+LANDMARK_NOISE_PIXELS = 2.0  # of hand placement; says how much a landmark counts against a pixel
+TONE_NOISE = 0.1  # of a pixel a face model this small cannot explain
+
+
+@dataclass(frozen=True)
+class AppearanceModel:
+    """Landmarks and tones on the mean shape, linear in the face embedding; every array at one working size."""
+
+    mean_landmarks: Array
+    """(landmarks, 2), pixels of the portrait"""
+    landmark_basis: Array
+    """(embedding, landmarks, 2)"""
+    mean_tones: Array
+    """(pixels,): luma inside the mask on the mean shape"""
+    tone_basis: Array
+    """(embedding, pixels)"""
+    mask: NDArray[np.bool_]
+    """(size, size): where tones are compared"""
+    prior_sd: Array
+    """(embedding,): how far each coordinate usually lies from zero"""
+    portrait_pixels: int
+    tone_offset: float
+
+    @property
+    def size(self) -> int:
+        """Pixels of the working size, both ways."""
+        return int(self.mask.shape[0])
+
+    @classmethod
+    def from_buffers(
+        cls, buffers: Mapping[str, NDArray[np.floating]], *, prior_sd: Array, tone_offset: float
+    ) -> AppearanceModel:
+        """The model of a face decoder's buffers (the tensors of a face release)."""
+        size = buffers["mean_luma"].shape[-1]
+        working = min(PROJECTION_SIZE, size)
+        mask = _shrink(buffers["matte_depth"][0], working) > 2.0
+        mask[: working // 5] = mask[working * 4 // 5 :] = False  # hair and clothes say little of a face
+        luma = np.concatenate([_shrink(buffers["attribute_luma"], working), _shrink(buffers["residual_luma"], working)])
+        return cls(
+            mean_landmarks=buffers["mean_landmarks"].astype(np.float32),
+            landmark_basis=buffers["landmark_basis"].astype(np.float32),
+            mean_tones=_shrink(buffers["mean_luma"], working)[0][mask],
+            tone_basis=luma[:, mask],
+            mask=mask,
+            prior_sd=prior_sd.astype(np.float32),
+            portrait_pixels=size,
+            tone_offset=tone_offset,
+        )
+
+    def landmarks(self, face_embedding: Array) -> Array:
+        """Control points (landmarks, 2) of a face embedding, pixels of the portrait."""
+        return self.mean_landmarks + np.tensordot(face_embedding, self.landmark_basis, axes=1)
+
+    def tones(self, face_embedding: Array) -> Array:
+        """Luma tones (pixels,) of a face embedding inside the mask on the mean shape."""
+        return self.mean_tones + face_embedding @ self.tone_basis
+
+    def project(self, landmarks: Array, tones: Array) -> Array:
+        """The most probable face embedding, (embedding,), of aligned landmarks and of tones on the mean shape.
+
+        Exposure is not the face's own: one brightness for the whole picture is solved for beside the embedding.
+        """
+        landmark_weight = 1.0 / LANDMARK_NOISE_PIXELS
+        tone_weight = 1.0 / TONE_NOISE / np.sqrt(len(self.mean_tones) / (2 * len(self.mean_landmarks)))
+        count = len(self.prior_sd)
+        brightness = np.concatenate([np.zeros(self.mean_landmarks.size), np.full(len(self.mean_tones), tone_weight)])
+        basis = np.concatenate(
+            [self.landmark_basis.reshape(count, -1) * landmark_weight, self.tone_basis * tone_weight], axis=1
+        )
+        system = np.concatenate([basis, brightness[None]]).astype(np.float64)
+        rest = np.concatenate(
+            [(landmarks - self.mean_landmarks).ravel() * landmark_weight, (tones - self.mean_tones) * tone_weight]
+        )
+        prior = np.diag([*(1.0 / self.prior_sd.astype(np.float64) ** 2), 1.0])
+        return np.asarray(np.linalg.solve(system @ system.T + prior, system @ rest)[:count], dtype=np.float32)
+
+    def embed(self, photograph: Array, landmarks: Array) -> Array:
+        """Face embedding of a photograph (height, width, 3), sRGB in [0, 1], with its control points (landmarks, 2)."""
+        to_portrait = fit_similarity(landmarks.astype(np.float64), self.mean_landmarks.astype(np.float64))
+        aligned = to_portrait.apply(landmarks.astype(np.float64))
+        where = to_portrait.inverse().apply(self._mean_pixels(aligned))
+        tones = np.log(np.clip(_sample(photograph, where), 0.0, 1.0) + self.tone_offset)
+        return self.project(aligned.astype(np.float32), (tones @ np.array([0.30, 0.59, 0.11])).astype(np.float32))
+
+    def _mean_pixels(self, aligned: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where the mask's pixels of the mean shape lie in an aligned photograph, (pixels, 2)."""
+        mean = self.mean_landmarks.astype(np.float64)
+        points = pixel_grid(self.portrait_pixels, self.size)[self.mask.ravel()]
+        fixed = border_points(self.portrait_pixels, margin_pixels=self.portrait_pixels / 8, per_side=6)
+        return points + spline_map(mean, points, fixed=fixed, stiffness=2e-4) @ (aligned - mean)
+
+
+def _shrink(planes: NDArray[np.floating], size: int) -> Array:
+    """Mean over blocks of (..., height, width) down to size x size."""
+    factor = planes.shape[-1] // size
+    blocks = planes.astype(np.float32).reshape(*planes.shape[:-2], size, factor, size, factor)
+    return np.asarray(blocks.mean((-3, -1)))
+
+
+def _sample(picture: Array, points: NDArray[np.float64]) -> Array:
+    """Bilinear values of a picture (height, width, channels) at points (points, 2), edges repeated."""
+    limits = np.array([picture.shape[1] - 1, picture.shape[0] - 1])
+    inside = np.clip(points, 0.0, limits - 1e-6)
+    low = inside.astype(np.intp)
+    part = (inside - low)[..., None].astype(np.float32)
+    x, y = low[:, 0], low[:, 1]
+    right, below = np.minimum(x + 1, limits[0]), np.minimum(y + 1, limits[1])
+    top = picture[y, x] * (1 - part[:, 0]) + picture[y, right] * part[:, 0]
+    bottom = picture[below, x] * (1 - part[:, 0]) + picture[below, right] * part[:, 0]
+    return np.asarray(top * (1 - part[:, 1]) + bottom * part[:, 1])
