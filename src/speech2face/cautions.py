@@ -25,10 +25,13 @@ class Caution:
 
 
 SHORT = Caution("short_recording", "Little speech was heard; a few seconds more would make the portrait surer.")
-TELEPHONE = Caution("telephone_band", "The sound has nothing above 4 kHz, like a telephone line; readings are less sure.")
+TELEPHONE = Caution(
+    "telephone_band", "The sound has nothing above 4 kHz, like a telephone; readings are less sure."
+)
 NOISY = Caution("noise", "There is loud noise behind the voice; readings are less sure.")
 CHILD = Caution(
-    "likely_child", "The voice is most likely a child's. Only adults are drawn: the picture shows the youngest adult face."
+    "likely_child",
+    "The voice is most likely a child's. Only adults are drawn: the picture is the youngest adult face.",
 )
 SEVERAL = Caution("several_speakers", "More than one voice seems to speak; the portrait mixes them.")
 UNSURE = Caution("unsure", "The voice leaves age or gender open; the portrait lies between quite different faces.")

@@ -38,7 +38,7 @@ def load_half(module: nn.Module, path: Path) -> None:
     """Read what `save_half` wrote into a module of the same sizes."""
     from safetensors.torch import load_file
 
-    missing, unexpected = module.load_state_dict({k: v for k, v in load_file(path).items()}, strict=False)
+    missing, unexpected = module.load_state_dict(load_file(path), strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
 
 
@@ -48,8 +48,8 @@ def _tensor_places(path: Path) -> dict[str, tuple[int, int, list[int], str]]:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
     return {
-        name: (8 + length + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0], entry["shape"], entry["dtype"])
-        for name, entry in header.items()
+        name: (8 + length + start, stop - start, entry["shape"], entry["dtype"])
+        for name, entry, (start, stop) in ((n, e, e.get("data_offsets", (0, 0))) for n, e in header.items())
         if name != "__metadata__"
     }
 
@@ -104,12 +104,26 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module, (example,), dynamo=True, opset_version=OPSET, input_names=inputs, output_names=outputs,
-            dynamic_shapes=shapes, optimize=False, verbose=False, external_data=False,
+            module,
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            optimize=False,
+            verbose=False,
+            external_data=False,
         )
     assert program is not None
     model = program.model_proto
-    for entry in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer, *model.graph.value_info]:
+    for entry in [
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+        *model.graph.value_info,
+    ]:
         entry.doc_string = ""
         if hasattr(entry, "metadata_props"):
             del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine

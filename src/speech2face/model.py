@@ -31,7 +31,7 @@ class Model:
 
         The paper's published pictures use such a step without giving a formula; this is the natural reading.
         """
-        return (face_embedding + amount * (face_embedding - self.release.mean_embedding)).astype(np.float32)
+        return np.asarray(face_embedding + amount * (face_embedding - self.release.mean_embedding), np.float32)
 
 
 def load_model(folder: str | Path | None = None) -> Model:

@@ -37,7 +37,9 @@ class Given:
             InvalidGiven: an age outside the adults the model draws, an unknown gender or group.
         """
         if self.age is not None and not ADULT_AGE <= self.age <= OLDEST_FACE:
-            raise InvalidGiven(f"given age {self.age:g} is outside {ADULT_AGE} to {OLDEST_FACE}, the ages that can be drawn")
+            raise InvalidGiven(
+                f"given age {self.age:g} is outside {ADULT_AGE} to {OLDEST_FACE}, the ages that can be drawn"
+            )
         if self.gender not in (None, "female", "male"):
             raise InvalidGiven(f'given gender "{self.gender}" is unknown; give female or male')
         if self.group is not None and self.group not in groups:
@@ -132,7 +134,9 @@ def reconstruct(
     moments = model.runtime.moments(activity.speech())
     reading = model.runtime.read(moments)
     if reading.voice_logit < model.release.thresholds["voice_logit"]:
-        raise NoSpeech("the recording has sound, but no voice was recognised in it (noise, tones or music); record somebody talking")
+        raise NoSpeech(
+            "the recording has sound, but no voice was recognised in it (noise, tones, music); record somebody talking"
+        )
     attributes = model.attributes(reading)
     shown = _override(attributes, given)
     group = None if given.group is None else model.release.groups.index(given.group)

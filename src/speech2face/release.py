@@ -1,4 +1,4 @@
-"""Releases of weights: a folder with a `model.json` that names every file, its SHA-256, sizes, calibration and licences."""
+"""Releases of weights: a folder whose `model.json` names every file, its SHA-256, the calibration and the licence."""
 
 import hashlib
 import json

@@ -92,7 +92,9 @@ class Runtime:
         parts = list(moments)
         pooled = np.sum([part.sums for part in parts], axis=0)
         embedding, gender, age, voice = self._head.run(None, {"moments": pooled})
-        return VoiceReading(embedding[0], float(gender[0]), age[0], float(voice[0]), sum(part.seconds for part in parts))
+        return VoiceReading(
+            embedding[0], float(gender[0]), age[0], float(voice[0]), sum(part.seconds for part in parts)
+        )
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""

@@ -48,7 +48,7 @@ class Activity:
 
 
 def speech_frames(waveform: FloatArray) -> np.ndarray:
-    """WebRTC's decision with an energy gate for every 30 ms, (samples,) -> (frames,) bool; the last part frame is left out."""
+    """WebRTC's decision with an energy gate for every whole 30 ms, (samples,) -> (frames,) bool."""
     import webrtcvad
 
     count = waveform.size // FRAME

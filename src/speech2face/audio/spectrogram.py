@@ -16,7 +16,7 @@ COMPRESSION = 0.3
 
 FloatArray = NDArray[np.float32]
 
-# Symmetric or periodic differ by 1/400 of the window's length; torch.hann_window's default, periodic, is used everywhere.
+# Periodic, as torch.hann_window makes it by default.
 _HANN: FloatArray = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 
 

@@ -9,7 +9,9 @@ from scipy.stats import spearmanr
 
 def balanced_accuracy(predicted: np.ndarray, reference: np.ndarray) -> float:
     """Mean of the two classes' recalls, (speakers,) bool twice; higher is better, 0..1, chance and cheat 0.5."""
-    recalls = [float(np.mean(predicted[reference == value] == value)) for value in (False, True) if (reference == value).any()]
+    recalls = [
+        float(np.mean(predicted[reference == value] == value)) for value in (False, True) if (reference == value).any()
+    ]
     return float(np.mean(recalls)) if len(recalls) == 2 else float("nan")
 
 

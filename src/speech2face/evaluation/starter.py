@@ -49,7 +49,9 @@ def _gender(readings: Readings, speakers: list[Speaker], calibration: Calibratio
     return bootstrap(balanced_accuracy, read[kept], female[kept]), 0.5
 
 
-def _ages(readings: Readings, speakers: list[Speaker], calibration: Calibration) -> Iterator[tuple[str, Estimate, float]]:
+def _ages(
+    readings: Readings, speakers: list[Speaker], calibration: Calibration
+) -> Iterator[tuple[str, Estimate, float]]:
     kept = np.array([s.is_adult for s in speakers])
     if kept.sum() < 5:
         return
@@ -115,7 +117,8 @@ def by_decade(release_folder: Path, starter: Path, features: Path) -> Iterator[R
     speakers = read_speakers(starter)
     packed = Packed(features, "clean")
     rows = [
-        row for row, s in enumerate(speakers)
+        row
+        for row, s in enumerate(speakers)
         if s.split == "validation" and s.is_adult and packed.length(row) >= LEAST_SECONDS * 100 - 2
     ]
     stated = np.array([belief.age_mean for belief in beliefs(read_packed(encoder, packed, rows), calibration)])
@@ -124,8 +127,14 @@ def by_decade(release_folder: Path, starter: Path, features: Path) -> Iterator[R
         kept = reference // 10 * 10 == decade
         median = float(np.median(reference))
         error = bootstrap(mean_absolute_error, stated[kept], reference[kept])
-        yield Row(f"age_mae_years_of_{decade}s", "clean", "all (3 or more)", ALL_SOURCES, error,
-                  mean_absolute_error(np.full(kept.sum(), median), reference[kept]))
+        yield Row(
+            f"age_mae_years_of_{decade}s",
+            "clean",
+            "all (3 or more)",
+            ALL_SOURCES,
+            error,
+            mean_absolute_error(np.full(kept.sum(), median), reference[kept]),
+        )
         mean = bootstrap(lambda value: float(np.mean(value)), stated[kept])
         yield Row(f"stated_age_mean_of_{decade}s", "clean", "all (3 or more)", ALL_SOURCES, mean, median)
 
@@ -149,8 +158,14 @@ def markdown(rows: list[Row], metrics: tuple[str, ...]) -> str:
     for channel, seconds in conditions:
         cells = []
         for metric in metrics:
-            found = [r for r in rows if (r.metric, r.channel, r.seconds, r.source) == (metric, channel, seconds, ALL_SOURCES)]
-            cells.append(f"{found[0].estimate.value:.3g} [{found[0].estimate.low:.3g}, {found[0].estimate.high:.3g}]" if found else "")
+            found = [
+                r for r in rows if (r.metric, r.channel, r.seconds, r.source) == (metric, channel, seconds, ALL_SOURCES)
+            ]
+            cells.append(
+                f"{found[0].estimate.value:.3g} [{found[0].estimate.low:.3g}, {found[0].estimate.high:.3g}]"
+                if found
+                else ""
+            )
         if any(cells):
             lines.append(f"| {channel} | {seconds} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -169,11 +184,17 @@ def main() -> None:
     rows = [*measure(arguments.release, arguments.starter, arguments.features, arguments.split)]
     if arguments.split == "validation":
         rows += by_decade(arguments.release, arguments.starter, arguments.features)
-    metrics = ("gender_balanced_accuracy_adults", "age_spearman", "age_mae_years", "age_interval_80_coverage",
-               "child_balanced_accuracy", "voice_recognised")
+    metrics = (
+        "gender_balanced_accuracy_adults",
+        "age_spearman",
+        "age_mae_years",
+        "age_interval_80_coverage",
+        "child_balanced_accuracy",
+        "voice_recognised",
+    )
     print(markdown(rows, metrics))
     for row in rows:
-        if row.source != ALL_SOURCES and row.seconds.startswith("all") or "_of_" in row.metric:
+        if (row.source != ALL_SOURCES and row.seconds.startswith("all")) or "_of_" in row.metric:
             print(row.channel, row.source, row.metric, row.estimate, f"cheat {row.cheat:.3g}")
     if arguments.out:
         write_csv(rows, arguments.out / "starter_scores.csv")

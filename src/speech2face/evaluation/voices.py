@@ -23,11 +23,17 @@ class Readings:
     def where(self, kept: np.ndarray) -> "Readings":
         """The readings of some speakers, `kept` (speakers,) bool."""
         return Readings(
-            self.gender_logit[kept], self.age_logits[kept], self.voice_logit[kept], self.embedding[kept], self.seconds[kept]
+            self.gender_logit[kept],
+            self.age_logits[kept],
+            self.voice_logit[kept],
+            self.embedding[kept],
+            self.seconds[kept],
         )
 
 
-def read_packed(model: CompactVoiceEncoder, packed: Packed, rows: list[int], max_seconds: float | None = None) -> Readings:
+def read_packed(
+    model: CompactVoiceEncoder, packed: Packed, rows: list[int], max_seconds: float | None = None
+) -> Readings:
     """Run the encoder on the first `max_seconds` of each recording, segment by segment as in inference."""
     outputs, seconds = [], []
     with torch.inference_mode():

@@ -5,6 +5,7 @@ Pitch and speed stay as they are: a changed pitch would need a changed label.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import numpy as np
@@ -27,12 +28,12 @@ def mix(waveform: FloatArray, noise: FloatArray, snr_db: float) -> FloatArray:
     signal_power = float(np.mean(np.square(waveform))) + 1e-12
     noise_power = float(np.mean(np.square(noise))) + 1e-12
     gain = np.sqrt(signal_power / noise_power * 10 ** (-snr_db / 10))
-    return waveform + np.float32(gain) * noise[: waveform.size]
+    return np.asarray(waveform + gain * noise[: waveform.size], np.float32)
 
 
 def companded(waveform: FloatArray, law: str) -> FloatArray:
     """One pass through G.711: 8 kHz with `law` "mu" or "a", and back to 16 kHz, (samples,)."""
-    narrow = np.clip(resample(waveform, SAMPLE_RATE, 8000), -1, 1)
+    narrow: np.ndarray = np.clip(resample(waveform, SAMPLE_RATE, 8000), -1, 1)
     # The 300 Hz edge of the telephone band: a second-order fall below it, in the spectrum.
     spectrum = np.fft.rfft(narrow)
     hertz = np.fft.rfftfreq(narrow.size, 1 / 8000)
@@ -75,19 +76,21 @@ def recoded(waveform: FloatArray, codec: Codec, sample_rate: int, bit_rate: int)
     waveform = resample(waveform, SAMPLE_RATE, sample_rate) if sample_rate != SAMPLE_RATE else waveform
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=codec.container) as sink:
-        stream = sink.add_stream(codec.encoder, rate=sample_rate)
+        stream: Any = sink.add_stream(codec.encoder, rate=sample_rate)
         stream.bit_rate = bit_rate
         stream.codec_context.layout = "mono"
         stream.codec_context.format = codec.sample_format
         pcm = (np.clip(waveform, -1, 1) * 32767).astype(np.int16)[None]
         frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="mono")
         frame.sample_rate = sample_rate
-        converter = av.AudioResampler(codec.sample_format, "mono", sample_rate, frame_size=stream.codec_context.frame_size)
+        converter = av.AudioResampler(
+            codec.sample_format, "mono", sample_rate, frame_size=stream.codec_context.frame_size
+        )
         for part in [*converter.resample(frame), *converter.resample(None)]:
             sink.mux(stream.encode(part))
         sink.mux(stream.encode(None))
     buffer.seek(0)
-    with av.open(buffer) as source:
+    with av.open(buffer, "r") as source:
         converter = av.AudioResampler("flt", "mono", SAMPLE_RATE)
         decoded = [part for frame in source.decode(audio=0) for part in converter.resample(frame)]
         decoded += converter.resample(None)
@@ -122,13 +125,14 @@ def equalised(waveform: FloatArray, rng: Generator) -> FloatArray:
         gain_db -= 12 * np.maximum(0, np.log2(rng.uniform(80, 350) / 1000) - octave)
     if rng.uniform() < 0.3:  # a muffled one hears no treble
         gain_db -= rng.uniform(6, 40) * np.maximum(0, octave - np.log2(rng.uniform(2500, 7500) / 1000))
-    return np.fft.irfft(spectrum * 10 ** (np.clip(gain_db, -80, 24) / 20), n=waveform.size).astype(np.float32)
+    shaped = np.fft.irfft(spectrum * 10 ** (np.clip(gain_db, -80, 24) / 20), n=waveform.size)
+    return np.asarray(shaped, np.float32)
 
 
 def clipped(waveform: FloatArray, rng: Generator) -> FloatArray:
     """Flatten the loudest samples, (samples,)."""
     limit = float(np.quantile(np.abs(waveform), rng.uniform(0.9, 0.998))) + 1e-6
-    return np.clip(waveform, -limit, limit)
+    return np.asarray(np.clip(waveform, -limit, limit), np.float32)
 
 
 def compressed(waveform: FloatArray, rng: Generator) -> FloatArray:
@@ -136,7 +140,7 @@ def compressed(waveform: FloatArray, rng: Generator) -> FloatArray:
     width = int(SAMPLE_RATE * rng.uniform(0.02, 0.2))
     power = uniform_filter1d(np.square(waveform), width)
     gain = (power / (power.max() + 1e-12) + 10 ** rng.uniform(-4, -2.5)) ** (-rng.uniform(0.1, 0.4))
-    return (waveform * gain).astype(np.float32)
+    return np.asarray(waveform * gain, np.float32)
 
 
 def telephone(waveform: FloatArray, rng: Generator) -> FloatArray:

@@ -32,7 +32,9 @@ def prior_shift(speakers: Sequence[Speaker], decade_balance: float) -> np.ndarra
     masses = interval_masses(labelled)
     masses = masses / masses.sum(1, keepdims=True)
     weights = sampling_weights(list(speakers), decade_balance)
-    shown = np.array([w for w, s in zip(weights, speakers, strict=True) if s.age is not None and not s.age_is_impression])
+    shown = np.array(
+        [w for w, s in zip(weights, speakers, strict=True) if s.age is not None and not s.age_is_impression]
+    )
     natural = masses.sum(0) + PRIOR_SMOOTHING
     balanced = (shown / shown.sum() * len(labelled)) @ masses + PRIOR_SMOOTHING
     return np.asarray(np.log(natural / natural.sum()) - np.log(balanced / balanced.sum()))
@@ -49,7 +51,9 @@ def beliefs(readings: Readings, calibration: Calibration) -> list[AttributeBelie
     ]
 
 
-def interval_coverage(readings: Readings, speakers: Sequence[Speaker], calibration: Calibration) -> tuple[np.ndarray, ...]:
+def interval_coverage(
+    readings: Readings, speakers: Sequence[Speaker], calibration: Calibration
+) -> tuple[np.ndarray, ...]:
     """Stated intervals and the reference ages as intervals, four columns (adults,), for `coverage`."""
     stated = beliefs(readings, calibration)
     rows = [row for row, s in enumerate(speakers) if s.is_adult]
@@ -61,7 +65,9 @@ def interval_coverage(readings: Readings, speakers: Sequence[Speaker], calibrati
 def _age_loss(parameters: np.ndarray, heard: Sequence[Heard], shift: np.ndarray) -> float:
     alpha, log_temperature, slope = parameters
     calibration = Calibration(
-        age_temperature=float(np.exp(log_temperature)), age_temperature_slope=float(slope), age_prior=tuple(alpha * shift)
+        age_temperature=float(np.exp(log_temperature)),
+        age_temperature_slope=float(slope),
+        age_prior=tuple(alpha * shift),
     )
     total, count = 0.0, 0
     for part in heard:
@@ -101,7 +107,9 @@ def _fit_gender(heard: Sequence[Heard]) -> tuple[float, float]:
 
     def loss(parameters: np.ndarray) -> float:
         adjusted = (logit + parameters[0]) / np.exp(parameters[1])
-        return float(np.sum(weight * np.logaddexp(0, np.where(label, -adjusted, adjusted))) + 0.01 * np.sum(parameters**2))
+        return float(
+            np.sum(weight * np.logaddexp(0, np.where(label, -adjusted, adjusted))) + 0.01 * np.sum(parameters**2)
+        )
 
     bias, log_temperature = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     return float(np.exp(log_temperature)), float(bias)

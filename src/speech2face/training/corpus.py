@@ -77,7 +77,7 @@ def _digest(name: str) -> str:
 
 
 def _splits(rows: list[dict[str, str]]) -> dict[str, Split]:
-    """Order the speakers of each stratum (source, gender, age decade) by hash and cut: every stratum is in every split."""
+    """Order the speakers of each stratum (source, gender, age decade) by hash, and cut: all strata in all splits."""
     strata: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row in rows:
         interval, _ = _age_interval(row)

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray, spectrogram
+from speech2face.audio.spectrogram import spectrogram
 from speech2face.decoder.face_decoder import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.evaluation.voices import read_packed
 from speech2face.export import export, load_half, save_half
@@ -24,6 +24,7 @@ from speech2face.training.corpus import read_speakers
 from speech2face.training.voices import Packed, VoiceTraining, load_encoder
 from speech2face.voice.belief import FacePopulation
 from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder
+from speech2face.voice.golden import golden_speech
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +70,24 @@ def export_voice(encoder: CompactVoiceEncoder, out: Path) -> None:
     save_half(encoder, out / VOICE_WEIGHTS, {"config": json.dumps(encoder.config.to_dict())})
     example = torch.randn(1, 2, 257, 298)
     export(
-        FramesGraph(encoder), example, out / VOICE_FRAMES,
-        inputs=["spectrogram"], outputs=["moments"], dynamic={3: "frames"}, weights=out / VOICE_WEIGHTS,
+        FramesGraph(encoder),
+        example,
+        out / VOICE_FRAMES,
+        inputs=["spectrogram"],
+        outputs=["moments"],
+        dynamic={3: "frames"},
+        weights=out / VOICE_WEIGHTS,
     )
     with torch.no_grad():
         moments = torch.cat([encoder.moments(example)] * 2)
     export(
-        HeadGraph(encoder), moments, out / VOICE_HEAD,
-        inputs=["moments"], outputs=["speaker_embedding", "gender_logit", "age_logits", "voice_logit"],
-        dynamic={0: "batch"}, weights=out / VOICE_WEIGHTS,
+        HeadGraph(encoder),
+        moments,
+        out / VOICE_HEAD,
+        inputs=["moments"],
+        outputs=["speaker_embedding", "gender_logit", "age_logits", "voice_logit"],
+        dynamic={0: "batch"},
+        weights=out / VOICE_WEIGHTS,
     )
 
 
@@ -92,9 +102,8 @@ def load_released_encoder(folder: Path) -> CompactVoiceEncoder:
 
 def load_face_decoder(folder: Path, face: dict[str, Any]) -> LinearFaceDecoder:
     """The face decoder whose tensors lie in `folder`."""
-    decoder = LinearFaceDecoder(LinearFaceDecoderConfig(**{
-        key: tuple(value) if isinstance(value, list) else value for key, value in face["decoder"].items()
-    }))
+    sizes: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in face["decoder"].items()}
+    decoder = LinearFaceDecoder(LinearFaceDecoderConfig(**sizes))
     load_half(decoder, folder / FACE_WEIGHTS)
     return decoder.eval()
 
@@ -107,26 +116,20 @@ def export_face(face_folder: Path, out: Path) -> dict[str, Any]:
         shutil.copyfile(face_folder / "face.json", out / "face.json")
     decoder = load_face_decoder(out, face)
     export(
-        decoder, torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
-        inputs=["face_embedding"], outputs=["image"], dynamic={0: "batch"}, weights=out / FACE_WEIGHTS,
+        decoder,
+        torch.zeros(2, decoder.config.embedding),
+        out / FACE_DECODER,
+        inputs=["face_embedding"],
+        outputs=["image"],
+        dynamic={0: "batch"},
+        weights=out / FACE_WEIGHTS,
     )
     return face
 
 
-def golden_speech() -> FloatArray:
-    """Four seconds of a made voice, a buzz through three formants: the same on every machine, (samples,)."""
-    time = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE
-    phase = 2 * np.pi * np.cumsum(130 + 20 * np.sin(2 * np.pi * 2.5 * time)) / SAMPLE_RATE
-    waveform = np.zeros_like(time)
-    for harmonic in range(1, 50):
-        hertz = 130.0 * harmonic
-        gain = sum(a / (1 + ((hertz - f) / w) ** 2) for f, w, a in ((600, 90, 1.0), (1300, 120, 0.5), (2600, 200, 0.3)))
-        waveform += gain * np.sin(harmonic * phase)
-    waveform *= 0.6 + 0.4 * np.sin(2 * np.pi * 3 * time)
-    return (0.3 * waveform / np.abs(waveform).max()).astype(np.float32)
-
-
-def write_golden(out: Path, encoder: CompactVoiceEncoder, decoder: LinearFaceDecoder, population: FacePopulation) -> None:
+def write_golden(
+    out: Path, encoder: CompactVoiceEncoder, decoder: LinearFaceDecoder, population: FacePopulation
+) -> None:
     """Outputs of the torch networks for the made voice and for one face embedding."""
     speech = golden_speech()
     with torch.inference_mode():
@@ -186,7 +189,9 @@ def assemble(voice: Path, face_folder: Path, starter: Path, features: Path, out:
             "basis": face["attributes"],
             "residual_sd": face["residual_sd"],
             "group_weights": weights,
-            "mean_embedding": [float(value) for value in population.embedding(MEAN_FACE["age"], MEAN_FACE["femininity"])],
+            "mean_embedding": [
+                float(value) for value in population.embedding(MEAN_FACE["age"], MEAN_FACE["femininity"])
+            ],
         },
     }
     temporary = out / f".{MANIFEST}.tmp"

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,11 +37,13 @@ class VoiceTraining:
     warmup_steps: int = 100
     speaker_weight: float = 0.3
     gender_weight: float = 1.0
-    age_weight: float = 1.0
+    age_weight: float = 0.3
     age_error_weight: float = 0.02
+    age_gradient: float = 0.3
     impression_weight: float = 0.3
     voice_weight: float = 0.3
-    distill_weight: float = 0.0
+    distill_weight: float = 1.0
+    descriptor_weight: float = 1.0
     decade_balance: float = 0.5
     margin: float = 0.2
     scale: float = 30.0
@@ -77,7 +80,8 @@ class Packed:
 def sampling_weights(speakers: list[Speaker], decade_balance: float) -> np.ndarray:
     """How often each speaker is drawn, (speakers,), summing to one: rare decades of age and women more often."""
     keys = [
-        (s.age[0] // 10, s.gender, s.age_is_impression) if s.age and s.gender else (None, s.gender, False) for s in speakers
+        (s.age[0] // 10, s.gender, s.age_is_impression) if s.age and s.gender else (None, s.gender, False)
+        for s in speakers
     ]
     counts = {key: keys.count(key) for key in set(keys)}
     weights = np.array([counts[key] ** -decade_balance for key in keys])
@@ -103,10 +107,18 @@ class Batches:
         self.rng = np.random.default_rng(settings.seed)
         self.seconds = settings.seconds_a_batch
 
+    def noise(self, count: int, frames: int) -> np.ndarray:
+        """Sounds without speech, (count, frames, BANDS)."""
+        source = self.not_voices[int(self.rng.integers(len(self.not_voices)))]
+        stretches = [source.whole(int(index)) for index in self.rng.integers(len(source), size=count)]
+        return np.stack([np.resize(stretch, (frames, stretch.shape[1])) for stretch in stretches]).astype(np.float32)
+
     def draw(self) -> tuple[Tensor, np.ndarray]:
         """Log mel energies (batch, segments, BANDS, frames) and positions among `rows`, (batch,); -1 is not a voice."""
         rng = self.rng
-        seconds = rng.choice([d for d, _ in self.DURATIONS], p=[share for _, share in self.DURATIONS])
+        possible = [(d, share) for d, share in self.DURATIONS if (self.lengths >= int(d * 100) - 2).any()]
+        shares = np.array([share for _, share in possible])
+        seconds = rng.choice([d for d, _ in possible], p=shares / shares.sum())
         frames = int(seconds * 100) - 2  # whole windows only
         weights = np.where(self.lengths >= frames, self.weights, 0)
         positions = rng.choice(len(self.rows), size=int(self.seconds / seconds), p=weights / weights.sum())
@@ -122,10 +134,28 @@ class Batches:
                 # Every fifth crop is clean: that is what most people will send.
                 which = 0 if rng.uniform() < 0.2 else int(rng.integers(len(self.variants)))
                 crops.append(self.variants[which].crop(int(self.rows[position]), frames, rng))
-        batch = torch.from_numpy(np.stack(crops)).float().transpose(1, 2)  # (batch, BANDS, frames)
+        heard = microphone(np.stack(crops).astype(np.float32), self.noise(len(crops), frames), rng)
+        batch = torch.from_numpy(heard).transpose(1, 2)  # (batch, BANDS, frames)
         segments = max(1, frames // (SEGMENT_FRAMES - 2))
-        batch = batch[..., : frames // segments * segments].unflatten(2, (segments, -1)).transpose(1, 2)
+        batch = batch[..., : frames // segments * segments]  # (batch, BANDS, segments * frames)
+        batch = batch.reshape(*batch.shape[:2], segments, -1).transpose(1, 2)  # (batch, segments, BANDS, frames)
         return batch, positions
+
+
+def microphone(log_mel: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random smooth frequency response on most crops and noise on some, (batch, frames, BANDS), in the mel domain.
+
+    Energies of independent sounds add, so this is what the waveform would have given, for next to nothing.
+    """
+    batch, _, bands = log_mel.shape
+    curve = np.cos(np.pi * np.arange(1, 6)[:, None] * (np.arange(bands) + 0.5) / bands)  # (5, BANDS)
+    decibels = (rng.normal(size=(batch, 5)) * np.array([4.0, 3.0, 2.5, 2.0, 1.5])) @ curve
+    decibels[rng.uniform(size=batch) < 0.25] = 0
+    log_mel = log_mel + (decibels * np.log(10) / 10).astype(np.float32)[:, None]
+    level, ground = (np.log(np.exp(part).mean((1, 2))) for part in (log_mel, noise))
+    gain = level - ground - rng.uniform(3, 30, batch) * np.log(10) / 10
+    gain[rng.uniform(size=batch) < 0.65] = -30.0
+    return np.asarray(np.logaddexp(log_mel, noise + gain[:, None, None].astype(np.float32)), np.float32)
 
 
 def masked(mel: Tensor, rng: np.random.Generator) -> Tensor:
@@ -151,7 +181,8 @@ def pooled_moments(model: CompactVoiceEncoder, log_mel: Tensor, rng: np.random.G
     if rng is not None:
         mel = masked(mel, rng)
     moments: Tensor = model.frames(mel)
-    return moments.unflatten(0, (batch, segments)).sum(1)
+    pooled: Tensor = moments.reshape(batch, segments, *moments.shape[1:]).sum(1)
+    return pooled
 
 
 class MarginSoftmax(nn.Module):
@@ -170,6 +201,15 @@ class MarginSoftmax(nn.Module):
         return functional.cross_entropy(self.scale * torch.where(hot, torch.cos(angle + self.margin), cosine), target)
 
 
+class Tasks(nn.Module):
+    """What only training needs: the speakers' directions and the descriptors' read-out."""
+
+    def __init__(self, config: CompactConfig, speakers: int, descriptors: int, settings: VoiceTraining) -> None:
+        super().__init__()
+        self.margin_softmax = MarginSoftmax(config.embedding, speakers, margin=settings.margin, scale=settings.scale)
+        self.describe = nn.Sequential(nn.BatchNorm1d(2 * config.channels), nn.Linear(2 * config.channels, descriptors))
+
+
 @dataclass(frozen=True)
 class Targets:
     """What is known of each training speaker, by position."""
@@ -179,40 +219,42 @@ class Targets:
     age_years: Tensor  # (speakers,) nan unknown
     age_weight: Tensor  # (speakers,)
     soft_age: Tensor | None  # (speakers, bins) a teacher's belief
-    soft_gender: Tensor | None  # (speakers,)
+    descriptors: Tensor  # (speakers, descriptors) in standard deviations
 
 
-def targets_of(speakers: list[Speaker], impression_weight: float, teacher: Path | None) -> Targets:
-    """Collect the labels, and the teacher's beliefs where distilling."""
-    gender = torch.tensor([{"female": 1.0, "male": 0.0, None: -1.0}[s.gender] for s in speakers])
-    years = torch.tensor([s.age_years if s.age else math.nan for s in speakers])
-    weight = torch.tensor([0.0 if not s.age else impression_weight if s.age_is_impression else 1.0 for s in speakers])
-    soft = load_file(teacher) if teacher else None
-    return Targets(
-        gender,
-        torch.from_numpy(interval_masses(speakers)),
-        years.float(),
-        weight,
-        soft["age"] if soft else None,
-        soft["gender"] if soft else None,
-    )
+def targets_of(
+    speakers: list[Speaker], rows: list[int], features: Path, teacher: Path | None, impression_weight: float
+) -> Targets:
+    """Collect the labels of `rows`, their descriptors, and the teacher's beliefs where distilling."""
+    chosen = [speakers[row] for row in rows]
+    gender = torch.tensor([{"female": 1.0, "male": 0.0, None: -1.0}[s.gender] for s in chosen])
+    years = torch.tensor([s.age_years if s.age else math.nan for s in chosen])
+    weight = torch.tensor([0.0 if not s.age else impression_weight if s.age_is_impression else 1.0 for s in chosen])
+    soft_age = None
+    if teacher:
+        taught = load_file(teacher)
+        place = {int(row): index for index, row in enumerate(taught["rows"])}
+        soft_age = taught["age"][[place[row] for row in rows]]
+    described = torch.from_numpy(np.load(features / "descriptors.npy")[rows])
+    described = ((described - described.mean(0)) / (described.std(0) + 1e-6)).clamp(-4, 4)
+    return Targets(gender, torch.from_numpy(interval_masses(chosen)), years.float(), weight, soft_age, described)
 
 
 def losses(
     model: CompactVoiceEncoder,
-    margin_softmax: MarginSoftmax,
+    tasks: Tasks,
     moments: Tensor,
     positions: Tensor,
     targets: Targets,
     settings: VoiceTraining,
 ) -> dict[str, Tensor]:
     """Every term of the loss, named and already weighted."""
-    embedding, gender, age, voice = model.head(moments)
+    embedding, gender, age, voice = model.head(moments, settings.age_gradient)
     is_voice = positions >= 0
     row = positions[is_voice]
     embedding, gender, age = embedding[is_voice], gender[is_voice], age[is_voice]
     terms = {
-        "speaker": settings.speaker_weight * margin_softmax(embedding, row),
+        "speaker": settings.speaker_weight * tasks.margin_softmax(embedding, row),
         "voice": settings.voice_weight * functional.binary_cross_entropy_with_logits(voice, is_voice.float()),
     }
     known = targets.gender[row] >= 0
@@ -226,10 +268,12 @@ def losses(
     error = (expected - targets.age_years[row]).abs()
     sure = weight >= 1
     terms["age_error"] = settings.age_error_weight * (error[sure].sum() / sure.sum().clamp(min=1))
-    if targets.soft_age is not None and targets.soft_gender is not None:
+    if targets.soft_age is not None:
         distance = functional.kl_div(age.log_softmax(1), targets.soft_age[row], reduction="batchmean")
-        soft = functional.binary_cross_entropy_with_logits(gender, targets.soft_gender[row])
-        terms["distill"] = settings.distill_weight * (distance + 0.3 * soft)
+        terms["distill"] = settings.distill_weight * distance
+    described = tasks.describe(model.head.pooled(moments[is_voice]))
+    difference = functional.smooth_l1_loss(described, targets.descriptors[row])
+    terms["descriptors"] = settings.descriptor_weight * difference
     return terms
 
 
@@ -243,7 +287,7 @@ def learning_rate(step: int, settings: VoiceTraining) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Exponential moving average of parameters and statistics; short at first, or the first random weights would stay."""
+    """Exponential moving average of all floats; short at first, or the first random weights would stay in it."""
     share = min(decay, (1 + step) / (10 + step))
     for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         if kept.dtype.is_floating_point:
@@ -259,34 +303,41 @@ def train(
     *,
     teacher: Path | None = None,
     leave_out: frozenset[str] = frozenset(),
+    watch: Callable[[int, CompactVoiceEncoder], None] | None = None,
 ) -> CompactVoiceEncoder:
-    """Train on the speakers of the split "train" except `leave_out`; writes `voice.safetensors`, returns the averaged model."""
+    """Train on the speakers of the split "train" except `leave_out`; writes the averaged model to `out` and returns it.
+
+    `watch` sees the step and the averaged model every hundred steps, and may evaluate it.
+    """
     torch.manual_seed(settings.seed)
     speakers = read_speakers(starter)
     rows = [row for row, s in enumerate(speakers) if s.split == "train" and s.name not in leave_out]
     batches = Batches(features, rows, speakers, settings)
-    targets = targets_of([speakers[row] for row in rows], settings.impression_weight, teacher)
+    targets = targets_of(speakers, rows, features, teacher, settings.impression_weight)
     model = CompactVoiceEncoder(config)
-    margin_softmax = MarginSoftmax(config.embedding, len(rows), margin=settings.margin, scale=settings.scale)
-    decay = [p for p in [*model.parameters(), *margin_softmax.parameters()] if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
+    tasks = Tasks(config, len(rows), targets.descriptors.shape[1], settings)
+    learned = [*model.parameters(), *tasks.parameters()]
+    decay, plain = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
     average = copy.deepcopy(model)
     logger.info("%d parameters, %d speakers, %d variants", parameter_count(model), len(rows), len(batches.variants))
-    started, sums = time.monotonic(), {}
+    started = time.monotonic()
+    sums: dict[str, float] = {}
     for step in range(settings.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings)
         log_mel, positions = batches.draw()
         with torch.autocast("cpu", torch.bfloat16):
             moments = pooled_moments(model, log_mel, batches.rng)
-        terms = losses(model, margin_softmax, moments, torch.from_numpy(positions), targets, settings)
+        terms = losses(model, tasks, moments, torch.from_numpy(positions), targets, settings)
         total = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is not finite at step {step}: { {k: float(v) for k, v in terms.items()} }")
+            raise FloatingPointError(
+                f"the loss is not finite at step {step}: { {k: float(v) for k, v in terms.items()} }"
+            )
         optimiser.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         update_average(average, model, step, settings.average_decay)
@@ -295,6 +346,8 @@ def train(
         if (step + 1) % 100 == 0:
             text = " ".join(f"{name} {value:.3f}" for name, value in sums.items())
             logger.info("%d/%d %.0f s %s", step + 1, settings.steps, time.monotonic() - started, text)
+            if watch is not None:
+                watch(step + 1, average)
     average.eval()
     save_encoder(average, out)
     return average

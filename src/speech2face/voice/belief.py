@@ -1,7 +1,8 @@
 """From what a voice tells to a belief about the face: its mean, its spread, and draws from it.
 
 The starter's voices and faces belong to different people, so all that joins them is
-p(face | voice) = sum over attributes of p(face | attributes) p(attributes | voice), the attributes being apparent age and gender.
+p(face | voice) = sum over attributes of p(face | attributes) p(attributes | voice),
+the attributes being apparent age and gender.
 """
 
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ class Calibration:
 
     age_temperature: float = 1.0
     age_temperature_slope: float = 0.0
-    age_prior: tuple[float, ...] = (0.0,) * (BIN_EDGES.size - 1)  # added to the logits: population over training balance
+    age_prior: tuple[float, ...] = (0.0,) * (
+        BIN_EDGES.size - 1
+    )  # log of population over training
     gender_temperature: float = 1.0
     gender_bias: float = 0.0
     child_threshold: float = 0.5
@@ -40,11 +43,12 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Calibration":
         """From `to_dict`'s result."""
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        stored: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**stored)
 
     def _temperature(self, seconds: float) -> float:
         within = float(np.clip(seconds, *self.measured_seconds))
-        return self.age_temperature * within**-self.age_temperature_slope
+        return float(self.age_temperature * within**-self.age_temperature_slope)
 
     def age_probabilities(self, logits: np.ndarray, seconds: float) -> np.ndarray:
         """Stated distribution over age bins, (bins,) -> (bins,)."""

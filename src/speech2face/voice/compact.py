@@ -1,8 +1,8 @@
 """The starter's voice encoder: a compact network from the spectrogram to what a voice tells.
 
 Not from the paper (whose encoder has 148 million parameters and needs paired data): a convolutional stem over mel
-energies, residual depthwise blocks along time (after ConvNeXt, Liu et al. 2022), and attentive statistics pooling (Okabe et al.
-2018) with bounded weights, so that the statistics of any number of segments simply add up.
+energies, residual depthwise blocks along time (after ConvNeXt, Liu et al. 2022), and attentive statistics pooling
+(Okabe et al. 2018) with bounded weights, so that the statistics of any number of segments simply add up.
 """
 
 from dataclasses import asdict, dataclass
@@ -34,6 +34,7 @@ class CompactConfig:
     hidden: int = 192
     age_bins: int = 18  # five years each, from AGE_LOWEST
     dropout: float = 0.15
+    age_dropout: float = 0.4
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -42,7 +43,8 @@ class CompactConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "CompactConfig":
         """From `to_dict`'s result."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        stored: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**stored)
 
 
 class MelFront(nn.Module):
@@ -57,7 +59,8 @@ class MelFront(nn.Module):
     def energies(self, spectrogram: Tensor) -> Tensor:
         """(batch, 2, frequency, frames) -> mel energies (batch, BANDS, frames)."""
         power = spectrogram.abs().pow(2 / COMPRESSION).sum(dim=1)  # (batch, frequency, frames)
-        return self.filters @ power + MEL_FLOOR
+        energies: Tensor = self.filters @ power + MEL_FLOOR
+        return energies
 
     @staticmethod
     def level_free(energies: Tensor) -> Tensor:
@@ -94,7 +97,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, frames) -> the same shape."""
         hidden = functional.relu(self.widen(self.norm(self.depthwise(x))))
-        return x + self.dropout(self.narrow(hidden))
+        changed: Tensor = x + self.dropout(self.narrow(hidden))
+        return changed
 
 
 class FrameEncoder(nn.Module):
@@ -141,30 +145,42 @@ class VoiceHead(nn.Module):
         super().__init__()
         self.embed = nn.Linear(2 * config.channels, config.embedding)
         self.embed_norm = nn.BatchNorm1d(config.embedding)
-        self.read = nn.Sequential(
-            nn.BatchNorm1d(2 * config.channels),
-            nn.Dropout(config.dropout),
-            nn.Linear(2 * config.channels, config.hidden),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-        )
+        # Age has its own branch: there are labels of a thousand speakers only, so it is held back harder than the rest.
+        self.read = self._branch(config, config.dropout)
+        self.read_age = self._branch(config, config.age_dropout)
         self.gender = nn.Linear(config.hidden, 1)
         self.voice = nn.Linear(config.hidden, 1)
         self.age = nn.Linear(config.hidden, config.age_bins)
 
-    def forward(self, moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Moments (batch, 3, channels) -> speaker embedding (batch, embedding), femininity logit (batch,), age logits
+    @staticmethod
+    def _branch(config: CompactConfig, dropout: float) -> nn.Sequential:
+        return nn.Sequential(
+            nn.BatchNorm1d(2 * config.channels),
+            nn.Dropout(dropout),
+            nn.Linear(2 * config.channels, config.hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
 
-        (batch, age_bins) and voice logit (batch,).
-        """
+    def pooled(self, moments: Tensor) -> Tensor:
+        """Weighted mean and standard deviation over all frames, (batch, 3, channels) -> (batch, 2 * channels)."""
         weight, value, square = moments.unbind(1)
         weight = weight + 1e-4
         mean = value / weight
         deviation = (square / weight - mean * mean).clamp(min=1e-5).sqrt()
-        pooled = torch.cat([mean, deviation], dim=1)  # (batch, 2 * channels)
+        return torch.cat([mean, deviation], dim=1)
+
+    def forward(self, moments: Tensor, age_gradient: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Moments (batch, 3, channels) -> speaker embedding (batch, embedding), femininity logit (batch,), age logits
+
+        (batch, age_bins) and voice logit (batch,).
+        """
+        pooled = self.pooled(moments)
+        # In training, how much of the age loss reaches the frames below; the value is the same for any share.
+        held = pooled if age_gradient == 1.0 else age_gradient * pooled + (1 - age_gradient) * pooled.detach()
         hidden = self.read(pooled)
         speaker = self.embed_norm(self.embed(pooled))
-        return speaker, self.gender(hidden).squeeze(1), self.age(hidden), self.voice(hidden).squeeze(1)
+        return speaker, self.gender(hidden).squeeze(1), self.age(self.read_age(held)), self.voice(hidden).squeeze(1)
 
 
 class CompactVoiceEncoder(nn.Module):

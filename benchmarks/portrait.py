@@ -1,0 +1,253 @@
+"""How long one portrait takes, cold and warm, how much memory, and what an install weighs; each beside its floor.
+
+    python benchmarks/portrait.py              # about a minute
+    python benchmarks/portrait.py --install    # also makes a fresh environment: minutes, and needs the package index
+
+Writes benchmarks/portrait.csv (appends). Floors: for computing, the networks' operations over this machine's measured
+matrix-product rate; for a cold start, the bare imports of the same libraries; for memory, the same.
+"""
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDING_SECONDS = 6
+COLD_RUNS, WARM_RUNS = 9, 60
+BARE_IMPORTS = "import numpy, av, webrtcvad, PIL.Image, onnxruntime, typer"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number with its floor (what physics or the libraries alone would take) and the project's target."""
+
+    question: str
+    value: float
+    unit: str
+    floor: float
+    floor_is: str
+    target: float | None = None
+
+
+def made_mp3(path: Path) -> None:
+    """The examples' male voice, tiled to six seconds, as MP3: what people send most."""
+    import av
+
+    from speech2face.audio.recording import read_recording
+
+    waveform = np.resize(read_recording(ROOT / "examples" / "male.flac").waveform, RECORDING_SECONDS * 16_000)
+    with av.open(str(path), "w") as sink:
+        stream = sink.add_stream("libmp3lame", rate=16_000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray((waveform * 32767).astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        sink.mux(stream.encode(frame))
+        sink.mux(stream.encode(None))
+
+
+def whole_process(command: list[str]) -> tuple[float, float]:
+    """Median wall seconds and largest resident megabytes of a command, after one run that warms the disk."""
+    seconds, peak = [], 0.0
+    for run in range(COLD_RUNS + 1):
+        started = time.perf_counter()
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"{command} ended with {child.returncode}")
+        if run:
+            seconds.append(time.perf_counter() - started)
+            peak = max(peak, usage.ru_maxrss / 1024)
+    return statistics.median(seconds), peak
+
+
+def median_seconds(call: Callable[[], object], runs: int = WARM_RUNS) -> float:
+    """Median of one call, after three that are not counted."""
+    seconds = []
+    for run in range(runs + 3):
+        started = time.perf_counter()
+        call()
+        if run >= 3:
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def matrix_rate() -> float:
+    """Single-precision operations a second of this machine's matrix product, all cores."""
+    a, b = (np.random.default_rng(seed).standard_normal((2048, 2048)).astype(np.float32) for seed in (0, 1))
+    return 2 * 2048**3 / median_seconds(lambda: a @ b, 7)
+
+
+def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
+    """Multiplications and additions of the convolutions and matrix products of an exported network."""
+    import onnx
+    from onnx import numpy_helper, shape_inference
+
+    model = shape_inference.infer_shapes(onnx.load(str(path)))
+    weights = {w.name: numpy_helper.to_array(w).shape for w in model.graph.initializer}
+    shapes = dict(weights)
+    for node in model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in weights:
+            shapes[node.output[0]] = weights[node.input[0]]
+    # Intermediate sizes come from running the network: shape inference does not resolve free axes.
+    import onnxruntime
+
+    wanted = [n.output[0] for n in model.graph.node if n.op_type in ("Conv", "MatMul", "Gemm")]
+    declared = {output.name for output in model.graph.output}
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in declared)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    outputs = dict(zip(wanted, session.run(wanted, feeds), strict=True))
+    total = 0.0
+    for node in model.graph.node:
+        if node.output[0] in outputs:
+            kernel = next((shapes[name] for name in reversed(node.input[:2]) if name in shapes), None)
+            if kernel is not None:
+                inner = (
+                    int(np.prod(kernel[1:])) if node.op_type == "Conv" else kernel[-1 if node.op_type == "Gemm" else 0]
+                )
+                total += 2.0 * outputs[node.output[0]].size * inner
+    return total
+
+
+def warm_results(recording: bytes, rate: float) -> list[Result]:
+    """Per clip in a process that is already running, and its stages."""
+    from speech2face import load_model, read_recording, reconstruct
+    from speech2face.audio.activity import require_speech
+    from speech2face.audio.spectrogram import spectrogram
+    from speech2face.voice.segments import SEGMENT_SAMPLES
+
+    model = load_model()
+    model.runtime.warm()
+    heard = read_recording(recording)
+    speech = require_speech(heard.waveform).speech()
+    embedding = model.release.population.embedding(40.0, 0.5)
+    segment = spectrogram(speech[:SEGMENT_SAMPLES])[None]
+    frames_operations = operations(model.release.file("voice_frames.onnx"), {"spectrogram": segment})
+    voice_floor = frames_operations * speech.size / SEGMENT_SAMPLES / rate
+    face_floor = operations(model.release.file("face_decoder.onnx"), {"face_embedding": embedding[None]}) / rate
+    floor_is = "operations of the networks / measured matrix-product rate"
+    stages: list[tuple[str, Callable[[], object], float, str]] = [
+        ("decode the mp3", lambda: read_recording(recording), 0, "FFmpeg's own work, not measured apart"),
+        ("voice activity", lambda: require_speech(heard.waveform), 0, "WebRTC's own work, not measured apart"),
+        (
+            "spectrogram and voice encoder",
+            lambda: model.runtime.read(model.runtime.moments(speech)),
+            voice_floor,
+            floor_is,
+        ),
+        ("face decoder", lambda: model.runtime.decode(embedding), face_floor, floor_is),
+    ]
+    results = [
+        Result(f"warm, {name}", median_seconds(call) * 1e3, "ms", floor * 1e3, why) for name, call, floor, why in stages
+    ]
+    whole = median_seconds(lambda: reconstruct(model, recording)) * 1e3
+    results.append(
+        Result("warm, a 6 s mp3 to a 512 px picture", whole, "ms", (voice_floor + face_floor) * 1e3, floor_is, 25)
+    )
+    results.append(Result("voice encoder, operations for 6 s", frames_operations * 2 / 1e9, "GFLOP", 0, ""))
+    return results
+
+
+def cold_results(mp3: Path, folder: Path) -> list[Result]:
+    """The whole process as a user starts it."""
+    command = [
+        sys.executable,
+        "-m",
+        "speech2face",
+        "portrait",
+        str(mp3),
+        "-o",
+        str(folder / "x.png"),
+        "--force",
+        "--quiet",
+    ]
+    seconds, peak = whole_process(command)
+    bare_seconds, bare_peak = whole_process([sys.executable, "-c", BARE_IMPORTS])
+    return [
+        Result("cold, a 6 s mp3 to a 512 px PNG", seconds, "s", bare_seconds, "importing the same libraries", 0.6),
+        Result("peak memory of that process", peak, "MB", bare_peak, "importing the same libraries", 200),
+    ]
+
+
+def install_results() -> list[Result]:
+    """A fresh environment with the base install: its size and how long it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        started = time.perf_counter()
+        python = Path(folder) / "bin" / "python"
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", str(ROOT)], check=True)
+        seconds = time.perf_counter() - started
+        size = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file() and not f.is_symlink()) / 1e6
+    package = (
+        sum(f.stat().st_size for f in (ROOT / "src").rglob("*") if f.is_file() and "__pycache__" not in f.parts) / 1e6
+    )
+    return [
+        Result("base install, size of the environment", size, "MB", package, "this package alone", 400),
+        Result("base install, time", seconds, "s", 0, "depends on the network"),
+    ]
+
+
+def write(results: list[Result], path: Path) -> None:
+    """Append to the CSV with commit, hardware and date."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(["date", "commit", "hardware", "question", "value", "unit", "floor", "floor_is", "target"])
+        for r in results:
+            hardware = f"{cpu}, {os.cpu_count()} cores"
+            target = "" if r.target is None else f"{r.target:g}"
+            row = [
+                datetime.date.today().isoformat(),
+                commit,
+                hardware,
+                r.question,
+                f"{r.value:.4g}",
+                r.unit,
+                f"{r.floor:.4g}",
+            ]
+            writer.writerow([*row, r.floor_is, target])
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--install", action="store_true", help="also measure a fresh base install")
+    arguments = parser.parse_args()
+    rate = matrix_rate()
+    results = [Result("matrix product, float32", rate / 1e9, "GFLOP/s", 0, "this is the rate the floors use")]
+    with tempfile.TemporaryDirectory() as folder:
+        mp3 = Path(folder) / "voice.mp3"
+        made_mp3(mp3)
+        results += cold_results(mp3, Path(folder))
+        results += warm_results(mp3.read_bytes(), rate)
+    if arguments.install:
+        results += install_results()
+    for r in results:
+        target = "" if r.target is None else f"  (to reach: {r.target:g})"
+        print(f"{r.question:45} {r.value:9.3f} {r.unit:8} floor {r.floor:8.3f}{target}")
+    print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    write(results, Path(__file__).with_suffix(".csv"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import speech2face
+from speech2face import Given, Model, Portrait
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech, SilentRecording
+from speech2face.evaluation.encoding import encode
+from speech2face.portrait import NOTICE
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def wav_bytes(waveform: FloatArray) -> bytes:
+    return encode(waveform[None], 16_000, container="wav", codec="pcm_f32le")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return speech2face.load_model()
+
+
+@pytest.fixture(scope="module")
+def woman(model: Model) -> Portrait:
+    return speech2face.reconstruct(model, EXAMPLES / "female.mp3")
+
+
+def test_a_recording_gives_a_picture_and_all_the_facts(woman: Portrait) -> None:
+    assert woman.image.shape == (512, 512, 3)
+    assert woman.image.dtype == np.uint8
+    facts = woman.facts()
+    low, high = facts["age_interval_80"]
+    assert 5 <= low < facts["age"] < high <= 95
+    assert facts["gender"]["reading"] == "feminine"
+    assert 0.5 <= facts["gender"]["probability"] <= 1
+    assert 1 < facts["seconds_heard"] <= facts["seconds_recorded"]
+    assert facts["notice"] == NOTICE
+    assert facts["model"] == {"name": "starter", "version": woman.model_version}
+    assert woman.samples == ()
+
+
+def test_a_mans_voice_is_read_as_one_in_every_format(model: Model) -> None:
+    for name in ("male.flac", "male.m4a", "telephone.wav"):
+        assert speech2face.reconstruct(model, EXAMPLES / name).facts()["gender"]["reading"] == "masculine"
+
+
+def test_path_text_bytes_and_file_give_the_same_portrait(model: Model, woman: Portrait) -> None:
+    path = EXAMPLES / "female.mp3"
+    with path.open("rb") as file:
+        for source in (str(path), path.read_bytes(), file, speech2face.read_recording(path)):
+            np.testing.assert_array_equal(speech2face.reconstruct(model, source).image, woman.image)
+
+
+def test_the_portrait_is_in_the_middle_of_its_frame_on_a_plain_ground(woman: Portrait) -> None:
+    corners = woman.image[[0, 0], [0, -1]].astype(int)
+    assert np.ptp(corners, axis=0).max() <= 2
+    difference = np.abs(woman.image.astype(int) - corners[0]).sum(2)
+    columns = np.flatnonzero((difference[:300] > 60).any(0))
+    assert abs(columns.mean() - 255.5) < 12
+
+
+def test_samples_are_repeatable_by_seed_and_differ_from_each_other(model: Model) -> None:
+    first, again, other = (
+        speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=2, seed=seed) for seed in (5, 5, 6)
+    )
+    np.testing.assert_array_equal(first.samples, again.samples)
+    assert not np.array_equal(first.samples[0], first.samples[1])
+    assert not np.array_equal(first.samples[0], other.samples[0])
+    np.testing.assert_array_equal(first.image, other.image)  # the portrait itself is the mean: no seed moves it
+
+
+def test_without_a_seed_one_is_drawn_and_recorded(model: Model) -> None:
+    drawn = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1)
+    repeated = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1, seed=drawn.facts()["seed"])
+    np.testing.assert_array_equal(drawn.samples, repeated.samples)
+
+
+def test_given_attributes_change_the_face_but_not_what_was_heard(model: Model, woman: Portrait) -> None:
+    given = Given(age=70.0, gender="male", group="black")
+    changed = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given=given)
+    assert changed.facts()["given"] == {"age": 70.0, "gender": "male", "group": "black"}
+    assert {k: v for k, v in changed.facts().items() if k != "given"} == {
+        k: v for k, v in woman.facts().items() if k != "given"
+    }
+    assert np.abs(changed.image.astype(int) - woman.image.astype(int)).mean() > 5
+
+
+def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: Model, woman: Portrait) -> None:
+    exaggerated = speech2face.reconstruct(model, EXAMPLES / "female.mp3", exaggerate=0.7)
+    assert exaggerated.facts()["exaggerate"] == 0.7
+    assert not np.array_equal(exaggerated.image, woman.image)
+    mean = model.release.mean_embedding
+    moved = model.exaggerated(woman.belief.mean, 0.7)
+    np.testing.assert_allclose(moved - mean, 1.7 * (woman.belief.mean - mean), atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [Given(age=12), Given(age=81), Given(gender="other"), Given(group="martian")])  # type: ignore[arg-type]
+def test_attributes_no_face_can_show_are_refused_before_anything_is_heard(model: Model, given: Given) -> None:
+    with pytest.raises(InvalidGiven):
+        speech2face.reconstruct(model, "there is no such file", given=given)
+
+
+def test_too_many_samples_and_too_much_exaggeration_are_refused(model: Model) -> None:
+    with pytest.raises(InvalidOption):
+        speech2face.reconstruct(model, "no such file", samples=-1)
+    with pytest.raises(InvalidOption):
+        speech2face.reconstruct(model, "no such file", exaggerate=float("nan"))
+
+
+def test_silence_and_noise_get_no_face(model: Model) -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(SilentRecording):
+        speech2face.reconstruct(model, wav_bytes(np.zeros(48_000, np.float32)))
+    for seed in range(4):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(64_000).astype(np.float32)
+        with pytest.raises(NoSpeech):
+            speech2face.reconstruct(model, wav_bytes(noise))
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(64_000) / 16_000) + 1e-3 * rng.standard_normal(64_000)
+    with pytest.raises(NoSpeech):
+        speech2face.reconstruct(model, wav_bytes(tone.astype(np.float32)))
+
+
+def test_a_louder_recording_gives_the_same_portrait(model: Model) -> None:
+    heard = speech2face.read_recording(EXAMPLES / "male.flac").waveform
+    loud, quiet = (speech2face.reconstruct(model, wav_bytes(heard * gain)) for gain in (1.0, 0.05))
+    assert np.abs(loud.image.astype(int) - quiet.image.astype(int)).max() <= 6
+
+
+def test_more_speech_never_makes_the_seconds_heard_less_and_all_of_it_is_heard(model: Model) -> None:
+    heard = speech2face.read_recording(EXAMPLES / "male.flac").waveform
+    long = np.tile(heard, 5)
+    assert speech2face.reconstruct(model, wav_bytes(long)).seconds_heard > 4.5 * heard.size / 16_000 * 0.8
+
+
+def test_a_telephone_recording_is_cautioned(model: Model) -> None:
+    codes = {caution.code for caution in speech2face.reconstruct(model, EXAMPLES / "telephone.wav").cautions}
+    assert "telephone_band" in codes
+    clean = {caution.code for caution in speech2face.reconstruct(model, EXAMPLES / "female.mp3").cautions}
+    assert "telephone_band" not in clean
