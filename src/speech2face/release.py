@@ -77,6 +77,7 @@ def load_release(folder: Path | str | None = None) -> Release:
             AttributeBasis.from_dict(face["basis"]),
             np.array(face["residual_sd"], np.float32),
             np.array(face["group_weights"], np.float32),
+            float(face["group_concentration"]),
         )
         return Release(
             folder=folder,

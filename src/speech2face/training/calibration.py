@@ -124,6 +124,8 @@ def _fit_child(calibration: Calibration, heard: Sequence[Heard]) -> float:
             if s.is_child or s.is_adult:
                 probability.append(stated[row].child_probability)
                 child.append(s.is_child)
+    if not any(child) or all(child):
+        return calibration.child_threshold
     thresholds = np.geomspace(0.005, 0.9, 80)
     values = [balanced_accuracy(np.array(probability) > t, np.array(child)) for t in thresholds]
     return float(np.median(thresholds[np.isclose(values, max(values))]))

@@ -139,7 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starter", type=Path, required=True, help="the starter folder")
     parser.add_argument("--out", type=Path, required=True, help="where the packed features go (about 0.4 GB a variant)")
-    parser.add_argument("--variants", type=int, default=8, help="augmented variants of every recording")
+    parser.add_argument("--variants", type=int, default=5, help="augmented variants of every recording")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

@@ -30,8 +30,8 @@ SEGMENT_FRAMES = 300  # 3 s: what the encoder hears at once; longer speech is se
 class VoiceTraining:
     """Settings of one training run."""
 
-    steps: int = 3000
-    seconds_a_batch: int = 144
+    steps: int = 4500
+    seconds_a_batch: int = 112
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup_steps: int = 100
@@ -87,7 +87,8 @@ def sampling_weights(speakers: list[Speaker], decade_balance: float) -> np.ndarr
     weights = np.array([counts[key] ** -decade_balance for key in keys])
     unlabelled = np.array([key[0] is None for key in keys])
     # Nothing but who speaks is learned from the unlabelled: a fifth of the draws is enough for that.
-    weights[unlabelled] *= 0.2 * weights[~unlabelled].sum() / weights[unlabelled].sum() / 0.8
+    if unlabelled.any() and not unlabelled.all():
+        weights[unlabelled] *= 0.2 * weights[~unlabelled].sum() / weights[unlabelled].sum() / 0.8
     return np.asarray(weights / weights.sum())
 
 

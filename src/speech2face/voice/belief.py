@@ -28,9 +28,7 @@ class Calibration:
 
     age_temperature: float = 1.0
     age_temperature_slope: float = 0.0
-    age_prior: tuple[float, ...] = (0.0,) * (
-        BIN_EDGES.size - 1
-    )  # log of population over training
+    age_prior: tuple[float, ...] = (0.0,) * (BIN_EDGES.size - 1)  # log of population over training
     gender_temperature: float = 1.0
     gender_bias: float = 0.0
     child_threshold: float = 0.5
@@ -112,51 +110,54 @@ class Belief:
 class FacePopulation:
     """p(face embedding | attributes): the attribute coordinates are exact, residuals are normal around zero.
 
-    `residual_sd` is (R,); `group_weights` (groups,) is the reference population.
+    `residual_sd` is (R,); `group_weights` (groups,) is the reference population; a draw's own group weights follow a
+    Dirichlet distribution around it, the closer the larger `group_concentration` (per group of equal weight).
     """
 
     basis: AttributeBasis
     residual_sd: FloatArray
     group_weights: FloatArray
+    group_concentration: float = 2.0
 
     def embedding(self, age: float, femininity: float, groups: np.ndarray | None = None) -> FloatArray:
         """The expected face embedding of one set of attributes, (K,)."""
         design = self.basis.design(age, femininity, self.group_weights if groups is None else groups)
         return np.concatenate([design, np.zeros_like(self.residual_sd)]).astype(np.float32)
 
-    def _atoms(self, attributes: AttributeBelief, group: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Every combination of age bin, gender and group with its probability: (atoms, A), (atoms,)."""
-        ages, age_share = attributes.adult_ages()
-        weights = self.group_weights if group is None else np.eye(self.group_weights.size)[group]
-        designs, shares = [], []
-        for index in np.flatnonzero(weights):
-            only = np.eye(self.group_weights.size)[index]
-            for femininity, share in ((1.0, attributes.femininity), (0.0, 1 - attributes.femininity)):
-                designs.append(self.basis.design(ages, femininity, np.tile(only, (ages.size, 1))))
-                shares.append(age_share * share * weights[index])
-        return np.concatenate(designs), np.concatenate(shares)
+    def _groups(self, group: int | None) -> np.ndarray:
+        """Weights of the reference population, or all of it one group, (groups,)."""
+        return np.asarray(self.group_weights if group is None else np.eye(self.group_weights.size)[group], np.float64)
 
     def belief(self, attributes: AttributeBelief, group: int | None = None) -> Belief:
         """Mean and covariance of the face embedding, the attributes integrated out."""
-        designs, shares = self._atoms(attributes, group)
+        ages, age_share = attributes.adult_ages()
+        weights = self._groups(group)
+        groups = np.tile(weights, (ages.size, 1))
+        designs = np.concatenate([self.basis.design(ages, femininity, groups) for femininity in (1.0, 0.0)])
+        shares = np.concatenate([age_share * attributes.femininity, age_share * (1 - attributes.femininity)])
         shares = shares / shares.sum()
         mean = shares @ designs
         centred = designs - mean
-        size = mean.size + self.residual_sd.size
-        covariance = np.zeros((size, size))
-        covariance[: mean.size, : mean.size] = (centred * shares[:, None]).T @ centred
-        covariance[mean.size :, mean.size :] = np.diag(np.square(self.residual_sd))
-        return Belief(
-            np.concatenate([mean, np.zeros(self.residual_sd.size)]).astype(np.float32), covariance.astype(np.float32)
+        size, count = mean.size, weights.size
+        covariance = np.zeros((size + self.residual_sd.size,) * 2)
+        covariance[:size, :size] = (centred * shares[:, None]).T @ centred
+        # The groups' coordinates come last, and are the weights less a constant: theirs is the Dirichlet's covariance.
+        total = self.group_concentration * count
+        covariance[size - count : size, size - count : size] += (np.diag(weights) - np.outer(weights, weights)) / (
+            total + 1
         )
+        covariance[size:, size:] = np.diag(np.square(self.residual_sd))
+        mean = np.concatenate([mean, np.zeros(self.residual_sd.size)])
+        return Belief(mean.astype(np.float32), covariance.astype(np.float32))
 
     def draw(self, attributes: AttributeBelief, rng: np.random.Generator, group: int | None = None) -> FloatArray:
         """One face embedding, (K,), drawn from the mixture whose moments `belief` states."""
         ages, share = attributes.adult_ages()
         age = rng.choice(ages, p=share / share.sum())
         femininity = float(rng.uniform() < attributes.femininity)
-        index = int(rng.choice(self.group_weights.size, p=self.group_weights / self.group_weights.sum()))
-        groups = np.eye(self.group_weights.size)[index if group is None else group]
+        weights = self._groups(group)
+        # A tiny weight keeps the Dirichlet defined for a group that the reference population leaves out.
+        groups = rng.dirichlet(self.group_concentration * weights.size * np.maximum(weights, 1e-6))
         design = self.basis.design(age, femininity, groups)
         residual = rng.standard_normal(self.residual_sd.size) * self.residual_sd
         return np.concatenate([design, residual]).astype(np.float32)

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
+#
+#   bash runs/starter.sh [STARTER] [WORK]      about 2 hours on two cores, 4 GB of disk under WORK
+#
+# Needs the extras train and faces (pip install -c constraints.txt -e '.[train,faces]'). Every stage leaves what it made
+# in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+STARTER=${1:-../shared/starter}
+WORK=${2:-work/starter}
+RELEASE=src/speech2face/weights/starter
+mkdir -p "$WORK/features" "$WORK/face" docs
+export PYTHONPATH=src
+
+stage() { # NAME FILE COMMAND...: run the command unless its file is there
+    local name=$1 file=$2
+    shift 2
+    if [ -e "$file" ]; then echo "== $name: there already"; return; fi
+    echo "== $name ($(date +%H:%M:%S))"
+    "$@"
+}
+
+# 1. The face side and its release gate: no face of the set is matched (minutes).
+stage "faces" "$WORK/face/face.safetensors" nice python -m speech2face.training.faces --starter "$STARTER" --out "$WORK/face"
+# 2. Each voice clean and through five microphones, rooms and lines; telephone and noisy for evaluation (20 minutes).
+stage "features" "$WORK/features/features.json" \
+    python -m speech2face.training.features --starter "$STARTER" --out "$WORK/features" --variants 5
+# 3. Classical descriptors, and the teacher of age that is fitted to them (2 minutes).
+stage "descriptors" "$WORK/features/descriptors.npy" \
+    python -m speech2face.training.descriptors --starter "$STARTER" --features "$WORK/features"
+stage "teacher" "$WORK/teacher.safetensors" \
+    python -m speech2face.training.teacher --starter "$STARTER" --features "$WORK/features" --out "$WORK/teacher.safetensors"
+# 4. The voice encoder (35 minutes).
+stage "voice encoder" "$WORK/voice.safetensors" \
+    python -m speech2face.training.voices --starter "$STARTER" --features "$WORK/features" \
+    --teacher "$WORK/teacher.safetensors" --out "$WORK/voice.safetensors"
+# 5. The release: half precision, ONNX, calibration, golden tensors, checksums.
+python -m speech2face.training.starter_release --starter "$STARTER" --features "$WORK/features" \
+    --voice "$WORK/voice.safetensors" --face "$WORK/face" --out "$RELEASE"
+# 6. Every number of the card on speakers that nothing above has seen, and the card.
+python -m speech2face.evaluation.starter --starter "$STARTER" --features "$WORK/features" --out docs
+python -m speech2face.evaluation.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"

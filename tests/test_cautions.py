@@ -1,0 +1,86 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from speech2face.audio.activity import Activity, find_speech
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.cautions import find_cautions, speaker_change
+from speech2face.runtime import Moments, VoiceReading
+from speech2face.voice.age import BIN_CENTRES
+from speech2face.voice.belief import AttributeBelief, Calibration
+from tests.voices import made_voice
+
+
+@dataclass(frozen=True)
+class FakeRelease:
+    calibration: Calibration = field(default_factory=Calibration)
+    thresholds: dict[str, float] = field(
+        default_factory=lambda: {"telephone_high_band_db": -60.0, "noise_snr_db": 16.0, "same_speaker_cosine": 0.3}
+    )
+
+
+class FakeRuntime:
+    """Reads as speaker embedding the mean direction of the moments it is given."""
+
+    def read(self, moments: list[Moments]) -> VoiceReading:
+        direction = np.sum([part.sums for part in moments], axis=0)
+        return VoiceReading(np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, 3.0 * len(moments))
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    release: FakeRelease = field(default_factory=FakeRelease)
+    runtime: FakeRuntime = field(default_factory=FakeRuntime)
+
+
+MODEL: Any = FakeModel()
+ONE, OTHER = (Moments(np.array(direction, np.float32), 3.0) for direction in ([1.0, 0.0], [-0.2, 1.0]))
+
+
+def certain(age: float, femininity: float = 0.99) -> AttributeBelief:
+    probabilities = np.exp(-0.5 * ((BIN_CENTRES - age) / 5) ** 2)
+    return AttributeBelief(probabilities / probabilities.sum(), femininity)
+
+
+def codes(waveform: FloatArray, moments: list[Moments], attributes: AttributeBelief) -> set[str]:
+    return {caution.code for caution in find_cautions(MODEL, heard(waveform), moments, attributes)}
+
+
+def heard(waveform: FloatArray) -> Activity:
+    return find_speech(waveform)
+
+
+def hissing(seconds: float, hiss: float = 1e-3) -> FloatArray:
+    """A made voice on a ground of white noise: wide in band, as from a microphone."""
+    voice = np.concatenate([np.zeros(8000, np.float32), made_voice(seconds), np.zeros(8000, np.float32)])
+    return np.asarray(voice + hiss * np.random.default_rng(0).standard_normal(voice.size), np.float32)
+
+
+def test_a_good_long_recording_of_one_adult_has_no_caution() -> None:
+    assert codes(hissing(6.0), [ONE, ONE], certain(40)) == set()
+
+
+def test_each_fault_alone_gets_its_caution() -> None:
+    assert codes(hissing(2.0), [ONE], certain(40)) == {"short_recording"}
+    assert codes(hissing(6.0, hiss=0.03), [ONE, ONE], certain(40)) == {"noise"}
+    assert codes(hissing(6.0), [ONE, OTHER], certain(40)) == {"several_speakers"}
+    assert codes(hissing(6.0), [ONE, ONE], certain(8)) == {"likely_child"}
+    assert codes(hissing(6.0), [ONE, ONE], certain(40, 0.6)) == {"unsure"}
+
+
+def test_a_flat_age_belief_is_unsure() -> None:
+    assert "unsure" in codes(hissing(6.0), [ONE, ONE], AttributeBelief(np.full(18, 1 / 18), 0.99))
+
+
+def test_speaker_change_is_one_for_a_single_segment_and_the_worst_cut_otherwise() -> None:
+    assert speaker_change(MODEL, [ONE]) == 1.0
+    cosine = -0.2 / np.hypot(0.2, 1.0)
+    assert speaker_change(MODEL, [ONE, ONE, OTHER]) == pytest.approx(cosine, abs=1e-5)
+
+
+def test_cautions_come_in_a_fixed_order_with_a_sentence_each() -> None:
+    found = find_cautions(MODEL, heard(hissing(2.0)), [ONE, OTHER], certain(8, 0.6))
+    assert [caution.code for caution in found] == ["short_recording", "likely_child", "several_speakers", "unsure"]
+    assert all(caution.text.endswith(".") for caution in found)
