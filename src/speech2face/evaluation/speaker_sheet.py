@@ -37,7 +37,7 @@ RULE = (
 )
 FOOTER = (
     "Synthetic average faces, nobody's likeness. Stated: mean age [80 % interval], the voice read as a woman's (f) or",
-    "a man's (m) with its probability; child?: with the caution of a likely child, hence the youngest adult face.",
+    "a man's (m) with its probability; child?: with the caution of a likely child.",
 )
 
 
