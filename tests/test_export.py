@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +11,14 @@ import onnxruntime  # noqa: E402
 from speech2face.export import export, load_half, save_half  # noqa: E402
 
 
-def network() -> "torch.nn.Sequential":
+def network() -> Any:
     torch.manual_seed(0)
     return torch.nn.Sequential(
         torch.nn.Linear(64, 32), torch.nn.BatchNorm1d(32), torch.nn.ReLU(), torch.nn.Linear(32, 3)
     ).eval()
 
 
-def exported(folder: Path) -> tuple["torch.nn.Sequential", Path]:
+def exported(folder: Path) -> tuple[Any, Path]:
     module = network()
     save_half(module, folder / "weights.safetensors", {"config": "{}"})
     export(
