@@ -280,6 +280,8 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monk
         (["talk.wav", "--samples", "-1"], errors.InvalidOption),
         (["talk.wav", "--samples", "101"], errors.InvalidOption),
         (["talk.wav", "--exaggerate", "nan"], errors.InvalidOption),
+        (["talk.wav", "--population", "white=much"], errors.InvalidGiven),
+        (["talk.wav", "--population", "white=1,white=2"], errors.InvalidGiven),
         (["talk.wav", "--seed", "-1"], errors.InvalidOption),
         (["talk.wav", "--given", "age=forty"], errors.InvalidGiven),
         (["talk.wav", "--given", "age=7"], errors.InvalidGiven),
@@ -364,7 +366,18 @@ def test_the_version_is_printed(program: Program) -> None:
 
 def test_help_names_every_option(program: Program) -> None:
     shown = program("portrait", "--help").out
-    options = ("--out", "--json", "--samples", "--given", "--exaggerate", "--seed", "--force", "--model", "--quiet")
+    options = (
+        "--out",
+        "--json",
+        "--samples",
+        "--given",
+        "--population",
+        "--exaggerate",
+        "--seed",
+        "--force",
+        "--model",
+        "--quiet",
+    )
     assert [option for option in options if option not in shown] == []
 
 

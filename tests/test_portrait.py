@@ -96,6 +96,16 @@ def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: Model
     np.testing.assert_allclose(moved - mean, 1.7 * (woman.belief.mean - mean), atol=1e-5)
 
 
+def test_the_reference_population_is_a_setting_that_is_recorded(model: Model, woman: Portrait) -> None:
+    assert set(woman.facts()["reference_population"].values()) == {0.25}
+    other = speech2face.reconstruct(model.with_population({"black": 3, "white": 1}), EXAMPLES / "female.mp3")
+    assert other.facts()["reference_population"] == {"white": 0.25, "black": 0.75, "west_asian": 0, "east_asian": 0}
+    assert other.image[150:350, 150:350].mean() < woman.image[150:350, 150:350].mean()  # darker skin
+    for weights in ({"martian": 1.0}, {"white": -1.0}, {"white": 0.0}, {"white": float("nan")}):
+        with pytest.raises(InvalidGiven):
+            model.with_population(weights)
+
+
 @pytest.mark.parametrize("given", [Given(age=12), Given(age=81), Given(gender="other"), Given(group="martian")])  # type: ignore[arg-type]
 def test_attributes_no_face_can_show_are_refused_before_anything_is_heard(model: Model, given: Given) -> None:
     with pytest.raises(InvalidGiven):

@@ -64,6 +64,9 @@ def portrait(
     given: Annotated[
         str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...")
     ] = None,
+    population: Annotated[
+        str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
+    ] = None,
     exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
@@ -77,6 +80,7 @@ def portrait(
     from speech2face.portrait import MAX_EXAGGERATION, Given
 
     stated = Given(**parse_given(given))
+    weights = parse_population(population)
     check_range("samples", samples, MAX_SAMPLES)
     check_range("exaggerate", exaggerate, MAX_EXAGGERATION)
     check_range("seed", 0 if seed is None else seed, MAX_SEED)
@@ -86,6 +90,8 @@ def portrait(
     jobs = plan(gathered, out, samples)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     opened = load_model(model)
+    if weights:
+        opened = opened.with_population(weights)
     stated.check(opened.release.groups)
     drawing = Drawing(opened, stated, samples, exaggerate, seed, force)
     if gathered.single:
@@ -145,6 +151,25 @@ def parse_given(text: str | None) -> dict[str, Any]:
         except ValueError:
             raise InvalidGiven(f'given age "{values["age"]}" is not a number of years') from None
     return values
+
+
+def parse_population(text: str | None) -> dict[str, float]:
+    """`white=1,black=2` as weights by group; which groups there are is the model's to say.
+
+    Raises:
+        InvalidGiven: no number, or a group stated twice.
+    """
+    weights: dict[str, float] = {}
+    for part in (text or "").split(",") if text is not None else ():
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            weight = float(value)
+        except ValueError:
+            raise InvalidGiven(f'cannot read population "{part.strip()}"; write white=1,black=1 and so on') from None
+        if name in weights:
+            raise InvalidGiven(f"population group {name} is stated twice; state it once")
+        weights[name] = weight
+    return weights
 
 
 class Drawing:

@@ -1,11 +1,13 @@
 """A release ready for use: the voice side's stages joined, and the face side behind them; no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
+from speech2face.errors import InvalidGiven
 from speech2face.release import Release, load_release
 from speech2face.runtime import Runtime, VoiceReading
 from speech2face.voice.belief import AttributeBelief
@@ -25,6 +27,28 @@ class Model:
             calibration.age_probabilities(reading.age_logits, reading.seconds),
             calibration.femininity(reading.gender_logit),
         )
+
+    def with_population(self, weights: Mapping[str, float]) -> "Model":
+        """The same model over another reference population: a weight for each group, those left out having none.
+
+        Raises:
+            InvalidGiven: an unknown group, a negative weight, or nothing but zeros.
+        """
+        groups = self.release.groups
+        unknown = [name for name in weights if name not in groups]
+        if unknown:
+            raise InvalidGiven(f'population group "{unknown[0]}" is unknown; give weights for {", ".join(groups)}')
+        values = np.array([weights.get(name, 0.0) for name in groups], np.float64)
+        if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+            raise InvalidGiven("population weights must not be negative, and one of them must be above zero")
+        population = replace(self.release.population, group_weights=(values / values.sum()).astype(np.float32))
+        return replace(self, release=replace(self.release, population=population))
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Share of each group in the reference population, summing to one."""
+        shares = self.release.population.group_weights
+        return {name: round(float(share), 4) for name, share in zip(self.release.groups, shares, strict=True)}
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).

@@ -69,6 +69,7 @@ class Portrait:
     seed: int | None
     model_name: str
     model_version: str
+    population: dict[str, float]
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready."""
@@ -88,6 +89,7 @@ class Portrait:
             "exaggerate": self.exaggerate,
             "seed": self.seed,
             "model": {"name": self.model_name, "version": self.model_version},
+            "reference_population": self.population,
             "notice": NOTICE,
         }
 
@@ -162,4 +164,5 @@ def reconstruct(
         seed=seed,
         model_name=model.release.name,
         model_version=model.release.version,
+        population=model.population,
     )

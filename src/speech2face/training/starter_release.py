@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 NAME = "starter"
 VERSION = "1.0.0"
-LICENCE = "CC-BY-4.0"
+LICENCE = "Apache-2.0"
 CALIBRATION_SECONDS = (1.0, 2.0, 3.0, 6.0, 10.0)
 CALIBRATION_CHANNELS = ("clean", "telephone", "noisy")
 VOICE_WEIGHTS, FACE_WEIGHTS, GOLDEN = "voice.safetensors", "face.safetensors", "golden.npz"
