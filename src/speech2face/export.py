@@ -87,6 +87,19 @@ def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = ""
     model.graph.node.extend(nodes)
 
 
+def resolve_cast_like(model: onnx.ModelProto) -> None:
+    """Replace every CastLike by what it comes to, a Cast or nothing: ONNX Runtime cannot fold it and warns of each."""
+    types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.input)}
+    types |= {initializer.name: initializer.data_type for initializer in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "CastLike":
+            goal = types[node.input[1]]
+            del node.input[1:]
+            node.op_type = "Identity" if types.get(node.input[0]) == goal else "Cast"
+            if node.op_type == "Cast":
+                node.attribute.append(helper.make_attribute("to", goal))
+
+
 def export(
     module: nn.Module,
     example: Tensor,
@@ -128,6 +141,7 @@ def export(
         if hasattr(entry, "metadata_props"):
             del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine
     del model.graph.metadata_props[:], model.metadata_props[:]
+    resolve_cast_like(model)
     refer_to_safetensors(model, weights, prefix)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(model.SerializeToString())

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch.testing import assert_close
 
-from speech2face.decoder.warp import SplineWarp, invert_flow, pixel_centres, warp
+from speech2face.decoder.warp import Places, SplineWarp, fetch, invert_flow, pixel_centres, warp
 from speech2face.face.spline import border_points, pixel_grid, spline_map
 
 SIZE, NODES = 32, 16
@@ -44,6 +44,14 @@ def test_a_landmark_takes_the_texture_under_it_along() -> None:
     steps = torch.arange(SIZE, dtype=torch.float32)
     assert abs(float((weights.sum(0) * steps).sum()) - 18.0) < 0.4
     assert abs(float((weights.sum(1) * steps).sum()) - 23.0) < 0.4
+
+
+def test_fetching_is_what_grid_sample_does_inside_and_beyond_the_border() -> None:
+    shift = 12.0 * torch.randn(2, 2, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    textures = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    where = pixel_centres(SIZE) + shift.permute(0, 2, 3, 1) * (2.0 / SIZE)
+    expected = torch.nn.functional.grid_sample(textures, where, align_corners=False, padding_mode="border")
+    assert_close(fetch(textures, Places.from_shift(shift)), expected, atol=1e-4, rtol=0)
 
 
 def test_forward_then_backward_flow_returns_to_the_start() -> None:

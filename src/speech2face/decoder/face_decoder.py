@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from speech2face.decoder.warp import invert_flow, move
+from speech2face.decoder.warp import fetch, find_places, invert_flow
 
 # a shoulder as in film: white hair in a bright draw keeps its strands instead of running into the upper limit
 HIGHLIGHT_START, HIGHLIGHT_CUT = 0.75, 0.6
@@ -109,18 +109,27 @@ class LinearFaceDecoder(nn.Module):
     def forward(self, face_embedding: Tensor) -> Tensor:
         """Face embedding (batch, embedding) to portrait (batch, 3, size, size), sRGB in [0, 1]."""
         config = self.config
-        luma = self.luma(face_embedding)
-        depth = _resize(self.matte_depth.float()[None], config.size).expand_as(luma)
         backward = invert_flow(self.flow(face_embedding))
-        luma, depth = move(torch.cat([luma, depth], dim=1), backward).chunk(2, dim=1)
-        chroma = _resize(move(self.chroma(face_embedding), backward), config.size)  # colour bears half the pixels
-        red, blue = (luma + chroma).chunk(2, dim=1)
-        green = (luma - LUMA_RED * red - LUMA_BLUE * blue) / LUMA_GREEN
-        person = torch.exp(torch.cat([red, green, blue], dim=1)) - config.tone_offset  # (batch, 3, size, size)
-        person = person - HIGHLIGHT_CUT * torch.relu(person - HIGHLIGHT_START)
-        matte = torch.sigmoid(depth * (2.0 / config.edge_pixels))
-        ground = torch.tensor(config.ground).reshape(1, 3, 1, 1).to(person)
-        return (matte * person + (1.0 - matte) * ground).clamp(0.0, 1.0)
+        luma = self.luma(face_embedding)
+        depth = self.matte_depth.float()[None] * (2.0 / config.edge_pixels)
+        depth = _resize(depth, config.size).expand_as(luma)
+        places = find_places(backward, config.size)
+        luma, depth = fetch(luma, places), fetch(depth, places)
+        chroma = self.chroma(face_embedding)  # colour bears half the pixels
+        chroma = fetch(chroma, find_places(backward, config.mean_chroma_size))
+        red, blue = chroma.narrow(1, 0, 1), chroma.narrow(1, 1, 1)
+        green = (red * LUMA_RED + blue * LUMA_BLUE) * (-1.0 / LUMA_GREEN)
+        chroma = _resize(torch.cat([red, green, blue], dim=1), config.size)  # (batch, 3, size, size)
+        person = _soften_highlights(torch.exp(luma + chroma) - config.tone_offset)
+        matte = torch.sigmoid(depth)
+        ground = torch.tensor(config.ground, dtype=person.dtype, device=person.device).reshape(1, 3, 1, 1)
+        return (ground + matte * (person - ground)).clamp(0.0, 1.0)
+
+
+def _soften_highlights(person: Tensor) -> Tensor:
+    """Above HIGHLIGHT_START brightness grows by 1 - HIGHLIGHT_CUT only."""
+    slope = 1.0 - HIGHLIGHT_CUT
+    return torch.minimum(person, slope * person + HIGHLIGHT_CUT * HIGHLIGHT_START)
 
 
 def _resize(planes: Tensor, size: int) -> Tensor:
