@@ -35,7 +35,8 @@ GATE = {
     "draws": {"no_face_found": 0, "london": PEOPLE},
     "strangers": {"london": PEOPLE},
     "membership": {
-        "white": {"people": 4, "median_with": 0.7, "median_without": 0.72, "matched_with": 1, "matched_without": 0}
+        "white": {"people": 4, "median_with": 0.7, "median_without": 0.72, "matched_with": 1, "matched_without": 0},
+        "lone": {"people": 1, "median_with": 0.6, "median_without": 0.62, "matched_with": 0, "matched_without": 0},
     },
     "passed": False,
     "no_nearer_than_strangers": True,
@@ -78,6 +79,7 @@ def test_the_gate_is_told_as_measured() -> None:
     assert "between strangers: yes" in text
     assert "| draws | london | 3 of 10 (30.0 %) | 0.510 |" in text
     assert "| white | 4 | 0.7 | 0.72 | 1 | 0 |" in text
+    assert "lone" not in text  # one person's distance is theirs
     assert gate_text({}) == gate_text({"passed": False, "measured": False})
     assert "not measured" in gate_text({})
 

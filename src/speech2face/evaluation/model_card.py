@@ -189,7 +189,8 @@ def gate_text(gate: Mapping[str, Any]) -> str:
         f"At the usual threshold: {verdict}. No more matches than between strangers: {strangers}.",
         table(["faces", "matched against", "matched", "nearest distance"], rows),
     ]
-    members = gate.get("membership", {})
+    # A median of one person would be that person's own number.
+    members = {group: part for group, part in gate.get("membership", {}).items() if part["people"] > 1}
     if members:
         head = [
             "group",
