@@ -21,7 +21,7 @@ stage() { # NAME FILE COMMAND...: run the command unless its file is there
     "$@"
 }
 
-# 1. The face side and its release gate: no face of the set is matched (minutes).
+# 1. The face side and its release gate, measured and printed (minutes).
 stage "faces" "$WORK/face/face.safetensors" nice python -m speech2face.training.faces --starter "$STARTER" --out "$WORK/face"
 # 2. Each voice clean and through five microphones, rooms and lines; telephone and noisy for evaluation (20 minutes).
 stage "features" "$WORK/features/features.json" \

@@ -54,6 +54,11 @@ def speaker_change(model: Model, moments: Sequence[Moments]) -> float:
     return least
 
 
+def is_child(model: Model, attributes: AttributeBelief) -> bool:
+    """Whether the voice is most likely a young child's, by the release's calibrated threshold."""
+    return attributes.child_probability > model.release.calibration.child_threshold
+
+
 def find_cautions(
     model: Model, activity: Activity, moments: Sequence[Moments], attributes: AttributeBelief
 ) -> tuple[Caution, ...]:
@@ -61,12 +66,11 @@ def find_cautions(
     thresholds = model.release.thresholds
     low, high = attributes.age_interval()
     sure = max(attributes.femininity, 1 - attributes.femininity)
-    child = attributes.child_probability > model.release.calibration.child_threshold
     found = [
         (SHORT, activity.seconds < SHORT_SECONDS),
         (TELEPHONE, high_band_db(activity.speech()) < thresholds["telephone_high_band_db"]),
         (NOISY, snr_db(activity) < thresholds["noise_snr_db"]),
-        (CHILD, child),
+        (CHILD, is_child(model, attributes)),
         (SEVERAL, speaker_change(model, moments) < thresholds["same_speaker_cosine"]),
         (UNSURE, sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from speech2face.audio.activity import require_speech
 from speech2face.audio.recording import Recording, read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cautions import Caution, find_cautions
+from speech2face.cautions import Caution, find_cautions, is_child
 from speech2face.config import MAX_SAMPLES
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.model import Model
@@ -94,9 +94,10 @@ class Portrait:
         }
 
 
-def _override(attributes: AttributeBelief, given: Given) -> AttributeBelief:
+def _override(attributes: AttributeBelief, given: Given, *, child: bool) -> AttributeBelief:
     femininity = {None: attributes.femininity, "female": 1.0, "male": 0.0}[given.gender]
-    return replace(attributes, femininity=femininity, given_age=given.age)
+    age = ADULT_AGE if child and given.age is None else given.age  # no child is drawn
+    return replace(attributes, femininity=femininity, given_age=age)
 
 
 def _check_options(model: Model, given: Given, samples: int, exaggerate: float) -> None:
@@ -140,7 +141,7 @@ def reconstruct(
             "the recording has sound, but no voice was recognised in it (noise, tones, music); record somebody talking"
         )
     attributes = model.attributes(reading)
-    shown = _override(attributes, given)
+    shown = _override(attributes, given, child=is_child(model, attributes))
     group = None if given.group is None else model.release.groups.index(given.group)
     belief = model.release.population.belief(shown, group)
     if samples and seed is None:

@@ -55,7 +55,7 @@ def speech_frames(waveform: FloatArray) -> np.ndarray:
     if count == 0:
         return np.zeros(0, bool)
     framed = waveform[: count * FRAME].reshape(count, FRAME)
-    # The 99.5th percentile, not the peak: one click must not turn the voice down.
+    # The 95th percentile of the frames' peaks, not the peak: one click must not turn the voice down.
     loud = float(np.percentile(np.abs(framed).max(axis=1), 95))
     scaled = np.clip(framed * (TARGET_PEAK / max(loud, 1e-9)), -1.0, 1.0)
     pcm = (scaled * 32767).astype("<i2")

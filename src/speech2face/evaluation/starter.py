@@ -16,10 +16,10 @@ from speech2face.evaluation.attributes import balanced_accuracy, coverage, mean_
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.evaluation.voices import Readings, read_packed
 from speech2face.release import SHIPPED, load_release
+from speech2face.training.batches import Packed
 from speech2face.training.calibration import beliefs, interval_coverage
 from speech2face.training.corpus import Speaker, read_speakers
 from speech2face.training.starter_release import load_released_encoder
-from speech2face.training.voices import Packed
 from speech2face.voice.belief import Calibration
 
 CHANNELS = ("clean", "telephone", "noisy")

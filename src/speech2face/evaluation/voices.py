@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from speech2face.training.voices import Packed
+from speech2face.training.batches import Packed
 from speech2face.voice.compact import CompactVoiceEncoder
 from speech2face.voice.segments import SEGMENT_HOPS, segment_spans
 

@@ -9,8 +9,8 @@ from scipy.optimize import minimize
 from speech2face.evaluation.attributes import balanced_accuracy, coverage
 from speech2face.evaluation.voices import Readings
 from speech2face.training.ages import interval_masses
+from speech2face.training.batches import sampling_weights
 from speech2face.training.corpus import Speaker
-from speech2face.training.voices import sampling_weights
 from speech2face.voice.age import BIN_EDGES
 from speech2face.voice.belief import AttributeBelief, Calibration
 

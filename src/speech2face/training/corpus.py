@@ -14,7 +14,8 @@ SPLIT_SEED = "starter-1"
 VALIDATION_SHARE = 0.20
 CALIBRATION_SHARE = 0.10
 
-# Ages in years, half open. "teens" in Common Voice are those who may give their own consent there, hence from 13.
+# Ages in years, half open. Common Voice's bands are "under 19", "19 to 29" and then decades; whoever calls themselves a
+# teenager is taken as 13 or more, and the year at 19 is let go.
 DECADES = {
     "teens": (13, 20),
     "twenties": (20, 30),

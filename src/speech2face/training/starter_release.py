@@ -19,9 +19,10 @@ from speech2face.export import export, load_half, save_half
 from speech2face.face.attributes import AttributeBasis
 from speech2face.release import FORMAT, MANIFEST, load_release, sha256
 from speech2face.runtime import FACE_DECODER, VOICE_FRAMES, VOICE_HEAD, Runtime
+from speech2face.training.batches import Packed
 from speech2face.training.calibration import Heard, fit
 from speech2face.training.corpus import read_speakers
-from speech2face.training.voices import Packed, VoiceTraining, load_encoder
+from speech2face.training.voices import VoiceTraining, load_encoder
 from speech2face.voice.belief import FacePopulation
 from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder
 from speech2face.voice.golden import golden_speech
