@@ -6,12 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from speech2face.training.faces_detail import combed
+
 Array = NDArray[np.float32]
 SAFE_DEPTH_PIXELS = 3.5  # texture this far inside the outline is trusted
 HAIR_DEPTH_PIXELS = 11.0  # and in hair, whose thin outer part shows the ground
 REFLECTED_PIXELS = 14.0
 EARS_ROW = 236.0  # canvas pixels: hair above, ears below
-ROUGHNESS_PIXELS = 1.1
+ROUGHNESS_PIXELS = 0.6
+GRAIN_PIXELS = (0.8, 1.8)
+STRAND_PIXELS = 4.0  # half the length of a strand
+SOFTNESS = 0.45  # an edge of hair is nearly twice as wide as one of skin or cloth
 SMOOTHING_PIXELS = 2.0
 
 
@@ -55,10 +60,16 @@ def continue_outwards(planes: Array, depth: Array, *, pixels_apart: float = 1.0)
 
 
 def roughen(depth: Array, hair: Array) -> Array:
-    """Depth with a grain along the hair's outline, for no head of hair ends in a drawn line; the same for everybody."""
+    """Depth with strands along the hair's outline and a softer edge, for no head of hair ends in a drawn line.
+
+    The strands are drawn by chance, once, the same for everybody.
+    """
     generator = np.random.default_rng(0)
     noise = np.zeros(depth.shape)
-    for pixels, share in ((1.0, 0.8), (2.2, 0.6)):
-        grain = ndimage.gaussian_filter(generator.normal(size=depth.shape), pixels)
-        noise += share * grain / grain.std()
-    return np.asarray(depth + ROUGHNESS_PIXELS * noise * ndimage.gaussian_filter(hair, 6.0), dtype=np.float32)
+    for pixels in GRAIN_PIXELS:
+        grain = ndimage.gaussian_filter(generator.normal(size=depth.shape), pixels).astype(np.float32)
+        strands = combed(grain, reach_pixels=STRAND_PIXELS)
+        noise += strands / strands.std()
+    hairy = np.clip(2.0 * ndimage.gaussian_filter(hair, 6.0), 0.0, 1.0)
+    softer = 1.0 - SOFTNESS * hairy * np.clip(1.0 - np.abs(depth) / 12.0, 0.0, 1.0)
+    return np.asarray((depth + ROUGHNESS_PIXELS * noise * hairy) * softer, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The last steps to a portrait: steady youth, fine detail, combed hair, exposure, shirt, a hairy outline."""
+"""The last steps to a portrait: steady youth, fine detail, combed hair, exposure, shirt, no seams, a hairy outline."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from speech2face.face.attributes import AttributeBasis
 from speech2face.training.faces_border import roughen
 from speech2face.training.faces_detail import comb_hair, restore_detail, typical_contrasts
+from speech2face.training.faces_mend import mend
 from speech2face.training.faces_model import FaceModel
 from speech2face.training.faces_refine import expose, steady_youth
 from speech2face.training.faces_regions import Regions
@@ -27,5 +28,5 @@ def finish(model: FaceModel, textures: Textures, weights: Array, basis: Attribut
     directions = model.attribute_luma.copy()
     place = basis.names.index("femininity")
     mean, directions[place] = comb_hair(mean, directions[place], regions.hair)
-    model = dress(expose(replace(model, mean_luma=mean, attribute_luma=directions)))
+    model = mend(dress(expose(replace(model, mean_luma=mean, attribute_luma=directions))))
     return replace(model, matte_depth=roughen(model.matte_depth, regions.hair))
