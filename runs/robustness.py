@@ -104,7 +104,12 @@ def main() -> None:
     first, second = (read_recording(path).waveform for path in (FIRST_VOICE, SECOND_VOICE))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        results = [try_file(file, folder) for file in awkward_files(first, second)] + named_files(folder)
+        results = []
+        for number, file in enumerate(awkward_files(first, second)):
+            own = folder / str(number)  # several kinds share a file name
+            own.mkdir()
+            results.append(try_file(file, own))
+        results += named_files(folder)
     out.write_text(markdown(results))
     wrong = [result for result in results if not result.as_wanted]
     for result in wrong:

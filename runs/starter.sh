@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
 #
-#   bash runs/starter.sh [STARTER] [WORK]      about 2 hours on two cores, 4 GB of disk under WORK
+#   bash runs/starter.sh [STARTER] [WORK]      about an hour and a quarter on two cores, 4 GB of disk under WORK
 #
 # Needs the extras train and faces (pip install -c constraints.txt -e '.[train,faces]'). Every stage leaves what it made
 # in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
@@ -31,10 +31,13 @@ stage "descriptors" "$WORK/features/descriptors.npy" \
     python -m speech2face.training.descriptors --starter "$STARTER" --features "$WORK/features"
 stage "teacher" "$WORK/teacher.safetensors" \
     python -m speech2face.training.teacher --starter "$STARTER" --features "$WORK/features" --out "$WORK/teacher.safetensors"
-# 4. The voice encoder (35 minutes).
-stage "voice encoder" "$WORK/voice.safetensors" \
+# 4. The voice encoder, and on it the layer that tells children (20 minutes).
+stage "voice encoder" "$WORK/encoder.safetensors" \
     python -m speech2face.training.voices --starter "$STARTER" --features "$WORK/features" \
-    --teacher "$WORK/teacher.safetensors" --out "$WORK/voice.safetensors"
+    --teacher "$WORK/teacher.safetensors" --out "$WORK/encoder.safetensors"
+stage "child layer" "$WORK/voice.safetensors" \
+    python -m speech2face.training.child --starter "$STARTER" --features "$WORK/features" \
+    --voice "$WORK/encoder.safetensors" --out "$WORK/voice.safetensors"
 # 5. The release: half precision, ONNX, calibration, golden tensors, checksums.
 python -m speech2face.training.starter_release --starter "$STARTER" --features "$WORK/features" \
     --voice "$WORK/voice.safetensors" --face "$WORK/face" --out "$RELEASE"

@@ -26,7 +26,9 @@ class FakeRuntime:
 
     def read(self, moments: list[Moments]) -> VoiceReading:
         direction = np.sum([part.sums for part in moments], axis=0)
-        return VoiceReading(np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, 3.0 * len(moments))
+        return VoiceReading(
+            np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, -5.0, 3.0 * len(moments)
+        )
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ ONE, OTHER = (Moments(np.array(direction, np.float32), 3.0) for direction in ([1
 
 def certain(age: float, femininity: float = 0.99) -> AttributeBelief:
     probabilities = np.exp(-0.5 * ((BIN_CENTRES - age) / 5) ** 2)
-    return AttributeBelief(probabilities / probabilities.sum(), femininity)
+    return AttributeBelief(probabilities / probabilities.sum(), femininity, child_probability=float(age < 13))
 
 
 def codes(waveform: FloatArray, moments: list[Moments], attributes: AttributeBelief) -> set[str]:

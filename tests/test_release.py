@@ -86,7 +86,8 @@ def test_golden_tensors_come_out_again() -> None:
     reading = golden_reading(runtime)
     np.testing.assert_allclose(reading.speaker_embedding, golden["speaker_embedding"], atol=PARITY, rtol=PARITY)
     np.testing.assert_allclose(reading.age_logits, golden["age_logits"], atol=PARITY, rtol=PARITY)
-    np.testing.assert_allclose(reading.gender_logit, golden["gender_logit"][0], atol=PARITY, rtol=PARITY)
+    for name in ("gender_logit", "voice_logit", "child_logit"):
+        np.testing.assert_allclose(getattr(reading, name), golden[name][0], atol=PARITY, rtol=PARITY)
     image = runtime.decode(golden["face_embedding"])[::4, ::4].transpose(2, 0, 1)
     assert np.abs(image.astype(int) - golden["image"].astype(int)).max() <= GREY_LEVELS
 

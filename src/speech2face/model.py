@@ -10,7 +10,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import InvalidGiven
 from speech2face.release import Release, load_release
 from speech2face.runtime import Runtime, VoiceReading
-from speech2face.voice.belief import AttributeBelief
+from speech2face.voice.belief import AttributeBelief, sigmoid
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Model:
         return AttributeBelief(
             calibration.age_probabilities(reading.age_logits, reading.seconds),
             calibration.femininity(reading.gender_logit),
+            child_probability=sigmoid(reading.child_logit),
         )
 
     def with_population(self, weights: Mapping[str, float]) -> "Model":

@@ -90,5 +90,5 @@ def load_release(folder: Path | str | None = None) -> Release:
             thresholds=values["thresholds"],
             groups=population.basis.groups,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise WeightsError(f"{folder / MANIFEST} lacks or mistakes {error}; fetch the release again") from error

@@ -31,6 +31,7 @@ class VoiceReading:
     gender_logit: float
     age_logits: FloatArray  # (bins,)
     voice_logit: float
+    child_logit: float
     seconds: float
 
 
@@ -91,10 +92,9 @@ class Runtime:
         """Pool segments and read the voice they share."""
         parts = list(moments)
         pooled = np.sum([part.sums for part in parts], axis=0)
-        embedding, gender, age, voice = self._head.run(None, {"moments": pooled})
-        return VoiceReading(
-            embedding[0], float(gender[0]), age[0], float(voice[0]), sum(part.seconds for part in parts)
-        )
+        embedding, gender, age, voice, child = self._head.run(None, {"moments": pooled})
+        seconds = sum(part.seconds for part in parts)
+        return VoiceReading(embedding[0], float(gender[0]), age[0], float(voice[0]), float(child[0]), seconds)
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""

@@ -26,7 +26,9 @@ def planted(count: int, overconfidence: float) -> tuple[Readings, list[Speaker]]
         logits.append(-0.5 * overconfidence * ((BIN_CENTRES - posterior) / np.sqrt(144 * 100 / 244)) ** 2)
         gender.append((4.0 if female else -4.0) + rng.normal(0, 3) + 1.5)
     zeros = np.zeros(count)
-    return Readings(np.array(gender), np.array(logits), zeros, np.zeros((count, 2)), np.full(count, 5.0)), speakers
+    return Readings(
+        np.array(gender), np.array(logits), zeros, zeros, np.zeros((count, 2)), np.full(count, 5.0)
+    ), speakers
 
 
 def test_an_overconfident_encoder_is_cooled_until_four_fifths_are_covered() -> None:

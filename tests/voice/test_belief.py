@@ -21,10 +21,6 @@ def test_the_interval_of_even_ages_is_their_middle_four_fifths() -> None:
     assert AttributeBelief(even, 0.5).age_mean == pytest.approx(30.0)
 
 
-def test_under_thirteen_takes_three_fifths_of_the_bin_from_ten_to_fifteen() -> None:
-    assert AttributeBelief(certain(12.5), 0.5).child_probability == pytest.approx(0.6)
-
-
 def test_a_higher_temperature_widens_the_interval_and_longer_speech_narrows_it() -> None:
     logits = -0.5 * ((BIN_CENTRES - 40) / 8) ** 2
     widths = []

@@ -57,11 +57,11 @@ def test_a_louder_voice_gives_the_same_readings(gain: float) -> None:
 @given(st.integers(400 * 3, 30_000))
 def test_any_length_gives_one_embedding(samples: int) -> None:
     with torch.inference_mode():
-        embedding, gender, age, voice = encoder()(heard(made_voice(2.0)[:samples]))
+        embedding, gender, age, voice, child = encoder()(heard(made_voice(2.0)[:samples]))
     assert embedding.shape == (1, 12)
     assert age.shape == (1, 18)
-    assert gender.shape == voice.shape == (1,)
-    assert all(torch.isfinite(output).all() for output in (embedding, gender, age, voice))
+    assert gender.shape == voice.shape == child.shape == (1,)
+    assert all(torch.isfinite(output).all() for output in (embedding, gender, age, voice, child))
 
 
 def test_moments_of_a_segment_heard_twice_pool_to_the_same_reading() -> None:

@@ -17,6 +17,7 @@ class Readings:
     gender_logit: np.ndarray
     age_logits: np.ndarray  # (speakers, bins)
     voice_logit: np.ndarray
+    child_logit: np.ndarray
     embedding: np.ndarray
     seconds: np.ndarray
 
@@ -26,6 +27,7 @@ class Readings:
             self.gender_logit[kept],
             self.age_logits[kept],
             self.voice_logit[kept],
+            self.child_logit[kept],
             self.embedding[kept],
             self.seconds[kept],
         )
@@ -45,5 +47,5 @@ def read_packed(
                 moments += model.frames(model.front.level_free(segment.exp()))
             outputs.append([value[0].numpy() for value in model.head(moments)])
             seconds.append(len(mel) / 100)
-    embedding, gender, age, voice = (np.stack(column) for column in zip(*outputs, strict=True))
-    return Readings(gender, age, voice, embedding, np.array(seconds))
+    embedding, gender, age, voice, child = (np.stack(column) for column in zip(*outputs, strict=True))
+    return Readings(gender, age, voice, child, embedding, np.array(seconds))

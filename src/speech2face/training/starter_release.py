@@ -36,7 +36,7 @@ CALIBRATION_SECONDS = (1.0, 2.0, 3.0, 6.0, 10.0)
 CALIBRATION_CHANNELS = ("clean", "telephone", "noisy")
 VOICE_WEIGHTS, FACE_WEIGHTS, GOLDEN = "voice.safetensors", "face.safetensors", "golden.npz"
 # Set on the calibration speakers; evaluation/caution_rates.py prints how often each caution is right and wrong.
-THRESHOLDS = {"voice_logit": 0.0, "telephone_high_band_db": -60.0, "noise_snr_db": 16.0, "same_speaker_cosine": 0.1}
+THRESHOLDS = {"voice_logit": 0.0, "telephone_high_band_db": -50.0, "noise_snr_db": 16.0, "same_speaker_cosine": 0.3}
 MEAN_FACE = {"age": 40.0, "femininity": 0.5}  # the middle of what can be drawn: exaggeration moves away from here
 
 
@@ -60,10 +60,9 @@ class HeadGraph(nn.Module):
         super().__init__()
         self.head = encoder.head
 
-    def forward(self, moments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, moments: Tensor) -> tuple[Tensor, ...]:
         """What `VoiceHead.forward` does."""
-        result: tuple[Tensor, Tensor, Tensor, Tensor] = self.head(moments)
-        return result
+        return tuple(self.head(moments))
 
 
 def export_voice(encoder: CompactVoiceEncoder, out: Path) -> None:
@@ -86,7 +85,7 @@ def export_voice(encoder: CompactVoiceEncoder, out: Path) -> None:
         moments,
         out / VOICE_HEAD,
         inputs=["moments"],
-        outputs=["speaker_embedding", "gender_logit", "age_logits", "voice_logit"],
+        outputs=["speaker_embedding", "gender_logit", "age_logits", "voice_logit", "child_logit"],
         dynamic={0: "batch"},
         weights=out / VOICE_WEIGHTS,
     )
@@ -135,7 +134,7 @@ def write_golden(
     speech = golden_speech()
     with torch.inference_mode():
         moments = encoder.moments(torch.from_numpy(spectrogram(speech))[None])
-        embedding, gender, age, voice = encoder.head(moments)
+        embedding, gender, age, voice, child = encoder.head(moments)
         face_embedding = population.embedding(45.0, 0.3)
         image = decoder(torch.from_numpy(face_embedding)[None])[0]
     np.savez_compressed(
@@ -144,6 +143,7 @@ def write_golden(
         gender_logit=gender.numpy(),
         age_logits=age[0].numpy(),
         voice_logit=voice.numpy(),
+        child_logit=child.numpy(),
         face_embedding=face_embedding,
         image=np.rint(image.numpy()[:, ::4, ::4] * 255).astype(np.uint8),  # every fourth pixel keeps the file small
     )

@@ -15,8 +15,12 @@ from speech2face.face.attributes import AttributeBasis
 from speech2face.voice.age import BIN_CENTRES, BIN_EDGES
 
 ADULT_AGE = 18
-YOUNG_CHILD_BELOW = 13  # what the release's child reading is measured on: under 13 against adults
 OLDEST_FACE = 80
+
+
+def sigmoid(logit: float) -> float:
+    """Probability of a logit; beyond 30 it is certain in single precision anyway."""
+    return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Calibration:
 
     def femininity(self, logit: float) -> float:
         """Stated probability that the voice is read as a woman's."""
-        return float(1 / (1 + np.exp(-np.clip((logit + self.gender_bias) / self.gender_temperature, -30, 30))))
+        return sigmoid((logit + self.gender_bias) / self.gender_temperature)
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,12 @@ class AttributeBelief:
     age_probabilities: np.ndarray
     femininity: float
     given_age: float | None = None
+    child_probability: float = 0.0  # of an age under 13 against an adult's, both being equally frequent
 
     @property
     def age_mean(self) -> float:
         """Expected age in years."""
         return float(self.age_probabilities @ BIN_CENTRES)
-
-    @property
-    def child_probability(self) -> float:
-        """Probability of an age under 13, ages within a bin being equally likely."""
-        return self._below(YOUNG_CHILD_BELOW)
-
-    def _below(self, age: float) -> float:
-        cumulative = np.concatenate([[0.0], np.cumsum(self.age_probabilities)])
-        return float(np.interp(age, BIN_EDGES, cumulative))
 
     def age_interval(self, mass: float = 0.8) -> tuple[float, float]:
         """Central interval that holds `mass` of the belief, in years; ages within a bin being equally likely."""

@@ -6,7 +6,7 @@ energies, residual depthwise blocks along time (after ConvNeXt, Liu et al. 2022)
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,8 @@ class CompactConfig:
     embedding: int = 192
     hidden: int = 192
     age_bins: int = 18  # five years each, from AGE_LOWEST
-    dropout: float = 0.15
-    age_dropout: float = 0.4
+    dropout: float = 0.25
+    age_dropout: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -138,6 +138,16 @@ class FrameEncoder(nn.Module):
         return torch.stack([weight.sum(-1), (weight * x).sum(-1), (weight * x * x).sum(-1)], dim=1)
 
 
+class HeadOutputs(NamedTuple):
+    """What a pooled voice tells."""
+
+    speaker_embedding: Tensor  # (batch, embedding)
+    gender_logit: Tensor  # (batch,) above zero: read as a woman's
+    age_logits: Tensor  # (batch, age_bins)
+    voice_logit: Tensor  # (batch,) above zero: a voice at all
+    child_logit: Tensor  # (batch,) above zero: more likely under 13 than an adult, both being equally frequent
+
+
 class VoiceHead(nn.Module):
     """Pooled moments -> speaker embedding and readings."""
 
@@ -150,6 +160,7 @@ class VoiceHead(nn.Module):
         self.read_age = self._branch(config, config.age_dropout)
         self.gender = nn.Linear(config.hidden, 1)
         self.voice = nn.Linear(config.hidden, 1)
+        self.child = nn.Linear(2 * config.channels, 1)  # fitted apart, on the finished encoder: `training/child.py`
         self.age = nn.Linear(config.hidden, config.age_bins)
 
     @staticmethod
@@ -170,17 +181,19 @@ class VoiceHead(nn.Module):
         deviation = (square / weight - mean * mean).clamp(min=1e-5).sqrt()
         return torch.cat([mean, deviation], dim=1)
 
-    def forward(self, moments: Tensor, age_gradient: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Moments (batch, 3, channels) -> speaker embedding (batch, embedding), femininity logit (batch,), age logits
-
-        (batch, age_bins) and voice logit (batch,).
-        """
+    def forward(self, moments: Tensor, age_gradient: float = 1.0) -> HeadOutputs:
+        """Moments (batch, 3, channels) -> readings; `age_gradient` is the share of the age loss that reaches below."""
         pooled = self.pooled(moments)
-        # In training, how much of the age loss reaches the frames below; the value is the same for any share.
+        # The value is the same for any share.
         held = pooled if age_gradient == 1.0 else age_gradient * pooled + (1 - age_gradient) * pooled.detach()
         hidden = self.read(pooled)
-        speaker = self.embed_norm(self.embed(pooled))
-        return speaker, self.gender(hidden).squeeze(1), self.age(self.read_age(held)), self.voice(hidden).squeeze(1)
+        return HeadOutputs(
+            speaker_embedding=self.embed_norm(self.embed(pooled)),
+            gender_logit=self.gender(hidden).squeeze(1),
+            age_logits=self.age(self.read_age(held)),
+            voice_logit=self.voice(hidden).squeeze(1),
+            child_logit=self.child(pooled).squeeze(1),
+        )
 
 
 class CompactVoiceEncoder(nn.Module):
@@ -198,9 +211,9 @@ class CompactVoiceEncoder(nn.Module):
         result: Tensor = self.frames(self.front(spectrogram))
         return result
 
-    def forward(self, spectrogram: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, spectrogram: Tensor) -> HeadOutputs:
         """(batch, 2, frequency, frames) -> what `VoiceHead.forward` gives."""
-        result: tuple[Tensor, Tensor, Tensor, Tensor] = self.head(self.moments(spectrogram))
+        result: HeadOutputs = self.head(self.moments(spectrogram))
         return result
 
 
