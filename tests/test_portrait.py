@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import speech2face
 from speech2face import Given, Model, Portrait
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech, SilentRecording
+from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
 from speech2face.evaluation.encoding import encode
 from speech2face.portrait import NOTICE
 
@@ -149,3 +151,13 @@ def test_a_telephone_recording_is_cautioned(model: Model) -> None:
     assert "telephone_band" in codes
     clean = {caution.code for caution in speech2face.reconstruct(model, EXAMPLES / "female.mp3").cautions}
     assert "telephone_band" not in clean
+
+
+def test_a_refusal_while_the_networks_are_still_loading_keeps_its_exit_code(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.wav"
+    empty.write_bytes(b"")
+    for _ in range(4):
+        command = [sys.executable, "-m", "speech2face", "portrait", str(empty), "-o", str(tmp_path / "x.png")]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr.count("\n")) == (EmptyRecording.exit_code, 1), ran.stderr
+    assert list(tmp_path.iterdir()) == [empty]

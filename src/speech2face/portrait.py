@@ -132,6 +132,7 @@ def reconstruct(
     """
     given = given or Given()
     _check_options(model, given, samples, exaggerate)
+    model.runtime.prefetch()
     heard = recording if isinstance(recording, Recording) else read_recording(recording)
     activity = require_speech(heard.waveform)
     moments = model.runtime.moments(activity.speech())

@@ -7,7 +7,7 @@ pytest.importorskip("torch", reason="calibration reads the torch encoder's outpu
 
 from speech2face.evaluation.attributes import coverage
 from speech2face.evaluation.voices import Readings
-from speech2face.training.calibration import Heard, fit, interval_coverage, prior_shift
+from speech2face.training.calibration import Heard, beliefs, fit, interval_coverage, log_prior
 from speech2face.training.corpus import Speaker
 from speech2face.voice.age import BIN_CENTRES
 
@@ -33,7 +33,7 @@ def planted(count: int, overconfidence: float) -> tuple[Readings, list[Speaker]]
 
 def test_an_overconfident_encoder_is_cooled_until_four_fifths_are_covered() -> None:
     readings, speakers = planted(400, overconfidence=4.0)
-    calibration = fit([Heard(readings, speakers)], speakers, 0.0)
+    calibration = fit([Heard(readings, speakers)], speakers)
     assert 2.5 < calibration.age_temperature * 5.0**-calibration.age_temperature_slope < 6.0
     held_out, others = planted(400, overconfidence=4.0)
     assert coverage(*interval_coverage(held_out, others, calibration)) == pytest.approx(0.8, abs=0.02)
@@ -41,21 +41,26 @@ def test_an_overconfident_encoder_is_cooled_until_four_fifths_are_covered() -> N
 
 def test_a_shifted_gender_logit_is_shifted_back() -> None:
     readings, speakers = planted(400, overconfidence=1.0)
-    calibration = fit([Heard(readings, speakers)], speakers, 0.0)
+    calibration = fit([Heard(readings, speakers)], speakers)
     assert calibration.gender_bias == pytest.approx(-1.5, abs=0.6)
     assert calibration.femininity(1.5) == pytest.approx(0.5, abs=0.1)
 
 
-def test_balanced_sampling_shifts_the_prior_towards_rare_ages_and_no_balancing_leaves_it() -> None:
+def test_the_corpus_prior_counts_a_decade_in_both_its_bins() -> None:
     def person(age: tuple[int, int]) -> Speaker:
         return Speaker("x", Path("x"), 5.0, "A", "en", "male", age, False, "train")
 
-    speakers = (
-        [person((20, 30))] * 90
-        + [person((60, 70))] * 10
-        + [Speaker("y", Path("x"), 5.0, "A", "en", None, None, False, "train")]
-    )
-    np.testing.assert_allclose(prior_shift(speakers, 0.0), 0, atol=1e-6)
-    shift = prior_shift(speakers, 1.0)
-    assert shift[3] > 0.3  # more people in their twenties than the network was shown
-    assert shift[11] < -0.3
+    prior = np.exp(log_prior([person((20, 30))] * 90 + [person((60, 70))] * 10))
+    assert prior.sum() == pytest.approx(1)
+    assert prior[3] == prior[4] == pytest.approx((45 + 5) / (100 + 5 * 18))
+    assert prior[11] == pytest.approx((5 + 5) / (100 + 5 * 18))
+
+
+def test_the_prior_is_flattened_only_as_far_as_the_error_allows() -> None:
+    readings, speakers = planted(300, overconfidence=1.0)
+    skewed = speakers[:5] + [s for s in speakers if s.age is not None and s.age[0] < 40] * 5
+    calibration = fit([Heard(readings, speakers)], skewed)
+    stated = np.array([belief.age_mean for belief in beliefs(readings, calibration)])
+    error = np.abs(stated - [s.age_years for s in speakers]).mean()
+    assert error <= 9.0
+    assert max(calibration.age_prior) > 0  # some of it is gone: rare ages are raised

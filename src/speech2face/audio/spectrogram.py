@@ -40,4 +40,4 @@ def spectrogram(waveform: FloatArray) -> FloatArray:
     """Compressed complex spectrogram, (samples,) -> (2, frequency, frames); channel 0 real, channel 1 imaginary."""
     transform = stft(waveform)
     parts = np.stack([transform.real.T, transform.imag.T])  # (2, frequency, frames)
-    return np.ascontiguousarray(np.sign(parts) * np.abs(parts) ** np.float32(COMPRESSION), dtype=np.float32)
+    return np.ascontiguousarray(np.copysign(np.abs(parts) ** np.float32(COMPRESSION), parts), dtype=np.float32)

@@ -217,7 +217,7 @@ def population_text(face: Mapping[str, Any]) -> str:
         " These are the four groups in which the people photographed put themselves, with equal weight because no other"
         " weight follows from the data; they are no description of mankind. Draws (`--samples`) mix them in random"
         " shares around these. To change it: `--given group=NAME` for one portrait; for all of them,"
-        " `face.group_weights` in `model.json` of a copy of the release, given with `--model`."
+        " `--population white=1,black=1,...`, or `Model.with_population` in Python; the result records it."
     )
 
 
@@ -235,8 +235,9 @@ def calibration_text(manifest: Mapping[str, Any]) -> str:
     return (
         "Fitted on the calibration speakers, who are in neither training nor validation, over three channels (clean,"
         " telephone, noisy) and five durations (1, 2, 3, 6, 10 s). The temperature of age is scaled until the stated"
-        " 80 % interval holds 80 % of the calibration speakers; ages are shifted back from the balanced sampling of"
-        " training towards the corpus; both genders weigh the same.\n\n"
+        " 80 % interval holds 80 % of the calibration speakers; the corpus's prior over ages, in which"
+        " half are in their twenties, is divided out as far as the mean error on the calibration speakers stays within"
+        " nine years; both genders weigh the same.\n\n"
         + table(["value", ""], [[name, value] for name, value in values.items()])
     )
 

@@ -9,12 +9,12 @@ from scipy.optimize import minimize
 from speech2face.evaluation.attributes import balanced_accuracy, coverage
 from speech2face.evaluation.voices import Readings
 from speech2face.training.ages import interval_masses
-from speech2face.training.batches import sampling_weights
 from speech2face.training.corpus import Speaker
-from speech2face.voice.age import BIN_EDGES
 from speech2face.voice.belief import AttributeBelief, Calibration, sigmoid
 
 INTERVAL_MASS = 0.8
+ENOUGH_SECONDS = 2.9  # three, less the window's edges
+LARGEST_ERROR_YEARS = 9.0  # the release's aim for the mean absolute error over adults
 PRIOR_SMOOTHING = 5.0  # speakers added to every bin: no age is impossible because the corpus has nobody of it
 
 
@@ -26,18 +26,11 @@ class Heard:
     speakers: Sequence[Speaker]
 
 
-def prior_shift(speakers: Sequence[Speaker], decade_balance: float) -> np.ndarray:
-    """Log of the corpus's age prior over the one the balanced sampling showed to the network, (bins,)."""
-    labelled = [s for s in speakers if s.age is not None and not s.age_is_impression]
-    masses = interval_masses(labelled)
-    masses = masses / masses.sum(1, keepdims=True)
-    weights = sampling_weights(list(speakers), decade_balance)
-    shown = np.array(
-        [w for w, s in zip(weights, speakers, strict=True) if s.age is not None and not s.age_is_impression]
-    )
-    natural = masses.sum(0) + PRIOR_SMOOTHING
-    balanced = (shown / shown.sum() * len(labelled)) @ masses + PRIOR_SMOOTHING
-    return np.asarray(np.log(natural / natural.sum()) - np.log(balanced / balanced.sum()))
+def log_prior(speakers: Sequence[Speaker]) -> np.ndarray:
+    """Logarithm of the corpus's share of each age bin, by the speakers' own word, (bins,)."""
+    masses = interval_masses([s for s in speakers if s.age is not None and not s.age_is_impression])
+    counts = (masses / masses.sum(1, keepdims=True)).sum(0) + PRIOR_SMOOTHING
+    return np.asarray(np.log(counts / counts.sum()))
 
 
 def beliefs(readings: Readings, calibration: Calibration) -> list[AttributeBelief]:
@@ -63,13 +56,9 @@ def interval_coverage(
     return low_high[:, 0], low_high[:, 1], reference[:, 0], reference[:, 1]
 
 
-def _age_loss(parameters: np.ndarray, heard: Sequence[Heard], shift: np.ndarray) -> float:
-    alpha, log_temperature, slope = parameters
-    calibration = Calibration(
-        age_temperature=float(np.exp(log_temperature)),
-        age_temperature_slope=float(slope),
-        age_prior=tuple(alpha * shift),
-    )
+def _age_loss(parameters: np.ndarray, heard: Sequence[Heard]) -> float:
+    log_temperature, slope = parameters
+    calibration = Calibration(age_temperature=float(np.exp(log_temperature)), age_temperature_slope=float(slope))
     total, count = 0.0, 0
     for part in heard:
         known = [row for row, s in enumerate(part.speakers) if s.age is not None and not s.age_is_impression]
@@ -79,6 +68,34 @@ def _age_loss(parameters: np.ndarray, heard: Sequence[Heard], shift: np.ndarray)
             total -= float(np.log(stated @ mass + 1e-9))
             count += 1
     return total / count + 0.01 * float(slope**2 + log_temperature**2)
+
+
+def _age_error(calibration: Calibration, heard: Sequence[Heard]) -> float:
+    """Mean absolute error over adults with enough speech, in years."""
+    errors = [
+        abs(belief.age_mean - speaker.age_years)
+        for part in heard
+        for belief, speaker, seconds in zip(
+            beliefs(part.readings, calibration), part.speakers, part.readings.seconds, strict=True
+        )
+        if speaker.is_adult and seconds >= ENOUGH_SECONDS
+    ]
+    return float(np.mean(errors)) if errors else float("inf")
+
+
+def _flatten_prior(calibration: Calibration, heard: Sequence[Heard], prior: np.ndarray) -> Calibration:
+    """Divide out as much of the corpus's age prior as the mean error allows, the interval holding its share throughout.
+
+    With all of the prior left in, everybody is stated about thirty, since half of the corpus is in its twenties; with
+    none, the rare old voices are stated best and the many young ones badly.
+    """
+    chosen = _fit_coverage(calibration, heard)
+    for share in np.arange(0.05, 1.01, 0.05):
+        flatter = _fit_coverage(replace(calibration, age_prior=tuple(float(v) for v in -share * prior)), heard)
+        if _age_error(flatter, heard) > LARGEST_ERROR_YEARS:
+            break
+        chosen = flatter
+    return chosen
 
 
 def _cover(calibration: Calibration, heard: Sequence[Heard]) -> float:
@@ -132,19 +149,17 @@ def _fit_child(calibration: Calibration, heard: Sequence[Heard]) -> float:
     return float(thresholds[np.array(values) >= max(values) - 0.01].max())
 
 
-def fit(heard: Sequence[Heard], training_speakers: Sequence[Speaker], decade_balance: float) -> Calibration:
+def fit(heard: Sequence[Heard], training_speakers: Sequence[Speaker]) -> Calibration:
     """Calibrate on readings of the calibration speakers at several channels and durations."""
-    shift = prior_shift(training_speakers, decade_balance)
-    best = minimize(_age_loss, np.array([0.5, 0.0, 0.0]), args=(heard, shift), method="Nelder-Mead").x
-    alpha, log_temperature, slope = best
+    log_temperature, slope = minimize(_age_loss, np.zeros(2), args=(heard,), method="Nelder-Mead").x
     gender_temperature, gender_bias = _fit_gender(heard)
     calibration = Calibration(
         age_temperature=float(np.exp(log_temperature)),
         age_temperature_slope=float(slope),
-        age_prior=tuple(float(value) for value in np.clip(alpha, 0, 1.5) * shift),
         gender_temperature=gender_temperature,
         gender_bias=gender_bias,
     )
-    assert len(calibration.age_prior) == BIN_EDGES.size - 1
-    calibration = _fit_coverage(calibration, heard)
+    prior = log_prior(training_speakers)
+    assert len(calibration.age_prior) == prior.size
+    calibration = _flatten_prior(calibration, heard, prior)
     return replace(calibration, child_threshold=_fit_child(calibration, heard))

@@ -59,7 +59,9 @@ def membership(
                 pair.append(float(np.linalg.norm(person - embedded)))
         if len(pair) == 2:
             found.setdefault(group, []).append((pair[0], pair[1]))
-    return {group: _gap(np.array(pairs), embedder.match_distance) for group, pairs in found.items()}
+    # A group of one person would publish that person's distance.
+    groups = {group: np.array(pairs) for group, pairs in found.items() if len(pairs) > 1}
+    return {group: _gap(pairs, embedder.match_distance) for group, pairs in groups.items()}
 
 
 def _gap(pairs: NDArray[np.float64], threshold: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from speech2face.runtime import FACE_DECODER, VOICE_FRAMES, VOICE_HEAD, Runtime
 from speech2face.training.batches import Packed
 from speech2face.training.calibration import Heard, fit
 from speech2face.training.corpus import read_speakers
-from speech2face.training.voices import VoiceTraining, load_encoder
+from speech2face.training.voices import load_encoder
 from speech2face.voice.belief import FacePopulation
 from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder
 from speech2face.voice.golden import golden_speech
@@ -162,7 +162,7 @@ def calibrate(encoder: CompactVoiceEncoder, starter: Path, features: Path) -> An
             readings = read_packed(encoder, packed, [rows[i] for i in kept], seconds)
             heard.append(Heard(readings, [chosen[i] for i in kept]))
     training = [s for s in speakers if s.split == "train"]
-    return fit(heard, training, VoiceTraining().decade_balance)
+    return fit(heard, training)
 
 
 def assemble(voice: Path, face_folder: Path, starter: Path, features: Path, out: Path) -> None:

@@ -32,7 +32,7 @@ class Calibration:
 
     age_temperature: float = 1.0
     age_temperature_slope: float = 0.0
-    age_prior: tuple[float, ...] = (0.0,) * (BIN_EDGES.size - 1)  # log of population over training
+    age_prior: tuple[float, ...] = (0.0,) * (BIN_EDGES.size - 1)  # less this share of the corpus's log prior
     gender_temperature: float = 1.0
     gender_bias: float = 0.0
     child_threshold: float = 0.5
