@@ -95,7 +95,18 @@ def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: Model
     assert not np.array_equal(exaggerated.image, woman.image)
     mean = model.release.mean_embedding
     moved = model.exaggerated(woman.belief.mean, 0.7)
+    # A young woman's embedding is within the limits, so that the step is the whole one.
     np.testing.assert_allclose(moved - mean, 1.7 * (woman.belief.mean - mean), atol=1e-5)
+
+
+def test_exaggeration_draws_nobody_older_than_the_oldest_face_nor_beyond_a_group(model: Model) -> None:
+    old = model.release.population.embedding(75.0, 0.0, np.eye(4)[1])
+    oldest = model.release.population.embedding(80.0, 0.0, np.eye(4)[1])
+    moved = model.exaggerated(old, 2.0)
+    names = list(model.release.population.basis.names)
+    for name in ("older", "old", "black"):
+        assert moved[names.index(name)] == pytest.approx(oldest[names.index(name)])
+    assert moved[names.index("femininity")] == pytest.approx(-3.0)
 
 
 def test_the_reference_population_is_a_setting_that_is_recorded(model: Model, woman: Portrait) -> None:

@@ -54,9 +54,13 @@ class Model:
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
 
-        The paper's published pictures use such a step without giving a formula; this is the natural reading.
+        The paper's published pictures use such a step without giving a formula; this is the natural reading. Age and
+        group stop at the end of what the model has learned: nobody is drawn older than 80.
         """
-        return np.asarray(face_embedding + amount * (face_embedding - self.release.mean_embedding), np.float32)
+        if not amount:
+            return face_embedding
+        moved = face_embedding + amount * (face_embedding - self.release.mean_embedding)
+        return np.asarray(np.clip(moved, *self.release.population.limits()), np.float32)
 
 
 def load_model(folder: str | Path | None = None) -> Model:

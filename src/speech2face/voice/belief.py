@@ -120,6 +120,26 @@ class FacePopulation:
         design = self.basis.design(age, femininity, self.group_weights if groups is None else groups)
         return np.concatenate([design, np.zeros_like(self.residual_sd)]).astype(np.float32)
 
+    def limits(self) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest value that the attributes give each coordinate of the embedding, (K,) twice.
+
+        Femininity and residuals are unbounded: beyond their usual range they still draw a face. Ages and groups do not.
+        """
+        ages = np.arange(self.basis.age_range_years[0], self.basis.age_range_years[1] + 1)
+        one_group = np.eye(self.group_weights.size)
+        designs = np.concatenate(
+            [
+                self.basis.design(ages, femininity, np.tile(group, (ages.size, 1)))
+                for femininity in (0.0, 1.0)
+                for group in one_group
+            ]
+        )
+        free = np.full(self.residual_sd.size, np.inf)
+        low, high = designs.min(0), designs.max(0)
+        column = self.basis.names.index("femininity")
+        low[column], high[column] = -np.inf, np.inf
+        return np.concatenate([low, -free]).astype(np.float32), np.concatenate([high, free]).astype(np.float32)
+
     def _groups(self, group: int | None) -> np.ndarray:
         """Weights of the reference population, or all of it one group, (groups,)."""
         return np.asarray(self.group_weights if group is None else np.eye(self.group_weights.size)[group], np.float64)
