@@ -146,9 +146,3 @@ def export(
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(model.SerializeToString())
     temporary.replace(path)
-
-
-def initializer_values(path: Path) -> dict[str, np.ndarray]:
-    """The embedded and referred constants of an exported graph, for tests."""
-    model = onnx.load(str(path))
-    return {initializer.name: numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
