@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
 #
-#   bash runs/starter.sh [STARTER] [WORK]      about an hour and a quarter on two cores, 4 GB of disk under WORK
+#   bash runs/starter.sh [STARTER] [WORK]      one to two hours on two cores, 4 GB of disk under WORK
 #
 # Needs the extras train and faces (pip install -c constraints.txt -e '.[train,faces]'). Every stage leaves what it made
 # in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
@@ -43,4 +43,7 @@ python -m speech2face.training.starter_release --starter "$STARTER" --features "
     --voice "$WORK/voice.safetensors" --face "$WORK/face" --out "$RELEASE"
 # 6. Every number of the card on speakers that nothing above has seen, and the card.
 python -m speech2face.evaluation.starter --starter "$STARTER" --features "$WORK/features" --out docs
+python -m speech2face.evaluation.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
+python -m speech2face.evaluation.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
+python -m speech2face.training.face_sheet --weights "$RELEASE" --out docs/images
 python -m speech2face.evaluation.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"

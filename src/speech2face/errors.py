@@ -88,7 +88,7 @@ class CannotWrite(Speech2FaceError):
 
 
 class InvalidGiven(Speech2FaceError):
-    """A given attribute is unknown, or its value is."""
+    """A given attribute or a group of the population is unknown, or its value is."""
 
     exit_code = 22
 

@@ -76,7 +76,8 @@ LIMITS = """\
 - **A voice tells little about a face.** Age and gender, roughly. The shape of nose, eyes or mouth, skin, hair and
   glasses of the picture come from the average and say nothing about the speaker.
 - **Age is the weak point.** About 1,000 adults with an age of their own taught it. Stated ages are drawn towards the
-  middle: older speakers are stated too young. Look at the interval, not at the number.
+  middle: older speakers are stated too young. Where the tables above show an error no smaller than the cheat's, one age
+  stated to everybody would have been as near. Look at the interval, not at the number.
 - **Few women, few old people.** Men outnumber women three to one in Common Voice, and 62 adults of all sources are 60
   or older, 18 of them women.
 - **59 languages, few speakers each**: at most 84 in one language in Common Voice. Some languages have one or a
@@ -101,5 +102,6 @@ FAILURES = """\
 - A recording of several people gives one portrait that mixes them. The caution about it compares stretches of 3 s and
   misses short turns.
 - A synthesised voice is read like any other.
-- Some recordings with a voice are refused as "no voice"; `voice recognised` above says how many are not.
+- Some recordings with a voice are refused. `voice recognised` above counts only those in which voice activity found
+  enough speech; in the sheet of validation speakers five more had too little.
 - `docs/images/speakers.png` in the repository shows validation speakers chosen by a stated rule, the worst included."""
