@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STARTER=${1:-../shared/starter}
-WORK=${2:-work/starter}
+WORK=${2:-build/starter}
 RELEASE=src/speech2face/weights/starter
 mkdir -p "$WORK/features" "$WORK/face" docs
 export PYTHONPATH=src

@@ -6,13 +6,14 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from speech2face.audio.activity import require_speech
+from speech2face.audio.activity import Activity, require_speech
 from speech2face.audio.recording import Recording, read_recording
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution, find_cautions, is_child
 from speech2face.config import MAX_SAMPLES
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.model import Model
+from speech2face.runtime import Moments, VoiceReading
 from speech2face.voice.belief import ADULT_AGE, OLDEST_FACE, AttributeBelief, Belief
 
 NOTICE = (
@@ -94,6 +95,22 @@ class Portrait:
         }
 
 
+def hear(model: Model, waveform: FloatArray) -> tuple[Activity, list[Moments], VoiceReading]:
+    """The speech of a waveform, (samples,), its moments and what is read from them.
+
+    Raises:
+        SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
+    """
+    activity = require_speech(waveform)
+    moments = model.runtime.moments(activity.speech())
+    reading = model.runtime.read(moments)
+    if reading.voice_logit < model.release.thresholds["voice_logit"]:
+        raise NoSpeech(
+            "the recording has sound, but no voice was recognised in it (noise, tones, music); record somebody talking"
+        )
+    return activity, moments, reading
+
+
 def _override(attributes: AttributeBelief, given: Given, *, child: bool) -> AttributeBelief:
     femininity = {None: attributes.femininity, "female": 1.0, "male": 0.0}[given.gender]
     age = ADULT_AGE if child and given.age is None else given.age  # no child is drawn
@@ -134,13 +151,7 @@ def reconstruct(
     _check_options(model, given, samples, exaggerate)
     model.runtime.prefetch()
     heard = recording if isinstance(recording, Recording) else read_recording(recording)
-    activity = require_speech(heard.waveform)
-    moments = model.runtime.moments(activity.speech())
-    reading = model.runtime.read(moments)
-    if reading.voice_logit < model.release.thresholds["voice_logit"]:
-        raise NoSpeech(
-            "the recording has sound, but no voice was recognised in it (noise, tones, music); record somebody talking"
-        )
+    activity, moments, reading = hear(model, heard.waveform)
     attributes = model.attributes(reading)
     shown = _override(attributes, given, child=is_child(model, attributes))
     group = None if given.group is None else model.release.groups.index(given.group)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2face.audio.activity import find_speech, require_speech
+from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.cautions import find_cautions, speaker_change
 from speech2face.errors import Speech2FaceError
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.model import Model, load_model
+from speech2face.portrait import hear
 from speech2face.training.augmentation import companded, mix
 from speech2face.training.corpus import Speaker, read_speakers
 from speech2face.training.features import decode
@@ -48,12 +49,8 @@ def share(values: list[bool]) -> Estimate:
 def caution_codes(model: Model, waveform: FloatArray) -> set[str] | None:
     """Codes of a waveform's cautions; None where it would be refused."""
     try:
-        activity = require_speech(waveform)
+        activity, moments, reading = hear(model, waveform)
     except Speech2FaceError:
-        return None
-    moments = model.runtime.moments(activity.speech())
-    reading = model.runtime.read(moments)
-    if reading.voice_logit < model.release.thresholds["voice_logit"]:
         return None
     return {caution.code for caution in find_cautions(model, activity, moments, model.attributes(reading))}
 

@@ -84,7 +84,8 @@ def _child(readings: Readings, speakers: list[Speaker], calibration: Calibration
 def measure(release_folder: Path, starter: Path, features: Path, split: str = "validation") -> Iterator[Row]:
     """Yield every number; the speakers of `split` are in no other."""
     encoder = load_released_encoder(release_folder)
-    calibration = load_release(release_folder).calibration
+    release = load_release(release_folder)
+    calibration = release.calibration
     speakers = read_speakers(starter)
     rows = [row for row, s in enumerate(speakers) if s.split == split and (s.age is not None or s.gender is not None)]
     for channel in CHANNELS:
@@ -105,7 +106,7 @@ def measure(release_folder: Path, starter: Path, features: Path, split: str = "v
                     yield Row(name, channel, label, source, estimate, cheat)
                 if any(s.is_child for s in people):
                     yield Row("child_balanced_accuracy", channel, label, source, _child(part, people, calibration), 0.5)
-                voiced = part.voice_logit > load_release(release_folder).thresholds["voice_logit"]
+                voiced = part.voice_logit > release.thresholds["voice_logit"]
                 heard = bootstrap(lambda voice: float(np.mean(voice)), voiced)
                 yield Row("voice_recognised", channel, label, source, heard, 1.0)
 

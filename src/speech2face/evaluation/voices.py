@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from speech2face.training.batches import Packed
+from speech2face.training.voices import recording_moments
 from speech2face.voice.compact import CompactVoiceEncoder
-from speech2face.voice.segments import SEGMENT_HOPS, segment_spans
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,7 @@ def read_packed(
     with torch.inference_mode():
         for row in rows:
             mel = packed.whole(row, None if max_seconds is None else int(max_seconds * 100) - 2)
-            moments = torch.zeros(1, 3, model.config.channels)
-            for start, stop in segment_spans(len(mel), SEGMENT_HOPS):
-                segment = torch.from_numpy(np.asarray(mel[start:stop], np.float32).T[None])
-                moments += model.frames(model.front.level_free(segment.exp()))
-            outputs.append([value[0].numpy() for value in model.head(moments)])
+            outputs.append([value[0].numpy() for value in model.head(recording_moments(model, mel))])
             seconds.append(len(mel) / 100)
     embedding, gender, age, voice, child = (np.stack(column) for column in zip(*outputs, strict=True))
     return Readings(gender, age, voice, child, embedding, np.array(seconds))

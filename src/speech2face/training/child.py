@@ -14,9 +14,8 @@ from scipy.optimize import minimize
 
 from speech2face.training.batches import Packed
 from speech2face.training.corpus import Speaker, read_speakers
-from speech2face.training.voices import load_encoder, save_encoder
+from speech2face.training.voices import load_encoder, recording_moments, save_encoder
 from speech2face.voice.compact import CompactVoiceEncoder
-from speech2face.voice.segments import SEGMENT_HOPS, segment_spans
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +28,7 @@ PENALTY = 100.0  # on the squared weights of standardised statistics, over a los
 def pooled_statistics(encoder: CompactVoiceEncoder, mel: np.ndarray) -> np.ndarray:
     """What the head sees of a stretch of log mel energies, (frames, BANDS) -> (2 * channels,)."""
     with torch.inference_mode():
-        moments = torch.zeros(1, 3, encoder.config.channels)
-        for start, stop in segment_spans(len(mel), SEGMENT_HOPS):
-            segment = torch.from_numpy(np.asarray(mel[start:stop], np.float32).T[None])
-            moments += encoder.frames(encoder.front.level_free(segment.exp()))
-        return np.asarray(encoder.head.pooled(moments)[0].numpy())
+        return np.asarray(encoder.head.pooled(recording_moments(encoder, mel))[0].numpy())
 
 
 def gather(

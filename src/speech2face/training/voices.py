@@ -21,6 +21,7 @@ from speech2face.training.batches import Batches, masked
 from speech2face.training.corpus import Speaker, read_speakers
 from speech2face.voice.age import BIN_CENTRES
 from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder, parameter_count
+from speech2face.voice.segments import SEGMENT_HOPS, segment_spans
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,15 @@ def pooled_moments(model: CompactVoiceEncoder, log_mel: Tensor, rng: np.random.G
     moments: Tensor = model.frames(mel)
     pooled: Tensor = moments.reshape(batch, segments, *moments.shape[1:]).sum(1)
     return pooled
+
+
+def recording_moments(model: CompactVoiceEncoder, log_mel: np.ndarray) -> Tensor:
+    """Moments of one recording, segment by segment as in inference, (frames, BANDS) -> (1, 3, channels)."""
+    moments = torch.zeros(1, 3, model.config.channels)
+    for start, stop in segment_spans(len(log_mel), SEGMENT_HOPS):
+        segment = torch.from_numpy(np.asarray(log_mel[start:stop], np.float32).T[None])
+        moments += model.frames(model.front.level_free(segment.exp()))
+    return moments
 
 
 class MarginSoftmax(nn.Module):
