@@ -27,6 +27,7 @@ EXTRAS = ("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib",
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
     "voice/compact.py",
+    "voice/encoder.py",
     "face/landmarks.py",  # places of photographs, for training only
     "face/detector.py",
     "decoder/",

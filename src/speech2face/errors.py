@@ -117,7 +117,61 @@ class MissingExtra(Speech2FaceError):
     exit_code = 26
 
 
+class SpeechTooShort(Speech2FaceError):
+    """Fewer frames than a voice encoder sees at once."""
+
+    exit_code = 27
+
+
+class FaceNotFound(Speech2FaceError):
+    """A photograph in which no face was found, or a file that is no photograph."""
+
+    exit_code = 28
+
+
 class SomeRecordingsFailed(Speech2FaceError):
     """A batch went through, but at least one recording gave no portrait."""
 
     exit_code = 30
+
+
+class InvalidSettings(Speech2FaceError):
+    """A training's settings are wrong: an unknown key, a value out of range, settings that do not go together."""
+
+    exit_code = 40
+
+
+class DatasetError(Speech2FaceError):
+    """A manifest or a shard is missing, damaged or contradicts itself; names the file."""
+
+    exit_code = 41
+
+
+class SpeakerLeak(DatasetError):
+    """A speaker is in more than one split."""
+
+    exit_code = 42
+
+
+class CheckpointError(Speech2FaceError):
+    """A checkpoint is damaged, or belongs to another model or training."""
+
+    exit_code = 43
+
+
+class RunLocked(Speech2FaceError):
+    """Another training writes into the same folder."""
+
+    exit_code = 44
+
+
+class LossNotFinite(Speech2FaceError):
+    """A term of the loss became infinite or no number; shows all terms."""
+
+    exit_code = 45
+
+
+class TrainingStopped(Speech2FaceError):
+    """A signal ended the training before its last step; its checkpoint is written."""
+
+    exit_code = 46
