@@ -28,6 +28,8 @@ EXTRAS = ("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib",
 NEED_EXTRAS = (
     "voice/compact.py",
     "voice/encoder.py",
+    "voice/front_end.py",
+    "voice/column_stream.py",
     "face/landmarks.py",  # places of photographs, for training only
     "face/detector.py",
     "decoder/",

@@ -1,8 +1,8 @@
 """The paper's voice encoder: Speech2Face (Oh et al., CVPR 2019), Table 1.
 
-Convolutions are unpadded, which the paper leaves open and its parameter count settles (`docs/fidelity.md`): 6 s of speech,
-598 frames, leave 6 time steps ("columns") of 57 frequencies. Every column sees `RECEPTIVE_FRAMES` frames and the next one
-begins `COLUMN_HOP` frames later, whatever came before, so any longer duration works and a stream is exact.
+Convolutions are unpadded; the paper does not say, but every re-implementation reads it so (`docs/fidelity.md`). 6 s, or
+598 frames, leave 6 time steps ("columns") of 57 frequencies. Every column sees `RECEPTIVE_FRAMES` frames and the next
+one begins `COLUMN_HOP` frames later, whatever came before, so any longer duration works and a stream is exact.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class VoiceEncoder(nn.Module):
         """
         if spectrogram.shape[-1] < RECEPTIVE_FRAMES:
             raise SpeechTooShort(
-                f"{spectrogram.shape[-1]} frames are too few for the voice encoder, which sees {RECEPTIVE_FRAMES} at once;"
-                " repeat the speech until it is long enough, as the paper does"
+                f"{spectrogram.shape[-1]} frames are too few for the voice encoder, which sees {RECEPTIVE_FRAMES}"
+                " at once; repeat the speech until it is long enough, as the paper does"
             )
         embedding: Tensor = self.head(self.columns(spectrogram).mean(dim=-1))
         return embedding
