@@ -39,7 +39,8 @@ def encoder(config: VoiceEncoderConfig = SMALL, seed: int = 0) -> VoiceEncoder:
 
 
 def noise(frames: int, seed: int = 0) -> Tensor:
-    return torch.randn(1, 2, FREQUENCIES, frames, generator=torch.Generator().manual_seed(seed))
+    made: Tensor = torch.randn(1, 2, FREQUENCIES, frames, generator=torch.Generator().manual_seed(seed))
+    return made
 
 
 def test_the_papers_network_has_the_papers_number_of_parameters() -> None:
