@@ -28,9 +28,11 @@ def solve_by_elimination(matrix: Tensor, right: Tensor) -> Tensor:
     """
     rows = torch.cat([matrix, right], dim=2)
     for _ in range(matrix.shape[1]):
-        first, rest = rows[:, :1], rows[:, 1:]
-        upper = first[:, :, 1:] / first[:, :, :1]
-        rows = torch.cat([rest[:, :, 1:] - rest[:, :, :1] * upper, upper], dim=1)
+        first, rest = rows.split([1, rows.shape[1] - 1], dim=1)  # splitting exports as fewer nodes than slicing
+        pivot, upper = first.split([1, rows.shape[2] - 1], dim=2)
+        below, others = rest.split([1, rows.shape[2] - 1], dim=2)
+        upper = upper / pivot
+        rows = torch.cat([others - below * upper, upper], dim=1)
     return rows
 
 
