@@ -124,12 +124,13 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
 
 def warm_results(recording: bytes, rate: float) -> list[Result]:
     """Per clip in a process that is already running, and its stages."""
-    from speech2face import load_model, read_recording, reconstruct
+    from speech2face import read_recording, reconstruct
     from speech2face.audio.activity import require_speech
     from speech2face.audio.spectrogram import spectrogram
+    from speech2face.models.attribute_model import load_attribute_model
     from speech2face.voice.segments import SEGMENT_SAMPLES
 
-    model = load_model()
+    model = load_attribute_model()
     model.runtime.warm()
     heard = read_recording(recording)
     speech = require_speech(heard.waveform).speech()

@@ -1,13 +1,16 @@
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pytest
 
-from speech2face.audio.activity import Activity, find_speech
+from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cautions import find_cautions, speaker_change
-from speech2face.runtime import Moments, VoiceReading
+from speech2face.cautions import Caution, find_cautions
+from speech2face.models.attribute_model import AttributeHearing, AttributeModel
+from speech2face.models.attribute_runtime import Moments, VoiceReading
 from speech2face.voice.age import BIN_CENTRES
 from speech2face.voice.belief import AttributeBelief, Calibration
 from tests.voices import made_voice
@@ -24,21 +27,28 @@ class FakeRelease:
 class FakeRuntime:
     """Reads as speaker embedding the mean direction of the moments it is given."""
 
-    def read(self, moments: list[Moments]) -> VoiceReading:
+    def read(self, moments: Sequence[Moments]) -> VoiceReading:
         direction = np.sum([part.sums for part in moments], axis=0)
         return VoiceReading(
             np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, -5.0, 3.0 * len(moments)
         )
 
 
-@dataclass(frozen=True)
-class FakeModel:
-    release: FakeRelease = field(default_factory=FakeRelease)
-    runtime: FakeRuntime = field(default_factory=FakeRuntime)
-
-
-MODEL: Any = FakeModel()
+RELEASE: Any = FakeRelease()
+RUNTIME: Any = FakeRuntime()
+MODEL = AttributeModel(RELEASE, RUNTIME)
 ONE, OTHER = (Moments(np.array(direction, np.float32), 3.0) for direction in ([1.0, 0.0], [-0.2, 1.0]))
+
+
+@dataclass(frozen=True)
+class Heard(AttributeHearing):
+    """A hearing whose belief is set by hand."""
+
+    stated: AttributeBelief
+
+    @cached_property
+    def attributes(self) -> AttributeBelief:
+        return self.stated
 
 
 def certain(age: float, femininity: float = 0.99) -> AttributeBelief:
@@ -46,12 +56,18 @@ def certain(age: float, femininity: float = 0.99) -> AttributeBelief:
     return AttributeBelief(probabilities / probabilities.sum(), femininity, child_probability=float(age < 13))
 
 
+def cautions(waveform: FloatArray, moments: list[Moments], attributes: AttributeBelief) -> tuple[Caution, ...]:
+    hearing = Heard(MODEL, tuple(moments), RUNTIME.read(moments), attributes)
+    return find_cautions(
+        find_speech(waveform),
+        RELEASE.thresholds,
+        speaker_change=hearing.speaker_change(),
+        of_the_voice=hearing.cautions(),
+    )
+
+
 def codes(waveform: FloatArray, moments: list[Moments], attributes: AttributeBelief) -> set[str]:
-    return {caution.code for caution in find_cautions(MODEL, heard(waveform), moments, attributes)}
-
-
-def heard(waveform: FloatArray) -> Activity:
-    return find_speech(waveform)
+    return {caution.code for caution in cautions(waveform, moments, attributes)}
 
 
 def hissing(seconds: float, hiss: float = 1e-3) -> FloatArray:
@@ -77,12 +93,18 @@ def test_a_flat_age_belief_is_unsure() -> None:
 
 
 def test_speaker_change_is_one_for_a_single_segment_and_the_worst_cut_otherwise() -> None:
-    assert speaker_change(MODEL, [ONE]) == 1.0
+    assert MODEL.speaker_change([ONE]) == 1.0
     cosine = -0.2 / np.hypot(0.2, 1.0)
-    assert speaker_change(MODEL, [ONE, ONE, OTHER]) == pytest.approx(cosine, abs=1e-5)
+    assert MODEL.speaker_change([ONE, ONE, OTHER]) == pytest.approx(cosine, abs=1e-5)
 
 
 def test_cautions_come_in_a_fixed_order_with_a_sentence_each() -> None:
-    found = find_cautions(MODEL, heard(hissing(2.0)), [ONE, OTHER], certain(8, 0.6))
+    found = cautions(hissing(2.0), [ONE, OTHER], certain(8, 0.6))
     assert [caution.code for caution in found] == ["short_recording", "likely_child", "several_speakers", "unsure"]
     assert all(caution.text.endswith(".") for caution in found)
+
+
+def test_what_has_no_threshold_or_no_measurement_is_not_judged() -> None:
+    activity = find_speech(hissing(6.0, hiss=0.03))
+    assert [c.code for c in find_cautions(activity, {"noise_snr_db": 16.0}, speaker_change=0.0)] == ["noise"]
+    assert find_cautions(activity, {"same_speaker_cosine": 0.3}, speaker_change=None) == ()

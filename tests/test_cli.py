@@ -17,7 +17,7 @@ from speech2face import __version__, cli, errors
 from speech2face.audio.recording import read_recording
 from speech2face.errors import SilentRecording, Speech2FaceError
 from speech2face.evaluation.encoding import encode
-from speech2face.portrait import Given
+from speech2face.given import Given
 from speech2face.provenance import read_provenance
 
 
@@ -82,9 +82,9 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
             raise SilentRecording("the recording is silent")
         return fake_portrait(**options)
 
-    release = SimpleNamespace(groups=("white", "black"))
+    model = SimpleNamespace(check=lambda given: given.check(("white", "black")))
     monkeypatch.setattr("speech2face.portrait.reconstruct", reconstruct)
-    monkeypatch.setattr("speech2face.model.load_model", lambda folder: SimpleNamespace(release=release))
+    monkeypatch.setattr("speech2face.model.load_model", lambda folder: model)
     return run
 
 

@@ -16,8 +16,8 @@ LAYERS = (
     ("audio",),
     ("face", "voice"),
     ("decoder",),
-    ("weights", "release", "runtime", "model", "export"),
-    ("cautions", "portrait", "outputs", "provenance", "contact_sheet"),
+    ("weights", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
+    ("portrait", "outputs", "provenance", "contact_sheet"),
     ("data", "training", "evaluation"),
     ("batch", "report", "terminal", "cli", "app", "__main__"),
 )

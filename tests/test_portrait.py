@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import speech2face
-from speech2face import Given, Model, Portrait
+from speech2face import Given, Portrait
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
 from speech2face.evaluation.encoding import encode
-from speech2face.portrait import NOTICE
+from speech2face.models.attribute_model import AttributeModel, load_attribute_model
+from speech2face.notices import NOTICE
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -20,12 +21,12 @@ def wav_bytes(waveform: FloatArray) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return speech2face.load_model()
+def model() -> AttributeModel:
+    return load_attribute_model()
 
 
 @pytest.fixture(scope="module")
-def woman(model: Model) -> Portrait:
+def woman(model: AttributeModel) -> Portrait:
     return speech2face.reconstruct(model, EXAMPLES / "female.mp3")
 
 
@@ -43,12 +44,12 @@ def test_a_recording_gives_a_picture_and_all_the_facts(woman: Portrait) -> None:
     assert woman.samples == ()
 
 
-def test_a_mans_voice_is_read_as_one_in_every_format(model: Model) -> None:
+def test_a_mans_voice_is_read_as_one_in_every_format(model: AttributeModel) -> None:
     for name in ("male.flac", "male.m4a", "telephone.wav"):
         assert speech2face.reconstruct(model, EXAMPLES / name).facts()["gender"]["reading"] == "masculine"
 
 
-def test_path_text_bytes_and_file_give_the_same_portrait(model: Model, woman: Portrait) -> None:
+def test_path_text_bytes_and_file_give_the_same_portrait(model: AttributeModel, woman: Portrait) -> None:
     path = EXAMPLES / "female.mp3"
     with path.open("rb") as file:
         for source in (str(path), path.read_bytes(), file, speech2face.read_recording(path)):
@@ -63,7 +64,7 @@ def test_the_portrait_is_in_the_middle_of_its_frame_on_a_plain_ground(woman: Por
     assert abs(columns.mean() - 255.5) < 12
 
 
-def test_samples_are_repeatable_by_seed_and_differ_from_each_other(model: Model) -> None:
+def test_samples_are_repeatable_by_seed_and_differ_from_each_other(model: AttributeModel) -> None:
     first, again, other = (
         speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=2, seed=seed) for seed in (5, 5, 6)
     )
@@ -73,13 +74,13 @@ def test_samples_are_repeatable_by_seed_and_differ_from_each_other(model: Model)
     np.testing.assert_array_equal(first.image, other.image)  # the portrait itself is the mean: no seed moves it
 
 
-def test_without_a_seed_one_is_drawn_and_recorded(model: Model) -> None:
+def test_without_a_seed_one_is_drawn_and_recorded(model: AttributeModel) -> None:
     drawn = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1)
     repeated = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1, seed=drawn.facts()["seed"])
     np.testing.assert_array_equal(drawn.samples, repeated.samples)
 
 
-def test_given_attributes_change_the_face_but_not_what_was_heard(model: Model, woman: Portrait) -> None:
+def test_given_attributes_change_the_face_but_not_what_was_heard(model: AttributeModel, woman: Portrait) -> None:
     given = Given(age=70.0, gender="male", group="black")
     changed = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given=given)
     assert changed.facts()["given"] == {"age": 70.0, "gender": "male", "group": "black"}
@@ -89,7 +90,7 @@ def test_given_attributes_change_the_face_but_not_what_was_heard(model: Model, w
     assert np.abs(changed.image.astype(int) - woman.image.astype(int)).mean() > 5
 
 
-def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: Model, woman: Portrait) -> None:
+def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: AttributeModel, woman: Portrait) -> None:
     exaggerated = speech2face.reconstruct(model, EXAMPLES / "female.mp3", exaggerate=0.7)
     assert exaggerated.facts()["exaggerate"] == 0.7
     assert not np.array_equal(exaggerated.image, woman.image)
@@ -99,7 +100,7 @@ def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: Model
     np.testing.assert_allclose(moved - mean, 1.7 * (woman.belief.mean - mean), atol=1e-5)
 
 
-def test_exaggeration_draws_nobody_older_than_the_oldest_face_nor_beyond_a_group(model: Model) -> None:
+def test_exaggeration_draws_nobody_older_than_the_oldest_face_nor_beyond_a_group(model: AttributeModel) -> None:
     old = model.release.population.embedding(75.0, 0.0, np.eye(4)[1])
     oldest = model.release.population.embedding(80.0, 0.0, np.eye(4)[1])
     moved = model.exaggerated(old, 2.0)
@@ -109,7 +110,7 @@ def test_exaggeration_draws_nobody_older_than_the_oldest_face_nor_beyond_a_group
     assert moved[names.index("femininity")] == pytest.approx(-3.0)
 
 
-def test_the_reference_population_is_a_setting_that_is_recorded(model: Model, woman: Portrait) -> None:
+def test_the_reference_population_is_a_setting_that_is_recorded(model: AttributeModel, woman: Portrait) -> None:
     assert set(woman.facts()["reference_population"].values()) == {0.25}
     other = speech2face.reconstruct(model.with_population({"black": 3, "white": 1}), EXAMPLES / "female.mp3")
     assert other.facts()["reference_population"] == {"white": 0.25, "black": 0.75, "west_asian": 0, "east_asian": 0}
@@ -120,19 +121,19 @@ def test_the_reference_population_is_a_setting_that_is_recorded(model: Model, wo
 
 
 @pytest.mark.parametrize("given", [Given(age=12), Given(age=81), Given(gender="other"), Given(group="martian")])  # type: ignore[arg-type]
-def test_attributes_no_face_can_show_are_refused_before_anything_is_heard(model: Model, given: Given) -> None:
+def test_attributes_no_face_can_show_are_refused_before_anything_is_heard(model: AttributeModel, given: Given) -> None:
     with pytest.raises(InvalidGiven):
         speech2face.reconstruct(model, "there is no such file", given=given)
 
 
-def test_too_many_samples_and_too_much_exaggeration_are_refused(model: Model) -> None:
+def test_too_many_samples_and_too_much_exaggeration_are_refused(model: AttributeModel) -> None:
     with pytest.raises(InvalidOption):
         speech2face.reconstruct(model, "no such file", samples=-1)
     with pytest.raises(InvalidOption):
         speech2face.reconstruct(model, "no such file", exaggerate=float("nan"))
 
 
-def test_silence_and_noise_get_no_face(model: Model) -> None:
+def test_silence_and_noise_get_no_face(model: AttributeModel) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(SilentRecording):
         speech2face.reconstruct(model, wav_bytes(np.zeros(48_000, np.float32)))
@@ -145,19 +146,19 @@ def test_silence_and_noise_get_no_face(model: Model) -> None:
         speech2face.reconstruct(model, wav_bytes(tone.astype(np.float32)))
 
 
-def test_a_louder_recording_gives_the_same_portrait(model: Model) -> None:
+def test_a_louder_recording_gives_the_same_portrait(model: AttributeModel) -> None:
     heard = speech2face.read_recording(EXAMPLES / "male.flac").waveform
     loud, quiet = (speech2face.reconstruct(model, wav_bytes(heard * gain)) for gain in (1.0, 0.05))
     assert np.abs(loud.image.astype(int) - quiet.image.astype(int)).max() <= 6
 
 
-def test_more_speech_never_makes_the_seconds_heard_less_and_all_of_it_is_heard(model: Model) -> None:
+def test_more_speech_never_makes_the_seconds_heard_less_and_all_of_it_is_heard(model: AttributeModel) -> None:
     heard = speech2face.read_recording(EXAMPLES / "male.flac").waveform
     long = np.tile(heard, 5)
     assert speech2face.reconstruct(model, wav_bytes(long)).seconds_heard > 4.5 * heard.size / 16_000 * 0.8
 
 
-def test_a_telephone_recording_is_cautioned(model: Model) -> None:
+def test_a_telephone_recording_is_cautioned(model: AttributeModel) -> None:
     codes = {caution.code for caution in speech2face.reconstruct(model, EXAMPLES / "telephone.wav").cautions}
     assert "telephone_band" in codes
     clean = {caution.code for caution in speech2face.reconstruct(model, EXAMPLES / "female.mp3").cautions}

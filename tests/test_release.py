@@ -7,8 +7,9 @@ import pytest
 
 from speech2face.errors import WeightsError
 from speech2face.model import load_model
-from speech2face.release import MANIFEST, SHIPPED, load_release, sha256
-from speech2face.runtime import Runtime, VoiceReading
+from speech2face.models.attribute_release import load_attribute_release
+from speech2face.models.attribute_runtime import AttributeRuntime, VoiceReading
+from speech2face.release import MANIFEST, SHIPPED, sha256
 
 PARITY = 1e-4  # of embeddings and logits between torch and ONNX Runtime
 GREY_LEVELS = 1
@@ -20,7 +21,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_release_is_complete_undamaged_and_under_thirty_megabytes() -> None:
-    release = load_release()
+    release = load_attribute_release()
     assert release.name == "starter"
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 30e6
     assert release.groups == ("white", "black", "west_asian", "east_asian")
@@ -33,15 +34,15 @@ def test_a_flipped_byte_is_found_and_the_file_named(copy: Path) -> None:
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=r"voice\.safetensors is damaged"):
-        load_release(copy)
+        load_attribute_release(copy)
 
 
 def test_a_missing_file_and_a_missing_manifest_are_named(copy: Path, tmp_path: Path) -> None:
     (copy / "face_decoder.onnx").unlink()
     with pytest.raises(WeightsError, match=r"lacks face_decoder\.onnx"):
-        load_release(copy)
+        load_attribute_release(copy)
     with pytest.raises(WeightsError, match=MANIFEST):
-        load_release(tmp_path)
+        load_attribute_release(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +57,13 @@ def test_a_manifest_of_another_program_is_refused(copy: Path, change: dict[str, 
     values = json.loads((copy / MANIFEST).read_text())
     (copy / MANIFEST).write_text(json.dumps(values | change))
     with pytest.raises(WeightsError, match=message):
-        load_release(copy)
+        load_attribute_release(copy)
 
 
 def test_a_manifest_that_is_no_json_is_refused(copy: Path) -> None:
     (copy / MANIFEST).write_text("{")
     with pytest.raises(WeightsError, match="cannot be read"):
-        load_release(copy)
+        load_attribute_release(copy)
 
 
 def test_a_graph_that_is_no_onnx_is_refused_when_it_is_needed(copy: Path) -> None:
@@ -71,10 +72,10 @@ def test_a_graph_that_is_no_onnx_is_refused_when_it_is_needed(copy: Path) -> Non
     values["files"]["voice_head.onnx"] = sha256(copy / "voice_head.onnx")
     (copy / MANIFEST).write_text(json.dumps(values))
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        load_model(copy).runtime.warm()
+        load_model(copy).warm()
 
 
-def golden_reading(runtime: Runtime) -> VoiceReading:
+def golden_reading(runtime: AttributeRuntime) -> VoiceReading:
     from speech2face.voice.golden import golden_speech
 
     return runtime.read([runtime.segment_moments(golden_speech())])
@@ -82,7 +83,7 @@ def golden_reading(runtime: Runtime) -> VoiceReading:
 
 def test_golden_tensors_come_out_again() -> None:
     golden = np.load(SHIPPED / "golden.npz")
-    runtime = Runtime(load_release())
+    runtime = AttributeRuntime(load_attribute_release())
     reading = golden_reading(runtime)
     np.testing.assert_allclose(reading.speaker_embedding, golden["speaker_embedding"], atol=PARITY, rtol=PARITY)
     np.testing.assert_allclose(reading.age_logits, golden["age_logits"], atol=PARITY, rtol=PARITY)
@@ -95,10 +96,10 @@ def test_golden_tensors_come_out_again() -> None:
 def test_torch_and_onnx_agree_on_the_shipped_weights() -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
     from speech2face.audio.spectrogram import spectrogram
-    from speech2face.training.starter_release import load_face_decoder, load_released_encoder
+    from speech2face.training.starter_release import load_released_encoder, load_face_decoder
     from speech2face.voice.golden import golden_speech
 
-    runtime = Runtime(load_release())
+    runtime = AttributeRuntime(load_attribute_release())
     encoder = load_released_encoder(SHIPPED)
     decoder = load_face_decoder(SHIPPED, json.loads((SHIPPED / "face.json").read_text()))
     reading = golden_reading(runtime)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
     from speech2face.errors import Speech2FaceError
-    from speech2face.model import Model, load_model
-    from speech2face.portrait import Given, Portrait, reconstruct
+    from speech2face.given import Given
+    from speech2face.model import load_model
+    from speech2face.models.contract import Model
+    from speech2face.portrait import Portrait, reconstruct
     from speech2face.provenance import Provenance, read_provenance
 
 __version__ = "0.1.0"
@@ -31,8 +33,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Given": "portrait",
-    "Model": "model",
+    "Given": "given",
+    "Model": "models.contract",
     "Portrait": "portrait",
     "Provenance": "provenance",
     "Recording": "audio.recording",

@@ -11,6 +11,7 @@ from speech2face import __version__
 from speech2face.audio.recording import is_recording
 from speech2face.contact_sheet import draw_contact_sheet
 from speech2face.errors import InvalidOption, RecordingNotFound
+from speech2face.notices import SHEET_NOTICE, SHEET_NOTICES
 from speech2face.provenance import Kind, Provenance, portrait_png
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
             portrait.image,
             portrait.samples,
             title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
-            footer=f"Average faces made by a computer, nobody's likeness. {_maker(facts)}, seed {facts['seed']}",
+            footer=f"{SHEET_NOTICES.get(facts['notice'], SHEET_NOTICE)} {_maker(facts)}, seed {facts['seed']}",
         )
         files[outputs.sheet] = portrait_png(sheet, _provenance(facts, "contact sheet"), facts)
     return files

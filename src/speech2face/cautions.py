@@ -1,19 +1,12 @@
 """What the user must know about one portrait, found out from the recording and the belief."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-
-import numpy as np
 
 from speech2face.audio.activity import Activity
 from speech2face.audio.quality import high_band_db, snr_db
-from speech2face.model import Model
-from speech2face.runtime import Moments
-from speech2face.voice.belief import AttributeBelief
 
 SHORT_SECONDS = 3.0  # under this the release's accuracy falls off; see the model card's table by duration
-UNSURE_GENDER = 0.85
-UNSURE_AGE_YEARS = 45.0
 
 
 @dataclass(frozen=True)
@@ -25,9 +18,7 @@ class Caution:
 
 
 SHORT = Caution("short_recording", "Little speech was heard; a few seconds more would make the portrait surer.")
-TELEPHONE = Caution(
-    "telephone_band", "The sound has nothing above 4 kHz, like a telephone; readings are less sure."
-)
+TELEPHONE = Caution("telephone_band", "The sound has nothing above 4 kHz, like a telephone; readings are less sure.")
 NOISY = Caution("noise", "There is loud noise behind the voice; readings are less sure.")
 CHILD = Caution(
     "likely_child",
@@ -35,43 +26,28 @@ CHILD = Caution(
 )
 SEVERAL = Caution("several_speakers", "More than one voice seems to speak; the portrait mixes them.")
 UNSURE = Caution("unsure", "The voice leaves age or gender open; the portrait lies between quite different faces.")
-
-
-def _cosine(first: np.ndarray, second: np.ndarray) -> float:
-    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second) + 1e-9))
-
-
-def speaker_change(model: Model, moments: Sequence[Moments]) -> float:
-    """Least cosine between the voices of two neighbouring halves of the recording, over all cuts; one segment gives 1.
-
-    A lone odd segment is no second speaker: both sides of a cut hold all the segments before and after it.
-    """
-    least = 1.0
-    for cut in range(1, len(moments)):
-        before = model.runtime.read(moments[:cut]).speaker_embedding
-        after = model.runtime.read(moments[cut:]).speaker_embedding
-        least = min(least, _cosine(before, after))
-    return least
-
-
-def is_child(model: Model, attributes: AttributeBelief) -> bool:
-    """Whether the voice is most likely a young child's, by the release's calibrated threshold."""
-    return attributes.child_probability > model.release.calibration.child_threshold
+ALL = (SHORT, TELEPHONE, NOISY, CHILD, SEVERAL, UNSURE)  # the order in which they are said
 
 
 def find_cautions(
-    model: Model, activity: Activity, moments: Sequence[Moments], attributes: AttributeBelief
+    activity: Activity,
+    thresholds: Mapping[str, float],
+    *,
+    speaker_change: float | None,
+    of_the_voice: Collection[Caution] = (),
 ) -> tuple[Caution, ...]:
-    """All cautions that hold, in a fixed order."""
-    thresholds = model.release.thresholds
-    low, high = attributes.age_interval()
-    sure = max(attributes.femininity, 1 - attributes.femininity)
-    found = [
-        (SHORT, activity.seconds < SHORT_SECONDS),
-        (TELEPHONE, high_band_db(activity.speech()) < thresholds["telephone_high_band_db"]),
-        (NOISY, snr_db(activity) < thresholds["noise_snr_db"]),
-        (CHILD, is_child(model, attributes)),
-        (SEVERAL, speaker_change(model, moments) < thresholds["same_speaker_cosine"]),
-        (UNSURE, sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS),
-    ]
-    return tuple(caution for caution, holds in found if holds)
+    """All cautions that hold, in a fixed order; `of_the_voice` are those the model's own reading gave reason for.
+
+    What has no threshold, or no measurement, is not judged: it gives no caution.
+    """
+    speech = activity.speech()
+    measured = {
+        TELEPHONE: ("telephone_high_band_db", high_band_db(speech)),
+        NOISY: ("noise_snr_db", snr_db(activity)),
+        SEVERAL: ("same_speaker_cosine", speaker_change),
+    }
+    found = set(of_the_voice) | ({SHORT} if activity.seconds < SHORT_SECONDS else set())
+    for caution, (name, value) in measured.items():
+        if value is not None and name in thresholds and value < thresholds[name]:
+            found.add(caution)
+    return tuple(caution for caution in ALL if caution in found)

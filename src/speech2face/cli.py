@@ -13,8 +13,8 @@ from speech2face.terminal import leave, note, one_line_errors, print_error, prin
 
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
-    from speech2face.model import Model
-    from speech2face.portrait import Given
+    from speech2face.given import Given
+    from speech2face.models.contract import Model
 
 GIVEN_NAMES = ("age", "gender", "group")
 MAX_SEED = 2**31 - 1
@@ -75,9 +75,10 @@ def portrait(
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
     from speech2face.batch import gather, plan
+    from speech2face.given import Given
     from speech2face.model import load_model
     from speech2face.outputs import check_outputs
-    from speech2face.portrait import MAX_EXAGGERATION, Given
+    from speech2face.portrait import MAX_EXAGGERATION
 
     stated = Given(**parse_given(given))
     weights = parse_population(population)
@@ -92,7 +93,7 @@ def portrait(
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)
-    stated.check(opened.release.groups)
+    opened.check(stated)
     drawing = Drawing(opened, stated, samples, exaggerate, seed, force)
     if gathered.single:
         facts = drawing.draw(jobs[0])

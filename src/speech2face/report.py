@@ -19,12 +19,15 @@ def voice_text(facts: dict[str, Any]) -> str:
 
 
 def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was heard and believed, one row a fact; facts that say nothing are left out."""
-    rows = [
-        ("apparent age", age_text(facts)),
-        ("voice read as", voice_text(facts)),
-        ("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"),
-    ]
+    """What was heard and believed, one row a fact; what says nothing or is not stated is left out."""
+    rows = [("apparent age", age_text(facts)), ("voice read as", voice_text(facts))] if "age" in facts else []
+    if "photograph" in facts:
+        return [
+            *rows,
+            ("drawn from", "a photograph's face embedding"),
+            ("face embedder", facts["photograph"]["embedder"]),
+        ]
+    rows.append(("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"))
     if facts["given"]:
         rows.append(("given instead", ", ".join(f"{name} {value}" for name, value in facts["given"].items())))
     if facts["exaggerate"]:
@@ -45,12 +48,12 @@ def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
 
 def portrait_line(facts: dict[str, Any], job: Job) -> str:
     """One portrait of a batch in one line."""
-    low, high = facts["age_interval_80"]
+    stated = ""
+    if "age" in facts:
+        low, high = facts["age_interval_80"]
+        stated = f"age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {voice_text(facts)}, "
     cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
-    return (
-        f"{job.name} -> {printable(job.outputs.portrait)}: age {facts['age']:.0f} ({low:.0f} to {high:.0f}),"
-        f" {voice_text(facts)}, {facts['seconds_heard']:.1f} s heard{cautions}"
-    )
+    return f"{job.name} -> {printable(job.outputs.portrait)}: {stated}{facts['seconds_heard']:.1f} s heard{cautions}"
 
 
 def summary_line(*, drawn: int, failed: int, skipped: int) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 
 from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.cautions import find_cautions, speaker_change
+from speech2face.cautions import find_cautions
 from speech2face.errors import Speech2FaceError
 from speech2face.evaluation.intervals import Estimate, bootstrap
-from speech2face.model import Model, load_model
+from speech2face.models.attribute_model import AttributeModel, load_attribute_model
 from speech2face.portrait import hear
 from speech2face.training.augmentation import companded, mix
 from speech2face.training.corpus import Speaker, read_speakers
@@ -46,16 +46,19 @@ def share(values: list[bool]) -> Estimate:
     return bootstrap(lambda column: float(np.mean(column)), np.array(values, bool))
 
 
-def caution_codes(model: Model, waveform: FloatArray) -> set[str] | None:
+def caution_codes(model: AttributeModel, waveform: FloatArray) -> set[str] | None:
     """Codes of a waveform's cautions; None where it would be refused."""
     try:
-        activity, moments, reading = hear(model, waveform)
+        activity, hearing = hear(model, waveform)
     except Speech2FaceError:
         return None
-    return {caution.code for caution in find_cautions(model, activity, moments, model.attributes(reading))}
+    found = find_cautions(
+        activity, model.release.thresholds, speaker_change=hearing.speaker_change(), of_the_voice=hearing.cautions()
+    )
+    return {caution.code for caution in found}
 
 
-def channel_rates(model: Model, speakers: list[Speaker]) -> Iterator[tuple[str, str, Estimate]]:
+def channel_rates(model: AttributeModel, speakers: list[Speaker]) -> Iterator[tuple[str, str, Estimate]]:
     """For each channel, the share of speakers who get each caution, and of those refused."""
     for name, change in CHANGES.items():
         found = [caution_codes(model, change(decode(s.file, SECONDS), row)) for row, s in enumerate(speakers)]
@@ -65,19 +68,19 @@ def channel_rates(model: Model, speakers: list[Speaker]) -> Iterator[tuple[str, 
             yield name, code, share([code in codes for codes in heard])
 
 
-def change_cosines(model: Model, speakers: list[Speaker]) -> tuple[list[float], list[float]]:
-    """`speaker_change` of single speakers, and of each joined to the next of the same gender where known."""
+def change_cosines(model: AttributeModel, speakers: list[Speaker]) -> tuple[list[float], list[float]]:
+    """`AttributeModel.speaker_change` of single speakers, and of each joined to the next of the same gender where known."""
     speech = [find_speech(decode(s.file, SECONDS)).speech() for s in speakers]
     speech = [part for part in speech if part.size >= 6 * SAMPLE_RATE]
-    alone = [speaker_change(model, model.runtime.moments(part)) for part in speech]
+    alone = [model.speaker_change(model.runtime.moments(part)) for part in speech]
     joined = []
     for first, second in zip(speech, speech[1:] + speech[:1], strict=True):
         both = np.concatenate([first[: 6 * SAMPLE_RATE], second[: 6 * SAMPLE_RATE]])
-        joined.append(speaker_change(model, model.runtime.moments(both)))
+        joined.append(model.speaker_change(model.runtime.moments(both)))
     return alone, joined
 
 
-def not_speech(model: Model) -> tuple[Estimate, Estimate]:
+def not_speech(model: AttributeModel) -> tuple[Estimate, Estimate]:
     """Share of made sounds without speech that are refused: by voice activity alone, and in all."""
     by_activity, refused = [], []
     for index in range(SOUNDS):
@@ -87,7 +90,7 @@ def not_speech(model: Model) -> tuple[Estimate, Estimate]:
     return share(by_activity), share(refused)
 
 
-def measure(model: Model, speakers: list[Speaker]) -> Iterator[tuple[str, str, Estimate]]:
+def measure(model: AttributeModel, speakers: list[Speaker]) -> Iterator[tuple[str, str, Estimate]]:
     """Every rate: condition, what, estimate."""
     yield from channel_rates(model, speakers)
     alone, joined = change_cosines(model, speakers)
@@ -112,7 +115,7 @@ def main() -> None:
     speakers = [
         s for s in read_speakers(arguments.starter) if s.split == arguments.split and s.seconds >= LEAST_SECONDS
     ]
-    rows = list(measure(load_model(arguments.model), speakers))
+    rows = list(measure(load_attribute_model(arguments.model), speakers))
     for condition, what, estimate in rows:
         print(f"{condition:28} {what:32} {estimate}")
     if arguments.out:

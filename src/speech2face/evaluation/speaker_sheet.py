@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.contact_sheet import FAINT_INK, GAP_PIXELS, INK, PAPER
 from speech2face.errors import Speech2FaceError
-from speech2face.model import Model, load_model
+from speech2face.models.attribute_model import AttributeModel, load_attribute_model
 from speech2face.portrait import reconstruct
 from speech2face.training.corpus import Speaker, read_speakers
 
@@ -73,7 +73,7 @@ class Row:
     readings: tuple[Reading, ...]
 
 
-def read_validation(model: Model, speakers: Sequence[Speaker]) -> tuple[list[Reading], int, int]:
+def read_validation(model: AttributeModel, speakers: Sequence[Speaker]) -> tuple[list[Reading], int, int]:
     """Readings of validation speakers of known age with enough speech; how many were refused, how many too short."""
     readings, refused, short = [], 0, 0
     for speaker in speakers:
@@ -89,6 +89,7 @@ def read_validation(model: Model, speakers: Sequence[Speaker]) -> tuple[list[Rea
             short += 1
             continue
         attributes = portrait.attributes
+        assert attributes is not None
         codes = tuple(caution.code for caution in portrait.cautions)
         readings.append(Reading(speaker, attributes.age_mean, attributes.age_interval(), attributes.femininity, codes))
     return readings, refused, short
@@ -172,7 +173,7 @@ def main() -> None:
     parser.add_argument("--release", type=Path, help="another release than the shipped one")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    model = load_model(arguments.release)
+    model = load_attribute_model(arguments.release)
     readings, refused, short = read_validation(model, read_speakers(arguments.starter))
     rows = choose(readings)
     pictures = [[reconstruct(model, reading.speaker.file).image for reading in row.readings] for row in rows]

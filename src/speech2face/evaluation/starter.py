@@ -15,7 +15,8 @@ import torch
 from speech2face.evaluation.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.evaluation.voices import Readings, read_packed
-from speech2face.release import SHIPPED, load_release
+from speech2face.models.attribute_release import load_attribute_release
+from speech2face.release import SHIPPED
 from speech2face.training.batches import Packed
 from speech2face.training.calibration import beliefs, interval_coverage
 from speech2face.training.corpus import Speaker, read_speakers
@@ -84,7 +85,7 @@ def _child(readings: Readings, speakers: list[Speaker], calibration: Calibration
 def measure(release_folder: Path, starter: Path, features: Path, split: str = "validation") -> Iterator[Row]:
     """Yield every number; the speakers of `split` are in no other."""
     encoder = load_released_encoder(release_folder)
-    release = load_release(release_folder)
+    release = load_attribute_release(release_folder)
     calibration = release.calibration
     speakers = read_speakers(starter)
     rows = [row for row, s in enumerate(speakers) if s.split == split and (s.age is not None or s.gender is not None)]
@@ -114,7 +115,7 @@ def measure(release_folder: Path, starter: Path, features: Path, split: str = "v
 def by_decade(release_folder: Path, starter: Path, features: Path) -> Iterator[Row]:
     """Mean absolute error of each age decade of adults, clean, three seconds or more."""
     encoder = load_released_encoder(release_folder)
-    calibration = load_release(release_folder).calibration
+    calibration = load_attribute_release(release_folder).calibration
     speakers = read_speakers(starter)
     packed = Packed(features, "clean")
     rows = [

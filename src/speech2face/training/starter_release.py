@@ -17,8 +17,11 @@ from speech2face.decoder.face_decoder import LinearFaceDecoder, LinearFaceDecode
 from speech2face.evaluation.voices import read_packed
 from speech2face.export import export, load_half, save_half
 from speech2face.face.attributes import AttributeBasis
-from speech2face.release import FORMAT, MANIFEST, load_release, sha256
-from speech2face.runtime import FACE_DECODER, VOICE_FRAMES, VOICE_HEAD, Runtime
+from speech2face.models.attribute_model import load_attribute_model
+from speech2face.models.attribute_release import KIND
+from speech2face.models.attribute_runtime import VOICE_FRAMES, VOICE_HEAD
+from speech2face.release import FORMATS, write_manifest
+from speech2face.runtime import FACE_DECODER
 from speech2face.training.batches import Packed
 from speech2face.training.calibration import Heard, fit
 from speech2face.training.corpus import read_speakers
@@ -179,11 +182,11 @@ def assemble(voice: Path, face_folder: Path, starter: Path, features: Path, out:
     write_golden(out, encoder, load_face_decoder(out, face), population)
     names = [VOICE_WEIGHTS, VOICE_FRAMES, VOICE_HEAD, FACE_WEIGHTS, FACE_DECODER, "face.json", GOLDEN]
     manifest = {
-        "format": FORMAT,
+        "format": FORMATS[KIND],
+        "kind": KIND,
         "name": NAME,
         "version": VERSION,
         "licence": LICENCE,
-        "files": {name: sha256(out / name) for name in names},
         "calibration": calibration.to_dict(),
         "thresholds": THRESHOLDS,
         "face": {
@@ -196,10 +199,8 @@ def assemble(voice: Path, face_folder: Path, starter: Path, features: Path, out:
             ],
         },
     }
-    temporary = out / f".{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(out / MANIFEST)
-    Runtime(load_release(out)).warm()
+    write_manifest(out, manifest, names)
+    load_attribute_model(out).warm()
     logger.info("%s: %.1f MB", out, sum((out / name).stat().st_size for name in names) / 1e6)
 
 

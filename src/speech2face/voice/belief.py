@@ -23,6 +23,11 @@ def sigmoid(logit: float) -> float:
     return float(1 / (1 + np.exp(-np.clip(logit, -30, 30))))
 
 
+def cosine(first: np.ndarray, second: np.ndarray) -> float:
+    """Cosine of the angle between two vectors, (K,) each; -1 to 1."""
+    return float(first @ second / (np.linalg.norm(first) * np.linalg.norm(second) + 1e-9))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How raw logits become stated probabilities; fitted on speakers that neither training nor validation has.

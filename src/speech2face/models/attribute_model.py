@@ -1,0 +1,175 @@
+"""The model whose voices and faces belong to different people: what joins them are apparent age and gender."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.cautions import CHILD, UNSURE, Caution
+from speech2face.errors import InvalidGiven, NoSpeech
+from speech2face.given import Given
+from speech2face.models.attribute_release import AttributeRelease, load_attribute_release
+from speech2face.models.attribute_runtime import AttributeRuntime, Moments, VoiceReading
+from speech2face.notices import NOTICE
+from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, cosine, sigmoid
+
+UNSURE_GENDER = 0.85
+UNSURE_AGE_YEARS = 45.0
+
+
+@dataclass(frozen=True)
+class AttributeModel:
+    """Belief about the face by way of attributes; see `voice/belief.py`."""
+
+    release: AttributeRelease
+    runtime: AttributeRuntime
+
+    @property
+    def notice(self) -> str:
+        """What is said of every portrait."""
+        return NOTICE
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Share of each group in the reference population, summing to one."""
+        shares = self.release.population.group_weights
+        return {name: round(float(share), 4) for name, share in zip(self.release.groups, shares, strict=True)}
+
+    def check(self, given: Given) -> None:
+        """Refuse attributes that no face can show.
+
+        Raises:
+            InvalidGiven: with what is possible.
+        """
+        given.check(self.release.groups)
+
+    def with_population(self, weights: Mapping[str, float]) -> "AttributeModel":
+        """The same model over another reference population: a weight for each group, those left out having none.
+
+        Raises:
+            InvalidGiven: an unknown group, a negative weight, or nothing but zeros.
+        """
+        groups = self.release.groups
+        unknown = [name for name in weights if name not in groups]
+        if unknown:
+            raise InvalidGiven(f'population group "{unknown[0]}" is unknown; give weights for {", ".join(groups)}')
+        values = np.array([weights.get(name, 0.0) for name in groups], np.float64)
+        if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+            raise InvalidGiven("population weights must not be negative, and one of them must be above zero")
+        population = replace(self.release.population, group_weights=(values / values.sum()).astype(np.float32))
+        return replace(self, release=replace(self.release, population=population))
+
+    def prefetch(self) -> None:
+        """Begin to load the networks."""
+        self.runtime.prefetch()
+
+    def warm(self) -> None:
+        """Load the networks now."""
+        self.runtime.warm()
+
+    def hear(self, speech: FloatArray) -> "AttributeHearing":
+        """Encode all the speech, (samples,), segment by segment.
+
+        Raises:
+            NoSpeech: the encoder hears no voice in it: noise, tones and music that the detector let pass.
+        """
+        moments = self.runtime.moments(speech)
+        reading = self.runtime.read(moments)
+        if reading.voice_logit < self.release.thresholds["voice_logit"]:
+            raise NoSpeech(
+                "the recording has sound, but no voice was recognised in it (noise, tones, music);"
+                " record somebody talking"
+            )
+        return AttributeHearing(self, tuple(moments), reading)
+
+    def speaker_change(self, moments: Sequence[Moments]) -> float:
+        """Least cosine between the voices of two neighbouring halves of the recording, over all cuts; one segment: 1.
+
+        A lone odd segment is no second speaker: both sides of a cut hold all the segments before and after it.
+        """
+        least = 1.0
+        for cut in range(1, len(moments)):
+            before = self.runtime.read(moments[:cut]).speaker_embedding
+            after = self.runtime.read(moments[cut:]).speaker_embedding
+            least = min(least, cosine(before, after))
+        return least
+
+    def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
+        """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
+
+        The paper's published pictures use such a step without giving a formula; this is the natural reading. Age and
+        group stop at the end of what the model has learned: nobody is drawn older than 80.
+        """
+        if not amount:
+            return face_embedding
+        moved = face_embedding + amount * (face_embedding - self.release.mean_embedding)
+        return np.asarray(np.clip(moved, *self.release.population.limits()), np.float32)
+
+    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+        return self.runtime.decode(face_embedding)
+
+
+@dataclass(frozen=True)
+class AttributeHearing:
+    """One recording as heard: its moments, segment by segment, and what is read from all of them."""
+
+    model: AttributeModel
+    moments: tuple[Moments, ...]
+    reading: VoiceReading
+
+    @cached_property
+    def attributes(self) -> AttributeBelief:
+        """Calibrated belief about age and gender."""
+        calibration = self.model.release.calibration
+        return AttributeBelief(
+            calibration.age_probabilities(self.reading.age_logits, self.reading.seconds),
+            calibration.femininity(self.reading.gender_logit),
+            child_probability=sigmoid(self.reading.child_logit),
+        )
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the voice is most likely a young child's, by the release's calibrated threshold."""
+        return self.attributes.child_probability > self.model.release.calibration.child_threshold
+
+    def _shown(self, given: Given) -> AttributeBelief:
+        """The attributes of the face that is drawn."""
+        femininity = {None: self.attributes.femininity, "female": 1.0, "male": 0.0}[given.gender]
+        age = ADULT_AGE if self.is_child and given.age is None else given.age  # no child is drawn
+        return replace(self.attributes, femininity=femininity, given_age=age)
+
+    def _group(self, given: Given) -> int | None:
+        return None if given.group is None else self.model.release.groups.index(given.group)
+
+    def belief(self, given: Given) -> Belief:
+        """The attributes integrated out, given ones taking the place of heard ones."""
+        return self.model.release.population.belief(self._shown(given), self._group(given))
+
+    def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
+        """One face embedding, (K,): attributes, groups and everything a voice does not tell."""
+        return self.model.release.population.draw(self._shown(given), rng, self._group(given))
+
+    def speaker_change(self) -> float:
+        """Least cosine between the voices before and after some cut of the speech."""
+        return self.model.speaker_change(self.moments)
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """A child's voice, or one that leaves age or gender open."""
+        low, high = self.attributes.age_interval()
+        sure = max(self.attributes.femininity, 1 - self.attributes.femininity)
+        found = [(CHILD, self.is_child), (UNSURE, sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS)]
+        return tuple(caution for caution, holds in found if holds)
+
+
+def load_attribute_model(folder: str | Path | None = None) -> AttributeModel:
+    """Open a release of this kind; None is the starter inside the package.
+
+    Raises:
+        WeightsError: missing, damaged, of another kind, or made for another version.
+    """
+    release = load_attribute_release(folder)
+    return AttributeModel(release, AttributeRuntime(release))

@@ -1,0 +1,110 @@
+"""What every kind of model can do: the whole of what a portrait needs to know about it."""
+
+from collections.abc import Mapping
+from typing import Protocol, Self
+
+import numpy as np
+
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.cautions import Caution
+from speech2face.given import Given
+from speech2face.release import Release
+from speech2face.voice.belief import AttributeBelief
+
+
+class FaceBelief(Protocol):
+    """What a voice tells about the face embedding: a distribution over it."""
+
+    @property
+    def mean(self) -> FloatArray:
+        """The expected face embedding, (K,)."""
+        ...
+
+    @property
+    def covariance(self) -> FloatArray:
+        """(K, K)."""
+        ...
+
+
+class Hearing(Protocol):
+    """What a model made of one recording's speech."""
+
+    @property
+    def attributes(self) -> AttributeBelief | None:
+        """What the voice tells about age and gender; None where the model does not state it."""
+        ...
+
+    def belief(self, given: Given) -> FaceBelief:
+        """The belief about the face, what was given taking the place of what was heard."""
+        ...
+
+    def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
+        """One face embedding, (K,), drawn from that belief."""
+        ...
+
+    def speaker_change(self) -> float | None:
+        """Least cosine between what is before and after some cut of the speech; None where it is not judged."""
+        ...
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """What the voice itself gives reason to say, beside what `find_cautions` finds in the recording."""
+        ...
+
+
+class Model(Protocol):
+    """A release ready for use."""
+
+    @property
+    def release(self) -> Release:
+        """The weights' record."""
+        ...
+
+    @property
+    def notice(self) -> str:
+        """What is said of every portrait it draws."""
+        ...
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Share of each group in the reference population, summing to one; empty where the model has none."""
+        ...
+
+    def check(self, given: Given) -> None:
+        """Refuse attributes that no face of this model can show.
+
+        Raises:
+            InvalidGiven: with what is possible.
+        """
+        ...
+
+    def with_population(self, weights: Mapping[str, float]) -> Self:
+        """The same model over another reference population.
+
+        Raises:
+            InvalidGiven: an unknown group, a negative weight, nothing but zeros, or a model that has no population.
+        """
+        ...
+
+    def prefetch(self) -> None:
+        """Begin to load the networks, so that they are there when the recording has been read."""
+        ...
+
+    def warm(self) -> None:
+        """Load the networks now, for whoever cannot wait at the first portrait."""
+        ...
+
+    def hear(self, speech: FloatArray) -> Hearing:
+        """Encode all the speech of a recording, (samples,).
+
+        Raises:
+            NoSpeech: the encoder itself recognises no voice in it, where it can tell.
+        """
+        ...
+
+    def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
+        """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,)."""
+        ...
+
+    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+        ...

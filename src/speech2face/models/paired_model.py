@@ -1,0 +1,126 @@
+"""The paper's model: learned from people whose voice and face are both known, it says the face embedding directly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.cautions import Caution
+from speech2face.errors import InvalidGiven
+from speech2face.given import Given
+from speech2face.models.paired_release import PairedRelease
+from speech2face.models.paired_runtime import ColumnSum, PairedRuntime, join
+from speech2face.notices import PAIRED_NOTICE
+from speech2face.voice.belief import cosine
+from speech2face.voice.spread import SpreadBelief
+
+
+@dataclass(frozen=True)
+class PairedModel:
+    """Speech2Face (Oh et al., CVPR 2019): voice encoder to face embedding, face decoder to canonical face."""
+
+    release: PairedRelease
+    runtime: PairedRuntime
+
+    @property
+    def notice(self) -> str:
+        """What is said of every portrait."""
+        return PAIRED_NOTICE
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Empty: the faces are those of the data, in the data's own shares."""
+        return {}
+
+    def check(self, given: Given) -> None:
+        """Refuse every attribute: this model has no place for one.
+
+        Raises:
+            InvalidGiven: anything was given.
+        """
+        if given.to_dict():
+            raise InvalidGiven(
+                f"the model {self.release.name} draws from the voice alone and has no {', '.join(given.to_dict())} to"
+                " give; leave it out, or use a model that states attributes, such as the starter"
+            )
+
+    def with_population(self, weights: Mapping[str, float]) -> "PairedModel":
+        """Refused: there is no reference population.
+
+        Raises:
+            InvalidGiven: always, but for no weights at all.
+        """
+        if weights:
+            raise InvalidGiven(
+                f"the model {self.release.name} has no reference population: its faces follow the data it learned from;"
+                " leave the weights out, or use a model that states attributes, such as the starter"
+            )
+        return self
+
+    def prefetch(self) -> None:
+        """Begin to load the networks."""
+        self.runtime.prefetch()
+
+    def warm(self) -> None:
+        """Load the networks now."""
+        self.runtime.warm()
+
+    def hear(self, speech: FloatArray) -> "PairedHearing":
+        """Encode all the speech, (samples,); under the length of a training clip it is repeated, as in the paper."""
+        segments = tuple(self.runtime.column_sums(speech))
+        return PairedHearing(self, segments, self.runtime.read([join(segments)])[0])
+
+    def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
+        """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
+
+        The paper's published pictures use such a step without giving a formula; this is the natural reading.
+        """
+        if not amount:
+            return face_embedding
+        return np.asarray(face_embedding + amount * (face_embedding - self.release.mean_embedding), np.float32)
+
+    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+        return self.runtime.decode(face_embedding)
+
+
+@dataclass(frozen=True)
+class PairedHearing:
+    """One recording as heard: its columns, segment by segment, and the face embedding that all of them say."""
+
+    model: PairedModel
+    segments: tuple[ColumnSum, ...]
+    face_embedding: FloatArray
+
+    @property
+    def attributes(self) -> None:
+        """None: the model states no attributes."""
+        return
+
+    def belief(self, given: Given) -> SpreadBelief:
+        """The face embedding with the spread measured on clips that training did not have."""
+        assert not given.to_dict(), "checked at the door"
+        return SpreadBelief(self.face_embedding, self.model.release.spread)
+
+    def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
+        """One face embedding, (K,), as likely as the encoder's errors are."""
+        return self.belief(given).draw(rng)
+
+    def speaker_change(self) -> float | None:
+        """Least cosine between what is said before and after some cut of the speech, around the mean face embedding.
+
+        None where the release has no threshold for it, 1 for a single segment.
+        """
+        if "same_speaker_cosine" not in self.model.release.thresholds:
+            return None
+        cuts = range(1, len(self.segments))
+        if not cuts:
+            return 1.0
+        parts = [join(part) for cut in cuts for part in (self.segments[:cut], self.segments[cut:])]
+        said = self.model.runtime.read(parts) - self.model.release.mean_embedding
+        return min(cosine(before, after) for before, after in zip(said[::2], said[1::2], strict=True))
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """None of its own: what a voice leaves open is in the spread, the same for all."""
+        return ()
