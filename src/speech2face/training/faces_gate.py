@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.face.attributes import AttributeBasis
-from speech2face.face.embedder import FaceEmbedder
+from speech2face.face.embedder import FaceEmbedder, FaceMatcher
 
 Picture = NDArray[np.uint8]
 Render = Callable[[NDArray[np.float64]], Picture]
@@ -81,7 +81,7 @@ def run_gate(
     basis: AttributeBasis,
     spread: Array,
     galleries: dict[str, Array],
-    embedder: FaceEmbedder,
+    embedder: FaceMatcher,
     *,
     draws: int = DRAWS,
 ) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.decoder.warp import warp
 from speech2face.face.alignment import Points
-from speech2face.face.embedder import FaceEmbedder
+from speech2face.face.embedder import FaceMatcher
 from speech2face.training.faces_controls import FLOW_NODES, Controls
 from speech2face.training.faces_photographs import SIZE, Faces
 from speech2face.training.faces_regression import penalties
@@ -43,7 +43,7 @@ def picture_of(shares: NDArray[np.float64], controls: Controls, textures: Textur
 
 
 def membership(
-    x: NDArray[np.float64], london: Faces, controls: Controls, textures: Textures, embedder: FaceEmbedder
+    x: NDArray[np.float64], london: Faces, controls: Controls, textures: Textures, embedder: FaceMatcher
 ) -> dict[str, Any]:
     """Distance from each person's photograph to the expected face of their attributes, with and without them.
 

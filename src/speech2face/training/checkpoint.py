@@ -1,0 +1,202 @@
+"""Checkpoints: one safetensors file each, written whole or not at all, its checksum in its name, never pickle.
+
+`step-00001000-<first 16 digits of its SHA-256>.safetensors` holds the network, the optimiser's moments and, where kept,
+the running average; the metadata holds the settings, so that a checkpoint builds its own network.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from speech2face.errors import CannotWrite, CheckpointError
+from speech2face.release import sha256
+
+FORMAT = 1
+FOLDER = "checkpoints"
+CHECKSUM_DIGITS = 16
+_NAME = re.compile(rf"step-(\d{{8,}})-([0-9a-f]{{{CHECKSUM_DIGITS}}})\.safetensors")
+_TEMPORARY_SUFFIX = ".writing"
+
+NETWORK, AVERAGE, OPTIMISER = "network.", "average.", "optimiser."
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint on disk."""
+
+    path: Path
+    step: int
+    checksum: str
+
+    def verify(self) -> None:
+        """Compare the bytes with the checksum in the name.
+
+        Raises:
+            CheckpointError: they differ.
+        """
+        if sha256(self.path)[:CHECKSUM_DIGITS] != self.checksum:
+            raise CheckpointError(
+                f"{self.path} is damaged (its SHA-256 is not the one in its name); delete it to go on from the one before"
+            )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from a file; tensors are on the CPU."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, Any]
+    path: Path
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self.metadata["step"])
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `network.`, `average.` or `optimiser.`, by their own names."""
+        return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
+
+
+def list_checkpoints(run: Path) -> list[CheckpointFile]:
+    """Finished checkpoints of a run folder, oldest first."""
+    found = ((path, _NAME.fullmatch(path.name)) for path in (run / FOLDER).glob("step-*.safetensors"))
+    files = [CheckpointFile(path, int(match[1]), match[2]) for path, match in found if match]
+    return sorted(files, key=lambda file: file.step)
+
+
+def optimiser_tensors(network: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments under the names of the parameters they belong to."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    return {
+        f"{names[id(parameter)]}.{key}": value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give the optimiser the moments that `optimiser_tensors` took."""
+    parameters = dict(network.named_parameters())
+    for full_name, tensor in tensors.items():
+        name, _, key = full_name.rpartition(".")
+        parameter = parameters[name]
+        # Adam keeps its counter on the CPU unless it is fused.
+        fused = bool(optimiser.defaults.get("fused"))
+        where = parameter.device if key != "step" or fused else torch.device("cpu")
+        optimiser.state[parameter][key] = tensor.to(where)
+
+
+def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], *, keep: int) -> Path:
+    """Write a checkpoint, then delete all but the `keep` newest; an older one is never touched before the new one stands.
+
+    Raises:
+        CannotWrite: no space, no permission; what was there before still is.
+    """
+    folder = run / FOLDER
+    temporary = folder / f"step-{metadata['step']:08d}{_TEMPORARY_SUFFIX}"
+    text = {"speech2face": json.dumps(dict(metadata) | {"format": FORMAT}, sort_keys=True)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(f"*{_TEMPORARY_SUFFIX}"):  # from a process that was killed
+            stale.unlink()
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        free = shutil.disk_usage(folder).free
+        if size > free:
+            raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary, text)
+        with temporary.open("rb") as file:
+            _synchronise(file.fileno())
+        final = folder / f"step-{metadata['step']:08d}-{sha256(temporary)[:CHECKSUM_DIGITS]}.safetensors"
+        temporary.replace(final)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        kept = list_checkpoints(run)
+        last = f"the one of step {kept[-1].step} is untouched" if kept else "there was none before"
+        raise CannotWrite(
+            f"cannot write a checkpoint in {folder}: {error}; {last}; make room and start the training again"
+        ) from error
+    for old in list_checkpoints(run)[:-keep]:
+        if old.path != final:
+            old.path.unlink()
+    return final
+
+
+def _synchronise(handle: int) -> None:
+    import os
+
+    os.fsync(handle)
+
+
+def read_checkpoint(file: CheckpointFile, *, prefixes: tuple[str, ...] = (NETWORK, AVERAGE, OPTIMISER)) -> Checkpoint:
+    """Verify a checkpoint and read the named parts of it.
+
+    Raises:
+        CheckpointError: damaged, of another format, or no checkpoint.
+    """
+    file.verify()
+    try:
+        with safe_open(file.path, framework="pt") as opened:
+            metadata = json.loads((opened.metadata() or {})["speech2face"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{file.path} is no checkpoint of this program: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{file.path} is a checkpoint of format {metadata.get('format')}, this program reads {FORMAT};"
+            " use the version it was made with"
+        )
+    return Checkpoint(tensors, metadata, file.path)
+
+
+def newest_checkpoint(run: Path) -> CheckpointFile | None:
+    """The last finished checkpoint of a run folder; None where there is none."""
+    files = list_checkpoints(run)
+    return files[-1] if files else None
+
+
+def find_checkpoint(path: Path) -> CheckpointFile:
+    """A checkpoint by its own path, or the newest of a run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if match := _NAME.fullmatch(path.name):
+        if not path.is_file():
+            raise CheckpointError(f"no such checkpoint: {path}")
+        return CheckpointFile(path, int(match[1]), match[2])
+    newest = newest_checkpoint(path)
+    if newest is None:
+        raise CheckpointError(
+            f"{path} holds no checkpoint; name the `out` folder of a training, or one of its {FOLDER}/step-*.safetensors"
+        )
+    return newest
+
+
+def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a run folder or checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
+
+    Where the training kept a running average of the weights, it is that.
+
+    Raises:
+        CheckpointError: none there, or damaged.
+    """
+    from speech2face.training.stages import build_network
+
+    checkpoint = read_checkpoint(find_checkpoint(path), prefixes=(NETWORK, AVERAGE))
+    network = build_network(checkpoint.metadata["stage"], checkpoint.metadata["network"])
+    weights = checkpoint.part(AVERAGE) or checkpoint.part(NETWORK)
+    network.load_state_dict(weights)
+    return network.eval(), checkpoint.metadata

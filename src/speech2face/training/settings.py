@@ -1,0 +1,234 @@
+"""The settings of a training: a TOML file whose every key is known, typed and has the paper's value as its default.
+
+Paths are relative to the folder the program is started in. Source of the defaults: Speech2Face (Oh et al., CVPR 2019),
+section 4; what the paper leaves open is said in `docs/fidelity.md`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from speech2face.errors import InvalidSettings
+from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
+from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys are errors, and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class DataSettings(Section):
+    """What is learned from, and how it is read."""
+
+    manifest: str
+    """Folder or URL (anything fsspec opens) of shards; see `docs/data-format.md`."""
+    seconds: float = Field(default=6.0, ge=2.63, le=60)
+    """Each waveform is cut or repeated to this; 259 frames, 2.62 s, is the least the encoder takes."""
+    batch: int = Field(default=8, ge=1)
+    """Clips a step, over all ranks and accumulated pieces together."""
+    workers: int = Field(default=2, ge=0, le=64)
+    """Reading processes on each rank; 0 reads in the training process."""
+    window_shards: int = Field(default=8, ge=1)
+    """Clips are shuffled within this many shards at a time, so that reading stays local."""
+    morphs: float = Field(default=0.0, ge=0, le=1)
+    """Share of the decoder's clips that are morphs of two faces (Cole et al. 2017); needs a torch face embedder."""
+
+
+class EncoderSettings(Section):
+    """Sizes of the voice encoder; its output follows the data's face embedder."""
+
+    channels: tuple[int, ...] = VoiceEncoderConfig().channels
+    hidden: int = Field(default=4096, ge=1)
+    batch_norm: bool = True
+
+    @model_validator(mode="after")
+    def _nine_layers(self) -> EncoderSettings:
+        if len(self.channels) != len(TABLE_1) or min(self.channels, default=0) < 1:
+            raise ValueError(f"channels are {len(TABLE_1)} numbers from 1, one a convolution of Table 1")
+        return self
+
+
+class DecoderSettings(Section):
+    """Sizes of the face decoder; its input follows the data's face embedder, its picture the aligned faces."""
+
+    first: int = Field(default=1000, ge=1)
+    """Width of the first layer, in which the encoder's loss compares embeddings."""
+    base_channels: int = Field(default=256, ge=1)
+
+
+class TeacherSettings(Section):
+    """The frozen face side."""
+
+    face_decoder: Path | None = None
+    """Run folder or checkpoint of a trained face decoder; None leaves its term out of the loss."""
+    head: Path | None = None
+    """Safetensors with `fc8.weight` and `fc8.bias`, such as a converted VGG-Face; None leaves distillation out."""
+    embedder: Path | None = None
+    """A torch face embedder for the decoder's similarity term and morphs, such as a converted VGG-Face; None leaves
+    them out."""
+
+
+class EncoderLossSettings(Section):
+    """Weights of Equation 1."""
+
+    decoder_layer: float = Field(default=1.0, ge=0)
+    cosine: float = Field(default=COSINE_WEIGHT, ge=0)
+    distillation: float = Field(default=DISTILLATION_WEIGHT, ge=0)
+    temperature: float = Field(default=DISTILLATION_TEMPERATURE, gt=0)
+
+
+class DecoderLossSettings(Section):
+    """Weights of the face decoder's loss (Cole et al. 2017 state the terms, not the weights)."""
+
+    texture: float = Field(default=1.0, ge=0)
+    landmarks: float = Field(default=1.0, ge=0)
+    embedder_similarity: float = Field(default=0.1, ge=0)
+
+
+class OptimiserSettings(Section):
+    """Adam with the paper's constants."""
+
+    learning_rate: float = Field(default=0.001, gt=0)
+    beta1: float = Field(default=0.5, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    epsilon: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    decay: float = Field(default=0.95, gt=0, le=1)
+    decay_every: int = Field(default=10_000, ge=1)
+    warm_up: int = Field(default=0, ge=0)
+    """Steps over which the learning rate grows from nothing."""
+    clip_norm: float = Field(default=0.0, ge=0)
+    """Gradients longer than this are shortened to it; 0 leaves them."""
+    accumulation: int = Field(default=1, ge=1)
+    """Pieces in which a step's clips are passed through the network."""
+    ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running average of the weights, which is then what is evaluated and released; 0 keeps none."""
+
+
+class RunSettings(Section):
+    """How long, how, and what is written down."""
+
+    steps: int = Field(default=637_500, ge=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: bool = False
+    channels_last: bool = False
+    log_every: int = Field(default=50, ge=1)
+    evaluate_every: int = Field(default=5_000, ge=1)
+    evaluate_clips: int = Field(default=1_000, ge=2)
+    evaluate_split: str = "validation"
+    checkpoint_every: int = Field(default=5_000, ge=1)
+    keep: int = Field(default=3, ge=1)
+    """Checkpoints kept, the newest ones."""
+
+
+class TrainingSettings(Section):
+    """Everything of one training."""
+
+    stage: Literal["encoder", "decoder"]
+    out: Path
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: DataSettings
+    encoder: EncoderSettings = EncoderSettings()
+    decoder: DecoderSettings = DecoderSettings()
+    teacher: TeacherSettings = TeacherSettings()
+    encoder_loss: EncoderLossSettings = EncoderLossSettings()
+    decoder_loss: DecoderLossSettings = DecoderLossSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _go_together(self) -> TrainingSettings:
+        if self.data.batch % self.optimiser.accumulation:
+            raise ValueError(
+                f"data.batch {self.data.batch} cannot be passed in optimiser.accumulation"
+                f" {self.optimiser.accumulation} equal pieces"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return self.model_dump(mode="json")
+
+
+def _known(parents: Iterable[str | int]) -> list[str]:
+    """The keys of the table that a path of keys leads to."""
+    table: type[BaseModel] = TrainingSettings
+    for parent in parents:
+        inner = table.model_fields[str(parent)].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        table = inner
+    return list(table.model_fields)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    path = first["loc"]
+    name = ".".join(map(str, path))
+    if first["type"] == "extra_forbidden":
+        known = _known(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return f'unknown key "{name}"{hint}; known here: {", ".join(known)}'
+    if first["type"] == "missing":
+        return f'the key "{name}" is missing'
+    text = first["msg"].removeprefix("Value error, ")
+    return f"{name} = {first['input']!r}: {text}" if name and path else text
+
+
+def _place(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise InvalidSettings(f'"{key}" cannot be set: {parent} is no table')
+    values[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    """`3`, `true`, `[1, 2]` as TOML reads them; whatever it does not read is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def read_settings(path: Path, overrides: Iterable[str] = ()) -> TrainingSettings:
+    """Settings from a TOML file; `overrides` are `table.key=value`, each replacing one of the file's.
+
+    Raises:
+        InvalidSettings: no such file, no TOML, an unknown key (the known ones are named), a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise InvalidSettings(f'cannot read "{override}"; write table.key=value')
+        _place(values, key.strip(), _toml_value(value.strip()))
+    return settings_from(values, source=str(path))
+
+
+def settings_from(values: Mapping[str, Any], *, source: str = "settings") -> TrainingSettings:
+    """Settings from nested tables; `source` is what messages call them.
+
+    Raises:
+        InvalidSettings: as `read_settings`.
+    """
+    try:
+        return TrainingSettings.model_validate(dict(values))
+    except ValidationError as error:
+        raise InvalidSettings(f"{source}: {_explain(error)}") from error
