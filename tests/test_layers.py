@@ -32,6 +32,8 @@ NEED_EXTRAS = (
     "voice/column_stream.py",
     "face/landmarks.py",  # places of photographs, for training only
     "face/detector.py",
+    "face/tensor_file.py",
+    "face/vggface",  # network, weights, embedder
     "decoder/",
     "export.py",
     "training/",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from speech2face.errors import MissingExtra
 
 Picture = NDArray[np.uint8]
+DetectorName = Literal["hog", "cnn"]
 MISSING = "finding faces in photographs needs the extra 'faces': pip install 'speech2face[faces]'"
 
 
@@ -72,3 +73,23 @@ class DlibDetector:
                 boxes = (FaceBox(box.left(), box.top(), box.right(), box.bottom()) for box in found)
                 return tuple(sorted(boxes, key=lambda box: -box.area))
         return ()
+
+
+class DlibCnnDetector:
+    """dlib's convolutional detector (King 2015, max-margin object detection): the one the paper used; slow on a CPU."""
+
+    def __init__(self, *, enlargements: int = 0) -> None:
+        """enlargements: how often a picture is doubled in size before it is searched; small faces need one."""
+        self.enlargements = enlargements
+        self._detector = dlib_module().cnn_face_detection_model_v1(str(dlib_model("mmod_human_face_detector.dat")))
+
+    def detect(self, picture: Picture) -> tuple[FaceBox, ...]:
+        """All faces, largest first."""
+        found = (one.rect for one in self._detector(np.ascontiguousarray(picture), self.enlargements))
+        boxes = (FaceBox(box.left(), box.top(), box.right(), box.bottom()) for box in found)
+        return tuple(sorted(boxes, key=lambda box: -box.area))
+
+
+def open_detector(name: DetectorName) -> FaceDetector:
+    """`hog` is fast and sees frontal faces; `cnn` is the paper's, slow on a CPU, and sees turned ones too."""
+    return DlibDetector() if name == "hog" else DlibCnnDetector()

@@ -18,12 +18,17 @@ class FaceEmbedder(Protocol):
 
     size: int
     """Length of an embedding."""
-    match_distance: float
-    """Euclidean distance under which two embeddings count as one person."""
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
         """The embedding (size,) of the largest face, or None where no face is found."""
         ...
+
+
+class FaceMatcher(FaceEmbedder, Protocol):
+    """A face embedder of which it is known when two embeddings are one person."""
+
+    match_distance: float
+    """Euclidean distance under which two embeddings count as one person."""
 
 
 class DlibEmbedder:
@@ -35,13 +40,14 @@ class DlibEmbedder:
 
     size = 128
     match_distance = DLIB_MATCH_DISTANCE
+    network_file = "dlib_face_recognition_resnet_model_v1.dat"
 
     def __init__(self) -> None:
         dlib = dlib_module()
         self._rectangle = dlib.rectangle
         self._detector = DlibDetector()
         self._landmarks = dlib.shape_predictor(str(dlib_model("shape_predictor_5_face_landmarks.dat")))
-        self._network = dlib.face_recognition_model_v1(str(dlib_model("dlib_face_recognition_resnet_model_v1.dat")))
+        self._network = dlib.face_recognition_model_v1(str(dlib_model(self.network_file)))
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
         """The embedding (128,) of the largest face, or None where no face is found."""

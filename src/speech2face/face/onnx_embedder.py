@@ -1,0 +1,108 @@
+"""Any face recogniser that a user has as an ONNX file, in the place of the face embedder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.errors import WeightsError
+from speech2face.face.crop import box_crop, take_crop
+from speech2face.face.detector import Picture, open_detector
+from speech2face.face.embedder_settings import OnnxSettings
+from speech2face.face.five_points import PointFinder, crop_by_points
+from speech2face.face.weight_file import weight_file
+
+
+class OnnxEmbedder:
+    """A user's network: one picture (1, 3, side, side) or (1, side, side, 3) in, one vector out."""
+
+    def __init__(self, path: Path | str, settings: OnnxSettings | None = None) -> None:
+        """Raises:
+        WeightsError: the file is no ONNX network, or not one of that form.
+        """
+        self.settings = settings or OnnxSettings()
+        self._session = _session(weight_file(path))
+        self._name, self._channels_first, self._pixels = _input(self._session, self.settings, Path(path))
+        self.size = self._measure(Path(path))
+        self._detector = open_detector(self.settings.detector)
+        alignment = self.settings.alignment
+        self._points = None if alignment == "box" else PointFinder(alignment)
+
+    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
+        """The embedding (size,) of the largest face, or None where no face is found."""
+        found = self._detector.detect(picture)
+        if not found:
+            return None
+        if self._points is None:
+            move = box_crop(found[0], self._pixels, margin=self.settings.margin)
+        else:
+            move = crop_by_points(self._points.find(picture, found[0]), self._pixels)
+        return self.embed_crop(take_crop(picture, move, self._pixels))
+
+    def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
+        """The embedding (size,) of a face that already fills the square (side, side, 3)."""
+        numbers = self._run(crop)
+        if not np.isfinite(numbers).all():
+            raise WeightsError("the ONNX face embedder returned numbers that are none; check its input settings")
+        if self.settings.normalise:
+            numbers = numbers / max(float(np.linalg.norm(numbers)), 1e-12)
+        return np.asarray(numbers, dtype=np.float32)
+
+    def _run(self, crop: Picture) -> NDArray[np.float32]:
+        assert crop.shape == (self._pixels, self._pixels, 3)
+        mean, deviation = (np.array(c, np.float32) for c in (self.settings.mean, self.settings.deviation))
+        x = (crop.astype(np.float32) - mean) / deviation
+        if self.settings.colours == "bgr":
+            x = x[..., ::-1]
+        if self._channels_first:
+            x = x.transpose(2, 0, 1)
+        found = self._session.run(None, {self._name: np.ascontiguousarray(x)[None]})
+        return np.asarray(found[0][0], dtype=np.float32)
+
+    def _measure(self, path: Path) -> int:
+        """Length of an embedding, from one black picture: graphs often leave their output's shape open."""
+        try:
+            shape = self._run(np.zeros((self._pixels, self._pixels, 3), np.uint8)).shape
+        except Exception as error:  # ONNX Runtime's errors share no class
+            raise WeightsError(f"{path} does not run on a picture of {self._pixels} pixels: {_short(error)}") from error
+        if len(shape) != 1:
+            raise WeightsError(f"{path} returns {shape} for one picture; a face embedder returns one vector")
+        return int(shape[0])
+
+
+def _session(path: Path) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no class
+        raise WeightsError(f"{path} is no ONNX network that can be run: {_short(error)}") from error
+
+
+def _input(session: Any, settings: OnnxSettings, path: Path) -> tuple[str, bool, int]:
+    """Name of the graph's input, whether colours come before rows, and its side in pixels."""
+    entries = session.get_inputs()
+    shape = list(entries[0].shape) if entries else []
+    if len(entries) != 1 or entries[0].type != "tensor(float)" or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in entries)
+        raise WeightsError(
+            f"{path} takes {found or 'nothing'}; a face embedder takes one float32 picture, (1, 3, side, side) or"
+            " (1, side, side, 3)"
+        )
+    channels_first = shape[1] == 3
+    sides = {side for side in (shape[2:] if channels_first else shape[1:3]) if isinstance(side, int)}
+    wanted = {settings.input_pixels} if settings.input_pixels else sides
+    if len(sides | wanted) != 1:
+        raise WeightsError(
+            f"{path} takes pictures of shape {shape} and input_pixels is {settings.input_pixels};"
+            " a face embedder's input is square: set input_pixels to its side"
+        )
+    return entries[0].name, channels_first, int(next(iter(wanted)))
+
+
+def _short(error: Exception) -> str:
+    """The first line of a library's message."""
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
