@@ -19,7 +19,7 @@ LAYERS = (
     ("weights", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
     ("portrait", "outputs", "provenance", "contact_sheet"),
     ("data", "training", "evaluation"),
-    ("batch", "report", "terminal", "cli", "app", "__main__"),
+    ("batch", "report", "terminal", "cli", "cli_training", "app", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

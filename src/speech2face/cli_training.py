@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +13,24 @@ from speech2face.terminal import note, print_json, print_rows
 
 ConfigArgument = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Replace one setting: optimiser.learning_rate=0.0005. May be repeated.")
+    list[str] | None, typer.Option("--set", help="Replace a setting: optimiser.learning_rate=0.0005. May be repeated.")
 ]
+
+
+class Colours(StrEnum):
+    """Order of a network's input channels."""
+
+    rgb = "rgb"
+    bgr = "bgr"
+
+
+class Fc6Order(StrEnum):
+    """Order of the numbers that go into the first fully connected layer."""
+
+    channels_first = "channels_first"
+    channels_last = "channels_last"
+
+
 NEEDED = ("torch", "safetensors", "pydantic", "fsspec")
 
 
@@ -27,7 +44,9 @@ def need_training_extra() -> None:
 
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise MissingExtra(f"training needs the extra 'train' ({missing[0]} is missing): pip install 'speech2face[train]'")
+        raise MissingExtra(
+            f"training needs the extra 'train' ({missing[0]} is missing): pip install speech2face[train]"
+        )
 
 
 def train(
@@ -81,15 +100,26 @@ def balance(
 def convert(
     source: Annotated[Path, typer.Argument(help="VGG-Face weights: safetensors or a torch state dict.")],
     destination: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
+    colours: Annotated[
+        Colours | None, typer.Option(help="Order of the first layer's input where the names of the weights do not tell.")
+    ] = None,
+    fc6_order: Annotated[
+        Fc6Order | None, typer.Option(help="Order of fc6's input; without it taken from the numbers.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite a file that exists.")] = False,
 ) -> None:
     """Convert your file of VGG-Face weights to safetensors, checking every name and shape."""
     need_training_extra()
-    from speech2face.face.vggface import convert_vggface
+    from speech2face.face.vggface_weights import convert_vggface
     from speech2face.outputs import check_outputs
 
     check_outputs([destination], force=force)
-    convert_vggface(source, destination)
+    convert_vggface(
+        source,
+        destination,
+        colours=None if colours is None else colours.value,
+        fc6_order=None if fc6_order is None else fc6_order.value,
+    )
     note(f"{destination} written: fc7 embeds faces, fc8 is teacher.head; the weights' own licence goes with them")
 
 

@@ -1,7 +1,7 @@
 """Weights for the terms of the loss by the paper's rule (Oh et al., CVPR 2019, section 4, implementation details).
 
-There they are chosen so that the gradients of all terms with respect to the predicted face embedding have about the same
-magnitude at iteration 1000. The paper's numbers fit its own feature scale; other embedders need others.
+There they are chosen so that the gradients of all terms with respect to the predicted face embedding have about the
+same magnitude at iteration 1000. The paper's numbers fit its own feature scale; other embedders need others.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class CheckpointFile:
         """
         if sha256(self.path)[:CHECKSUM_DIGITS] != self.checksum:
             raise CheckpointError(
-                f"{self.path} is damaged (its SHA-256 is not the one in its name); delete it to go on from the one before"
+                f"{self.path} is damaged (its SHA-256 is not the one in its name); delete it to go on from the one"
+                " before"
             )
 
 
@@ -100,7 +101,7 @@ def restore_optimiser(network: nn.Module, optimiser: torch.optim.Optimizer, tens
 
 
 def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any], *, keep: int) -> Path:
-    """Write a checkpoint, then delete all but the `keep` newest; an older one is never touched before the new one stands.
+    """Write a checkpoint, then delete all but the `keep` newest; no older one is touched before the new one stands.
 
     Raises:
         CannotWrite: no space, no permission; what was there before still is.
@@ -180,7 +181,7 @@ def find_checkpoint(path: Path) -> CheckpointFile:
     newest = newest_checkpoint(path)
     if newest is None:
         raise CheckpointError(
-            f"{path} holds no checkpoint; name the `out` folder of a training, or one of its {FOLDER}/step-*.safetensors"
+            f"{path} holds no checkpoint; name the `out` folder of a training, or a {FOLDER}/step-*.safetensors of it"
         )
     return newest
 

@@ -1,4 +1,4 @@
-"""Stage two: the voice encoder learns the face embedding; the face side is frozen (Oh et al., CVPR 2019, section 3.3)."""
+"""Stage two: the voice encoder learns the face embedding, the face side frozen (Oh et al., CVPR 2019, section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2face.data.layout import Part
 from speech2face.errors import WeightsError
 from speech2face.evaluation.embeddings import embedding_numbers
 from speech2face.training.losses import EncoderLoss
@@ -60,7 +61,7 @@ class EncoderStage:
     """What the engine needs to train a voice encoder."""
 
     name = "encoder"
-    parts = ("waveform", "face_embedding")
+    parts: tuple[Part, ...] = ("waveform", "face_embedding")
 
     def __init__(self, network: VoiceEncoder, loss: EncoderLoss) -> None:
         self.network: nn.Module = network

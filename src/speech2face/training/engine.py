@@ -1,8 +1,8 @@
 """The training loop of both stages: face decoder from photographs, voice encoder with the face side frozen.
 
-What a step does depends on nothing but the settings and the step's number: the clips follow from (seed, step), the random
-numbers are seeded anew at each step from (seed, step, rank), the learning rate is a function of the step. So a checkpoint
-needs no more than weights, moments and the number of steps done, and going on from it is exact.
+What a step does depends on nothing but the settings and the step's number: the clips follow from (seed, step), the
+random numbers are seeded anew at each step from (seed, step, rank), the learning rate is a function of the step. So a
+checkpoint needs no more than weights, moments and the number of steps done, and going on from it is exact.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech2face.data.layout import Part
 from speech2face.errors import CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
 from speech2face.training.checkpoint import (
     AVERAGE,
@@ -44,7 +45,7 @@ class Stage(Protocol):
 
     name: str
     network: nn.Module
-    parts: tuple[str, ...]
+    parts: tuple[Part, ...]
 
     def to(self, device: torch.device) -> None:
         """Move the network and everything frozen."""
@@ -97,7 +98,7 @@ class Reported:
             return cls(step, numbers, names)
         host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
         host.copy_(numbers, non_blocking=True)
-        copied = torch.cuda.Event()
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         return cls(step, host, names, copied)
 
@@ -126,17 +127,15 @@ class Trainer:
         if self.settings.data.batch % (self.ranks.count * optimiser.accumulation):
             raise InvalidSettings(
                 f"data.batch {self.settings.data.batch} cannot be shared by {self.ranks.count} processes in"
-                f" {optimiser.accumulation} pieces each; make it a multiple of {self.ranks.count * optimiser.accumulation}"
+                f" {optimiser.accumulation} pieces each; make it a multiple of"
+                f" {self.ranks.count * optimiser.accumulation}"
             )
         self.stage.to(self.ranks.device)
         if run.channels_last:
-            self.stage.network.to(memory_format=torch.channels_last)
+            self.stage.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = make_optimiser(self.stage.network, optimiser)
-        self.resume()
         self.average = RunningAverage(self.stage.network, optimiser.ema) if optimiser.ema else None
-        if self.average is not None and self._average_tensors:
-            self.average.tensors = {name: t.to(self.ranks.device) for name, t in self._average_tensors.items()}
-        self._average_tensors = {}
+        self.resume()
         self.network = self._wrapped()
 
     def _wrapped(self) -> nn.Module:
@@ -165,7 +164,6 @@ class Trainer:
         Raises:
             CheckpointError: it is damaged, or belongs to another model or other data.
         """
-        self._average_tensors: dict[str, Tensor] = {}
         file = newest_checkpoint(self.settings.out)
         if file is None:
             return
@@ -178,7 +176,10 @@ class Trainer:
                 )
         self.stage.network.load_state_dict(checkpoint.part(NETWORK))
         restore_optimiser(self.stage.network, self.optimiser, checkpoint.part(OPTIMISER))
-        self._average_tensors = checkpoint.part(AVERAGE)
+        if self.average is not None:
+            # A run that begins to keep an average begins it with what it has.
+            averaged = checkpoint.part(AVERAGE) or checkpoint.part(NETWORK)
+            self.average.tensors = {name: tensor.to(self.ranks.device) for name, tensor in averaged.items()}
         self.step = checkpoint.step
 
     def save(self) -> None:
@@ -240,8 +241,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        batch = {name: part.to(self.ranks.device, non_blocking=True) for name, part in batch.items()}
-        pieces = _pieces(batch, settings.accumulation)
+        pieces = _pieces(self._on_device(batch), settings.accumulation)
         total: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces):
             with self._gradients_stay_here() if number + 1 < len(pieces) else contextlib.nullcontext():
@@ -267,14 +267,15 @@ class Trainer:
             network = self.stage.network
             averaged = self.average.in_place_of(network) if self.average else contextlib.nullcontext()
             network.eval()
-            moved = (
-                {name: part.to(self.ranks.device) for name, part in batch.items()} for batch in self.batches.evaluation()
-            )
+            moved = (self._on_device(batch) for batch in self.batches.evaluation())
             with averaged, torch.inference_mode(), self._autocast():
                 numbers = self.stage.evaluate(network, moved)
             network.train()
         self.ranks.wait()
         return numbers
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return {name: part.to(self.ranks.device, non_blocking=True) for name, part in batch.items()}
 
     def _autocast(self) -> torch.autocast:
         """bfloat16 where asked for; float32 needs no scaling of the loss in either."""

@@ -46,7 +46,8 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             holder = os.pread(handle, 64, 0).decode(errors="replace").strip()
             raise RunLocked(
-                f"another training (process {holder or 'unknown'}) writes into {folder}; wait for it, or choose another `out`"
+                f"another training (process {holder or 'unknown'}) writes into {folder}; wait for it, or choose another"
+                " `out`"
             ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
@@ -71,13 +72,13 @@ class Records:
         self._lines.flush()
         if self._board is not None:
             for name, number in numbers.items():
-                self._board.add_scalar(f"{kind}/{name}", number, step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"{kind}/{name}", number, step)
 
     def close(self) -> None:
         """Finish both files."""
         self._lines.close()
         if self._board is not None:
-            self._board.close()  # type: ignore[no-untyped-call]
+            self._board.close()
 
 
 def _tensorboard(folder: Path, start_step: int) -> SummaryWriter | None:
@@ -86,7 +87,7 @@ def _tensorboard(folder: Path, start_step: int) -> SummaryWriter | None:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
 
 
 def _drop_after(path: Path, step: int) -> None:

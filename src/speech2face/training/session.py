@@ -32,12 +32,13 @@ def train_by_settings(settings: TrainingSettings, *, stop_at: int | None = None,
         Speech2FaceError: one of its typed kinds, for everything that is wrong with settings, data, folder or loss.
     """
     with joined(settings.run.device) as ranks, contextlib.ExitStack() as opened:
-        if ranks.first:
-            opened.enter_context(locked(settings.out))
         batches = ShardBatches(settings, ranks)
         torch.manual_seed(settings.seed)  # the networks' first weights
         stage = build_stage(settings, batches.manifest)
         batches.parts = stage.parts
+        if ranks.first:
+            opened.enter_context(locked(settings.out))
+        ranks.wait()  # nobody reads a checkpoint before it is known whose folder it is
         stop = opened.enter_context(on_signals())
         trainer = Trainer(settings, stage, batches, ranks, stop, quiet=quiet)
         if ranks.first and not quiet:
@@ -50,8 +51,8 @@ def _say(trainer: Trainer, batches: ShardBatches) -> None:
     settings, network = trainer.settings, trainer.stage.network
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     lines = [
-        f"{settings.stage}: {parameters:,} parameters, {batches.count:,} training clips of {batches.speakers:,} speakers,"
-        f" {settings.data.batch} a step, {settings.run.steps:,} steps"
+        f"{settings.stage}: {parameters:,} parameters, {batches.count:,} training clips of {batches.speakers:,}"
+        f" speakers, {settings.data.batch} a step, {settings.run.steps:,} steps"
         f" ({settings.run.steps * settings.data.batch / max(1, batches.count):.2g} epochs),"
         f" {trainer.ranks.count} x {trainer.ranks.device.type}, {settings.run.precision}",
         *trainer.stage.notes(),
@@ -74,7 +75,8 @@ def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int,
     newest = newest_checkpoint(settings.out)
     if newest is None:
         raise CheckpointError(
-            f"{settings.out} holds no checkpoint; train first, the paper measured after 1000 steps (train --stop-at 1000)"
+            f"{settings.out} holds no checkpoint; train first: the paper measured after 1000 steps (train --stop-at"
+            " 1000)"
         )
     with joined(settings.run.device) as ranks:
         batches = ShardBatches(settings, ranks)

@@ -38,8 +38,9 @@ class DataSettings(Section):
     """Reading processes on each rank; 0 reads in the training process."""
     window_shards: int = Field(default=8, ge=1)
     """Clips are shuffled within this many shards at a time, so that reading stays local."""
-    morphs: float = Field(default=0.0, ge=0, le=1)
-    """Share of the decoder's clips that are morphs of two faces (Cole et al. 2017); needs a torch face embedder."""
+    cache: Path | None = None
+    """Folder on this machine for shards that lie behind a URL; None takes one among the temporary files."""
+    cache_gigabytes: float = Field(default=50.0, gt=0)
 
 
 class EncoderSettings(Section):
@@ -61,6 +62,7 @@ class DecoderSettings(Section):
 
     first: int = Field(default=1000, ge=1)
     """Width of the first layer, in which the encoder's loss compares embeddings."""
+    landmark_hidden: int = Field(default=256, ge=1)
     base_channels: int = Field(default=256, ge=1)
 
 
@@ -72,8 +74,8 @@ class TeacherSettings(Section):
     head: Path | None = None
     """Safetensors with `fc8.weight` and `fc8.bias`, such as a converted VGG-Face; None leaves distillation out."""
     embedder: Path | None = None
-    """A torch face embedder for the decoder's similarity term and morphs, such as a converted VGG-Face; None leaves
-    them out."""
+    """A converted VGG-Face: the face embedder that gradients pass through, for the decoder's similarity term; None
+    leaves the term out."""
 
 
 class EncoderLossSettings(Section):
