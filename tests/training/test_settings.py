@@ -1,0 +1,79 @@
+"""Settings: every key is known, the defaults are the paper's, and mistakes are named."""
+
+from pathlib import Path
+
+import pytest
+
+from speech2face.errors import InvalidSettings
+from speech2face.training.optimisation import learning_rate
+from speech2face.training.settings import OptimiserSettings, read_settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+LEAST = 'stage = "encoder"\nout = "run"\n[data]\nmanifest = "shards"\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
+    settings = read_settings(written(tmp_path, LEAST))
+    optimiser, loss = settings.optimiser, settings.encoder_loss
+    assert (optimiser.beta1, optimiser.epsilon, optimiser.learning_rate) == (0.5, 1e-4, 0.001)
+    assert (optimiser.decay, optimiser.decay_every) == (0.95, 10_000)
+    assert (loss.decoder_layer, loss.cosine, loss.distillation, loss.temperature) == (1.0, 0.025, 200.0, 2.0)
+    assert (settings.data.batch, settings.data.seconds) == (8, 6.0)
+    assert settings.run.steps * settings.data.batch == 3 * 1_700_000
+    assert settings.encoder.channels == (64, 64, 128, 128, 128, 256, 512, 512, 512)
+
+
+def test_the_learning_rate_ends_where_the_paper_does() -> None:
+    settings = OptimiserSettings()
+    assert learning_rate(settings, 0) == 0.001
+    assert learning_rate(settings, 9_999) == 0.001
+    assert learning_rate(settings, 10_000) == pytest.approx(0.00095)
+    assert learning_rate(settings, 637_499) == pytest.approx(3.95e-5, rel=0.01)
+    assert learning_rate(OptimiserSettings(warm_up=4), 0) == pytest.approx(0.00025)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.rglob("*.toml")))
+def test_every_config_of_the_project_is_valid(name: str) -> None:
+    path = next(CONFIGS.rglob(name))
+    read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LEAST + "manifst = 3\n", r'key "data.manifst" \(did you mean manifest\?\); known here: manifest, seconds'),
+        (LEAST + "[optimizer]\n", r'unknown key "optimizer" \(did you mean optimiser\?\)'),
+        ('stage = "encoder"\nout = "run"\n', 'the key "data" is missing'),
+        (LEAST + "batch = 0\n", "data.batch = 0: .*greater than or equal to 1"),
+        (LEAST + "seconds = 1.0\n", "data.seconds = 1.0"),
+        (LEAST + "[optimiser]\naccumulation = 3\n", "data.batch 8 cannot be passed in optimiser.accumulation 3"),
+        (LEAST + "[encoder]\nchannels = [1, 2]\n", "channels are 9 numbers"),
+        (LEAST.replace("encoder", "both"), "stage = 'both'"),
+        ("stage = ", "is not TOML"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InvalidSettings, match=message):
+        read_settings(written(tmp_path, text))
+
+
+def test_no_file_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="cannot be read"):
+        read_settings(tmp_path / "none.toml")
+
+
+def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> None:
+    path = written(tmp_path, LEAST)
+    ones = "encoder.channels=[1,1,1,1,1,1,1,1,1]"
+    settings = read_settings(path, ["data.batch=16", "run.precision=bf16", ones, "seed=3"])
+    assert (settings.data.batch, settings.run.precision, settings.seed) == (16, "bf16", 3)
+    assert settings.encoder.channels == (1,) * 9
+    for wrong, message in (("data.batches=1", "unknown key"), ("seed", "write table.key"), ("out.x=1", "no table")):
+        with pytest.raises(InvalidSettings, match=message):
+            read_settings(path, [wrong])
