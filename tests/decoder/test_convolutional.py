@@ -28,7 +28,7 @@ def decoder(seed: int = 0) -> ConvolutionalFaceDecoder:
     torch.manual_seed(seed)
     network = ConvolutionalFaceDecoder(TINY, SHAPE)
     with torch.no_grad():
-        network.landmark_network[2].bias.normal_()  # a shape of its own
+        list(network.landmark_network.parameters())[-1].normal_()  # a shape of its own
     return network.eval()
 
 
@@ -44,7 +44,7 @@ def test_the_papers_sizes_follow_from_the_defaults() -> None:
     texture = network.texture_network
     assert network.first_layer.weight.shape == (1000, 4096)
     assert texture.spread.weight.shape == (14 * 14 * 256, 1000)
-    assert [tuple(layer.weight.shape) for layer in texture.doublings] == [
+    assert [tuple(p.shape) for p in texture.doublings.parameters() if p.ndim == 4] == [
         (256, 128, 5, 5), (128, 64, 5, 5), (64, 32, 5, 5), (32, 32, 5, 5),
     ]  # fmt: skip
     assert texture.colour.weight.shape == (3, 32, 1, 1)

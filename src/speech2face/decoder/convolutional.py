@@ -17,6 +17,7 @@ from speech2face.decoder.spline_warp import STIFFNESS_PIXELS, BorderedSpline
 
 KERNEL = 5  # of the transposed convolutions
 DOUBLINGS = 4  # transposed convolutions of stride 2: 14 becomes 224
+DOUBLED = 1 << DOUBLINGS  # 16
 LANDMARK_STEP = 1 / 56  # of the picture: about the spread of a landmark over people, 4 of 224 pixels
 NODE_PIXELS = 2  # the warp's flow is found at every second pixel
 
@@ -39,16 +40,15 @@ class ConvolutionalFaceDecoderConfig:
     stiffness_pixels: float = STIFFNESS_PIXELS
 
     def __post_init__(self) -> None:
-        least = 2**DOUBLINGS
-        if self.size < least or self.size % least:
-            raise ValueError(f"the size is a multiple of {least} pixels, not {self.size}")
+        if self.size < DOUBLED or self.size % DOUBLED:
+            raise ValueError(f"the size is a multiple of {DOUBLED} pixels, not {self.size}")
         if min(self.embedding, self.first, self.landmarks, self.landmark_hidden, self.base_channels) < 1:
             raise ValueError(f"every size is at least 1: {self}")
 
     @property
     def start(self) -> int:
         """Side of the first feature map: 14."""
-        return self.size // 2**DOUBLINGS
+        return self.size // DOUBLED
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -96,7 +96,7 @@ class TextureNetwork(nn.Module):
         x = torch.relu(self.spread(first)).reshape(first.shape[0], -1, self.start, self.start)
         for doubling in self.doublings:
             x = torch.relu(doubling(x))
-        return torch.sigmoid(self.colour(x))
+        return torch.sigmoid(self.colour(x).float())  # bfloat16 has too few steps for a picture
 
 
 class ConvolutionalFaceDecoder(nn.Module):
@@ -150,5 +150,5 @@ class ConvolutionalFaceDecoder(nn.Module):
 
     def _landmarks(self, first: Tensor) -> Tensor:
         """(batch, first) -> (batch, landmarks, 2)."""
-        moved = self.landmark_network(first).float().reshape(-1, self.config.landmarks, 2)
+        moved: Tensor = self.landmark_network(first).float().reshape(-1, self.config.landmarks, 2)
         return self.mean_landmarks.float() + moved * (self.config.size * LANDMARK_STEP)

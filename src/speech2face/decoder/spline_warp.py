@@ -28,9 +28,9 @@ def solve_by_elimination(matrix: Tensor, right: Tensor) -> Tensor:
     """
     rows = torch.cat([matrix, right], dim=2)
     for _ in range(matrix.shape[1]):
-        first, rest = rows.split([1, rows.shape[1] - 1], dim=1)  # splitting exports as fewer nodes than slicing
-        pivot, upper = first.split([1, rows.shape[2] - 1], dim=2)
-        below, others = rest.split([1, rows.shape[2] - 1], dim=2)
+        first, rest = torch.split(rows, [1, rows.shape[1] - 1], dim=1)  # splitting exports as fewer nodes than slicing
+        pivot, upper = torch.split(first, [1, rows.shape[2] - 1], dim=2)
+        below, others = torch.split(rest, [1, rows.shape[2] - 1], dim=2)
         upper = upper / pivot
         rows = torch.cat([others - below * upper, upper], dim=1)
     return rows
