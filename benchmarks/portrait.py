@@ -8,10 +8,7 @@ matrix-product rate; for a cold start, the bare imports of the same libraries; f
 """
 
 import argparse
-import csv
-import datetime
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -19,27 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from record import ROOT, Result, matrix_rate, median_seconds, print_results, write
 
-ROOT = Path(__file__).resolve().parent.parent
 RECORDING_SECONDS = 6
 COLD_RUNS, WARM_RUNS = 9, 60
 BARE_IMPORTS = "import numpy, av, webrtcvad, PIL.Image, onnxruntime, typer"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One number with its floor (what physics or the libraries alone would take) and the project's target."""
-
-    question: str
-    value: float
-    unit: str
-    floor: float
-    floor_is: str
-    target: float | None = None
 
 
 def made_mp3(path: Path) -> None:
@@ -72,23 +56,6 @@ def whole_process(command: list[str]) -> tuple[float, float]:
             seconds.append(time.perf_counter() - started)
             peak = max(peak, usage.ru_maxrss / 1024)
     return statistics.median(seconds), peak
-
-
-def median_seconds(call: Callable[[], object], runs: int = WARM_RUNS) -> float:
-    """Median of one call, after three that are not counted."""
-    seconds = []
-    for run in range(runs + 3):
-        started = time.perf_counter()
-        call()
-        if run >= 3:
-            seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
-
-
-def matrix_rate() -> float:
-    """Single-precision operations a second of this machine's matrix product, all cores."""
-    a, b = (np.random.default_rng(seed).standard_normal((2048, 2048)).astype(np.float32) for seed in (0, 1))
-    return 2 * 2048**3 / median_seconds(lambda: a @ b, 7)
 
 
 def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
@@ -153,9 +120,10 @@ def warm_results(recording: bytes, rate: float) -> list[Result]:
         ("face decoder", lambda: model.runtime.decode(embedding), face_floor, floor_is),
     ]
     results = [
-        Result(f"warm, {name}", median_seconds(call) * 1e3, "ms", floor * 1e3, why) for name, call, floor, why in stages
+        Result(f"warm, {name}", median_seconds(call, WARM_RUNS) * 1e3, "ms", floor * 1e3, why)
+        for name, call, floor, why in stages
     ]
-    whole = median_seconds(lambda: reconstruct(model, recording)) * 1e3
+    whole = median_seconds(lambda: reconstruct(model, recording), WARM_RUNS) * 1e3
     results.append(
         Result("warm, a 6 s mp3 to a 512 px picture", whole, "ms", (voice_floor + face_floor) * 1e3, floor_is, 25)
     )
@@ -202,34 +170,6 @@ def install_results() -> list[Result]:
     ]
 
 
-def write(results: list[Result], path: Path) -> None:
-    """Append to the CSV with commit, hardware and date."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.strip()
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if new:
-            writer.writerow(["date", "commit", "hardware", "question", "value", "unit", "floor", "floor_is", "target"])
-        for r in results:
-            hardware = f"{cpu}, {os.cpu_count()} cores"
-            target = "" if r.target is None else f"{r.target:g}"
-            row = [
-                datetime.date.today().isoformat(),
-                commit,
-                hardware,
-                r.question,
-                f"{r.value:.4g}",
-                r.unit,
-                f"{r.floor:.4g}",
-            ]
-            writer.writerow([*row, r.floor_is, target])
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -244,9 +184,7 @@ def main() -> None:
         results += warm_results(mp3.read_bytes(), rate)
     if arguments.install:
         results += install_results()
-    for r in results:
-        target = "" if r.target is None else f"  (to reach: {r.target:g})"
-        print(f"{r.question:45} {r.value:9.3f} {r.unit:8} floor {r.floor:8.3f}{target}")
+    print_results(results)
     print(f"peak of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
     write(results, Path(__file__).with_suffix(".csv"))
 

@@ -1,0 +1,76 @@
+"""What all benchmarks share: a number with its floor, the machine's matrix-product rate, the CSV they append to."""
+
+import csv
+import datetime
+import os
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = ["date", "commit", "hardware", "question", "value", "unit", "floor", "floor_is", "target"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number with its floor (what physics or the libraries alone would take) and the project's target."""
+
+    question: str
+    value: float
+    unit: str
+    floor: float
+    floor_is: str
+    target: float | None = None
+
+
+def median_seconds(call: Callable[[], object], runs: int, *, warm_up: int = 3) -> float:
+    """Median of one call, after some that are not counted."""
+    seconds = []
+    for run in range(runs + warm_up):
+        started = time.perf_counter()
+        call()
+        if run >= warm_up:
+            seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def matrix_rate() -> float:
+    """Single-precision operations a second of this machine's matrix product, all cores."""
+    a, b = (np.random.default_rng(seed).standard_normal((2048, 2048)).astype(np.float32) for seed in (0, 1))
+    return 2 * 2048**3 / median_seconds(lambda: a @ b, 7)
+
+
+def processor() -> str:
+    """Name of the processor and number of cores."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name}, {os.cpu_count()} cores"
+
+
+def print_results(results: list[Result]) -> None:
+    """One line each."""
+    for r in results:
+        target = "" if r.target is None else f"  (to reach: {r.target:g})"
+        print(f"{r.question:60} {r.value:10.4g} {r.unit:8} floor {r.floor:10.4g}{target}")
+
+
+def write(results: list[Result], path: Path, hardware: str | None = None) -> None:
+    """Append to the CSV with commit, hardware and date."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(COLUMNS)
+        for r in results:
+            target = "" if r.target is None else f"{r.target:g}"
+            machine = [datetime.date.today().isoformat(), commit, hardware or processor()]
+            writer.writerow([*machine, r.question, f"{r.value:.4g}", r.unit, f"{r.floor:.4g}", r.floor_is, target])
