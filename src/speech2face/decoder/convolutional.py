@@ -90,6 +90,8 @@ class TextureNetwork(nn.Module):
             for below, above in pairwise(channels)
         )
         self.colour = nn.Conv2d(channels[-1], 3, 1)
+        for doubling in self.doublings:
+            _start_without_checkerboard(doubling)
 
     def forward(self, first: Tensor) -> Tensor:
         """(batch, first) -> (batch, 3, size, size) in [0, 1]."""
@@ -97,6 +99,21 @@ class TextureNetwork(nn.Module):
         for doubling in self.doublings:
             x = torch.relu(doubling(x))
         return torch.sigmoid(self.colour(x).float())  # bfloat16 has too few steps for a picture
+
+
+def _start_without_checkerboard(doubling: nn.Module) -> None:
+    """First weights that enlarge by repeating pixels, then convolve by a random 4 x 4 kernel: together 5 x 5.
+
+    A kernel of 5 at stride 2 reaches some pixels more often than others. Weights drawn one by one make that a
+    checkerboard, which training takes long to remove.
+    """
+    assert isinstance(doubling, nn.ConvTranspose2d) and doubling.bias is not None
+    below, above, side = doubling.in_channels, doubling.out_channels, KERNEL - 1
+    with torch.no_grad():
+        random = torch.empty(below * above, 1, side, side).normal_(0.0, (2 / (below * side**2)) ** 0.5)
+        kernel = nn.functional.conv2d(random, torch.ones(1, 1, 2, 2), padding=1)
+        doubling.weight.copy_(kernel.reshape(below, above, KERNEL, KERNEL))
+        doubling.bias.zero_()
 
 
 class ConvolutionalFaceDecoder(nn.Module):
