@@ -3,6 +3,7 @@
 import json
 import struct
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 OPSET = 18
-ONNX_TYPES = {"F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
-NUMPY_TYPES = {"F16": np.float16, "I8": np.int8, "U8": np.uint8}
+ONNX_TYPES = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "I8": TensorProto.INT8,
+    "U8": TensorProto.UINT8,
+}
+NUMPY_TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}
+PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
 
 
-def save_half(module: nn.Module, path: Path, metadata: dict[str, str]) -> None:
-    """Write a module's tensors as safetensors in float16 and round the module's own to what was written."""
+def save_half(module: nn.Module, path: Path, metadata: dict[str, str], *, whole: Collection[str] = ()) -> None:
+    """Write a module's tensors as safetensors in float16 and round the module's own to what was written.
+
+    Those named in `whole` stay in float32.
+    """
     tensors = {}
     for name, tensor in module.state_dict().items():
-        if tensor.dtype == torch.float32:
+        if tensor.dtype == torch.float32 and name not in whole:
             half = tensor.half()
             assert torch.isfinite(half).all(), f"{name} does not fit float16"
             tensor.copy_(half.float())
@@ -54,12 +64,21 @@ def _tensor_places(path: Path) -> dict[str, tuple[int, int, list[int], str]]:
     }
 
 
+def _same_numbers(stored: np.ndarray, exported: np.ndarray) -> bool:
+    """Whether two long rows hold the same values, whatever their types; compared piece by piece."""
+    return stored.size == exported.size and all(
+        np.array_equal(stored[at : at + PIECE].astype(np.float64), exported[at : at + PIECE].astype(np.float64))
+        for at in range(0, stored.size, PIECE)
+    )
+
+
 def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = "") -> None:
     """Replace every initializer that the safetensors file holds by a reference to its bytes, cast to float32.
 
     `prefix` is what the file's names have in front of the graph's.
     """
     places = _tensor_places(weights)
+    stored_bytes = np.memmap(weights, np.uint8, "r")
     kept, casts = [], []
     for initializer in model.graph.initializer:
         place = places.get(prefix + initializer.name)
@@ -67,9 +86,8 @@ def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = ""
             kept.append(initializer)
             continue
         offset, length, shape, dtype = place
-        data = weights.read_bytes()[offset : offset + length]
-        numbers = np.frombuffer(data, NUMPY_TYPES[dtype]).reshape(shape)
-        if not np.array_equal(numbers.astype(np.float64), numpy_helper.to_array(initializer).astype(np.float64)):
+        numbers = np.frombuffer(stored_bytes[offset : offset + length], NUMPY_TYPES[dtype])
+        if not _same_numbers(numbers, numpy_helper.to_array(initializer).ravel()):
             kept.append(initializer)  # the exporter folded something into it
             continue
         stored = TensorProto(name=initializer.name, data_type=ONNX_TYPES[dtype], dims=shape)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
 from speech2face.errors import InvalidGiven
 from speech2face.given import Given
-from speech2face.models.paired_release import PairedRelease
+from speech2face.models.paired_release import PairedRelease, load_paired_release
 from speech2face.models.paired_runtime import ColumnSum, PairedRuntime, join
 from speech2face.notices import PAIRED_NOTICE
 from speech2face.voice.belief import cosine
@@ -124,3 +125,13 @@ class PairedHearing:
     def cautions(self) -> tuple[Caution, ...]:
         """None of its own: what a voice leaves open is in the spread, the same for all."""
         return ()
+
+
+def load_paired_model(folder: str | Path) -> PairedModel:
+    """Open a release of this kind.
+
+    Raises:
+        WeightsError: missing, damaged, of another kind, or made for another version.
+    """
+    release = load_paired_release(folder)
+    return PairedModel(release, PairedRuntime(release))

@@ -9,6 +9,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
+from speech2face.face.embedders import EmbedderRecord
 from speech2face.release import Release, common_parts, open_release, parsing
 from speech2face.voice.spread import Spread
 
@@ -36,8 +37,8 @@ class PairedRelease(Release):
     """Length of the face embedding, K."""
     size: int
     """Width and height of the canonical face in pixels."""
-    embedder: dict[str, Any]
-    """The face embedder's record (`face/embedders.py`): what makes such embeddings from photographs."""
+    embedder: EmbedderRecord
+    """What makes such embeddings from photographs."""
     geometry: VoiceGeometry
     mean_embedding: FloatArray  # (K,) of the faces it was measured on; what exaggeration moves away from
     spread: Spread
@@ -71,7 +72,7 @@ def read_paired_release(folder: Path, values: dict[str, Any]) -> PairedRelease:
             **common_parts(folder, values),
             embedding=embedding,
             size=int(values["face"]["size"]),
-            embedder=dict(values["embedder"]),
+            embedder=EmbedderRecord.from_dict(values["embedder"]),
             geometry=VoiceGeometry(
                 float(voice["clip_seconds"]), int(voice["receptive_frames"]), int(voice["column_hop"])
             ),
