@@ -1,4 +1,4 @@
-"""Clips as tensors, for training and evaluation: a data set of one split, and the loader that reads ahead of the device.
+"""Clips as tensors, for training and evaluation: the data set of a split, and a loader that reads ahead of the device.
 
 Waveforms stay int16 until they are on the device (`samples / SAMPLE_SCALE` there is the waveform): half the copying.
 """
