@@ -12,12 +12,13 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
+from speech2face.data.clip import Clip
 from speech2face.data.clips import Batch, ClipDataset, Parts, clip_loader
 from speech2face.data.layout import PARTS, Part
 from speech2face.data.manifest import Manifest
 from speech2face.data.order import BatchOrder, PassOrder
 from speech2face.data.shard_cache import ShardCache
-from speech2face.data.shards import Clip, write_shards
+from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError
 from speech2face.voice.front_end import tile
 from tests.data.made_clips import made_clip, made_data
@@ -131,38 +132,33 @@ def break_first_test_shard(folder: Path, old: bytes, new: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "said", "workers"),
     [
-        (b"clip-0008.wav", b"clip-0008.wax", "contradicts its checksum"),
-        (b"ustar", b"?star", "no tar header"),
-        ((16_000).to_bytes(4, "little"), (8_000).to_bytes(4, "little"), "8000 Hz; 16000 Hz is needed"),
-        (b"'shape': (8,)", b"'shape': (9,)", "no NumPy array"),
-        (b"\x89PNG", b"\x89PNX", "no PNG"),
+        (b"clip-0008.wav", b"clip-0008.wax", "contradicts its checksum", 0),
+        (b"ustar", b"?star", "no tar header", 0),
+        ((16_000).to_bytes(4, "little"), (8_000).to_bytes(4, "little"), "8000 Hz; 16000 Hz is needed", 0),
+        (b"'shape': (8,)", b"'shape': (9,)", "no NumPy array", 0),
+        (b"\x89PNG", b"\x89PNX", "no PNG", 0),
+        (b"\x89PNG", b"\x89PNX", "no PNG", 1),
     ],
 )
-@pytest.mark.parametrize("workers", [0, 1])
 def test_a_damaged_clip_is_one_line_with_file_and_clip(
     tmp_path: Path, old: bytes, new: bytes, said: str, workers: int
 ) -> None:
-    if workers and said != "no PNG":
-        pytest.skip("one way through a worker is enough")
     made_data(tmp_path)
     break_first_test_shard(tmp_path, old, new)
     clips = ClipDataset(Manifest.open(tmp_path), "test", parts=PARTS)
-    with pytest.raises(DatasetError, match=rf"test-000000\.tar, clip clip-0008: .*{said}") as caught:
+    with pytest.raises(DatasetError, match=rf"\A[^\n]*test-000000\.tar, clip clip-0008: [^\n]*{said}[^\n]*\Z"):
         list(clip_loader(clips, PassOrder(clips.table, 8), workers=workers))
-    assert "\n" not in str(caught.value)
 
 
 def test_a_clip_without_one_of_its_members_is_named(tmp_path: Path) -> None:
     manifest = made_data(tmp_path)
-    renamed = [made_clip(8).labels]  # the header's checksum is right: a writer's fault, not a damage
-    assert renamed
     path = tmp_path / "test-000000.tar"
     content = bytearray(path.read_bytes())
     start = content.index(b"clip-0008.wav")
     content[start : start + 13] = b"clip-0008.wau"
-    total = int(content[start + 148 : start + 154], 8) - 1  # "u" is one less than "v"
+    total = int(content[start + 148 : start + 154], 8) - 1  # right again, "u" being one less than "v": a writer's fault
     content[start + 148 : start + 154] = f"{total:06o}".encode()
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"clip-0008: has no member clip-0008\.wav"):

@@ -14,9 +14,9 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from speech2face.data.clip import Clip, check_clip, to_samples
+from speech2face.data.clip import Clip, check_clip, layout_of, to_samples
 from speech2face.data.manifest import MANIFEST, Manifest
-from speech2face.data.shards import ShardWriter, layout_of, write_manifest, write_shard, write_shards
+from speech2face.data.shards import ShardWriter, write_manifest, write_shard, write_shards
 from speech2face.errors import CannotWrite, DatasetError, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from tests.data.made_clips import EMBEDDER, made_clip, made_clips, made_data
@@ -92,7 +92,7 @@ def test_a_shard_ends_at_its_number_of_clips_or_bytes(tmp_path: Path) -> None:
 
 def test_what_was_16_bit_before_is_exact(tmp_path: Path) -> None:
     every = np.arange(-32768, 32768).astype(np.int16)
-    assert_array_equal(to_samples(every.astype(np.float32) / 32768), every)
+    assert_array_equal(to_samples(every / np.float32(32768)), every)
     assert_array_equal(to_samples(np.array([1.0, -1.0], dtype=np.float32)), [32767, -32768])
 
 

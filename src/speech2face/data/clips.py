@@ -191,7 +191,10 @@ class ClipLoader:
     def __iter__(self) -> Iterator[Batch]:
         for answer in self._loader:
             if isinstance(answer, Speech2FaceError):
-                raise answer
+                try:
+                    raise answer
+                finally:
+                    del answer  # the error holds this frame: the cycle would keep the workers alive
             yield cast(Batch, answer)
 
 
