@@ -91,7 +91,7 @@ class DecoderStage:
             numbers["landmark_error_pixels"] = _distance(drawn.landmarks, target.landmarks)
             numbers["landmark_error_pixels_of_mean"] = _distance(self.decoder.mean_landmarks, target.landmarks)
             for name, number in numbers.items():
-                sums[name] = sums.get(name, 0.0) + float(number) * count
+                sums[name] = sums.get(name, 0.0) + float(number.detach()) * count
             textures.append(target.texture.cpu())
             clips += count
         mean = torch.stack([texture.sum(0) for texture in textures]).sum(0) / clips
