@@ -17,9 +17,9 @@ LAYERS = (
     ("face", "voice"),
     ("decoder",),
     ("weights", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
-    ("portrait", "outputs", "provenance", "contact_sheet"),
-    ("data", "training", "evaluation"),
-    ("batch", "report", "terminal", "cli", "cli_training", "app", "__main__"),
+    ("portrait", "reconstruction", "outputs", "provenance", "contact_sheet"),
+    ("data", "training", "evaluation", "planted"),
+    ("batch", "report", "terminal", "cli", "cli_models", "cli_training", "app", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
@@ -39,6 +39,7 @@ NEED_EXTRAS = (
     "training/",
     "evaluation/",
     "data/",
+    "planted/",
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

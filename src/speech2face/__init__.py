@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from speech2face.models.contract import Model
     from speech2face.portrait import Portrait, reconstruct
     from speech2face.provenance import Provenance, read_provenance
+    from speech2face.reconstruction import Reconstruction, decode_photograph
 
 __version__ = "0.1.0"
 
@@ -24,8 +25,10 @@ __all__ = [
     "Model",
     "Portrait",
     "Provenance",
+    "Reconstruction",
     "Recording",
     "Speech2FaceError",
+    "decode_photograph",
     "load_model",
     "read_provenance",
     "read_recording",
@@ -37,8 +40,10 @@ _HOMES = {
     "Model": "models.contract",
     "Portrait": "portrait",
     "Provenance": "provenance",
+    "Reconstruction": "reconstruction",
     "Recording": "audio.recording",
     "Speech2FaceError": "errors",
+    "decode_photograph": "reconstruction",
     "load_model": "model",
     "read_provenance": "provenance",
     "read_recording": "audio.recording",

@@ -16,6 +16,7 @@ from speech2face.provenance import Kind, Provenance, portrait_png
 
 if TYPE_CHECKING:
     from speech2face.portrait import Portrait
+    from speech2face.reconstruction import Reconstruction
 
 STANDARD_INPUT: Final = "-"
 PICTURE_SUFFIX: Final = ".png"
@@ -165,7 +166,7 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
     beside = {"recording": job.name} | facts
     files = {
         outputs.portrait: portrait_png(portrait.image, _provenance(facts, "portrait"), facts),
-        outputs.facts: (json.dumps(beside, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        outputs.facts: _facts_file(beside),
     }
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
         files[path] = portrait_png(sample, _provenance(facts, "sample"), facts)
@@ -180,18 +181,48 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
     return files
 
 
+def plan_reconstruction(photograph: Path, out: Path | None) -> tuple[Path, Path]:
+    """The picture and the facts that a photograph becomes; never the photograph's own name.
+
+    Raises:
+        InvalidOption: a picture that is no PNG.
+    """
+    if out is None or out.is_dir() or not out.suffix:
+        picture = (out or Path()) / f"{photograph.stem}-decoded{PICTURE_SUFFIX}"
+    elif out.suffix.lower() == PICTURE_SUFFIX:
+        picture = out
+    else:
+        raise InvalidOption(f"pictures are PNG files; name {printable(out.with_suffix(PICTURE_SUFFIX))} instead")
+    return picture, picture.with_suffix(".json")
+
+
+def reconstruction_files(made: "Reconstruction", photograph: Path, files: tuple[Path, Path]) -> dict[Path, bytes]:
+    """Picture and facts as bytes ready to be written; the photograph's name stands only in the facts beside."""
+    facts = made.facts()
+    picture, beside = files
+    return {
+        picture: portrait_png(made.image, _provenance(facts, "reconstruction"), facts),
+        beside: _facts_file({"photograph_file": printable(photograph)} | facts),
+    }
+
+
+def _facts_file(facts: dict[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def _maker(facts: dict[str, Any]) -> str:
     return f"Model {facts['model']['name']} {facts['model']['version']}"
 
 
 def _provenance(facts: dict[str, Any], kind: Kind) -> Provenance:
+    """What a picture with these facts says about itself."""
     return Provenance(
         model_name=facts["model"]["name"],
         model_version=facts["model"]["version"],
         creator_tool=f"speech2face {__version__}",
         notice=facts["notice"],
         kind=kind,
-        given={name: str(value) for name, value in facts["given"].items()},
+        given={name: str(value) for name, value in facts.get("given", {}).items()},
         exaggerate=float(facts["exaggerate"]),
-        seed=facts["seed"],
+        seed=facts.get("seed"),
     )

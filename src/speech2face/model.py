@@ -4,26 +4,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from speech2face.models.attribute_model import AttributeModel
-from speech2face.models.attribute_release import read_attribute_release
-from speech2face.models.attribute_runtime import AttributeRuntime
 from speech2face.models.contract import Model
-from speech2face.models.paired_model import PairedModel
-from speech2face.models.paired_release import read_paired_release
-from speech2face.models.paired_runtime import PairedRuntime
 from speech2face.release import open_release
 
 
 def _attribute_model(folder: Path, values: dict[str, Any]) -> Model:
+    from speech2face.models.attribute_model import AttributeModel
+    from speech2face.models.attribute_release import read_attribute_release
+    from speech2face.models.attribute_runtime import AttributeRuntime
+
     release = read_attribute_release(folder, values)
     return AttributeModel(release, AttributeRuntime(release))
 
 
 def _paired_model(folder: Path, values: dict[str, Any]) -> Model:
+    from speech2face.models.paired_model import PairedModel
+    from speech2face.models.paired_release import read_paired_release
+    from speech2face.models.paired_runtime import PairedRuntime
+
     release = read_paired_release(folder, values)
     return PairedModel(release, PairedRuntime(release))
 
 
+# Each imports its own kind alone: the other one's face embedders would be loaded for nothing.
 KINDS: dict[str, Callable[[Path, dict[str, Any]], Model]] = {"attributes": _attribute_model, "paired": _paired_model}
 
 

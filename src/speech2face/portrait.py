@@ -86,6 +86,15 @@ def _check_options(model: Model, given: Given, samples: int, exaggerate: float) 
     model.check(given)
     if not 0 <= samples <= MAX_SAMPLES:
         raise InvalidOption(f"{samples} samples were asked for; 0 to {MAX_SAMPLES} can be drawn")
+    check_exaggeration(exaggerate)
+
+
+def check_exaggeration(exaggerate: float) -> None:
+    """Refuse what no decoder can draw.
+
+    Raises:
+        InvalidOption: with the range.
+    """
     if not 0 <= exaggerate <= MAX_EXAGGERATION:
         raise InvalidOption(f"exaggeration {exaggerate:g} is outside 0 to {MAX_EXAGGERATION:g}")
 

@@ -22,19 +22,22 @@ def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What was heard and believed, one row a fact; what says nothing or is not stated is left out."""
     rows = [("apparent age", age_text(facts)), ("voice read as", voice_text(facts))] if "age" in facts else []
     if "photograph" in facts:
-        return [
-            *rows,
-            ("drawn from", "a photograph's face embedding"),
-            ("face embedder", facts["photograph"]["embedder"]),
-        ]
-    rows.append(("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"))
-    if facts["given"]:
+        rows += [("drawn from", "a photograph's face embedding"), ("face embedder", facts["photograph"]["embedder"])]
+    else:
+        rows.append(("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"))
+    if facts.get("given"):
         rows.append(("given instead", ", ".join(f"{name} {value}" for name, value in facts["given"].items())))
     if facts["exaggerate"]:
         rows.append(("exaggerated by", f"{facts['exaggerate']:g}"))
-    if facts["seed"] is not None:
+    if facts.get("seed") is not None:
         rows.append(("seed", str(facts["seed"])))
-    return rows + [("caution", caution["text"]) for caution in facts["cautions"]]
+    return rows + [("caution", caution["text"]) for caution in facts.get("cautions", ())]
+
+
+def reconstruction_rows(facts: dict[str, Any], files: tuple[Path, Path]) -> list[tuple[str, str]]:
+    """Everything about one face drawn from a photograph."""
+    picture, beside = files
+    return [("picture", printable(picture)), ("facts", printable(beside)), *fact_rows(facts), ("note", facts["notice"])]
 
 
 def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:

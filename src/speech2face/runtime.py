@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -63,9 +64,9 @@ class Runtime:
         outputs: list[Any] = self._open(name).result().run(None, inputs)
         return outputs
 
-    def prefetch(self) -> None:
-        """Begin to load everything, so that it is there when the recording has been read."""
-        for name in self.graphs:
+    def prefetch(self, names: Iterable[str] | None = None) -> None:
+        """Begin to load the named networks, or all, so that they are there when the recording has been read."""
+        for name in self.graphs if names is None else names:
             self._open(name)
 
     def warm(self) -> None:

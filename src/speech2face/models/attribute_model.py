@@ -9,11 +9,13 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import CHILD, UNSURE, Caution
-from speech2face.errors import InvalidGiven, NoSpeech
+from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
+from speech2face.face.embedder import FaceEmbedder
 from speech2face.given import Given
 from speech2face.models.attribute_release import AttributeRelease, load_attribute_release
 from speech2face.models.attribute_runtime import AttributeRuntime, Moments, VoiceReading
 from speech2face.notices import NOTICE
+from speech2face.runtime import FACE_DECODER
 from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, cosine, sigmoid
 
 UNSURE_GENDER = 0.85
@@ -69,6 +71,21 @@ class AttributeModel:
     def warm(self) -> None:
         """Load the networks now."""
         self.runtime.warm()
+
+    def face_embedder(self, file: str | Path | None = None) -> tuple[str, FaceEmbedder]:
+        """Refused: the face embedding holds attributes and residuals of a linear model, which no network reads.
+
+        Raises:
+            InvalidOption: always.
+        """
+        raise InvalidOption(
+            f"the model {self.release.name} draws faces from age and gender; no face embedder reads such an embedding"
+            " from a photograph: use a model learned from pairs of voices and faces (--model)"
+        )
+
+    def prefetch_face(self) -> None:
+        """Begin to load the face decoder alone."""
+        self.runtime.prefetch((FACE_DECODER,))
 
     def hear(self, speech: FloatArray) -> "AttributeHearing":
         """Encode all the speech, (samples,), segment by segment.

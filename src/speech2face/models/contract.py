@@ -1,12 +1,14 @@
 """What every kind of model can do: the whole of what a portrait needs to know about it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
+from speech2face.face.embedder import FaceEmbedder
 from speech2face.given import Given
 from speech2face.release import Release
 from speech2face.voice.belief import AttributeBelief
@@ -91,6 +93,21 @@ class Model(Protocol):
 
     def warm(self) -> None:
         """Load the networks now, for whoever cannot wait at the first portrait."""
+        ...
+
+    def face_embedder(self, file: str | Path | None = None) -> tuple[str, FaceEmbedder]:
+        """The kind and the network of what makes this model's face embeddings from photographs.
+
+        `file` holds its weights, where they are the user's own.
+
+        Raises:
+            InvalidOption: the model's face embeddings come from no photograph.
+            WeightsError, MissingExtra: the embedder is not at hand, or another than the model was made with.
+        """
+        ...
+
+    def prefetch_face(self) -> None:
+        """Begin to load the face decoder alone."""
         ...
 
     def hear(self, speech: FloatArray) -> Hearing:

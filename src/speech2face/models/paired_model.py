@@ -9,10 +9,13 @@ import numpy as np
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
 from speech2face.errors import InvalidGiven
+from speech2face.face.embedder import FaceEmbedder
+from speech2face.face.embedders import open_embedder
 from speech2face.given import Given
 from speech2face.models.paired_release import PairedRelease, load_paired_release
 from speech2face.models.paired_runtime import ColumnSum, PairedRuntime, join
 from speech2face.notices import PAIRED_NOTICE
+from speech2face.runtime import FACE_DECODER
 from speech2face.voice.belief import cosine
 from speech2face.voice.spread import SpreadBelief
 
@@ -66,6 +69,18 @@ class PairedModel:
     def warm(self) -> None:
         """Load the networks now."""
         self.runtime.warm()
+
+    def face_embedder(self, file: str | Path | None = None) -> tuple[str, FaceEmbedder]:
+        """The embedder that the model learned from, `file` being its weights where they are the user's own.
+
+        Raises:
+            WeightsError, MissingExtra: it is not at hand, or another than the model was made with.
+        """
+        return self.release.embedder.kind, open_embedder(self.release.embedder, file)
+
+    def prefetch_face(self) -> None:
+        """Begin to load the face decoder alone."""
+        self.runtime.prefetch((FACE_DECODER,))
 
     def hear(self, speech: FloatArray) -> "PairedHearing":
         """Encode all the speech, (samples,); under the length of a training clip it is repeated, as in the paper."""

@@ -1,0 +1,145 @@
+"""From two finished trainings to a paired release: networks, the data they are measured on, what is said of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speech2face.data.clips import ClipDataset, clip_loader
+from speech2face.data.manifest import Manifest
+from speech2face.data.order import PassOrder
+from speech2face.decoder.convolutional import ConvolutionalFaceDecoder
+from speech2face.errors import CheckpointError, DatasetError, WeightsError
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.models.paired_model import PairedModel
+from speech2face.training.checkpoint import load_network
+from speech2face.training.paired_measures import measure, predict
+from speech2face.training.paired_release import Citation, check_fit, check_folder, write_paired_release
+from speech2face.voice.encoder import VoiceEncoder
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its network in evaluation mode, and what its checkpoint says of itself."""
+
+    encoder: VoiceEncoder
+    decoder: ConvolutionalFaceDecoder
+    encoder_facts: dict[str, Any]
+    decoder_facts: dict[str, Any]
+
+
+def load_trained(encoder_run: Path, decoder_run: Path) -> Trained:
+    """Both networks of run folders or checkpoints.
+
+    Raises:
+        CheckpointError: none there, damaged, or one of the other stage.
+    """
+    encoder, encoder_facts = load_network(encoder_run)
+    decoder, decoder_facts = load_network(decoder_run)
+    if not isinstance(encoder, VoiceEncoder):
+        raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name the voice encoder's first")
+    if not isinstance(decoder, ConvolutionalFaceDecoder):
+        raise CheckpointError(f"{decoder_run} is a {decoder_facts['stage']}'s training; name the face decoder's second")
+    return Trained(encoder, decoder, encoder_facts, decoder_facts)
+
+
+def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, ...]]:
+    """The data set to measure on, by default the one the encoder learned from, and what the user must know about it.
+
+    Raises:
+        DatasetError, SpeakerLeak: it is not there, damaged, without face embeddings, or no longer the same.
+    """
+    place = trained.encoder_facts["settings"]["data"]["manifest"] if data is None else data
+    manifest = Manifest.open(place)
+    if manifest.embedder is None:
+        raise DatasetError(f"{place} names no face embedder: its clips hold no face embeddings to measure against")
+    if manifest.sha256 == trained.encoder_facts["manifest"]:
+        return manifest, ()
+    if data is None:
+        raise DatasetError(f"{place} is no longer the data the voice encoder was trained with; name the data (--data)")
+    return manifest, (f"measured on {place}, which is not what the voice encoder was trained with",)
+
+
+def check_decoder_data(trained: Trained, embedder: EmbedderRecord) -> tuple[str, ...]:
+    """Make sure that the decoder learned faces of the same embedder; what could not be made sure of is returned.
+
+    Raises:
+        WeightsError: it learned from another embedder's.
+    """
+    place = trained.decoder_facts["settings"]["data"]["manifest"]
+    try:
+        manifest = Manifest.open(place)
+    except DatasetError:
+        manifest = None
+    if manifest is None or manifest.sha256 != trained.decoder_facts["manifest"] or manifest.embedder is None:
+        return (f"{place} is not there as it was: that the face decoder learned from the same embedder is not checked",)
+    if not manifest.embedder.comparable_with(embedder):
+        raise WeightsError(
+            f"the face decoder learned from embeddings of {manifest.embedder.to_dict()}, the voice encoder of"
+            f" {embedder.to_dict()}; train both with one face embedder"
+        )
+    return ()
+
+
+def training_facts(trained: Trained, manifest: Manifest) -> dict[str, Any]:
+    """Where the weights come from, for the record and the card."""
+    return {
+        "voice_data_manifest_sha256": trained.encoder_facts["manifest"],
+        "face_data_manifest_sha256": trained.decoder_facts["manifest"],
+        "measured_on_manifest_sha256": manifest.sha256,
+        "encoder_steps": trained.encoder_facts["step"],
+        "encoder_batch": trained.encoder_facts["batch"],
+        "decoder_steps": trained.decoder_facts["step"],
+        "decoder_batch": trained.decoder_facts["batch"],
+        "statement": dict(manifest.statement),
+    }
+
+
+def export_by_runs(
+    encoder_run: Path,
+    decoder_run: Path,
+    out: Path,
+    *,
+    citation: Citation,
+    data: str | None = None,
+    clips: int = 2_000,
+    force: bool = False,
+) -> tuple[PairedModel, tuple[str, ...]]:
+    """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
+
+    Everything cheap is checked before anything is computed.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for whatever is wrong with trainings, data or folder.
+    """
+    check_folder(out, force=force)
+    trained = load_trained(encoder_run, decoder_run)
+    settings = trained.encoder_facts["settings"]
+    manifest, notes = open_data(trained, data)
+    assert manifest.embedder is not None
+    check_fit(trained.encoder, trained.decoder, manifest.embedder)
+    notes += check_decoder_data(trained, manifest.embedder)
+    seconds = float(settings["data"]["seconds"])
+    dataset = ClipDataset(manifest, settings["run"]["evaluate_split"], seconds=seconds)
+    batches = clip_loader(dataset, PassOrder(dataset.table, BATCH, limit=clips))
+    measures = measure(*predict(trained.encoder, batches))
+    if measures.same_speaker is None:
+        notes += ("several speakers in one recording are not judged: too few pairs, or they are not told apart",)
+    if not np.isfinite(measures.mean_embedding).all():
+        raise DatasetError(f"face embeddings of {manifest.storage} hold numbers that are not finite")
+    model = write_paired_release(
+        out,
+        trained.encoder,
+        trained.decoder,
+        embedder=manifest.embedder,
+        measures=measures,
+        citation=replace(citation, training={**training_facts(trained, manifest), **citation.training}),
+        clip_seconds=seconds,
+        force=force,
+    )
+    return model, notes
