@@ -1,0 +1,179 @@
+"""Scores of encoders on unseen planted speakers beside what is possible: python -m speech2face.planted.scores --help.
+
+Every number comes with a 95 % interval over speakers (bootstrap), the best possible, and what chance or a cheat earns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from speech2face.data.clips import ClipDataset
+from speech2face.data.manifest import Manifest
+from speech2face.evaluation.embeddings import Embeddings, explained_variance, ranks, recall
+from speech2face.evaluation.intervals import Estimate, bootstrap
+from speech2face.planted import bounds
+from speech2face.planted.traits import SHARED_TRAITS, FloatArray
+from speech2face.planted.world import World
+from speech2face.training.checkpoint import load_network
+from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm
+
+AT_ONCE = 10
+RECALL_AT = (1, 10)
+HEADER = ("run", "seconds", "number", "value", "low", "high", "speakers", "best", "chance", "chance_is")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number of one run, and what it is to be read against."""
+
+    run: str
+    seconds: float
+    """Of the test audio."""
+    number: str
+    estimate: Estimate
+    best: float
+    chance: float
+    chance_is: str
+
+    def row(self) -> tuple[str, ...]:
+        """Cells under HEADER."""
+        found = self.estimate
+        numbers = (found.value, found.low, found.high)
+        texts = [f"{value:.4f}" for value in numbers] + [str(found.n), f"{self.best:.4f}", f"{self.chance:.4f}"]
+        return (self.run, f"{self.seconds:g}", self.number, *texts, self.chance_is)
+
+
+def world_of(manifest: Manifest) -> World:
+    """The planted world whose face embeddings a data set holds."""
+    record = manifest.embedder
+    assert record is not None and record.kind == "planted", "scores are for data sets of planted.shards"
+    return World(**record.settings)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, clips: ClipDataset) -> tuple[Embeddings, Embeddings]:
+    """Predicted and reference face embeddings of all clips, (clips, embedding) twice."""
+    front_end = SpectrogramFrontEnd()
+    predicted, reference = [], []
+    for start in range(0, len(clips), AT_ONCE):
+        batch = clips.batch(range(start, min(start + AT_ONCE, len(clips))))
+        predicted.append(network(front_end(from_pcm(batch["waveform"]))).float().numpy())
+        reference.append(batch["face_embedding"].numpy())
+    return np.concatenate(predicted), np.concatenate(reference)
+
+
+def trait_r2(world: World, predicted: Embeddings, reference: Embeddings) -> list[float]:
+    """R^2 along each shared trait's direction of the face embedding; best is correlation squared."""
+    said, shown = world.shown_traits(predicted.astype(np.float64)), world.shown_traits(reference.astype(np.float64))
+    return [1 - float(np.mean((shown[:, k] - said[:, k]) ** 2) / shown[:, k].var()) for k in range(len(SHARED_TRAITS))]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is possible and what costs nothing, in a world with so many test speakers."""
+
+    r2: float
+    cosine: float
+    constant_cosine: float
+    recall: Mapping[int, float]
+
+    @classmethod
+    def of(cls, world: World, gallery: int) -> Limits:
+        """By formula and Monte Carlo (`bounds.py`); recall is that of the best prediction ranked by cosine."""
+        return cls(
+            bounds.best_r2(world),
+            bounds.best_cosine(world),
+            bounds.constant_cosine(world),
+            {at: bounds.cosine_recall(world, at, gallery) for at in RECALL_AT},
+        )
+
+
+def _mean(column: FloatArray) -> float:
+    return float(column.mean())
+
+
+def score_run(
+    run: str, predicted: Embeddings, reference: Embeddings, *, seconds: float, world: World, limits: Limits
+) -> Iterator[Score]:
+    """All numbers of a run at one length of test audio."""
+    count = len(reference)
+
+    def score(number: str, estimate: Estimate, best: float, chance: float, chance_is: str) -> Score:
+        return Score(run, seconds, number, estimate, best, chance, chance_is)
+
+    r2 = bootstrap(explained_variance, predicted, reference)
+    yield score("r2", r2, limits.r2, 0.0, "the mean face for everybody")
+    share = Estimate(r2.value / limits.r2, r2.low / limits.r2, r2.high / limits.r2, count)
+    yield score("share_of_best_r2", share, 1.0, 0.0, "the mean face for everybody")
+    cosine = bootstrap(_mean, bounds.cosines(predicted.astype(np.float64), reference.astype(np.float64)))
+    yield score("cosine", cosine, limits.cosine, limits.constant_cosine, "the mean face for everybody")
+    rank = ranks(predicted, reference)
+    for at in RECALL_AT:
+        found = bootstrap(_mean, (rank <= at).astype(np.float64))
+        yield score(f"recall_at_{at}", found, limits.recall[at], at / count, f"{at} of {count} people")
+        assert np.isclose(found.value, recall(rank, at))
+    best = world.correlation**2
+    for name, value in zip(SHARED_TRAITS, trait_r2(world, predicted, reference), strict=True):
+        nothing = Estimate(value, float("nan"), float("nan"), count)
+        yield score(f"r2_{name}", nothing, best, 0.0, "the mean face for everybody")
+
+
+def score_runs(
+    runs: Mapping[str, Path], manifest: Manifest, seconds: Iterable[float], *, split: str = "test"
+) -> Iterator[Score]:
+    """Scores of trained encoders, by the names of the runs, at each length of test audio.
+
+    Raises:
+        CheckpointError, DatasetError: a run or the data set is not there or damaged.
+    """
+    world = world_of(manifest)
+    limits = Limits.of(world, len(manifest.clips(split)))
+    lengths = tuple(seconds)
+    for name, folder in runs.items():
+        network, _ = load_network(folder)
+        for length in lengths:
+            predicted, reference = predict(network, ClipDataset(manifest, split, seconds=length))
+            yield from score_run(name, predicted, reference, seconds=length, world=world, limits=limits)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    return name, Path(folder)
+
+
+def main() -> None:
+    """Parse the command line, score, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", required=True, help="data set with a split named test")
+    parser.add_argument("--run", action="append", type=_named, required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--seconds", type=float, action="append", help="length of the test audio; may be repeated")
+    parser.add_argument("--fact", action="append", default=[], metavar="NAME=VALUE", help="a column for every row")
+    parser.add_argument("--out", type=Path, required=True, help="CSV")
+    parser.add_argument("--append", action="store_true", help="keep the rows that the file has of other runs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    facts = dict(fact.split("=", 1) for fact in arguments.fact)
+    header = [*facts, *HEADER]
+    kept: list[list[str]] = []
+    if arguments.append and arguments.out.exists():
+        with arguments.out.open(newline="", encoding="utf-8") as file:
+            names = {name for name, _ in arguments.run}
+            kept = [row for row in csv.reader(file) if row != header and row[len(facts)] not in names]
+    scores = list(score_runs(dict(arguments.run), Manifest.open(arguments.world), arguments.seconds or (6.0,)))
+    with arguments.out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *kept, *([*facts.values(), *score.row()] for score in scores)])
+    for score in scores:
+        print(*score.row(), sep="\t")
+
+
+if __name__ == "__main__":
+    main()
