@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +71,7 @@ def test_parts_of_different_embeddings_are_refused_and_nothing_is_written(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def quick(paired_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes the files of the release that is there instead of exporting for seconds."""
-
-    def copied(out: Path, *arguments: object) -> dict[str, float]:
-        for path in paired_folder.iterdir():
-            shutil.copyfile(path, out / path.name)
-        return {"face_embedding": 0.0, "grey_levels": 0.0}
-
-    monkeypatch.setattr(paired_release, "write_networks", copied)
-
-
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick_export")
 def test_a_release_that_is_there_is_replaced_only_when_asked_and_only_by_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +94,7 @@ def test_a_release_that_is_there_is_replaced_only_when_asked_and_only_by_a_whole
     assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick_export")
 def test_graphs_that_say_something_else_are_not_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = paired_release.write_networks
 
