@@ -59,6 +59,28 @@ class Storage:
             return (self.local / name).is_file()
         return bool(self._asked(name, lambda system, path: system.isfile(path)))
 
+    def names(self) -> list[str]:
+        """The folder's files, sorted; none where there is no folder yet. Temporary ones are left out."""
+        if self.local is not None:
+            found = [path.name for path in self.local.iterdir() if path.is_file()] if self.local.is_dir() else []
+        else:
+            found = self._asked("", _list_files)
+        return sorted(name for name in found if not name.startswith(_TEMPORARY_PREFIX))
+
+    def remove(self, name: str) -> None:
+        """Delete a file; one that is not there is as good as deleted.
+
+        Raises:
+            CannotWrite: no permission.
+        """
+        try:
+            if self.local is not None:
+                (self.local / name).unlink(missing_ok=True)
+            elif self.exists(name):
+                self._remote[0].rm_file(self._path(name))
+        except Exception as error:  # as in _asked
+            raise CannotWrite(f"cannot remove {self.where(name)}: {type(error).__name__}: {error}") from error
+
     def read(self, name: str) -> bytes:
         """A whole small file."""
         return self.read_together([name])[0]
@@ -151,6 +173,13 @@ class Storage:
             system.put_file(str(temporary), self._path(name))
         except Exception as error:  # as in _asked
             raise CannotWrite(f"cannot write {self.where(name)}: {type(error).__name__}: {error}") from error
+
+
+def _list_files(system: Any, path: str) -> list[str]:
+    system.invalidate_cache()  # other machines write into the same folder
+    if not system.isdir(path):
+        return []
+    return [str(each["name"]).rsplit("/", 1)[-1] for each in system.ls(path, detail=True) if each["type"] == "file"]
 
 
 class NewFile:
