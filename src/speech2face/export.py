@@ -118,25 +118,39 @@ def resolve_cast_like(model: onnx.ModelProto) -> None:
                 node.attribute.append(helper.make_attribute("to", goal))
 
 
+def _dimension(axis: int, name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
+    return torch.export.Dim(name) if axis else torch.export.Dim.AUTO
+
+
 def export(
     module: nn.Module,
-    example: Tensor,
+    example: Tensor | tuple[Tensor, ...],
     path: Path,
     *,
     inputs: list[str],
     outputs: list[str],
-    dynamic: dict[int, str],
+    dynamic: dict[int, Any],
     weights: Path,
     prefix: str = "",
 ) -> None:
-    """Write `module` as ONNX beside the safetensors file of its weights; `dynamic` names the free axes of the input."""
+    """Write `module` as ONNX beside the safetensors file of its weights.
+
+    `dynamic` names the free axes of the first input (a name, or torch's own dimension where only some lengths are
+    possible); other inputs have none.
+    """
     module.eval()
-    shapes: Any = ({axis: torch.export.Dim(name) if axis else torch.export.Dim.AUTO for axis, name in dynamic.items()},)
+    examples = (example,) if isinstance(example, Tensor) else example
+    free = {axis: _dimension(axis, name) for axis, name in dynamic.items()}
+    others: Any = tuple({} for _ in examples[1:])
+    # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
+    shapes: Any = (free, others) if others else (free,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,
-            (example,),
+            examples,
             dynamo=True,
             opset_version=OPSET,
             input_names=inputs,

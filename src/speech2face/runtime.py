@@ -64,6 +64,14 @@ class Runtime:
         outputs: list[Any] = self._open(name).result().run(None, inputs)
         return outputs
 
+    def inputs(self, name: str) -> list[tuple[str, list[Any]]]:
+        """Names and shapes of what a network takes; a free axis is a name."""
+        return [(value.name, value.shape) for value in self._open(name).result().get_inputs()]
+
+    def outputs(self, name: str) -> list[tuple[str, list[Any]]]:
+        """Names and shapes of what a network gives."""
+        return [(value.name, value.shape) for value in self._open(name).result().get_outputs()]
+
     def prefetch(self, names: Iterable[str] | None = None) -> None:
         """Begin to load the named networks, or all, so that they are there when the recording has been read."""
         for name in self.graphs if names is None else names:

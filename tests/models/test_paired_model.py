@@ -16,7 +16,7 @@ from speech2face.evaluation.encoding import encode
 from speech2face.export import load_half
 from speech2face.given import Given
 from speech2face.models.paired_model import PairedHearing, PairedModel, load_paired_model
-from speech2face.models.paired_runtime import SEGMENT_COLUMNS, ColumnSum, join
+from speech2face.models.paired_runtime import SEGMENT_COLUMNS, ColumnStream, ColumnSum, join
 from speech2face.notices import PAIRED_NOTICE
 from speech2face.release import MANIFEST, SHIPPED, sha256
 from tests.paired import CITATION, EMBEDDING, tiny_encoder, torch
@@ -77,6 +77,22 @@ def test_what_is_kept_of_a_long_recording_is_bounded_and_no_column_is_lost(model
     assert sum(part.count for part in segments) == (frames - 259) // 64 + 1
     assert len(segments) <= 33
     assert min(part.count for part in segments) >= SEGMENT_COLUMNS // 2
+
+
+def test_a_stream_in_pieces_of_any_size_gives_the_columns_of_the_whole_each_once(model: PairedModel) -> None:
+    speech = made_voice(9.0)
+    stream = ColumnStream(model.runtime)
+    rng = np.random.default_rng(0)
+    found, at = [], 0
+    while at < speech.size:
+        size = int(rng.choice([1, 160, 399, 5_000, 30_000]))
+        found.append(stream.push(speech[at : at + size]))
+        at += size
+    columns = np.concatenate(found, axis=2)
+    whole = ColumnStream(model.runtime).push(speech)
+    assert columns.shape == whole.shape == (4, 57, 10)  # 898 frames
+    np.testing.assert_allclose(columns, whole, atol=1e-6)
+    assert stream.push(np.zeros(0, np.float32)).shape == (4, 57, 0)
 
 
 def test_columns_add_up() -> None:

@@ -16,9 +16,7 @@ from speech2face.runtime import FACE_DECODER, Runtime
 
 VOICE_COLUMNS = "voice_columns.onnx"
 VOICE_HEAD = "voice_head.onnx"
-# 15 s: what the paper's encoder holds at once stays under half a gigabyte, and the frames that two blocks share, whose
-# lower layers are computed for both, are a tenth.
-BLOCK_COLUMNS = 24
+BLOCK_COLUMNS = 16  # 10 s in one run: what the paper's encoder holds at once stays under half a gigabyte
 SEGMENT_COLUMNS = 6  # 3.8 s: the shortest stretch of speech whose voice is compared with another's
 MOST_SEGMENTS = 32
 
@@ -36,8 +34,53 @@ def join(sums: Sequence[ColumnSum]) -> ColumnSum:
     return ColumnSum(np.sum([part.total for part in sums], axis=0), sum(part.count for part in sums))
 
 
+class ColumnStream:
+    """Speech in pieces of any length in, columns out, each computed once: what `voice/column_stream.py` does, in ONNX.
+
+    The graph takes new frames and what its layers kept of the old ones. At first they have kept nothing but zeros, and
+    the columns that grow out of these are dropped.
+    """
+
+    def __init__(self, runtime: PairedRuntime) -> None:
+        self._runtime = runtime
+        (_, *kept), (columns, *_) = runtime.inputs(VOICE_COLUMNS), runtime.outputs(VOICE_COLUMNS)
+        self._kept = {name: np.zeros(shape, np.float32) for name, shape in kept}
+        self._channels_and_frequencies = columns[1][1:3]
+        self._first_name, first_shape = kept[0]  # the first layer's: frames themselves
+        self._first_frames = first_shape[-1]
+        geometry = runtime.release.geometry
+        self._drop = (geometry.receptive_frames - self._first_frames) // geometry.column_hop - 1
+        self._waiting = np.zeros(0, np.float32)  # samples from the next frame on
+        self._started = False
+
+    def push(self, speech: FloatArray) -> FloatArray:
+        """Hear a piece, (samples,); the columns that became whole, (channels, column frequencies, columns)."""
+        hop = self._runtime.release.geometry.column_hop
+        self._waiting = np.concatenate([self._waiting, speech])
+        if not self._started and frame_count(self._waiting.size) >= self._first_frames:
+            self._kept[self._first_name] = self._frames(self._first_frames)
+            self._started = True
+        found = [np.zeros((*self._channels_and_frequencies, 0), np.float32)]
+        while self._started and (steps := min(BLOCK_COLUMNS, frame_count(self._waiting.size) // hop)):
+            found.append(self._step(self._frames(steps * hop)))
+        return np.concatenate(found, axis=2)
+
+    def _frames(self, count: int) -> FloatArray:
+        """The next frames, (1, 2, frequency, count), which are then no longer waiting."""
+        taken = spectrogram(self._waiting[: (count - 1) * HOP + WINDOW])[None]
+        self._waiting = self._waiting[count * HOP :]
+        return taken
+
+    def _step(self, frames: FloatArray) -> FloatArray:
+        columns, *kept = self._runtime.run(VOICE_COLUMNS, frames=frames, **self._kept)
+        self._kept = dict(zip(self._kept, kept, strict=True))
+        dropped = min(self._drop, columns.shape[3])
+        self._drop -= dropped
+        return np.asarray(columns[0, :, :, dropped:])
+
+
 class PairedRuntime(Runtime):
-    """The three networks: one run a block of speech, one run a recording, one run a picture."""
+    """The three networks: one run a stretch of speech, one run a recording, one run a picture."""
 
     graphs: ClassVar[tuple[str, ...]] = (VOICE_COLUMNS, VOICE_HEAD, FACE_DECODER)
     release: PairedRelease
@@ -46,37 +89,28 @@ class PairedRuntime(Runtime):
         super().__init__(release)
 
     def column_sums(self, speech: FloatArray) -> list[ColumnSum]:
-        """Encode all the speech, (samples,), in blocks; what is kept does not grow with its length.
-
-        Every column is that of the whole pass: blocks share the frames that a column needs of the one before.
-        """
+        """Encode all the speech, (samples,); what is kept does not grow with its length."""
         geometry = self.release.geometry
         clip = round(geometry.clip_seconds * SAMPLE_RATE)
         if speech.size < clip:
             speech = tile(speech, clip)
         count = (frame_count(speech.size) - geometry.receptive_frames) // geometry.column_hop + 1
         assert count > 0, "a clip is shorter than one column"
-        step = max(SEGMENT_COLUMNS, -(-count // MOST_SEGMENTS))
+        length = max(SEGMENT_COLUMNS, -(-count // MOST_SEGMENTS))
+        # A remainder under half a segment joins the one before: its voice would be a poor one to compare.
+        last = max(0, (count - length // 2) // length - 1)
         segments: dict[int, ColumnSum] = {}
-        for first in range(0, count, BLOCK_COLUMNS):
-            columns = self._columns(speech, first, min(BLOCK_COLUMNS, count - first))
-            # A remainder under half a segment joins the one before: its voice would be a poor one to compare.
-            places = np.minimum((first + np.arange(columns.shape[2])) // step, max(0, (count - step // 2) // step - 1))
+        stream, heard, block = ColumnStream(self), 0, BLOCK_COLUMNS * geometry.column_hop * HOP
+        for start in range(0, speech.size, block):
+            columns = stream.push(speech[start : start + block])
+            places = np.minimum((heard + np.arange(columns.shape[2])) // length, last)
+            heard += columns.shape[2]
             for place in np.unique(places):
                 here = columns[:, :, places == place]
                 part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2])
                 segments[place] = join([segments[place], part]) if place in segments else part
+        assert heard == count
         return list(segments.values())
-
-    def _columns(self, speech: FloatArray, first: int, count: int) -> FloatArray:
-        """Some columns of the speech, (channels, column frequencies, count)."""
-        geometry = self.release.geometry
-        frames = geometry.receptive_frames + (count - 1) * geometry.column_hop
-        start = first * geometry.column_hop * HOP
-        piece = speech[start : start + (frames - 1) * HOP + WINDOW]
-        columns = self.run(VOICE_COLUMNS, spectrogram=spectrogram(piece)[None])[0][0]
-        assert columns.shape[2] == count
-        return np.asarray(columns)
 
     def read(self, stretches: Sequence[ColumnSum]) -> FloatArray:
         """The face embedding that each stretch of speech says, (stretches, K)."""

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray, spectrogram
+from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram
 from speech2face.audio.tiling import tile
 from speech2face.decoder.convolutional import ConvolutionalFaceDecoder
 from speech2face.errors import CannotWrite, OutputExists, WeightsError
@@ -25,12 +25,13 @@ from speech2face.export import export, save_half
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel, load_paired_model
 from speech2face.models.paired_release import BELIEF, KIND
-from speech2face.models.paired_runtime import VOICE_COLUMNS, VOICE_HEAD
+from speech2face.models.paired_runtime import BLOCK_COLUMNS, VOICE_COLUMNS, VOICE_HEAD
 from speech2face.release import FORMATS, write_manifest
 from speech2face.runtime import FACE_DECODER
 from speech2face.training.paired_card import CARD, paired_card
 from speech2face.training.paired_measures import Measures
-from speech2face.voice.encoder import COLUMN_HOP, RECEPTIVE_FRAMES, VoiceEncoder
+from speech2face.voice.column_stream import FIRST_FRAMES, ColumnStep
+from speech2face.voice.encoder import COLUMN_FREQUENCIES, COLUMN_HOP, RECEPTIVE_FRAMES, VoiceEncoder
 from speech2face.voice.golden import golden_speech
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ FILES = (VOICE_WEIGHTS, VOICE_COLUMNS, VOICE_HEAD, FACE_WEIGHTS, FACE_DECODER, B
 RECORDING_THRESHOLDS = {"telephone_high_band_db": -50.0, "noise_snr_db": 16.0}
 PARITY = 1e-3  # of an embedding's length, between torch and ONNX Runtime; what goes wrong is wrong by more
 PARITY_GREY_LEVELS = 2
-EXPORT_COLUMNS = 2  # in the example that the graph is traced with; any number runs
+EXAMPLE_STEPS = 2  # in what the graph is traced with; any number up to BLOCK_COLUMNS runs
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,17 @@ def export_voice(encoder: VoiceEncoder, out: Path) -> None:
     """Write the voice encoder's weights and graphs; its own weights are rounded to what was written."""
     config = json.dumps(encoder.config.to_dict())
     save_half(encoder, out / VOICE_WEIGHTS, {"config": config}, whole=whole_tensors(encoder))
-    frames = RECEPTIVE_FRAMES + (EXPORT_COLUMNS - 1) * COLUMN_HOP
-    example = torch.zeros(1, 2, golden_spectrogram(1.0).shape[2], frames)
+    step = ColumnStep(encoder.columns)
+    kept = step.start(torch.zeros(1, 2, FREQUENCIES, FIRST_FRAMES))
+    names = [f"kept_{number}" for number in range(len(kept))]
+    steps = torch.export.Dim("steps", min=1, max=BLOCK_COLUMNS)
     export(
-        encoder.columns, example, out / VOICE_COLUMNS,
-        inputs=["spectrogram"], outputs=["columns"], dynamic={3: "frames"},
-        weights=out / VOICE_WEIGHTS, prefix="columns.",
+        step, (torch.zeros(1, 2, FREQUENCIES, EXAMPLE_STEPS * COLUMN_HOP), *kept), out / VOICE_COLUMNS,
+        inputs=["frames", *names], outputs=["columns", *(f"{name}_next" for name in names)],
+        dynamic={3: COLUMN_HOP * steps}, weights=out / VOICE_WEIGHTS,
     )  # fmt: skip
-    with torch.no_grad():
-        mean_columns = encoder.columns(example).mean(dim=-1).expand(2, -1, -1).contiguous()
     export(
-        encoder.head, mean_columns, out / VOICE_HEAD,
+        encoder.head, torch.zeros(2, encoder.config.channels[-1], COLUMN_FREQUENCIES), out / VOICE_HEAD,
         inputs=["mean_column"], outputs=["face_embedding"], dynamic={0: "batch"},
         weights=out / VOICE_WEIGHTS, prefix="head.",
     )  # fmt: skip
