@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="the front end on a device needs torch; install the extra `train`")
 
-from speech2face.audio import tiling  # noqa: E402
 from speech2face.audio.spectrogram import COMPRESSION, WINDOW, spectrogram  # noqa: E402
-from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm, tile  # noqa: E402
+from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm  # noqa: E402
 
 
 def expanded(compressed: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -70,9 +69,3 @@ def test_other_types_and_less_than_a_window_are_programmers_errors() -> None:
 def test_full_scale_of_sixteen_bits_is_one() -> None:
     expected = torch.tensor([-1.0, 0.0, 0.5])
     torch.testing.assert_close(from_pcm(torch.tensor([-32768, 0, 16384], dtype=torch.int16)), expected, atol=0, rtol=0)
-
-
-@pytest.mark.parametrize("samples", [1, 5, 6, 7, 20])
-def test_tensors_and_arrays_are_tiled_alike(samples: int) -> None:
-    waveform = np.arange(6, dtype=np.float32)[None].repeat(2, axis=0)
-    np.testing.assert_array_equal(tile(torch.from_numpy(waveform), samples).numpy(), tiling.tile(waveform, samples))

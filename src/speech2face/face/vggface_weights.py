@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from speech2face.errors import CannotWrite, WeightsError
 from speech2face.face.embedder_settings import Colours
@@ -87,21 +87,6 @@ def load_vggface(
     network.mean = mean_colour()  # no part of a file
     network.load_state_dict({_in_network(name): tensor for name, tensor in tensors.items()}, assign=True)
     return network.requires_grad_(False).eval()
-
-
-def load_vggface_head(path: Path | str, *, config: VGGFaceConfig | None = None) -> nn.Linear:
-    """The frozen fc8 alone, all that the distillation term needs; of a converted file nothing else is read."""
-    config = config or VGGFaceConfig()
-    if _is_converted(weight_file(path)):
-        with safe_open(str(path), framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in ("fc8.weight", "fc8.bias") if name in file.keys()}  # noqa: SIM118
-        _check_shapes(tensors, {"fc8": (config.identities, config.hidden)}, {"fc8": "fc8"}, Path(path))
-    else:
-        tensors = _canonical(Path(path), None, None, config)
-    with torch.device("meta"):
-        head = nn.Linear(config.hidden, config.identities)
-    head.load_state_dict({"weight": tensors["fc8.weight"], "bias": tensors["fc8.bias"]}, assign=True)
-    return head.requires_grad_(False)
 
 
 def convert_vggface(

@@ -21,14 +21,6 @@ def from_pcm(samples: Tensor) -> Tensor:
     return samples.float() / PCM_FULL_SCALE
 
 
-def tile(waveform: Tensor, samples: int) -> Tensor:
-    """Exactly `samples` samples from the beginning, (..., any) -> (..., samples), repeated where it is shorter."""
-    length = waveform.shape[-1]
-    assert length > 0, "nothing to repeat"
-    times = -(-samples // length)
-    return (waveform.repeat(*[1] * (waveform.ndim - 1), times) if times > 1 else waveform)[..., :samples]
-
-
 class SpectrogramFrontEnd(nn.Module):
     """Waveform -> compressed complex spectrogram; fixed, nothing is learned or stored."""
 
