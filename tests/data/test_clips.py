@@ -12,6 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
+from speech2face.audio.tiling import tile
 from speech2face.data.clip import Clip
 from speech2face.data.clips import Batch, ClipDataset, Parts, clip_loader
 from speech2face.data.layout import PARTS, Part
@@ -20,7 +21,6 @@ from speech2face.data.order import BatchOrder, PassOrder
 from speech2face.data.shard_cache import ShardCache
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError
-from speech2face.voice.front_end import tile
 from tests.data.made_clips import made_clip, made_data
 
 
@@ -70,7 +70,7 @@ def test_a_clip_too_short_is_repeated_then_cut_and_a_long_one_gives_its_beginnin
     assert written is not None
     for samples in (1, 700, 1600, 1601, 3200, 4000):
         read = clips_of(manifest, seconds=samples / 16_000)[0]["waveform"]
-        assert_close(read, tile(torch.from_numpy(written), samples))
+        assert_close(read, torch.from_numpy(tile(written, samples)))
 
 
 def test_a_part_the_clips_do_not_have_is_named(tmp_path: Path) -> None:

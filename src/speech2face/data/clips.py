@@ -156,7 +156,7 @@ class ClipDataset(Dataset[Batch]):
 
 
 def _tile(samples: Samples, into: Samples) -> None:
-    """Repeat, then cut; `voice.front_end.tile` is the same for tensors."""
+    """Repeat, then cut; `audio.tiling.tile` into memory that is there."""
     into[:] = samples[: into.size] if samples.size >= into.size else np.resize(samples, into.size)
 
 
