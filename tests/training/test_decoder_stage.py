@@ -115,6 +115,15 @@ def test_the_similarity_term_passes_through_a_resized_face_network(tmp_path: Pat
     assert not any(parameter.requires_grad for parameter in face_network.parameters())
 
 
+def test_what_no_term_of_the_loss_teaches_is_frozen(tmp_path: Path) -> None:
+    manifest = drawn_data(tmp_path, training=4)
+    stage = stage_of(manifest, tmp_path, decoder_loss={"landmarks": 0})
+    term = torch.stack(list(stage.losses(stage.network, clips_of(manifest, "train", stage)).values())).sum()
+    taught = [parameter for parameter in stage.network.parameters() if parameter.requires_grad]
+    assert all(bool((gradient != 0).any()) for gradient in torch.autograd.grad(term, taught))
+    assert not any(parameter.requires_grad for parameter in stage.decoder.landmark_network.parameters())
+
+
 def test_data_without_faces_are_refused_with_what_is_missing(tmp_path: Path) -> None:
     manifest = made_data(tmp_path, 12, faces=False)
     with pytest.raises(DatasetError, match="aligned faces and landmarks"):

@@ -53,6 +53,9 @@ class DecoderStage:
         self.network: nn.Module = network
         self.decoder = network
         self.loss = loss
+        if loss.embedder is None or not loss.similarity_weight:  # ranks wait for ever for gradients that never come
+            network.texture_network.requires_grad_(bool(loss.texture_weight))
+            network.landmark_network.requires_grad_(bool(loss.landmarks_weight))
 
     def to(self, device: torch.device) -> None:
         """Move the decoder and the frozen embedder of the loss."""
