@@ -92,7 +92,7 @@ def test_a_shard_ends_at_its_number_of_clips_or_bytes(tmp_path: Path) -> None:
 
 def test_what_was_16_bit_before_is_exact(tmp_path: Path) -> None:
     every = np.arange(-32768, 32768).astype(np.int16)
-    assert_array_equal(to_samples(every / np.float32(32768)), every)
+    assert_array_equal(to_samples((every / np.float32(32768)).astype(np.float32)), every)
     assert_array_equal(to_samples(np.array([1.0, -1.0], dtype=np.float32)), [32767, -32768])
 
 

@@ -79,22 +79,43 @@ def read_columns(content: bytes, names: Sequence[str], labels: Sequence[str], wh
     Raises:
         DatasetError: no CSV, other columns than the manifest's, or a row of another length.
     """
+    wanted = [*COLUMNS, *labels]
     try:
-        rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
+        text = content.decode()
+        columns = _split_plain(text, len(wanted)) or _split(text, where)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{where} is no index: {error}; copy it again or prepare the shard anew") from error
-    header = rows.pop(0) if rows else []
-    if header != [*COLUMNS, *labels]:
-        wanted = ", ".join([*COLUMNS, *labels])
-        raise DatasetError(f"{where} has the columns {', '.join(header) or 'none'}; its manifest says {wanted}")
-    try:
-        columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    except ValueError:
-        columns = []
-    if len(columns) != len(header):
-        line = next(number for number, row in enumerate(rows, start=2) if len(row) != len(header))
-        raise DatasetError(f"{where}, line {line}, has {len(rows[line - 2])} cells; its header has {len(header)}")
-    return [columns[header.index(name)] for name in names]
+    header = [column[0] for column in columns]
+    if header != wanted:
+        found = ", ".join(header) or "none"
+        raise DatasetError(f"{where} has the columns {found}; its manifest says {', '.join(wanted)}")
+    return [columns[wanted.index(name)][1:] for name in names]
+
+
+def _split_plain(text: str, width: int) -> list[tuple[str, ...]] | None:
+    """Columns of a text without quoted cells, None where it is not as simple; several times faster than by rows."""
+    if '"' in text or "\r" in text or not text.endswith("\n"):
+        return None
+    marks = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+    marks = marks[(marks == ord(",")) | (marks == ord("\n"))]
+    ends = np.flatnonzero(marks == ord("\n")) + 1
+    if not np.array_equal(ends, width * np.arange(1, ends.size + 1)):  # every row has as many cells
+        return None
+    cells = text[:-1].replace("\n", ",").split(",")
+    return [tuple(cells[column::width]) for column in range(width)]
+
+
+def _split(text: str, where: str) -> list[tuple[str, ...]]:
+    """Columns of any CSV.
+
+    Raises:
+        DatasetError: a row has more or fewer cells than the first.
+    """
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise DatasetError(f"{where}, line {number}, has {len(row)} cells; its header has {len(rows[0])}")
+    return list(zip(*rows, strict=True))
 
 
 def decode_index(content: bytes, labels: Sequence[str], where: str, shard_bytes: int) -> Index:

@@ -33,7 +33,7 @@ _CHECKSUM = slice(148, 156)  # of a header: counted as spaces
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _PCM = 1
 _SAMPLE_BYTES = 2
-_PNG_COMPRESSION = 6  # zlib's own default: a face reads as fast as with 1 and takes a fifth less
+_PNG_COMPRESSION = 6  # faces read as fast as with 1 and take 15 % less; 9 takes five times as long to write
 
 Samples = NDArray[np.int16]
 

@@ -159,6 +159,19 @@ class Storage:
         except Exception as error:  # object stores raise their client's own classes, which have no common root
             raise DatasetError(f"cannot read {self.where(name)}: {type(error).__name__}: {error}") from error
 
+    def write(self, name: str, content: bytes) -> None:
+        """A small file, whole or not at all.
+
+        Raises:
+            CannotWrite: no room, no permission.
+        """
+        file = NewFile(self, name)
+        try:
+            file.write(content)
+            file.finish()
+        finally:
+            file.discard()
+
     def put(self, temporary: Path, name: str) -> None:
         """Bring a finished file of this machine to its name; the temporary one may be gone afterwards."""
         if self.local is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -55,9 +55,8 @@ class TableBuilder:
     def add(self, index: Index, shard: int) -> None:
         """The clips of one shard."""
         count = len(index.clip)
-        numbers = self._speakers
-        speaker = np.fromiter((numbers.setdefault(n, len(numbers)) for n in index.speaker), np.int32, count)
-        split = np.fromiter((self._splits.setdefault(n, len(self._splits)) for n in index.split), np.int16, count)
+        speaker = np.fromiter(_numbered(index.speaker, self._speakers), np.int32, count)
+        split = np.fromiter(_numbered(index.split, self._splits), np.int16, count)
         self._columns.append(
             {
                 "key": np.array(index.clip, dtype=np.bytes_),
@@ -75,6 +74,12 @@ class TableBuilder:
         """All of them."""
         joined = {name: np.concatenate([columns[name] for columns in self._columns]) for name in self._columns[0]}
         return ClipTable(**joined, speakers=tuple(self._speakers), splits=tuple(self._splits))
+
+
+def _numbered(names: Sequence[str], known: dict[str, int]) -> Iterator[int]:
+    for name in dict.fromkeys(names):
+        known.setdefault(name, len(known))
+    return map(known.__getitem__, names)
 
 
 def keys_given_twice(table: ClipTable) -> Sequence[str]:

@@ -1,0 +1,94 @@
+"""Files of a source's folder, on this machine or behind a URL, always in the same order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from speech2face.data.storage import Storage
+from speech2face.errors import DatasetError, MissingExtra
+
+VIDEOS = frozenset(
+    {".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".3gp", ".ogv", ".wmv"}
+)
+SOUNDS = frozenset({".wav", ".m4a", ".flac", ".mp3", ".ogg", ".opus", ".aac", ".mka", ".weba"})
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+UNFINISHED = frozenset({".part", ".ytdl", ".tmp", ".crdownload"})  # what downloaders leave
+
+
+def suffix_of(name: str) -> str:
+    """The ending of a file's name, in small letters."""
+    return os.path.splitext(name)[1].lower()
+
+
+def files_below(place: str, suffixes: Collection[str]) -> Iterator[str]:
+    """Paths inside a folder, `/` between names, of all files with these endings, folder after folder in order of name.
+
+    Hidden files and folders are passed over.
+
+    Raises:
+        DatasetError: there is no such folder, or it cannot be listed.
+    """
+    storage = Storage(place)
+    if storage.local is not None:
+        if not storage.local.is_dir():
+            raise DatasetError(f"{place} is no folder; name the one the files were downloaded to")
+        yield from _below(storage.local, "", suffixes)
+        return
+    for path in sorted(_remote_paths(storage), key=lambda path: path.split("/")):
+        hidden = any(part.startswith(".") for part in path.split("/"))
+        if not hidden and suffix_of(path) in suffixes:
+            yield path
+
+
+def _below(folder: Path, inside: str, suffixes: Collection[str]) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DatasetError(f"cannot list {folder}: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _below(folder / entry.name, f"{inside}{entry.name}/", suffixes)
+        elif suffix_of(entry.name) in suffixes:
+            yield inside + entry.name
+
+
+def _remote_paths(storage: Storage) -> list[str]:
+    import fsspec.core  # slow to import, and not needed for local folders
+
+    try:
+        system, folder = fsspec.core.url_to_fs(storage.name)
+        found = system.find(folder)
+    except ImportError as error:
+        raise MissingExtra(f"{storage} needs a package that is not installed: {error}") from error
+    except Exception as error:  # object stores raise their client's own classes, which have no common root
+        raise DatasetError(f"cannot list {storage}: {type(error).__name__}: {error}") from error
+    if not found:
+        raise DatasetError(f"{storage} holds no file; name the folder the files were downloaded to")
+    return [str(path)[len(folder.rstrip("/")) + 1 :] for path in found]
+
+
+def is_url(place: str) -> bool:
+    """Whether this is an fsspec URL, and not a path of this machine."""
+    return "://" in place and urlsplit(place).scheme not in ("file", "local")
+
+
+def beside(folder: str, path: str) -> str:
+    """A path or URL as a table in this folder means it: relative to the folder unless it is whole."""
+    if "://" in path or os.path.isabs(path):
+        return path
+    return Storage(folder).where(path)
+
+
+def is_missing(place: str) -> bool:
+    """Whether a path of this machine names no file; of URLs nothing is asked here, reading them tells."""
+    if is_url(place):
+        return False
+    path = Storage(place).local
+    return path is None or not path.is_file()

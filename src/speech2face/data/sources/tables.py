@@ -1,0 +1,201 @@
+"""Tables of text as sources have them (CSV, tab separated), whose mistakes are named by file, line and column."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from speech2face.data.storage import Storage
+from speech2face.errors import DatasetError
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """Folder and name of a file given as path or URL; the folder of a bare name is "."."""
+    folder, _, name = place.rpartition("/")
+    if folder.endswith(":/") or (not folder and place.startswith("/")):
+        folder += "/"
+    return folder or ".", name
+
+
+def read_text(place: str) -> str:
+    """A whole file of text, path or URL; a byte order mark is left out.
+
+    Raises:
+        DatasetError: it cannot be read, or is no UTF-8; names the line.
+    """
+    folder, name = split_place(place)
+    content = Storage(folder).read(name)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
+        raise DatasetError(
+            f"{place}:{line}:{column}: byte {content[error.start]:#04x} is no UTF-8; save the table as UTF-8"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: its cells, without the spaces around them, and where it stands."""
+
+    place: str
+    line: int
+    """Where it begins in the file, from 1."""
+    cells: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Names of the cells; a row may have more or fewer cells."""
+    delimiter: str
+    text: str = field(repr=False)
+
+    def get(self, column: str) -> str:
+        """A cell by its column's name; "" where the row or the table does not have it."""
+        where = self.columns.index(column) if column in self.columns else len(self.cells)
+        return self.cells[where] if where < len(self.cells) else ""
+
+    def needed(self, column: str) -> str:
+        """A cell that may not be empty.
+
+        Raises:
+            DatasetError: it is.
+        """
+        cell = self.get(column)
+        if not cell:
+            raise self.wrong(column, f"{column} is empty")
+        return cell
+
+    def printable(self, column: str, *, needed: bool = False) -> str:
+        """A cell that is shown to people: one line without control characters.
+
+        Raises:
+            DatasetError: it is none, or `needed` and empty.
+        """
+        cell = self.needed(column) if needed else self.get(column)
+        if not cell.isprintable():
+            raise self.wrong(column, f"{column} is {cell!r}, not one line of printable text")
+        return cell
+
+    def seconds(self, column: str) -> float | None:
+        """A time from 0; None where the cell is empty.
+
+        Raises:
+            DatasetError: the cell is no such number.
+        """
+        return self._number(column, math.inf, "no number of seconds from 0")
+
+    def share(self, column: str) -> float | None:
+        """A number from 0 to 1; None where the cell is empty.
+
+        Raises:
+            DatasetError: the cell is no such number.
+        """
+        return self._number(column, 1.0, "no number from 0 to 1")
+
+    def _number(self, column: str, most: float, what: str) -> float | None:
+        cell = self.get(column)
+        if not cell:
+            return None
+        try:
+            number = float(cell)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and 0 <= number <= most):
+            raise self.wrong(column, f"{column} is {cell!r}, {what}")
+        return number
+
+    def wrong(self, column: str, what: str) -> DatasetError:
+        """An error that names the place of a cell, as editors do: file:line:column."""
+        cell = self.columns.index(column) if column in self.columns else 0
+        line, character = _place_of(self.text, min(cell, len(self.cells)), self.delimiter)
+        return DatasetError(f"{self.place}:{self.line + line}:{character}: {what}")
+
+
+def _place_of(text: str, cell: int, delimiter: str) -> tuple[int, int]:
+    """Lines after the row's first, and character from 1, at which a cell begins."""
+    quoted, start = False, 0
+    for place, character in enumerate(text):
+        if not cell:
+            break
+        if character == '"':
+            quoted = not quoted
+        elif character == delimiter and not quoted:
+            cell, start = cell - 1, place + 1
+    before = text[:start]
+    return before.count("\n"), start - (before.rfind("\n") + 1) + 1
+
+
+def read_rows(place: str, columns: Sequence[str], *, delimiter: str = ",") -> Iterator[Row]:
+    """The rows of a table without a header; empty lines are passed over.
+
+    Raises:
+        DatasetError: no table, or a quote that is never closed.
+    """
+    yield from _rows(place, read_text(place), tuple(columns), delimiter)
+
+
+def read_table(place: str, *, needed: Sequence[str], known: Sequence[str] | None = None) -> Iterator[Row]:
+    """The rows of a table with a header, separated by commas, or by tabs where the header has one.
+
+    Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". `known`: all that
+    may be there; None: anything.
+
+    Raises:
+        DatasetError: a column is missing, unknown or there twice, a row has more cells than the header, or as
+            `read_rows`.
+    """
+    text = read_text(place)
+    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
+    rows = _rows(place, text, (), delimiter)
+    header = next(rows, None)
+    if header is None:
+        raise DatasetError(f"{place}:1:1: the table is empty; it begins with a header naming {', '.join(needed)}")
+    names = tuple("".join(cell.split()).lower() for cell in header.cells)
+    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known)
+    for row in rows:
+        if len(row.cells) > len(names) and any(row.cells[len(names) :]):
+            line, character = _place_of(row.text, len(names), delimiter)
+            raise DatasetError(
+                f"{place}:{row.line + line}:{character}: {len(row.cells)} cells, the header has {len(names)}; put "
+                "quotes around a cell with a comma in it"
+            )
+        yield Row(place, row.line, row.cells, names, delimiter, row.text)
+
+
+def _check_header(header: Row, needed: Sequence[str], known: Sequence[str] | None) -> None:
+    for name in dict.fromkeys(header.cells):
+        if header.cells.count(name) > 1:
+            raise header.wrong(name, f"there are {header.cells.count(name)} columns {name!r}; keep one")
+        if known is not None and name not in known:
+            raise header.wrong(name, f"there is no column {name!r}; there are {', '.join(known)}")
+    for name in needed:
+        if name not in header.cells:
+            raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}")
+
+
+def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str) -> Iterator[Row]:
+    consumed: list[str] = []  # the lines of the row being read: a quoted cell may go over several
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            consumed.append(line)
+            yield line
+
+    line = 1
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise DatasetError(
+                f"{place}:{line}:1: {error}; a quote inside a cell is written twice, and a cell with quotes in quotes"
+            ) from error
+        if cells is None:
+            return
+        stripped = tuple(cell.strip() for cell in cells)
+        if any(stripped):
+            yield Row(place, line, stripped, columns, delimiter, "".join(consumed))
+        line += len(consumed)
+        consumed.clear()
