@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from speech2face.batch import Job
 
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
+NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -27,8 +28,9 @@ def print_json(value: dict[str, Any]) -> None:
 def print_rows(rows: list[tuple[str, str]]) -> None:
     """A table without lines: on a terminal wrapped to its width, elsewhere one line a row."""
     if not sys.stdout.isatty():
+        width = max([NAME_COLUMNS, *(len(name) + 2 for name, _ in rows)])
         for name, value in rows:
-            typer.echo(f"{name:<15}{value}")
+            typer.echo(f"{name:<{width}}{value}")
         return
     from rich.console import Console
     from rich.table import Table

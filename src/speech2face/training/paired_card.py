@@ -10,7 +10,8 @@ def paired_card(values: dict[str, Any]) -> str:
     """Markdown from the release's manifest."""
     training, face = values["training"], values["face"]
     measured = training["measured"]
-    facts = [(name, value) for name, value in training.items() if name not in ("measured", "rounding")]
+    facts = [(name, value) for name, value in training.items() if name not in ("measured", "rounding", "statement")]
+    facts += list(training.get("statement", {}).items())  # what the data set's maker says of it
     lines = [
         f"# Model card: {values['name']} {values['version']}",
         "",
