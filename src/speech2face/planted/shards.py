@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from speech2face.data.clip import Clip, to_samples
+from speech2face.data.clips import ClipDataset
+from speech2face.data.manifest import Manifest
 from speech2face.data.shards import ShardWriter
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.planted.faces import FaceArtist
@@ -38,8 +40,6 @@ class Split:
     speakers: int
     seconds: float
     """Of each recording; 0 writes faces alone."""
-    shuffled: bool = False
-    """Each voice gets the next speaker's face: nothing is left to learn."""
 
     @property
     def numbers(self) -> range:
@@ -51,12 +51,6 @@ class Split:
 def embedder_record(world: World) -> EmbedderRecord:
     """The record that names a world's face embeddings."""
     return EmbedderRecord("planted", world.embedding, settings=asdict(world))
-
-
-def split_embeddings(world: World, split: Split) -> NDArray[np.float32]:
-    """Face embedding beside each voice of a split, (speakers, embedding)."""
-    embeddings = world.face_embedding(world.traits(split.numbers)).astype(np.float32)
-    return np.roll(embeddings, 1, axis=0) if split.shuffled else embeddings
 
 
 def _recordings(world: World, speakers: range, seconds: float) -> list[NDArray[np.int16]]:
@@ -80,12 +74,14 @@ def _waveforms(world: World, split: Split, processes: int) -> Iterator[NDArray[n
 
 def clips(world: World, split: Split, artist: FaceArtist | None = None, *, processes: int = 1) -> Iterator[Clip]:
     """The clips of a split, one a speaker; with an artist they have aligned faces and landmarks."""
-    embeddings, shared = split_embeddings(world, split), world.traits(split.numbers).shared
+    traits = world.traits(split.numbers)
+    embeddings = world.face_embedding(traits).astype(np.float32)
     faces: Sequence[NDArray[np.uint8] | None] = [None] * split.speakers
     landmarks: Sequence[NDArray[np.float32] | None] = faces  # type: ignore[assignment]
     if artist is not None:
         faces, landmarks = artist.draw(embeddings.astype(np.float64))  # type: ignore[assignment]
     for row, (number, samples) in enumerate(zip(split.numbers, _waveforms(world, split, processes), strict=True)):
+        labels = {name: round(float(trait), 4) for name, trait in zip(SHARED_TRAITS, traits.shared[row], strict=True)}
         yield Clip(
             key=f"planted-{number:08d}",
             speaker=f"planted-{number:08d}",
@@ -94,7 +90,7 @@ def clips(world: World, split: Split, artist: FaceArtist | None = None, *, proce
             face_embedding=embeddings[row],
             aligned_face=faces[row],
             landmarks=landmarks[row],
-            labels={name: round(float(trait), 4) for name, trait in zip(SHARED_TRAITS, shared[row], strict=True)},
+            labels=labels,
             licence=STATEMENT["licence"],
             consent="synthetic: nobody is shown or heard",
         )
@@ -115,6 +111,24 @@ def write_world(
                 writer.add(clip)
 
 
+def write_shuffled(folder: Path, source: Manifest, seconds: float) -> None:
+    """Write training and validation clips of a world again, each voice with the next speaker's face.
+
+    The recordings, the faces and their numbers are the same; nothing of a voice tells anything of its face any more.
+
+    Raises:
+        OutputExists, CannotWrite: of the shard writer.
+    """
+    with ShardWriter(folder, embedder=source.embedder, statement=STATEMENT) as writer:
+        for name in ("train", "validation"):
+            data = ClipDataset(source, name, seconds=seconds)
+            for number in range(len(data)):
+                voice, face = data[number], data[(number + 1) % len(data)]
+                key = data.table.key_of(number)
+                waveform, embedding = voice["waveform"].numpy(), face["face_embedding"].numpy()
+                writer.add(Clip(key, speaker=key, split=name, waveform=waveform, face_embedding=embedding))
+
+
 def write_teacher_head(path: Path, world: World) -> None:
     """The planted teacher's classification layer, as `speech2face train` reads it (`teacher.head`)."""
     weight, bias = world.teacher_head()
@@ -132,15 +146,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of a recording; 0 writes faces alone")
     parser.add_argument("--test-seconds", type=float, default=12.0)
     parser.add_argument("--faces", type=int, help="pixels of aligned faces; none are drawn without it")
-    parser.add_argument("--shuffled", action="store_true", help="pair voices with other people's faces, except in test")
+    parser.add_argument("--shuffle", metavar="FOLDER", help="that data set again, with other people's faces")
     parser.add_argument("--head", type=Path, help="also write the planted teacher's classification layer here")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0, help="of the world")
     arguments = parser.parse_args()
+    if arguments.shuffle:
+        write_shuffled(arguments.out, Manifest.open(arguments.shuffle), arguments.seconds)
+        return
     world = World(seed=arguments.seed)
     splits = [
-        Split("train", arguments.train, arguments.seconds, arguments.shuffled),
-        Split("validation", arguments.validation, arguments.seconds, arguments.shuffled),
+        Split("train", arguments.train, arguments.seconds),
+        Split("validation", arguments.validation, arguments.seconds),
         Split("test", arguments.test, arguments.test_seconds if arguments.seconds else 0),
     ]
     if arguments.head:

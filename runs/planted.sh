@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# The planted world of docs/planted.md: what an encoder learns of voices whose faces are known, beside what is possible.
+#
+#   bash runs/planted.sh [WORK]      about 45 minutes of one core, 2 GB of disk under WORK (build/planted)
+#
+# Needs the extra train (pip install -c constraints.txt -e '.[train]'). What is there already is not made again, and a
+# training that was interrupted goes on, so the script may be started again at any time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+WORK=${1:-build/planted}
+SCORES=docs/planted_scores.csv
+export PYTHONPATH=src OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+mkdir -p "$WORK"
+
+stage() { # FILE COMMAND...: run the command unless its file is there
+    local file=$1
+    shift
+    if [ -e "$file" ]; then echo "== $file is there"; return; fi
+    echo "== $file ($(date +%H:%M:%S))"
+    nice "$@"
+}
+train() { # CONFIG NAME SETTINGS...
+    local config=$1 name=$2
+    shift 2
+    echo "== $name ($(date +%H:%M:%S))"
+    nice python -m speech2face train "configs/$config.toml" --set out="$WORK/$name" "$@"
+}
+
+# 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined; faces alone for the face decoder; the
+#    same voices with other people's faces.
+stage "$WORK/world/manifest.json" python -m speech2face.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
+    --train 8000 --validation 200 --test 300 --seconds 3 --test-seconds 10
+stage "$WORK/faces/manifest.json" python -m speech2face.planted.shards --out "$WORK/faces" \
+    --train 1500 --validation 200 --seconds 0 --faces 64
+stage "$WORK/shuffled/manifest.json" python -m speech2face.planted.shards --out "$WORK/shuffled" \
+    --shuffle "$WORK/world" --seconds 3
+
+# 2. Stage one, the face decoder, whose first layer the encoder's loss needs. Stage two, the encoder.
+train planted-decoder decoder --set data.manifest="$WORK/faces"
+FACE_SIDE=(--set teacher.face_decoder="$WORK/decoder" --set teacher.head="$WORK/head.safetensors")
+encoder() { # NAME SETTINGS...
+    local name=$1
+    shift
+    train planted-encoder "$name" --set data.manifest="$WORK/world" "${FACE_SIDE[@]}" "$@"
+}
+encoder encoder
+
+# 3. The ablation: a sixth of the steps each, the learning rate falling as far as in the long one.
+SHORT=(--set run.steps=400 --set optimiser.decay_every=6)
+encoder short-all "${SHORT[@]}"
+encoder short-shuffled "${SHORT[@]}" --set data.manifest="$WORK/shuffled"
+encoder short-no-norm "${SHORT[@]}" --set encoder.batch_norm=false
+encoder short-decoder "${SHORT[@]}" --set encoder_loss.cosine=0 --set encoder_loss.distillation=0
+encoder short-cosine "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.distillation=0
+encoder short-distillation "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.cosine=0
+
+# 4. Scores on the 300 unseen speakers, and the page.
+FACTS=(--fact date="$(date +%F)" --fact commit="$(git rev-parse --short HEAD)"
+    --fact hardware="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores")
+score() { nice python -m speech2face.planted.scores --world "$WORK/world" --out "$SCORES" "${FACTS[@]}" "$@"; }
+score --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder"
+score --append --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
+    --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
+    --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation"
+python -m speech2face.planted.page --scores "$SCORES" --page docs/planted.md
