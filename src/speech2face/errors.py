@@ -175,3 +175,15 @@ class TrainingStopped(Speech2FaceError):
     """A signal ended the training before its last step; its checkpoint is written."""
 
     exit_code = 46
+
+
+class PreparationFailed(Speech2FaceError):
+    """A shard ends its process every time, or most of its records do; names the shard."""
+
+    exit_code = 47
+
+
+class SpeakerNotForgotten(DatasetError):
+    """A forgotten speaker is still in the data, or forgetting was interrupted; names the file."""
+
+    exit_code = 48

@@ -122,8 +122,8 @@ def _mended(crew: Crew, outcome: Outcome, deaths: Counter[str], on_culprits: OnC
     logger.warning("%s: %s", task.name, outcome.broke)
     if deaths[task.name] >= MOST_DEATHS:
         raise PreparationFailed(
-            f"shard {task.name} ended its worker {MOST_DEATHS} times, though no record does it alone ({outcome.broke}); "
-            "use fewer workers, or allow them more memory or time; the shards finished so far are kept"
+            f"shard {task.name} ended its worker {MOST_DEATHS} times, though no record does it alone "
+            f"({outcome.broke}); use fewer workers, or allow them more memory or time; the shards finished so far are kept"
         )
     if outcome.died and deaths[task.name] < DEATHS_BEFORE_SEARCH:
         return task

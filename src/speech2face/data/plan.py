@@ -253,8 +253,8 @@ def check_plan(storage: Storage, plan: Plan) -> bool:
     if differences:
         more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
         raise OutputExists(
-            f"{storage} was begun by another plan: {'; '.join(differences[:_NAMED])}{more}; go on with what it was begun "
-            "with, or choose another folder"
+            f"{storage} was begun by another plan: {'; '.join(differences[:_NAMED])}{more}; go on with what it was "
+            "begun with, or choose another folder"
         )
     return True
 

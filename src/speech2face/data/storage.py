@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from speech2face.errors import CannotWrite, DatasetError, MissingExtra
 
@@ -81,6 +81,12 @@ class Storage:
         except Exception as error:  # as in _asked
             raise CannotWrite(f"cannot remove {self.where(name)}: {type(error).__name__}: {error}") from error
 
+    def remove_temporary(self) -> None:
+        """Delete what killed processes left half written; only where nobody writes now."""
+        if self.local is not None and self.local.is_dir():
+            for path in self.local.glob(f"{_TEMPORARY_PREFIX}*"):
+                path.unlink(missing_ok=True)
+
     def read(self, name: str) -> bytes:
         """A whole small file."""
         return self.read_together([name])[0]
@@ -142,6 +148,19 @@ class Storage:
         except OSError as error:
             raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
         return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file to read from its beginning to its end."""
+        if self.local is None:
+            with self._asked(name, lambda system, path: system.open(path, "rb")) as remote:
+                yield remote
+            return
+        try:
+            with (self.local / name).open("rb") as file:
+                yield file
+        except OSError as error:
+            raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
 
     def download(self, name: str, to: Path) -> None:
         """Copy a remote file to this machine."""
