@@ -1,4 +1,5 @@
 import itertools
+import multiprocessing
 import os
 import pickle
 import signal
@@ -183,6 +184,19 @@ def test_a_data_set_that_was_read_may_be_forked_and_pickled(tmp_path: Path) -> N
     assert same([pickle.loads(pickle.dumps(clips))[0]], [first])
     order = PassOrder(clips.table, 8)
     assert same(list(clip_loader(clips, order, workers=2)), list(clip_loader(clips, order)))
+
+
+def test_a_forked_process_leaves_its_parents_files_alone(tmp_path: Path) -> None:
+    clips = clips_of(made_data(tmp_path, clips_per_shard=40))
+    first = clips[0]
+    (file,) = clips._reader._files.values()
+    place = file.tell()
+    child = multiprocessing.get_context("fork").Process(target=clips.batch, args=([20],))
+    child.start()
+    child.join(timeout=60)
+    assert child.exitcode == 0
+    assert file.tell() == place  # a file opened before the fork has one place for both
+    assert same([clips[0]], [first])
 
 
 def test_more_shards_than_open_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
