@@ -1,1 +1,1 @@
-"""Where records come from: known corpora on disk, tables of pairs, folders of videos. docs/data-sources.md describes each."""
+"""Where records come from: known corpora on disk, tables of pairs, folders of videos; see docs/data-sources.md."""

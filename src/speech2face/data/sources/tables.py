@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from speech2face.data.storage import Storage
@@ -136,25 +136,27 @@ def read_rows(place: str, columns: Sequence[str], *, delimiter: str = ",") -> It
     yield from _rows(place, read_text(place), tuple(columns), delimiter)
 
 
-def read_table(place: str, *, needed: Sequence[str], known: Sequence[str] | None = None) -> Iterator[Row]:
+def read_table(
+    place: str, *, needed: Sequence[str], refuse: Callable[[str], str | None] = lambda column: None
+) -> Iterator[Row]:
     """The rows of a table with a header, separated by commas, or by tabs where the header has one.
 
-    Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". `known`: all that
-    may be there; None: anything.
+    Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". `refuse` says why a
+    column may not be there, None where it may.
 
     Raises:
-        DatasetError: a column is missing, unknown or there twice, a row has more cells than the header, or as
-            `read_rows`.
+        DatasetError: a column is missing, refused or there twice, a row has more cells than the header, there is no
+            row, or as `read_rows`.
     """
     text = read_text(place)
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
     rows = _rows(place, text, (), delimiter)
-    header = next(rows, None)
-    if header is None:
-        raise DatasetError(f"{place}:1:1: the table is empty; it begins with a header naming {', '.join(needed)}")
+    header = next(rows)
     names = tuple("".join(cell.split()).lower() for cell in header.cells)
-    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known)
+    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, refuse)
+    empty = True
     for row in rows:
+        empty = False
         if len(row.cells) > len(names) and any(row.cells[len(names) :]):
             line, character = _place_of(row.text, len(names), delimiter)
             raise DatasetError(
@@ -162,14 +164,16 @@ def read_table(place: str, *, needed: Sequence[str], known: Sequence[str] | None
                 "quotes around a cell with a comma in it"
             )
         yield Row(place, row.line, row.cells, names, delimiter, row.text)
+    if empty:
+        raise DatasetError(f"{place}:{header.line + 1}:1: the table has a header and no row")
 
 
-def _check_header(header: Row, needed: Sequence[str], known: Sequence[str] | None) -> None:
+def _check_header(header: Row, needed: Sequence[str], refuse: Callable[[str], str | None]) -> None:
     for name in dict.fromkeys(header.cells):
         if header.cells.count(name) > 1:
             raise header.wrong(name, f"there are {header.cells.count(name)} columns {name!r}; keep one")
-        if known is not None and name not in known:
-            raise header.wrong(name, f"there is no column {name!r}; there are {', '.join(known)}")
+        if why := refuse(name):
+            raise header.wrong(name, f"{name!r} is no column of such a table: {why}")
     for name in needed:
         if name not in header.cells:
             raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}")
@@ -183,7 +187,7 @@ def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str) -> It
             consumed.append(line)
             yield line
 
-    line = 1
+    line, empty = 1, True
     reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     while True:
         try:
@@ -193,9 +197,12 @@ def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str) -> It
                 f"{place}:{line}:1: {error}; a quote inside a cell is written twice, and a cell with quotes in quotes"
             ) from error
         if cells is None:
-            return
+            break
         stripped = tuple(cell.strip() for cell in cells)
         if any(stripped):
             yield Row(place, line, stripped, columns, delimiter, "".join(consumed))
+            empty = False
         line += len(consumed)
         consumed.clear()
+    if empty:
+        raise DatasetError(f"{place}:1:1: the table is empty")

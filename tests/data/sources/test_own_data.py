@@ -1,0 +1,186 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speech2face.data.record import LABELS, Record, Reject
+from speech2face.data.sources.basis import STATED, Basis
+from speech2face.data.sources.collection import KINDS, collect, labels_of, open_source, settings_of
+from speech2face.data.sources.pairs import Pairs
+from speech2face.data.sources.videos import Videos
+from speech2face.errors import DatasetError, InvalidOption
+
+OWN = Basis(licence="own", consent="written")
+PAIRS = """\
+recording,photograph,speaker,licence,consent,start,end,split,age,mood
+a.wav,a.png,Ann,CC0 1.0,"form 3, signed",1.5,8,test,40,calm
+b.mp4,,Bob,,,,,,,
+"""
+
+
+def touch(folder: Path, *files: str) -> None:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+
+
+def pairs(folder: Path, content: str = PAIRS, basis: Basis = OWN) -> Pairs:
+    (folder / "pairs.csv").write_text(content)
+    return Pairs(str(folder / "pairs.csv"), basis)
+
+
+def reasons(found: list[Record | Reject]) -> list[str | None]:
+    return [each.reason if isinstance(each, Reject) else None for each in found]
+
+
+def test_a_row_is_a_recording_and_a_photograph_beside_the_table(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "a.png", "b.mp4")
+    first, second = pairs(tmp_path).records()
+    assert isinstance(first, Record)
+    assert (first.media, first.photograph) == (str(tmp_path / "a.wav"), str(tmp_path / "a.png"))
+    assert (first.speaker, first.source, first.split) == ("Ann", "pairs", "test")
+    assert (first.licence, first.consent) == ("CC0 1.0", "form 3, signed")
+    assert (first.start_seconds, first.end_seconds) == (1.5, 8.0)
+    assert tuple(first.labels) == (*LABELS, "mood")
+    assert (first.labels["age"], first.labels["mood"], first.labels["gender"]) == ("40", "calm", "")
+    assert isinstance(second, Record)
+    assert (second.photograph, second.start_seconds, second.split) == (None, None, None)
+    assert (second.licence, second.consent) == ("own", "written")
+
+
+def test_keys_do_not_change_when_rows_and_folders_move(tmp_path: Path) -> None:
+    header, first, second = PAIRS.splitlines()
+    keys = []
+    for number, rows in enumerate(([first, second], [second, first])):
+        folder = tmp_path / str(number)
+        touch(folder, "a.wav", "a.png", "b.mp4")
+        keys.append({each.speaker: each.key for each in pairs(folder, "\n".join([header, *rows])).records()})
+    assert keys[0] == keys[1]
+    assert keys[0]["Ann"].startswith("pair_a_")
+    assert len(set(keys[0].values())) == 2
+
+
+def test_what_is_missing_and_what_nobody_may_use_is_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.mp4")
+    assert reasons(list(pairs(tmp_path).records())) == ["no_photograph", None]
+    (tmp_path / "a.wav").unlink()
+    assert reasons(list(pairs(tmp_path, basis=Basis()).records())) == ["no_media", "no_licence"]
+    assert reasons(list(pairs(tmp_path, basis=Basis(licence="own")).records())) == ["no_media", "no_consent"]
+    assert reasons(list(pairs(tmp_path, basis=Basis(allow=("licence", "consent"))).records())) == ["no_media", None]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("photograph,speaker\na,b\n", ":1:1: no column 'recording'; the header needs recording, speaker"),
+        ("recording,speaker,seconds\na,b,1\n", ":1:19: 'seconds' is no column of such a table: a label is"),
+        ("recording,speaker,mood!\na,b,1\n", ":1:19: 'mood!' is no column"),
+        ("recording,speaker\na.wav,\n", ":2:7: speaker is empty"),
+        ("recording,speaker,start,end\na,b,3,2\n", ":2:7: end is 2, not after the start at 3"),
+        ("recording,speaker,end\na,b,0\n", ":2:5: end is 0, not after the start at 0"),
+        ("recording,speaker,split\na,b,my set\n", ":2:5: split is 'my set': at most 80 letters"),
+        ("recording,speaker,face_x\na,b,0.5\n", ":2:1: one of face_x and face_y is empty"),
+        ("recording,speaker,face_x,face_y\na,b,0.5,2\n", ":2:9: face_y is '2', no number from 0 to 1"),
+    ],
+)
+def test_a_wrong_table_of_pairs_is_named_by_line_and_column(tmp_path: Path, content: str, said: str) -> None:
+    source = pairs(tmp_path, content)
+    with pytest.raises(DatasetError) as caught:
+        list(source.records())
+    assert str(caught.value).startswith(source.table + said)
+
+
+def test_urls_in_a_table_are_left_as_they_are(tmp_path: Path) -> None:
+    content = "recording,speaker\nhttps://example.org/a.wav,Ann\n/nowhere/b.wav,Bob\n"
+    first, second = pairs(tmp_path, content).records()
+    assert isinstance(first, Record)
+    assert first.media == "https://example.org/a.wav"
+    assert isinstance(second, Reject)
+    assert second.media == "/nowhere/b.wav"
+
+
+def test_a_folder_of_videos_names_speakers_by_sub_folder_or_file(tmp_path: Path) -> None:
+    touch(tmp_path, "Ann/one.mp4", "Ann/more/two.webm", "Bob.mkv", ".hidden/x.mp4", "Ann/notes.txt")
+    found = list(Videos(str(tmp_path), basis=OWN).records())
+    assert [(each.speaker, Path(each.media).name) for each in found] == [
+        ("Ann", "two.webm"),
+        ("Ann", "one.mp4"),
+        ("Bob", "Bob.mkv"),
+    ]
+    assert len({each.key for each in found}) == 3
+    assert reasons(list(Videos(str(tmp_path)).records())) == ["no_licence"] * 3
+
+
+def test_a_table_of_speakers_says_what_is_known_of_them(tmp_path: Path) -> None:
+    touch(tmp_path / "videos", "Ann/one.mp4", "Bob.mkv")
+    table = tmp_path / "speakers.csv"
+    table.write_text("speaker,licence,consent,split,gender\nAnn,CC0 1.0,signed,test,female\n")
+    ann, bob = Videos(str(tmp_path / "videos"), str(table)).records()
+    assert isinstance(ann, Record)
+    assert (ann.licence, ann.consent, ann.split, ann.labels["gender"]) == ("CC0 1.0", "signed", "test", "female")
+    assert isinstance(bob, Reject)
+    table.write_text("speaker,licence\nAnn,a\nAnn,b\n")
+    with pytest.raises(DatasetError, match=r":3:1: 'Ann' is in line 2 already"):
+        list(Videos(str(tmp_path / "videos"), str(table)).records())
+    table.write_text("speaker,colour\nAnn,a\n")
+    with pytest.raises(DatasetError, match=r":1:9: 'colour' is no column of such a table: there are speaker, licence"):
+        list(Videos(str(tmp_path / "videos"), str(table)).records())
+
+
+def test_a_folder_without_a_video_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "Ann/one.wav")
+    with pytest.raises(DatasetError, match="holds no video"):
+        list(Videos(str(tmp_path)).records())
+
+
+def test_a_basis_names_what_it_allows_and_comes_back_from_its_json() -> None:
+    basis = Basis("own", "written", ("consent",))
+    assert Basis.from_dict(json.loads(json.dumps(basis.to_dict()))) == basis
+    with pytest.raises(InvalidOption, match="'everything' cannot be allowed to be missing; licence and consent can"):
+        Basis.from_dict({"allow": ["everything"]})
+
+
+def test_no_corpus_is_said_to_have_asked_people_who_were_not_asked() -> None:
+    assert {name for name, stated in STATED.items() if stated.consent} == set()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"kind": "avspeech", "table": "a.csv", "videos": "b", "basis": OWN.to_dict(), "seed": 3},
+        {"kind": "voxceleb", "version": 2, "tree": "vox2", "faces": "f"},
+        {"kind": "pairs", "table": "pairs.csv"},
+        {"kind": "videos", "folder": "v"},
+    ],
+)
+def test_a_source_is_made_again_from_its_settings(settings: dict[str, Any]) -> None:
+    source = open_source(settings)
+    stored = json.loads(json.dumps(settings_of(source)))
+    assert open_source(stored) == source
+    assert stored["kind"] == settings["kind"]
+    assert isinstance(source, KINDS[settings["kind"]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "tape"}, "no source of kind 'tape'; there are avspeech, voxceleb, pairs, videos"),
+        ({"kind": "voxceleb", "version": 3, "tree": "a"}, "VoxCeleb has the versions 1 and 2, not 3"),
+        ({"kind": "pairs"}, "a source of kind pairs: .*'table'"),
+        ({"kind": "pairs", "table": "a", "colour": 1}, "a source of kind pairs: .*'colour'"),
+        ({"kind": "avspeech", "table": "a", "videos": "b", "validation": 1}, "from 0 to below 1, not 1"),
+    ],
+)
+def test_wrong_settings_of_a_source_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidOption, match=said):
+        open_source(settings)
+
+
+def test_several_sources_give_one_stream_with_the_same_labels_and_no_key_twice(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "a.png", "b.mp4", "videos/Ann/one.mp4")
+    sources = [pairs(tmp_path), Videos(str(tmp_path / "videos"), basis=OWN), Pairs(str(tmp_path / "pairs.csv"), OWN)]
+    assert labels_of(sources) == (*LABELS, "mood")
+    found = list(collect(sources))
+    assert reasons(found) == [None, None, None, "repeated", "repeated"]
+    assert {tuple(each.labels) for each in found if isinstance(each, Record)} == {(*LABELS, "mood")}
