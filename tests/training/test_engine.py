@@ -15,7 +15,7 @@ from speech2face.errors import CannotWrite, CheckpointError, InvalidSettings, Lo
 from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, load_network, read_checkpoint
 from speech2face.training.engine import Trainer
 from speech2face.training.run_folder import read_numbers
-from tests.training.small_training import tiny_settings, tiny_trainer
+from tests.training.small_training import EMBEDDING, tiny_settings, tiny_trainer
 
 
 def weights(out: Path) -> dict[str, Tensor]:
@@ -106,6 +106,17 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_loaded(tmp_path: Pa
     network, metadata = load_network(tmp_path)
     assert torch.equal(network.state_dict()[name], tensors[f"average.{name}"])
     assert metadata["step"] == 10 and not network.training
+
+
+def test_the_loss_is_in_single_precision_also_under_autocast(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_settings(tmp_path, run={"precision": "bf16"}))
+    batch = next(iter(trainer.batches.training(0)))
+    predicted = torch.randn(4, EMBEDDING)
+    trainer.stage.predict = lambda _network, _batch: predicted  # type: ignore[attr-defined]
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = trainer.stage.losses(trainer.network, batch)
+    exact = trainer.stage.losses(trainer.network, batch)
+    assert all(torch.equal(rounded[name], term) for name, term in exact.items())
 
 
 def test_a_loss_that_is_not_finite_stops_with_all_its_terms_and_an_older_checkpoint(tmp_path: Path) -> None:

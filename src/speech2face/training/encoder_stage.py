@@ -83,13 +83,18 @@ class EncoderStage:
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 1, weighted."""
-        return self.loss(self.predict(network, batch), batch["face_embedding"])
+        return self._loss(self.predict(network, batch), batch["face_embedding"])
+
+    def _loss(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """In single precision: autocast would round the frozen layers' answers to three digits before comparing them."""
+        with torch.autocast(predicted.device.type, enabled=False):
+            return self.loss(predicted, target)
 
     def evaluate(self, network: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
         """Loss, feature similarity and retrieval on clips of other speakers."""
         pairs = [(self.predict(network, batch), batch["face_embedding"]) for batch in batches]
         predicted, reference = (torch.cat(side) for side in zip(*pairs, strict=True))
-        terms = {name: float(term) for name, term in self.loss(predicted, reference).items()}
+        terms = {name: float(term) for name, term in self._loss(predicted, reference).items()}
         numbers = embedding_numbers(_numpy(predicted), _numpy(reference))
         return {"loss": sum(terms.values())} | terms | numbers
 
