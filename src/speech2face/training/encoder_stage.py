@@ -86,7 +86,7 @@ class EncoderStage:
         return self._loss(self.predict(network, batch), batch["face_embedding"])
 
     def _loss(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """In single precision: autocast would round the frozen layers' answers to three digits before comparing them."""
+        """In single precision: autocast would round the frozen layers to three digits before they are compared."""
         with torch.autocast(predicted.device.type, enabled=False):
             return self.loss(predicted, target)
 
