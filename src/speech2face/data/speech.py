@@ -20,7 +20,6 @@ from speech2face.data.media import Media, Rejected
 from speech2face.errors import CorruptRecording, RecordingTooLong
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
 
 PREROLL_SECONDS = 0.3  # decoded before the span and thrown away: AAC and Opus need some packets to find their feet

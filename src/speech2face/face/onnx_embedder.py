@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech2face.errors import WeightsError
 from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import Picture, open_detector
+from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector
 from speech2face.face.embedder_settings import OnnxSettings
 from speech2face.face.five_points import PointFinder, crop_by_points
 from speech2face.face.weight_file import weight_file
@@ -34,13 +35,24 @@ class OnnxEmbedder:
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
         """The embedding (size,) of the largest face, or None where no face is found."""
         found = self._detector.detect(picture)
-        if not found:
-            return None
+        return self.embed_crop(self.crop(picture, found[0])) if found else None
+
+    @property
+    def crop_detector(self) -> DetectorName:
+        """Whose boxes its crops are made of."""
+        return self.settings.detector
+
+    def crop(self, picture: Picture, box: FaceBox) -> Picture:
+        """The square (side, side, 3) that the network sees of a face in a box."""
         if self._points is None:
-            move = box_crop(found[0], self._pixels, margin=self.settings.margin)
+            move = box_crop(box, self._pixels, margin=self.settings.margin)
         else:
-            move = crop_by_points(self._points.find(picture, found[0]), self._pixels)
-        return self.embed_crop(take_crop(picture, move, self._pixels))
+            move = crop_by_points(self._points.find(picture, box), self._pixels)
+        return take_crop(picture, move, self._pixels)
+
+    def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """Embeddings (crops, size), one crop at a time: many exported graphs take no more."""
+        return np.stack([self.embed_crop(crop) for crop in crops])
 
     def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
         """The embedding (size,) of a face that already fills the square (side, side, 3)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import FaceBox, Picture, open_detector
+from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector
 from speech2face.face.embedder_settings import VGGFaceSettings
 from speech2face.face.vggface import INPUT_PIXELS, MEAN_RED_GREEN_BLUE, VGGFaceConfig
 from speech2face.face.vggface_weights import load_vggface
@@ -40,8 +41,17 @@ class VGGFaceEmbedder:
             picture, box_crop(box, INPUT_PIXELS, margin=self.settings.margin), INPUT_PIXELS, outside=OUTSIDE
         )
 
+    @property
+    def crop_detector(self) -> DetectorName:
+        """Whose boxes its crops are made of."""
+        return self.settings.detector
+
     def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
         """The embedding (size,) of a face that already fills the square (224, 224, 3)."""
-        face = torch.from_numpy(crop.transpose(2, 0, 1).copy())[None].float() / 255  # (1, 3, 224, 224)
+        return np.asarray(self.embed_crops([crop])[0], dtype=np.float32)
+
+    def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """Embeddings (crops, size) of faces that already fill the square (224, 224, 3)."""
+        faces = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy()).float() / 255  # (crops, 3, 224, 224)
         with torch.inference_mode():
-            return np.asarray(self.network(face)[0].numpy(), dtype=np.float32)
+            return np.asarray(self.network(faces).numpy(), dtype=np.float32)

@@ -1,0 +1,248 @@
+"""Which picture of a speaker becomes the face of a clip: find the face, measure it, and say what is wrong with it.
+
+Speech2Face takes one frame of each clip and does not say which; this is our own rule. Cole et al. (CVPR 2017) leave out
+what is blurred or turned, as is done here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from speech2face.data.aligned import FACE_PIXELS, aligned_face, face_alignment
+from speech2face.data.media import Rejected
+from speech2face.face.alignment import Points
+from speech2face.face.detector import FaceBox, FaceDetector, Picture
+from speech2face.face.head_pose import HeadPose, head_pose
+from speech2face.face.points68 import FaceLandmarker, eye_opening, mouth_opening
+
+DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
+COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
+INNER_SHARE = 0.5  # of the aligned face, around its middle: what sharpness is measured in; no hair, no background
+OUTSIDE_SHARE = 0.02  # of the landmarks' extent may lie beyond the picture: the predictor is not exact
+
+
+@dataclass(frozen=True)
+class FaceLimits:
+    """What a face must be like to be taken; None leaves a limit out."""
+
+    min_face_pixels: int = 64
+    """Side of the detector's square in the picture."""
+    max_turn_degrees: float | None = 25.0
+    """Angle between where the head looks and the camera, estimated to some five degrees."""
+    min_sharpness: float | None = 0.02
+    """Fine detail as a share of all contrast, as `sharpness` measures."""
+    max_mouth_opening: float | None = None
+    """Height over width between the inner lips: shut under 0.1, wide open from 0.5."""
+    min_eye_opening: float | None = None
+    """Height over width of the less open eye: shut under 0.2."""
+    hint_reach: float = 0.75
+    """A face is at the hint if its centre lies within this share of its side of it."""
+    rival_share: float = 0.5
+    """A second face counts from this share of the first one's side; without a hint it makes a picture useless."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeenFace:
+    """The speaker's face in one picture, with all that is measured of it."""
+
+    picture: Picture
+    box: FaceBox
+    points: Points
+    """(68, 2), in pixels of the picture."""
+    pose: HeadPose
+    sharpness: float
+    eye_opening: float
+    mouth_opening: float
+    seconds: float | None = None
+    """When in the media; None: a photograph."""
+
+    @property
+    def pixels(self) -> int:
+        """Side of the detector's square."""
+        return self.box.right - self.box.left
+
+    @property
+    def quality(self) -> float:
+        """By which the best picture of several is chosen: frontal, sharp, large, eyes open and mouth shut, 0 to 1."""
+        frontal = max(0.0, 1 - self.pose.turn_degrees / 45)
+        sharp = self.sharpness / (self.sharpness + 0.05)
+        large = min(1.0, self.pixels / FACE_PIXELS)
+        awake = min(1.0, self.eye_opening / 0.25)
+        calm = 1 / (1 + 2 * self.mouth_opening)
+        return frontal * sharp * large * awake * calm
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A picture in which the speaker's face is looked for."""
+
+    picture: Picture
+    """(height, width, 3) uint8 RGB."""
+    seconds: float | None = None
+    hint: tuple[float, float] | None = None
+    """Where the face's centre is said to be, 0 to 1 of width and height."""
+
+
+class FaceSearch:
+    """Finds the speaker's face in pictures of one recording, cheaply: on small copies first, in all pictures."""
+
+    def __init__(self, detector: FaceDetector, landmarker: FaceLandmarker, limits: FaceLimits) -> None:
+        self._detector, self._landmarker, self._limits = detector, landmarker, limits
+
+    def find(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, FaceBox]]:
+        """Pictures with the speaker's box in them.
+
+        Raises:
+            Rejected: no_face, several_faces, wrong_face: what came nearest, where no picture has one.
+        """
+        nearest = Rejected("no_face", f"no face in {len(candidates)} pictures")
+        scales = [self._scales(candidate.picture) for candidate in candidates]
+        for level in range(max(map(len, scales), default=0)):
+            found: list[tuple[Candidate, FaceBox]] = []
+            for candidate, levels in zip(candidates, scales, strict=True):
+                if level >= len(levels):
+                    continue
+                try:
+                    found.append((candidate, self._speaker(candidate, self._boxes(candidate.picture, levels[level]))))
+                except Rejected as rejected:
+                    nearest = rejected if rejected.reason != "no_face" else nearest
+            if found:
+                return found
+        raise nearest
+
+    def check_alone(self, candidate: Candidate, box: FaceBox) -> None:
+        """Look again for a second face, in a copy large enough to show every one that counts.
+
+        Raises:
+            Rejected: several_faces.
+        """
+        if candidate.hint is not None:
+            return
+        smallest = self._limits.rival_share * (box.right - box.left)
+        scale = min(DETECTABLE_PIXELS / smallest, _longest_scale(candidate.picture, COPY_PIXELS[-1]))
+        if scale > _longest_scale(candidate.picture, COPY_PIXELS[0]):
+            self._alone(self._boxes(candidate.picture, scale), box)
+
+    def measure(self, candidate: Candidate, box: FaceBox) -> SeenFace:
+        """Landmarks, and what they and the pixels say."""
+        points = self._landmarker.find(candidate.picture, box)
+        return SeenFace(
+            picture=candidate.picture,
+            box=box,
+            points=points,
+            pose=head_pose(points),
+            sharpness=sharpness(candidate.picture, points),
+            eye_opening=eye_opening(points),
+            mouth_opening=mouth_opening(points),
+            seconds=candidate.seconds,
+        )
+
+    def check(self, face: SeenFace) -> None:
+        """Refuse a face that is not as the limits say.
+
+        Raises:
+            Rejected: too_small, cut_off, not_frontal, blurred, eyes_shut, mouth_open.
+        """
+        limits, pose = self._limits, face.pose
+        if face.pixels < limits.min_face_pixels:
+            raise Rejected("too_small", f"{face.pixels} pixels; at least {limits.min_face_pixels} are asked for")
+        if _beyond_edge(face):
+            raise Rejected("cut_off", "landmarks of the face lie outside the picture")
+        if limits.max_turn_degrees is not None and pose.turn_degrees > limits.max_turn_degrees:
+            turned = f"{pose.yaw_degrees:.0f} degrees aside, {pose.pitch_degrees:.0f} down"
+            raise Rejected("not_frontal", f"{turned}; at most {limits.max_turn_degrees:g} are allowed")
+        if limits.min_sharpness is not None and face.sharpness < limits.min_sharpness:
+            raise Rejected("blurred", f"sharpness {face.sharpness:.3f}; at least {limits.min_sharpness:g}")
+        if limits.min_eye_opening is not None and face.eye_opening < limits.min_eye_opening:
+            raise Rejected("eyes_shut", f"open by {face.eye_opening:.2f}; at least {limits.min_eye_opening:g}")
+        if limits.max_mouth_opening is not None and face.mouth_opening > limits.max_mouth_opening:
+            raise Rejected("mouth_open", f"open by {face.mouth_opening:.2f}; at most {limits.max_mouth_opening:g}")
+
+    def _scales(self, picture: Picture) -> list[float]:
+        """Of the copies to search, small ones first; the last shows faces of the least size that is taken."""
+        finest = min(DETECTABLE_PIXELS / self._limits.min_face_pixels, COPY_PIXELS[-1] / max(picture.shape[:2]))
+        scales = [min(_longest_scale(picture, pixels), finest) for pixels in COPY_PIXELS]
+        return sorted({*scales, finest} if scales[-1] == 1 else set(scales))
+
+    def _boxes(self, picture: Picture, scale: float) -> tuple[FaceBox, ...]:
+        """All faces a copy shows, in pixels of the picture."""
+        return tuple(_scaled(box, 1 / scale) for box in self._detector.detect(resized(picture, scale)))
+
+    def _speaker(self, candidate: Candidate, boxes: Sequence[FaceBox]) -> FaceBox:
+        """The one that speaks: at the hint, or the only one of its size."""
+        if not boxes:
+            raise Rejected("no_face", "no face was found")
+        if candidate.hint is None:
+            self._alone(boxes, boxes[0])
+            return boxes[0]
+        height, width = candidate.picture.shape[:2]
+        hint = np.array([candidate.hint[0] * width, candidate.hint[1] * height])
+        distances = [float(np.abs(_centre(box) - hint).max()) / max(box.right - box.left, 1) for box in boxes]
+        there = [number for number, distance in enumerate(distances) if distance <= self._limits.hint_reach]
+        if not there:
+            raise Rejected("wrong_face", f"{len(boxes)} faces, the nearest {min(distances):.1f} of its sides away")
+        return boxes[min(there, key=distances.__getitem__)]
+
+    def _alone(self, boxes: Sequence[FaceBox], first: FaceBox) -> None:
+        smallest = self._limits.rival_share * (first.right - first.left)
+        rivals = sum(box.right - box.left >= smallest and not _same(box, first) for box in boxes)
+        if rivals:
+            raise Rejected("several_faces", f"{rivals + 1} faces, and no hint which one speaks")
+
+
+def sharpness(picture: Picture, points: Points) -> float:
+    """Fine detail as a share of all contrast, in the middle of the face brought to the decoder's size.
+
+    The mean square of the Laplacian over the variance of the grey levels: a blurred face has little of it, and so has a
+    small one once it is enlarged. Contrast and light fall out.
+    """
+    size = FACE_PIXELS
+    grey = aligned_face(picture, face_alignment(points, size), size).astype(np.float32) @ _LUMINANCE
+    rim = round(size * (1 - INNER_SHARE) / 2)
+    inner = grey[rim : size - rim, rim : size - rim]
+    laplacian = (
+        inner[:-2, 1:-1] + inner[2:, 1:-1] + inner[1:-1, :-2] + inner[1:-1, 2:] - np.float32(4) * inner[1:-1, 1:-1]
+    )
+    return float(np.mean(laplacian**2, dtype=np.float64) / max(float(inner.var(dtype=np.float64)), 1.0))
+
+
+_LUMINANCE: NDArray[np.float32] = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def resized(picture: Picture, scale: float) -> Picture:
+    """A copy for the detector; the picture itself where the scale is 1."""
+    if scale == 1:
+        return picture
+    height, width = picture.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def _longest_scale(picture: Picture, pixels: int) -> float:
+    """By which the longest side gets so many pixels; small pictures are not enlarged for it."""
+    return min(1.0, pixels / max(picture.shape[:2]))
+
+
+def _scaled(box: FaceBox, factor: float) -> FaceBox:
+    return FaceBox(*(round(edge * factor) for edge in (box.left, box.top, box.right, box.bottom)))
+
+
+def _centre(box: FaceBox) -> NDArray[np.float64]:
+    return np.array([box.left + box.right, box.top + box.bottom]) / 2
+
+
+def _same(one: FaceBox, other: FaceBox) -> bool:
+    """Whether two boxes are of one face: a detector's boxes on copies of two sizes differ."""
+    return bool(np.abs(_centre(one) - _centre(other)).max() < max(one.right - one.left, other.right - other.left) / 2)
+
+
+def _beyond_edge(face: SeenFace) -> bool:
+    low, high = face.points.min(0), face.points.max(0)
+    room = OUTSIDE_SHARE * (high - low)
+    limit = np.array([face.picture.shape[1], face.picture.shape[0]]) - 1
+    return bool(np.any(low < -room) or np.any(high > limit + room))
