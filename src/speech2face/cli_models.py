@@ -51,7 +51,7 @@ def decode(
 
 def export(
     encoder: Annotated[Path, typer.Argument(help="Run folder or checkpoint of a voice encoder's training.")],
-    decoder: Annotated[Path, typer.Argument(help="Run folder or checkpoint of a face decoder's training.")],
+    decoder: Annotated[Path, typer.Option(help="Run folder or checkpoint of a face decoder's training.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the release to write.")],
     licence: Annotated[str, typer.Option(help="Licence of the weights, an SPDX name if there is one.")],
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,

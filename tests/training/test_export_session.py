@@ -76,7 +76,11 @@ def test_two_runs_become_a_release_measured_on_unseen_speakers(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "released" / "mine"
-    monkeypatch.setattr(sys, "argv", ["speech2face", "export", *map(str, runs), "-o", str(out), "--licence", "CC0-1.0"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["speech2face", "export", str(runs[0]), "--decoder", str(runs[1]), "-o", str(out), "--licence", "CC0-1.0"],
+    )
     with pytest.raises(SystemExit) as left:
         cli.main()
     printed = capsys.readouterr()
@@ -97,9 +101,9 @@ def test_two_runs_become_a_release_measured_on_unseen_speakers(
 
 def test_runs_in_the_wrong_places_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     encoder, decoder = runs
-    with pytest.raises(CheckpointError, match="name the voice encoder's first"):
+    with pytest.raises(CheckpointError, match="name a voice encoder's"):
         export_by_runs(decoder, encoder, tmp_path / "out", citation=CITATION)
-    with pytest.raises(CheckpointError, match="name the face decoder's second"):
+    with pytest.raises(CheckpointError, match="name a face decoder's"):
         export_by_runs(encoder, encoder, tmp_path / "out", citation=CITATION)
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
         export_by_runs(tmp_path, decoder, tmp_path / "out", citation=CITATION)

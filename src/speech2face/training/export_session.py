@@ -42,9 +42,11 @@ def load_trained(encoder_run: Path, decoder_run: Path) -> Trained:
     encoder, encoder_facts = load_network(encoder_run)
     decoder, decoder_facts = load_network(decoder_run)
     if not isinstance(encoder, VoiceEncoder):
-        raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name the voice encoder's first")
+        raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name a voice encoder's")
     if not isinstance(decoder, ConvolutionalFaceDecoder):
-        raise CheckpointError(f"{decoder_run} is a {decoder_facts['stage']}'s training; name the face decoder's second")
+        raise CheckpointError(
+            f"{decoder_run} is a {decoder_facts['stage']}'s training; name a face decoder's (--decoder)"
+        )
     return Trained(encoder, decoder, encoder_facts, decoder_facts)
 
 
