@@ -87,7 +87,7 @@ def run_tasks(
         Speech2FaceError: a task's own; the others are stopped, and what they finished stays.
         PreparationFailed: a shard that cannot be done.
     """
-    coming, again = iter(tasks), deque[ShardTask]()
+    coming, again = iter(tasks), deque["ShardTask"]()
     deaths: Counter[str] = Counter()
     flying = 0
     try:
@@ -123,7 +123,7 @@ def _mended(crew: Crew, outcome: Outcome, deaths: Counter[str], on_culprits: OnC
     if deaths[task.name] >= MOST_DEATHS:
         raise PreparationFailed(
             f"shard {task.name} ended its worker {MOST_DEATHS} times, though no record does it alone "
-            f"({outcome.broke}); use fewer workers, or allow them more memory or time; the shards finished so far are kept"
+            f"({outcome.broke}); use fewer workers, or allow them more memory or time; finished shards are kept"
         )
     if outcome.died and deaths[task.name] < DEATHS_BEFORE_SEARCH:
         return task

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.5  # between looks at memory and time
 RENEW_SHARE = 0.5  # of the memory limit: a worker that still holds so much between two shards is replaced
+BEGUN = "begun"
 _CLOSING_SECONDS = 5.0
 
 
@@ -53,31 +54,34 @@ class Worker:
         self.process.start()
         theirs.close()
         self.task: ShardTask | None = None
-        self._began = 0.0
+        self._began: float | None = None  # None until it has the task: starting a process may take seconds
         self._ended_for: str | None = None
 
     def begin(self, task: ShardTask) -> None:
         """Send it to work; a worker that died meanwhile is noticed by `outcome`."""
-        self.task, self._began = task, time.monotonic()
+        self.task, self._began = task, None
         with contextlib.suppress(OSError):
             self.connection.send(task)
 
-    def outcome(self) -> Outcome:
-        """What came of the task; blocks until it is over."""
+    def outcome(self) -> Outcome | None:
+        """What came of the task, None where it has only begun; to be called when the connection has something."""
         assert self.task is not None
-        task, self.task = self.task, None
         try:
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             why = self._ended_for or f"its worker died ({_ending(self.process.exitcode)})"
-            return Outcome(task, broke=why, died=True)
-        return told(task, kind, value)
+            return Outcome(self.task, broke=why, died=True)
+        if kind == BEGUN:
+            self._began = time.monotonic()
+            return None
+        return told(self.task, kind, value)
 
-    def enforce(self, limits: Limits, share: float = 1.0) -> None:
+    def enforce(self, limits: Limits) -> None:
         """End the process if it uses more than it may."""
-        if limits.seconds is not None and time.monotonic() - self._began > limits.seconds * share:
-            self._end(f"not done after {limits.seconds * share:g} s")
+        passed = 0.0 if self._began is None else time.monotonic() - self._began
+        if limits.seconds is not None and passed > limits.seconds:
+            self._end(f"not done after {limits.seconds:g} s")
         if limits.memory_bytes is not None and self.memory_bytes() > limits.memory_bytes:
             self._end(f"more than {limits.memory_bytes / 2**20:,.0f} MiB of memory")
 
@@ -125,12 +129,12 @@ class LocalCrew:
         while True:
             ready = wait([worker.connection for worker in self._busy], TICK_SECONDS)
             for worker in self._busy:
-                if worker.connection in ready:
+                if worker.connection not in ready:
+                    worker.enforce(self._limits)
+                elif (outcome := worker.outcome()) is not None:
                     self._busy.remove(worker)
-                    outcome = worker.outcome()
                     self._keep_or_close(worker, outcome)
                     return outcome
-                worker.enforce(self._limits)
 
     def _keep_or_close(self, worker: Worker, outcome: Outcome) -> None:
         limit = self._limits.memory_bytes
@@ -145,9 +149,11 @@ class LocalCrew:
         worker = Worker(self._prepare)
         try:
             worker.begin(task)
-            while not worker.connection.poll(TICK_SECONDS):
-                worker.enforce(self._limits)
-            return worker.outcome()
+            while True:
+                if not worker.connection.poll(TICK_SECONDS):
+                    worker.enforce(self._limits)
+                elif (outcome := worker.outcome()) is not None:
+                    return outcome
         finally:
             worker.close()
 
@@ -185,7 +191,9 @@ def _serve(connection: Connection, prepare: Prepare) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
-            connection.send(attempt(prepare, connection.recv()))
+            task = connection.recv()
+            connection.send((BEGUN, None))
+            connection.send(attempt(prepare, task))
 
 
 def _end_with_parent() -> None:

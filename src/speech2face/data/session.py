@@ -21,7 +21,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from speech2face.data.storage import Storage
 from speech2face.data.stored import stored_layout
 from speech2face.data.tally import Tally
 from speech2face.data.tombstones import Tombstones, read_tombstones, write_tombstones
-from speech2face.errors import DatasetError, OutputExists
+from speech2face.errors import DatasetError, OutputExists, RunLocked
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.run_folder import locked
 
@@ -60,7 +60,8 @@ class Preparation:
 
     sources: Sequence[Source]
     options: PrepareOptions
-    embedder: EmbedderRecord
+    embedder: EmbedderRecord | None
+    """None where no face embedding is wanted."""
     embedder_file: str | None = None
     """The user's own weights, where the embedder needs them."""
     grouping: Grouping = field(default_factory=Grouping)
@@ -89,7 +90,11 @@ def locked_data(storage: Storage) -> Iterator[None]:
     if storage.local is None:
         yield
         return
-    with locked(storage.local):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(storage.local))
+        except RunLocked as error:
+            raise RunLocked(f"{storage} is being prepared or cleaned by another process; wait for it") from error
         storage.remove_temporary()
         yield
 
@@ -115,7 +120,7 @@ class Session:
         plan = make_plan(
             preparation.sources,
             options=preparation.options,
-            embedder=preparation.embedder.to_dict(),
+            embedder=None if preparation.embedder is None else preparation.embedder.to_dict(),
             grouping=preparation.grouping,
             on_reject=rejects.append,
         )
@@ -144,12 +149,15 @@ class Session:
         for reason, count in self._plan.rejected.items():
             tally.reject(reason, count)
         watch(tally)
+        results = run(self._tasks(), self._leave_out)
         try:
-            for result in run(self._tasks(), self._leave_out):
+            for result in results:
                 self._journal.add(result.name, result.shard)
                 tally.add(result)
                 watch(tally)
         finally:
+            if isinstance(results, Generator):
+                results.close()  # ends its workers now, whatever stopped the loop
             self._journal.save()
         return self._finish()
 
@@ -260,8 +268,14 @@ def read_record(storage: Storage, name: str) -> ShardRecord:
     )
 
 
-def publish(storage: Storage, shards: Sequence[ShardRecord], embedder: EmbedderRecord | None) -> Manifest:
-    """Write the statement and the manifest that make these shards a data set.
+def publish(
+    storage: Storage,
+    shards: Sequence[ShardRecord],
+    embedder: EmbedderRecord | None,
+    *,
+    before: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """Write the statement and the manifest that make these shards a data set; `before`: what was stated until now.
 
     Raises:
         DatasetError, SpeakerLeak: they are none.
@@ -273,7 +287,7 @@ def publish(storage: Storage, shards: Sequence[ShardRecord], embedder: EmbedderR
         write_manifest(storage.name, layout, shards, embedder=embedder, labels=labels, statement=statement)
         return Manifest.open(storage.name)
 
-    return write({})
+    return write(dict(before or {}))
 
 
 def index_labels(storage: Storage, index: str) -> list[str]:

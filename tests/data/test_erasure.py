@@ -1,0 +1,310 @@
+"""Forgetting: from every file, for ever, provably, and equal to never having known."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech2face.data import erasure
+from speech2face.data.erasure import forget
+from speech2face.data.galleries import clean_gallery
+from speech2face.data.index import COLUMNS, read_columns
+from speech2face.data.manifest import MANIFEST, Manifest
+from speech2face.data.plan import PLAN
+from speech2face.data.record import LABELS as RECORD_LABELS
+from speech2face.data.record import SOURCE_LABEL, Record, Reject
+from speech2face.data.session import Preparation, prepare_data
+from speech2face.data.storage import NewFile, Storage
+from speech2face.data.tombstones import TOMBSTONES, Tombstones, read_tombstones, write_tombstones
+from speech2face.data.verification import verify_data
+from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten
+from tests.data.made_clips import made_clips, made_data
+from tests.data.stand_in import Texts, preparation, texts
+from tests.data.test_session import contents, here
+
+SPEAKER = "speaker 3"
+LABELS = sorted({*RECORD_LABELS, SOURCE_LABEL})
+
+
+def rest(folder: Path) -> dict[str, bytes]:
+    """A data set without its tombstones, whose salt is drawn."""
+    return {name: content for name, content in contents(folder).items() if name != TOMBSTONES}
+
+
+def anywhere(folder: Path, text: bytes) -> list[str]:
+    """Files that hold the text, hidden ones too."""
+    return [path.name for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> tuple[Path, Preparation]:
+    """A prepared data set and what it was prepared from."""
+    first = preparation(texts(tmp_path / "media"))
+    (tmp_path / "media" / "010.txt").unlink()  # of speaker 3
+    prepare_data(tmp_path / "data", first, here)
+    return tmp_path / "data", first
+
+
+def test_nothing_of_a_forgotten_speaker_is_left_in_any_file(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    assert anywhere(data, SPEAKER.encode()) and anywhere(data, b"clip-003")
+    forgotten = forget(data, [SPEAKER])
+    assert forgotten.clips == 4  # 3, 10, 17, 24, 31, 38 less one missing and one rejected
+    assert forgotten.unknown == ()
+    assert anywhere(data, SPEAKER.encode()) == []
+    for number in range(3, 40, 7):
+        assert anywhere(data, f"clip-{number:03d}".encode()) == []
+    verified = verify_data(data)
+    assert (verified.forgotten, verified.clips) == (1, 40 - 1 - 4 - 4)  # missing, rejected, forgotten
+    assert verified.manifest_sha256 == forgotten.manifest_sha256
+
+
+def test_what_is_left_is_what_would_be_there_without_the_speaker(tmp_path: Path) -> None:
+    made_data(tmp_path / "all", clips_per_shard=40)
+    clips = [replace(clip) for clip in made_clips(40) if clip.speaker != SPEAKER]
+    from speech2face.data.shards import write_shards
+    from tests.data.made_clips import EMBEDDER
+
+    write_shards(tmp_path / "without", clips, embedder=EMBEDDER, statement={"made": "up"}, clips_per_shard=40)
+    forget(tmp_path / "all", [SPEAKER])
+    tars = sorted((tmp_path / "without").glob("*.tar"))
+    assert tars
+    for tar in tars:
+        for name in (tar.name, f"{tar.stem}.csv"):
+            assert (tmp_path / "all" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+
+
+def test_another_run_does_not_bring_a_forgotten_speaker_back(prepared: tuple[Path, Preparation]) -> None:
+    data, first = prepared
+    forget(data, [SPEAKER])
+    before = contents(data)
+    prepare_data(data, first, here)
+    assert contents(data) == before
+    for path in data.iterdir():  # all but the tombstones: everything is prepared anew
+        if path.name not in (TOMBSTONES, PLAN, ".lock"):
+            path.unlink()
+    prepare_data(data, first, here)
+    assert anywhere(data, SPEAKER.encode()) == []
+    verify_data(data)
+
+
+def test_a_new_folder_honours_tombstones_it_is_given(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
+    data, first = prepared
+    forget(data, [SPEAKER])
+    stones = read_tombstones(Storage(data))
+    prepare_data(tmp_path / "anew", replace(first, forgotten=stones), here)
+    assert anywhere(tmp_path / "anew", SPEAKER.encode()) == []
+    assert verify_data(tmp_path / "anew").forgotten == 1
+    prepare_data(tmp_path / "anew", first, here)  # not named again, and honoured all the same
+    assert anywhere(tmp_path / "anew", SPEAKER.encode()) == []
+
+
+def test_forgetting_before_anything_of_somebody_was_prepared_works_too(tmp_path: Path) -> None:
+    first = preparation(texts(tmp_path / "media"))
+
+    def one_shard(tasks: Iterator, on_culprits: object) -> Iterator:  # type: ignore[type-arg]
+        from tests.data import stand_in
+
+        yield stand_in.prepare(next(tasks))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare_data(tmp_path / "data", first, one_shard)
+    (tmp_path / "data" / "test-000009.tar").write_bytes(b"speaker 3, a shard whose writing was killed")
+    speaker = read_columns(next(tmp_path.glob("data/t*-000000.csv")).read_bytes(), ["speaker"], LABELS, "")[0][0]
+    forgotten = forget(tmp_path / "data", [speaker, "nobody known"])
+    assert forgotten.unknown == ("nobody known",)
+    assert forgotten.manifest_sha256 is None
+    prepare_data(tmp_path / "data", first, here)
+    assert anywhere(tmp_path / "data", speaker.encode()) == []
+
+
+@pytest.mark.parametrize("writes", range(1, 30, 3))
+def test_forgetting_that_was_interrupted_is_finished_by_forgetting_again(
+    prepared: tuple[Path, Preparation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    data, first = prepared
+    prepare_data(tmp_path / "other", first, here)
+    forget(tmp_path / "other", [SPEAKER])
+    finished, finish = 0, NewFile.finish
+
+    def stopped(file: NewFile) -> None:
+        nonlocal finished
+        finished += 1
+        if finished > writes:
+            raise CannotWrite("no space left on device")
+        finish(file)
+
+    interrupted = False
+    with monkeypatch.context() as patched:
+        patched.setattr(NewFile, "finish", stopped)
+        try:
+            forget(data, [SPEAKER])
+        except CannotWrite:
+            interrupted = True
+    if interrupted and read_tombstones(Storage(data)) is not None:
+        with pytest.raises(SpeakerNotForgotten, match="interrupted"):
+            verify_data(data)
+        with pytest.raises(DatasetError, match="interrupted"):
+            prepare_data(data, first, here)
+    forget(data, [SPEAKER])
+    assert rest(data) == rest(tmp_path / "other")
+    verify_data(data)
+
+
+def test_when_all_speakers_are_forgotten_no_data_set_is_left(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    assert forget(data, [f"speaker {number}" for number in range(7)]).manifest_sha256 is None
+    assert not (data / MANIFEST).exists() and not list(data.glob("*.tar"))
+    assert anywhere(data, b"speaker ") == []
+
+
+def test_a_forgotten_speaker_smuggled_back_is_found(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
+    data, first = prepared
+    stones = Tombstones.new().with_speakers([SPEAKER])
+    write_tombstones(Storage(data), stones)
+    with pytest.raises(SpeakerNotForgotten, match="still holds clip clip-0"):
+        verify_data(data)
+    forget(data)
+    verify_data(data)
+    table = data / "sources.rejects.csv"
+    table.write_text(table.read_text() + f"x,{SPEAKER},y,no_media,z\n")
+    with pytest.raises(SpeakerNotForgotten, match=r"sources\.rejects\.csv, line"):
+        verify_data(data)
+
+
+def test_verifying_notices_what_no_index_tells(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
+    data, _ = prepared
+    verify_data(data)
+    shard = sorted(data.glob("*.tar"))[0]
+    (data / "stray.tar").write_bytes(shard.read_bytes())
+    with pytest.raises(DatasetError, match="stray"):
+        verify_data(data)
+    (data / "stray.tar").unlink()
+    (data / ".speech2face-half").write_bytes(b"")
+    with pytest.raises(DatasetError, match="half"):
+        verify_data(data)
+    (data / ".speech2face-half").unlink()
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match=shard.name):
+        verify_data(data)
+
+
+def test_a_tombstone_does_not_say_who(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    forget(data, [SPEAKER])
+    stated = json.loads((data / TOMBSTONES).read_text())
+    assert len(stated["speakers"]) == 1 and len(stated["clips"]) == 6
+    assert Tombstones.new().with_speakers([SPEAKER]).speakers != set(stated["speakers"])  # another salt
+    assert Tombstones(stated["salt"]).with_speakers([SPEAKER]).speakers == set(stated["speakers"])
+    assert not Tombstones(stated["salt"], clips=frozenset(stated["speakers"])).has_clip(SPEAKER)
+
+
+def test_damaged_tombstones_are_not_taken_for_none(prepared: tuple[Path, Preparation]) -> None:
+    data, first = prepared
+    (data / TOMBSTONES).write_text('{"format": 1}')
+    with pytest.raises(DatasetError, match="restore it"):
+        prepare_data(data, first, here)
+
+
+def test_models_checkpoints_and_derived_data_are_named(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
+    data, _ = prepared
+    old = Manifest.open(data).sha256
+    models = tmp_path / "models"
+    for name in ("release", "derived", "of derived", "innocent", "run/checkpoints"):
+        (models / name).mkdir(parents=True)
+    (models / "release" / "model.json").write_text(json.dumps({"training": {"voice_data_manifest_sha256": old}}))
+    derived = json.dumps({"statement": {"morphs_of_manifest": old}})
+    (models / "derived" / MANIFEST).write_text(derived)
+    of_derived = erasure._sha256(derived.encode())
+    (models / "of derived" / "CARD.md").write_text(f"- face data manifest sha256: {of_derived}")
+    (models / "innocent" / "CARD.md").write_text("- face data manifest sha256: " + 64 * "0")
+    header = json.dumps({"__metadata__": {"speech2face": json.dumps({"manifest": old})}}).encode()
+    checkpoint = models / "run" / "checkpoints" / "step-00000001-0123456789abcdef.safetensors"
+    checkpoint.write_bytes(len(header).to_bytes(8, "little") + header + bytes(100))
+    found = {trace.path.relative_to(models).as_posix() for trace in forget(data, [SPEAKER], models=[models]).models}
+    assert found == {
+        "release/model.json",
+        "derived/manifest.json",
+        "of derived/CARD.md",
+        "run/checkpoints/step-00000001-0123456789abcdef.safetensors",
+    }
+    later = forget(data, ["speaker 4"], models=[models]).models  # they were in the first manifest too
+    assert {trace.path.relative_to(models).as_posix() for trace in later} == found
+
+
+def test_copies_of_rewritten_shards_leave_the_caches(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
+    data, _ = prepared
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for shard in Manifest.open(data).shards:
+        (cache / f"{shard.sha256}.tar").write_bytes((data / shard.file).read_bytes())
+    before = {shard.sha256 for shard in Manifest.open(data).shards}
+    forgotten = forget(data, [SPEAKER], caches=[cache])
+    after = {shard.sha256 for shard in Manifest.open(data).shards}
+    assert {path.stem for path in forgotten.cached} == before - after != set()
+    assert {path.stem for path in cache.iterdir()} == before & after
+    assert anywhere(cache, SPEAKER.encode()) == []
+
+
+def test_rows_leave_gallery_files_and_other_files_are_refused(tmp_path: Path) -> None:
+    stones = Tombstones.new().with_speakers(["b"]).with_clips(["c9"])
+    arrays = {"speaker": np.array(["a", "b", "c"]), "face_embedding": np.arange(6).reshape(3, 2), "mean": np.zeros(2)}
+    np.savez(tmp_path / "gallery.npz", **arrays)  # type: ignore[arg-type]
+    assert clean_gallery(tmp_path / "gallery.npz", stones)
+    with np.load(tmp_path / "gallery.npz") as found:
+        assert found["speaker"].tolist() == ["a", "c"]
+        assert found["face_embedding"].tolist() == [[0, 1], [4, 5]]
+        assert found["mean"].shape == (2,)
+    (tmp_path / "gallery.csv").write_text("clip,speaker,x\nc1,a,1\nc2,b,2\nc9,d,3\n")
+    assert clean_gallery(tmp_path / "gallery.csv", stones)
+    assert (tmp_path / "gallery.csv").read_text() == "clip,speaker,x\nc1,a,1\n"
+    assert not clean_gallery(tmp_path / "gallery.csv", stones)
+    (tmp_path / "gallery.bin").write_bytes(b"?")
+    with pytest.raises(DatasetError, match="make it anew"):
+        clean_gallery(tmp_path / "gallery.bin", stones)
+
+
+def test_a_table_of_two_clips_a_row_loses_the_rows_of_either(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    table = data / "duplicates.csv"
+    table.write_text("clip,speaker,other_clip,other_speaker\na,speaker 1,b,speaker 3\na,speaker 1,b,speaker 2\n")
+    assert "duplicates.csv" in forget(data, [SPEAKER]).tables
+    assert table.read_text().splitlines() == ["clip,speaker,other_clip,other_speaker", "a,speaker 1,b,speaker 2"]
+    assert read_tombstones(Storage(data)).clips.isdisjoint({"a"})  # type: ignore[union-attr]
+
+
+def test_an_index_without_its_shard_goes(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    header = ",".join(COLUMNS)
+    (data / "train-000077.csv").write_text(f"{header}\nclip-003,{SPEAKER},train,1.000,,,0,1,1\n")
+    forget(data, [SPEAKER])
+    assert not (data / "train-000077.csv").exists()
+
+
+def test_forgetting_needs_a_data_set_and_somebody(tmp_path: Path, prepared: tuple[Path, Preparation]) -> None:
+    with pytest.raises(DatasetError, match="no data set"):
+        forget(tmp_path, [SPEAKER])
+    with pytest.raises(InvalidOption, match="name a speaker"):
+        forget(prepared[0])
+
+
+def test_a_source_row_of_the_forgotten_is_not_listed_again(tmp_path: Path) -> None:
+    class Missing(Texts):
+        def records(self) -> Iterator[Record | Reject]:
+            yield from super().records()
+            yield Reject("clip-999", SPEAKER, "x", "no_media", "")
+
+    source = texts(tmp_path / "media", 14)
+    first = preparation(Missing(source.folder, source.count))
+    prepare_data(tmp_path / "data", first, here)
+    forget(tmp_path / "data", [SPEAKER])
+    before = contents(tmp_path / "data")
+    prepare_data(tmp_path / "data", first, here)
+    assert contents(tmp_path / "data") == before
+    assert anywhere(tmp_path / "data", b"clip-999") == []
