@@ -15,10 +15,10 @@ from PIL import Image
 
 from speech2face.data.aligned import FACE_PIXELS, aligned_face, face_alignment
 from speech2face.data.media import Rejected
-from speech2face.face.alignment import Points
+from speech2face.face.alignment import Points, Similarity
 from speech2face.face.detector import FaceBox, FaceDetector, Picture
 from speech2face.face.head_pose import HeadPose, head_pose
-from speech2face.face.points68 import FaceLandmarker, eye_opening, mouth_opening
+from speech2face.face.points68 import FaceLandmarker, eye_opening, eyes, mouth_opening
 
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
 COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
@@ -43,7 +43,7 @@ class FaceLimits:
     hint_reach: float = 0.75
     """A face is at the hint if its centre lies within this share of its side of it."""
     rival_share: float = 0.5
-    """A second face counts from this share of the first one's side; without a hint it makes a picture useless."""
+    """A second face counts from this share of the first one's size; without a hint it makes a picture useless."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,11 @@ class Candidate:
 class FaceSearch:
     """Finds the speaker's face in pictures of one recording, cheaply: on small copies first, in all pictures."""
 
-    def __init__(self, detector: FaceDetector, landmarker: FaceLandmarker, limits: FaceLimits) -> None:
-        self._detector, self._landmarker, self._limits = detector, landmarker, limits
+    def __init__(
+        self, detector: FaceDetector, landmarker: FaceLandmarker, limits: FaceLimits, *, grey: bool = True
+    ) -> None:
+        """grey: show the detector shades of grey, a quarter cheaper; gradients are all that `hog` looks at."""
+        self._detector, self._landmarker, self._limits, self._grey = detector, landmarker, limits, grey
 
     def find(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, FaceBox]]:
         """Pictures with the speaker's box in them.
@@ -126,7 +129,7 @@ class FaceSearch:
         smallest = self._limits.rival_share * (box.right - box.left)
         scale = min(DETECTABLE_PIXELS / smallest, _longest_scale(candidate.picture, COPY_PIXELS[-1]))
         if scale > _longest_scale(candidate.picture, COPY_PIXELS[0]):
-            self._alone(self._boxes(candidate.picture, scale), box)
+            self._alone(candidate.picture, self._boxes(candidate.picture, scale), box)
 
     def measure(self, candidate: Candidate, box: FaceBox) -> SeenFace:
         """Landmarks, and what they and the pixels say."""
@@ -171,14 +174,15 @@ class FaceSearch:
 
     def _boxes(self, picture: Picture, scale: float) -> tuple[FaceBox, ...]:
         """All faces a copy shows, in pixels of the picture."""
-        return tuple(_scaled(box, 1 / scale) for box in self._detector.detect(resized(picture, scale)))
+        copy = resized(picture, scale, grey=self._grey)
+        return tuple(_scaled(box, 1 / scale) for box in self._detector.detect(copy))
 
     def _speaker(self, candidate: Candidate, boxes: Sequence[FaceBox]) -> FaceBox:
         """The one that speaks: at the hint, or the only one of its size."""
         if not boxes:
             raise Rejected("no_face", "no face was found")
         if candidate.hint is None:
-            self._alone(boxes, boxes[0])
+            self._alone(candidate.picture, boxes, boxes[0])
             return boxes[0]
         height, width = candidate.picture.shape[:2]
         hint = np.array([candidate.hint[0] * width, candidate.hint[1] * height])
@@ -188,11 +192,19 @@ class FaceSearch:
             raise Rejected("wrong_face", f"{len(boxes)} faces, the nearest {min(distances):.1f} of its sides away")
         return boxes[min(there, key=distances.__getitem__)]
 
-    def _alone(self, boxes: Sequence[FaceBox], first: FaceBox) -> None:
-        smallest = self._limits.rival_share * (first.right - first.left)
-        rivals = sum(box.right - box.left >= smallest and not _same(box, first) for box in boxes)
+    def _alone(self, picture: Picture, boxes: Sequence[FaceBox], first: FaceBox) -> None:
+        others = [box for box in boxes if not _same(box, first)]
+        if not others:
+            return
+        # By the eyes: a detector's boxes come in few sizes, and none under the smallest.
+        smallest = self._limits.rival_share * self._eye_distance(picture, first)
+        rivals = sum(self._eye_distance(picture, box) >= smallest for box in others)
         if rivals:
             raise Rejected("several_faces", f"{rivals + 1} faces, and no hint which one speaks")
+
+    def _eye_distance(self, picture: Picture, box: FaceBox) -> float:
+        left, right = eyes(self._landmarker.find(picture, box))
+        return float(np.linalg.norm(right - left))
 
 
 def sharpness(picture: Picture, points: Points) -> float:
@@ -201,31 +213,34 @@ def sharpness(picture: Picture, points: Points) -> float:
     The mean square of the Laplacian over the variance of the grey levels: a blurred face has little of it, and so has a
     small one once it is enlarged. Contrast and light fall out.
     """
-    size = FACE_PIXELS
-    grey = aligned_face(picture, face_alignment(points, size), size).astype(np.float32) @ _LUMINANCE
-    rim = round(size * (1 - INNER_SHARE) / 2)
-    inner = grey[rim : size - rim, rim : size - rim]
+    side = round(FACE_PIXELS * INNER_SHARE)
+    move = face_alignment(points, FACE_PIXELS)
+    inner_move = Similarity(move.linear, move.shift - (FACE_PIXELS - side) / 2)
+    inner = aligned_face(picture, inner_move, side).astype(np.float32) @ _LUMINANCE  # (side, side)
     laplacian = (
         inner[:-2, 1:-1] + inner[2:, 1:-1] + inner[1:-1, :-2] + inner[1:-1, 2:] - np.float32(4) * inner[1:-1, 1:-1]
     )
-    return float(np.mean(laplacian**2, dtype=np.float64) / max(float(inner.var(dtype=np.float64)), 1.0))
+    contrast = max(float(inner.var(dtype=np.float64)), 1.0)
+    return float(np.mean(laplacian**2, dtype=np.float64)) / contrast
 
 
 _LUMINANCE: NDArray[np.float32] = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def resized(picture: Picture, scale: float) -> Picture:
-    """A copy for the detector; the picture itself where the scale is 1."""
-    if scale == 1:
-        return picture
-    height, width = picture.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+def resized(picture: Picture, scale: float, *, grey: bool = False) -> Picture:
+    """A copy for the detector, (height, width, 3), or (height, width) in grey."""
+    image = Image.fromarray(picture)
+    if grey:
+        image = image.convert("L")
+    if scale != 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(image)
 
 
 def _longest_scale(picture: Picture, pixels: int) -> float:
     """By which the longest side gets so many pixels; small pictures are not enlarged for it."""
-    return min(1.0, pixels / max(picture.shape[:2]))
+    return float(min(1.0, pixels / max(picture.shape[:2])))
 
 
 def _scaled(box: FaceBox, factor: float) -> FaceBox:

@@ -55,7 +55,8 @@ class ClipMaker:
         self.options, self.embedder = options, embedder
         self._search: FaceSearch | None = None
         if options.embedding:
-            self._search = FaceSearch(open_detector(options.detector), DlibLandmarker(), options.limits)
+            detector = open_detector(options.detector)
+            self._search = FaceSearch(detector, DlibLandmarker(), options.limits, grey=options.detector == "hog")
         self._crop_detector: FaceDetector | None = None
         if embedder is not None and embedder.crop_detector != options.detector:
             self._crop_detector = open_detector(embedder.crop_detector)
