@@ -18,7 +18,8 @@ from speech2face.data.plan import PLAN
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.rejects import SOURCES, WORKERS, read_rejects
 from speech2face.data.runners import run_local
-from speech2face.data.session import JOURNAL, prepare_data
+from speech2face.data.publication import JOURNAL
+from speech2face.data.session import prepare_data
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.tally import Tally, spoken_time
 from speech2face.errors import (

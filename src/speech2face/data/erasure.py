@@ -20,8 +20,9 @@ from speech2face.data.index import COLUMNS
 from speech2face.data.lineage import Trace, trained_on
 from speech2face.data.manifest import MANIFEST, ShardRecord
 from speech2face.data.members import END_OF_ARCHIVE
+from speech2face.data.publication import JOURNAL, publish, read_record
 from speech2face.data.rejects import SUFFIX
-from speech2face.data.session import JOURNAL, locked_data, publish, read_record
+from speech2face.data.session import locked_data
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.stored import stored_clips
 from speech2face.data.tombstones import Tombstones, read_tombstones, write_tombstones

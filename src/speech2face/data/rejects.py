@@ -17,11 +17,12 @@ SOURCES, WORKERS = f"sources{SUFFIX}", f"workers{SUFFIX}"
 _FILES_AT_ONCE = 256
 
 
-def encode_rejects(rejects: Iterable[Reject]) -> bytes:
-    """The whole file."""
+def encode_rejects(rejects: Iterable[Reject], *, header: bool = True) -> bytes:
+    """The whole file, or further lines of one."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(REJECT_COLUMNS)
+    if header:
+        writer.writerow(REJECT_COLUMNS)
     for each in rejects:
         row = each.to_dict()
         writer.writerow([row[column] for column in REJECT_COLUMNS])

@@ -14,27 +14,20 @@ At any time the memory holds one shard of records for each split and each worker
 from __future__ import annotations
 
 import contextlib
-import csv
-import dataclasses
 import hashlib
-import io
-import json
 import logging
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speech2face.data.crew import OnCulprits
-from speech2face.data.index import COLUMNS
-from speech2face.data.manifest import MANIFEST, Manifest, ShardRecord
+from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.plan import Grouping, Plan, check_plan, deal, make_plan, records_sha256, write_plan
+from speech2face.data.publication import JOURNAL, Journal, publish
 from speech2face.data.record import Record, Reject, Source, fill_labels
 from speech2face.data.rejects import SOURCES, SUFFIX, WORKERS, decode_rejects, encode_rejects
-from speech2face.data.shards import write_manifest
-from speech2face.data.storage import Storage
-from speech2face.data.stored import stored_layout
+from speech2face.data.storage import NewFile, Storage
 from speech2face.data.tally import Tally
 from speech2face.data.tombstones import Tombstones, read_tombstones, write_tombstones
 from speech2face.errors import DatasetError, OutputExists, RunLocked
@@ -45,10 +38,6 @@ if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
 
 logger = logging.getLogger(__name__)
-
-JOURNAL = "journal.json"
-JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
-_READ_AT_ONCE = 2**24  # bytes
 
 Runner = Callable[[Iterator["ShardTask"], OnCulprits], Iterable["ShardResult"]]
 """Gives results of tasks; `functools.partial` of `run_local` or `run_ray` in a small function."""
@@ -67,6 +56,8 @@ class Preparation:
     grouping: Grouping = field(default_factory=Grouping)
     forgotten: Tombstones | None = None
     """Another data set's tombstones, to honour here too."""
+    duplicates: bool = False
+    """Whether clips that are alike in two splits are searched when all is prepared."""
 
 
 def prepare_data(
@@ -99,6 +90,10 @@ def locked_data(storage: Storage) -> Iterator[None]:
         yield
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 class Session:
     """One run of a preparation, in a folder that is held."""
 
@@ -115,26 +110,34 @@ class Session:
         self._journal = Journal(storage)
 
     def _planned(self, *, had_tombstones: bool) -> Plan:
-        rejects: list[Reject] = []
-        preparation = self._preparation
-        plan = make_plan(
-            preparation.sources,
-            options=preparation.options,
-            embedder=None if preparation.embedder is None else preparation.embedder.to_dict(),
-            grouping=preparation.grouping,
-            on_reject=rejects.append,
-        )
-        begun = check_plan(self._storage, plan)
-        if not begun and self._storage.exists(MANIFEST):
-            raise OutputExists(f"{self._storage} holds a data set that was not prepared here; choose another folder")
-        if len(self._forgotten) and not had_tombstones:
-            write_tombstones(self._storage, self._forgotten)
-        kept = [each for each in rejects if not self._is_forgotten(each.speaker, each.key)]
-        content = encode_rejects(kept)
-        if not (begun and self._storage.exists(SOURCES) and self._storage.read(SOURCES) == content):
-            self._storage.write(SOURCES, content)
-        if not begun:
-            write_plan(self._storage, plan)
+        """The plan, checked against the folder's and written; rows that are no record go into a table of their own."""
+        storage, preparation = self._storage, self._preparation
+        table = NewFile(storage, SOURCES)
+
+        def list_reject(reject: Reject) -> None:
+            if not self._is_forgotten(reject.speaker, reject.key):
+                table.write(encode_rejects([reject], header=False))
+
+        try:
+            table.write(encode_rejects([]))
+            plan = make_plan(
+                preparation.sources,
+                options=preparation.options,
+                embedder=None if preparation.embedder is None else preparation.embedder.to_dict(),
+                grouping=preparation.grouping,
+                on_reject=list_reject,
+            )
+            begun = check_plan(storage, plan)
+            if not begun and storage.exists(MANIFEST):
+                raise OutputExists(f"{storage} holds a data set that was not prepared here; choose another folder")
+            if not begun:
+                write_plan(storage, plan)
+            if len(self._forgotten) and not had_tombstones:
+                write_tombstones(storage, self._forgotten)
+            if not (begun and storage.exists(SOURCES) and _sha256(storage.read(SOURCES)) == table.sha256):
+                table.finish()
+        finally:
+            table.discard()
         return plan
 
     def _is_forgotten(self, speaker: str, key: str) -> bool:
@@ -205,92 +208,8 @@ class Session:
         shards = self._journal.records([shard.name for shard in self._plan.shards if f"{shard.name}.tar" in names])
         if not shards:
             raise DatasetError(f"{self._storage}: not one record gave a clip; see its *{SUFFIX}")
-        manifest = publish(self._storage, shards, self._preparation.embedder)
+        manifest = publish(
+            self._storage, shards, self._preparation.embedder, duplicates=self._preparation.duplicates
+        )
         self._storage.remove(JOURNAL)
         return manifest
-
-
-class Journal:
-    """Checksums of shards that were written here, kept on the way: a run that goes on need not read them again."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage, self._saved = storage, time.monotonic()
-        self._known: dict[str, ShardRecord] = {}
-        self._changed = False
-        if storage.exists(JOURNAL):
-            try:
-                stated = json.loads(storage.read(JOURNAL))
-                self._known = {name: ShardRecord(**record) for name, record in stated.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                logger.warning("%s is damaged (%s): finished shards are read again", storage.where(JOURNAL), error)
-
-    def add(self, name: str, shard: ShardRecord | None) -> None:
-        """A shard that was just written; None where nothing was kept."""
-        if shard is None:
-            return
-        self._known[name] = shard
-        self._changed = True
-        if time.monotonic() - self._saved > JOURNAL_SECONDS:
-            self.save()
-
-    def save(self) -> None:
-        """Put it beside the shards."""
-        if self._changed:
-            content = {name: dataclasses.asdict(shard) for name, shard in sorted(self._known.items())}
-            self._storage.write(JOURNAL, json.dumps(content, indent=1).encode())
-            self._saved, self._changed = time.monotonic(), False
-
-    def records(self, names: Sequence[str]) -> list[ShardRecord]:
-        """Of these shards; what is not known is read."""
-        sizes = dict(zip(names, self._storage.sizes([f"{name}.tar" for name in names]), strict=True))
-        known = {name: record for name, record in self._known.items() if record.bytes == sizes.get(name)}
-        return [known[name] if name in known else read_record(self._storage, name) for name in names]
-
-
-def read_record(storage: Storage, name: str) -> ShardRecord:
-    """A finished shard as a manifest lists it, from its bytes.
-
-    Raises:
-        DatasetError: it cannot be read.
-    """
-    file, index = f"{name}.tar", f"{name}.csv"
-    size = storage.sizes([file])[0]
-    if size is None:
-        raise DatasetError(f"{storage.where(file)} is missing; remove its {name}{SUFFIX} and prepare it anew")
-    content = storage.read(index)
-    return ShardRecord(
-        file=file,
-        index=index,
-        clips=sum(1 for _ in csv.reader(io.StringIO(content.decode(), newline=""))) - 1,
-        bytes=size,
-        sha256=storage.sha256(file, _READ_AT_ONCE),
-        index_sha256=hashlib.sha256(content).hexdigest(),
-    )
-
-
-def publish(
-    storage: Storage,
-    shards: Sequence[ShardRecord],
-    embedder: EmbedderRecord | None,
-    *,
-    before: Mapping[str, Any] | None = None,
-) -> Manifest:
-    """Write the statement and the manifest that make these shards a data set; `before`: what was stated until now.
-
-    Raises:
-        DatasetError, SpeakerLeak: they are none.
-    """
-    labels = index_labels(storage, shards[0].index)
-    layout = stored_layout(storage, shards[0].file)
-
-    def write(statement: dict[str, Any]) -> Manifest:
-        write_manifest(storage.name, layout, shards, embedder=embedder, labels=labels, statement=statement)
-        return Manifest.open(storage.name)
-
-    return write(dict(before or {}))
-
-
-def index_labels(storage: Storage, index: str) -> list[str]:
-    """The labels that a shard's index has columns for."""
-    header = storage.read(index).split(b"\n", 1)[0].decode().split(",")
-    return header[len(COLUMNS) :]
