@@ -109,8 +109,8 @@ def synthesise(voice: Voice, seconds: float, rng: np.random.Generator) -> NDArra
 
 
 def _record(sound: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Level of -30 to -18 dB of full scale, and a room's noise 30 to 50 dB below it."""
-    level = 10 ** (rng.uniform(-30, -18) / 20)
+    """Level of -26 to -22 dB of full scale, and a room's noise 30 to 50 dB below it."""
+    level = 10 ** (rng.uniform(-26, -22) / 20)
     sound = sound * (level / np.sqrt(np.mean(sound**2)))
     spectrum = np.fft.rfft(rng.standard_normal(sound.size))
     spectrum /= np.sqrt(1 + np.fft.rfftfreq(sound.size, 1 / SAMPLE_RATE) / 300.0)  # rooms rumble

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-SHARED_TRAITS = ("pitch", "tract_length", "brightness", "breathiness")
-HEARD_TRAITS = ("sibilance", "front_cavity", "speaking_rate", "intonation", "roughness")
+SHARED_TRAITS = ("pitch", "tract_length", "brightness")
+HEARD_TRAITS = ("breathiness", "sibilance", "front_cavity", "speaking_rate", "intonation", "roughness")
 """Of the voice alone: whoever listens for the shared ones must not be misled by them."""
-SEEN_TRAITS = 16
+SEEN_TRAITS = 15
 """Number of traits of the face alone."""
 
 
@@ -69,13 +69,13 @@ def voice_of(shared: FloatArray, heard: FloatArray) -> Voice:
 
     In brackets what two standard deviations either way give.
     """
-    pitch, length, brightness, breathiness = (float(value) for value in shared)
-    sibilance, front, rate, intonation, roughness = (float(value) for value in heard)
+    pitch, length, brightness = (float(value) for value in shared)
+    breathiness, sibilance, front, rate, intonation, roughness = (float(value) for value in heard)
     return Voice(
         pitch_hz=190.0 * 2 ** (0.4 * pitch),  # 109 to 331 Hz: a man to a small child
         tract_centimetres=15.5 * 2 ** (0.2 * length),  # 11.7 to 20.5 cm
-        tilt_db_per_octave=4.0 - 2.5 * brightness,  # -1 to 9 dB
-        aspiration_db=-20.0 + 6.0 * breathiness,  # -32 to -8 dB
+        tilt_db_per_octave=4.0 - 3.0 * brightness,  # -2 to 10 dB
+        aspiration_db=-28.0 + 3.0 * breathiness,  # -34 to -22 dB
         sibilant_hz=5200.0 * 2 ** (0.15 * sibilance),  # 4.2 to 6.4 kHz
         front_cavity=2 ** (0.03 * front),  # 0.96 to 1.04
         syllables_per_second=4.5 * 2 ** (0.15 * rate),  # 3.7 to 5.5

@@ -1,0 +1,33 @@
+"""The page's tables say what the scores say."""
+
+import pytest
+
+from speech2face.planted.page import MAIN, SHORT, ablation_table, fill, lengths_table
+
+
+def row(run: str, seconds: str, number: str, value: str) -> dict[str, str]:
+    around = {"low": str(float(value) - 0.01), "high": str(float(value) + 0.01)}
+    return {"run": run, "seconds": seconds, "number": number, "value": value, "best": "0.61", "chance": "0"} | around
+
+
+NUMBERS = ("r2", "share_of_best_r2", "cosine", "recall_at_1", "recall_at_10")
+
+
+def test_lengths_come_in_order_with_their_intervals() -> None:
+    table = lengths_table([row(MAIN, seconds, number, "0.5") for seconds in ("10", "3") for number in NUMBERS])
+    first, second = table.splitlines()[2:4]
+    assert first.startswith("| 3 s | 0.50 [0.49, 0.51]") and second.startswith("| 10 s |")
+    assert "| best possible | 0.61 |" in table
+
+
+def test_a_run_that_is_not_there_is_said_to_be_missing() -> None:
+    table = ablation_table([row(SHORT, "6", number, "0.4") for number in NUMBERS])
+    assert f"| {SHORT} | 0.40 [0.39, 0.41]" in table
+    assert "| cosine alone | not measured" in table
+
+
+def test_only_what_stands_between_the_marks_is_replaced() -> None:
+    page = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter\n"
+    assert fill(page, {"a": "new"}) == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter\n"
+    with pytest.raises(AssertionError, match="no place for the table b"):
+        fill(page, {"b": "new"})
