@@ -19,7 +19,7 @@ LAYERS = (
     ("weights", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
     ("portrait", "reconstruction", "outputs", "provenance", "contact_sheet"),
     ("data", "training", "evaluation", "planted"),
-    ("batch", "report", "terminal", "cli", "cli_models", "cli_training", "app", "__main__"),
+    ("batch", "report", "terminal", "cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "app", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

@@ -1,0 +1,292 @@
+"""The command `data prepare`: its many options, its progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speech2face.errors import InvalidOption, MissingExtra
+from speech2face.terminal import note, print_rows
+
+if TYPE_CHECKING:
+    from speech2face.data.crew import OnCulprits
+    from speech2face.data.manifest import Manifest
+    from speech2face.data.prepare import ShardResult, ShardTask
+    from speech2face.data.record import Source
+    from speech2face.data.session import Runner
+    from speech2face.data.tally import Tally
+
+GIGABYTE = 10**9
+LINE_SECONDS = 10.0  # between lines where there is no terminal
+
+
+class RunnerName(StrEnum):
+    """Where shards are prepared."""
+
+    local = "local"
+    ray = "ray"
+
+
+class EmbedderName(StrEnum):
+    """The face embedder."""
+
+    dlib = "dlib"
+    vggface = "vggface"
+    onnx = "onnx"
+
+
+class MissingBasis(StrEnum):
+    """What records may lack."""
+
+    licence = "licence"
+    consent = "consent"
+
+
+def prepare(
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the data set; a run that stopped goes on.")],
+    avspeech: Annotated[
+        list[str] | None, typer.Option(help="AVSpeech's CSV (id, start, end, x, y). May be repeated.")
+    ] = None,
+    avspeech_videos: Annotated[str | None, typer.Option(help="Folder of AVSpeech's downloaded videos.")] = None,
+    voxceleb1: Annotated[str | None, typer.Option(help="VoxCeleb 1's tree of recordings or videos.")] = None,
+    voxceleb1_metadata: Annotated[str | None, typer.Option(help="vox1_meta.csv.")] = None,
+    voxceleb1_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
+    voxceleb2: Annotated[str | None, typer.Option(help="VoxCeleb 2's tree of recordings or videos.")] = None,
+    voxceleb2_metadata: Annotated[str | None, typer.Option(help="vox2_meta.csv.")] = None,
+    voxceleb2_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option(help="CSV: recording, photograph, speaker, licence, consent. May be repeated.")
+    ] = None,
+    videos: Annotated[
+        list[str] | None, typer.Option(help="Folder of videos, a sub-folder or a file a speaker. May be repeated.")
+    ] = None,
+    speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
+    consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
+    allow_missing: Annotated[
+        list[MissingBasis] | None, typer.Option(help="Take records without it; the statement says so. May be repeated.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="An option: seconds=6, frames=5, limits.NAME=... May be repeated.")
+    ] = None,
+    embedder: Annotated[EmbedderName, typer.Option(help="The face embedder.")] = EmbedderName.dlib,
+    embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
+    embedder_settings: Annotated[
+        list[str] | None, typer.Option("--embedder-set", help="A setting of it: alignment=eyes. May be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits by hash.")] = 0,
+    shares: Annotated[str, typer.Option(help="Speakers of each split.")] = "train=0.9,validation=0.05,test=0.05",
+    records_per_shard: Annotated[int, typer.Option(min=1, help="Records that make one shard.")] = 500,
+    runner: Annotated[RunnerName, typer.Option(help="Processes of this machine, or a Ray cluster.")] = RunnerName.local,
+    address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Shards in work at a time. Default: one a CPU, on a cluster two.")
+    ] = None,
+    worker_memory: Annotated[float, typer.Option(help="Gigabytes a worker may use before it is ended.")] = 4.0,
+    shard_hours: Annotated[float, typer.Option(help="Hours a shard may take before its worker is ended.")] = 6.0,
+    forgotten: Annotated[
+        str | None, typer.Option(help="Another data set, whose forgotten speakers are left out here too.")
+    ] = None,
+    duplicates: Annotated[bool, typer.Option(help="Search clips that are alike in two splits, at the end.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Turn recordings, videos and photographs into shards to train with, and say what fell out and why."""
+    from speech2face.data.crew import Limits
+    from speech2face.data.options import PrepareOptions
+    from speech2face.data.plan import Grouping
+    from speech2face.data.session import Preparation, prepare_data
+    from speech2face.data.source_settings import absolute
+    from speech2face.data.storage import Storage
+    from speech2face.data.tombstones import read_tombstones
+    from speech2face.face.embedders import describe_embedder
+
+    grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
+    options = PrepareOptions.from_dict(_nested("set", settings))
+    basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
+    stated = stated_sources(
+        avspeech or (),
+        avspeech_videos,
+        {1: (voxceleb1, voxceleb1_metadata, voxceleb1_faces), 2: (voxceleb2, voxceleb2_metadata, voxceleb2_faces)},
+        pairs or (),
+        [(folder, speakers) for folder in videos or ()],
+    )
+    hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
+    preparation = Preparation(
+        sources=open_sources(stated, basis, hashed),
+        options=options,
+        embedder=describe_embedder(
+            embedder.value, file=embedder_file, settings=_nested("embedder-set", embedder_settings)
+        )
+        if options.embedding
+        else None,
+        embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
+        grouping=grouping,
+        forgotten=None if forgotten is None else read_tombstones(Storage(forgotten)),
+        duplicates=duplicates,
+    )
+    limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)
+    run = _runner(runner, address, workers, limits)
+    with _progress(quiet=quiet) as watch:
+        manifest = prepare_data(absolute(out), preparation, run, watch)
+    if not quiet:
+        print_rows(_summary(manifest))
+
+
+def _summary(manifest: Manifest) -> list[tuple[str, str]]:
+    statement = manifest.statement
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in statement["rejects"].items())
+    return [
+        ("data set", str(manifest.storage)),
+        ("clips", f"{statement['clips']:,} of {statement['speakers']:,} speakers, {statement['hours']:g} h"),
+        ("rejected", rejected or "nothing"),
+        ("statement", manifest.storage.where("statement.md")),
+        ("SHA-256", manifest.sha256),
+    ]
+
+
+def stated_sources(
+    avspeech: Sequence[str],
+    avspeech_videos: str | None,
+    voxceleb: Mapping[int, tuple[str | None, str | None, str | None]],
+    pairs: Sequence[str],
+    videos: Sequence[tuple[str, str | None]],
+) -> list[dict[str, Any]]:
+    """Settings of the sources that the command line names.
+
+    Raises:
+        InvalidOption: there is none, or half of one.
+    """
+    if bool(avspeech) != bool(avspeech_videos):
+        raise InvalidOption("AVSpeech needs both its CSV (--avspeech) and the folder of videos (--avspeech-videos)")
+    stated: list[dict[str, Any]] = [
+        {"name": "avspeech", "table": table, "videos": avspeech_videos} for table in avspeech
+    ]
+    for version, (tree, metadata, faces) in voxceleb.items():
+        if tree is not None:
+            stated.append({"name": f"voxceleb{version}", "version": version, "tree": tree})
+            stated[-1] |= {"metadata": metadata, "faces": faces}
+        elif metadata or faces:
+            raise InvalidOption(f"VoxCeleb {version}'s metadata and faces need its tree: --voxceleb{version}")
+    stated += [{"name": "pairs", "table": table} for table in pairs]
+    stated += [{"name": "videos", "folder": folder, "speakers": speakers} for folder, speakers in videos]
+    if not stated:
+        raise InvalidOption("name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs or --videos")
+    return stated
+
+
+def open_sources(
+    stated: Sequence[Mapping[str, Any]], basis: Mapping[str, Any], hashed: Mapping[str, Any]
+) -> list[Source]:
+    """The sources of these settings, with absolute paths: workers may run elsewhere."""
+    from speech2face.data.source_settings import absolute, open_source
+
+    paths = ("table", "videos", "tree", "metadata", "faces", "folder", "speakers")
+    return [
+        open_source(
+            {name: absolute(value) if name in paths and value else value for name, value in source.items()}
+            | (hashed if source["name"].startswith(("avspeech", "voxceleb")) else {})
+            | {"basis": basis}
+        )
+        for source in stated
+    ]
+
+
+def _runner(name: RunnerName, address: str, workers: int | None, limits: Any) -> Runner:
+    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+        if name is RunnerName.ray:
+            from speech2face.data.ray_runner import run_ray
+
+            return run_ray(tasks, address, workers=workers, limits=limits, on_culprits=on_culprits)
+        from speech2face.data.runners import run_local
+
+        return run_local(tasks, workers or _cpus(), limits=limits, on_culprits=on_culprits)
+
+    if name is RunnerName.ray:
+        from importlib.util import find_spec
+
+        if find_spec("ray") is None:
+            raise MissingExtra("--runner ray needs the extra 'cluster': pip install 'speech2face[cluster]'")
+    return run
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
+    """Show a tally: a bar on a terminal, elsewhere a line now and then, both on standard error."""
+    if quiet:
+        yield lambda tally: None
+    elif not sys.stderr.isatty():
+        last = -LINE_SECONDS
+
+        def line(tally: Tally) -> None:
+            nonlocal last
+            over = tally.finished_shards == tally.shards
+            if over or time.monotonic() - last >= LINE_SECONDS:
+                note(tally.line())
+                last = time.monotonic()
+
+        yield line
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading the sources")
+
+            def update(tally: Tally) -> None:
+                done = tally.done_before + tally.done
+                bar.update(task, total=tally.records, completed=done, description=tally.line())
+
+            yield update
+
+
+def _numbers(option: str, text: str) -> dict[str, float]:
+    """`train=0.9,test=0.1` as numbers by name.
+
+    Raises:
+        InvalidOption: it cannot be read.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InvalidOption(f'cannot read --{option} "{part.strip()}"; write train=0.9,test=0.1') from None
+    return found
+
+
+def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
+    """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
+
+    Raises:
+        InvalidOption: no name, or no value.
+    """
+    found: dict[str, Any] = {}
+    for part in stated or ():
+        name, equals, text = part.partition("=")
+        if not equals or not name:
+            raise InvalidOption(f'cannot read --{option} "{part}"; write NAME=VALUE')
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *tables, last = name.split(".")
+        table = found
+        for each in tables:
+            table = table.setdefault(each, {})
+        table[last] = value
+    return found
