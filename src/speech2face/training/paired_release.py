@@ -63,8 +63,9 @@ def whole_tensors(module: nn.Module) -> set[str]:
 
 
 def golden_spectrogram(clip_seconds: float) -> Tensor:
-    """The made voice as one training clip, (1, 2, frequency, frames)."""
-    return torch.from_numpy(spectrogram(tile(golden_speech(), round(clip_seconds * SAMPLE_RATE))))[None]
+    """The made voice as it is heard, all of it and at least a training clip, (1, 2, frequency, frames)."""
+    speech = golden_speech()
+    return torch.from_numpy(spectrogram(tile(speech, max(speech.size, round(clip_seconds * SAMPLE_RATE)))))[None]
 
 
 def export_voice(encoder: VoiceEncoder, out: Path) -> None:
