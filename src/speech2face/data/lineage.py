@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speech2face.data.manifest import MANIFEST
+from speech2face.data.tombstones import TOMBSTONES
 from speech2face.errors import DatasetError
 
 TEXTS = (".json", ".md", ".jsonl", ".toml")  # records, cards, statements
@@ -56,7 +57,7 @@ def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
             try:
                 if path.suffix == WEIGHTS:
                     yield path, _header(path)
-                elif path.suffix in TEXTS and path.stat().st_size <= _MOST_TEXT_BYTES:
+                elif path.suffix in TEXTS and name != TOMBSTONES and path.stat().st_size <= _MOST_TEXT_BYTES:
                     yield path, path.read_bytes()
             except OSError as error:
                 raise DatasetError(f"cannot read {path}: {error.strerror}; it may be concerned") from error

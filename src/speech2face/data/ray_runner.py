@@ -59,10 +59,11 @@ class RayCrew:
             raise InvalidOption("the Ray cluster has no CPU to give")
         self.size = workers or IN_FLIGHT_PER_CPU * cpus
         self._limits = limits
-        options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0, "max_calls": SHARDS_PER_PROCESS}
+        options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0}
         if limits.memory_bytes is not None:
             options["memory"] = limits.memory_bytes  # Ray starts no more of them on a machine than fit
-        self._remote = self._ray.remote(**options)(attempt)
+        self._remote = self._ray.remote(**options, max_calls=SHARDS_PER_PROCESS)(attempt)
+        self._alone = self._ray.remote(**options, max_calls=1)(attempt)
         self._prepare = self._ray.put(prepare)
         self._flying: dict[Any, tuple[ShardTask, float]] = {}
 
@@ -105,8 +106,7 @@ class RayCrew:
 
     def alone(self, task: ShardTask) -> Outcome:
         """Do a task in a process of its own."""
-        reference = self._remote.options(max_calls=1).remote(self._prepare, task)
-        return self._outcome(reference, task)
+        return self._outcome(self._alone.remote(self._prepare, task), task)
 
     def close(self) -> None:
         """Call back what is not done; leave the cluster, and stop it if it was started here."""

@@ -1,0 +1,118 @@
+"""The same shards from a Ray cluster, really started on this machine: two CPUs, loopback, a small store."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from speech2face.data.crew import Limits, OnCulprits
+from speech2face.data.prepare import ShardResult, ShardTask
+from speech2face.data.ray_runner import run_ray
+from speech2face.data.rejects import read_rejects
+from speech2face.data.session import prepare_data
+from speech2face.data.storage import Storage
+from speech2face.errors import CannotWrite, InvalidOption
+from tests.data import stand_in
+from tests.data.stand_in import preparation, texts
+from tests.data.test_session import contents, here
+
+ray = pytest.importorskip("ray")
+
+STORE_BYTES = 100 * 2**20
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of this process alone; its own end stops it."""
+    folder = tempfile.mkdtemp(prefix="ray-")  # sockets' paths have to be short
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patched.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # off: on the loopback interface, here too
+        patched.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
+        try:
+            ray.init(
+                num_cpus=2,
+                include_dashboard=False,
+                object_store_memory=STORE_BYTES,
+                log_to_driver=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
+            address = ray.get_runtime_context().gcs_address
+            assert address.startswith("127.0.0.1:")
+            yield address
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def on_ray(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+    """A runner of the stand-in."""
+    return run_ray(tasks, None, prepare=stand_in.prepare, limits=Limits(seconds=60), on_culprits=on_culprits)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_gives_the_same_bytes_as_this_process(tmp_path: Path) -> None:
+    source = texts(tmp_path / "media")
+    prepare_data(tmp_path / "ray", preparation(source), on_ray)
+    prepare_data(tmp_path / "here", preparation(source), here)
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_clusters_dead_workers_are_replaced_and_culprits_left_out(tmp_path: Path) -> None:
+    source = texts(tmp_path / "media", 10, c001="kill once", c005="kill")
+    manifest = prepare_data(tmp_path / "out", preparation(source), on_ray)
+    failed = [each for each in read_rejects(Storage(tmp_path / "out")) if each.reason == "failed"]
+    assert [each.key for each in failed] == ["clip-005"]
+    assert "worker died" in failed[0].detail
+    assert len(manifest.table) == 8
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_error_of_a_clusters_worker_arrives_as_it_is(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    def nowhere(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+        return on_ray((replace(task, out="/proc/nowhere") for task in tasks), on_culprits)
+
+    with pytest.raises(CannotWrite, match="nowhere"):
+        prepare_data(tmp_path / "out", preparation(texts(tmp_path / "media")), nowhere)
+
+
+DRIVER = """
+import sys
+from speech2face.data.ray_runner import run_ray
+from speech2face.data.session import prepare_data
+from tests.data import stand_in
+def run(tasks, on_culprits):
+    return run_ray(tasks, sys.argv[3], prepare=stand_in.prepare, on_culprits=on_culprits)
+prepare_data(sys.argv[2], stand_in.preparation(stand_in.Texts(sys.argv[1], 40)), run)
+"""
+
+
+def test_another_driver_joins_a_running_cluster_by_its_address(tmp_path: Path, cluster: str) -> None:
+    source = texts(tmp_path / "media")
+    prepare_data(tmp_path / "here", preparation(source), here)
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "media"), str(tmp_path / "ray"), cluster]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    assert contents(tmp_path / "ray") == contents(tmp_path / "here")
+
+
+def test_no_cluster_at_an_address_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**settings: object) -> None:
+        raise ConnectionError("Could not find\nany running Ray instance")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refused)
+    with pytest.raises(InvalidOption, match="no Ray cluster at auto .Could not find any running") as raised:
+        list(run_ray(iter(()), "auto", prepare=stand_in.prepare))
+    assert "\n" not in str(raised.value)
