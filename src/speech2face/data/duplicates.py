@@ -1,0 +1,281 @@
+"""Near-duplicates across splits: the same recording, the same photograph, or nearly the same face embedding under the
+names of two speakers, one of whom is trained on and the other scored.
+
+One pass reads every clip once and keeps 2.6 kB of it; buckets then bring the alike together, so the time grows with
+the clips and not with their pairs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from multiprocessing import get_context
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.data.fingerprint import FRAMES, differing_share, fingerprint, keys
+from speech2face.data.likeness import (
+    NUMBERS,
+    PIXELS,
+    Projection,
+    Sketches,
+    bucket_pairs,
+    centred,
+    near_pairs,
+    picture_vector,
+    unit,
+)
+from speech2face.data.manifest import Manifest
+from speech2face.data.members import (
+    ALIGNED_FACE,
+    FACE_EMBEDDING,
+    WAVEFORM,
+    Malformed,
+    decode_npy,
+    decode_png,
+    decode_wav,
+    members,
+)
+from speech2face.data.reader import SpanReader
+from speech2face.errors import DatasetError
+
+Kind = Literal["recording", "photograph", "face_embedding"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DUPLICATES = "duplicates.csv"
+
+# What decides, measured in benchmarks/duplicates.csv: copies on one side, different people's on the other.
+MOST_DIFFERING = 0.25  # of a fingerprint's bits: copies up to 0.17 (and 0.26 at 10 dB of noise), others from 0.40
+LEAST_FRAMES = 64  # compared, 1.5 s of sound
+COARSE = 8  # of so many frames one is compared first: most pairs are not alike, and this shows it
+MOST_DIFFERING_COARSELY = 0.35
+LEAST_COSINE: Mapping[Kind, float] = {"photograph": 0.9, "face_embedding": 0.9}
+ENOUGH_EMBEDDINGS = 200  # of fewer it is not known what all faces have in common
+SHRINKAGE = 20.0  # clips
+
+KEY_SHARE = 4  # one word of a fingerprint in so many is looked up: some 60 a clip of 6 s
+_PAIRS_AT_ONCE = 2**14
+_CLIPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """Two clips of different splits that are alike."""
+
+    kind: str
+    likeness: float
+    """recording: 1 - share of bits that differ, where the two fit best; otherwise the cosine."""
+    clip: str
+    speaker: str
+    split: str
+    other_clip: str
+    other_speaker: str
+    other_split: str
+
+
+@dataclass(frozen=True, eq=False)
+class Traces:
+    """What is kept of each clip; None where the data set has no such part."""
+
+    words: NDArray[np.uint32] | None
+    """(clips, FRAMES) fingerprints, 0 beyond their end."""
+    photographs: Sketches | None
+    embeddings: Sketches | None
+
+
+def find_duplicates(
+    manifest: Manifest,
+    *,
+    workers: int = 0,
+    progress: Callable[[int], None] = lambda clips: None,
+) -> list[Duplicate]:
+    """All that were found, in the order of kinds and clips; `workers` are processes that read (0: this one).
+
+    `progress` hears how many clips were read.
+
+    Raises:
+        DatasetError: a clip cannot be read.
+    """
+    if len(manifest.splits) < 2:
+        return []
+    traces = _read_all(manifest, workers, progress)
+    group = manifest.table.split
+    found: list[Duplicate] = []
+    for kind, pairs in (
+        ("recording", {} if traces.words is None else _same_recordings(traces.words, group)),
+        ("photograph", _near(traces.photographs, group, "photograph")),
+        ("face_embedding", _near(traces.embeddings, group, "face_embedding")),
+    ):
+        found += [_duplicate(manifest, kind, *pair, likeness) for pair, likeness in sorted(pairs.items())]
+    return found
+
+
+def count_duplicates(duplicates: Iterable[Duplicate]) -> dict[str, int]:
+    """Pairs by kind, as a statement has them; kinds without one too."""
+    counted = Counter(each.kind for each in duplicates)
+    return {kind: counted[kind] for kind in KINDS}
+
+
+def encode_duplicates(duplicates: Iterable[Duplicate]) -> bytes:
+    """As CSV."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow([each.name for each in fields(Duplicate)])
+    writer.writerows([*asdict(each).values()] for each in duplicates)
+    return sink.getvalue().encode()
+
+
+def _duplicate(manifest: Manifest, kind: str, one: int, other: int, likeness: float) -> Duplicate:
+    table = manifest.table
+
+    def of(clip: int) -> tuple[str, str, str]:
+        return table.key_of(clip), table.speakers[table.speaker[clip]], table.splits[table.split[clip]]
+
+    return Duplicate(kind, round(likeness, 3), *of(one), *of(other))
+
+
+def _read_all(manifest: Manifest, workers: int, progress: Callable[[int], None]) -> Traces:
+    layout, count = manifest.layout, len(manifest.table)
+    traces = Traces(
+        words=np.zeros((count, FRAMES), np.uint32) if layout.waveform else None,
+        photographs=np.zeros((count, NUMBERS), np.int8) if layout.face else None,
+        embeddings=np.zeros((count, NUMBERS), np.int8) if layout.embedding else None,
+    )
+    done = 0
+    for start, part in _read_shards(manifest, workers):
+        for name in ("words", "photographs", "embeddings"):
+            whole, some = getattr(traces, name), getattr(part, name)
+            if whole is not None:
+                whole[start : start + len(some)] = some
+                done_now = len(some)
+        done += done_now
+        progress(done)
+    return traces
+
+
+def _read_shards(manifest: Manifest, workers: int) -> Iterator[tuple[int, Traces]]:
+    """First clip and traces of each shard."""
+    starts = np.searchsorted(manifest.table.shard, np.arange(len(manifest.shards) + 1)).tolist()
+    spans = [(start, end) for start, end in pairwise(starts) if end > start]
+    if workers == 0:
+        reader = _ShardReader(manifest)
+        for start, end in spans:
+            yield start, reader.read(start, end)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), _open_reader, (manifest.storage.name,)) as pool:
+        running = pool.map(_read_span, *zip(*spans, strict=True))
+        yield from zip((start for start, _ in spans), running, strict=True)
+
+
+class _ShardReader:
+    """Reads clips and keeps their traces."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest, self._layout = manifest, manifest.layout
+        self._reader = SpanReader(manifest.storage, manifest.shards)
+        self._picture = Projection(PIXELS * PIXELS) if manifest.layout.face else None
+        self._embedding = Projection(manifest.layout.embedding) if manifest.layout.embedding else None
+
+    def read(self, start: int, end: int) -> Traces:
+        """Of the clips from `start` to before `end`."""
+        count = end - start
+        part = Traces(
+            np.zeros((count, FRAMES), np.uint32) if self._layout.waveform else None,
+            np.zeros((count, NUMBERS), np.int8) if self._picture else None,
+            np.zeros((count, NUMBERS), np.int8) if self._embedding else None,
+        )
+        for first in range(start, end, _CLIPS_AT_ONCE):
+            clips = range(first, min(first + _CLIPS_AT_ONCE, end))
+            table = self._manifest.table
+            spans = [(int(table.shard[c]), int(table.offset[c]), int(table.length[c])) for c in clips]
+            for clip, content in zip(clips, self._reader.read(spans), strict=True):
+                try:
+                    self._trace(content, part, clip - start)
+                except Malformed as error:
+                    where = self._manifest.storage.where(self._manifest.shards[table.shard[clip]].file)
+                    raise DatasetError(f"{where}, clip {table.key_of(clip)}: {error}; prepare it anew") from error
+        return part
+
+    def _trace(self, content: bytes, part: Traces, row: int) -> None:
+        for name, member in members(content):
+            kind = name.partition(".")[2]
+            if kind == WAVEFORM and part.words is not None:
+                words = fingerprint(decode_wav(member))
+                part.words[row, : len(words)] = words
+            elif kind == ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
+                picture = decode_png(member, self._layout.face)
+                part.photographs[row] = self._picture.sketch(picture_vector(picture))
+            elif kind == FACE_EMBEDDING and part.embeddings is not None and self._embedding and self._layout.embedding:
+                part.embeddings[row] = self._embedding.sketch(unit(decode_npy(member, (self._layout.embedding,))))
+
+
+_OPENED: list[_ShardReader] = []  # of a worker process: the manifest is opened once
+
+
+def _open_reader(place: str) -> None:
+    _OPENED.append(_ShardReader(Manifest.open(place)))
+
+
+def _read_span(start: int, end: int) -> Traces:
+    return _OPENED[0].read(start, end)
+
+
+def _near(sketches: Sketches | None, group: NDArray[np.int16], kind: Kind) -> dict[tuple[int, int], float]:
+    if sketches is None or (kind == "face_embedding" and len(sketches) < ENOUGH_EMBEDDINGS):
+        return {}
+    found: dict[tuple[int, int], float] = {}
+    for pairs in near_pairs(centred(sketches, SHRINKAGE), group, LEAST_COSINE[kind]):
+        for one, other, cosine in zip(*(column.tolist() for column in pairs), strict=True):
+            if sketches[one].any() and sketches[other].any():  # an even ground is like nothing
+                found[one, other] = min(cosine, 1.0)
+    return found
+
+
+def _same_recordings(words: NDArray[np.uint32], group: NDArray[np.int16]) -> dict[tuple[int, int], float]:
+    """Pairs of clips that share a word, compared at the shift which that word says."""
+    key, frame, clip = _entries(words)
+    found: dict[tuple[int, int], float] = {}
+    for one, other in bucket_pairs(key, group[clip]):
+        for start in range(0, len(one), _PAIRS_AT_ONCE):
+            a, b = one[start : start + _PAIRS_AT_ONCE], other[start : start + _PAIRS_AT_ONCE]
+            shift = frame[a] - frame[b]
+            maybe = _compared(words, clip[a], clip[b], shift, every=COARSE) <= MOST_DIFFERING_COARSELY
+            a, b, shift = a[maybe], b[maybe], shift[maybe]
+            share = _compared(words, clip[a], clip[b], shift)
+            for place in np.flatnonzero(share <= MOST_DIFFERING):
+                first, second = sorted((int(clip[a[place]]), int(clip[b[place]])))
+                found[first, second] = max(found.get((first, second), 0.0), 1 - float(share[place]))
+    return found
+
+
+def _entries(words: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int16], NDArray[np.int32]]:
+    """Words that are looked up, their frames and their clips."""
+    found, frames, clips = [np.zeros(0, np.uint32)], [np.zeros(0, np.int16)], [np.zeros(0, np.int32)]
+    for clip, row in enumerate(words):
+        chosen, first = keys(row, KEY_SHARE)
+        found.append(chosen)
+        frames.append(first.astype(np.int16))
+        clips.append(np.full(len(chosen), clip, np.int32))
+    return np.concatenate(found), np.concatenate(frames), np.concatenate(clips)
+
+
+def _compared(
+    words: NDArray[np.uint32],
+    one: NDArray[np.int32],
+    other: NDArray[np.int32],
+    shift: NDArray[np.int16],
+    *,
+    every: int = 1,
+) -> NDArray[np.float32]:
+    """Share of bits that differ where frame f of `one` stands beside frame f - shift of `other`;
+    one frame in `every` is looked at."""
+    frames = np.arange(0, FRAMES, every, dtype=np.int16) - shift[:, None]  # (pairs, frames)
+    inside = (frames >= 0) & (frames < FRAMES)
+    moved = np.where(inside, words[other[:, None], np.clip(frames, 0, FRAMES - 1)], 0)
+    return differing_share(words[one, ::every], moved, least_frames=LEAST_FRAMES // every)
