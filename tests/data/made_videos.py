@@ -64,6 +64,7 @@ def write_video(
     *,
     seconds: float,
     waveform: FloatArray | None = None,
+    rate: int = RATE,
     key_every: int = 50,
     codecs: tuple[str, str] | None = None,
 ) -> Path:
@@ -73,7 +74,7 @@ def write_video(
         video: Any = None
         if frame_at is not None:
             first = frame_at(0.0)
-            video = sink.add_stream(video_codec, rate=RATE)
+            video = sink.add_stream(video_codec, rate=rate)
             video.height, video.width = first.shape[:2]
             video.pix_fmt = "yuv420p"
             video.bit_rate = 1_500_000
@@ -85,10 +86,10 @@ def write_video(
         if waveform is not None:
             _add_sound(sink, audio_codec, waveform)
         if frame_at is not None:
-            for number in range(round(seconds * RATE)):
-                picture = frame_at(number / RATE)
+            for number in range(round(seconds * rate)):
+                picture = frame_at(number / rate)
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = number, Fraction(1, RATE)
+                frame.pts, frame.time_base = number, Fraction(1, rate)
                 sink.mux(video.encode(frame))
             sink.mux(video.encode(None))
     return path
