@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -156,6 +157,11 @@ def fill_labels(record: Record, labels: tuple[str, ...]) -> Record:
     if unknown := sorted(set(record.labels) - set(labels)):
         raise DatasetError(f"record {record.key!r} of {record.source} has the label {unknown[0]}, others do not")
     return replace(record, labels={label: record.labels.get(label, "") for label in labels})
+
+
+def short_hash(key: str) -> int:
+    """Eight bytes that stand for a key where millions of them are remembered."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
 def is_key(text: str) -> bool:

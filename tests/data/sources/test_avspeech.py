@@ -35,7 +35,7 @@ def kept(source: AVSpeech) -> list[Record]:
 def test_a_row_is_a_span_of_a_video_with_a_hint_at_the_face(tmp_path: Path) -> None:
     source = corpus(tmp_path, "0J0-ynqd0dk.mp4", "-_/-_sTg8iT_Ho.webm", "abcdefghijk.MKV", "notes.txt", "short.mp4")
     first, second, third = kept(source)
-    assert first.key == "av_0J0-ynqd0dk_0090000_0093240"
+    assert first.key == "av_0J0-ynqd0dk_0090000_0093240_422_339"
     assert first.media == str(tmp_path / "videos" / "0J0-ynqd0dk.mp4")
     assert (first.speaker, first.source, first.photograph) == ("0J0-ynqd0dk", "avspeech", None)
     assert (first.start_seconds, first.end_seconds) == (90.0, 93.24)
@@ -111,6 +111,14 @@ def test_a_wrong_row_is_named_by_line_and_column(tmp_path: Path, row: str, said:
     with pytest.raises(DatasetError) as caught:
         list(source.records())
     assert str(caught.value).startswith(source.table + said)
+
+
+def test_two_speakers_of_the_same_seconds_are_two_clips_and_the_same_row_twice_is_one(tmp_path: Path) -> None:
+    rows = "abcdefghijk,1,4,0.25,0.5\nabcdefghijk,1,4,0.75,0.5\nabcdefghijk,1,4,0.25,0.5\n"
+    found = list(corpus(tmp_path, "abcdefghijk.mp4", table=rows).records())
+    assert len({each.key for each in found[:2]}) == 2
+    assert [each.reason for each in found if isinstance(each, Reject)] == ["repeated"]
+    assert found[2].key == found[0].key
 
 
 def test_no_folder_is_an_error_and_not_a_million_missing_videos(tmp_path: Path) -> None:

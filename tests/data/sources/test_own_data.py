@@ -1,12 +1,10 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from speech2face.data.record import LABELS, Record, Reject
 from speech2face.data.sources.basis import STATED, Basis
-from speech2face.data.sources.collection import KINDS, collect, labels_of, open_source, settings_of
 from speech2face.data.sources.pairs import Pairs
 from speech2face.data.sources.videos import Videos
 from speech2face.errors import DatasetError, InvalidOption
@@ -145,42 +143,12 @@ def test_no_corpus_is_said_to_have_asked_people_who_were_not_asked() -> None:
     assert {name for name, stated in STATED.items() if stated.consent} == set()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"kind": "avspeech", "table": "a.csv", "videos": "b", "basis": OWN.to_dict(), "seed": 3},
-        {"kind": "voxceleb", "version": 2, "tree": "vox2", "faces": "f"},
-        {"kind": "pairs", "table": "pairs.csv"},
-        {"kind": "videos", "folder": "v"},
-    ],
-)
-def test_a_source_is_made_again_from_its_settings(settings: dict[str, Any]) -> None:
-    source = open_source(settings)
-    stored = json.loads(json.dumps(settings_of(source)))
-    assert open_source(stored) == source
-    assert stored["kind"] == settings["kind"]
-    assert isinstance(source, KINDS[settings["kind"]])
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"kind": "tape"}, "no source of kind 'tape'; there are avspeech, voxceleb, pairs, videos"),
-        ({"kind": "voxceleb", "version": 3, "tree": "a"}, "VoxCeleb has the versions 1 and 2, not 3"),
-        ({"kind": "pairs"}, "a source of kind pairs: .*'table'"),
-        ({"kind": "pairs", "table": "a", "colour": 1}, "a source of kind pairs: .*'colour'"),
-        ({"kind": "avspeech", "table": "a", "videos": "b", "validation": 1}, "from 0 to below 1, not 1"),
-    ],
-)
-def test_wrong_settings_of_a_source_are_named(settings: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidOption, match=said):
-        open_source(settings)
-
-
-def test_several_sources_give_one_stream_with_the_same_labels_and_no_key_twice(tmp_path: Path) -> None:
-    touch(tmp_path, "a.wav", "a.png", "b.mp4", "videos/Ann/one.mp4")
-    sources = [pairs(tmp_path), Videos(str(tmp_path / "videos"), basis=OWN), Pairs(str(tmp_path / "pairs.csv"), OWN)]
-    assert labels_of(sources) == (*LABELS, "mood")
-    found = list(collect(sources))
-    assert reasons(found) == [None, None, None, "repeated", "repeated"]
-    assert {tuple(each.labels) for each in found if isinstance(each, Record)} == {(*LABELS, "mood")}
+def test_the_same_pair_twice_is_listed_and_the_same_key_twice_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    content = "recording,speaker,key\na.wav,Ann,\nb.wav,Bob,k1\na.wav,Ann,\n"
+    found = list(pairs(tmp_path, content).records())
+    assert reasons(found) == [None, None, "repeated"]
+    assert isinstance(found[2], Reject)
+    assert found[2].detail == "line 4 is of the same files and span as line 2"
+    with pytest.raises(DatasetError, match=r":5:11: the key 'k1' is in line 3 already"):
+        list(pairs(tmp_path, content + "a.wav,Ann,k1\n").records())

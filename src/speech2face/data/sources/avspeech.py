@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from speech2face.data.record import LABELS, Record, Reject, reject
+from speech2face.data.record import LABELS, Record, Reject, reject, short_hash
 from speech2face.data.sources.basis import Basis
 from speech2face.data.sources.files import SOUNDS, VIDEOS, files_below
 from speech2face.data.sources.tables import Row, read_rows, split_place
@@ -31,8 +31,8 @@ _SAME_SECONDS = 0.05  # how far a file's name may round a time
 class AVSpeech:
     """Records of a table whose videos are in a folder, each whole (`ID.mp4`) or cut (`ID_START-END.mp4`).
 
-    The corpus names no speakers: a speaker is a video, so one person may be several (the search for duplicates by face
-    embedding finds them), and two people of one video are in one split.
+    The corpus names no speakers: a speaker is a video. Two people of one video are in one split, but one person of
+    two videos may be in two; the search for duplicates finds the same recording or picture, not the same person.
     """
 
     table: str
@@ -57,14 +57,14 @@ class AVSpeech:
         Raises:
             DatasetError: the table is wrong, with line and column, or there is no such folder.
         """
-        found = self._files()
+        found, keys = self._files(), set[int]()
         storage, official = Storage(self.videos), self.split or _official(self.table)
         for row in read_rows(self.table, COLUMNS):
             video, start, end, place = _clip(row)
             name, begins = _file(found.get(video, {}), start, end)
             split = official and official_split(official, video, seed=self.seed, validation=self.validation)
             record = Record(
-                key=f"av_{video}_{round(1000 * start):07d}_{round(1000 * end):07d}",
+                key=_key(video, start, end, place),
                 media=storage.where(name or f"{video}.mp4"),
                 speaker=video,
                 source=self.name,
@@ -75,10 +75,14 @@ class AVSpeech:
                 split=split,
                 labels=dict.fromkeys(LABELS, ""),
             )
-            if name is None:
+            short = short_hash(record.key)
+            if short in keys:
+                yield reject(record, "repeated", f"line {row.line} says what another line says already")
+            elif name is None:
                 yield reject(record, "no_media", f"no file of the video {video} in {self.videos}")
             else:
                 yield self.basis.of(record)
+            keys.add(short)
 
     def _files(self) -> dict[str, dict[str, str]]:
         """By video: what a file's name has after the id, and the file's path."""
@@ -88,6 +92,12 @@ class AVSpeech:
             if _ID.fullmatch(stem[:_ID_LENGTH]):
                 found[stem[:_ID_LENGTH]].setdefault(stem[_ID_LENGTH:], path)
         return found
+
+
+def _key(video: str, start: float, end: float, place: tuple[float, float] | None) -> str:
+    """Milliseconds and thousandths of the frame: two people may speak in the same seconds of a video."""
+    times = [f"{round(1000 * seconds):07d}" for seconds in (start, end)]
+    return "_".join(["av", video, *times, *(f"{round(1000 * share):03d}" for share in place or ())])
 
 
 def _clip(row: Row) -> tuple[str, float, float, tuple[float, float] | None]:

@@ -37,24 +37,21 @@ class Pairs:
         """As in `Record.source`."""
         return "pairs"
 
-    def labels(self) -> tuple[str, ...]:
-        """Names of all labels of its records: the usual ones, then the table's own.
-
-        Raises:
-            DatasetError: the table is wrong, with line and column.
-        """
-        return _labels(next(read_table(self.table, needed=NEEDED, refuse=_refuse)))
-
     def records(self) -> Iterator[Record | Reject]:
         """In the table's order.
 
         Raises:
             DatasetError: the table is wrong, with line and column.
         """
-        folder = split_place(self.table)[0]
+        folder, lines = split_place(self.table)[0], dict[str, int]()
         for row in read_table(self.table, needed=NEEDED, refuse=_refuse):
             record = _record(row, folder, _labels(row))
-            if is_missing(record.media):
+            before = lines.setdefault(record.key, row.line)
+            if before != row.line and row.get("key"):
+                raise row.wrong("key", f"the key {record.key!r} is in line {before} already; every row has its own")
+            if before != row.line:
+                yield reject(record, "repeated", f"line {row.line} is of the same files and span as line {before}")
+            elif is_missing(record.media):
                 yield reject(record, "no_media", f"there is no {record.media}")
             elif record.photograph is not None and is_missing(record.photograph):
                 yield reject(record, "no_photograph", f"there is no {record.photograph}")
