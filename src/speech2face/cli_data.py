@@ -64,9 +64,7 @@ def forget(
 
     from speech2face.data.erasure import forget as forget_speakers
 
-    done = forget_speakers(
-        place, speakers or (), caches=caches or (), galleries=galleries or (), models=models or ()
-    )
+    done = forget_speakers(place, speakers or (), caches=caches or (), galleries=galleries or (), models=models or ())
     if as_json:
         traces = [{"path": str(trace.path), "manifest_sha256": trace.manifest_sha256} for trace in done.models]
         paths = {"cached": list(map(str, done.cached)), "galleries": list(map(str, done.galleries))}

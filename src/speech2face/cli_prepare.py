@@ -131,7 +131,7 @@ def prepare(
         embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
         grouping=grouping,
         forgotten=None if forgotten is None else read_tombstones(Storage(forgotten)),
-        duplicates=duplicates,
+        duplicates=(workers or _cpus()) if duplicates else None,
     )
     limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)
     run = _runner(runner, address, workers, limits)
@@ -193,7 +193,7 @@ def open_sources(
     return [
         open_source(
             {name: absolute(value) if name in paths and value else value for name, value in source.items()}
-            | (hashed if source["name"].startswith(("avspeech", "voxceleb")) else {})
+            | (dict(hashed) if source["name"].startswith(("avspeech", "voxceleb")) else {})
             | {"basis": basis}
         )
         for source in stated

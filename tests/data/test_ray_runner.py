@@ -113,6 +113,6 @@ def test_no_cluster_at_an_address_is_said_in_one_line(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refused)
-    with pytest.raises(InvalidOption, match="no Ray cluster at auto .Could not find any running") as raised:
+    with pytest.raises(InvalidOption, match=r"no Ray cluster at auto .Could not find any running") as raised:
         list(run_ray(iter(()), "auto", prepare=stand_in.prepare))
     assert "\n" not in str(raised.value)

@@ -16,9 +16,9 @@ from speech2face.data.crew import Limits, OnCulprits
 from speech2face.data.manifest import Manifest
 from speech2face.data.plan import PLAN
 from speech2face.data.prepare import ShardResult, ShardTask
+from speech2face.data.publication import JOURNAL
 from speech2face.data.rejects import SOURCES, WORKERS, read_rejects
 from speech2face.data.runners import run_local
-from speech2face.data.publication import JOURNAL
 from speech2face.data.session import prepare_data
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.tally import Tally, spoken_time
@@ -208,9 +208,10 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
             raise CannotWrite("no space left on device")
         write(file, content)
 
-    with monkeypatch.context() as patched, pytest.raises(CannotWrite, match="no space"):
+    with monkeypatch.context() as patched:
         patched.setattr(NewFile, "write", full)
-        prepare_data(out, preparation(source), here)
+        with pytest.raises(CannotWrite, match="no space"):
+            prepare_data(out, preparation(source), here)
     assert not list(out.glob(".speech2face-*"))
     prepare_data(out, preparation(source), here)
     assert contents(out) == undisturbed
@@ -252,8 +253,8 @@ def test_another_plan_is_refused_and_what_differs_is_named(tmp_path: Path) -> No
         prepare_data(out, replace(first, grouping=replace(first.grouping, seed=1)), here)
     with pytest.raises(OutputExists, match=r"options\.seconds was 6\.0 and is 3\.0"):
         prepare_data(out, replace(first, options=replace(first.options, seconds=3.0)), here)
+    (tmp_path / "media" / "000.txt").unlink()
     with pytest.raises(OutputExists, match="other records"):
-        (tmp_path / "media" / "000.txt").unlink()
         prepare_data(out, first, here)
 
 
@@ -279,15 +280,14 @@ def test_two_preparations_do_not_write_into_one_folder(tmp_path: Path) -> None:
 def test_what_can_be_known_before_media_are_opened_is_said_before(tmp_path: Path) -> None:
     first = preparation(texts(tmp_path / "media"))
     never = lambda tasks, on_culprits: pytest.fail("nothing should have been prepared")  # noqa: E731
-    source = first.sources[0]
+    source = texts(tmp_path / "media")
     with pytest.raises(DatasetError, match="40 keys are given to more than one record"):
         prepare_data(tmp_path / "out", replace(first, sources=[source, source]), never)
+    twice = [replace(source, split=split) for split in ("train", "validation")]
     with pytest.raises(SpeakerLeak, match="train and validation"):
-        other = replace(source, split="validation", folder=source.folder)  # type: ignore[type-var]
-        mine = replace(source, split="train")  # type: ignore[type-var]
-        prepare_data(tmp_path / "out", replace(first, sources=[mine, other]), never)
+        prepare_data(tmp_path / "out", replace(first, sources=twice), never)
     with pytest.raises(DatasetError, match="no record to prepare: 40 times no_media"):
-        prepare_data(tmp_path / "out", replace(first, sources=[replace(source, folder="gone")]), never)  # type: ignore[type-var]
+        prepare_data(tmp_path / "out", replace(first, sources=[replace(source, folder="gone")]), never)
     assert not (tmp_path / "out" / PLAN).exists()
 
 

@@ -247,4 +247,3 @@ def _clean_caches(folders: Sequence[Path], replaced: Sequence[str]) -> Iterable[
             if copy.exists():
                 copy.unlink()
                 yield copy
-

@@ -77,5 +77,5 @@ def _clean_npz(path: Path, tombstones: Tombstones) -> bytes | None:
         return None
     sink = io.BytesIO()
     rows = {name: array[stays] if array.shape[:1] == stays.shape else array for name, array in arrays.items()}
-    np.savez(sink, **rows)  # type: ignore[arg-type]
+    np.savez(sink, **rows)
     return sink.getvalue()

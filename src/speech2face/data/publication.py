@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speech2face.data import statement as statements
+from speech2face.data.duplicates import DUPLICATES, KINDS, encode_duplicates, find_duplicates
 from speech2face.data.index import COLUMNS
 from speech2face.data.manifest import Manifest, ShardRecord
 from speech2face.data.plan import PLAN
@@ -28,7 +29,7 @@ from speech2face.face.embedders import EmbedderRecord
 
 logger = logging.getLogger(__name__)
 
-JOURNAL, DUPLICATES = "journal.json", "duplicates.csv"
+JOURNAL = "journal.json"
 JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
 _READ_AT_ONCE = 2**24  # bytes
 
@@ -97,12 +98,12 @@ def publish(
     embedder: EmbedderRecord | None,
     *,
     before: Mapping[str, Any] | None = None,
-    duplicates: bool = False,
+    duplicates: int | None = None,
 ) -> Manifest:
     """Write the statement and the manifest that make these shards a data set.
 
-    `before`: the statement until now, which stays where it was not made from a plan. With `duplicates`, clips that are
-    alike in two splits are searched and written down first; without, those already written down are counted.
+    `before`: the statement until now, which stays where it was not made from a plan. `duplicates`
+    processes search clips that are alike in two splits (0: this one); None: those that were found before are counted.
 
     Raises:
         DatasetError, SpeakerLeak: the shards do not make a data set.
@@ -118,13 +119,13 @@ def publish(
     if not storage.exists(PLAN) and kept.get("format") != statements.FORMAT:
         return write(kept)  # a statement of somebody else's making
     manifest = write(kept)
-    if duplicates:
-        write_duplicates(manifest)
+    if duplicates is not None:
+        storage.write(DUPLICATES, encode_duplicates(find_duplicates(manifest, workers=duplicates)))
     made = make_statement(
         manifest,
         read_rejects(storage),
         settings=_settings(storage, kept),
-        duplicates=count_duplicates(storage),
+        duplicates=counted_duplicates(storage),
         forgotten=len(read_tombstones(storage) or ()),
     )
     storage.write(STATEMENT, statement_markdown(made).encode())
@@ -145,21 +146,10 @@ def index_labels(storage: Storage, index: str) -> list[str]:
     return header[len(COLUMNS) :]
 
 
-def write_duplicates(manifest: Manifest) -> None:
-    """Search clips that are alike in two splits, and list them beside the data."""
-    from speech2face.data.duplicates import Duplicate, find_duplicates
-
-    columns = [each.name for each in dataclasses.fields(Duplicate)]
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([getattr(each, column) for column in columns] for each in find_duplicates(manifest))
-    manifest.storage.write(DUPLICATES, sink.getvalue().encode())
-
-
-def count_duplicates(storage: Storage) -> dict[str, int] | None:
+def counted_duplicates(storage: Storage) -> dict[str, int] | None:
     """Pairs that were found, by kind; None where nobody looked."""
     if not storage.exists(DUPLICATES):
         return None
     rows = csv.DictReader(io.StringIO(storage.read(DUPLICATES).decode(), newline=""))
-    return dict(sorted(Counter(row.get("kind", "alike") for row in rows).items()))
+    counts = Counter(row.get("kind") for row in rows)
+    return {kind: counts[kind] for kind in KINDS}

@@ -40,7 +40,9 @@ def run_ray(
         Speech2FaceError: as `crew.run_tasks`.
     """
     if prepare is None:
-        from speech2face.data.prepare import prepare_shard as prepare
+        from speech2face.data.prepare import prepare_shard
+
+        prepare = prepare_shard
     crew = RayCrew(address, workers=workers, prepare=prepare, limits=limits or Limits())
     yield from run_tasks(crew, tasks, on_result, on_culprits)
 

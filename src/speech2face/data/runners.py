@@ -40,7 +40,9 @@ def run_local(
     """
     assert workers > 0
     if prepare is None:
-        from speech2face.data.prepare import prepare_shard as prepare
+        from speech2face.data.prepare import prepare_shard
+
+        prepare = prepare_shard
     yield from run_tasks(LocalCrew(workers, prepare, limits or Limits()), tasks, on_result, on_culprits)
 
 

@@ -56,8 +56,8 @@ class Preparation:
     grouping: Grouping = field(default_factory=Grouping)
     forgotten: Tombstones | None = None
     """Another data set's tombstones, to honour here too."""
-    duplicates: bool = False
-    """Whether clips that are alike in two splits are searched when all is prepared."""
+    duplicates: int | None = None
+    """Processes that search clips which are alike in two splits, when all is prepared; 0: this one; None: nobody."""
 
 
 def prepare_data(
@@ -208,8 +208,6 @@ class Session:
         shards = self._journal.records([shard.name for shard in self._plan.shards if f"{shard.name}.tar" in names])
         if not shards:
             raise DatasetError(f"{self._storage}: not one record gave a clip; see its *{SUFFIX}")
-        manifest = publish(
-            self._storage, shards, self._preparation.embedder, duplicates=self._preparation.duplicates
-        )
+        manifest = publish(self._storage, shards, self._preparation.embedder, duplicates=self._preparation.duplicates)
         self._storage.remove(JOURNAL)
         return manifest
