@@ -63,4 +63,6 @@ score --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder"
 score --append --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
     --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
     --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation"
+python -m speech2face.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \
+    --out docs/images/planted.jpg
 python -m speech2face.planted.page --scores "$SCORES" --page docs/planted.md

@@ -1,8 +1,12 @@
-"""The page's tables say what the scores say."""
+"""The page's tables and pictures say what the scores and recordings say."""
 
+import numpy as np
 import pytest
 
+from speech2face.audio.spectrogram import SAMPLE_RATE
+
 from speech2face.planted.page import MAIN, SHORT, ablation_table, fill, lengths_table
+from speech2face.planted.sheet import spectrogram_picture
 
 
 def row(run: str, seconds: str, number: str, value: str) -> dict[str, str]:
@@ -31,3 +35,10 @@ def test_only_what_stands_between_the_marks_is_replaced() -> None:
     assert fill(page, {"a": "new"}) == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter\n"
     with pytest.raises(AssertionError, match="no place for the table b"):
         fill(page, {"b": "new"})
+
+
+def test_a_tone_is_a_dark_line_at_its_height() -> None:
+    tone = np.sin(2 * np.pi * 1000 * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+    picture = spectrogram_picture(tone)
+    assert picture.shape == (257, 98, 3)
+    assert 256 - picture[:, 50, 0].argmin() == 32  # 31.25 Hz a row, from below

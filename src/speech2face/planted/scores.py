@@ -59,12 +59,13 @@ def world_of(manifest: Manifest) -> World:
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, clips: ClipDataset) -> tuple[Embeddings, Embeddings]:
-    """Predicted and reference face embeddings of all clips, (clips, embedding) twice."""
+def predict(network: nn.Module, clips: ClipDataset, *, limit: int | None = None) -> tuple[Embeddings, Embeddings]:
+    """Predicted and reference face embeddings of all clips, or the first ones, (clips, embedding) twice."""
     front_end = SpectrogramFrontEnd()
     predicted, reference = [], []
-    for start in range(0, len(clips), AT_ONCE):
-        batch = clips.batch(range(start, min(start + AT_ONCE, len(clips))))
+    count = min(len(clips), limit or len(clips))
+    for start in range(0, count, AT_ONCE):
+        batch = clips.batch(range(start, min(start + AT_ONCE, count)))
         predicted.append(network(front_end(from_pcm(batch["waveform"]))).float().numpy())
         reference.append(batch["face_embedding"].numpy())
     return np.concatenate(predicted), np.concatenate(reference)
