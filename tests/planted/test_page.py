@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-
 from speech2face.planted.page import MAIN, SHORT, ablation_table, fill, lengths_table
 from speech2face.planted.sheet import spectrogram_picture
 
