@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.data.aligned import EYE_LINE_SHARE, aligned_face, face_alignment
+from speech2face.data.aligned import EYE_LINE_SHARE, aligned_face, beyond_edge, face_alignment
 from speech2face.face.points68 import COUNT, LEFT_EYE, RIGHT_EYE, eyes
 
 
@@ -51,6 +51,20 @@ def test_beyond_the_edge_its_last_pixels_go_on() -> None:
     assert face.shape == (224, 224, 3)
     assert (face[:, 170:] == 200).all()  # right of the picture
     assert (face[:10] == 200).all()  # above it
+
+
+def test_what_lies_beyond_the_edge_is_counted_and_only_that_is_blurred() -> None:
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (400, 300, 3)).astype(np.uint8)
+    line = EYE_LINE_SHARE * 224 - 0.5
+    inside = aligned_face(picture, face_alignment(points_with_eyes((130, line), (185, line))))
+    move = face_alignment(points_with_eyes((130, line - 50), (185, line - 50)))  # 50 rows above the picture
+    outside = beyond_edge(picture, move)
+    assert outside.mean() == pytest.approx(50 / 224)
+    assert outside[:50].all()
+    face = aligned_face(picture, move)
+    np.testing.assert_allclose(face[50:].astype(int), inside[:174], atol=1)
+    assert face[:50].std() < 0.2 * picture.std()
 
 
 def test_a_face_outside_the_picture_altogether_is_its_edge() -> None:

@@ -120,7 +120,7 @@ def good_face() -> SeenFace:
     return SeenFace(PICTURE, square(300, 200, 200), points, HeadPose(0, 0, 0), 0.2, 0.3, 0.02)
 
 
-STRICT = FaceLimits(max_mouth_opening=0.1, min_eye_opening=0.2)
+STRICT = FaceLimits(max_mouth_opening=0.1, min_eye_opening=0.2, max_outside=0.2)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,7 @@ STRICT = FaceLimits(max_mouth_opening=0.1, min_eye_opening=0.2)
     [
         ({"box": square(300, 200, 60)}, "too_small"),
         ({"points": np.array([[200.0, 200.0]] * 67 + [[200.0, -40.0]])}, "cut_off"),
+        ({"outside": 0.3}, "cut_off"),
         ({"pose": HeadPose(-30, 0, 0)}, "not_frontal"),
         ({"pose": HeadPose(0, 26, 0)}, "not_frontal"),
         ({"sharpness": 0.01}, "blurred"),
@@ -145,7 +146,7 @@ def test_a_face_beyond_a_limit_is_refused_with_its_reason(change: dict[str, obje
 
 def test_mouth_and_eyes_are_looked_at_only_if_asked() -> None:
     loose = search(KnownFaces())
-    loose.check(replace(good_face(), mouth_opening=0.9, eye_opening=0.0))
+    loose.check(replace(good_face(), mouth_opening=0.9, eye_opening=0.0, outside=0.5))
     loose.check(replace(good_face(), pose=HeadPose(0, 0, 80)))  # roll is undone
 
 

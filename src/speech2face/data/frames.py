@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from speech2face.data.aligned import FACE_PIXELS, aligned_face, face_alignment
+from speech2face.data.aligned import FACE_PIXELS, aligned_face, beyond_edge, face_alignment
 from speech2face.data.media import Rejected
 from speech2face.face.alignment import Points, Similarity
 from speech2face.face.detector import FaceBox, FaceDetector, Picture
@@ -23,6 +23,7 @@ from speech2face.face.points68 import FaceLandmarker, eye_opening, eyes, mouth_o
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
 COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
 INNER_SHARE = 0.5  # of the aligned face, around its middle: what sharpness is measured in; no hair, no background
+COARSE_PIXELS = 56  # of the grid on which is counted what lies outside
 OUTSIDE_SHARE = 0.02  # of the landmarks' extent may lie beyond the picture: the predictor is not exact
 
 
@@ -41,6 +42,9 @@ class FaceLimits:
     """Height over width between the inner lips: shut under 0.1, wide open from 0.5."""
     min_eye_opening: float | None = None
     """Height over width of the less open eye: shut under 0.2."""
+    max_outside: float | None = None
+    """Share of the aligned face, hair and neck with it, that may lie beyond the picture's edge; a decoder wants little,
+    and tight crops such as VoxCeleb's have much."""
     hint_reach: float = 0.75
     """A face is at the hint if its centre lies within this share of its side of it."""
     rival_share: float = 0.5
@@ -59,6 +63,8 @@ class SeenFace:
     sharpness: float
     eye_opening: float
     mouth_opening: float
+    outside: float = 0.0
+    """Share of the aligned face beyond the picture's edge."""
     seconds: float | None = None
     """When in the media; None: a photograph."""
 
@@ -143,6 +149,7 @@ class FaceSearch:
             sharpness=sharpness(candidate.picture, points),
             eye_opening=eye_opening(points),
             mouth_opening=mouth_opening(points),
+            outside=float(beyond_edge(candidate.picture, face_alignment(points, COARSE_PIXELS), COARSE_PIXELS).mean()),
             seconds=candidate.seconds,
         )
 
@@ -157,6 +164,8 @@ class FaceSearch:
             raise Rejected("too_small", f"{face.pixels} pixels; at least {limits.min_face_pixels} are asked for")
         if _beyond_edge(face):
             raise Rejected("cut_off", "landmarks of the face lie outside the picture")
+        if limits.max_outside is not None and face.outside > limits.max_outside:
+            raise Rejected("cut_off", f"{face.outside:.0%} of it outside the picture; at most {limits.max_outside:.0%}")
         if limits.max_turn_degrees is not None and pose.turn_degrees > limits.max_turn_degrees:
             turned = f"{pose.yaw_degrees:.0f} degrees aside, {pose.pitch_degrees:.0f} down"
             raise Rejected("not_frontal", f"{turned}; at most {limits.max_turn_degrees:g} are allowed")

@@ -28,7 +28,7 @@ from speech2face.face.embedder import CropEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.face.points68 import DlibLandmarker
 
-MEASURES = ("face_pixels", "turn_degrees", "sharpness", "eye_opening", "mouth_opening", "frame_seconds")
+MEASURES = ("face_pixels", "turn_degrees", "sharpness", "eye_opening", "mouth_opening", "outside", "frame_seconds")
 """Labels that every clip with a face gets beside its record's: what the chosen picture is like, and when it was."""
 
 # The embedder's own detector looks at the surroundings of a face that is known: so many of its sides, at this size.
@@ -56,7 +56,7 @@ class ClipMaker:
         self._search: FaceSearch | None = None
         if options.embedding:
             detector = open_detector(options.detector)
-            self._search = FaceSearch(detector, DlibLandmarker(), options.limits, grey=options.detector == "hog")
+            self._search = FaceSearch(detector, _landmarker(), options.limits, grey=options.detector == "hog")
         self._crop_detector: FaceDetector | None = None
         if embedder is not None and embedder.crop_detector != options.detector:
             self._crop_detector = open_detector(embedder.crop_detector)
@@ -189,7 +189,7 @@ def _hint(record: Record) -> tuple[float, float] | None:
 def _measures(face: SeenFace) -> dict[str, int | float | None]:
     values = (
         *(face.pixels, round(face.pose.turn_degrees, 1), round(face.sharpness, 4)),
-        *(round(face.eye_opening, 3), round(face.mouth_opening, 3)),
+        *(round(face.eye_opening, 3), round(face.mouth_opening, 3), round(face.outside, 3)),
         None if face.seconds is None else round(face.seconds, 3),
     )
     return dict(zip(MEASURES, values, strict=True))
@@ -203,6 +203,11 @@ def open_maker(options: PrepareOptions, embedder: EmbedderRecord | None, file: s
     """
     stated = json.dumps([options.to_dict(), None if embedder is None else embedder.to_dict()], sort_keys=True)
     return _open_maker(stated, file)
+
+
+@functools.cache
+def _landmarker() -> DlibLandmarker:
+    return DlibLandmarker()  # 100 MB: once a process
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from speech2face.face.detector import DetectorName
 Want = Literal["recording and face", "recording and embedding", "recording", "face"]
 LIMITS = "limits"
 WHOLE = ("frames", "face_pixels", "embed_at_once", "min_face_pixels")
-MAY_BE_NONE = ("max_turn_degrees", "min_sharpness", "max_mouth_opening", "min_eye_opening")
+MAY_BE_NONE = ("max_turn_degrees", "min_sharpness", "max_mouth_opening", "min_eye_opening", "max_outside")
 
 
 @dataclass(frozen=True)
