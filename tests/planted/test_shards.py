@@ -9,8 +9,8 @@ from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
 from speech2face.planted import bounds
 from speech2face.planted.faces import LANDMARKS, FaceArtist
-from speech2face.planted.scores import Limits, predict, score_run, world_of
-from speech2face.planted.shards import Split, write_shuffled, write_teacher_head, write_world
+from speech2face.planted.scores import Limits, best_predictions, predict, score_run, world_of
+from speech2face.planted.shards import Split, speaker_number, write_shuffled, write_teacher_head, write_world
 from speech2face.planted.world import World
 from speech2face.training.encoder_stage import load_teacher_head
 from speech2face.voice.encoder import VoiceEncoder, VoiceEncoderConfig
@@ -91,3 +91,12 @@ def test_scores_of_the_best_prediction_reach_the_best_and_of_a_constant_the_chan
     assert abs(best["r2_pitch"] - world.correlation**2) < 0.06
     cheat = scores(np.broadcast_to(world.mean, faces.shape))
     assert abs(cheat["share_of_best_r2"]) < 0.02 and cheat["recall_at_10"] <= 10 / 400
+
+
+def test_the_best_prediction_is_scored_on_the_very_speakers_of_the_data_set(tmp_path: Path) -> None:
+    manifest = written(tmp_path)
+    keys = manifest.clips("test")
+    best, faces = best_predictions(WORLD, [speaker_number(keys.key_of(clip)) for clip in range(2)])
+    data = ClipDataset(manifest, "test", seconds=2.7)
+    np.testing.assert_allclose(data.batch(range(2))["face_embedding"].numpy(), faces, atol=1e-5)
+    assert best.shape == faces.shape and np.abs(best - faces).max() > 0.1

@@ -20,6 +20,7 @@ from speech2face.data.manifest import Manifest
 from speech2face.evaluation.embeddings import Embeddings, explained_variance, ranks, recall
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.planted import bounds
+from speech2face.planted.shards import speaker_number
 from speech2face.planted.traits import SHARED_TRAITS, FloatArray
 from speech2face.planted.world import World
 from speech2face.training.checkpoint import load_network
@@ -27,6 +28,8 @@ from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm
 
 AT_ONCE = 10
 RECALL_AT = (1, 10)
+BEST_RUN = "best prediction"
+"""Scored too, on the same speakers: chance may make a handful of them easier or harder than the world is."""
 HEADER = ("run", "seconds", "number", "value", "low", "high", "speakers", "best", "chance", "chance_is")
 
 
@@ -36,7 +39,7 @@ class Score:
 
     run: str
     seconds: float
-    """Of the test audio."""
+    """Of the test audio; 0 for the best prediction, which hears none."""
     number: str
     estimate: Estimate
     best: float
@@ -127,6 +130,14 @@ def score_run(
         yield score(f"r2_{name}", nothing, best, 0.0, "the mean face for everybody")
 
 
+def best_predictions(world: World, numbers: Iterable[int]) -> tuple[Embeddings, Embeddings]:
+    """Best prediction and face embedding of the speakers of these numbers, (speakers, embedding) twice."""
+    traits = [world.traits(range(number, number + 1)) for number in numbers]
+    predicted = np.concatenate([world.best_prediction(one.shared) for one in traits])
+    faces = np.concatenate([world.face_embedding(one) for one in traits])
+    return predicted.astype(np.float32), faces.astype(np.float32)
+
+
 def score_runs(
     runs: Mapping[str, Path], manifest: Manifest, seconds: Iterable[float], *, split: str = "test"
 ) -> Iterator[Score]:
@@ -135,9 +146,12 @@ def score_runs(
     Raises:
         CheckpointError, DatasetError: a run or the data set is not there or damaged.
     """
-    world = world_of(manifest)
-    limits = Limits.of(world, len(manifest.clips(split)))
+    world, table = world_of(manifest), manifest.clips(split)
+    limits = Limits.of(world, len(table))
     lengths = tuple(seconds)
+    numbers = [speaker_number(table.key_of(clip)) for clip in range(len(table))]
+    best, faces = best_predictions(world, numbers)
+    yield from score_run(BEST_RUN, best, faces, seconds=0, world=world, limits=limits)
     for name, folder in runs.items():
         network, _ = load_network(folder)
         for length in lengths:
@@ -166,7 +180,7 @@ def main() -> None:
     kept: list[list[str]] = []
     if arguments.append and arguments.out.exists():
         with arguments.out.open(newline="", encoding="utf-8") as file:
-            names = {name for name, _ in arguments.run}
+            names = {name for name, _ in arguments.run} | {BEST_RUN}
             kept = [row for row in csv.reader(file) if row != header and row[len(facts)] not in names]
     scores = list(score_runs(dict(arguments.run), Manifest.open(arguments.world), arguments.seconds or (6.0,)))
     with arguments.out.open("w", newline="", encoding="utf-8") as file:

@@ -48,6 +48,16 @@ class Split:
         return range(first, first + self.speakers)
 
 
+def speaker_name(number: int) -> str:
+    """Name of a speaker and of the one clip of it."""
+    return f"planted-{number:08d}"
+
+
+def speaker_number(name: str) -> int:
+    """The number in a speaker's name."""
+    return int(name.removeprefix("planted-"))
+
+
 def embedder_record(world: World) -> EmbedderRecord:
     """The record that names a world's face embeddings."""
     return EmbedderRecord("planted", world.embedding, settings=asdict(world))
@@ -83,8 +93,8 @@ def clips(world: World, split: Split, artist: FaceArtist | None = None, *, proce
     for row, (number, samples) in enumerate(zip(split.numbers, _waveforms(world, split, processes), strict=True)):
         labels = {name: round(float(trait), 4) for name, trait in zip(SHARED_TRAITS, traits.shared[row], strict=True)}
         yield Clip(
-            key=f"planted-{number:08d}",
-            speaker=f"planted-{number:08d}",
+            key=speaker_name(number),
+            speaker=speaker_name(number),
             split=split.name,
             waveform=samples,
             face_embedding=embeddings[row],
