@@ -3,12 +3,15 @@
 It is imported by name in processes of their own, so it is a module and no fixture.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +20,12 @@ from speech2face.data.options import PrepareOptions
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import LABELS, Record, Reject, reject
 from speech2face.data.rejects import write_rejects
-from speech2face.data.session import Preparation
 from speech2face.data.shards import write_shard
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
+
+if TYPE_CHECKING:
+    from speech2face.data.session import Preparation
 
 EMBEDDER = EmbedderRecord("planted", 4)
 SAMPLES = 400
@@ -70,6 +75,7 @@ def texts(folder: Path, count: int = 40, **said: str) -> Texts:
 def preparation(source: Texts) -> Preparation:
     """Of this source, seven records a shard."""
     from speech2face.data.plan import Grouping
+    from speech2face.data.session import Preparation
 
     grouping = Grouping(records_per_shard=7, shares={"train": 0.6, "validation": 0.0, "test": 0.4})
     return Preparation([source], PrepareOptions(), EMBEDDER, grouping=grouping)

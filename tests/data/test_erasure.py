@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.data import erasure
+from speech2face.data import duplicates, erasure, publication
 from speech2face.data.erasure import forget
 from speech2face.data.galleries import clean_gallery
 from speech2face.data.index import COLUMNS, read_columns
@@ -310,3 +310,7 @@ def test_a_source_row_of_the_forgotten_is_not_listed_again(tmp_path: Path) -> No
     prepare_data(tmp_path / "data", first, here)
     assert contents(tmp_path / "data") == before
     assert anywhere(tmp_path / "data", b"clip-999") == []
+
+
+def test_the_file_of_duplicates_has_one_name() -> None:
+    assert publication.DUPLICATES == duplicates.DUPLICATES

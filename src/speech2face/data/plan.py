@@ -119,7 +119,11 @@ def _plain(value: Any) -> Any:
 def deal(
     sources: Sequence[Source], grouping: Grouping, on_reject: Callable[[Reject], None]
 ) -> Iterator[tuple[str, tuple[Record, ...]]]:
-    """Name and records of each shard, in a fixed order; holds one shard of each split in memory."""
+    """Name and records of each shard, in a fixed order; holds one shard of each split in memory.
+
+    The records are as their source gave them: their split is their shard's.
+    """
+    splits: dict[str, str] = {}
     waiting: dict[str, list[Record]] = {}
     dealt: dict[str, int] = {}
 
@@ -133,12 +137,19 @@ def deal(
             if isinstance(record, Reject):
                 on_reject(record)
                 continue
-            split = split_of(record, seed=grouping.seed, shares=grouping.shares)
-            waiting.setdefault(split, []).append(dataclasses.replace(record, split=split))
+            split = record.split or splits.get(record.speaker)
+            if split is None:
+                split = splits[record.speaker] = split_of(record, seed=grouping.seed, shares=grouping.shares)
+            waiting.setdefault(split, []).append(record)
             if len(waiting[split]) >= grouping.records_per_shard:
                 yield shard(split)
     for split in sorted(waiting):
         yield shard(split)
+
+
+def split_of_shard(name: str) -> str:
+    """`train` of `train-000007`."""
+    return name.rsplit("-", 1)[0]
 
 
 def records_sha256(records: Sequence[Record]) -> str:
@@ -175,13 +186,13 @@ def make_plan(
     leaks: list[tuple[str, str]] = []
     for name, records in deal(sources, grouping, count):
         shards.append(PlannedShard(name, len(records), records_sha256(records)))
+        split = split_of_shard(name)
         for record in records:
             labels.update(dict.fromkeys(record.labels))
             keys.append(_short(record.key))
-            assert record.split is not None
-            before = placed.setdefault(record.speaker, record.split)
-            if before != record.split:
-                leaks += [(record.speaker, before), (record.speaker, record.split)]
+            before = placed.setdefault(record.speaker, split)
+            if before != split:
+                leaks += [(record.speaker, before), (record.speaker, split)]
     check_speakers(leaks)
     _check_keys(keys, sources, grouping)
     if not shards:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speech2face.data import statement as statements
-from speech2face.data.duplicates import DUPLICATES, KINDS, encode_duplicates, find_duplicates
 from speech2face.data.index import COLUMNS
 from speech2face.data.manifest import Manifest, ShardRecord
 from speech2face.data.plan import PLAN
@@ -30,6 +29,7 @@ from speech2face.face.embedders import EmbedderRecord
 logger = logging.getLogger(__name__)
 
 JOURNAL = "journal.json"
+DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for
 JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
 _READ_AT_ONCE = 2**24  # bytes
 
@@ -120,6 +120,8 @@ def publish(
         return write(kept)  # a statement of somebody else's making
     manifest = write(kept)
     if duplicates is not None:
+        from speech2face.data.duplicates import encode_duplicates, find_duplicates
+
         storage.write(DUPLICATES, encode_duplicates(find_duplicates(manifest, workers=duplicates)))
     made = make_statement(
         manifest,
@@ -150,6 +152,8 @@ def counted_duplicates(storage: Storage) -> dict[str, int] | None:
     """Pairs that were found, by kind; None where nobody looked."""
     if not storage.exists(DUPLICATES):
         return None
+    from speech2face.data.duplicates import KINDS
+
     rows = csv.DictReader(io.StringIO(storage.read(DUPLICATES).decode(), newline=""))
     counts = Counter(row.get("kind") for row in rows)
     return {kind: counts[kind] for kind in KINDS}

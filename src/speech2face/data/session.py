@@ -17,13 +17,22 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speech2face.data.crew import OnCulprits
 from speech2face.data.manifest import MANIFEST, Manifest
-from speech2face.data.plan import Grouping, Plan, check_plan, deal, make_plan, records_sha256, write_plan
+from speech2face.data.plan import (
+    Grouping,
+    Plan,
+    check_plan,
+    deal,
+    make_plan,
+    records_sha256,
+    split_of_shard,
+    write_plan,
+)
 from speech2face.data.publication import JOURNAL, Journal, publish
 from speech2face.data.record import Record, Reject, Source, fill_labels
 from speech2face.data.rejects import SOURCES, SUFFIX, WORKERS, decode_rejects, encode_rejects
@@ -177,8 +186,15 @@ class Session:
                     f"shard {name} has other records than a moment ago: the sources are being changed; start again "
                     "when they are still"
                 )
-            wanted = tuple(fill_labels(record, self._plan.labels) for record in records if self._is_wanted(record))
-            if name in self._finished or not wanted:
+            if name in self._finished:
+                continue
+            split, labels = split_of_shard(name), self._plan.labels
+            wanted = tuple(
+                fill_labels(replace(record, split=split), labels)
+                for record in records
+                if self._is_wanted(record)
+            )
+            if not wanted:
                 continue
             yield ShardTask(
                 name=name,
