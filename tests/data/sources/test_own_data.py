@@ -1,14 +1,19 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from speech2face.data.record import LABELS, Record, Reject
+from speech2face.data.record import LABELS, REASONS, Record, Reject
+from speech2face.data.sources.avspeech import AVSpeech
 from speech2face.data.sources.basis import STATED, Basis
 from speech2face.data.sources.pairs import Pairs
 from speech2face.data.sources.videos import Videos
+from speech2face.data.sources.voxceleb import read_metadata
 from speech2face.errors import DatasetError, InvalidOption
 
+DOCS = Path(__file__).parents[3] / "docs" / "data-sources.md"
+CORPORA = ("avspeech", "voxceleb1", "voxceleb2")
 OWN = Basis(licence="own", consent="written")
 PAIRS = """\
 recording,photograph,speaker,licence,consent,start,end,split,age,mood
@@ -137,6 +142,32 @@ def test_a_basis_names_what_it_allows_and_comes_back_from_its_json() -> None:
     assert Basis.from_dict(json.loads(json.dumps(basis.to_dict()))) == basis
     with pytest.raises(InvalidOption, match="'everything' cannot be allowed to be missing; licence and consent can"):
         Basis.from_dict({"allow": ["everything"]})
+
+
+def test_the_page_about_sources_says_what_is_filled_in_and_every_reason() -> None:
+    page = DOCS.read_text()
+    assert [stated.licence for stated in STATED.values() if stated.licence not in page] == []
+    assert [stated.why for name, stated in STATED.items() if name in CORPORA and stated.why not in page] == []
+    for reason, meaning in REASONS.items():
+        assert f"| `{reason}` | {meaning} |" in page
+
+
+def test_the_tables_of_the_page_about_sources_are_read(tmp_path: Path) -> None:
+    blocks = re.findall(r"```\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (own,) = (block for block in blocks if block.startswith("recording,"))
+    touch(tmp_path, "ann/greeting.wav", "ann/portrait.png", "bob/talk.mp4")
+    assert reasons(list(pairs(tmp_path, own, Basis()).records())) == [None, None]
+    (known,) = (block for block in blocks if block.startswith("speaker,"))
+    (tmp_path / "speakers.csv").write_text(known)
+    touch(tmp_path / "videos", "Ann/one.mp4")
+    assert reasons(list(Videos(str(tmp_path / "videos"), str(tmp_path / "speakers.csv")).records())) == [None]
+    (celebrities,) = (block for block in blocks if block.startswith("VoxCeleb1 ID"))
+    (tmp_path / "vox1_meta.csv").write_text(celebrities)
+    assert dict(read_metadata(str(tmp_path / "vox1_meta.csv"), 1))["id10270"].official == "test"
+    (spans,) = (block for block in blocks if block.startswith("0J0-ynqd0dk"))
+    (tmp_path / "avspeech_train.csv").write_text(spans)
+    found = AVSpeech(str(tmp_path / "avspeech_train.csv"), str(tmp_path / "videos")).records()
+    assert reasons(list(found)) == ["no_media", "no_media"]
 
 
 def test_no_corpus_is_said_to_have_asked_people_who_were_not_asked() -> None:

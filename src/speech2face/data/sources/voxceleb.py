@@ -22,7 +22,7 @@ from speech2face.errors import DatasetError, SpeakerLeak
 Version = Literal[1, 2]
 
 _SPEAKER = re.compile(r"id\d{5}")
-_OFFICIAL = {"dev": TRAIN, "test": TEST}
+_OFFICIAL = {"dev": TRAIN, "test": TEST, "train": TRAIN}  # the last in some copies
 _KINDS = ("wav", "aac", "m4a", "mp4")  # folders between dev or test and the speakers
 _GENDERS = {"m": "male", "f": "female"}
 # Of VoxCeleb1's metadata (tab separated), VoxCeleb2's (spaces around the cells), HQ-VoxCeleb's.
