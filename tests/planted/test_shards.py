@@ -89,6 +89,9 @@ def test_scores_of_the_best_prediction_reach_the_best_and_of_a_constant_the_chan
     best = scores(world.best_prediction(traits.shared))
     assert abs(best["share_of_best_r2"] - 1) < 0.06
     assert abs(best["r2_pitch"] - world.correlation**2) < 0.06
+    assert abs(best["squared_correlation"] - world.correlation**2) < 0.04
+    stretched = scores(5 * world.best_prediction(traits.shared) + 1)  # what a loss of directions alone leaves open
+    assert abs(stretched["squared_correlation"] - best["squared_correlation"]) < 1e-4 and stretched["r2"] < 0
     cheat = scores(np.broadcast_to(world.mean, faces.shape))
     assert abs(cheat["share_of_best_r2"]) < 0.02 and cheat["recall_at_10"] <= 10 / 400
 

@@ -80,6 +80,16 @@ def trait_r2(world: World, predicted: Embeddings, reference: Embeddings) -> list
     return [1 - float(np.mean((shown[:, k] - said[:, k]) ** 2) / shown[:, k].var()) for k in range(len(SHARED_TRAITS))]
 
 
+def squared_correlation(said: FloatArray, shown: FloatArray) -> float:
+    """Mean over traits of the squared correlation, (speakers, shared) twice: what is told but for scale and offset.
+
+    Higher is better, at most correlation squared; a constant earns 0, chance 1 / speakers.
+    """
+    said, shown = said - said.mean(0), shown - shown.mean(0)
+    lengths = np.square(said).sum(0) * np.square(shown).sum(0)
+    return float(np.mean((said * shown).sum(0) ** 2 / np.maximum(lengths, 1e-12)))
+
+
 @dataclass(frozen=True)
 class Limits:
     """What is possible and what costs nothing, in a world with so many test speakers."""
@@ -117,6 +127,9 @@ def score_run(
     yield score("r2", r2, limits.r2, 0.0, "the mean face for everybody")
     share = Estimate(r2.value / limits.r2, r2.low / limits.r2, r2.high / limits.r2, count)
     yield score("share_of_best_r2", share, 1.0, 0.0, "the mean face for everybody")
+    said, shown = (world.shown_traits(side.astype(np.float64)) for side in (predicted, reference))
+    told = bootstrap(squared_correlation, said, shown)
+    yield score("squared_correlation", told, world.correlation**2, 1 / count, "unrelated numbers")
     cosine = bootstrap(_mean, bounds.cosines(predicted.astype(np.float64), reference.astype(np.float64)))
     yield score("cosine", cosine, limits.cosine, limits.constant_cosine, "the mean face for everybody")
     rank = ranks(predicted, reference)
