@@ -85,6 +85,25 @@ def test_one_picture_with_a_face_is_enough_and_all_small_copies_come_before_larg
     assert [candidate.seconds for candidate, _ in found] == [2.0]
 
 
+def test_in_other_pictures_the_face_is_looked_for_around_its_place() -> None:
+    """It has moved a little in one, and in another somebody else appears far away."""
+    detector, limits = DlibDetector(), FaceLimits()
+    he, she = drawn_face(30, 1.0), drawn_face(30, 0.0)
+    pictures = [
+        scene(Placed(he, x=0.3)),
+        scene(Placed(he, x=0.36, y=0.55, pixels=260)),
+        scene(),
+        scene(Placed(she, x=0.85)),
+        scene(Placed(he, x=0.25), Placed(she, x=0.8)),
+    ]
+    candidates = [Candidate(picture, float(number)) for number, picture in enumerate(pictures)]
+    found = FaceSearch(detector, MarkedEyes(), limits).find(candidates)
+    centres = {candidate.seconds: (box.left + box.right) / 2 / 640 for candidate, box in found}
+    assert centres == pytest.approx({0.0: 0.3, 1.0: 0.36, 4.0: 0.25}, abs=0.03)
+    with pytest.raises(Rejected, match="several_faces"):
+        FaceSearch(detector, DlibLandmarker(), limits).check_alone(*found[-1])
+
+
 def test_two_faces_without_a_hint_are_refused_and_the_hint_chooses() -> None:
     detector = KnownFaces((150, 200, 180), (450, 200, 160))
     assert reason(search(detector), [Candidate(PICTURE)]) == "several_faces"

@@ -21,6 +21,8 @@ from speech2face.face.head_pose import HeadPose, head_pose
 from speech2face.face.points68 import FaceLandmarker, eye_opening, eyes, mouth_opening
 
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
+NEAR_SIDES = 3.0  # of a face, around which it is looked for in the recording's other pictures ...
+NEAR_FACE_PIXELS = 110.0  # ... in a copy where it has so many, with room to be a third smaller
 COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
 INNER_SHARE = 0.5  # of the aligned face, around its middle: what sharpness is measured in; no hair, no background
 COARSE_PIXELS = 56  # of the grid on which is counted what lies outside
@@ -105,7 +107,7 @@ class FaceSearch:
         self._detector, self._landmarker, self._limits, self._grey = detector, landmarker, limits, grey
 
     def find(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, FaceBox]]:
-        """Pictures with the speaker's box in them.
+        """Pictures with the speaker's box in them: searched whole until one shows it, the others around that place.
 
         Raises:
             Rejected: no_face, several_faces, wrong_face: what came nearest, where no picture has one.
@@ -113,17 +115,27 @@ class FaceSearch:
         nearest = Rejected("no_face", f"no face in {len(candidates)} pictures")
         scales = [self._scales(candidate.picture) for candidate in candidates]
         for level in range(max(map(len, scales), default=0)):
-            found: list[tuple[Candidate, FaceBox]] = []
             for candidate, levels in zip(candidates, scales, strict=True):
                 if level >= len(levels):
                     continue
                 try:
-                    found.append((candidate, self._speaker(candidate, self._boxes(candidate.picture, levels[level]))))
+                    box = self._speaker(candidate, self._boxes(candidate.picture, levels[level]))
                 except Rejected as rejected:
                     nearest = rejected if rejected.reason != "no_face" else nearest
-            if found:
-                return found
+                    continue
+                near = [(each, box if each is candidate else self._near(each.picture, box)) for each in candidates]
+                return [(each, found) for each, found in near if found is not None]
         raise nearest
+
+    def _near(self, picture: Picture, box: FaceBox) -> FaceBox | None:
+        """The face nearest to where another picture of the recording shows it."""
+        side, (x, y) = box.right - box.left, _centre(box)
+        reach = NEAR_SIDES * side / 2
+        left, top = max(0, round(x - reach)), max(0, round(y - reach))
+        region = picture[top : max(top + 1, round(y + reach)), left : max(left + 1, round(x + reach))]
+        boxes = self._boxes(np.ascontiguousarray(region), min(1.0, NEAR_FACE_PIXELS / side))
+        found = [FaceBox(b.left + left, b.top + top, b.right + left, b.bottom + top) for b in boxes]
+        return min(found, key=lambda each: float(np.abs(_centre(each) - [x, y]).max()), default=None)
 
     def check_alone(self, candidate: Candidate, box: FaceBox) -> None:
         """Look again for a second face, in a copy large enough to show every one that counts.
