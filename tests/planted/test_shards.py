@@ -80,20 +80,22 @@ def test_predictions_of_an_untrained_encoder_have_a_row_for_each_speaker(tmp_pat
 def test_scores_of_the_best_prediction_reach_the_best_and_of_a_constant_the_chance() -> None:
     world, traits = WORLD, WORLD.traits(range(400))
     faces = world.face_embedding(traits).astype(np.float32)
-    limits = Limits(bounds.best_r2(world), 1.0, 0.5, {1: 0.5, 10: 0.9})
+    limits = Limits(world, bounds.best_r2(world), 1.0, 0.5, {1: 0.5, 10: 0.9})
+
+    perfect = world.best_prediction(traits.shared).astype(np.float32)
 
     def scores(predicted: np.ndarray) -> dict[str, float]:
-        rows = score_run("it", predicted.astype(np.float32), faces, seconds=3.0, world=world, limits=limits)
+        rows = score_run("it", predicted.astype(np.float32), faces, seconds=3.0, best=perfect, limits=limits)
         return {row.number: row.estimate.value for row in rows}
 
     best = scores(world.best_prediction(traits.shared))
-    assert abs(best["share_of_best_r2"] - 1) < 0.06
+    assert abs(best["share_of_formula"] - 1) < 0.06 and best["share_of_best"] == 1
     assert abs(best["r2_pitch"] - world.correlation**2) < 0.06
     assert abs(best["squared_correlation"] - world.correlation**2) < 0.04
     stretched = scores(5 * world.best_prediction(traits.shared) + 1)  # what a loss of directions alone leaves open
     assert abs(stretched["squared_correlation"] - best["squared_correlation"]) < 1e-4 and stretched["r2"] < 0
     cheat = scores(np.broadcast_to(world.mean, faces.shape))
-    assert abs(cheat["share_of_best_r2"]) < 0.02 and cheat["recall_at_10"] <= 10 / 400
+    assert abs(cheat["share_of_best"]) < 0.02 and cheat["recall_at_10"] <= 10 / 400
 
 
 def test_the_best_prediction_is_scored_on_the_very_speakers_of_the_data_set(tmp_path: Path) -> None:

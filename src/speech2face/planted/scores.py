@@ -94,6 +94,7 @@ def squared_correlation(said: FloatArray, shown: FloatArray) -> float:
 class Limits:
     """What is possible and what costs nothing, in a world with so many test speakers."""
 
+    world: World
     r2: float
     cosine: float
     constant_cosine: float
@@ -103,6 +104,7 @@ class Limits:
     def of(cls, world: World, gallery: int) -> Limits:
         """By formula and Monte Carlo (`bounds.py`); recall is that of the best prediction ranked by cosine."""
         return cls(
+            world,
             bounds.best_r2(world),
             bounds.best_cosine(world),
             bounds.constant_cosine(world),
@@ -114,10 +116,15 @@ def _mean(column: FloatArray) -> float:
     return float(column.mean())
 
 
+def _share(predicted: Embeddings, best: Embeddings, reference: Embeddings) -> float:
+    return explained_variance(predicted, reference) / explained_variance(best, reference)
+
+
 def score_run(
-    run: str, predicted: Embeddings, reference: Embeddings, *, seconds: float, world: World, limits: Limits
+    run: str, predicted: Embeddings, reference: Embeddings, *, seconds: float, best: Embeddings, limits: Limits
 ) -> Iterator[Score]:
-    """All numbers of a run at one length of test audio."""
+    """All numbers of a run at one length of test audio; `best` are the best predictions for the same speakers."""
+    world = limits.world
     count = len(reference)
 
     def score(number: str, estimate: Estimate, best: float, chance: float, chance_is: str) -> Score:
@@ -126,7 +133,9 @@ def score_run(
     r2 = bootstrap(explained_variance, predicted, reference)
     yield score("r2", r2, limits.r2, 0.0, "the mean face for everybody")
     share = Estimate(r2.value / limits.r2, r2.low / limits.r2, r2.high / limits.r2, count)
-    yield score("share_of_best_r2", share, 1.0, 0.0, "the mean face for everybody")
+    yield score("share_of_formula", share, 1.0, 0.0, "the mean face for everybody")
+    share = bootstrap(_share, predicted, best, reference)
+    yield score("share_of_best", share, 1.0, 0.0, "the mean face for everybody")
     said, shown = (world.shown_traits(side.astype(np.float64)) for side in (predicted, reference))
     told = bootstrap(squared_correlation, said, shown)
     yield score("squared_correlation", told, world.correlation**2, 1 / count, "unrelated numbers")
@@ -137,10 +146,9 @@ def score_run(
         found = bootstrap(_mean, (rank <= at).astype(np.float64))
         yield score(f"recall_at_{at}", found, limits.recall[at], at / count, f"{at} of {count} people")
         assert np.isclose(found.value, recall(rank, at))
-    best = world.correlation**2
     for name, value in zip(SHARED_TRAITS, trait_r2(world, predicted, reference), strict=True):
         nothing = Estimate(value, float("nan"), float("nan"), count)
-        yield score(f"r2_{name}", nothing, best, 0.0, "the mean face for everybody")
+        yield score(f"r2_{name}", nothing, world.correlation**2, 0.0, "the mean face for everybody")
 
 
 def best_predictions(world: World, numbers: Iterable[int]) -> tuple[Embeddings, Embeddings]:
@@ -164,12 +172,12 @@ def score_runs(
     lengths = tuple(seconds)
     numbers = [speaker_number(table.key_of(clip)) for clip in range(len(table))]
     best, faces = best_predictions(world, numbers)
-    yield from score_run(BEST_RUN, best, faces, seconds=0, world=world, limits=limits)
+    yield from score_run(BEST_RUN, best, faces, seconds=0, best=best, limits=limits)
     for name, folder in runs.items():
         network, _ = load_network(folder)
         for length in lengths:
             predicted, reference = predict(network, ClipDataset(manifest, split, seconds=length))
-            yield from score_run(name, predicted, reference, seconds=length, world=world, limits=limits)
+            yield from score_run(name, predicted, reference, seconds=length, best=best, limits=limits)
 
 
 def _named(text: str) -> tuple[str, Path]:
