@@ -160,7 +160,7 @@ class Faces:
 
 
 def photographs(folder: Path) -> list[Result]:
-    """Of the starter's faces. Two of the generated ones (s052.jpg is one) are one picture: the only false pair is true."""
+    """Of the starter's faces. Two generated ones (s052.jpg is one) are one picture: the only false pair is true."""
     names = sorted((folder / "faces").glob("*.jpg")) + sorted((folder / "faces_synthetic").glob("*.jpg"))
     faces, pictures, originals = Faces(), [], []
     for name in names:
