@@ -13,7 +13,7 @@ def row(run: str, seconds: str, number: str, value: str) -> dict[str, str]:
     return {"run": run, "seconds": seconds, "number": number, "value": value, "best": "0.61", "chance": "0"} | around
 
 
-NUMBERS = ("r2", "share_of_formula", "share_of_best", "cosine", "recall_at_1", "recall_at_10")
+NUMBERS = ("r2", "share_of_formula", "share_of_best", "squared_correlation", "cosine", "recall_at_1", "recall_at_10")
 
 
 def test_lengths_come_in_order_with_their_intervals() -> None:
