@@ -80,7 +80,7 @@ def test_a_spectrogram_is_dark_where_a_tone_is() -> None:
     picture = spectrogram_picture(tone)
     assert picture.shape == (257, 98)
     row = 256 - 1000 * 512 // 16_000  # low frequencies at the bottom
-    assert picture[row].max() == 0 and picture[:row - 20].min() > 200
+    assert picture[row].max() == 0 and picture[: row - 20].min() > 200
     assert spectrogram_picture(np.zeros(10, np.int16)).shape == (257, 1)
 
 

@@ -85,6 +85,12 @@ def test_an_error_of_a_clusters_worker_arrives_as_it_is(tmp_path: Path) -> None:
         prepare_data(tmp_path / "out", preparation(texts(tmp_path / "media")), nowhere)
 
 
+@pytest.mark.usefixtures("cluster")
+def test_workers_larger_than_any_machine_are_refused_rather_than_waited_for() -> None:
+    with pytest.raises(InvalidOption, match="--worker-memory"):
+        list(run_ray(iter(()), None, prepare=stand_in.prepare, limits=Limits(memory_bytes=2**50)))
+
+
 DRIVER = """
 import sys
 from speech2face.data.ray_runner import run_ray

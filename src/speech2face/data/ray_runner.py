@@ -61,13 +61,14 @@ class RayCrew:
             raise InvalidOption("the Ray cluster has no CPU to give")
         self.size = workers or IN_FLIGHT_PER_CPU * cpus
         self._limits = limits
+        self._flying: dict[Any, tuple[ShardTask, float]] = {}
         options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0}
         if limits.memory_bytes is not None:
+            self._check_memory(limits.memory_bytes)
             options["memory"] = limits.memory_bytes  # Ray starts no more of them on a machine than fit
         self._remote = self._ray.remote(**options, max_calls=SHARDS_PER_PROCESS)(attempt)
         self._alone = self._ray.remote(**options, max_calls=1)(attempt)
         self._prepare = self._ray.put(prepare)
-        self._flying: dict[Any, tuple[ShardTask, float]] = {}
 
     def _join(self, address: str | None, workers: int | None) -> None:
         settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
@@ -80,6 +81,16 @@ class RayCrew:
                 f"no Ray cluster at {address or 'this machine'} ({' '.join(str(error).split())[:200]}); start one with "
                 "ray start --head, or use --runner local"
             ) from error
+
+    def _check_memory(self, wanted: int) -> None:
+        """Ray would wait for ever for a machine that is large enough."""
+        largest = max((node["Resources"].get("memory", 0) for node in self._ray.nodes() if node["Alive"]), default=0)
+        if wanted > largest:
+            self.close()
+            raise InvalidOption(
+                f"no machine of the cluster gives a worker {wanted / 1e9:g} GB, the largest {largest / 1e9:.1f}; lower "
+                "--worker-memory"
+            )
 
     def start(self, task: ShardTask) -> None:
         """Give a task to the cluster."""

@@ -190,9 +190,7 @@ class Session:
                 continue
             split, labels = split_of_shard(name), self._plan.labels
             wanted = tuple(
-                fill_labels(replace(record, split=split), labels)
-                for record in records
-                if self._is_wanted(record)
+                fill_labels(replace(record, split=split), labels) for record in records if self._is_wanted(record)
             )
             if not wanted:
                 continue
