@@ -105,12 +105,32 @@ def test_in_other_pictures_the_face_is_looked_for_around_its_place() -> None:
 
 
 def test_two_faces_without_a_hint_are_refused_and_the_hint_chooses() -> None:
-    detector = KnownFaces((150, 200, 180), (450, 200, 160))
-    assert reason(search(detector), [Candidate(PICTURE)]) == "several_faces"
-    [(_, left)] = search(detector).find([Candidate(PICTURE, hint=(0.25, 0.5))])
-    [(_, right)] = search(detector).find([Candidate(PICTURE, hint=(0.75, 0.5))])
-    assert left.right < 300 < right.left
-    assert reason(search(detector), [Candidate(PICTURE, hint=(0.5, 0.05))]) == "wrong_face"
+    picture = scene(Placed(drawn_face(30, 1.0), x=0.25), Placed(drawn_face(30, 0.0), x=0.75))
+    wanted = FaceSearch(DlibDetector(enlargements=0), DlibLandmarker(), FaceLimits())
+    assert reason(wanted, [Candidate(picture)]) == "several_faces"
+    [(_, left)] = wanted.find([Candidate(picture, hint=(0.25, 0.5))])
+    [(_, right)] = wanted.find([Candidate(picture, hint=(0.75, 0.5))])
+    assert (left.left + left.right) / 1280 == pytest.approx(0.25, abs=0.02)
+    assert (right.left + right.right) / 1280 == pytest.approx(0.75, abs=0.02)
+    assert reason(wanted, [Candidate(picture, hint=(0.5, 0.05))]) == "wrong_face"
+
+
+def test_a_hinted_face_is_found_in_the_part_around_the_hint_or_else_in_the_whole() -> None:
+    class Counting(DlibDetector):
+        def detect(self, picture: Picture) -> tuple[FaceBox, ...]:
+            looked.append(picture.shape[:2])
+            return super().detect(picture)
+
+    looked: list[tuple[int, ...]] = []
+    wanted = FaceSearch(Counting(enlargements=0), MarkedEyes(), FaceLimits())
+    picture = scene(Placed(drawn_face(), x=0.3))
+    [(_, box)] = wanted.find([Candidate(picture, hint=(0.32, 0.5))])
+    assert looked == [(270, 270)]
+    looked.clear()
+    small = scene(Placed(drawn_face(), pixels=150), size=(1280, 720))  # too small in the part's copy
+    [(_, box)] = wanted.find([Candidate(small, hint=(0.5, 0.5))])
+    assert looked == [(320, 320), (180, 320), (360, 640), (720, 1280)]
+    assert 60 < box.right - box.left < 100
 
 
 def test_a_second_face_of_half_the_size_counts_even_if_the_small_copy_does_not_show_it() -> None:
@@ -127,11 +147,8 @@ def test_a_second_face_of_half_the_size_counts_even_if_the_small_copy_does_not_s
 
 def test_beside_a_hinted_face_nobody_is_looked_for() -> None:
     detector = KnownFaces((150, 200, 180), (450, 200, 100))
-    wanted = search(detector)
-    [(candidate, box)] = wanted.find([Candidate(PICTURE, hint=(0.25, 0.5))])
-    looked = len(detector.seen)
-    wanted.check_alone(candidate, box)
-    assert len(detector.seen) == looked
+    search(detector).check_alone(Candidate(PICTURE, hint=(0.25, 0.5)), square(150, 200, 180))
+    assert detector.seen == []
 
 
 def good_face() -> SeenFace:

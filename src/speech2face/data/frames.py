@@ -23,8 +23,11 @@ from speech2face.face.points68 import FaceLandmarker, eye_opening, eyes, mouth_o
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
 NEAR_SIDES = 3.0  # of a face, around which it is looked for in the recording's other pictures ...
 NEAR_FACE_PIXELS = 110.0  # ... in a copy where it has so many, with room to be a third smaller
+AT_HINT = 0.0  # in the place of a scale: look at a square part around the hint first, of ...
+HINT_SHARE = 0.75  # ... this share of the picture's shorter side
 COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
 INNER_SHARE = 0.5  # of the aligned face, around its middle: what sharpness is measured in; no hair, no background
+LANDMARK_MARGIN = 0.5  # of a face's side, on each side: more than the finder looks at
 COARSE_PIXELS = 56  # of the grid on which is counted what lies outside
 OUTSIDE_SHARE = 0.02  # of the landmarks' extent may lie beyond the picture: the predictor is not exact
 
@@ -113,13 +116,13 @@ class FaceSearch:
             Rejected: no_face, several_faces, wrong_face: what came nearest, where no picture has one.
         """
         nearest = Rejected("no_face", f"no face in {len(candidates)} pictures")
-        scales = [self._scales(candidate.picture) for candidate in candidates]
+        scales = [[*([AT_HINT] if each.hint else []), *self._scales(each.picture)] for each in candidates]
         for level in range(max(map(len, scales), default=0)):
             for candidate, levels in zip(candidates, scales, strict=True):
                 if level >= len(levels):
                     continue
                 try:
-                    box = self._speaker(candidate, self._boxes(candidate.picture, levels[level]))
+                    box = self._speaker(candidate, self._looked(candidate, levels[level]))
                 except Rejected as rejected:
                     nearest = rejected if rejected.reason != "no_face" else nearest
                     continue
@@ -127,15 +130,28 @@ class FaceSearch:
                 return [(each, found) for each, found in near if found is not None]
         raise nearest
 
+    def _looked(self, candidate: Candidate, scale: float) -> Sequence[FaceBox]:
+        """All faces of a picture at a scale, or those of a part of it around the hint."""
+        if scale != AT_HINT or candidate.hint is None:
+            return self._boxes(candidate.picture, scale)
+        height, width = candidate.picture.shape[:2]
+        side = HINT_SHARE * min(height, width)
+        place = np.array([candidate.hint[0] * width, candidate.hint[1] * height])
+        return self._around(candidate.picture, place, side, min(1.0, COPY_PIXELS[0] / side))
+
+    def _around(self, picture: Picture, place: NDArray[np.float64], side: float, scale: float) -> list[FaceBox]:
+        """All faces of a square part of a picture, in pixels of the picture."""
+        left, top = (max(0, round(edge - side / 2)) for edge in place)
+        right, bottom = (round(edge + side / 2) for edge in place)
+        region = picture[top : max(top + 1, bottom), left : max(left + 1, right)]
+        boxes = self._boxes(np.ascontiguousarray(region), scale)
+        return [FaceBox(b.left + left, b.top + top, b.right + left, b.bottom + top) for b in boxes]
+
     def _near(self, picture: Picture, box: FaceBox) -> FaceBox | None:
         """The face nearest to where another picture of the recording shows it."""
-        side, (x, y) = box.right - box.left, _centre(box)
-        reach = NEAR_SIDES * side / 2
-        left, top = max(0, round(x - reach)), max(0, round(y - reach))
-        region = picture[top : max(top + 1, round(y + reach)), left : max(left + 1, round(x + reach))]
-        boxes = self._boxes(np.ascontiguousarray(region), min(1.0, NEAR_FACE_PIXELS / side))
-        found = [FaceBox(b.left + left, b.top + top, b.right + left, b.bottom + top) for b in boxes]
-        return min(found, key=lambda each: float(np.abs(_centre(each) - [x, y]).max()), default=None)
+        side, place = box.right - box.left, _centre(box)
+        found = self._around(picture, place, NEAR_SIDES * side, min(1.0, NEAR_FACE_PIXELS / side))
+        return min(found, key=lambda each: float(np.abs(_centre(each) - place).max()), default=None)
 
     def check_alone(self, candidate: Candidate, box: FaceBox) -> None:
         """Look again for a second face, in a copy large enough to show every one that counts.
@@ -152,7 +168,7 @@ class FaceSearch:
 
     def measure(self, candidate: Candidate, box: FaceBox) -> SeenFace:
         """Landmarks, and what they and the pixels say."""
-        points = self._landmarker.find(candidate.picture, box)
+        points = self._points(candidate.picture, box)
         return SeenFace(
             picture=candidate.picture,
             box=box,
@@ -187,6 +203,14 @@ class FaceSearch:
             raise Rejected("eyes_shut", f"open by {face.eye_opening:.2f}; at least {limits.min_eye_opening:g}")
         if limits.max_mouth_opening is not None and face.mouth_opening > limits.max_mouth_opening:
             raise Rejected("mouth_open", f"open by {face.mouth_opening:.2f}; at most {limits.max_mouth_opening:g}")
+
+    def _points(self, picture: Picture, box: FaceBox) -> Points:
+        """The 68 landmarks in the picture; the finder sees the face's surroundings, as it would copy all of a frame."""
+        reach = round(LANDMARK_MARGIN * (box.right - box.left))
+        left, top = max(0, box.left - reach), max(0, box.top - reach)
+        region = picture[top : max(top + 1, box.bottom + reach), left : max(left + 1, box.right + reach)]
+        inside = FaceBox(box.left - left, box.top - top, box.right - left, box.bottom - top)
+        return self._landmarker.find(np.ascontiguousarray(region), inside) + np.array([left, top])
 
     def _scales(self, picture: Picture) -> list[float]:
         """Of the copies to search, small ones first; the last shows faces of the least size that is taken."""
@@ -225,7 +249,7 @@ class FaceSearch:
             raise Rejected("several_faces", f"{rivals + 1} faces, and no hint which one speaks")
 
     def _eye_distance(self, picture: Picture, box: FaceBox) -> float:
-        left, right = eyes(self._landmarker.find(picture, box))
+        left, right = eyes(self._points(picture, box))
         return float(np.linalg.norm(right - left))
 
 
