@@ -21,8 +21,8 @@ from speech2face.face.head_pose import HeadPose, head_pose
 from speech2face.face.points68 import FaceLandmarker, eye_opening, eyes, mouth_opening
 
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
-NEAR_SIDES = 3.0  # of a face, around which it is looked for in the recording's other pictures ...
-NEAR_FACE_PIXELS = 110.0  # ... in a copy where it has so many, with room to be a third smaller
+NEAR_SIDES = 2.2  # of a face, around which it is looked for in the recording's other pictures ...
+NEAR_FACE_PIXELS = 100.0  # ... in a copy where it has so many, with room to be a third smaller
 AT_HINT = 0.0  # in the place of a scale: look at a square part around the hint first, of ...
 HINT_SHARE = 0.75  # ... this share of the picture's shorter side
 COPY_PIXELS = (320, 640, 1280)  # longest sides of the copies that are searched one after another
