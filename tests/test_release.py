@@ -96,7 +96,7 @@ def test_golden_tensors_come_out_again() -> None:
 def test_torch_and_onnx_agree_on_the_shipped_weights() -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
     from speech2face.audio.spectrogram import spectrogram
-    from speech2face.training.starter_release import load_released_encoder, load_face_decoder
+    from speech2face.training.starter_release import load_face_decoder, load_released_encoder
     from speech2face.voice.golden import golden_speech
 
     runtime = AttributeRuntime(load_attribute_release())

@@ -101,7 +101,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="VGG-Face weights: safetensors or a torch state dict.")],
     destination: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
     colours: Annotated[
-        Colours | None, typer.Option(help="Order of the first layer's input where the names of the weights do not tell.")
+        Colours | None, typer.Option(help="Order of the first layer's input where the weights' names do not tell.")
     ] = None,
     fc6_order: Annotated[
         Fc6Order | None, typer.Option(help="Order of fc6's input; without it taken from the numbers.")

@@ -29,7 +29,7 @@ def test_ranks_of_three_people_by_hand() -> None:
 
 
 def test_ties_count_against_us_so_that_one_answer_for_all_finds_nobody() -> None:
-    gallery = np.tile(np.float32([[1, 2, 3]]), (20, 1))
+    gallery = np.tile(np.array([[1, 2, 3]], np.float32), (20, 1))
     assert (ranks(gallery, gallery) == 20).all()
 
 

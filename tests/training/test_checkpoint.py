@@ -63,7 +63,7 @@ def test_too_little_space_is_noticed_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path, 1)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _path: type("Usage", (), {"free": 3})())
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 3})())
     with pytest.raises(CannotWrite, match=r"are needed, 0 MB are free.*the one of step 1 is untouched"):
         save(tmp_path, 2)
     assert [file.step for file in list_checkpoints(tmp_path)] == [1]

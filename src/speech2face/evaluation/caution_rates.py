@@ -69,7 +69,7 @@ def channel_rates(model: AttributeModel, speakers: list[Speaker]) -> Iterator[tu
 
 
 def change_cosines(model: AttributeModel, speakers: list[Speaker]) -> tuple[list[float], list[float]]:
-    """`AttributeModel.speaker_change` of single speakers, and of each joined to the next of the same gender where known."""
+    """`AttributeModel.speaker_change` of single speakers, and of each joined to the next of one gender where known."""
     speech = [find_speech(decode(s.file, SECONDS)).speech() for s in speakers]
     speech = [part for part in speech if part.size >= 6 * SAMPLE_RATE]
     alone = [model.speaker_change(model.runtime.moments(part)) for part in speech]

@@ -17,7 +17,7 @@ def angles_degrees(predicted: Embeddings, reference: Embeddings) -> NDArray[np.f
     cosine = (predicted * reference).sum(1) / np.maximum(
         np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1), 1e-12
     )
-    return np.degrees(np.arccos(np.clip(cosine.astype(np.float64), -1, 1)))
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine.astype(np.float64), -1, 1))))
 
 
 def explained_variance(predicted: Embeddings, reference: Embeddings) -> float:
