@@ -51,7 +51,10 @@ def test_every_command_exists_with_its_options_and_files(words: list[str]) -> No
     program, *rest = words[1:] if words[0] == "python3" else words
     assert program in ("start.py", "speech2face")
     name, *arguments = rest
-    options = ["--help", *(option for parameter in SUBCOMMANDS[name].params for option in parameter.opts)]
+    command = SUBCOMMANDS[name]
+    if hasattr(command, "commands"):  # a group, such as data
+        command = command.commands[arguments.pop(0)]
+    options = ["--help", *(option for parameter in command.params for option in parameter.opts)]
     assert [word for word in arguments if word.startswith("-") and word != "-" and word not in options] == []
     assert [word for word in arguments if word.startswith("examples/") and not (ROOT / word).exists()] == []
 
