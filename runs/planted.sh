@@ -26,10 +26,12 @@ train() { # CONFIG NAME SETTINGS...
     nice python -m speech2face train "configs/$config.toml" --set out="$WORK/$name" "$@"
 }
 
-# 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined; faces alone for the face decoder; the
-#    same voices with other people's faces.
+# 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined and 1,500 others to confirm it; faces
+#    alone for the face decoder; the same voices with other people's faces.
 stage "$WORK/world/manifest.json" python -m speech2face.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
     --train 8000 --validation 200 --test 300 --seconds 3 --test-seconds 10
+stage "$WORK/confirmation/manifest.json" python -m speech2face.planted.shards --out "$WORK/confirmation" \
+    --train 0 --validation 0 --confirmation 1500 --test-seconds 6
 stage "$WORK/faces/manifest.json" python -m speech2face.planted.shards --out "$WORK/faces" \
     --train 1500 --validation 200 --seconds 0 --faces 64
 stage "$WORK/shuffled/manifest.json" python -m speech2face.planted.shards --out "$WORK/shuffled" \
@@ -55,12 +57,13 @@ encoder short-decoder "${SHORT[@]}" --set encoder_loss.cosine=0 --set encoder_lo
 encoder short-cosine "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.distillation=0
 encoder short-distillation "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.cosine=0
 
-# 4. Scores on the 300 unseen speakers, and the page.
+# 4. Scores on unseen speakers, and the page.
 FACTS=(--fact date="$(date +%F)" --fact commit="$(git rev-parse --short HEAD)"
-    --fact hardware="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores")
-score() { nice python -m speech2face.planted.scores --world "$WORK/world" --out "$SCORES" "${FACTS[@]}" "$@"; }
-score --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder"
-score --append --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
+    --fact hardware="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc --all) cores")
+score() { nice python -m speech2face.planted.scores --out "$SCORES" "${FACTS[@]}" "$@"; }
+score --world "$WORK/world" --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder"
+score --append --world "$WORK/confirmation" --split confirmation --seconds 3 --seconds 6 --run "all terms=$WORK/encoder"
+score --append --world "$WORK/world" --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
     --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
     --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation"
 python -m speech2face.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \

@@ -47,12 +47,14 @@ def _limits(rows: list[dict[str, str]], numbers: list[str], key: str) -> list[st
     return [f"{float(found[number]):.2f}" for number in numbers]
 
 
-def lengths_table(rows: list[dict[str, str]]) -> str:
-    """The main run by the length of test audio, beside the best possible and the cheat."""
+def lengths_table(rows: list[dict[str, str]], split: str = "") -> str:
+    """The main run by the length of test audio, beside the best possible and the cheat; `split` ends the names."""
+    run, best = MAIN + split, BEST_RUN + split
+    rows = [row for row in rows if row["run"] in (run, best)]
     numbers = ["r2", "share_of_formula", "share_of_best", "cosine", "recall_at_1", "recall_at_10"]
-    lengths = sorted({row["seconds"] for row in rows if row["run"] == MAIN}, key=float)
-    lines = [[f"{length} s", *(_cell(rows, MAIN, length, number) for number in numbers)] for length in lengths]
-    lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, BEST_RUN, "0", number) for number in numbers)])
+    lengths = sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
+    lines = [[f"{length} s", *(_cell(rows, run, length, number) for number in numbers)] for length in lengths]
+    lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
     lines.append(["best possible, all speakers", *_limits(rows, numbers, "best")])
     lines.append(["chance or cheat", *_limits(rows, numbers, "chance")])
     return _table(
@@ -109,7 +111,13 @@ def main() -> None:
     parser.add_argument("--page", type=Path, required=True, help="Markdown with places for the tables")
     arguments = parser.parse_args()
     rows = read_scores(arguments.scores)
-    tables = {"lengths": lengths_table(rows), "traits": traits_table(rows), "ablation": ablation_table(rows)}
+    second = lengths_table(rows, ", confirmation")
+    tables = {
+        "lengths": lengths_table(rows),
+        "confirmation": second,
+        "traits": traits_table(rows),
+        "ablation": ablation_table(rows),
+    }
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 

@@ -172,12 +172,13 @@ def score_runs(
     lengths = tuple(seconds)
     numbers = [speaker_number(table.key_of(clip)) for clip in range(len(table))]
     best, faces = best_predictions(world, numbers)
-    yield from score_run(BEST_RUN, best, faces, seconds=0, best=best, limits=limits)
+    of_split = "" if split == "test" else f", {split}"
+    yield from score_run(BEST_RUN + of_split, best, faces, seconds=0, best=best, limits=limits)
     for name, folder in runs.items():
         network, _ = load_network(folder)
         for length in lengths:
             predicted, reference = predict(network, ClipDataset(manifest, split, seconds=length))
-            yield from score_run(name, predicted, reference, seconds=length, best=best, limits=limits)
+            yield from score_run(name + of_split, predicted, reference, seconds=length, best=best, limits=limits)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -191,6 +192,7 @@ def main() -> None:
     parser.add_argument("--world", required=True, help="data set with a split named test")
     parser.add_argument("--run", action="append", type=_named, required=True, metavar="NAME=FOLDER")
     parser.add_argument("--seconds", type=float, action="append", help="length of the test audio; may be repeated")
+    parser.add_argument("--split", default="test", help="another one's name is written behind the runs' names")
     parser.add_argument("--fact", action="append", default=[], metavar="NAME=VALUE", help="a column for every row")
     parser.add_argument("--out", type=Path, required=True, help="CSV")
     parser.add_argument("--append", action="store_true", help="keep the rows that the file has of other runs")
@@ -201,9 +203,11 @@ def main() -> None:
     kept: list[list[str]] = []
     if arguments.append and arguments.out.exists():
         with arguments.out.open(newline="", encoding="utf-8") as file:
-            names = {name for name, _ in arguments.run} | {BEST_RUN}
-            kept = [row for row in csv.reader(file) if row != header and row[len(facts)] not in names]
-    scores = list(score_runs(dict(arguments.run), Manifest.open(arguments.world), arguments.seconds or (6.0,)))
+            kept = [row for row in csv.reader(file) if row != header]
+    manifest, seconds = Manifest.open(arguments.world), arguments.seconds or (6.0,)
+    scores = list(score_runs(dict(arguments.run), manifest, seconds, split=arguments.split))
+    made = {score.run for score in scores}
+    kept = [row for row in kept if row[len(facts)] not in made]
     with arguments.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([header, *kept, *([*facts.values(), *score.row()] for score in scores)])

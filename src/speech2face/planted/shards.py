@@ -24,7 +24,7 @@ from speech2face.planted.traits import SHARED_TRAITS
 from speech2face.planted.world import World
 
 AT_ONCE = 50  # speakers that a process makes in one go
-FIRST_SPEAKER = {"train": 0, "validation": 10_000_000, "test": 20_000_000}
+FIRST_SPEAKER = {"train": 0, "validation": 10_000_000, "test": 20_000_000, "confirmation": 30_000_000}
 """Speakers of different splits have different numbers, however many there are."""
 STATEMENT = {
     "what": "a planted world: synthetic voices and faces of nobody, paired by a known rule (docs/planted.md)",
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--validation", type=int, default=300)
     parser.add_argument("--test", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3.0, help="of a recording; 0 writes faces alone")
+    parser.add_argument("--confirmation", type=int, default=0, help="speakers of a second test")
     parser.add_argument("--test-seconds", type=float, default=12.0)
     parser.add_argument("--faces", type=int, help="pixels of aligned faces; none are drawn without it")
     parser.add_argument("--shuffle", metavar="FOLDER", help="that data set again, with other people's faces")
@@ -169,6 +170,7 @@ def main() -> None:
         Split("train", arguments.train, arguments.seconds),
         Split("validation", arguments.validation, arguments.seconds),
         Split("test", arguments.test, arguments.test_seconds if arguments.seconds else 0),
+        Split("confirmation", arguments.confirmation, arguments.test_seconds if arguments.seconds else 0),
     ]
     if arguments.head:
         write_teacher_head(arguments.head, world)
