@@ -33,7 +33,9 @@ _CHECKSUM = slice(148, 156)  # of a header: counted as spaces
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _PCM = 1
 _SAMPLE_BYTES = 2
-_PNG_COMPRESSION = 6  # faces read as fast as with 1 and take 15 % less; 9 takes five times as long to write
+# A noisy face of 224 pixels is written in 13.5 ms and 62.8 kB with 6, in 4.5 ms and 63.1 kB with 3, in 3.0 ms and
+# 67.5 kB with 1; a smooth one in 6.8 ms and 32.5 kB, 2.6 and 34.0, 2.4 and 35.4. All are read in about 1 ms.
+_PNG_COMPRESSION = 3
 
 Samples = NDArray[np.int16]
 
