@@ -210,7 +210,7 @@ class FaceSearch:
         left, top = max(0, box.left - reach), max(0, box.top - reach)
         region = picture[top : max(top + 1, box.bottom + reach), left : max(left + 1, box.right + reach)]
         inside = FaceBox(box.left - left, box.top - top, box.right - left, box.bottom - top)
-        return self._landmarker.find(np.ascontiguousarray(region), inside) + np.array([left, top])
+        return np.asarray(self._landmarker.find(np.ascontiguousarray(region), inside) + np.array([left, top]))
 
     def _scales(self, picture: Picture) -> list[float]:
         """Of the copies to search, small ones first; the last shows faces of the least size that is taken."""
