@@ -80,6 +80,9 @@ def prepare(
     ] = None,
     embedder: Annotated[EmbedderName, typer.Option(help="The face embedder.")] = EmbedderName.dlib,
     embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
+    detector_file: Annotated[
+        Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")
+    ] = None,
     embedder_settings: Annotated[
         list[str] | None, typer.Option("--embedder-set", help="A setting of it: alignment=eyes. May be repeated.")
     ] = None,
@@ -110,7 +113,7 @@ def prepare(
     from speech2face.face.embedders import describe_embedder
 
     grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
-    options = PrepareOptions.from_dict(_nested("set", settings))
+    options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
     basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
     stated = stated_sources(
         avspeech or (),
@@ -139,6 +142,18 @@ def prepare(
         manifest = prepare_data(absolute(out), preparation, run, watch)
     if not quiet:
         print_rows(_summary(manifest))
+
+
+def _own_detector(file: Path | None) -> dict[str, Any]:
+    """Options of a user's detector, which is opened once, so that a wrong file is said before anything is prepared."""
+    from speech2face.data.source_settings import absolute
+    from speech2face.face.detector import open_detector
+    from speech2face.face.weight_file import file_sha256
+
+    if file is None:
+        return {}
+    open_detector("yunet", file)
+    return {"detector": "yunet", "detector_file": absolute(str(file)), "detector_sha256": file_sha256(file)}
 
 
 def _summary(manifest: Manifest) -> list[tuple[str, str]]:

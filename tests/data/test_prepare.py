@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.cli import app
 from speech2face.data import one_clip, prepare
 from speech2face.data.clips import ClipDataset
 from speech2face.data.frames import FaceLimits, SeenFace
@@ -29,6 +31,7 @@ from speech2face.face.embedder import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
 from speech2face.face.head_pose import HeadPose
 from speech2face.face.points68 import eyes
+from speech2face.face.weight_file import file_sha256
 from tests.data.made_videos import Placed, drawn_face, garble, scene, truncate, write_video, write_wav
 from tests.voices import made_voice
 
@@ -330,7 +333,9 @@ def test_options_survive_json_and_name_what_is_wrong() -> None:
     ("given", "message"),
     [
         ({"want": "everything"}, "want is one of recording and face"),
-        ({"detector": "yolo"}, "detector is one of hog, cnn"),
+        ({"detector": "yolo"}, "detector is one of hog, cnn, yunet"),
+        ({"detector": "yunet"}, "yunet, and no other, has a detector_file"),
+        ({"detector_file": "yunet.onnx", "detector_sha256": "0" * 64}, "yunet, and no other, has a detector_file"),
         ({"seconds": float("nan")}, "seconds is a number from 0"),
         ({"seconds": "6"}, "seconds is a number from 0"),
         ({"frames": 0}, "frames is a whole number from 1"),
@@ -343,3 +348,31 @@ def test_options_survive_json_and_name_what_is_wrong() -> None:
 def test_impossible_options_are_refused(given: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidOption, match=message):
         dataclasses.replace(PrepareOptions(), **given)  # type: ignore[arg-type]
+
+
+def test_a_users_own_detector_finds_the_face_and_only_the_file_on_record_is_opened(tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="the detector for this test is made with onnx; install the extra `train`")
+    from tests.face.test_onnx_detector import fixed
+
+    # In the first copy, 320 x 180, the face of the scene is 75 pixels wide around (160, 90).
+    larger = float(np.log(75 / 32))
+    file = fixed(tmp_path / "y.onnx", {(32, 3, 5): (1, 1, 0, 90 / 32 - 3, larger, larger)}, side=320)
+    given = {"want": "face", "detector": "yunet", "detector_file": str(file), "detector_sha256": file_sha256(file)}
+    photograph = tmp_path / "a.png"
+    Image.fromarray(scene(Placed(drawn_face(30, 1.0)))).save(photograph)
+    record = Record("a", "", source="pairs", speaker="he", split="train", photograph=str(photograph))
+    made = one_clip.ClipMaker(PrepareOptions.from_dict(given), None).make(record, Stopwatch())
+    assert made.clip.labels["face_pixels"] == pytest.approx(150, abs=4)
+    assert made.clip.aligned_face is not None
+    with pytest.raises(WeightsError, match="as recorded"):
+        one_clip.ClipMaker(PrepareOptions.from_dict({**given, "detector_sha256": "0" * 64}), None)
+
+
+def test_a_wrong_detector_file_is_said_before_anything_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "y.onnx").write_bytes(b"nonsense")
+    out = tmp_path / "data"
+    stated = ["--pairs", "none.csv", "--out", str(out), "--detector-file", str(tmp_path / "y.onnx")]
+    ended = CliRunner().invoke(app, ["data", "prepare", *stated])
+    assert ended.exit_code != 0
+    assert "no ONNX network" in " ".join((ended.output + str(ended.exception)).split())
+    assert not out.exists()

@@ -27,6 +27,7 @@ from speech2face.face.detector import FaceBox, FaceDetector, Picture, open_detec
 from speech2face.face.embedder import CropEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.face.points68 import DlibLandmarker
+from speech2face.face.weight_file import check_sha256
 
 MEASURES = ("face_pixels", "turn_degrees", "sharpness", "eye_opening", "mouth_opening", "outside", "frame_seconds")
 """Labels that every clip with a face gets beside its record's: what the chosen picture is like, and when it was."""
@@ -55,7 +56,7 @@ class ClipMaker:
         self.options, self.embedder = options, embedder
         self._search: FaceSearch | None = None
         if options.embedding:
-            detector = open_detector(options.detector)
+            detector = _detector(options)
             self._search = FaceSearch(detector, _landmarker(), options.limits, grey=options.detector == "hog")
         self._crop_detector: FaceDetector | None = None
         if embedder is not None and embedder.crop_detector != options.detector:
@@ -203,6 +204,12 @@ def open_maker(options: PrepareOptions, embedder: EmbedderRecord | None, file: s
     """
     stated = json.dumps([options.to_dict(), None if embedder is None else embedder.to_dict()], sort_keys=True)
     return _open_maker(stated, file)
+
+
+def _detector(options: PrepareOptions) -> FaceDetector:
+    if options.detector_file is not None and options.detector_sha256 is not None:
+        check_sha256(options.detector_file, options.detector_sha256)
+    return open_detector(options.detector, options.detector_file)
 
 
 @functools.cache

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 from speech2face.data.aligned import FACE_PIXELS
 from speech2face.data.frames import FaceLimits
 from speech2face.errors import InvalidOption
-from speech2face.face.detector import DetectorName
+from speech2face.face.detector import SearchDetectorName
 
 Want = Literal["recording and face", "recording and embedding", "recording", "face"]
 LIMITS = "limits"
+NO_NUMBERS = ("want", "detector", "detector_file", "detector_sha256", LIMITS)
 WHOLE = ("frames", "face_pixels", "embed_at_once", "min_face_pixels")
 MAY_BE_NONE = ("max_turn_degrees", "min_sharpness", "max_mouth_opening", "min_eye_opening", "max_outside")
 
@@ -34,8 +35,12 @@ class PrepareOptions:
     """Pictures of a video that are looked at, at most, in each of two attempts: key frames, then any."""
     face_pixels: int = FACE_PIXELS
     """Width and height of the aligned face."""
-    detector: DetectorName = "hog"
-    """Finds the face in frames and photographs; `cnn` sees turned ones too, and is slow on a CPU."""
+    detector: SearchDetectorName = "hog"
+    """Finds the face in frames and photographs; `cnn` sees turned ones too, and is slow on a CPU; `yunet` is a file."""
+    detector_file: str | None = None
+    """The user's YuNet, an ONNX file at one place for all workers; for `yunet` only."""
+    detector_sha256: str | None = None
+    """Of that file: what is prepared depends on its bytes."""
     limits: FaceLimits = field(default_factory=FaceLimits)
     embed_at_once: int = 16
     """Faces that go through the embedder together."""
@@ -84,10 +89,12 @@ class PrepareOptions:
 def _wrong(options: PrepareOptions) -> str | None:
     if options.want not in get_args(Want):
         return f"want is one of {', '.join(get_args(Want))}, not {options.want!r}"
-    if options.detector not in get_args(DetectorName):
-        return f"detector is one of {', '.join(get_args(DetectorName))}, not {options.detector!r}"
+    if options.detector not in get_args(SearchDetectorName):
+        return f"detector is one of {', '.join(get_args(SearchDetectorName))}, not {options.detector!r}"
+    if (options.detector == "yunet") != bool(options.detector_file and options.detector_sha256):
+        return "the detector yunet, and no other, has a detector_file and its detector_sha256 (--detector-file FILE)"
     for name, value in (asdict(options) | asdict(options.limits)).items():
-        if name in ("want", "detector", LIMITS) or (value is None and name in MAY_BE_NONE):
+        if name in NO_NUMBERS or (value is None and name in MAY_BE_NONE):
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
             return f"{name} is a number from 0 upwards, not {value!r}"

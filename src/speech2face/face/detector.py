@@ -10,10 +10,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.errors import MissingExtra
+from speech2face.errors import MissingExtra, WeightsError
 
 Picture = NDArray[np.uint8]
 DetectorName = Literal["hog", "cnn"]
+"""Detectors that come with the extra `faces`."""
+SearchDetectorName = Literal["hog", "cnn", "yunet"]
+"""Those, and one whose weights are a file of the user."""
 MISSING = "finding faces in photographs needs the extra 'faces': pip install 'speech2face[faces]'"
 
 
@@ -90,6 +93,19 @@ class DlibCnnDetector:
         return tuple(sorted(boxes, key=lambda box: -box.area))
 
 
-def open_detector(name: DetectorName) -> FaceDetector:
-    """`hog` is fast and sees frontal faces; `cnn` is the paper's, slow on a CPU, and sees turned ones too."""
+def open_detector(name: SearchDetectorName, file: Path | str | None = None) -> FaceDetector:
+    """`hog` is fast and sees frontal faces; `cnn` is the paper's, slow on a CPU, and sees turned ones too.
+
+    `yunet` is a user's ONNX file.
+
+    Raises:
+        WeightsError: `yunet` without a file, or with one of another graph.
+        MissingExtra: dlib is not installed.
+    """
+    if name == "yunet":
+        from speech2face.face.onnx_detector import YuNetDetector  # it needs this module
+
+        if file is None:
+            raise WeightsError("the detector yunet is your own ONNX file; name it (--detector-file FILE)")
+        return YuNetDetector(file)
     return DlibDetector() if name == "hog" else DlibCnnDetector()

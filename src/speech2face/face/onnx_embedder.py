@@ -25,7 +25,7 @@ class OnnxEmbedder:
         WeightsError: the file is no ONNX network, or not one of that form.
         """
         self.settings = settings or OnnxSettings()
-        self._session = _session(weight_file(path))
+        self._session = open_network(weight_file(path))
         self._name, self._channels_first, self._pixels = _input(self._session, self.settings, Path(path))
         self.size = self._measure(Path(path))
         self._detector = open_detector(self.settings.detector)
@@ -79,19 +79,26 @@ class OnnxEmbedder:
         try:
             shape = self._run(np.zeros((self._pixels, self._pixels, 3), np.uint8)).shape
         except Exception as error:  # ONNX Runtime's errors share no class
-            raise WeightsError(f"{path} does not run on a picture of {self._pixels} pixels: {_short(error)}") from error
+            raise WeightsError(
+                f"{path} does not run on a picture of {self._pixels} pixels: {first_line(error)}"
+            ) from error
         if len(shape) != 1:
             raise WeightsError(f"{path} returns {shape} for one picture; a face embedder returns one vector")
         return int(shape[0])
 
 
-def _session(path: Path) -> Any:
+def open_network(path: Path) -> Any:
+    """ONNX Runtime's session of a file, on the CPU.
+
+    Raises:
+        WeightsError: it is no network that can be run.
+    """
     import onnxruntime
 
     try:
         return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no class
-        raise WeightsError(f"{path} is no ONNX network that can be run: {_short(error)}") from error
+        raise WeightsError(f"{path} is no ONNX network that can be run: {first_line(error)}") from error
 
 
 def _input(session: Any, settings: OnnxSettings, path: Path) -> tuple[str, bool, int]:
@@ -115,6 +122,6 @@ def _input(session: Any, settings: OnnxSettings, path: Path) -> tuple[str, bool,
     return entries[0].name, channels_first, int(next(iter(wanted)))
 
 
-def _short(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of a library's message."""
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
