@@ -163,6 +163,12 @@ def test_a_head_of_another_length_is_refused(shards: Path, tmp_path: Path) -> No
         train_by_settings(text, quiet=True)
 
 
+def test_a_batch_larger_than_the_split_is_refused_before_a_folder_is_made(shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="larger than the split, which has 8 clips"):
+        train_by_settings(settings_of("encoder", shards, tmp_path / "run", data={"batch": 9}), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_of_nothing_is_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="nothing is left of the loss"):
         train_by_settings(settings_of("encoder", shards, tmp_path / "run", encoder_loss={"cosine": 0}), quiet=True)

@@ -74,6 +74,8 @@ def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> Non
     settings = read_settings(path, ["data.batch=16", "run.precision=bf16", ones, "seed=3"])
     assert (settings.data.batch, settings.run.precision, settings.seed) == (16, "bf16", 3)
     assert settings.encoder.channels == (1,) * 9
+    assert read_settings(path, ["teacher.head=h.safetensors"]).teacher.head == Path("h.safetensors")
+    assert read_settings(path, ["teacher.head=h.safetensors", "teacher.head="]).teacher.head is None
     for wrong, message in (("data.batches=1", "unknown key"), ("seed", "write table.key"), ("out.x=1", "no table")):
         with pytest.raises(InvalidSettings, match=message):
             read_settings(path, [wrong])

@@ -42,6 +42,7 @@ class ShardBatches:
         self.embedder: EmbedderRecord = self.manifest.embedder
         self._training = self.manifest.clips(TRAINING_SPLIT)
         self.manifest.clips(settings.run.evaluate_split)  # refuse a missing split now, not after hours
+        self._order(0)  # and a batch that there are too few clips for
 
     @property
     def sha256(self) -> str:
@@ -60,8 +61,18 @@ class ShardBatches:
 
     def training(self, start_step: int) -> Iterable[dict[str, Tensor]]:
         """This rank's clips of each step, for ever."""
+        clips = self._clips(TRAINING_SPLIT)
+        pin = self.ranks.device.type == "cuda"
+        return clip_loader(clips, self._order(start_step), workers=self.settings.data.workers, pin=pin)
+
+    def _order(self, start_step: int) -> BatchOrder:
+        """This rank's share of each step.
+
+        Raises:
+            InvalidSettings: a batch that is larger than the split, or cannot be shared by the ranks.
+        """
         data = self.settings.data
-        order = BatchOrder(
+        return BatchOrder(
             self._training,
             data.batch,
             seed=self.settings.seed,
@@ -70,8 +81,6 @@ class ShardBatches:
             start_step=start_step,
             window_shards=data.window_shards,
         )
-        clips = self._clips(TRAINING_SPLIT)
-        return clip_loader(clips, order, workers=data.workers, pin=self.ranks.device.type == "cuda")
 
     def evaluation(self) -> Iterable[dict[str, Tensor]]:
         """The same clips of the evaluation's split each time, each once."""

@@ -53,11 +53,13 @@ def _say(trainer: Trainer, batches: ShardBatches) -> None:
     lines = [
         f"{settings.stage}: {parameters:,} parameters, {batches.count:,} training clips of {batches.speakers:,}"
         f" speakers, {settings.data.batch} a step, {settings.run.steps:,} steps"
-        f" ({settings.run.steps * settings.data.batch / max(1, batches.count):.2g} epochs),"
+        f" ({settings.run.steps * settings.data.batch / max(1, batches.count):,.1f} epochs),"
         f" {trainer.ranks.count} x {trainer.ranks.device.type}, {settings.run.precision}",
         *trainer.stage.notes(),
     ]
-    if trainer.step:
+    if trainer.step >= settings.run.steps:
+        lines.append(f"finished: all {trainer.step:,} steps are done; raise run.steps to go on")
+    elif trainer.step:
         lines.append(f"going on from step {trainer.step:,}")
     for line in lines:
         print(line, file=sys.stderr, flush=True)

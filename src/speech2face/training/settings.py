@@ -10,13 +10,16 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from speech2face.errors import InvalidSettings
 from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
 from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
+
+OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""Empty text is None, so that the command line can take a path out of a file: --set teacher.head="""
 
 
 class Section(BaseModel):
@@ -30,15 +33,15 @@ class DataSettings(Section):
 
     manifest: str
     """Folder or URL (anything fsspec opens) of shards; see `docs/data-format.md`."""
-    seconds: float = Field(default=6.0, ge=2.63, le=60)
-    """Each waveform is cut or repeated to this; 259 frames, 2.62 s, is the least the encoder takes."""
+    seconds: float = Field(default=6.0, ge=2.61, le=60)
+    """Each waveform is cut or repeated to this; 259 frames, 2.605 s, is the least the encoder takes."""
     batch: int = Field(default=8, ge=1)
     """Clips a step, over all ranks and accumulated pieces together."""
     workers: int = Field(default=2, ge=0, le=64)
     """Reading processes on each rank; 0 reads in the training process."""
     window_shards: int = Field(default=8, ge=1)
     """Clips are shuffled within this many shards at a time, so that reading stays local."""
-    cache: Path | None = None
+    cache: OptionalPath = None
     """Folder on this machine for shards that lie behind a URL; None takes one among the temporary files."""
     cache_gigabytes: float = Field(default=50.0, gt=0)
 
@@ -69,11 +72,11 @@ class DecoderSettings(Section):
 class TeacherSettings(Section):
     """The frozen face side."""
 
-    face_decoder: Path | None = None
+    face_decoder: OptionalPath = None
     """Run folder or checkpoint of a trained face decoder; None leaves its term out of the loss."""
-    head: Path | None = None
+    head: OptionalPath = None
     """Safetensors with `fc8.weight` and `fc8.bias`, such as a converted VGG-Face; None leaves distillation out."""
-    embedder: Path | None = None
+    embedder: OptionalPath = None
     """A converted VGG-Face: the face embedder that gradients pass through, for the decoder's similarity term; None
     leaves the term out."""
 
