@@ -360,7 +360,7 @@ def test_a_users_own_detector_finds_the_face_and_only_the_file_on_record_is_open
     given = {"want": "face", "detector": "yunet", "detector_file": str(file), "detector_sha256": file_sha256(file)}
     photograph = tmp_path / "a.png"
     Image.fromarray(scene(Placed(drawn_face(30, 1.0)))).save(photograph)
-    record = Record("a", "", source="pairs", speaker="he", split="train", photograph=str(photograph))
+    record = Record("a", "none.wav", source="pairs", speaker="he", split="train", photograph=str(photograph))
     made = one_clip.ClipMaker(PrepareOptions.from_dict(given), None).make(record, Stopwatch())
     assert made.clip.labels["face_pixels"] == pytest.approx(150, abs=4)
     assert made.clip.aligned_face is not None

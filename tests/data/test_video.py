@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from speech2face.data import media as media_module
 from speech2face.data.media import Rejected, open_media
 from speech2face.data.speech import Span
 from speech2face.data.video import VideoFrames, spread
@@ -85,6 +86,32 @@ def test_a_span_beyond_the_end_has_no_pictures(video: Path) -> None:
         frames = VideoFrames(media, Span(8.0, 9.0))
         assert frames.key_frames(9) == []
         assert frames.between([8.5]) == []
+
+
+def test_an_mp4_opened_without_decoding_gives_the_same_pictures(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pictures() -> list[tuple[float, Picture]]:
+        with open_media(str(video)) as media:
+            frames = VideoFrames(media, Span(1.0, 5.0))
+            return [*frames.key_frames(3), *frames.between([1.3, 4.9])]
+
+    quick = pictures()
+    assert len(quick) == 5
+    monkeypatch.setattr(media_module, "UNDECODED", [])
+    for (one, fast), (other, slow) in zip(quick, pictures(), strict=True):
+        assert one == other
+        np.testing.assert_array_equal(fast, slow)
+
+
+def test_an_mp4_that_names_no_stream_is_refused(tmp_path: Path) -> None:
+    header = struct.pack(">I4s4sI4s", 20, b"ftyp", b"isom", 0, b"isom")
+    (tmp_path / "a.mp4").write_bytes(header + struct.pack(">I4s", 108, b"moov") + _movie_header())
+    with pytest.raises(Rejected, match="no_video"), open_media(str(tmp_path / "a.mp4")) as media:
+        VideoFrames(media, Span())
+
+
+def _movie_header() -> bytes:
+    """ISO 14496-12, 8.2.2: version 0, one thousand ticks a second, no track."""
+    return struct.pack(">I4s", 100, b"mvhd") + struct.pack(">4I", 0, 0, 0, 1000) + bytes(76)
 
 
 def test_a_sound_file_has_no_pictures(tmp_path: Path) -> None:

@@ -19,6 +19,9 @@ from speech2face.face.photograph import read_photograph
 if TYPE_CHECKING:
     from av.container import InputContainer
 
+# FFmpeg decodes a picture on opening, to learn what an MP4 has told it already: at 1280 x 720, 6 of 8 ms.
+KNOWING_FORMAT = b"ftyp"  # in bytes 4 to 8 of MP4 and QuickTime (ISO/IEC 14496-12, section 4.3)
+UNDECODED = [{"skip_frame": "all"}] * 16  # streams, when the container is opened; pictures are decoded as ever
 MOST_PHOTOGRAPH_BYTES = 2**27  # 128 MiB: no camera's JPEG comes near, and a wrong file must not fill the memory
 
 
@@ -84,13 +87,34 @@ def open_media(place: str) -> Iterator[Media]:
     with open_place(place, missing="no_media") as file:
         if file.seek(0, os.SEEK_END) == 0:
             raise Rejected("unreadable", f"{place} is empty: 0 bytes")
-        file.seek(0)
         try:
-            container = av.open(cast(Any, _Nameless(file)), mode="r", metadata_errors="replace", options=OPEN_OPTIONS)
+            container = _container(file)
         except (av.FFmpegError, ValueError) as error:
             raise Rejected("unreadable", f"{place} is no media, or its header is damaged: {error}") from error
         with container:
             yield Media(place, file, container)
+
+
+def _container(file: IO[bytes]) -> InputContainer:
+    file.seek(0)
+    if file.read(8)[4:] == KNOWING_FORMAT:
+        with contextlib.suppress(ValueError):  # PyAV's, of a header that names no stream
+            return _opened_by_ffmpeg(file, UNDECODED)
+    return _opened_by_ffmpeg(file, [])
+
+
+def _opened_by_ffmpeg(file: IO[bytes], stream_options: list[dict[str, str]]) -> InputContainer:
+    import av
+
+    file.seek(0)
+    container: InputContainer = av.open(
+        cast(Any, _Nameless(file)),
+        mode="r",
+        metadata_errors="replace",
+        options=OPEN_OPTIONS,
+        stream_options=cast(Any, stream_options),  # annotated as strings by PyAV
+    )
+    return container
 
 
 class Media:
