@@ -182,6 +182,7 @@ def html_page(manifest: Manifest, clips: Sequence[Sampled], rejects: Mapping[str
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'\">",
         f"<title>{title}</title><style>{_STYLE}</style></head><body>",
@@ -209,7 +210,8 @@ def _clip_article(clip: Sampled) -> str:
         face = f'<img alt="aligned face" src="{_data("image/png", clip.face)}">'
         figures.append(_figure(face, "aligned face"))
         if clip.landmarks is not None:
-            over = f'<div class="over">{face}{_points(clip)}</div>'
+            marked = face.replace('alt="aligned face"', 'alt="aligned face with its landmarks"')
+            over = f'<div class="over">{marked}{_points(clip)}</div>'
             figures.append(_figure(over, f"{len(clip.landmarks)} landmarks"))
     if clip.waveform is not None:
         picture = _image(Image.fromarray(spectrogram_picture(clip.waveform)), "PNG", "spectrogram")
