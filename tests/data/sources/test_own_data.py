@@ -79,6 +79,9 @@ def test_what_is_missing_and_what_nobody_may_use_is_listed(tmp_path: Path) -> No
         ("photograph,speaker\na,b\n", ":1:1: no column 'recording'; the header needs recording, speaker"),
         ("recording,speaker,seconds\na,b,1\n", ":1:19: 'seconds' is no column of such a table: a label is"),
         ("recording,speaker,mood!\na,b,1\n", ":1:19: 'mood!' is no column"),
+        ("recording,speaker,license\na,b,c\n", ":1:19: 'license' is no column of such a table: did you mean licence?"),
+        ("recording,photogaph,speaker\na,b,c\n", ":1:11: 'photogaph' is no column of such a table: did you mean photo"),
+        ("recording,speaker,Gendre\na,b,c\n", ":1:19: 'gendre' is no column of such a table: did you mean gender?"),
         ("recording,speaker\na.wav,\n", ":2:7: speaker is empty"),
         ("recording,speaker,start,end\na,b,3,2\n", ":2:7: end is 2, not after the start at 3"),
         ("recording,speaker,end\na,b,0\n", ":2:5: end is 0, not after the start at 0"),
@@ -125,6 +128,9 @@ def test_a_table_of_speakers_says_what_is_known_of_them(tmp_path: Path) -> None:
     assert isinstance(bob, Reject)
     table.write_text("speaker,licence\nAnn,a\nAnn,b\n")
     with pytest.raises(DatasetError, match=r":3:1: 'Ann' is in line 2 already"):
+        list(Videos(str(tmp_path / "videos"), str(table)).records())
+    table.write_text("speaker,license\nAnn,a\n")
+    with pytest.raises(DatasetError, match=r":1:9: 'license' is no column of such a table: did you mean licence\?"):
         list(Videos(str(tmp_path / "videos"), str(table)).records())
     table.write_text("speaker,colour\nAnn,a\n")
     with pytest.raises(DatasetError, match=r":1:9: 'colour' is no column of such a table: there are speaker, licence"):

@@ -69,6 +69,26 @@ def test_what_is_wrong_with_a_table_is_said_with_line_and_column(
     assert str(caught.value).startswith(f"{place}{said}")
 
 
+@pytest.mark.parametrize("written", ["license", " Licence s", "licnece", "LICENCE_"])
+def test_a_column_that_is_nearly_a_known_one_is_a_slip_of_the_pen(tmp_path: Path, written: str) -> None:
+    place = table(tmp_path, f"a,{written}\n1,2\n")
+    with pytest.raises(DatasetError) as caught:
+        list(read_table(place, needed=("a",), known=("a", "licence")))
+    name = "".join(written.split()).lower()
+    assert str(caught.value).startswith(f"{place}:1:3: {name!r} is no column of such a table: did you mean licence?")
+
+
+def test_a_column_beside_the_one_it_is_like_is_meant(tmp_path: Path) -> None:
+    place = table(tmp_path, "speaker,speaker_id,state\nAnn,7,Ohio\n")
+    (row,) = read_table(place, needed=(), known=("speaker", "start"))
+    assert (row.get("speaker_id"), row.get("state")) == ("7", "Ohio")
+
+
+def test_a_misspelt_column_is_told_before_the_one_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=":1:1: 'recordng' is no column of such a table: did you mean recording"):
+        list(read_table(table(tmp_path, "recordng\na.wav\n"), needed=("recording",), known=("recording",)))
+
+
 def test_empty_cells_beyond_the_header_are_no_mistake(tmp_path: Path) -> None:
     assert [row.get("b") for row in read_table(table(tmp_path, "a,b\n1,2,,\n"), needed=("a",))] == ["2"]
 

@@ -16,6 +16,8 @@ from speech2face.data.sources.tables import Row, read_table, split_place
 NEEDED = ("recording", "speaker")
 OPTIONAL = ("photograph", "licence", "consent", "start", "end", "face_x", "face_y", "split", "key")
 
+KNOWN = (*NEEDED, *OPTIONAL, *LABELS)
+
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 _STEM = 40  # characters of the recording's name in a key made here
 _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
@@ -25,7 +27,8 @@ _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
 class Pairs:
     """Records of a table with a header. Paths in it are relative to its own folder.
 
-    Columns that are neither `NEEDED` nor `OPTIONAL` are labels.
+    Columns that are neither `NEEDED` nor `OPTIONAL` are labels; one that is nearly a `KNOWN` column, which the table
+    lacks, is taken for a slip of the pen and refused.
     """
 
     table: str
@@ -44,7 +47,7 @@ class Pairs:
             DatasetError: the table is wrong, with line and column.
         """
         folder, lines = split_place(self.table)[0], dict[str, int]()
-        for row in read_table(self.table, needed=NEEDED, refuse=_refuse):
+        for row in read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
             record = _record(row, folder, _labels(row))
             before = lines.setdefault(record.key, row.line)
             if before != row.line and row.get("key"):
@@ -66,7 +69,7 @@ def _refuse(column: str) -> str | None:
 
 
 def _labels(row: Row) -> tuple[str, ...]:
-    own = (name for name in row.columns if name not in (*NEEDED, *OPTIONAL, *LABELS))
+    own = (name for name in row.columns if name not in KNOWN)
     return (*LABELS, *own)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
+
+NEAR = 0.81  # difflib's ratio: license and licence have 0.86, start and a label state 0.8
 
 
 def split_place(place: str) -> tuple[str, str]:
@@ -137,23 +140,28 @@ def read_rows(place: str, columns: Sequence[str], *, delimiter: str = ",") -> It
 
 
 def read_table(
-    place: str, *, needed: Sequence[str], refuse: Callable[[str], str | None] = lambda column: None
+    place: str,
+    *,
+    needed: Sequence[str],
+    known: Sequence[str] = (),
+    refuse: Callable[[str], str | None] = lambda column: None,
 ) -> Iterator[Row]:
     """The rows of a table with a header, separated by commas, or by tabs where the header has one.
 
-    Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". `refuse` says why a
-    column may not be there, None where it may.
+    Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". A column
+    that is nearly one of `known`, which the table lacks, is a slip of the pen. `refuse` says why a column may not be
+    there, None where it may.
 
     Raises:
-        DatasetError: a column is missing, refused or there twice, a row has more cells than the header, there is no
-            row, or as `read_rows`.
+        DatasetError: a column is missing, misspelt, refused or there twice, a row has more cells than the header,
+            there is no row, or as `read_rows`.
     """
     text = read_text(place)
     delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
     rows = _rows(place, text, (), delimiter)
     header = next(rows)
     names = tuple("".join(cell.split()).lower() for cell in header.cells)
-    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, refuse)
+    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
     empty = True
     for row in rows:
         empty = False
@@ -168,10 +176,18 @@ def read_table(
         raise DatasetError(f"{place}:{header.line + 1}:1: the table has a header and no row")
 
 
-def _check_header(header: Row, needed: Sequence[str], refuse: Callable[[str], str | None]) -> None:
+def _check_header(
+    header: Row, needed: Sequence[str], known: Sequence[str], refuse: Callable[[str], str | None]
+) -> None:
+    lacking = [name for name in known if name not in header.cells]
     for name in dict.fromkeys(header.cells):
         if header.cells.count(name) > 1:
             raise header.wrong(name, f"there are {header.cells.count(name)} columns {name!r}; keep one")
+        meant = [] if name in known else difflib.get_close_matches(name, lacking, n=1, cutoff=NEAR)
+        if meant:
+            raise header.wrong(
+                name, f"{name!r} is no column of such a table: did you mean {meant[0]}? Rename the column"
+            )
         if why := refuse(name):
             raise header.wrong(name, f"{name!r} is no column of such a table: {why}")
     for name in needed:

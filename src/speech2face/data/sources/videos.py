@@ -76,7 +76,7 @@ def _refuse(column: str) -> str | None:
 
 def _read_speakers(place: str) -> Mapping[str, Row]:
     known: dict[str, Row] = {}
-    for row in read_table(place, needed=("speaker",), refuse=_refuse):
+    for row in read_table(place, needed=("speaker",), known=("speaker", *OPTIONAL), refuse=_refuse):
         speaker = row.printable("speaker", needed=True)
         if speaker in known:
             raise row.wrong("speaker", f"{speaker!r} is in line {known[speaker].line} already; keep one row a speaker")
