@@ -15,6 +15,7 @@ from speech2face.data.duplicates import (
     count_duplicates,
     encode_duplicates,
     find_duplicates,
+    not_compared,
 )
 from speech2face.data.fingerprint import FRAMES, differing_share, fingerprint, keys, ones
 from speech2face.data.likeness import Projection, bucket_pairs, centred, near_pairs, picture_vector, unit
@@ -144,13 +145,34 @@ def test_a_damaged_clip_is_named(tmp_path: Path) -> None:
         find_duplicates(manifest)
 
 
-def test_what_was_found_is_counted_and_written_as_csv(tmp_path: Path) -> None:
+def test_what_was_found_is_written_as_csv(tmp_path: Path) -> None:
     clips = [made(0, "train"), made(1, "test", aligned_face=picture(0))]
     found = find_duplicates(data(tmp_path, clips))
-    assert count_duplicates(found) == {"recording": 0, "photograph": 1, "face_embedding": 0}
     header, row = encode_duplicates(found).decode().splitlines()
     assert header == "kind,likeness,clip,speaker,split,other_clip,other_speaker,other_split"
     assert row == "photograph,1.0,test-1,test speaker 1,test,train-0,train speaker 0,train"
+
+
+def test_what_was_not_compared_is_no_nought(tmp_path: Path) -> None:
+    few = data(tmp_path / "few", [made(0, "train"), made(1, "test")])
+    assert not_compared(few) == {"face_embedding": "not compared (under 200 clips)"}
+    assert count_duplicates(["photograph"], not_compared(few)) == {
+        "recording": 0,
+        "photograph": 1,
+        "face_embedding": "not compared (under 200 clips)",
+    }
+    assert count_duplicates(["face_embedding"], not_compared(few))["face_embedding"] == 1  # when there were more clips
+    alone = data(tmp_path / "alone", [made(0, "train"), made(1, "train")])
+    assert set(not_compared(alone).values()) == {"not compared (one split)"}
+    silent = data(tmp_path / "silent", [made(n, s, waveform=None) for n, s in enumerate(("train", "test"))])
+    assert not_compared(silent)["recording"] == "not compared (no recordings)"
+
+
+def test_every_kind_is_compared_in_two_hundred_clips(tmp_path: Path) -> None:
+    samples = np.ones(160, np.int16)
+    clips = [made(n, "test" if n < 9 else "train", waveform=samples) for n in range(ENOUGH_EMBEDDINGS)]
+    write_shards(tmp_path, clips, embedder=EMBEDDER)
+    assert not_compared(Manifest.open(tmp_path)) == {}
 
 
 def test_bits_are_counted() -> None:

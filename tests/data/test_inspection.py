@@ -167,7 +167,11 @@ def test_the_commands_show_forget_and_verify(tmp_path: Path) -> None:
     assert json.loads(verified.output)["forgotten"] == 1
     statement = json.loads(runner.invoke(app, ["data", "show", str(data), "--json"]).output)
     assert statement["clips"] == 31 and statement["forgotten_speakers"] == 1
-    assert statement["duplicates"] == {"recording": 0, "photograph": 0, "face_embedding": 0}
+    assert statement["duplicates"] == {
+        "recording": 0,
+        "photograph": "not compared (no aligned faces)",
+        "face_embedding": "not compared (under 200 clips)",
+    }
     assert re.search(r"1 speakers? asked to be forgotten", (data / "statement.md").read_text())
 
 

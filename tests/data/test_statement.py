@@ -83,6 +83,14 @@ def test_the_page_says_what_is_missing_and_what_was_allowed(tmp_path: Path) -> N
     assert "- seed: `7`\n" in page
 
 
+def test_what_was_not_compared_is_said_in_words(tmp_path: Path) -> None:
+    compared = {"recording": 1234, "face_embedding": "not compared (under 200 clips)"}
+    statement = make_statement(four_clips(tmp_path), duplicates=compared)
+    assert statement["duplicates"] == compared
+    page = statement_markdown(statement)
+    assert "| recording | 1,234 |\n| face_embedding | not compared (under 200 clips) |\n" in page
+
+
 def test_the_licence_of_the_68_landmarks_is_told(tmp_path: Path) -> None:
     statement = make_statement(made_data(tmp_path))
     assert "300-W" not in statement_markdown(statement)

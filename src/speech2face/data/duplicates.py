@@ -116,10 +116,25 @@ def find_duplicates(
     return found
 
 
-def count_duplicates(duplicates: Iterable[Duplicate]) -> dict[str, int]:
-    """Pairs by kind, as a statement has them; kinds without one too."""
-    counted = Counter(each.kind for each in duplicates)
-    return {kind: counted[kind] for kind in KINDS}
+def not_compared(manifest: Manifest) -> dict[str, str]:
+    """Kinds that `find_duplicates` passes over in this data set, and why, as a statement says it."""
+    layout, few = manifest.layout, len(manifest.table) < ENOUGH_EMBEDDINGS
+    why = {
+        "recording": None if layout.waveform else "no recordings",
+        "photograph": None if layout.face else "no aligned faces",
+        "face_embedding": f"under {ENOUGH_EMBEDDINGS} clips" if few else None,
+    }
+    if not layout.embedding:
+        why["face_embedding"] = "no face embeddings"
+    if len(manifest.splits) < 2:
+        why = dict.fromkeys(KINDS, "one split")
+    return {kind: f"not compared ({reason})" for kind, reason in why.items() if reason is not None}
+
+
+def count_duplicates(kinds: Iterable[str], left_out: Mapping[str, str]) -> dict[str, int | str]:
+    """Pairs by kind, as a statement has them; kinds without one too. `left_out`: as `not_compared`."""
+    counted = Counter(kinds)
+    return {kind: counted[kind] or left_out.get(kind, 0) for kind in KINDS}
 
 
 def encode_duplicates(duplicates: Iterable[Duplicate]) -> bytes:

@@ -9,7 +9,6 @@ import io
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -123,11 +122,12 @@ def publish(
         from speech2face.data.duplicates import encode_duplicates, find_duplicates
 
         storage.write(DUPLICATES, encode_duplicates(find_duplicates(manifest, workers=duplicates)))
+        kept.pop("duplicates", None)
     made = make_statement(
         manifest,
         read_rejects(storage),
         settings=_settings(storage, kept),
-        duplicates=counted_duplicates(storage),
+        duplicates=_counted_duplicates(manifest, kept.get("duplicates")),
         forgotten=len(read_tombstones(storage) or ()),
     )
     storage.write(STATEMENT, statement_markdown(made).encode())
@@ -148,12 +148,15 @@ def index_labels(storage: Storage, index: str) -> list[str]:
     return header[len(COLUMNS) :]
 
 
-def counted_duplicates(storage: Storage) -> dict[str, int] | None:
-    """Pairs that were found, by kind; None where nobody looked."""
-    if not storage.exists(DUPLICATES):
-        return None
-    from speech2face.data.duplicates import KINDS
+def _counted_duplicates(manifest: Manifest, before: Mapping[str, int | str] | None) -> dict[str, int | str] | None:
+    """Pairs that were found, by kind; None where nobody looked.
 
-    rows = csv.DictReader(io.StringIO(storage.read(DUPLICATES).decode(), newline=""))
-    counts = Counter(row.get("kind") for row in rows)
-    return {kind: counts[kind] for kind in KINDS}
+    `before`: as a statement counted them when the data set was larger, and says which kinds were compared then.
+    """
+    if not manifest.storage.exists(DUPLICATES):
+        return None
+    from speech2face.data.duplicates import count_duplicates, not_compared
+
+    rows = csv.DictReader(io.StringIO(manifest.storage.read(DUPLICATES).decode(), newline=""))
+    left_out = not_compared(manifest) if before is None else {k: v for k, v in before.items() if isinstance(v, str)}
+    return count_duplicates((row.get("kind") or "" for row in rows), left_out)

@@ -39,13 +39,14 @@ def make_statement(
     rejects: Iterable[Reject] = (),
     *,
     settings: Mapping[str, Any] | None = None,
-    duplicates: Mapping[str, int] | None = None,
+    duplicates: Mapping[str, int | str] | None = None,
     forgotten: int = 0,
 ) -> dict[str, Any]:
     """The statement, JSON-ready.
 
     `settings`: what the data set was prepared with (sources, options, seed), as its plan says. `duplicates`: pairs of
-    clips that are alike across splits, by kind; None: nobody looked. `forgotten`: how many speakers asked to be.
+    clips that are alike across splits, by kind, or why a kind was not compared; None: nobody looked.
+    `forgotten`: how many speakers asked to be.
 
     Raises:
         DatasetError: an index cannot be read.
@@ -196,10 +197,10 @@ def _rejects(rejects: Mapping[str, int]) -> list[str]:
     return ["## Rejects", "", total, "", *_table(("reason", "records", "meaning"), rows), ""]
 
 
-def _duplicates(duplicates: Mapping[str, int] | None) -> list[str]:
+def _duplicates(duplicates: Mapping[str, int | str] | None) -> list[str]:
     if duplicates is None:
         return ["## Alike across splits", "", "Nobody looked.", ""]
-    rows = [(kind, f"{count:,}") for kind, count in duplicates.items()]
+    rows = [(kind, f"{said:,}" if isinstance(said, int) else said) for kind, said in duplicates.items()]
     return ["## Alike across splits", "", *_table(("what", "pairs of clips"), rows), ""]
 
 
