@@ -62,7 +62,7 @@ def test_the_recorded_file_opens_and_any_other_is_refused(tmp_path: Path) -> Non
     other = mean_colour_network(tmp_path / "y.onnx", [1, 3, 96, 96])
     with pytest.raises(WeightsError, match="as recorded; give the very file"):
         open_embedder(record, other)
-    with pytest.raises(WeightsError, match=r"name it \(--embedder FILE\)"):
+    with pytest.raises(WeightsError, match=r"name it \(decode: --embedder FILE; data prepare: --embedder-file FILE\)"):
         open_embedder(record)
     with pytest.raises(WeightsError, match="no weight file"):
         open_embedder(record, tmp_path / "missing.onnx")

@@ -121,7 +121,10 @@ def open_embedder(record: EmbedderRecord, file: Path | str | None = None) -> Fac
 
 def _open_file(kind: EmbedderKind, file: Path | str | None, settings: Mapping[str, Any]) -> FileEmbedder:
     if file is None:
-        raise WeightsError(f"the {kind} face embedder's weights are your own file; name it (--embedder FILE)")
+        raise WeightsError(
+            f"the {kind} face embedder's weights are your own file; name it (decode: --embedder FILE;"
+            " data prepare: --embedder-file FILE)"
+        )
     path = weight_file(file)
     if kind == "vggface":
         try:
