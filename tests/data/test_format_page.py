@@ -5,6 +5,8 @@ import pytest
 
 from speech2face.data.index import COLUMNS
 from speech2face.data.manifest import Manifest
+from speech2face.data.order import WINDOW_SHARDS
+from speech2face.training.settings import DataSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-format.md"
 
@@ -22,3 +24,10 @@ def test_the_code_of_the_page_on_the_format_runs(
 def test_the_page_names_every_column_of_an_index() -> None:
     table = PAGE.read_text().partition("## Its index")[2].partition("## The manifest")[0]
     assert [column for column in COLUMNS if f"`{column}`" not in table] == []
+
+
+def test_the_page_and_training_have_the_windows_of_the_order() -> None:
+    assert DataSettings(manifest="data").window_shards == WINDOW_SHARDS
+    page = PAGE.read_text()
+    assert f"windows of {WINDOW_SHARDS}\n" in page
+    assert f"room for two windows: {2 * WINDOW_SHARDS} shards" in page

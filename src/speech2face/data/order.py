@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from speech2face.data.table import ClipTable
 from speech2face.errors import InvalidSettings
 
-WINDOW_SHARDS = 16
-"""Shards whose clips are mixed: more mixes better, fewer touches fewer files at a time."""
+WINDOW_SHARDS = 8
+"""Shards whose clips are mixed, some thousands of clips: more mixes better, fewer touches fewer files at a time."""
 
 Order = NDArray[np.int64]
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from speech2face.data.order import WINDOW_SHARDS
 from speech2face.errors import InvalidSettings
 from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
 from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
@@ -39,7 +40,7 @@ class DataSettings(Section):
     """Clips a step, over all ranks and accumulated pieces together."""
     workers: int = Field(default=2, ge=0, le=64)
     """Reading processes on each rank; 0 reads in the training process."""
-    window_shards: int = Field(default=8, ge=1)
+    window_shards: int = Field(default=WINDOW_SHARDS, ge=1)
     """Clips are shuffled within this many shards at a time, so that reading stays local."""
     cache: OptionalPath = None
     """Folder on this machine for shards that lie behind a URL; None takes one among the temporary files."""
