@@ -57,13 +57,16 @@ def export(
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     data: Annotated[
-        str | None, typer.Option(help="Data set to measure on. Default: the one the voice encoder learned from.")
+        str | None,
+        typer.Option(
+            help="Data set to measure on, of other people than those learned from. Default: that of training."
+        ),
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clips of its evaluation split to measure on.")] = 2000,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a release that exists.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Make a release of two trainings, for `portrait --model` and `decode --model`; measured on unseen speakers."""
+    """Make a release of two trainings, for `portrait --model` and `decode --model`, and measure it."""
     from importlib.util import find_spec
 
     from speech2face.cli_training import need_training_extra
@@ -86,6 +89,7 @@ def export(
 def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]]:
     """Where the release lies and what was measured."""
     from speech2face.batch import printable
+    from speech2face.training.paired_card import measured_clips
 
     measured = training["measured"]
     assert isinstance(measured, dict)
@@ -93,7 +97,7 @@ def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]
     numbers = ((key.replace("_", " "), f"{value:g}") for key, value in measured["numbers"].items())
     return [
         ("release", f"{printable(out)} ({size / 1e6:,.1f} MB); write what its CARD.md leaves open"),
-        ("measured on", f"{measured['clips']} clips of unseen speakers"),
+        ("measured on", measured_clips(training)),
         *((f"  {key}", value) for key, value in numbers),
     ]
 

@@ -1,9 +1,11 @@
 """Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16."""
 
 import json
+import logging
 import struct
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,21 @@ def resolve_cast_like(model: onnx.ModelProto) -> None:
                 node.attribute.append(helper.make_attribute("to", goal))
 
 
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Keep back the exporter's lines on operators of torchvision, which no network here uses; every other one comes."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.addFilter(wanted)
+    try:
+        yield
+    finally:
+        registration.removeFilter(wanted)
+
+
 def _dimension(axis: int, name: Any) -> Any:
     if not isinstance(name, str):
         return name
@@ -146,7 +163,7 @@ def export(
     others: Any = tuple({} for _ in examples[1:])
     # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
     shapes: Any = (free, others) if others else (free,)
-    with warnings.catch_warnings():
+    with _without_torchvision(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,

@@ -1,4 +1,5 @@
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,15 @@ from safetensors.torch import load_file
 
 from speech2face.audio.spectrogram import spectrogram
 from speech2face.errors import CannotWrite, DatasetError, OutputExists, WeightsError
-from speech2face.export import load_half, save_half
+from speech2face.export import _without_torchvision, load_half, save_half
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import load_paired_model
 from speech2face.release import MANIFEST
 from speech2face.training import paired_release
+from speech2face.training.paired_card import paired_card
 from speech2face.training.paired_measures import FALSE_ALARMS, LEAST_CLIPS, measure, predict, tell_speakers
 from speech2face.training.paired_release import whole_tensors
+from speech2face.voice.encoder import VoiceEncoderConfig
 from tests.paired import EMBEDDING, tiny_decoder, tiny_encoder, tiny_measures, torch, write_tiny
 
 
@@ -61,6 +64,69 @@ def test_the_manifest_and_the_card_state_what_it_was_made_of(paired_folder: Path
     assert card.startswith("# Model card: tiny 0.1.0\n")
     for text in ("CC0-1.0", "encoder steps: 7", "not the speaker's face", "12 numbers", "chance"):
         assert text in card
+
+
+def test_the_card_says_the_sizes_that_are_there(paired_folder: Path) -> None:
+    values = json.loads((paired_folder / MANIFEST).read_text())
+    card = (paired_folder / "CARD.md").read_text()
+    parameters = sum(tensor.numel() for tensor in tiny_encoder().parameters())
+    assert "convolutions of 4, 4, 4, 4, 4, 4, 4, 4, 4 channels (Table 1: 64, 64, 128" in card
+    assert (
+        f"hidden layer of 16 (Table 1: 4096); face embedding of 12 numbers (Table 1: 4096); {parameters:,} par" in card
+    )
+    paper = values["voice"] | VoiceEncoderConfig().to_dict()
+    assert "(Oh et al., CVPR 2019, Table 1)," in paired_card(values | {"voice": paper})
+
+
+def test_the_card_shows_short_tables_and_no_folders(paired_folder: Path) -> None:
+    values = json.loads((paired_folder / MANIFEST).read_text())
+    counts = {f"licence {n:02d}": {"clips": 30 - n, "speakers": 2, "hours": 0.5} for n in range(14)}
+    statement = {
+        "format": 1, "clips": 329, "speakers": 28, "hours": 7.0, "clips_a_speaker": {}, "duplicates": None,
+        "licences": counts, "consents": {"not known": {"clips": 329, "speakers": 28, "hours": 7.0}},
+        "labels": {"accent": {"not known": counts["licence 00"]}, "language": {"de|en": counts["licence 00"]}},
+        "rejects": {"no_face": 1200, "silent": 3}, "landmarks": None, "forgotten_speakers": 0,
+        "settings": {"sources": [{"folder": "/home/somebody/clips"}]},
+        "from": "taken from /home/somebody/clips, see https://example.org/terms", "by": None,
+    }  # fmt: skip
+    data = {"name": "clips", "manifest_sha256": "0" * 64, "gone": None, "landmarks": None, "statement": statement}
+    training = values["training"] | {"voice_data": data, "face_data": data, "kept": None, "at": {"disk": "/srv/a/b c"}}
+    card = paired_card(values | {"training": training})
+    for row in (
+        "329 clips of 28 speakers, 7.00 hours",
+        "| licence 08 | 22 | 2 | 0.50 |\n| 5 others | 95 | up to 10 | 2.50 |\n\n",
+        "| not known | 329 | 28 | 7.00 |",
+        "| de\\|en | 30 | 2 | 0.50 |",
+        "Not known of any clip: accent.",
+        "| no_face | 1,200 | no face was found |",
+        "- from: taken from clips, see https://example.org/terms",
+        "  - disk: b c",
+        "- by: not stated",
+    ):
+        assert row in card
+    for text in ("None", "{", "/home", "/srv", "licence 09", "300-W"):
+        assert text not in card
+
+
+@pytest.mark.parametrize("holder", ["voice_data", "face"])
+def test_landmarks_of_dlibs_predictor_bring_the_caution_of_its_licence(paired_folder: Path, holder: str) -> None:
+    values = json.loads((paired_folder / MANIFEST).read_text())
+    if holder == "face":
+        values["face"]["landmarks"] = 68
+    else:
+        gone = {"name": "a", "manifest_sha256": "0", "gone": "it is gone", "landmarks": None, "statement": None}
+        values["training"] |= {"voice_data": gone | {"landmarks": 68}, "face_data": gone}
+    assert "iBUG 300-W, whose licence excludes commercial use" in paired_card(values)
+
+
+def test_only_lines_on_torchvision_are_kept_back_while_exporting(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    with caplog.at_level(logging.WARNING), _without_torchvision():
+        logger.warning("torchvision is not installed. Skipping %s", "torchvision::nms")
+        logger.warning("something else")
+    logger.warning("torchvision is not installed. Skipping %s", "torchvision::roi_align")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["something else", "torchvision is not installed. Skipping torchvision::roi_align"]
 
 
 def test_parts_of_different_embeddings_are_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -12,12 +12,19 @@ from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.order import PassOrder
 from speech2face.decoder.convolutional import ConvolutionalFaceDecoder
-from speech2face.errors import CheckpointError, DatasetError, WeightsError
+from speech2face.errors import CheckpointError, DatasetError, InvalidOption, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel
 from speech2face.training.checkpoint import load_network
-from speech2face.training.paired_measures import measure, predict
+from speech2face.training.paired_measures import LEAST_CLIPS, check_clips, measure, predict
 from speech2face.training.paired_release import Citation, check_fit, check_folder, write_paired_release
+from speech2face.training.paired_sources import (
+    Source,
+    check_speakers,
+    find_source,
+    last_name,
+    speakers,
+)
 from speech2face.voice.encoder import VoiceEncoder
 
 BATCH = 8
@@ -57,7 +64,12 @@ def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, 
         DatasetError, SpeakerLeak: it is not there, damaged, without face embeddings, or no longer the same.
     """
     place = trained.encoder_facts["settings"]["data"]["manifest"] if data is None else data
-    manifest = Manifest.open(place)
+    try:
+        manifest = Manifest.open(place)
+    except DatasetError as error:
+        if data is not None:
+            raise
+        raise type(error)(f"{error}; or name other data to measure on (--data)") from error
     if manifest.embedder is None:
         raise DatasetError(f"{place} names no face embedder: its clips hold no face embeddings to measure against")
     if manifest.sha256 == trained.encoder_facts["manifest"]:
@@ -88,17 +100,55 @@ def check_decoder_data(trained: Trained, embedder: EmbedderRecord) -> tuple[str,
     return ()
 
 
-def training_facts(trained: Trained, manifest: Manifest) -> dict[str, Any]:
-    """Where the weights come from, for the record and the card."""
+def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> tuple[str, tuple[str, ...]]:
+    """Whether the clips to measure on are enough, of new speakers and the same face embedder; and what was not checked.
+
+    Raises:
+        DatasetError: too few clips.
+        SpeakerLeak: speakers among them were trained on.
+        WeightsError: their embeddings are another face embedder's than the voice encoder learned.
+    """
+    there = len(measured.clips(split)) if split in measured.splits else 0
+    check_clips(there, measured.storage, split)
+    if clips < LEAST_CLIPS:
+        raise InvalidOption(f"--clips {clips} is too few to measure on; at least {LEAST_CLIPS} are needed")
+    speakers_are = check_speakers(source, measured, split)
+    if source.manifest is None:
+        return speakers_are, (
+            f"{source.name}, which the voice encoder learned from, is not there as it was ({source.gone}): not checked"
+            " whether these speakers were trained on, nor whether the face embedder is the same",
+        )
+    assert measured.embedder is not None
+    learned = source.manifest.embedder
+    if learned is not None and not learned.comparable_with(measured.embedder):
+        raise WeightsError(
+            f"the voice encoder learned from embeddings of {learned.to_dict()}, {measured.storage} holds those of"
+            f" {measured.embedder.to_dict()}; measure on data of the same face embedder"
+        )
+    return speakers_are, ()
+
+
+def training_facts(
+    trained: Trained, source: Source, measured: Manifest, *, split: str, speakers_are: str
+) -> dict[str, Any]:
+    """Where the weights come from and what they are measured on, for the record and the card."""
+    faces = find_source(trained.decoder_facts, source.manifest)
     return {
         "voice_data_manifest_sha256": trained.encoder_facts["manifest"],
         "face_data_manifest_sha256": trained.decoder_facts["manifest"],
-        "measured_on_manifest_sha256": manifest.sha256,
+        "measured_on_manifest_sha256": measured.sha256,
         "encoder_steps": trained.encoder_facts["step"],
         "encoder_batch": trained.encoder_facts["batch"],
         "decoder_steps": trained.decoder_facts["step"],
         "decoder_batch": trained.decoder_facts["batch"],
-        "statement": dict(manifest.statement),
+        "voice_data": source.to_dict(),
+        "face_data": faces.to_dict(),
+        "measured_on": {
+            "name": last_name(measured.storage.name),
+            "split": split,
+            "speakers": len(speakers(measured, split)),
+            "speakers_are": speakers_are,
+        },
     }
 
 
@@ -125,9 +175,12 @@ def export_by_runs(
     manifest, notes = open_data(trained, data)
     assert manifest.embedder is not None
     check_fit(trained.encoder, trained.decoder, manifest.embedder)
-    notes += check_decoder_data(trained, manifest.embedder)
+    source, split = find_source(trained.encoder_facts, manifest), settings["run"]["evaluate_split"]
+    speakers_are, unchecked = check_voices(source, manifest, split, clips)
+    notes += unchecked + check_decoder_data(trained, manifest.embedder)
+    facts = training_facts(trained, source, manifest, split=split, speakers_are=speakers_are)
     seconds = float(settings["data"]["seconds"])
-    dataset = ClipDataset(manifest, settings["run"]["evaluate_split"], seconds=seconds)
+    dataset = ClipDataset(manifest, split, seconds=seconds)
     batches = clip_loader(dataset, PassOrder(dataset.table, BATCH, limit=clips))
     measures = measure(*predict(trained.encoder, batches))
     if measures.same_speaker is None:
@@ -140,7 +193,7 @@ def export_by_runs(
         trained.decoder,
         embedder=manifest.embedder,
         measures=measures,
-        citation=replace(citation, training={**training_facts(trained, manifest), **citation.training}),
+        citation=replace(citation, training={**facts, **citation.training}),
         clip_seconds=seconds,
         force=force,
     )

@@ -1,22 +1,30 @@
 """The model card of a paired release: what its record states, and what only its maker can say, left open by name."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from speech2face.training.paired_sources import UNSEEN
+from speech2face.training.paired_tables import cell, fact_lines, statement_lines
+from speech2face.voice.encoder import VoiceEncoderConfig
 
 CARD = "CARD.md"
 TO_FILL = "*To be written by whoever releases it.*"
+DLIB_LANDMARKS = 68
+TOLD_APART = ("measured", "measured_on", "rounding", "voice_data", "face_data", "parameters")  # have their own place
 
 
 def paired_card(values: dict[str, Any]) -> str:
     """Markdown from the release's manifest."""
     training, face = values["training"], values["face"]
     measured = training["measured"]
-    facts = [(name, value) for name, value in training.items() if name not in ("measured", "rounding", "statement")]
-    facts += list(training.get("statement", {}).items())  # what the data set's maker says of it
+    facts = {name: value for name, value in training.items() if name not in TOLD_APART and value is not None}
     lines = [
         f"# Model card: {values['name']} {values['version']}",
         "",
-        f"Licence: {values['licence']}. Voice encoder of Speech2Face (Oh et al., CVPR 2019, Table 1); face decoder"
-        " after Cole et al. (CVPR 2017).",
+        f"Licence: {values['licence']}.",
+        "",
+        f"{_voice_encoder(values['voice'], training['parameters']['voice_encoder'])} Face decoder after Cole et al."
+        f" (CVPR 2017), {training['parameters']['face_decoder']:,} parameters.",
         "",
         "## What it is",
         "",
@@ -26,17 +34,18 @@ def paired_card(values: dict[str, Any]) -> str:
         "",
         "## What it learned from",
         "",
-        *(f"- {name.replace('_', ' ')}: {value}" for name, value in facts),
-        f"- face embedder: {values['embedder']['kind']}, {values['embedder']['size']} numbers,"
-        f" SHA-256 {values['embedder']['sha256']}",
+        *fact_lines(facts),
+        _embedder(values["embedder"]),
         "",
+        *_data_sets(training),
+        *_landmarks(values),
         "Who is in the data, what they consented to, and whom the data leave out:",
         "",
         TO_FILL,
         "",
         "## How well it does",
         "",
-        f"On {measured['clips']} clips of speakers it did not learn from, beside what chance or the mean face earns.",
+        f"On {_measured_on(training)}; beside what chance or the mean face earns.",
         "",
         "| number | value |",
         "|---|---|",
@@ -57,6 +66,80 @@ def paired_card(values: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def measured_clips(training: Mapping[str, Any]) -> str:
+    """How many clips the numbers are of, and whether their speakers are new to the voice encoder."""
+    clips = training["measured"]["clips"]
+    if training.get("measured_on", {}).get("speakers_are") == UNSEEN:
+        return f"{clips} clips of unseen speakers"
+    return f"{clips} clips, not checked whether these speakers were trained on"
+
+
+def _measured_on(training: Mapping[str, Any]) -> str:
+    place = training.get("measured_on")
+    named = f" ({cell(place['name'])}, split {cell(place['split'])})" if place else ""
+    return measured_clips(training) + named
+
+
+def _voice_encoder(voice: Mapping[str, Any], parameters: int) -> str:
+    """Its sizes, and those of Table 1 where they are others."""
+    paper = VoiceEncoderConfig()
+    sizes = []
+    for name, found, wanted in (
+        ("convolutions of {} channels", tuple(voice["channels"]), paper.channels),
+        ("hidden layer of {}", voice["hidden"], paper.hidden),
+        ("face embedding of {} numbers", voice["embedding"], paper.embedding),
+    ):
+        said, table_1 = (", ".join(map(str, n)) if isinstance(n, tuple) else str(n) for n in (found, wanted))
+        sizes.append(name.format(said) + ("" if found == wanted else f" (Table 1: {table_1})"))
+    if not voice["batch_norm"]:
+        sizes.append("no batch normalisation (Table 1: after every convolution)")
+    if all("Table 1" not in size for size in sizes):
+        return f"Voice encoder of Speech2Face (Oh et al., CVPR 2019, Table 1), {parameters:,} parameters."
+    return (
+        "Voice encoder after Speech2Face (Oh et al., CVPR 2019), in other sizes than the paper's:"
+        f" {'; '.join(sizes)}; {parameters:,} parameters."
+    )
+
+
+def _embedder(embedder: Mapping[str, Any]) -> str:
+    named = f", SHA-256 {embedder['sha256']}" if embedder.get("sha256") else ""
+    return f"- face embedder: {embedder['kind']}, {embedder['size']} numbers{named}"
+
+
+def _data_sets(training: Mapping[str, Any]) -> list[str]:
+    """What each network learned from; once where it is the same."""
+    voice, face = training.get("voice_data"), training.get("face_data")
+    if voice is None or face is None:
+        return []
+    if voice["manifest_sha256"] == face["manifest_sha256"]:
+        return _data_set("Both networks", voice)
+    return _data_set("The voice encoder", voice) + _data_set("The face decoder", face)
+
+
+def _data_set(who: str, data: Mapping[str, Any]) -> list[str]:
+    named = f"### {who}: {cell(data['name'])}"
+    if data["statement"] is None:
+        return [
+            named,
+            "",
+            f"What is in this data set is not stated here: when the release was made, {data['gone']}.",
+            "",
+        ]
+    return [named, "", *statement_lines(data["statement"])]
+
+
+def _landmarks(values: Mapping[str, Any]) -> list[str]:
+    """Which licence the landmarks bring with them."""
+    data = [values["training"].get(key) or {} for key in ("voice_data", "face_data")]
+    if DLIB_LANDMARKS not in (values["face"]["landmarks"], *(each.get("landmarks") for each in data)):
+        return []
+    return [
+        "**Caution:** the landmarks are 68 points, as dlib's predictor places them. It was trained on iBUG 300-W, whose"
+        " licence excludes commercial use; judge whether that reaches these weights before any such use.",
+        "",
+    ]
 
 
 def _speakers(told: dict[str, Any] | None) -> str:

@@ -36,7 +36,7 @@ class SameSpeaker:
 
 @dataclass(frozen=True)
 class Measures:
-    """Numbers over `clips` clips of speakers that were not trained on."""
+    """Numbers over `clips` clips; whether their speakers were trained on is not known here."""
 
     mean_embedding: FloatArray  # (K,) of the faces
     spread: Spread
@@ -64,11 +64,22 @@ def predict(
             target.append(batch["face_embedding"].numpy())
             speakers.append(batch["speaker"].numpy())
     count = sum(map(len, speakers))
+    check_clips(count)
+    return np.concatenate(predicted), np.concatenate(target), np.concatenate(speakers)
+
+
+def check_clips(count: int, place: object = "the data", split: str = "validation") -> None:
+    """Refuse fewer clips than a spread can be measured on.
+
+    Raises:
+        DatasetError: they are; says where more come from.
+    """
     if count < LEAST_CLIPS:
         raise DatasetError(
-            f"{count} clips are too few to measure how far the voice encoder errs; at least {LEAST_CLIPS} are needed"
+            f"{count} clips ({place}, split {split!r}) are too few to measure how far the voice encoder errs; at least"
+            f" {LEAST_CLIPS} are needed: name a data set that has more (--data), or prepare one with more validation"
+            " speakers (data prepare --shares)"
         )
-    return np.concatenate(predicted), np.concatenate(target), np.concatenate(speakers)
 
 
 def measure(predicted: FloatArray, target: FloatArray, speakers: NDArray[np.int64]) -> Measures:

@@ -178,7 +178,15 @@ def _manifest(
             **encoder.config.to_dict(),
         },
         "face": decoder.config.to_dict(),
-        "training": dict(citation.training) | {"measured": measured, "rounding": dict(rounding)},
+        "training": dict(citation.training)
+        | {
+            "parameters": {
+                "voice_encoder": sum(tensor.numel() for tensor in encoder.parameters()),
+                "face_decoder": sum(tensor.numel() for tensor in decoder.parameters()),
+            },
+            "measured": measured,
+            "rounding": dict(rounding),
+        },
     }
 
 
