@@ -84,7 +84,7 @@ def test_the_page_says_what_is_missing_and_what_was_allowed(tmp_path: Path) -> N
 
 
 def test_what_was_not_compared_is_said_in_words(tmp_path: Path) -> None:
-    compared = {"recording": 1234, "face_embedding": "not compared (under 200 clips)"}
+    compared: dict[str, int | str] = {"recording": 1234, "face_embedding": "not compared (under 200 clips)"}
     statement = make_statement(four_clips(tmp_path), duplicates=compared)
     assert statement["duplicates"] == compared
     page = statement_markdown(statement)
