@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speech2face.cli_prepare import prepare
+from speech2face.errors import DatasetError
 from speech2face.terminal import note, print_json, print_rows
+
+if TYPE_CHECKING:
+    from speech2face.data.erasure import Forgotten
 
 data = typer.Typer(no_args_is_help=True, help="Prepare, verify, look at and forget data of voices and faces.")
 data.command()(prepare)
@@ -59,7 +64,10 @@ def forget(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove speakers for good, keep a tombstone, and name the models that learned from them."""
+    """Remove speakers for good, keep a tombstone, and name the models that learned from them.
+
+    Ends with 41 where a name is nowhere in the data; it has a tombstone all the same.
+    """
     from dataclasses import asdict
 
     from speech2face.data.erasure import forget as forget_speakers
@@ -68,15 +76,39 @@ def forget(
     if as_json:
         traces = [{"path": str(trace.path), "manifest_sha256": trace.manifest_sha256} for trace in done.models]
         paths = {"cached": list(map(str, done.cached)), "galleries": list(map(str, done.galleries))}
-        print_json(asdict(done) | paths | {"models": traces})
-        return
+        skipped = [name for name, folders in (("caches", caches), ("models", models)) if not folders]
+        print_json(asdict(done) | paths | {"models": traces, "not_looked_at": skipped})
+    else:
+        print_rows(_forgotten_rows(done, caches=bool(caches), models=bool(models)))
+    _check_known(done)
+
+
+def _forgotten_rows(done: Forgotten, *, caches: bool, models: bool) -> list[tuple[str, str]]:
+    from speech2face.data.shard_cache import default_cache_folder
+
     rows = [("removed", f"{done.clips:,} clips from {len(done.shards):,} shards; {len(done.tables):,} tables cleaned")]
-    rows += [("not found", f"{name}: nothing was here; it has a tombstone all the same") for name in done.unknown]
+    rows += [("not found", f"{name}{_like(done.near[name])}") for name in done.unknown]
     rows += [("cache", str(path)) for path in done.cached] + [("gallery", str(path)) for path in done.galleries]
     rows += [("has learned", f"{trace.path} (manifest {trace.manifest_sha256[:12]})") for trace in done.models]
+    if not caches:
+        folder = default_cache_folder()
+        rows.append(("caches", f"not looked at; training's own is {folder} on each machine: name it with --cache"))
     if not models:
         rows.append(("models", "not looked for; name their folders with --models"))
-    print_rows(rows)
+    return rows
+
+
+def _check_known(done: Forgotten) -> None:
+    """Somebody who is nowhere may be a name mistyped, and the person still in the data."""
+    if done.unknown:
+        names = ", ".join(f'"{name}"{_like(done.near[name])}' for name in done.unknown)
+        raise DatasetError(
+            f"not found in the data: {names}; tombstones were written all the same. Is the name as the data write it?"
+        )
+
+
+def _like(near: Sequence[str]) -> str:
+    return f" (like it: {', '.join(near)})" if near else ""
 
 
 @data.command()

@@ -108,10 +108,10 @@ def prepare(
     from speech2face.data.plan import Grouping
     from speech2face.data.session import Preparation, prepare_data
     from speech2face.data.source_settings import absolute
-    from speech2face.data.storage import Storage
-    from speech2face.data.tombstones import read_tombstones
+    from speech2face.data.tombstones import another_tombstones
     from speech2face.face.embedders import describe_embedder
 
+    others = None if forgotten is None else another_tombstones(forgotten)
     grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
     options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
     basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
@@ -133,7 +133,7 @@ def prepare(
         else None,
         embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
         grouping=grouping,
-        forgotten=None if forgotten is None else read_tombstones(Storage(forgotten)),
+        forgotten=others,
         duplicates=(workers or _cpus()) if duplicates else None,
     )
     limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)

@@ -1,13 +1,17 @@
 """Forgetting: from every file, for ever, provably, and equal to never having known."""
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from speech2face.cli import app
 from speech2face.data import duplicates, erasure, publication
 from speech2face.data.erasure import forget
 from speech2face.data.galleries import clean_gallery
@@ -17,6 +21,7 @@ from speech2face.data.plan import PLAN
 from speech2face.data.record import LABELS as RECORD_LABELS
 from speech2face.data.record import SOURCE_LABEL, Record, Reject
 from speech2face.data.session import Preparation, prepare_data
+from speech2face.data.shard_cache import default_cache_folder
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.tombstones import TOMBSTONES, Tombstones, read_tombstones, write_tombstones
 from speech2face.data.verification import verify_data
@@ -250,6 +255,143 @@ def test_copies_of_rewritten_shards_leave_the_caches(prepared: tuple[Path, Prepa
     assert {path.stem for path in forgotten.cached} == before - after != set()
     assert {path.stem for path in cache.iterdir()} == before & after
     assert anywhere(cache, SPEAKER.encode()) == []
+
+
+def cached_copies(data: Path, cache: Path) -> set[str]:
+    """Copies of all shards, as training keeps them; their SHA-256."""
+    cache.mkdir()
+    shards = Manifest.open(data).shards
+    for shard in shards:
+        (cache / f"{shard.sha256}.tar").write_bytes((data / shard.file).read_bytes())
+    return {shard.sha256 for shard in shards}
+
+
+@pytest.mark.parametrize("named", [(), (SPEAKER,)])
+def test_a_cache_is_cleaned_by_any_later_forgetting(
+    prepared: tuple[Path, Preparation], tmp_path: Path, named: tuple[str, ...]
+) -> None:
+    data, _ = prepared
+    before = cached_copies(data, tmp_path / "cache")
+    forget(data, [SPEAKER])
+    forget(data, ["speaker 4"])
+    after = {shard.sha256 for shard in Manifest.open(data).shards}
+    assert anywhere(tmp_path / "cache", SPEAKER.encode())
+    forgotten = forget(data, named, caches=[tmp_path / "cache"])
+    assert {path.stem for path in forgotten.cached} == before - after
+    assert anywhere(tmp_path / "cache", SPEAKER.encode()) == anywhere(tmp_path / "cache", b"speaker 4") == []
+    assert {path.stem for path in (tmp_path / "cache").iterdir()} == before & after
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_cache_is_cleaned_after_an_interruption_and_when_no_data_set_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    made_data(tmp_path / "data")
+    before = cached_copies(tmp_path / "data", tmp_path / "cache")
+    speakers = [f"speaker {number}" for number in range(10)]
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure._Erasure, "_republish", lambda *_: pytest.fail("interrupted"))
+        with pytest.raises(pytest.fail.Exception):
+            forget(tmp_path / "data", speakers)
+    stated = json.loads((tmp_path / "data" / TOMBSTONES).read_text())
+    assert set(stated["shards"]) == before
+    if not kept:  # as a version that did not keep them was interrupted
+        del stated["shards"]
+        (tmp_path / "data" / TOMBSTONES).write_text(json.dumps(stated))
+    assert forget(tmp_path / "data").manifest_sha256 is None
+    assert not list((tmp_path / "data").glob("*.tar"))
+    assert {path.stem for path in forget(tmp_path / "data", caches=[tmp_path / "cache"]).cached} == before
+
+
+def test_tombstones_written_before_shards_were_kept_are_read(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    forget(data, [SPEAKER])
+    stated = json.loads((data / TOMBSTONES).read_text())
+    assert stated.pop("shards")
+    (data / TOMBSTONES).write_text(json.dumps(stated))
+    stones = read_tombstones(Storage(data))
+    assert stones is not None and stones.shards == () and stones.has_speaker(SPEAKER)
+
+
+@pytest.mark.parametrize("wrong", ["models", "statement", "gallery", "rows", "arrays", "cache", "file", "data", "csv"])
+def test_nothing_is_removed_when_anything_named_cannot_be_read(
+    prepared: tuple[Path, Preparation], tmp_path: Path, wrong: str
+) -> None:
+    data, _ = prepared
+    cached_copies(data, tmp_path / "cache")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "card.md").symlink_to(tmp_path / "gone.md")
+    (tmp_path / "rows.csv").write_text("speaker,x\nspeaker 3\n")
+    (tmp_path / "arrays.npz").write_bytes(b"no archive")
+    (tmp_path / "right.csv").write_text(f"speaker,x\n{SPEAKER},1\n")
+    missing = tmp_path / "missing"
+    models = {"models": missing, "statement": tmp_path / "models"}
+    galleries = {"gallery": missing, "rows": tmp_path / "rows.csv", "arrays": tmp_path / "arrays.npz"}
+    caches = {"cache": missing, "file": tmp_path / "rows.csv"}
+    if wrong == "csv":
+        (data / "half.csv").write_bytes(b"\xff")
+    (data / "train-000077.tar").write_bytes(b"left by a killed run")
+    before = contents(data), contents(tmp_path / "cache")
+    with pytest.raises(DatasetError):
+        forget(
+            missing if wrong == "data" else data,
+            [SPEAKER],
+            caches=[tmp_path / "cache", *([caches[wrong]] if wrong in caches else [])],
+            galleries=[tmp_path / "right.csv", *([galleries[wrong]] if wrong in galleries else [])],
+            models=[models[wrong]] if wrong in models else [],
+        )
+    assert (contents(data), contents(tmp_path / "cache")) == before
+    assert SPEAKER in (tmp_path / "right.csv").read_text()
+    assert not missing.exists()
+
+
+def test_forgetting_without_a_cache_names_the_one_that_training_uses(
+    prepared: tuple[Path, Preparation], tmp_path: Path
+) -> None:
+    data, _ = prepared
+    done = CliRunner().invoke(app, ["data", "forget", SPEAKER, "--data", str(data)])
+    assert done.exit_code == 0, done.output
+    assert "not looked at" in done.output and str(default_cache_folder()) in done.output
+    assert default_cache_folder().name == f"speech2face-shards-{os.getuid()}"
+    (tmp_path / "cache").mkdir()
+    options = ["data", "forget", "--data", str(data), "--cache", str(tmp_path / "cache")]
+    assert "not looked at" not in CliRunner().invoke(app, options).output
+    assert json.loads(CliRunner().invoke(app, [*options, "--json"]).stdout)["not_looked_at"] == ["models"]
+
+
+def test_a_name_that_is_nowhere_fails_with_names_like_it_and_has_a_tombstone(
+    prepared: tuple[Path, Preparation],
+) -> None:
+    data, _ = prepared
+    options = ["data", "forget", "SPEAKER 33", SPEAKER, "--data", str(data)]
+    done = CliRunner().invoke(app, options)
+    assert isinstance(done.exception, DatasetError) and done.exception.exit_code == 41
+    assert re.search(r'not found in the data: "SPEAKER 33" \(like it: speaker \d', str(done.exception))
+    assert anywhere(data, SPEAKER.encode()) == []  # the others were forgotten
+    stones = read_tombstones(Storage(data))
+    assert stones is not None and stones.has_speaker("SPEAKER 33")
+    assert CliRunner().invoke(app, options).exit_code == 0  # both have a tombstone now
+    assert isinstance(CliRunner().invoke(app, [*options, "zz", "--json"]).exception, DatasetError)
+
+
+def test_a_name_typed_in_another_form_or_found_in_a_gallery_alone_is_found(tmp_path: Path) -> None:
+    made_data(tmp_path / "data")
+    (tmp_path / "data" / "more.csv").write_text("clip,speaker\nc,Zo\u00eb\n")
+    (tmp_path / "gallery.csv").write_text("speaker\nann\n\n")
+    done = forget(tmp_path / "data", ["Zoe\u0308", "ann", "bob"], galleries=[tmp_path / "gallery.csv"])
+    assert done.unknown == ("bob",)
+    assert done.near == {"bob": ()}
+
+
+def test_preparing_refuses_a_folder_without_tombstones(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "pairs.csv").write_text("recording,photograph,speaker\n")
+    for wrong in (tmp_path / "data", tmp_path / "missing"):
+        options = ["data", "prepare", "--pairs", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "out")]
+        done = CliRunner().invoke(app, [*options, "--forgotten", str(wrong)])
+        assert isinstance(done.exception, DatasetError) and str(wrong) in str(done.exception)
+        assert TOMBSTONES in str(done.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_rows_leave_gallery_files_and_other_files_are_refused(tmp_path: Path) -> None:

@@ -11,24 +11,28 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 
-from speech2face.data.galleries import clean_gallery
+from speech2face.data.galleries import check_galleries, clean_gallery
 from speech2face.data.index import COLUMNS
-from speech2face.data.lineage import Trace, trained_on
+from speech2face.data.lineage import Trace, check_models, trained_on
 from speech2face.data.manifest import MANIFEST, ShardRecord
 from speech2face.data.members import END_OF_ARCHIVE
 from speech2face.data.publication import JOURNAL, publish, read_record
 from speech2face.data.rejects import SUFFIX
 from speech2face.data.session import locked_data
+from speech2face.data.shard_cache import check_caches, remove_copies
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.stored import stored_clips
-from speech2face.data.tombstones import Tombstones, read_tombstones, write_tombstones
-from speech2face.errors import DatasetError, InvalidOption
+from speech2face.data.tombstones import TOMBSTONES, Tombstones, read_tombstones, write_tombstones
+from speech2face.errors import CannotWrite, DatasetError, InvalidOption
 from speech2face.face.embedders import EmbedderRecord
 
+NEAR_NAMES = 3  # shown for a name that is not in the data
 _CLIP, _SPEAKER, _OFFSET, _LENGTH = (COLUMNS.index(name) for name in ("clip", "speaker", "offset", "length"))
 
 
@@ -42,7 +46,9 @@ class Forgotten:
     tables: tuple[str, ...]
     """CSVs (rejects, duplicates) that named them."""
     unknown: tuple[str, ...]
-    """Speakers of whom there was nothing; they have a tombstone all the same."""
+    """Speakers of whom there was nothing, now or earlier; they have a tombstone all the same."""
+    near: dict[str, tuple[str, ...]]
+    """Speakers whose names are like these."""
     cached: tuple[Path, ...]
     """Copies of shards that were removed."""
     galleries: tuple[Path, ...]
@@ -64,13 +70,15 @@ def forget(
     """Remove speakers; without any, finish what was interrupted and clean further copies.
 
     Raises:
-        DatasetError: the folder holds no data, or is damaged.
+        DatasetError: the folder holds no data, or is damaged, or a copy cannot be read; nothing was changed.
         RunLocked: it is being prepared.
         CannotWrite: no room, no permission; run it again afterwards.
     """
     storage = Storage(place)
-    if not any(name in (MANIFEST, JOURNAL) or name.endswith((".tar", SUFFIX)) for name in storage.names()):
-        raise DatasetError(f"{storage} holds no data set and none that was begun")
+    _check_data(storage)
+    check_caches(caches)
+    check_galleries(galleries)
+    check_models(models)
     with locked_data(storage):
         before = read_tombstones(storage)
         if before is None and not speakers:
@@ -78,16 +86,44 @@ def forget(
         erasure = _Erasure(storage, (before or Tombstones.new()).with_speakers(speakers), speakers)
         erasure.run()
         tombstones = erasure.tombstones
+    removed = {path: clean_gallery(path, tombstones) for path in galleries}
+    met = erasure.met.union(*({tombstones.hash("speaker", name) for name in names} for names in removed.values()))
+    known = met if before is None else met | before.speakers
+    unknown = tuple(name for name in speakers if tombstones.hash("speaker", name) not in known)
     return Forgotten(
         clips=erasure.clips,
         shards=tuple(erasure.shards),
         tables=tuple(erasure.tables),
-        unknown=tuple(name for name in speakers if name not in erasure.met),
-        cached=tuple(_clean_caches(caches, erasure.replaced)),
-        galleries=tuple(path for path in galleries if clean_gallery(path, tombstones)),
+        unknown=unknown,
+        near=near_names(unknown, erasure.others),
+        cached=tuple(remove_copies(caches, tombstones.shards)),
+        galleries=tuple(path for path, names in removed.items() if names),
         models=trained_on(models, tombstones.manifests),
         manifest_sha256=erasure.manifest_sha256,
     )
+
+
+def near_names(names: Iterable[str], known: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each name up to three that are like it, whatever their case, the likest first."""
+    folded: dict[str, list[str]] = {}
+    for name in sorted(known):
+        folded.setdefault(name.casefold(), []).append(name)
+    return {
+        name: tuple(each for like in get_close_matches(name.casefold(), folded) for each in folded[like])[:NEAR_NAMES]
+        for name in names
+    }
+
+
+def _check_data(storage: Storage) -> None:
+    if storage.local is not None and not storage.local.is_dir():
+        raise DatasetError(f"there is no folder {storage}; name one that holds a data set")
+    if storage.local is not None and not os.access(storage.local, os.R_OK | os.X_OK):
+        raise DatasetError(f"cannot read {storage}: no permission")
+    if storage.local is not None and not os.access(storage.local, os.W_OK):
+        raise CannotWrite(f"cannot change {storage}: no permission")
+    begun = (MANIFEST, JOURNAL, TOMBSTONES)
+    if not any(name in begun or name.endswith((".tar", SUFFIX)) for name in storage.names()):
+        raise DatasetError(f"{storage} holds no data set and none that was begun")
 
 
 class _Erasure:
@@ -99,43 +135,54 @@ class _Erasure:
         self.shards: list[str] = []
         self.tables: list[str] = []
         self.met: set[str] = set()
-        self.replaced: list[str] = []
+        """Hashes of the named speakers of whom there is something."""
+        self.others: set[str] = set()
+        """Speakers who stay."""
         self.manifest_sha256: str | None = None
         self._names = storage.names()
-        self._speakers = set(speakers)
+        self._speakers = {tombstones.hash("speaker", name) for name in speakers}
 
     def run(self) -> None:
         """Tombstone, tables, shards, manifest: in this order."""
         manifest = self._storage.read(MANIFEST) if MANIFEST in self._names else None
-        shards = list(self._whole_shards(manifest))
+        listed = [] if manifest is None else _listed(self._storage, manifest)
+        shards, halves = self._shards(listed)
         holding = [name for name in shards if self._note_clips(f"{name}.csv")]
         tables = [name for name in self._names if name.endswith(".csv") and name.removesuffix(".csv") not in shards]
         for name in tables:
             self._note_clips(name)
         naming = [name for name in tables if any(map(self._names_one, _rows(self._storage, name)[1:]))]
         if manifest is not None and (holding or not self.tombstones.finished):
-            self.tombstones = self.tombstones.with_manifest(_sha256(manifest))
+            replaced = self._replaced(listed, holding)
+            self.tombstones = self.tombstones.with_manifest(_sha256(manifest)).with_shards(replaced)
         self.tombstones = replace(self.tombstones, finished=not (holding or naming) and self.tombstones.finished)
         write_tombstones(self._storage, self.tombstones)
+        for tar in halves:
+            self._storage.remove(tar)
         for name in naming:
             self._clean_table(name)
         for name in holding:
             self._clean_shard(name)
         if not self.tombstones.finished:
-            self._republish(manifest)
+            self._republish(manifest, listed)
             self.tombstones = replace(self.tombstones, finished=True)
             write_tombstones(self._storage, self.tombstones)
 
-    def _whole_shards(self, manifest: bytes | None) -> Iterator[str]:
-        """Shards that have an index; one that a killed run left without is removed, and prepared anew some day."""
-        for tar in self._names:
-            name = tar.removesuffix(".tar")
-            if name == tar:
-                continue
-            if f"{name}.csv" not in self._names and tar.encode() not in (manifest or b""):
-                self._storage.remove(tar)
-            else:
-                yield name
+    def _shards(self, listed: Sequence[ShardRecord]) -> tuple[list[str], list[str]]:
+        """Names of shards, and files of those that a killed run left without index: they are prepared anew some day."""
+        tars = [name for name in self._names if name.endswith(".tar")]
+        known = {record.file for record in listed}
+        halves = [tar for tar in tars if f"{tar.removesuffix('.tar')}.csv" not in self._names and tar not in known]
+        return [tar.removesuffix(".tar") for tar in tars if tar not in halves], halves
+
+    def _replaced(self, listed: Sequence[ShardRecord], holding: Sequence[str]) -> list[str]:
+        """SHA-256 of shards that hold somebody, or did before a run that was interrupted."""
+        sizes = self._storage.sizes([record.file for record in listed])
+        return [
+            record.sha256
+            for record, size in zip(listed, sizes, strict=True)
+            if size != record.bytes or record.file.removesuffix(".tar") in holding
+        ]
 
     def _note_clips(self, table: str) -> bool:
         """Whether a CSV has a forgotten speaker; their clips get tombstones of their own."""
@@ -149,7 +196,10 @@ class _Erasure:
             for speaker in (row[column] for column in who if column < len(row)):
                 if speaker not in gone:
                     gone[speaker] = self.tombstones.has_speaker(speaker)
-                    self.met |= {speaker} & self._speakers
+                    if gone[speaker]:
+                        self.met |= {self.tombstones.hash("speaker", speaker)} & self._speakers
+                    else:
+                        self.others.add(speaker)
                 if gone[speaker]:
                     named = True
                     if which is not None and len(who) == 1:  # a row of two clips says elsewhere whose each is
@@ -198,29 +248,33 @@ class _Erasure:
             storage.remove(index)
         self.shards.append(name)
 
-    def _republish(self, manifest: bytes | None) -> None:
+    def _republish(self, manifest: bytes | None, listed: Sequence[ShardRecord]) -> None:
         """The manifest of what is left, or none; and nothing that still counts on the old shards."""
         storage = self._storage
         storage.remove(JOURNAL)
         if manifest is None:
             return
-        stated = json.loads(manifest)
-        sizes = storage.sizes([shard["file"] for shard in stated["shards"]])
+        sizes = storage.sizes([record.file for record in listed])
         left: list[ShardRecord] = []
-        for entry, size in zip(stated["shards"], sizes, strict=True):
-            before = ShardRecord(**entry)
+        for before, size in zip(listed, sizes, strict=True):
             if size == before.bytes:
                 left.append(before)
-                continue
-            self.replaced.append(before.sha256)
-            if size is not None:
+            elif size is not None:
                 left.append(read_record(storage, before.file.removesuffix(".tar")))
         if not left:
             storage.remove(MANIFEST)
             return
+        stated = json.loads(manifest)
         embedder = stated["embedder"]
         record = None if embedder is None else EmbedderRecord.from_dict(embedder)
         self.manifest_sha256 = publish(storage, left, record, before=stated["statement"]).sha256
+
+
+def _listed(storage: Storage, manifest: bytes) -> list[ShardRecord]:
+    try:
+        return [ShardRecord(**entry) for entry in json.loads(manifest)["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{storage.where(MANIFEST)} is damaged ({error}); copy it again") from error
 
 
 def _rows(storage: Storage, name: str) -> list[list[str]]:
@@ -238,12 +292,3 @@ def _csv(rows: Iterable[Iterable[str]]) -> bytes:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _clean_caches(folders: Sequence[Path], replaced: Sequence[str]) -> Iterable[Path]:
-    for folder in folders:
-        for sha256 in replaced:
-            copy = folder / f"{sha256}.tar"
-            if copy.exists():
-                copy.unlink()
-                yield copy

@@ -5,20 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from speech2face.data.tombstones import Tombstones
 from speech2face.errors import DatasetError
-from speech2face.outputs import write_together
+from speech2face.outputs import check_outputs, write_together
 
 SPEAKER = "speaker"
 CLIP = "clip"
 
 
-def clean_gallery(path: Path, tombstones: Tombstones) -> bool:
-    """Remove forgotten speakers from a table (.csv) or arrays (.npz) with a `speaker` for each row; whether any was.
+def check_galleries(paths: Sequence[Path]) -> None:
+    """Refuse files that could not be cleaned, before anything is removed anywhere.
+
+    Raises:
+        DatasetError, CannotWrite: as `clean_gallery`.
+    """
+    for path in paths:
+        _without(path, Tombstones.new())
+    check_outputs(paths, force=True)
+
+
+def clean_gallery(path: Path, tombstones: Tombstones) -> frozenset[str]:
+    """Remove forgotten speakers from a table (.csv) or arrays (.npz) with a `speaker` for each row; whose rows went.
 
     Arrays as long as `speaker` are rows of the same gallery; others are kept as they are.
 
@@ -26,18 +38,24 @@ def clean_gallery(path: Path, tombstones: Tombstones) -> bool:
         DatasetError: a file of another kind, or one that does not say whose its rows are.
         CannotWrite: no room, no permission.
     """
+    content, removed = _without(path, tombstones)
+    if removed:
+        write_together({path: content}, force=True)
+    return removed
+
+
+def _without(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
+    """The file without the forgotten, and who these were."""
     if not path.is_file():
         raise DatasetError(f"there is no gallery {path}")
-    if path.suffix == ".csv":
-        content = _clean_csv(path, tombstones)
-    elif path.suffix == ".npz":
-        content = _clean_npz(path, tombstones)
-    else:
-        raise DatasetError(f"{path} is no gallery this program can clean (.csv, .npz); make it anew from the data")
-    if content is None:
-        return False
-    write_together({path: content}, force=True)
-    return True
+    try:
+        if path.suffix == ".csv":
+            return _clean_csv(path, tombstones)
+        if path.suffix == ".npz":
+            return _clean_npz(path, tombstones)
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    raise DatasetError(f"{path} is no gallery this program can clean (.csv, .npz); make it anew from the data")
 
 
 def gone(tombstones: Tombstones, speaker: str, clip: str | None = None) -> bool:
@@ -45,7 +63,7 @@ def gone(tombstones: Tombstones, speaker: str, clip: str | None = None) -> bool:
     return tombstones.has_speaker(speaker) or (clip is not None and tombstones.has_clip(clip))
 
 
-def _clean_csv(path: Path, tombstones: Tombstones) -> bytes | None:
+def _clean_csv(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
     try:
         rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -53,19 +71,26 @@ def _clean_csv(path: Path, tombstones: Tombstones) -> bytes | None:
     if not rows or SPEAKER not in rows[0]:
         raise DatasetError(f"{path} has no column {SPEAKER!r}; make the gallery anew from the data")
     who, which = rows[0].index(SPEAKER), rows[0].index(CLIP) if CLIP in rows[0] else None
-    kept = [row for row in rows[1:] if not gone(tombstones, row[who], None if which is None else row[which])]
-    if len(kept) == len(rows) - 1:
-        return None
+    kept, removed = [rows[0]], set()
+    for number, row in enumerate(rows[1:], start=2):
+        if row and len(row) != len(rows[0]):
+            raise DatasetError(f"{path}, row {number}: {len(row)} cells where the head has {len(rows[0])}; mend it")
+        if row and gone(tombstones, row[who], None if which is None else row[which]):
+            removed.add(row[who])
+        else:
+            kept.append(row)
     sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows([rows[0], *kept])
-    return sink.getvalue().encode()
+    csv.writer(sink, lineterminator="\n").writerows(kept)
+    return sink.getvalue().encode(), frozenset(removed)
 
 
-def _clean_npz(path: Path, tombstones: Tombstones) -> bytes | None:
+def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
+    if not zipfile.is_zipfile(path):  # numpy would open other files as something else
+        raise DatasetError(f"{path} is no file of arrays; make the gallery anew")
     try:
         with np.load(path, allow_pickle=False) as opened:
             arrays = {name: opened[name] for name in opened.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} is no file of arrays: {error}") from error
     speakers = arrays.get(SPEAKER)
     if speakers is None or speakers.ndim != 1 or speakers.dtype.kind != "U":
@@ -73,9 +98,7 @@ def _clean_npz(path: Path, tombstones: Tombstones) -> bytes | None:
     clips = arrays.get(CLIP)
     keys = [None] * len(speakers) if clips is None or clips.shape != speakers.shape else clips.tolist()
     stays = np.array([not gone(tombstones, *row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
-    if stays.all():
-        return None
     sink = io.BytesIO()
     rows = {name: array[stays] if array.shape[:1] == stays.shape else array for name, array in arrays.items()}
     np.savez(sink, **rows)
-    return sink.getvalue()
+    return sink.getvalue(), frozenset(speakers[~stays].tolist())

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from speech2face.data.manifest import MANIFEST
 from speech2face.data.tombstones import TOMBSTONES
@@ -47,11 +48,22 @@ def trained_on(folders: Sequence[Path], manifests: Sequence[str]) -> tuple[Trace
     return tuple(found[path] for path in sorted(found))
 
 
+def check_models(folders: Sequence[Path]) -> None:
+    """Read once what `trained_on` will read, so that what cannot be read is said before anything is removed.
+
+    Raises:
+        DatasetError: a folder is not there, or something in it cannot be read.
+    """
+    for folder in folders:
+        for _ in _statements(folder):
+            pass
+
+
 def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Each file that may name a manifest, and the part of it that does."""
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder; name one that holds trainings or releases")
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
         for name in sorted(names):
             path = Path(parent) / name
             try:
@@ -61,6 +73,10 @@ def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
                     yield path, path.read_bytes()
             except OSError as error:
                 raise DatasetError(f"cannot read {path}: {error.strerror}; it may be concerned") from error
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DatasetError(f"cannot read {error.filename}: {error.strerror}; what is in it may be concerned") from error
 
 
 def _header(path: Path) -> bytes:

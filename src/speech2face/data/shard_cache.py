@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,41 @@ from speech2face.errors import CannotWrite, DatasetError
 
 _PREFIX = ".speech2face-"
 _READ_AT_ONCE = 2**22
+
+
+def default_cache_folder() -> Path:
+    """Where training keeps its copies when its settings name no folder."""
+    return Path(tempfile.gettempdir()) / f"speech2face-shards-{os.getuid()}"
+
+
+def check_caches(folders: Sequence[Path]) -> None:
+    """Refuse folders that copies could not be removed from.
+
+    Raises:
+        DatasetError: there is no such folder.
+        CannotWrite: no permission.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise DatasetError(f"there is no cache {folder}; name a folder of cached shards, or none")
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise CannotWrite(f"cannot remove copies from the cache {folder}: no permission")
+
+
+def remove_copies(folders: Sequence[Path], sha256s: Iterable[str]) -> Iterator[Path]:
+    """Remove the copies of these shards; the paths that were there.
+
+    Raises:
+        CannotWrite: no permission.
+    """
+    for copy in (folder / f"{sha256}.tar" for sha256 in sha256s for folder in folders):
+        try:
+            copy.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CannotWrite(f"cannot remove {copy}: {error.strerror}") from error
+        yield copy
 
 
 class ShardCache:

@@ -32,6 +32,8 @@ class Tombstones:
     clips: frozenset[str] = frozenset()
     manifests: tuple[str, ...] = ()
     """SHA-256 of every manifest that still listed one of them: what was trained on these has seen them."""
+    shards: tuple[str, ...] = ()
+    """SHA-256 of every shard that held one of them: copies of these are removed from caches whenever they are found."""
     finished: bool = True
     """False while shards are rewritten; forgetting has to be run again where it stayed so."""
 
@@ -68,6 +70,10 @@ class Tombstones:
         """And this manifest, which listed one of them."""
         return self if sha256 in self.manifests else replace(self, manifests=(*self.manifests, sha256))
 
+    def with_shards(self, sha256s: Iterable[str]) -> Tombstones:
+        """And these shards, which held one of them."""
+        return replace(self, shards=tuple(dict.fromkeys((*self.shards, *sha256s))))
+
     def merged(self, other: Tombstones | None) -> Tombstones:
         """Taking over what another data set's file says; hashes of two salts cannot be joined.
 
@@ -82,7 +88,7 @@ class Tombstones:
                 "this folder has tombstones of its own, which cannot be joined with another folder's; forget the "
                 "speakers here by name (speech2face data forget)"
             )
-        return replace(other, manifests=self.manifests, finished=True)
+        return replace(other, manifests=self.manifests, shards=self.shards, finished=True)
 
 
 def read_tombstones(storage: Storage) -> Tombstones | None:
@@ -104,10 +110,25 @@ def read_tombstones(storage: Storage) -> Tombstones | None:
             frozenset(stated["speakers"]),
             frozenset(stated["clips"]),
             tuple(stated["manifests"]),
+            tuple(stated.get("shards", ())),  # files written before shards were kept have none
             bool(stated["finished"]),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{where} is damaged ({error}); restore it: it says who must not come back") from error
+
+
+def another_tombstones(place: str) -> Tombstones:
+    """The tombstones of another data set that are to be honoured too.
+
+    Raises:
+        DatasetError: there are none: a name mistyped here would bring somebody back.
+    """
+    storage = Storage(place)
+    found = read_tombstones(storage)
+    if found is None:
+        there = "" if storage.local is None or storage.local.is_dir() else "; there is no such folder"
+        raise DatasetError(f"no {TOMBSTONES} in {place}{there}: name a data set that forgot somebody, or none")
+    return found
 
 
 def write_tombstones(storage: Storage, tombstones: Tombstones) -> None:
@@ -121,6 +142,7 @@ def write_tombstones(storage: Storage, tombstones: Tombstones) -> None:
         "salt": tombstones.salt,
         "finished": tombstones.finished,
         "manifests": list(tombstones.manifests),
+        "shards": list(tombstones.shards),
         "speakers": sorted(tombstones.speakers),
         "clips": sorted(tombstones.clips),
     }

@@ -56,7 +56,9 @@ def verify_data(place: str | Path, progress: Callable[[ShardRecord], None] | Non
     storage = Storage(place)
     tombstones = read_tombstones(storage) or Tombstones.new()
     if not tombstones.finished:
-        raise SpeakerNotForgotten(f"{storage}: forgetting was interrupted; finish it: speech2face data forget")
+        raise SpeakerNotForgotten(
+            f"{storage}: forgetting was interrupted; finish it: speech2face data forget --data {storage}"
+        )
     manifest = Manifest.open(place)
     names = storage.names()
     _check_strangers(storage, manifest, names)

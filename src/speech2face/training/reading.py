@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from torch import Tensor
 
@@ -13,7 +10,7 @@ from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.layout import Part
 from speech2face.data.manifest import Manifest
 from speech2face.data.order import BatchOrder, PassOrder
-from speech2face.data.shard_cache import ShardCache
+from speech2face.data.shard_cache import ShardCache, default_cache_folder
 from speech2face.errors import DatasetError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.ranks import Ranks
@@ -93,7 +90,7 @@ class ShardBatches:
         data = self.settings.data
         cache = None
         if self.manifest.storage.local is None:
-            folder = data.cache or Path(tempfile.gettempdir()) / f"speech2face-shards-{os.getuid()}"
+            folder = data.cache or default_cache_folder()
             cache = ShardCache(folder, round(data.cache_gigabytes * 1e9))
         return ClipDataset(
             self.manifest, split, parts=self.parts, seconds=data.seconds, seed=self.settings.seed, cache=cache
