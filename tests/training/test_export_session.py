@@ -12,6 +12,7 @@ import pytest
 from speech2face import cli, load_model
 from speech2face.cli_models import release_rows
 from speech2face.data.clip import Clip
+from speech2face.data.manifest import Manifest
 from speech2face.data.shards import write_shards
 from speech2face.errors import CheckpointError, DatasetError, InvalidOption, OutputExists, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
@@ -49,8 +50,6 @@ def clips(
 
 def write_run(folder: Path, stage: str, network: Any, data: Path) -> Path:
     """A run folder with one checkpoint, as the engine leaves it."""
-    from speech2face.data.manifest import Manifest
-
     settings = settings_from(
         {"stage": stage, "out": str(folder), "data": {"manifest": str(data), "seconds": SECONDS, "batch": 2}}
     )
@@ -143,7 +142,8 @@ def test_the_card_states_what_was_learned_from_and_not_what_was_measured_on(
     learned, measured = (tmp_path / "out" / "CARD.md").read_text().split("## How well it does")
     assert "| CC0-1.0 | 18 | 9 |" in learned
     assert "| train | 2 | 1 |" in learned
-    assert f"{LEAST_CLIPS + 4} clips of unseen speakers (others, split validation)" in measured
+    assert f"{LEAST_CLIPS + 4} clips of unseen speakers (others, split validation, manifest SHA-256" in measured
+    assert Manifest.open(tmp_path / "others").sha256 not in learned
     record = json.dumps(model.release.training)
     for text in ("the others", "Of the others", str(tmp_path)):
         assert text not in learned

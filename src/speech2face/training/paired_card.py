@@ -10,7 +10,16 @@ from speech2face.voice.encoder import VoiceEncoderConfig
 CARD = "CARD.md"
 TO_FILL = "*To be written by whoever releases it.*"
 DLIB_LANDMARKS = 68
-TOLD_APART = ("measured", "measured_on", "rounding", "voice_data", "face_data", "parameters")  # have their own place
+# What has its own place in the card.
+TOLD_APART = (
+    "measured",
+    "measured_on",
+    "measured_on_manifest_sha256",
+    "rounding",
+    "voice_data",
+    "face_data",
+    "parameters",
+)
 
 
 def paired_card(values: dict[str, Any]) -> str:
@@ -78,8 +87,11 @@ def measured_clips(training: Mapping[str, Any]) -> str:
 
 def _measured_on(training: Mapping[str, Any]) -> str:
     place = training.get("measured_on")
-    named = f" ({cell(place['name'])}, split {cell(place['split'])})" if place else ""
-    return measured_clips(training) + named
+    named = f" ({cell(place['name'])}, split {cell(place['split'])}" if place else ""
+    sha256 = training.get("measured_on_manifest_sha256")
+    if place and sha256 != training.get("voice_data_manifest_sha256"):
+        named += f", manifest SHA-256 {sha256}, not what it learned from"
+    return measured_clips(training) + (f"{named})" if named else "")
 
 
 def _voice_encoder(voice: Mapping[str, Any], parameters: int) -> str:
