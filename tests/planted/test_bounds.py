@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.evaluation.embeddings import explained_variance, ranks, recall
+from speech2face.evaluation.embeddings import cosines, explained_variance, ranks, recall
 from speech2face.planted import bounds
 from speech2face.planted.traits import SEEN_TRAITS, SHARED_TRAITS, Traits
 from speech2face.planted.world import World
@@ -39,7 +39,7 @@ def test_best_cosine_matches_its_closed_form_where_there_is_one() -> None:
 def test_the_best_prediction_earns_nearly_the_best_cosine_and_never_more() -> None:
     world = World()
     traits = world.traits(range(3000))
-    earned = bounds.cosines(world.best_prediction(traits.shared), world.face_embedding(traits)).mean()
+    earned = cosines(world.best_prediction(traits.shared), world.face_embedding(traits)).mean()
     best = bounds.best_cosine(world, speakers=1000, draws=200)
     assert earned == pytest.approx(best, abs=0.02)
 

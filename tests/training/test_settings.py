@@ -41,7 +41,7 @@ def test_the_learning_rate_ends_where_the_paper_does() -> None:
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.rglob("*.toml")))
 def test_every_config_of_the_project_is_valid(name: str) -> None:
     path = next(CONFIGS.rglob(name))
-    read_settings(path)
+    assert read_settings(path).stage == path.stem.split("-")[-1]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
+SAMPLE_SCALE = 32_768  # 16-bit samples are a waveform in [-1, 1) times this; exact for what was 16-bit before
 WINDOW = SAMPLE_RATE * 25 // 1000  # 25 ms = 400 samples
 HOP = SAMPLE_RATE * 10 // 1000  # 10 ms = 160 samples
 FFT_SIZE = 512  # the window is padded with zeros on the right

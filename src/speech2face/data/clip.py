@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.audio.spectrogram import SAMPLE_RATE, SAMPLE_SCALE
 from speech2face.data.index import COLUMNS
 from speech2face.data.layout import Layout
-from speech2face.data.members import SAMPLE_SCALE, Samples
+from speech2face.data.members import Samples
 from speech2face.errors import DatasetError
 
 Label = str | int | float | bool | None

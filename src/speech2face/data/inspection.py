@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from speech2face.audio.spectrogram import WINDOW, stft
+from speech2face.audio.spectrogram import SAMPLE_SCALE, WINDOW, stft
 from speech2face.data.manifest import Manifest
 from speech2face.data.media import Rejected, open_media, read_picture
 from speech2face.data.members import (
     ALIGNED_FACE,
     FACTS,
     LANDMARKS,
-    SAMPLE_SCALE,
     WAVEFORM,
     Malformed,
     decode_npy,

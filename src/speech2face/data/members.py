@@ -27,7 +27,6 @@ ALIGNED_FACE = "face.png"
 
 BLOCK = 512  # tar counts in these
 END_OF_ARCHIVE = bytes(2 * BLOCK)
-SAMPLE_SCALE = 32_768  # int16 = waveform in [-1, 1] x this; exact for what was 16-bit before
 
 _CHECKSUM = slice(148, 156)  # of a header: counted as spaces
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from speech2face.data.record import LABELS, Record, Reject, Source
+from speech2face.data.record import LABELS, Record, Reject, Source, short_hash
 from speech2face.data.splits import SHARES, check_shares, check_speakers, split_of
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
@@ -26,7 +26,6 @@ PLAN = "plan.json"
 FORMAT = 1
 RECORDS_PER_SHARD = 500  # about 130 MB with faces, two minutes of one core
 _NAMED = 5  # differences that fit a message
-_KEY_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def make_plan(
         split = split_of_shard(name)
         for record in records:
             labels.update(dict.fromkeys(record.labels))
-            keys.append(_short(record.key))
+            keys.append(short_hash(record.key))
             before = placed.setdefault(record.speaker, split)
             if before != split:
                 leaks += [(record.speaker, before), (record.speaker, split)]
@@ -208,10 +207,6 @@ def make_plan(
     )
 
 
-def _short(key: str) -> int:
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=_KEY_BYTES).digest(), "little")
-
-
 def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping) -> None:
     found, counts = np.unique(np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64), return_counts=True)
     several = {int(number) for number in found[counts > 1]}
@@ -221,7 +216,7 @@ def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping)
         record.key
         for _, records in deal(sources, grouping, lambda reject: None)
         for record in records
-        if _short(record.key) in several
+        if short_hash(record.key) in several
     ]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:  # and not two names of one short hash

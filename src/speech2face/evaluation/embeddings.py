@@ -5,6 +5,8 @@ Source: Speech2Face (Oh et al., CVPR 2019), section 4.3 (feature similarity) and
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,12 +14,15 @@ Embeddings = NDArray[np.float32]
 RECALL_AT = (1, 5, 10)
 
 
+def cosines(predicted: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Cosine of each pair, (clips, embedding) twice -> (clips,); 1 is best, 0 is what unrelated directions have."""
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1)
+    return np.asarray((predicted * reference).sum(1) / np.maximum(lengths, 1e-12))
+
+
 def angles_degrees(predicted: Embeddings, reference: Embeddings) -> NDArray[np.float64]:
     """Angle of each pair, (clips, embedding) twice -> (clips,); 0 is best, 90 is what unrelated directions have."""
-    cosine = (predicted * reference).sum(1) / np.maximum(
-        np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1), 1e-12
-    )
-    return np.asarray(np.degrees(np.arccos(np.clip(cosine.astype(np.float64), -1, 1))))
+    return np.asarray(np.degrees(np.arccos(np.clip(cosines(predicted, reference).astype(np.float64), -1, 1))))
 
 
 def explained_variance(predicted: Embeddings, reference: Embeddings) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from speech2face.evaluation.embeddings import ranks, recall
+from speech2face.evaluation.embeddings import cosines, ranks, recall
 from speech2face.planted.traits import FloatArray, Traits, draw_traits
 from speech2face.planted.world import World
 
@@ -20,12 +20,6 @@ def best_r2(world: World) -> float:
     """
     shared, own = np.square(world.shared_axes).sum(), np.square(world.seen_axes).sum()
     return float(world.correlation**2 * shared / (shared + own))
-
-
-def cosines(predicted: FloatArray, reference: FloatArray) -> FloatArray:
-    """Cosine of each pair, (speakers, embedding) twice -> (speakers,)."""
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1)
-    return np.asarray((predicted * reference).sum(1) / np.maximum(lengths, 1e-12))
 
 
 def _another_face(world: World, shared: FloatArray, rng: np.random.Generator, seen: int) -> FloatArray:

@@ -17,7 +17,7 @@ from torch import nn
 
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.evaluation.embeddings import Embeddings, explained_variance, ranks, recall
+from speech2face.evaluation.embeddings import Embeddings, cosines, explained_variance, ranks, recall
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.planted import bounds
 from speech2face.planted.shards import speaker_number
@@ -139,7 +139,7 @@ def score_run(
     said, shown = (world.shown_traits(side.astype(np.float64)) for side in (predicted, reference))
     told = bootstrap(squared_correlation, said, shown)
     yield score("squared_correlation", told, world.correlation**2, 1 / count, "unrelated numbers")
-    cosine = bootstrap(_mean, bounds.cosines(predicted.astype(np.float64), reference.astype(np.float64)))
+    cosine = bootstrap(_mean, cosines(predicted.astype(np.float64), reference.astype(np.float64)))
     yield score("cosine", cosine, limits.cosine, limits.constant_cosine, "the mean face for everybody")
     rank = ranks(predicted, reference)
     for at in RECALL_AT:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import COMPRESSION, FFT_SIZE, HOP, WINDOW
-
-PCM_FULL_SCALE = 32_768  # 16-bit samples are -32,768 to 32,767, a waveform is -1 to 1
+from speech2face.audio.spectrogram import COMPRESSION, FFT_SIZE, HOP, SAMPLE_SCALE, WINDOW
 
 
 def from_pcm(samples: Tensor) -> Tensor:
     """16-bit samples as stored in clips -> waveform, float32 in [-1, 1)."""
     assert samples.dtype == torch.int16, "16-bit samples are int16"
-    return samples.float() / PCM_FULL_SCALE
+    return samples.float() / SAMPLE_SCALE
 
 
 class SpectrogramFrontEnd(nn.Module):
