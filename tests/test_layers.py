@@ -17,13 +17,17 @@ LAYERS = (
     ("face", "voice"),
     ("decoder",),
     ("weights", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
-    ("portrait", "reconstruction", "outputs", "provenance", "contact_sheet"),
+    ("portrait", "live", "reconstruction", "outputs", "provenance", "contact_sheet"),
     ("data", "training", "evaluation", "planted"),
-    ("batch", "report", "terminal", "cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "app", "__main__"),
+    ("batch", "report", "terminal", "client", "app"),
+    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_evaluate", "cli_serve", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
-EXTRAS = ("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11")
+EXTRAS = (
+    *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
+    *("matplotlib", "sklearn", "fastapi", "starlette", "uvicorn", "websockets", "httpx"),
+)
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
     "voice/compact.py",
@@ -40,6 +44,9 @@ NEED_EXTRAS = (
     "evaluation/",
     "data/",
     "planted/",
+    "app/",
+    "client.py",
+    "audio/stream",  # rates of live sound
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
