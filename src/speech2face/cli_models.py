@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speech2face.errors import MissingExtra
-from speech2face.terminal import note, print_json, print_rows
+from speech2face.terminal import TRAINING_PACKAGES, need_extra, note, print_json, print_rows
 
 
 def decode(
@@ -67,13 +66,7 @@ def export(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Make a release of two trainings, for `portrait --model` and `decode --model`, and measure it."""
-    from importlib.util import find_spec
-
-    from speech2face.cli_training import need_training_extra
-
-    need_training_extra()
-    if find_spec("onnx") is None or find_spec("onnxscript") is None:
-        raise MissingExtra("exporting needs the extra 'train': pip install 'speech2face[train]'")
+    need_extra("exporting", "train", (*TRAINING_PACKAGES, "onnx", "onnxscript"))
     from speech2face.training.export_session import export_by_runs
     from speech2face.training.paired_release import Citation
 

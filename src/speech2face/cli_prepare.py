@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face.errors import InvalidOption, MissingExtra
-from speech2face.terminal import note, print_rows
+from speech2face.errors import InvalidOption
+from speech2face.terminal import need_extra, note, print_rows
 
 if TYPE_CHECKING:
     from speech2face.data.crew import OnCulprits
@@ -226,10 +226,7 @@ def _runner(name: RunnerName, address: str, workers: int | None, limits: Any) ->
         return run_local(tasks, workers or _cpus(), limits=limits, on_culprits=on_culprits)
 
     if name is RunnerName.ray:
-        from importlib.util import find_spec
-
-        if find_spec("ray") is None:
-            raise MissingExtra("--runner ray needs the extra 'cluster': pip install 'speech2face[cluster]'")
+        need_extra("--runner ray", "cluster", ("ray",))
     return run
 
 

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from speech2face.errors import MissingExtra
-from speech2face.terminal import note, print_json, print_rows
+from speech2face.terminal import TRAINING_PACKAGES, need_extra, note, print_json, print_rows
 
 ConfigArgument = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
 SetOption = Annotated[
@@ -31,24 +30,6 @@ class Fc6Order(StrEnum):
     channels_last = "channels_last"
 
 
-NEEDED = ("torch", "safetensors", "pydantic", "fsspec")
-
-
-def need_training_extra() -> None:
-    """Refuse early where the extra is not installed.
-
-    Raises:
-        MissingExtra: naming it.
-    """
-    from importlib.util import find_spec
-
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise MissingExtra(
-            f"training needs the extra 'train' ({missing[0]} is missing): pip install speech2face[train]"
-        )
-
-
 def train(
     config: ConfigArgument,
     overrides: SetOption = None,
@@ -56,7 +37,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train a face decoder or a voice encoder; goes on where an earlier start of the same settings stopped."""
-    need_training_extra()
+    need_extra("training", "train", TRAINING_PACKAGES)
     from speech2face.training.session import train_by_settings
     from speech2face.training.settings import read_settings
 
@@ -70,7 +51,7 @@ def balance(
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Suggest weights for the encoder's loss by the paper's rule: gradients of one length at iteration 1000."""
-    need_training_extra()
+    need_extra("training", "train", TRAINING_PACKAGES)
     from dataclasses import asdict
 
     from speech2face.training.balance import PAPER_STEP, REFERENCE_TERM
@@ -109,7 +90,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite a file that exists.")] = False,
 ) -> None:
     """Convert your file of VGG-Face weights to safetensors, checking every name and shape."""
-    need_training_extra()
+    need_extra("training", "train", TRAINING_PACKAGES)
     from speech2face.face.vggface_weights import convert_vggface
     from speech2face.outputs import check_outputs
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, Speech2FaceError
+from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, MissingExtra, Speech2FaceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
 NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
+TRAINING_PACKAGES = ("torch", "safetensors", "pydantic", "fsspec")  # the first of the extra 'train' to be missed
+
+
+def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:
+    """Refuse early where an extra is not installed; nothing is imported.
+
+    Raises:
+        MissingExtra: naming what is missing and how to install it.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"{purpose} needs the extra '{extra}' ({missing[0]} is missing): pip install 'speech2face[{extra}]'"
+        )
 
 
 def print_json(value: dict[str, Any]) -> None:
