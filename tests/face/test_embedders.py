@@ -98,3 +98,8 @@ def test_dlibs_record_is_that_of_its_package_and_one_face_is_one_person() -> Non
     found, mirrored = embedder.embed(portrait), embedder.embed(portrait[:, ::-1])
     assert found is not None and mirrored is not None
     assert np.linalg.norm(found - mirrored) < 0.6
+
+
+def test_dlib_brings_its_weights_and_takes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="brings its own weights"):
+        open_embedder(EmbedderRecord("dlib", 128), tmp_path / "weights.onnx")

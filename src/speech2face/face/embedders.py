@@ -104,6 +104,8 @@ def open_embedder(record: EmbedderRecord, file: Path | str | None = None) -> Fac
         )
     embedder: FaceEmbedder
     if record.kind == "dlib":
+        if file is not None:
+            raise WeightsError(f"the dlib face embedder brings its own weights; leave {file} out")
         if record.sha256 is not None:
             check_sha256(dlib_model(DlibEmbedder.network_file), record.sha256)
         embedder = DlibEmbedder()
