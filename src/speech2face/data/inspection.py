@@ -39,6 +39,7 @@ from speech2face.data.rejects import read_rejects
 from speech2face.data.source_settings import open_source
 from speech2face.data.speech import Span
 from speech2face.data.statement import FORMAT, make_statement, statement_markdown
+from speech2face.data.statement_html import statement_html
 from speech2face.data.video import VideoFrames
 from speech2face.errors import DatasetError, Speech2FaceError
 
@@ -188,8 +189,7 @@ def html_page(manifest: Manifest, clips: Sequence[Sampled], rejects: Mapping[str
         f"<h1>{title}</h1>",
         "<p>Pictures and voices of real people: not to be passed on. Manifest SHA-256 "
         f"<code>{manifest.sha256}</code>.</p>",
-        f"<details><summary>Statement</summary><pre>{html.escape(statement_markdown(statement_of(manifest)))}</pre>"
-        "</details>",
+        f"<details><summary>Statement</summary>{statement_html(statement_markdown(statement_of(manifest)))}</details>",
         f"<h2>{len(clips)} of {len(manifest.table):,} clips</h2>",
         *map(_clip_article, clips),
         "<h2>What fell out</h2>" if rejects else "<h2>Nothing fell out</h2>",
@@ -215,7 +215,7 @@ def _clip_article(clip: Sampled) -> str:
     if clip.waveform is not None:
         picture = _image(Image.fromarray(spectrogram_picture(clip.waveform)), "PNG", "spectrogram")
         figures.append(_figure(picture + _sound(clip.waveform), "spectrogram, 0 to 8 kHz"))
-    rows = "".join(f"<dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items())
+    rows = "".join(f"<div><dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd></div>" for k, v in facts.items())
     return f"<article><h3>{html.escape(clip.key)}</h3><div>{''.join(figures)}</div><dl>{rows}</dl></article>"
 
 
@@ -260,9 +260,11 @@ def _data(kind: str, content: bytes) -> str:
 _STYLE = """
 body{font:15px/1.4 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;color:#222}
 article{border-top:1px solid #ccc;padding:.5rem 0}article>div,h3+div{display:flex;flex-wrap:wrap;gap:1rem}
-figure{margin:0;max-width:320px}figcaption{font-size:.8rem;color:#666;overflow-wrap:anywhere}
+figure{margin:0;max-width:320px}figcaption{font-size:.8rem;color:#666}figcaption,code{overflow-wrap:anywhere}
 img{display:block;max-width:100%;max-height:240px}.over{position:relative;display:inline-block}
 .over svg{position:absolute;inset:0;width:100%;height:100%}circle{fill:#e33}audio{width:100%;height:2rem}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;font-size:.85rem}dd{margin:0}dt{color:#666}
-pre{white-space:pre-wrap;font-size:.8rem}
+dl{display:flex;flex-wrap:wrap;gap:.2rem 1.5rem;font-size:.85rem;margin:.6rem 0}dl div{display:flex;gap:.4rem}
+dd{margin:0;overflow-wrap:anywhere}dt{color:#666}details{overflow-x:auto}summary{cursor:pointer}
+table{border-collapse:collapse;font-size:.85rem}th,td{padding:.15rem .8rem .15rem 0;text-align:left}
+th{border-bottom:1px solid #ccc;font-weight:600}ul{list-style:none;padding:0;font-size:.85rem}
 """.replace("\n", "")
