@@ -4,7 +4,9 @@ from speech2face.data.statement_html import statement_html
 
 
 def test_headings_tables_lists_and_paragraphs_become_html_by_hand() -> None:
-    page = statement_html("# Data statement\n\n2 clips.\n\n## Splits\n\n| split | clips |\n|---|---|\n| train | 2 |\n- a: `1`\n")
+    page = statement_html(
+        "# Data statement\n\n2 clips.\n\n## Splits\n\n| split | clips |\n|---|---|\n| train | 2 |\n- a: `1`\n"
+    )
     assert page.splitlines() == [
         "<p>2 clips.</p>",
         "<h4>Splits</h4>",
