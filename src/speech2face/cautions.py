@@ -40,13 +40,32 @@ def find_cautions(
 
     What has no threshold, or no measurement, is not judged: it gives no caution.
     """
-    speech = activity.speech()
+    return judge_cautions(
+        thresholds,
+        seconds=activity.seconds,
+        high_band=high_band_db(activity.speech()),
+        snr=snr_db(activity),
+        speaker_change=speaker_change,
+        of_the_voice=of_the_voice,
+    )
+
+
+def judge_cautions(
+    thresholds: Mapping[str, float],
+    *,
+    seconds: float,
+    high_band: float | None,
+    snr: float | None,
+    speaker_change: float | None,
+    of_the_voice: Collection[Caution] = (),
+) -> tuple[Caution, ...]:
+    """The same from what was measured: seconds of speech, `high_band_db` and `snr_db` in decibels."""
     measured = {
-        TELEPHONE: ("telephone_high_band_db", high_band_db(speech)),
-        NOISY: ("noise_snr_db", snr_db(activity)),
+        TELEPHONE: ("telephone_high_band_db", high_band),
+        NOISY: ("noise_snr_db", snr),
         SEVERAL: ("same_speaker_cosine", speaker_change),
     }
-    found = set(of_the_voice) | ({SHORT} if activity.seconds < SHORT_SECONDS else set())
+    found = set(of_the_voice) | ({SHORT} if seconds < SHORT_SECONDS else set())
     for caution, (name, value) in measured.items():
         if value is not None and name in thresholds and value < thresholds[name]:
             found.add(caution)

@@ -1,9 +1,12 @@
 """The model whose voices and faces belong to different people: what joins them are apparent age and gender."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from speech2face.models.attribute_runtime import AttributeRuntime, Moments, Voic
 from speech2face.notices import NOTICE
 from speech2face.runtime import FACE_DECODER
 from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, cosine, sigmoid
+
+if TYPE_CHECKING:
+    from speech2face.models.attribute_listening import AttributeListening
 
 UNSURE_GENDER = 0.85
 UNSURE_AGE_YEARS = 45.0
@@ -48,7 +54,7 @@ class AttributeModel:
         """
         given.check(self.release.groups)
 
-    def with_population(self, weights: Mapping[str, float]) -> "AttributeModel":
+    def with_population(self, weights: Mapping[str, float]) -> AttributeModel:
         """The same model over another reference population: a weight for each group, those left out having none.
 
         Raises:
@@ -87,13 +93,26 @@ class AttributeModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, speech: FloatArray) -> "AttributeHearing":
+    def hear(self, speech: FloatArray) -> AttributeHearing:
         """Encode all the speech, (samples,), segment by segment.
 
         Raises:
             NoSpeech: the encoder hears no voice in it: noise, tones and music that the detector let pass.
         """
-        moments = self.runtime.moments(speech)
+        return self.heard(self.runtime.moments(speech))
+
+    def listen(self) -> AttributeListening:
+        """Begin to encode the speech of one speaker while it is spoken."""
+        from speech2face.models.attribute_listening import AttributeListening
+
+        return AttributeListening(self)
+
+    def heard(self, moments: Sequence[Moments]) -> AttributeHearing:
+        """What is read from the moments of all segments.
+
+        Raises:
+            NoSpeech: the encoder hears no voice in them.
+        """
         reading = self.runtime.read(moments)
         if reading.voice_logit < self.release.thresholds["voice_logit"]:
             raise NoSpeech(

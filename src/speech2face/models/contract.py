@@ -53,6 +53,22 @@ class Hearing(Protocol):
         ...
 
 
+class Listening(Protocol):
+    """Speech as it comes: every stretch is encoded once, and what is kept does not grow with a call."""
+
+    def push(self, speech: FloatArray) -> None:
+        """Hear the next stretch, (samples,)."""
+        ...
+
+    def hearing(self) -> Hearing:
+        """What the model makes of all speech so far; at least one window of it.
+
+        Raises:
+            NoSpeech: the encoder itself recognises no voice in it, where it can tell.
+        """
+        ...
+
+
 class Model(Protocol):
     """A release ready for use."""
 
@@ -116,6 +132,10 @@ class Model(Protocol):
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
         """
+        ...
+
+    def listen(self) -> Listening:
+        """Begin to encode the speech of one speaker while it is spoken."""
         ...
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:

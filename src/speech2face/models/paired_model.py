@@ -12,6 +12,7 @@ from speech2face.errors import InvalidGiven
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.embedders import open_embedder
 from speech2face.given import Given
+from speech2face.models.paired_listening import PairedListening
 from speech2face.models.paired_release import PairedRelease, load_paired_release
 from speech2face.models.paired_runtime import ColumnSum, PairedRuntime, join
 from speech2face.notices import PAIRED_NOTICE
@@ -86,6 +87,10 @@ class PairedModel:
         """Encode all the speech, (samples,); under the length of a training clip it is repeated, as in the paper."""
         segments = tuple(self.runtime.column_sums(speech))
         return PairedHearing(self, segments, self.runtime.read([join(segments)])[0])
+
+    def listen(self) -> PairedListening:
+        """Begin to encode the speech of one speaker while it is spoken."""
+        return PairedListening(self)
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
