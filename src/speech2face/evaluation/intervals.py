@@ -70,13 +70,13 @@ class SpeakerBootstrap:
 
     def ratio(self, numerator: ArrayLike, denominator: ArrayLike, kept: ArrayLike | None = None) -> Estimate:
         """Sum over clips of the one over that of the other, (clips,) each; clips where either is NaN are left out."""
-        rows, above, below = self._present(kept, numerator, denominator)
+        rows, (above, below) = self._present(kept, numerator, denominator)
         sums = self._speaker_sums(rows, np.stack([above, below], 1))
         return self._estimate(rows, lambda s: s[..., 0] / s[..., 1], sums)
 
     def correlation(self, x: ArrayLike, y: ArrayLike, kept: ArrayLike | None = None) -> Estimate:
         """Pearson's r over clips of x and y, (clips,) each; NaN where one of them does not vary."""
-        rows, a, b = self._present(kept, x, y)
+        rows, (a, b) = self._present(kept, x, y)
         if not len(rows):
             return NOTHING
         a, b = a - a.mean(), b - b.mean()
@@ -91,7 +91,7 @@ class SpeakerBootstrap:
 
     def quantile(self, values: ArrayLike, q: float = 0.5, kept: ArrayLike | None = None) -> Estimate:
         """Quantile over clips, the mean of the lower and the upper one where it falls between two clips."""
-        rows, present = self._present(kept, values)
+        rows, (present,) = self._present(kept, values)
         if not len(rows):
             return NOTHING
         order = np.argsort(present, kind="stable")
@@ -130,7 +130,7 @@ class SpeakerBootstrap:
         values = [function(spread_out(draw[people])) for draw in drawn]
         return self._finish(rows, function(spread_out(np.ones(len(rows)))), values)
 
-    def _present(self, kept: ArrayLike | None, *columns: ArrayLike) -> tuple[NDArray[np.int64], *tuple[Floats, ...]]:
+    def _present(self, kept: ArrayLike | None, *columns: ArrayLike) -> tuple[NDArray[np.int64], list[Floats]]:
         """Numbers of the clips that are kept and have all values, and these values."""
         arrays = [np.asarray(column, np.float64) for column in columns]
         assert all(array.shape == self.speaker.shape for array in arrays), "one value a clip"
@@ -138,7 +138,7 @@ class SpeakerBootstrap:
         for array in arrays:
             there &= ~np.isnan(array)
         rows = np.flatnonzero(there)
-        return (rows, *(array[rows] for array in arrays))
+        return rows, [array[rows] for array in arrays]
 
     def _compact(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The speakers of some clips, numbered without gaps."""

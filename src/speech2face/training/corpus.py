@@ -102,7 +102,16 @@ def read_speakers(starter: Path) -> list[Speaker]:
     Raises:
         FileNotFoundError: the folder has no such file.
     """
-    with (starter / "voices" / "voices.csv").open(newline="", encoding="utf-8") as file:
+    return read_voices(starter / "voices")
+
+
+def read_voices(folder: Path) -> list[Speaker]:
+    """Read the `voices.csv` of a folder of recordings, in the file's order.
+
+    Raises:
+        FileNotFoundError: the folder has no such file.
+    """
+    with (folder / "voices.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     split = _splits(rows)
     speakers = []
@@ -112,7 +121,7 @@ def read_speakers(starter: Path) -> list[Speaker]:
         speakers.append(
             Speaker(
                 name=row["speaker"],
-                file=starter / "voices" / row["file"],
+                file=folder / row["file"],
                 seconds=float(row["seconds"]),
                 source=row["source"],
                 language=row["language"],

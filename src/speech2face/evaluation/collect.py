@@ -1,0 +1,276 @@
+"""The clips to evaluate on: of a manifest, or of a folder of recordings with their labels in `voices.csv`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.audio.recording import read_recording
+from speech2face.audio.spectrogram import SAMPLE_SCALE, FloatArray
+from speech2face.data.manifest import MANIFEST, Manifest
+from speech2face.data.members import (
+    ALIGNED_FACE,
+    FACE_EMBEDDING,
+    WAVEFORM,
+    Malformed,
+    decode_npy,
+    decode_png,
+    decode_wav,
+    members,
+)
+from speech2face.data.reader import SpanReader
+from speech2face.errors import DatasetError
+from speech2face.evaluation.evaluation_set import Embeddings, Floats
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.training.corpus import read_voices
+
+Labels = Mapping[str, tuple[str, ...]]
+
+VOICES = "voices.csv"
+ALL = "all"
+SPLITS_TRIED = ("test", "validation")
+READ_AT_ONCE = 256  # clips, whose bytes are in memory together
+
+
+class Clips(Protocol):
+    """Chosen clips of one split, in a fixed order; sound and pictures are read when they are wanted."""
+
+    @property
+    def name(self) -> str:
+        """Of the data set, without the folder it lies in."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """What was chosen of it."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Stands for all bytes of the data set."""
+        ...
+
+    @property
+    def embedder(self) -> EmbedderRecord | None:
+        """What made the reference embeddings."""
+        ...
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the clips."""
+        ...
+
+    @property
+    def speaker(self) -> NDArray[np.int64]:
+        """(clips,): place of the clip's speaker in `speakers`."""
+        ...
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Names of the speakers."""
+        ...
+
+    @property
+    def seconds(self) -> Floats:
+        """(clips,) as recorded."""
+        ...
+
+    @property
+    def labels(self) -> Labels:
+        """By name; "" where unknown."""
+        ...
+
+    def references(self) -> Embeddings | None:
+        """Face embeddings of the clips' own faces, (clips, K); None where the data hold none."""
+        ...
+
+    def waveform(self, row: int) -> FloatArray:
+        """The whole recording of a clip, (samples,) at 16 kHz.
+
+        Raises:
+            Speech2FaceError: it cannot be read.
+        """
+        ...
+
+    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
+        """The clip's own face, (height, width, 3); None where the data hold none."""
+        ...
+
+
+def open_clips(place: str | Path, *, split: str | None = None, limit: int | None = None, seed: int = 0) -> Clips:
+    """The clips of a data set: a manifest's folder or URL, or a folder with `voices.csv` (or its parent).
+
+    Args:
+        place: where it lies.
+        split: its name, or "all"; None takes "test", or "validation" where there is no test.
+        limit: so many clips, drawn by the seed, in the order of the data set; None takes all.
+        seed: of the draw.
+
+    Raises:
+        DatasetError: no data set, no such split, or one without clips.
+    """
+    folder = Path(place)
+    for voices in (folder, folder / "voices"):
+        if (voices / VOICES).is_file() and not (voices / MANIFEST).is_file():
+            return FolderClips(voices, split=split, limit=limit, seed=seed)
+    return ManifestClips(Manifest.open(place), split=split, limit=limit, seed=seed)
+
+
+def _chosen_split(split: str | None, splits: tuple[str, ...], place: object) -> str:
+    wanted = (split,) if split is not None else SPLITS_TRIED
+    for name in wanted:
+        if name in (*splits, ALL):
+            return name
+    found = f"{place} has no split {' or '.join(map(repr, wanted))}"
+    raise DatasetError(f"{found}; it has {', '.join(sorted(splits))}, or take --split {ALL}")
+
+
+def _drawn(count: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """Which of `count` clips are taken, in their order."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+
+
+class ManifestClips:
+    """Clips of a prepared data set."""
+
+    def __init__(self, manifest: Manifest, *, split: str | None, limit: int | None, seed: int) -> None:
+        self.split = _chosen_split(split, manifest.splits, manifest.storage)
+        only = None if self.split == ALL else self.split
+        whole = manifest.clips(only)
+        rows = _drawn(len(whole), limit, seed)
+        self._table, self._layout = whole.take(rows), manifest.layout
+        self.name = re.split(r"[/\\]", str(manifest.storage).rstrip("/\\"))[-1]
+        self.sha256, self.embedder = manifest.sha256, manifest.embedder
+        self.keys = tuple(bytes(key).decode("ascii") for key in self._table.key)
+        people, number = np.unique(self._table.speaker, return_inverse=True)
+        self.speaker = number.reshape(-1).astype(np.int64)
+        self.speakers = tuple(manifest.table.speakers[who] for who in people)
+        self.seconds = self._table.seconds.astype(np.float64)
+        columns = {name: manifest.column(name, only) for name in ("licence", "consent", *manifest.labels)}
+        self.labels: Labels = {name: tuple(cells[row] for row in rows) for name, cells in columns.items()}
+        self._reader = SpanReader(manifest.storage, manifest.shards)
+        self._where = [manifest.storage.where(shard.file) for shard in manifest.shards]
+
+    def references(self) -> Embeddings | None:
+        """All at once; they are small beside the sound."""
+        size = self._layout.embedding
+        if size is None:
+            return None
+        found = np.empty((len(self.keys), size), np.float32)
+        for start in range(0, len(found), READ_AT_ONCE):
+            rows = range(start, min(start + READ_AT_ONCE, len(found)))
+            for row, span in zip(rows, self._spans(rows), strict=True):
+                with self._reading(row):
+                    found[row] = decode_npy(self._member(row, span, FACE_EMBEDDING), (size,))
+        return found
+
+    def waveform(self, row: int) -> FloatArray:
+        """The recording as it was stored."""
+        if not self._layout.waveform:
+            raise DatasetError(f"the clips of {self.name} have no waveform; give a data set with recordings (--data)")
+        (span,) = self._spans([row])
+        with self._reading(row):
+            samples = decode_wav(self._member(row, span, WAVEFORM))
+        return np.asarray(samples / np.float32(SAMPLE_SCALE), np.float32)
+
+    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
+        """The aligned face as it was stored."""
+        size = self._layout.face
+        if size is None:
+            return None
+        (span,) = self._spans([row], whole=True)
+        with self._reading(row):
+            return decode_png(self._member(row, span, ALIGNED_FACE), size)
+
+    def _spans(self, rows: Sequence[int], *, whole: bool = False) -> list[bytes]:
+        table = self._table
+        lengths = table.length if whole else table.length_without_face
+        return self._reader.read([(int(table.shard[row]), int(table.offset[row]), int(lengths[row])) for row in rows])
+
+    def _member(self, row: int, span: bytes, kind: str) -> memoryview:
+        return dict(members(span))[f"{self.keys[row]}.{kind}"]
+
+    @contextmanager
+    def _reading(self, row: int) -> Iterator[None]:
+        """What is wrong inside a shard becomes an error that names it."""
+        try:
+            yield
+        except (Malformed, KeyError) as error:
+            where = self._where[self._table.shard[row]]
+            raise DatasetError(
+                f"{where}, clip {self.keys[row]}: {error}; copy the shard again or prepare it anew"
+            ) from error
+
+
+class FolderClips:
+    """Recordings of a folder, one row of `voices.csv` each; no faces belong to them.
+
+    Splits are those of the shipped starter's training: nobody of its "validation" was learned from.
+    """
+
+    embedder: EmbedderRecord | None = None
+
+    def __init__(self, folder: Path, *, split: str | None, limit: int | None, seed: int) -> None:
+        try:
+            known = read_voices(folder)
+            with (folder / VOICES).open(newline="", encoding="utf-8") as file:
+                table = list(csv.DictReader(file))
+        except (KeyError, ValueError, UnicodeDecodeError) as error:
+            raise DatasetError(f"{folder / VOICES} lacks or mistakes {error}; see docs/evaluation.md") from error
+        self.split = _chosen_split(split, tuple(dict.fromkeys(str(person.split) for person in known)), folder)
+        rows = [row for row, person in enumerate(known) if self.split in (ALL, person.split)]
+        rows = [rows[place] for place in _drawn(len(rows), limit, seed)]
+        if not rows:
+            raise DatasetError(f"{folder / VOICES} lists no recording of the split {self.split!r}")
+        self.name = folder.resolve().name
+        self._files = [known[row].file for row in rows]
+        self.keys = tuple(file.stem for file in self._files)
+        _check_files(self._files, folder)
+        names = [known[row].name for row in rows]
+        self.speakers = tuple(dict.fromkeys(names))
+        places = {name: place for place, name in enumerate(self.speakers)}
+        self.speaker = np.array([places[name] for name in names], np.int64)
+        self.seconds = np.array([known[row].seconds for row in rows], np.float64)
+        columns = [name for name in table[0] if name not in ("speaker", "file", "seconds")]
+        self.labels: Labels = {name: tuple((table[row][name] or "").strip() for row in rows) for name in columns}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of `voices.csv` and the recordings of the split."""
+        whole = hashlib.sha256((self._files[0].parent / VOICES).read_bytes())
+        for file in self._files:
+            whole.update(file.read_bytes())
+        return whole.hexdigest()
+
+    def references(self) -> Embeddings | None:
+        """None: voices only."""
+        return None
+
+    def waveform(self, row: int) -> FloatArray:
+        """The recording, decoded."""
+        return read_recording(self._files[row]).waveform
+
+    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
+        """None: voices only."""
+        return None
+
+
+def _check_files(files: Sequence[Path], folder: Path) -> None:
+    missing = [file.name for file in files if not file.is_file()]
+    twice = [name for name, count in Counter(file.stem for file in files).items() if count > 1]
+    if missing:
+        raise DatasetError(f"{folder} lacks {len(missing)} of its recordings, {missing[0]} for one; copy it again")
+    if twice:
+        raise DatasetError(f"{folder / VOICES} names {twice[0]} twice; a recording is one row")
