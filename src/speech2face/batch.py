@@ -165,11 +165,11 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
     outputs = job.outputs
     beside = {"recording": job.name} | facts
     files = {
-        outputs.portrait: portrait_png(portrait.image, _provenance(facts, "portrait"), facts),
+        outputs.portrait: portrait_png(portrait.image, provenance_of(facts, "portrait"), facts),
         outputs.facts: _facts_file(beside),
     }
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
-        files[path] = portrait_png(sample, _provenance(facts, "sample"), facts)
+        files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts)
     if outputs.sheet is not None:
         sheet = draw_contact_sheet(
             portrait.image,
@@ -177,7 +177,7 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
             title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
             footer=f"{SHEET_NOTICES.get(facts['notice'], SHEET_NOTICE)} {_maker(facts)}, seed {facts['seed']}",
         )
-        files[outputs.sheet] = portrait_png(sheet, _provenance(facts, "contact sheet"), facts)
+        files[outputs.sheet] = portrait_png(sheet, provenance_of(facts, "contact sheet"), facts)
     return files
 
 
@@ -201,7 +201,7 @@ def reconstruction_files(made: "Reconstruction", photograph: Path, files: tuple[
     facts = made.facts()
     picture, beside = files
     return {
-        picture: portrait_png(made.image, _provenance(facts, "reconstruction"), facts),
+        picture: portrait_png(made.image, provenance_of(facts, "reconstruction"), facts),
         beside: _facts_file({"photograph_file": printable(photograph)} | facts),
     }
 
@@ -214,7 +214,7 @@ def _maker(facts: dict[str, Any]) -> str:
     return f"Model {facts['model']['name']} {facts['model']['version']}"
 
 
-def _provenance(facts: dict[str, Any], kind: Kind) -> Provenance:
+def provenance_of(facts: dict[str, Any], kind: Kind) -> Provenance:
     """What a picture with these facts says about itself."""
     return Provenance(
         model_name=facts["model"]["name"],
