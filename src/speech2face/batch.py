@@ -15,6 +15,9 @@ from speech2face.notices import SHEET_NOTICE, SHEET_NOTICES
 from speech2face.provenance import Kind, Provenance, portrait_png
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from speech2face.portrait import Portrait
     from speech2face.reconstruction import Reconstruction
 
@@ -171,14 +174,19 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
         files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts)
     if outputs.sheet is not None:
-        sheet = draw_contact_sheet(
-            portrait.image,
-            portrait.samples,
-            title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
-            footer=f"{SHEET_NOTICES.get(facts['notice'], SHEET_NOTICE)} {_maker(facts)}, seed {facts['seed']}",
-        )
-        files[outputs.sheet] = portrait_png(sheet, provenance_of(facts, "contact sheet"), facts)
+        files[outputs.sheet] = portrait_png(contact_sheet(portrait), provenance_of(facts, "contact sheet"), facts)
     return files
+
+
+def contact_sheet(portrait: "Portrait") -> "NDArray[np.uint8]":
+    """The expected face and the draws beside it, (height, width, 3)."""
+    facts = portrait.facts()
+    return draw_contact_sheet(
+        portrait.image,
+        portrait.samples,
+        title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
+        footer=f"{SHEET_NOTICES.get(facts['notice'], SHEET_NOTICE)} {_maker(facts)}, seed {facts['seed']}",
+    )
 
 
 def plan_reconstruction(photograph: Path, out: Path | None) -> tuple[Path, Path]:
