@@ -98,6 +98,8 @@ class EvaluationSet:
     stated: Mapping[float, StatedAttributes] = field(default_factory=dict)
     """By seconds heard; empty where the model states no attributes."""
     exclusions: tuple[Exclusion, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What must be known about how model and data go together."""
 
     def __len__(self) -> int:
         return len(self.keys)
