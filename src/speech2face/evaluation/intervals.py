@@ -130,6 +130,18 @@ class SpeakerBootstrap:
         values = [function(spread_out(draw[people])) for draw in drawn]
         return self._finish(rows, function(spread_out(np.ones(len(rows)))), values)
 
+    def of_speakers(self, function: Callable[[Floats], Floats], kept: ArrayLike | None = None) -> Estimate:
+        """A function of how often each speaker was drawn, (resamplings, speakers) -> (resamplings,), called twice.
+
+        For numbers of pairs of speakers, which need matrix products over all resamplings. The speakers are those of the
+        kept clips, in ascending order of their numbers.
+        """
+        rows = self._present(kept)[0]
+        if not len(rows):
+            return NOTHING
+        speakers = len(np.unique(self.speaker[rows]))
+        return self._finish(rows, float(function(np.ones((1, speakers)))[0]), function(self._draws(speakers)))
+
     def _present(self, kept: ArrayLike | None, *columns: ArrayLike) -> tuple[NDArray[np.int64], list[Floats]]:
         """Numbers of the clips that are kept and have all values, and these values."""
         arrays = [np.asarray(column, np.float64) for column in columns]

@@ -1,0 +1,115 @@
+"""Forced choice: a voice is heard, N faces are shown, which one is the speaker's? And the other way round.
+
+Sources: Nagrani et al., "Seeing Voices and Hearing Faces", CVPR 2018, section 5 (the task); Wen et al., "Disjoint
+Mapping Network", ICLR 2019, section 4 (candidates of the same gender, nationality or age). They draw trials; here the
+expectation over all trials is computed, so that no luck of the draw is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.evaluation.intervals import NOTHING, Estimate, SpeakerBootstrap
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+
+TIE = 1e-6
+"""Similarities that differ by less are ties: rounding in single precision must not decide a choice."""
+AT_ONCE = 100  # resamplings whose counts are held together
+
+
+def cosine_similarity(probes: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]]) -> Singles:
+    """Cosine of every probe with every candidate, (probes, K) and (candidates, K) -> (probes, candidates)."""
+    units = [side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (probes, candidates)]
+    return np.asarray(units[0].astype(np.float32) @ units[1].astype(np.float32).T)
+
+
+def chance_of_choice(
+    nearer: NDArray[np.floating[Any]], foils: NDArray[np.floating[Any]], ways: int
+) -> NDArray[np.floating[Any]]:
+    """Probability that the own candidate wins among `ways`, if the other ones are drawn without replacement.
+
+    prod over k < ways - 1 of (foils - nearer - k) / (foils - k), from the number of foils and of those that are as near
+    as the own candidate or nearer, any shape; NaN where there are too few foils to draw from. Higher is better, 0..1;
+    chance 1 / ways. Ties count against us: whoever gives all candidates the same similarity earns 0.
+    """
+    assert ways >= 2, "a choice needs two"
+    worse = np.asarray(foils - nearer)
+    won = np.where(np.asarray(foils) >= ways - 1, 1, np.nan).astype(worse.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for k in range(ways - 1):
+            won *= np.maximum(worse - k, 0) / (foils - k)
+    return won
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What beats the own candidate of each clip, among the clips of other speakers that may be shown beside it."""
+
+    speaker: NDArray[np.int64]
+    """(clips,) numbered without gaps."""
+    stratum: NDArray[np.int64]
+    """(clips,) numbered without gaps: only clips of the same stratum are foils."""
+    nearer: Singles
+    """(clips, speakers) clips of that speaker that are foils, and as near as the own candidate or nearer."""
+    shown: Singles
+    """(strata, speakers) clips of each speaker in each stratum."""
+
+    @classmethod
+    def of(cls, similarity: Singles, speaker: NDArray[Any], stratum: NDArray[Any] | None = None) -> Choices:
+        """From the similarity of every probe (row) with every candidate; the own one stands on the diagonal.
+
+        Foils are the clips of other speakers; with `stratum` (clips,), known labels, those of the same one.
+        """
+        count = len(similarity)
+        assert similarity.shape == (count, count), "a candidate for every probe"
+        assert np.isfinite(similarity).all(), "missing embeddings are left out before"
+        people, person = np.unique(np.asarray(speaker), return_inverse=True)
+        strata, place = np.unique(np.zeros(count) if stratum is None else np.asarray(stratum), return_inverse=True)
+        assert "" not in strata.astype(str), "clips without the label are left out before"
+        nearer = np.zeros((count, len(people)), np.float32)
+        shown = np.zeros((len(strata), len(people)), np.float32)
+        for number in range(len(strata)):
+            rows = np.flatnonzero(place == number)
+            rows = rows[np.argsort(person[rows], kind="stable")]
+            there, first = np.unique(person[rows], return_index=True)
+            shown[number, there] = np.diff(np.append(first, len(rows)))
+            beats = similarity[np.ix_(rows, rows)] >= similarity[rows, rows][:, None] - TIE
+            nearer[np.ix_(rows, there)] = np.add.reduceat(beats, first, axis=1, dtype=np.float32)
+        nearer[np.arange(count), person] = 0  # other clips of the same speaker are no foils
+        return cls(person.astype(np.int64), place.astype(np.int64), nearer, shown)
+
+    def won(self, ways: int) -> Floats:
+        """Expected share of won choices of each clip, (clips,); NaN where a clip has too few foils."""
+        return np.asarray(next(self._won(np.ones((1, self.nearer.shape[1])), ways))[1][0], np.float64)
+
+    def estimate(self, ways: int, bootstrap: SpeakerBootstrap) -> Estimate:
+        """Mean over clips, those of `bootstrap`. The speakers of the foils are resampled with the probes'."""
+        kept = np.isfinite(self.won(ways))
+        if not kept.any():
+            return NOTHING
+
+        def mean(weights: Floats) -> Floats:
+            shares = []
+            for part, won in self._won(weights, ways):
+                counted = np.where(np.isfinite(won), part[:, self.speaker] * kept, 0)
+                with np.errstate(invalid="ignore"):
+                    shares.append(np.einsum("rc,rc->r", counted, np.nan_to_num(won)) / counted.sum(1))
+            return np.concatenate(shares).astype(np.float64)
+
+        return replace(bootstrap.of_speakers(mean), n=len(np.unique(self.speaker[kept])))
+
+    def _won(self, weights: Floats, ways: int) -> Iterator[tuple[Singles, NDArray[np.floating[Any]]]]:
+        """Weights (resamplings, speakers) part by part, and what each clip then wins, (of the part, clips)."""
+        own = self.shown[self.stratum, self.speaker]
+        for start in range(0, len(weights), AT_ONCE):
+            part = weights[start : start + AT_ONCE].astype(np.float32)
+            nearer = part @ self.nearer.T  # (of the part, clips), whole numbers below 2^24: exact
+            foils = (part @ self.shown.T)[:, self.stratum] - part[:, self.speaker] * own
+            yield part, chance_of_choice(nearer, foils, ways)
