@@ -26,7 +26,9 @@ class OnnxEmbedder:
         """
         self.settings = settings or OnnxSettings()
         self._session = open_network(weight_file(path))
-        self._name, self._channels_first, self._pixels = _input(self._session, self.settings, Path(path))
+        self._name, self._channels_first, self._pixels = picture_input(
+            self._session, self.settings.input_pixels, Path(path)
+        )
         self.size = self._measure(Path(path))
         self._detector = open_detector(self.settings.detector)
         alignment = self.settings.alignment
@@ -101,23 +103,29 @@ def open_network(path: Path) -> Any:
         raise WeightsError(f"{path} is no ONNX network that can be run: {first_line(error)}") from error
 
 
-def _input(session: Any, settings: OnnxSettings, path: Path) -> tuple[str, bool, int]:
-    """Name of the graph's input, whether colours come before rows, and its side in pixels."""
+def picture_input(
+    session: Any, input_pixels: int | None, path: Path, *, network: str = "face embedder"
+) -> tuple[str, bool, int]:
+    """Name of a graph's input, whether colours come before rows, and its side in pixels.
+
+    Raises:
+        WeightsError: it takes something else than one square picture, or `input_pixels` is another than its side.
+    """
     entries = session.get_inputs()
     shape = list(entries[0].shape) if entries else []
     if len(entries) != 1 or entries[0].type != "tensor(float)" or len(shape) != 4 or 3 not in (shape[1], shape[3]):
         found = ", ".join(f"{entry.name} {entry.type} {entry.shape}" for entry in entries)
         raise WeightsError(
-            f"{path} takes {found or 'nothing'}; a face embedder takes one float32 picture, (1, 3, side, side) or"
+            f"{path} takes {found or 'nothing'}; a {network} takes one float32 picture, (1, 3, side, side) or"
             " (1, side, side, 3)"
         )
     channels_first = shape[1] == 3
     sides = {side for side in (shape[2:] if channels_first else shape[1:3]) if isinstance(side, int)}
-    wanted = {settings.input_pixels} if settings.input_pixels else sides
+    wanted = {input_pixels} if input_pixels else sides
     if len(sides | wanted) != 1:
         raise WeightsError(
-            f"{path} takes pictures of shape {shape} and input_pixels is {settings.input_pixels};"
-            " a face embedder's input is square: set input_pixels to its side"
+            f"{path} takes pictures of shape {shape} and input_pixels is {input_pixels};"
+            f" a {network}'s input is square: set input_pixels to its side"
         )
     return entries[0].name, channels_first, int(next(iter(wanted)))
 
