@@ -1,0 +1,137 @@
+"""One live session's side in the worker threads: sound and wishes in, ready messages out."""
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from speech2face.app.live_messages import Set, Start
+from speech2face.app.pictures import MEDIA_TYPES, encoded
+from speech2face.batch import contact_sheet
+from speech2face.errors import InvalidOption
+from speech2face.live import LiveLook, LiveSession
+
+if TYPE_CHECKING:
+    from speech2face.models.contract import Model
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One text message and the picture that follows it at once."""
+
+    values: dict[str, Any]
+    picture: bytes | None = None
+
+
+class LiveEngine:
+    """A `LiveSession` with what the client asked for; one thread at a time by its own lock."""
+
+    def __init__(self, model: "Model", start: Start) -> None:
+        """Begin.
+
+        Raises:
+            Speech2FaceError: what the model cannot draw.
+        """
+        self._start = start
+        self._lock = threading.Lock()
+        self._closed = False
+        self._held = False
+        self._number = 0
+        self._session = LiveSession(model, start.source(), given=start.given.given(), exaggerate=start.exaggerate)
+
+    def hear(self, sound: bytes, *, look: bool) -> tuple[bool, Reply | None]:
+        """Hear the next sound; whether there is something new to show, and the update itself where it is wanted now.
+
+        Raises:
+            Speech2FaceError: the sound cannot be used.
+        """
+        with self._lock:
+            if self._closed:
+                return False, None
+            new = self._session.push(sound)
+            return (False, self._update(self._session.look())) if new and look else (new, None)
+
+    def update(self) -> Reply | None:
+        """The portrait so far."""
+        with self._lock:
+            return None if self._closed else self._update(self._session.look())
+
+    def _update(self, look: LiveLook) -> Reply:
+        self._number += 1
+        facts = look.facts()
+        content = None
+        if look.embedding is not None and self._start.picture != "none" and not self._held:
+            image = self._session.draw(look, pixels=self._start.pixels).image
+            content = encoded(image, facts, "portrait", self._start.picture)
+        values = {"type": "update", "number": self._number, "facts": facts, "listening": facts["listening"]}
+        if content is None or self._start.picture == "none":
+            return Reply(values | {"picture": None})
+        described = {"media_type": MEDIA_TYPES[self._start.picture], "bytes": len(content)}
+        return Reply(values | {"picture": described}, content)
+
+    def set(self, wish: Set) -> None:
+        """Change what is given or exaggerated.
+
+        Raises:
+            Speech2FaceError: the model cannot draw it; nothing is changed.
+        """
+        with self._lock:
+            given = None if wish.given is None else wish.given.given()
+            self._session.set(given=given, exaggerate=wish.exaggerate)
+
+    def hold(self, on: bool) -> None:
+        """Whether the picture stays as it is."""
+        with self._lock:
+            self._held = on
+
+    def sheet(self, count: int) -> Reply:
+        """The expected face and draws beside it.
+
+        Raises:
+            InvalidOption: too little was heard, or too many are wanted.
+        """
+        with self._lock:
+            portrait = self._session.draw(self._heard(), samples=count)
+        content = encoded(contact_sheet(portrait), portrait.facts(), "contact sheet", "webp")
+        described = {"media_type": MEDIA_TYPES["webp"], "bytes": len(content)}
+        return Reply({"type": "sheet", "count": count, "picture": described}, content)
+
+    def portrait(self, pixels: int | None) -> Reply:
+        """A labelled PNG to keep.
+
+        Raises:
+            InvalidOption: too little was heard.
+        """
+        with self._lock:
+            portrait = self._session.draw(self._heard(), pixels=pixels)
+        facts = portrait.facts()
+        content = encoded(portrait.image, facts, "portrait", "png")
+        described = {"media_type": MEDIA_TYPES["png"], "bytes": len(content)}
+        return Reply({"type": "portrait", "facts": facts, "picture": described}, content)
+
+    def _heard(self) -> LiveLook:
+        look = self._session.look()
+        if self._closed or look.embedding is None:
+            raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
+        return look
+
+    def reset(self) -> Reply:
+        """Forget the voice so far."""
+        with self._lock:
+            self._session.reset()
+        return Reply({"type": "reset"})
+
+    def finish(self) -> Reply:
+        """The end of the sound: the last update.
+
+        Raises:
+            Speech2FaceError: there was no voice, or too little of it.
+        """
+        with self._lock:
+            return self._update(self._session.finish())
+
+    def close(self) -> None:
+        """Let go of the decoder; waits for what is under way."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._session.close()

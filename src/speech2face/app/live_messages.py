@@ -1,0 +1,136 @@
+"""What a client of `/v1/live` may say in text; sound comes in binary messages."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from speech2face.config import PORTRAIT_PIXELS
+from speech2face.given import Given
+from speech2face.portrait import MAX_EXAGGERATION
+
+if TYPE_CHECKING:
+    from speech2face.audio.stream import PcmFormat
+
+PROTOCOL = 1
+Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
+Pixels = Annotated[int, Field(ge=64, le=2 * PORTRAIT_PIXELS)]
+
+
+class Message(BaseModel):
+    """Unknown names are mistakes, and said to be."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class GivenAttributes(Message):
+    """Attributes stated instead of heard; which values are possible is the model's to say."""
+
+    age: float | None = Field(None, ge=0, le=150, allow_inf_nan=False)
+    gender: Literal["female", "male"] | None = None
+    group: Annotated[str, Field(max_length=80)] | None = None
+
+    def given(self) -> Given:
+        """For the model."""
+        return Given(age=self.age, gender=self.gender, group=self.group)
+
+
+class Start(Message):
+    """The first message: how the sound comes and what is wanted back."""
+
+    type: Literal["start"]
+    format: Literal["s16le", "f32le", "mulaw", "alaw", "webm", "ogg"]
+    sample_rate: int = Field(48_000, ge=8_000, le=192_000)
+    channels: int = Field(1, ge=1, le=8)
+    updates_per_second: float = Field(4, gt=0, le=1000, allow_inf_nan=False)
+    picture: Literal["webp", "png", "none"] = "webp"
+    pixels: Pixels = 256
+    given: GivenAttributes = GivenAttributes()
+    exaggerate: Exaggeration = 0.0
+    model: Annotated[str, Field(max_length=200)] | None = None
+    token: Annotated[str, Field(max_length=1000)] | None = None
+
+    def source(self) -> "PcmFormat":
+        """How the engine is to read the sound."""
+        from speech2face.audio.stream import PcmFormat
+
+        if self.format in ("webm", "ogg"):
+            from speech2face.audio.stream import Media
+
+            return Media(self.format)
+        return PcmFormat(self.format, self.sample_rate, self.channels)
+
+
+class Set(Message):
+    """Change what is given or exaggerated; what is not named stays."""
+
+    type: Literal["set"]
+    given: GivenAttributes | None = None
+    exaggerate: Exaggeration | None = None
+
+
+class Hold(Message):
+    """Keep the picture as it is; facts go on."""
+
+    type: Literal["hold"]
+    on: bool
+
+
+class Samples(Message):
+    """A sheet of faces equally consistent with the voice."""
+
+    type: Literal["samples"]
+    count: int = Field(6, ge=1, le=1000)
+
+
+class Download(Message):
+    """The portrait as a labelled PNG with all its facts."""
+
+    type: Literal["portrait"]
+    pixels: Pixels | None = None
+
+
+class Reset(Message):
+    """Forget the voice so far."""
+
+    type: Literal["reset"]
+
+
+class Finish(Message):
+    """The sound has ended."""
+
+    type: Literal["finish"]
+
+
+Control = Annotated[Set | Hold | Samples | Download | Reset | Finish, Field(discriminator="type")]
+_CONTROL: TypeAdapter[Control] = TypeAdapter(Control)
+
+
+def read_start(text: str) -> Start:
+    """The first message.
+
+    Raises:
+        ValueError: with one line that says what is wrong.
+    """
+    try:
+        return Start.model_validate_json(text)
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
+
+
+def read_control(text: str) -> Control:
+    """Any later message.
+
+    Raises:
+        ValueError: with one line that says what is wrong.
+    """
+    try:
+        return _CONTROL.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(one_line(error)) from None
+
+
+def one_line(error: ValidationError) -> str:
+    """The first mistake, by its place, without repeating what was sent."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

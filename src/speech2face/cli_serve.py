@@ -1,0 +1,48 @@
+"""The command `serve`: the page, the API and live sound in one process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from speech2face.terminal import need_extra, note
+
+SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "soxr")
+TOKEN_VARIABLE = "SPEECH2FACE_TOKEN"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8765,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a release; may be named several times. Default: the starter.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
+    ] = "info",
+) -> None:
+    """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
+    need_extra("serving", "serve", SERVE_PACKAGES)
+    from speech2face.app import logs
+    from speech2face.app.server import serve as run
+    from speech2face.app.service import Settings, default_workers
+
+    logs.configure(log_level)
+    token = token or os.environ.get(TOKEN_VARIABLE) or None
+    settings = Settings(host, port, tuple(model or [None]), token, workers or default_workers())
+    run(settings)
+    note("ended")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(serve)
