@@ -33,6 +33,11 @@ class FakeRuntime:
             np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, -5.0, 3.0 * len(moments)
         )
 
+    def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[list[FloatArray], list[FloatArray]]:
+        cuts = range(1, len(moments))
+        before = [self.read(moments[:cut]).speaker_embedding for cut in cuts]
+        return before, [self.read(moments[cut:]).speaker_embedding for cut in cuts]
+
 
 RELEASE: Any = FakeRelease()
 RUNTIME: Any = FakeRuntime()

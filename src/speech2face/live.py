@@ -1,4 +1,9 @@
-"""A voice as it is spoken in, the portrait so far out: one speaker, one call."""
+"""A voice as it is spoken in, the portrait so far out: one speaker, one call.
+
+What is believed is always about all speech since the beginning, or the last `reset`. While a call lasts, decisions are
+made with what is known by then, and the encoder hears only new speech. A call of up to a minute ends exactly as a
+recording of it would, since all of it is heard once more; of a longer one nothing but sums is kept.
+"""
 
 import contextlib
 from dataclasses import dataclass
@@ -6,12 +11,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from speech2face.audio.activity import require_speech
+from speech2face.audio.activity import Activity
 from speech2face.audio.quality import high_band_db, snr_db
-from speech2face.audio.resampling import mix
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.stream import PcmFormat, PcmStream
-from speech2face.audio.stream_activity import ActivityStream
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.audio.stream import PcmFormat, PcmStream, SoundStream
+from speech2face.audio.stream_media import Media, MediaStream
+from speech2face.audio.stream_speech import SpeechStream
 from speech2face.cautions import Caution, judge_cautions
 from speech2face.config import MAX_SAMPLES, MIN_SPEECH_SECONDS
 from speech2face.errors import InvalidOption, NoSpeech
@@ -20,13 +25,17 @@ from speech2face.models.contract import FaceBelief, Hearing, Listening, Model
 from speech2face.portrait import Portrait, attribute_facts, check_exaggeration
 from speech2face.voice.belief import AttributeBelief
 
+__all__ = ("LiveLook", "LiveSession", "Media", "PcmFormat")
+
 ListeningState = Literal["waiting", "hearing", "paused"]
-SETTLED_SECONDS = 60  # a call up to here ends as a recording of it would; beyond, decisions stay as they were made
 
 
 @dataclass(frozen=True)
 class LiveLook:
-    """What is believed after the speech so far; without `hearing` where it is too little, or no voice."""
+    """What is believed after the speech so far; without `hearing` where it is too little, or no voice.
+
+    `listening` is "waiting" until there is something to draw, then "hearing" or "paused".
+    """
 
     model: Model
     listening: ListeningState
@@ -40,7 +49,7 @@ class LiveLook:
 
     @property
     def embedding(self) -> FloatArray | None:
-        """The expected face embedding, (K,)."""
+        """The expected face embedding, (K,); None where there is nothing to draw yet."""
         return None if self.belief is None else self.belief.mean
 
     @property
@@ -67,12 +76,12 @@ class LiveLook:
 
 
 class LiveSession:
-    """One speaker's voice so far; not for several threads at a time, cheap to make."""
+    """One speaker's voice so far. Not for several threads at a time; cheap to make; to be closed."""
 
     def __init__(
         self,
         model: Model,
-        source: PcmFormat,
+        source: PcmFormat | Media,
         *,
         given: Given | None = None,
         exaggerate: float = 0.0,
@@ -81,11 +90,11 @@ class LiveSession:
         """Begin to listen.
 
         Args:
-            model: from `load_model`; many sessions may share it.
+            model: from `load_model`; any number of sessions may share it, best with `threads=1`.
             source: how the sound comes.
             given: attributes that override what the voice suggests.
             exaggerate: how far to move the embedding from the mean face.
-            seed: of the samples; None draws one for the session.
+            seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn.
@@ -94,7 +103,7 @@ class LiveSession:
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
         self._given, self._exaggerate = Given(), 0.0
         self.set(given=given, exaggerate=exaggerate)
-        self._stream = PcmStream(source)
+        self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
     def set(self, *, given: Given | None = None, exaggerate: float | None = None) -> None:
@@ -112,87 +121,88 @@ class LiveSession:
             self._given = given
 
     def reset(self) -> None:
-        """Forget the voice so far: somebody else speaks."""
-        self._activity = ActivityStream()
+        """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
+        self._sound = SpeechStream()
         self._voice: Listening = self.model.listen()
-        self._speech_samples = self._looked_at = self._samples = 0
-        self._recorded: list[FloatArray] = []
+        self._hearing: Hearing | None = None
+        self._looked_at = 0.0  # seconds of speech
 
     def push(self, chunk: bytes) -> bool:
-        """Hear the next bytes, any number; whether there is speech that no look has seen.
+        """Hear the next bytes, any number of them; whether there is speech that no look has seen.
 
         Raises:
-            CorruptRecording: the sound is damaged.
+            CorruptRecording, NoAudioStream, RecordingTooLong: the sound cannot be used.
         """
         self._hear(self._stream.push(chunk))
-        return self._speech_samples > self._looked_at
+        return self._sound.speech_seconds > self._looked_at
 
     def _hear(self, channels: FloatArray) -> None:
-        if not channels.size:
-            return
-        waveform = mix(channels) if len(channels) > 1 else channels[0]
-        self._samples += waveform.size
-        self._recorded.append(waveform)
-        speech = self._activity.push(waveform)
+        speech = self._sound.push(channels)
         if speech.size:
-            self._speech_samples += speech.size
             self._voice.push(speech)
 
     def look(self) -> LiveLook:
-        """The belief over all speech so far."""
-        self._looked_at = self._speech_samples
-        hearing = None
-        if self._speech_samples >= MIN_SPEECH_SECONDS * SAMPLE_RATE:
-            with contextlib.suppress(NoSpeech):
-                hearing = self._voice.hearing()
-        return self._look(hearing, None, None)
+        """The belief over all speech so far; after a pause it costs nothing."""
+        if (speech := self._sound.reconsider()) is not None:
+            self._voice = self.model.listen()
+            self._voice.push(speech)
+            self._looked_at = -1.0
+        seconds = self._sound.speech_seconds
+        if seconds != self._looked_at:
+            self._looked_at, self._hearing = seconds, None
+            if seconds >= MIN_SPEECH_SECONDS:
+                with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
+                    self._hearing = self._voice.hearing()
+        return self._look(self._hearing, seconds, self._sound.high_band_db(), self._sound.snr_db())
 
-    def _look(self, hearing: Hearing | None, high_band: float | None, snr: float | None) -> LiveLook:
-        seconds = self._speech_samples / SAMPLE_RATE
-        state: ListeningState = "paused"
-        if hearing is None:
-            state = "waiting"
-        elif self._activity.speaking:
-            state = "hearing"
-        cautions = (
-            ()
-            if hearing is None
-            else judge_cautions(
+    def finish(self) -> LiveLook:
+        """The end of the sound: what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
+
+        Raises:
+            SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
+            CorruptRecording, NoAudioStream, RecordingTooLong: the sound cannot be used.
+        """
+        self._hear(self._stream.finish())
+        self.close()
+        activity = self._sound.settle()
+        if activity is None:
+            hearing = self._voice.hearing()
+            return self._look(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
+        return self._settled(activity)
+
+    def _settled(self, activity: Activity) -> LiveLook:
+        speech = activity.speech()
+        return self._look(self.model.hear(speech), activity.seconds, high_band_db(speech), snr_db(activity))
+
+    def _look(
+        self, hearing: Hearing | None, seconds_heard: float, high_band: float | None, snr: float | None
+    ) -> LiveLook:
+        cautions: tuple[Caution, ...] = ()
+        state: ListeningState = "waiting"
+        if hearing is not None:
+            state = "hearing" if self._sound.speaking else "paused"
+            cautions = judge_cautions(
                 self.model.release.thresholds,
-                seconds=seconds,
+                seconds=seconds_heard,
                 high_band=high_band,
                 snr=snr,
                 speaker_change=hearing.speaker_change(),
                 of_the_voice=hearing.cautions(),
             )
-        )
         return LiveLook(
             model=self.model,
             listening=state,
             hearing=hearing,
             belief=None if hearing is None else hearing.belief(self._given),
-            seconds_heard=seconds,
-            seconds_recorded=self._samples / SAMPLE_RATE,
+            seconds_heard=seconds_heard,
+            seconds_recorded=self._sound.seconds,
             cautions=cautions,
             given=self._given,
             exaggerate=self._exaggerate,
         )
 
-    def finish(self) -> LiveLook:
-        """The end of the sound: what `reconstruct` says of all of it.
-
-        Raises:
-            SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
-        """
-        self._hear(self._stream.finish())
-        self.close()
-        activity = require_speech(np.concatenate([*self._recorded, np.zeros(0, np.float32)]))
-        self._speech_samples = round(activity.seconds * SAMPLE_RATE)
-        hearing = self.model.hear(activity.speech())
-        return self._look(hearing, high_band_db(activity.speech()), snr_db(activity))
-
     def close(self) -> None:
-        """Let go of what decodes the sound; harmless when done twice."""
+        """Let go of what decodes the sound; harmless when done twice. Looks can still be drawn."""
         self._stream.close()
 
     def draw(self, look: LiveLook, *, samples: int = 0, pixels: int | None = None) -> Portrait:
@@ -200,7 +210,7 @@ class LiveSession:
 
         Args:
             look: one with an embedding.
-            samples: further faces drawn from the belief; the same seed for a session's every sheet.
+            samples: further faces, drawn from the belief with the session's seed.
             pixels: width and height; None is the model's own.
 
         Raises:

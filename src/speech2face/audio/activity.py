@@ -98,14 +98,33 @@ def require_speech(waveform: FloatArray, min_speech_seconds: float = MIN_SPEECH_
         TooLittleSpeech: under `min_speech_seconds` of speech.
     """
     centred = waveform - waveform.mean(dtype=np.float64) if waveform.size else waveform
-    if not waveform.size or float(np.sqrt(np.mean(np.square(centred, dtype=np.float64)))) < SILENCE_RMS:
-        raise SilentRecording("the recording is silent; check the microphone or pick another recording")
+    refuse_silence(float(np.sqrt(np.mean(np.square(centred, dtype=np.float64)))) if waveform.size else 0.0)
     activity = find_speech(waveform)
-    if not activity.spans:
+    refuse_too_little(activity.seconds, min_speech_seconds)
+    return activity
+
+
+def refuse_silence(rms: float) -> None:
+    """Refuse sound of this level, full scale being 1.
+
+    Raises:
+        SilentRecording: nothing is louder than the noise floor of a muted input.
+    """
+    if rms < SILENCE_RMS:
+        raise SilentRecording("the recording is silent; check the microphone or pick another recording")
+
+
+def refuse_too_little(seconds: float, min_speech_seconds: float = MIN_SPEECH_SECONDS) -> None:
+    """Refuse so many seconds of speech.
+
+    Raises:
+        NoSpeech: none at all.
+        TooLittleSpeech: under `min_speech_seconds`.
+    """
+    if not seconds:
         raise NoSpeech("no speech was found in the recording; it needs somebody talking")
-    if activity.seconds < min_speech_seconds:
+    if seconds < min_speech_seconds:
         raise TooLittleSpeech(
-            f"only {activity.seconds:.1f} s of speech were found, at least {min_speech_seconds:.1f} s are needed;"
+            f"only {seconds:.1f} s of speech were found, at least {min_speech_seconds:.1f} s are needed;"
             " give a longer recording"
         )
-    return activity

@@ -12,6 +12,7 @@ from speech2face.audio.activity import (
     SILENCE_RMS,
     TARGET_PEAK,
 )
+from speech2face.audio.quality import FLOOR_POWER, QUIET_SHARE
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 
 STEP_DB = 0.1  # how finely levels are counted
@@ -30,13 +31,18 @@ class LevelCounts:
         places = np.clip(np.rint((levels_db - LOWEST_DB) / STEP_DB), 0, self._counts.size - 1).astype(np.int64)
         np.add.at(self._counts, places, 1)
 
-    def percentile(self, share: float) -> float:
-        """The level that `share` of all do not pass, in dB."""
-        reached = np.cumsum(self._counts)
+    def percentile(self, share: float, above_db: float = LOWEST_DB) -> float | None:
+        """The level in dB that `share` of those over `above_db` do not pass, between two as `np.percentile` goes.
+
+        None where there is none.
+        """
+        first = max(0, int(np.ceil((above_db - LOWEST_DB) / STEP_DB)))
+        reached = np.cumsum(self._counts[first:])
+        if not reached[-1]:
+            return None
         rank = share * (reached[-1] - 1)
-        low = int(np.searchsorted(reached, np.floor(rank), side="right"))
-        high = int(np.searchsorted(reached, np.ceil(rank), side="right"))
-        return LOWEST_DB + STEP_DB * (low + (high - low) * (rank - np.floor(rank)))
+        low, high = np.searchsorted(reached, [np.floor(rank), np.ceil(rank)], side="right")
+        return float(LOWEST_DB + STEP_DB * (first + low + (high - low) * (rank - np.floor(rank))))
 
 
 class SpeechRuns:
@@ -47,6 +53,11 @@ class SpeechRuns:
         self._run = 0
         self._run_end: int | None = None  # of the last run that was long enough, exclusive
         self._kept_to = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the last frames belong to a phrase, its short pauses included."""
+        return self._run_end is not None and self.frames - self._run_end < PADDING_FRAMES + MIN_GAP_FRAMES
 
     @property
     def undecided_from(self) -> int:
@@ -76,7 +87,8 @@ class SpeechRuns:
 class ActivityStream:
     """A waveform in pieces in; the speech in it out.
 
-    Direct current and levels are those of all that was heard so far, where a recording's are those of the whole of it.
+    Direct current and levels are those of all that was heard so far, where a recording's are those of the whole of it:
+    given everything in one piece, it decides as `find_speech` does, but for the rounding of levels to `STEP_DB`.
     """
 
     def __init__(self) -> None:
@@ -86,16 +98,47 @@ class ActivityStream:
         self._runs = SpeechRuns()
         self._waiting = np.zeros(0, np.float32)  # samples short of a frame
         self._undecided = np.zeros((0, FRAME), np.float32)
-        self._undecided_from = 0
-        self._sum = 0.0
-        self._samples = 0
-        self.peaks_db = LevelCounts()
-        self.levels_db = LevelCounts()
-        self.speaking = False
+        self._undecided_from = 0  # frame
+        self._sum, self._square, self._samples = 0.0, 0.0, 0
+        self._speech_square, self._speech_samples = 0.0, 0
+        self._peaks_db, self._levels_db = LevelCounts(), LevelCounts()
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the last frames belong to a phrase."""
+        return self._runs.speaking
+
+    @property
+    def speech_samples(self) -> int:
+        """How much speech was given out."""
+        return self._speech_samples
+
+    @property
+    def rms(self) -> float:
+        """The level of all sound so far without direct current, full scale being 1."""
+        if not self._samples:
+            return 0.0
+        return float(np.sqrt(max(0.0, self._square / self._samples - (self._sum / self._samples) ** 2)))
+
+    @property
+    def loud_db(self) -> float:
+        """The level that decisions go by now, in dB over full scale; the lowest before the first frame."""
+        loud_db = self._peaks_db.percentile(LOUD_SHARE)
+        return LOWEST_DB if loud_db is None else loud_db
+
+    def snr_db(self) -> float | None:
+        """`quality.snr_db` of all so far; None before the first speech."""
+        if not self._speech_samples:
+            return None
+        speech_power = self._speech_square / self._speech_samples + FLOOR_POWER
+        ground_db = self._levels_db.percentile(QUIET_SHARE, above_db=10 * np.log10(10 * FLOOR_POWER))
+        ground = FLOOR_POWER if ground_db is None else 10 ** (ground_db / 10)
+        return 10 * float(np.log10(max(speech_power - ground, FLOOR_POWER) / ground))
 
     def push(self, waveform: FloatArray) -> FloatArray:
         """The next piece, (samples,); the speech that is certain now, (samples,), without direct current."""
         self._sum += float(np.sum(waveform, dtype=np.float64))
+        self._square += float(np.sum(np.square(waveform, dtype=np.float64)))
         self._samples += waveform.size
         joined = np.concatenate([self._waiting, waveform])
         count = joined.size // FRAME
@@ -104,27 +147,31 @@ class ActivityStream:
             return np.zeros(0, np.float32)
         framed = joined[: count * FRAME].reshape(count, FRAME) - np.float32(self._sum / self._samples)
         self._undecided = np.concatenate([self._undecided, framed])
-        return self._keep(self._heard(framed))
+        speech = self._keep(self._decide(framed))
+        self._speech_samples += speech.size
+        self._speech_square += float(np.sum(np.square(speech, dtype=np.float64)))
+        return speech
 
-    def _heard(self, framed: FloatArray) -> np.ndarray:
-        """Decisions, (frames, samples) -> (frames,) bool."""
-        peaks = np.abs(framed).max(axis=1)
-        level_db = 10 * np.log10(np.mean(framed.astype(np.float64) ** 2, axis=1) + 1e-12)
-        self.peaks_db.add(20 * np.log10(peaks + 1e-9))
-        self.levels_db.add(level_db)
-        loud = 10 ** (self.peaks_db.percentile(LOUD_SHARE) / 20)
-        pcm = (np.clip(framed * (TARGET_PEAK / max(loud, 1e-9)), -1.0, 1.0) * 32767).astype("<i2")
-        speech = np.fromiter((self._detector.is_speech(f.tobytes(), SAMPLE_RATE) for f in pcm), bool, len(pcm))
-        least_db = max(self.levels_db.percentile(LOUD_SHARE) - GATE_DB, 20 * np.log10(SILENCE_RMS))
-        return np.asarray(speech & (level_db > least_db))
+    def _decide(self, framed: FloatArray) -> np.ndarray:
+        """Whether each frame is loud enough and a voice, (frames, samples) -> (frames,) bool."""
+        power = np.mean(np.square(framed, dtype=np.float64), axis=1)
+        level_db = 10 * np.log10(power + 1e-12)
+        self._peaks_db.add(20 * np.log10(np.abs(framed).max(axis=1) + 1e-9))
+        self._levels_db.add(level_db)
+        loud_db = self._levels_db.percentile(LOUD_SHARE)
+        assert loud_db is not None, "levels were just counted"
+        scale = np.float32(TARGET_PEAK / 10 ** (self.loud_db / 20))
+        pcm = (np.clip(framed * scale, -1.0, 1.0) * 32767).astype("<i2")
+        voiced = np.fromiter((self._detector.is_speech(f.tobytes(), SAMPLE_RATE) for f in pcm), bool, len(pcm))
+        # A muted microphone's own noise, brought to the level of speech, would pass for it until somebody speaks.
+        return np.asarray(voiced & (level_db > max(loud_db - GATE_DB, 20 * np.log10(SILENCE_RMS))))
 
     def _keep(self, decisions: np.ndarray) -> FloatArray:
-        kept = []
-        for heard in decisions:
-            span = self._runs.push(bool(heard))
-            self.speaking = span is not None
-            if span is not None:
-                kept.append(self._undecided[span[0] - self._undecided_from : span[1] - self._undecided_from])
-        passed = self._runs.undecided_from - self._undecided_from
-        self._undecided, self._undecided_from = self._undecided[passed:].copy(), self._runs.undecided_from
-        return np.concatenate(kept).reshape(-1) if kept else np.zeros(0, np.float32)
+        """The frames that are speech now, joined, (samples,); those that never will be are forgotten."""
+        spans = [span for heard in decisions if (span := self._runs.push(bool(heard))) is not None]
+        first = self._undecided_from
+        kept = [self._undecided[start - first : stop - first] for start, stop in spans]
+        speech = np.concatenate(kept).reshape(-1) if kept else np.zeros(0, np.float32)
+        self._undecided_from = self._runs.undecided_from
+        self._undecided = self._undecided[self._undecided_from - first :].copy()  # not a view on everything before
+        return speech

@@ -126,12 +126,10 @@ class AttributeModel:
 
         A lone odd segment is no second speaker: both sides of a cut hold all the segments before and after it.
         """
-        least = 1.0
-        for cut in range(1, len(moments)):
-            before = self.runtime.read(moments[:cut]).speaker_embedding
-            after = self.runtime.read(moments[cut:]).speaker_embedding
-            least = min(least, cosine(before, after))
-        return least
+        if len(moments) < 2:
+            return 1.0
+        before, after = self.runtime.voices_at_cuts(moments)
+        return min(cosine(one, other) for one, other in zip(before, after, strict=True))
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).

@@ -1,6 +1,6 @@
 """The paper's model: learned from people whose voice and face are both known, it says the face embedding directly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,11 @@ class PairedModel:
 
     def hear(self, speech: FloatArray) -> "PairedHearing":
         """Encode all the speech, (samples,); under the length of a training clip it is repeated, as in the paper."""
-        segments = tuple(self.runtime.column_sums(speech))
-        return PairedHearing(self, segments, self.runtime.read([join(segments)])[0])
+        return self.heard(self.runtime.column_sums(speech))
+
+    def heard(self, segments: Sequence[ColumnSum]) -> "PairedHearing":
+        """What is read from the columns of all segments."""
+        return PairedHearing(self, tuple(segments), self.runtime.read([join(segments)])[0])
 
     def listen(self) -> PairedListening:
         """Begin to encode the speech of one speaker while it is spoken."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -65,6 +66,12 @@ class ColumnStream:
             found.append(self._step(self._frames(steps * hop)))
         return np.concatenate(found, axis=2)
 
+    def fork(self) -> ColumnStream:
+        """Another that has heard the same, and may go on hearing something else."""
+        other = copy.copy(self)
+        other._kept = dict(self._kept)
+        return other
+
     def _frames(self, count: int) -> FloatArray:
         """The next frames, (1, 2, frequency, count), which are then no longer waiting."""
         taken = spectrogram(self._waiting[: (count - 1) * HOP + WINDOW])[None]
@@ -85,8 +92,8 @@ class PairedRuntime(Runtime):
     graphs: ClassVar[tuple[str, ...]] = (VOICE_COLUMNS, VOICE_HEAD, FACE_DECODER)
     release: PairedRelease
 
-    def __init__(self, release: PairedRelease) -> None:
-        super().__init__(release)
+    def __init__(self, release: PairedRelease, threads: int | None = None) -> None:
+        super().__init__(release, threads)
 
     def column_sums(self, speech: FloatArray) -> list[ColumnSum]:
         """Encode all the speech, (samples,); what is kept does not grow with its length."""
