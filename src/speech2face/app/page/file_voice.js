@@ -1,0 +1,65 @@
+// The voice of a file: heard once, drawn again where something is changed.
+
+import { FACES } from "/page/faces.js";
+import { portraitOf } from "/page/service.js";
+
+export class FileVoice {
+  canHold = false; // nothing moves that could be held
+
+  constructor(page) {
+    this.page = page;
+    this.file = null;
+    this.answer = null;
+  }
+
+  async take(file) {
+    this.file = file;
+    this.answer = null;
+    this.page.stageNote(`Listening to ${file.name}`);
+    this.page.announcer.say(`Listening to ${file.name}.`);
+    await this.ask();
+  }
+
+  async ask() {
+    this.waiting?.abort();
+    const waiting = new AbortController();
+    this.waiting = waiting;
+    document.body.dataset.asking = true;
+    try {
+      const { given, exaggerate, model } = this.page.controls;
+      const options = { given, exaggerate, samples: FACES, model: model?.name, signal: waiting.signal };
+      this.answer = await portraitOf(this.file, options);
+      if (waiting.signal.aborted) return;
+      const { facts, picture, samples } = this.answer;
+      this.page.show(facts, picture);
+      this.page.readings.listening(`Read from ${this.file.name}`);
+      await this.page.faces.show(samples);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (!this.answer) this.page.stageNote("No portrait");
+      this.page.notices.explain(error);
+    } finally {
+      if (this.waiting === waiting) document.body.dataset.asking = false;
+    }
+  }
+
+  change() {
+    return this.ask();
+  }
+
+  draw() {
+    return this.ask();
+  }
+
+  async labelled() {
+    return this.answer.picture;
+  }
+
+  end() {
+    this.waiting?.abort();
+    this.waiting = null;
+    this.file = null;
+    this.answer = null;
+    document.body.dataset.asking = false;
+  }
+}

@@ -1,0 +1,195 @@
+// The voice from the microphone: the portrait sharpens while it speaks.
+
+import { FACE_PIXELS, FACES } from "/page/faces.js";
+import { openLive } from "/page/live.js";
+import { openMicrophone } from "/page/microphone.js";
+import { Refused } from "/page/service.js";
+import { ofMicrophone } from "/page/texts.js";
+
+const PIXELS = 512;
+const SHEET_FROM_SECONDS = 3; // of speech; before it the draws still jump about
+const SHEET_EVERY_SECONDS = 15;
+const QUIET_MILLISECONDS = 900; // without new speech: nobody speaks
+
+export class LiveVoice {
+  canHold = true;
+
+  constructor(page) {
+    this.page = page;
+    this.microphone = null;
+    this.session = null;
+    this.busy = false; // the microphone or the session is being opened
+    this.forget();
+  }
+
+  forget() {
+    this.facts = null;
+    this.picture = null; // the newest that came
+    this.heldPicture = null;
+    this.isHeld = false;
+    this.lastSpeech = -Infinity;
+    this.lastSheet = -Infinity;
+  }
+
+  get listening() {
+    return this.microphone !== null;
+  }
+
+  get resumable() {
+    return Boolean(this.session?.open);
+  }
+
+  /** Open the microphone and, where there is none, the session; sound that comes meanwhile is kept for it. */
+  async listen() {
+    this.busy = true;
+    this.page.buttons("working");
+    try {
+      await this.connect();
+      this.page.buttons("listening");
+      this.page.readings.listening("Waiting for a voice");
+      this.page.announcer.say("Listening.");
+      if (!this.facts) this.page.stageNote("Speak: the first face comes after about a second");
+    } catch (error) {
+      await this.silence();
+      this.page.buttons(this.facts ? "paused" : "idle");
+      this.page.notices.explain(error);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  async connect() {
+    const early = [];
+    let session = null;
+    const onSound = (sound, peak) => {
+      if (session) session.hear(sound);
+      else early.push(sound);
+      this.hears(peak);
+    };
+    this.microphone = await openMicrophone(onSound, () => this.microphoneGone());
+    const { sampleRate } = this.microphone;
+    if (this.session?.sampleRate !== sampleRate || !this.resumable) {
+      this.session?.leave();
+      this.session = await this.open(sampleRate);
+    }
+    session = this.session;
+    early.forEach((sound) => session.hear(sound));
+  }
+
+  open(sampleRate) {
+    const { given, exaggerate, model } = this.page.controls;
+    return openLive(
+      { sampleRate, pixels: PIXELS, given, exaggerate, model: model?.name },
+      {
+        update: (facts, picture) => this.update(facts, picture),
+        error: (refusal) => this.page.notices.explain(refusal),
+        closed: (refusal) => this.closed(refusal),
+        slow: () => this.page.notices.show(["The connection is too slow", "Some of the sound is left out."]),
+      },
+    );
+  }
+
+  hears(peak) {
+    const quiet = performance.now() - this.lastSpeech > QUIET_MILLISECONDS;
+    this.page.trace.add(peak, !quiet);
+    const known = this.facts ? "Quiet" : "Waiting for a voice";
+    if (this.listening) this.page.readings.listening(quiet ? known : "Hearing a voice");
+  }
+
+  update(facts, picture) {
+    if (facts.seconds_heard > (this.facts?.seconds_heard ?? 0)) this.lastSpeech = performance.now();
+    this.facts = facts;
+    this.picture = picture ?? this.picture;
+    this.page.show(facts, this.isHeld ? null : picture);
+    const due = performance.now() - this.lastSheet > SHEET_EVERY_SECONDS * 1000;
+    if (picture && facts.seconds_heard >= SHEET_FROM_SECONDS && due) this.draw();
+  }
+
+  async draw() {
+    this.lastSheet = performance.now();
+    await this.unlessRefused(async () => {
+      const { picture } = await this.session.sheet(FACES, FACE_PIXELS);
+      await this.page.faces.showStrip(picture);
+    });
+  }
+
+  change() {
+    const { given, exaggerate } = this.page.controls;
+    if (!this.resumable) return;
+    this.session.set(given, exaggerate);
+    if (this.lastSheet > -Infinity) this.draw();
+  }
+
+  /** Keep the picture as it is; the one on show is then the one that is saved. */
+  async hold(on) {
+    this.isHeld = on;
+    this.heldPicture = null;
+    this.page.held(on);
+    if (!this.resumable) return;
+    this.session.hold(on);
+    if (!on) return;
+    await this.unlessRefused(async () => {
+      const { facts, picture } = await this.session.labelled(PIXELS);
+      this.heldPicture = picture;
+      this.page.stage.show(picture);
+      this.page.stage.focus(facts.seconds_heard);
+    });
+  }
+
+  /** The picture to save. Those that came with updates carry the label as well, should the session have ended. */
+  async labelled() {
+    if (this.isHeld && this.heldPicture) return this.heldPicture;
+    if (!this.resumable) return this.picture;
+    return (await this.session.labelled(PIXELS)).picture;
+  }
+
+  /** What is asked in passing may be refused (too little heard, session over): what is on show stays. */
+  async unlessRefused(asking) {
+    try {
+      if (this.resumable) await asking();
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+    }
+  }
+
+  /** Stop listening; the session stays a while, for changes, for saving, or to go on. */
+  async pause() {
+    await this.silence();
+    this.page.buttons(this.facts ? "paused" : "idle");
+    this.page.readings.listening("Stopped");
+    if (!this.facts) this.page.stageNote("No voice was heard");
+    this.page.announcer.say(this.facts ? "Stopped listening." : "Stopped listening. No voice was heard.");
+  }
+
+  async silence() {
+    const { microphone } = this;
+    this.microphone = null;
+    await microphone?.close();
+  }
+
+  async microphoneGone() {
+    await this.pause();
+    this.page.notices.show(ofMicrophone("gone"));
+  }
+
+  async closed(refusal) {
+    this.session = null;
+    await this.silence();
+    this.page.buttons("idle");
+    this.page.readings.listening("Stopped");
+    if (refusal.status !== 1000) this.page.notices.explain(refusal);
+  }
+
+  /** Somebody else speaks: forget the voice so far and go on listening. */
+  async restart() {
+    await this.session.reset();
+    this.forget();
+  }
+
+  async end() {
+    this.session?.leave();
+    this.session = null;
+    this.forget();
+    await this.silence();
+  }
+}

@@ -1,0 +1,197 @@
+// The page: a voice from the microphone or a file goes to the service, the portrait comes back and is shown.
+
+import { Announcer } from "/page/announcer.js";
+import { Controls } from "/page/controls.js";
+import { Faces } from "/page/faces.js";
+import { FileVoice } from "/page/file_voice.js";
+import { LiveVoice } from "/page/live_voice.js";
+import { Notices } from "/page/notices.js";
+import { inWords, Readings } from "/page/readings.js";
+import { readyModels } from "/page/service.js";
+import { Stage } from "/page/stage.js";
+import { Trace } from "/page/trace.js";
+
+const at = (id) => document.getElementById(id);
+
+/** What the parts of the page share: the widgets, and what is on show just now. */
+class Page {
+  constructor() {
+    this.stage = new Stage(at("stage"));
+    this.readings = new Readings({ onRestart: () => this.restart() });
+    this.trace = new Trace(at("trace"));
+    this.faces = new Faces(at("faces"));
+    this.announcer = new Announcer(at("live"));
+    this.notices = new Notices({ onToken: () => this.connect() });
+    this.controls = new Controls({ onChange: () => this.voice?.change(), onModel: () => this.clear() });
+    this.live = new LiveVoice(this);
+    this.file = new FileVoice(this);
+    this.voice = null; // the one of the two on show
+    this.listen();
+  }
+
+  listen() {
+    at("speak").addEventListener("click", () => this.speak());
+    at("choose").addEventListener("click", () => at("file").click());
+    at("file").addEventListener("change", () => {
+      if (at("file").files.length) this.take(at("file").files[0]);
+      at("file").value = "";
+    });
+    at("hold").addEventListener("click", () => this.voice?.hold(at("hold").getAttribute("aria-pressed") !== "true"));
+    at("save").addEventListener("click", () => this.save());
+    at("restart").addEventListener("click", () => this.restart());
+    at("draw").addEventListener("click", () => this.voice?.draw());
+    window.addEventListener("pagehide", () => this.live.end());
+    this.listenForDrops();
+  }
+
+  listenForDrops() {
+    let depth = 0; // dragenter comes for every element on the way
+    const over = (change) => {
+      depth = Math.max(0, depth + change);
+      document.body.dataset.drop = depth > 0;
+    };
+    const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+    window.addEventListener("dragenter", (event) => holdsFiles(event) && over(1));
+    window.addEventListener("dragleave", (event) => holdsFiles(event) && over(-1));
+    window.addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
+    window.addEventListener("drop", (event) => {
+      if (!holdsFiles(event)) return;
+      event.preventDefault();
+      over(-depth);
+      if (event.dataTransfer.files.length) this.take(event.dataTransfer.files[0]);
+    });
+  }
+
+  /** Wait for the service, then offer what its models can do. */
+  async connect() {
+    at("address").textContent = location.host;
+    const state = (name, text) => {
+      at("service").dataset.state = name;
+      at("service-text").textContent = text;
+    };
+    try {
+      this.controls.show(await readyModels((text) => state("starting", text)));
+      const { name, version, notice } = this.controls.model;
+      state("ready", `Model ${name} ${version}`);
+      at("notice").textContent = notice;
+    } catch (error) {
+      state("refused", "Not connected");
+      this.notices.explain(error);
+    }
+  }
+
+  async speak() {
+    if (this.live.busy) return;
+    if (this.live.listening) {
+      await this.live.pause();
+      return;
+    }
+    this.notices.hide();
+    if (this.voice !== this.live || !this.live.resumable) this.clear();
+    this.voice = this.live;
+    await this.live.listen();
+  }
+
+  async take(file) {
+    this.clear();
+    this.voice = this.file;
+    await this.file.take(file);
+  }
+
+  /** Facts that came, and the picture where there is one. */
+  show(facts, picture) {
+    this.readings.show(facts);
+    if (facts.notice) at("notice").textContent = facts.notice;
+    if (!picture) return;
+    this.stage.show(picture);
+    this.stage.focus(facts.seconds_heard);
+    this.stageNote("");
+    if (this.announcer.due(facts)) {
+      const words = inWords(facts);
+      this.stage.describe(`Synthetic average face, nobody's likeness. ${words}`);
+      this.announcer.say([words, ...facts.cautions.map(({ text }) => text)].join(" "));
+    }
+    this.allow(true);
+  }
+
+  stageNote(text) {
+    at("stage-note").textContent = text;
+    at("stage-note").hidden = !text;
+  }
+
+  /** `state` is one of idle, listening, paused, working. */
+  buttons(state) {
+    const texts = { idle: "Speak", listening: "Stop", paused: "Go on speaking", working: "One moment" };
+    at("speak-text").textContent = texts[state];
+    at("speak").dataset.on = state === "listening";
+    at("speak").disabled = state === "working";
+    document.body.dataset.state = state;
+  }
+
+  held(on) {
+    at("hold").setAttribute("aria-pressed", on);
+    at("hold").textContent = on ? "Held" : "Hold";
+  }
+
+  async save() {
+    try {
+      const picture = await this.voice.labelled();
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(picture);
+      link.download = `synthetic-face.${picture.type === "image/webp" ? "webp" : "png"}`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      this.announcer.say("Picture saved. It says in itself that it is synthetic.");
+    } catch (error) {
+      this.notices.explain(error);
+    }
+  }
+
+  allow(something) {
+    for (const id of ["save", "restart", "draw"]) at(id).disabled = !something;
+    at("hold").disabled = !something || !this.voice.canHold;
+  }
+
+  /** Somebody else's turn: while the microphone is open it stays so, and only the voice so far is forgotten. */
+  async restart() {
+    if (this.voice !== this.live || !this.live.listening || !this.live.resumable) {
+      this.clear();
+      return;
+    }
+    try {
+      await this.live.restart();
+    } catch (error) {
+      this.notices.explain(error);
+      return;
+    }
+    this.blank();
+    this.stageNote("Speak: the first face comes after about a second");
+    this.announcer.say("The voice so far is forgotten. Listening.");
+  }
+
+  /** Back to an empty easel; what was heard is forgotten. */
+  clear() {
+    this.live.end();
+    this.file.end();
+    this.voice = null;
+    this.blank();
+    this.buttons("idle");
+    this.readings.listening("Waiting for a voice");
+  }
+
+  blank() {
+    this.stage.clear();
+    this.stageNote("No voice yet");
+    this.readings.clear();
+    this.trace.clear();
+    this.faces.clear();
+    this.announcer.clear();
+    this.notices.hide();
+    this.held(false);
+    this.allow(false);
+  }
+}
+
+const page = new Page();
+page.clear();
+page.connect();

@@ -1,0 +1,52 @@
+// The microphone, opened on a press and closed for good: its light goes out when the page stops listening.
+
+/** Why there is no sound; `code` is one of denied, missing, busy, insecure, unsupported. */
+export class MicrophoneRefused extends Error {
+  constructor(code, cause) {
+    super(code, { cause });
+    this.code = code;
+  }
+}
+
+const CODES = {
+  NotAllowedError: "denied",
+  SecurityError: "denied",
+  NotFoundError: "missing",
+  OverconstrainedError: "missing",
+  NotReadableError: "busy",
+  AbortError: "busy",
+};
+// Calls clean a voice up for other ears; the model learned from voices as they are.
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
+/** Open it; `onSound(buffer, peak)` gets 50 ms of signed 16-bit mono at `sampleRate` at a time. */
+export async function openMicrophone(onSound, onGone) {
+  if (!window.isSecureContext) throw new MicrophoneRefused("insecure");
+  if (!navigator.mediaDevices || !window.AudioWorkletNode) throw new MicrophoneRefused("unsupported");
+  const context = new AudioContext(); // at once: only a press may start it
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
+    await context.audioWorklet.addModule("/page/worklet.js");
+  } catch (error) {
+    stream?.getTracks().forEach((track) => track.stop());
+    await context.close();
+    throw new MicrophoneRefused(CODES[error.name] ?? "unsupported", error);
+  }
+  await context.resume();
+  const source = context.createMediaStreamSource(stream);
+  const capture = new AudioWorkletNode(context, "capture");
+  let open = true;
+  capture.port.onmessage = ({ data }) => open && onSound(data.sound, data.peak);
+  source.connect(capture).connect(context.destination); // silent: without a destination some browsers do not run it
+  stream.getAudioTracks()[0].addEventListener("ended", () => open && onGone());
+  return {
+    sampleRate: context.sampleRate,
+    async close() {
+      open = false;
+      stream.getTracks().forEach((track) => track.stop());
+      source.disconnect();
+      await context.close();
+    },
+  };
+}

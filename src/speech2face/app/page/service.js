@@ -1,0 +1,74 @@
+// The service that served this page: its models, portraits of files, and what it refuses.
+
+let token = takeTokenOfAddress();
+
+/** What the service refused: HTTP status or WebSocket close code, a stable code, and its own sentence. */
+export class Refused extends Error {
+  constructor(status, code, text, retryAfter = null) {
+    super(text);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** A token may come as `#token=...`; it leaves the address at once, so that it is not shared with it. */
+function takeTokenOfAddress() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (found) history.replaceState(null, "", location.pathname + location.search);
+  return found;
+}
+
+export const currentToken = () => token;
+
+export function useToken(text) {
+  token = text;
+}
+
+async function ask(path, { accept = "application/json", ...options } = {}) {
+  const headers = { Accept: accept, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, "unreachable", "The service does not answer.");
+  }
+  if (response.ok) return response.json();
+  const problem = await response.json().catch(() => ({}));
+  const text = problem.detail ?? problem.title ?? response.statusText;
+  throw new Refused(response.status, problem.code ?? "", text, Number(response.headers.get("Retry-After")) || null);
+}
+
+/** Wait until the models are loaded; `onWaiting(text)` is told what it is waiting for. */
+export async function readyModels(onWaiting) {
+  for (;;) {
+    try {
+      const { models } = await ask("/v1/models");
+      if (models.length) return models;
+      onWaiting("Loading the model");
+    } catch (error) {
+      if (error.status !== 503 && error.status !== 0) throw error;
+      onWaiting(error.status ? "Loading the model" : "The service does not answer");
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+/** The portrait of a file, with `samples` further faces: {picture: Blob, samples: [Blob], facts}. */
+export async function portraitOf(file, { given, exaggerate, samples, model, signal }) {
+  const query = new URLSearchParams({ ...given, exaggerate, samples, ...(model ? { model } : {}) });
+  const body = new FormData();
+  body.append("file", file, file.name || "recording");
+  const answer = await ask(`/v1/portrait?${query}`, { method: "POST", body, signal });
+  return {
+    picture: blobOf(answer.picture),
+    samples: (answer.samples ?? []).map(blobOf),
+    facts: answer.facts,
+  };
+}
+
+function blobOf({ media_type, base64 }) {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: media_type });
+}
