@@ -9,7 +9,7 @@ from speech2face.given import Given
 from speech2face.portrait import MAX_EXAGGERATION
 
 if TYPE_CHECKING:
-    from speech2face.audio.stream import PcmFormat
+    from speech2face.audio.stream import Media, PcmFormat
 
 PROTOCOL = 1
 Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
@@ -25,7 +25,7 @@ class Message(BaseModel):
 class GivenAttributes(Message):
     """Attributes stated instead of heard; which values are possible is the model's to say."""
 
-    age: float | None = Field(None, ge=0, le=150, allow_inf_nan=False)
+    age: float | None = Field(default=None, ge=0, le=150, allow_inf_nan=False)
     gender: Literal["female", "male"] | None = None
     group: Annotated[str, Field(max_length=80)] | None = None
 
@@ -49,13 +49,11 @@ class Start(Message):
     model: Annotated[str, Field(max_length=200)] | None = None
     token: Annotated[str, Field(max_length=1000)] | None = None
 
-    def source(self) -> "PcmFormat":
+    def source(self) -> "PcmFormat | Media":
         """How the engine is to read the sound."""
-        from speech2face.audio.stream import PcmFormat
+        from speech2face.audio.stream import Media, PcmFormat
 
-        if self.format in ("webm", "ogg"):
-            from speech2face.audio.stream import Media
-
+        if self.format == "webm" or self.format == "ogg":
             return Media(self.format)
         return PcmFormat(self.format, self.sample_rate, self.channels)
 

@@ -1,7 +1,9 @@
 """Listen, serve, and end in order."""
 
 import logging
+import signal
 import socket
+from types import FrameType
 
 import uvicorn
 
@@ -16,6 +18,11 @@ class Server(uvicorn.Server):
     """uvicorn's, but live sessions hear of the end before their sockets are closed."""
 
     service: Service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal ends the service in order, and a second interrupt at once; uvicorn would raise it again after."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, say goodbye to who speaks, finish what is under way."""

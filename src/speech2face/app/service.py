@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from speech2face import __version__
-from speech2face.app import metrics
+from speech2face.app import metrics, openapi
 from speech2face.app.limits import CloseCode, Limits
 from speech2face.app.live_socket import LiveConnection
 from speech2face.app.observer import Observer
@@ -99,7 +99,7 @@ class Service:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application with its routes; `app.state.service` is what they share."""
-    from speech2face.app import openapi, portraits
+    from speech2face.app import portraits
 
     service = Service(settings or Settings())
 
@@ -125,7 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_own_routes(app, service)
     app.include_router(portraits.router)
     _add_page(app)
-    openapi.install(app)
+    openapi.install(app, portraits.Options.model_json_schema())
     app.add_middleware(Observer, service_metrics=service.metrics)
     app.add_middleware(Door, token=service.settings.token, any_host=_any_host(service.settings))
     return app
@@ -137,13 +137,13 @@ def _any_host(settings: Settings) -> bool:
 
 
 def _add_own_routes(app: FastAPI, service: Service) -> None:
-    @app.get("/health", tags=["service"], summary="Whether the models are loaded")
+    @app.get("/health", tags=["service"], summary="Whether the models are loaded", **openapi.HEALTH)
     async def health() -> JSONResponse:
         state = "ending" if service.ending else service.shelf.state
         values = {"status": state, "version": __version__, "live_sessions": len(service.live)}
         return JSONResponse(values, 503 if state == "failed" else 200, {"Cache-Control": "no-store"})
 
-    @app.get("/metrics", tags=["service"], summary="Counts, as Prometheus reads them")
+    @app.get("/metrics", tags=["service"], summary="Counts, as Prometheus reads them", **openapi.METRICS)
     async def read_metrics() -> PlainTextResponse:
         return PlainTextResponse(service.metrics.text(), media_type=metrics.TEXT_TYPE)
 

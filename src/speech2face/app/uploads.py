@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ class Arrival:
             most = self._limits.upload_bytes // 2**20
             raise Problem(413, "upload_too_large", f"a request may hold at most {most} MiB; send a shorter recording")
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
         async for piece in self._request.stream():
             self.bytes += len(piece)
             self._gate.held_bytes += len(piece)

@@ -1,0 +1,281 @@
+"""Talk to a running `speech2face serve` from Python.
+
+from speech2face.client import Client
+
+client = Client("http://127.0.0.1:8765")
+picture, facts = client.portrait("recording.mp3")
+"""
+
+import base64
+import json
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from speech2face import errors
+from speech2face.errors import Speech2FaceError
+
+DEFAULT_URL: Final = "http://127.0.0.1:8765"
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
+FACTS_HEADER: Final = "Speech2Face-Facts"
+Source = str | Path | bytes
+
+
+class ServiceError(Speech2FaceError):
+    """The service refused or failed for a reason of its own: busy, a token, a limit; `code` and `status` say which."""
+
+    def __init__(self, text: str, *, code: str, status: int) -> None:
+        super().__init__(text)
+        self.code, self.status = code, status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of several recordings: its picture (PNG) and facts, or the error it gave."""
+
+    name: str
+    picture: bytes | None
+    facts: dict[str, Any] | None
+    error: Speech2FaceError | None
+
+
+@dataclass(frozen=True)
+class LiveUpdate:
+    """What is believed after the speech so far; `picture` is None where there is nothing new to draw."""
+
+    number: int
+    facts: dict[str, Any]
+    listening: str
+    picture: bytes | None
+
+
+class Client:
+    """One service; use it in a `with` block, or call `close`."""
+
+    def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None, seconds: float = 60.0) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            url: where the service listens.
+            token: its token, where it wants one.
+            seconds: after which a request is given up.
+        """
+        self.url, self._token = url.rstrip("/"), token
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        own = urlsplit(url).hostname in LOOPBACK_NAMES  # no proxy knows the way to this machine
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=seconds, trust_env=not own)
+
+    def __enter__(self) -> Self:
+        """The client itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def health(self) -> dict[str, Any]:
+        """What `/health` says; `status` is "starting", "ready", "ending" or "failed"."""
+        return dict(self._request("GET", "/health", failures=False).json())
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models, and what may be given to each."""
+        return list(self._request("GET", "/v1/models").json()["models"])
+
+    def portrait(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
+        """The portrait as a labelled PNG, and its facts.
+
+        Args:
+            recording: a path, or the bytes of a file.
+            options: samples, seed, exaggerate, age, gender, group, model, pixels; with samples the picture is a sheet.
+
+        Raises:
+            Speech2FaceError: the kind that `reconstruct` would raise.
+            ServiceError: the service itself refuses.
+        """
+        content = recording if isinstance(recording, bytes) else _content(Path(recording))
+        headers = {"Accept": "image/png", "Content-Type": "application/octet-stream"}
+        answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
+        return answer.content, json.loads(answer.headers[FACTS_HEADER])
+
+    def portraits(self, recordings: Sequence[Source], **options: Any) -> list[Answer]:
+        """Several at once, in their order; one that fails does not spoil the others.
+
+        Raises:
+            ServiceError: the service refuses all of them.
+        """
+        files = [
+            ("file", (f"{number}", each) if isinstance(each, bytes) else (Path(each).name, _content(Path(each))))
+            for number, each in enumerate(recordings)
+        ]
+        answer = self._request("POST", "/v1/portraits", files=files, params=_stated(options))
+        return [_answer(result) for result in answer.json()["results"]]
+
+    def live(self, sound: Iterable[bytes], **start: Any) -> Iterator[LiveUpdate]:
+        """Send sound as it comes and get the portrait so far, until both end.
+
+        Args:
+            sound: pieces of any size, as fast as they come; read in a thread of its own.
+            start: what the start message holds, by name: sample_rate, channels, format ("s16le"), picture, given ...
+
+        Raises:
+            Speech2FaceError: the sound cannot be used, or holds no voice.
+            ServiceError: the service refuses.
+        """
+        from websockets.exceptions import ConnectionClosed
+        from websockets.sync.client import connect
+
+        with connect(self._live_url(), max_size=None, proxy=None) as socket:
+            stop = threading.Event()
+
+            def feed() -> None:
+                try:
+                    for piece in sound:
+                        if stop.is_set():
+                            return
+                        socket.send(piece)
+                    socket.send(FINISH)
+                except ConnectionClosed:
+                    return  # the reader says why
+
+            socket.send(self._start(start))
+            _read_ready(socket.recv())
+            feeder = threading.Thread(target=feed, daemon=True)
+            feeder.start()
+            try:
+                while (values := _read_update(socket.recv())) is not None:
+                    picture = socket.recv() if values.get("picture") else None
+                    yield _update(values, picture)
+            except ConnectionClosed as closed:
+                raise _closed(closed) from None
+            finally:
+                stop.set()
+
+    async def live_async(self, sound: AsyncIterable[bytes], **start: Any) -> AsyncIterator[LiveUpdate]:
+        """`live` for asyncio."""
+        import asyncio
+
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import ConnectionClosed
+
+        async with connect(self._live_url(), max_size=None, proxy=None) as socket:
+
+            async def feed() -> None:
+                try:
+                    async for piece in sound:
+                        await socket.send(piece)
+                    await socket.send(FINISH)
+                except ConnectionClosed:
+                    return
+
+            await socket.send(self._start(start))
+            _read_ready(await socket.recv())
+            feeder = asyncio.create_task(feed())
+            try:
+                while (values := _read_update(await socket.recv())) is not None:
+                    picture = await socket.recv() if values.get("picture") else None
+                    yield _update(values, picture)
+            except ConnectionClosed as closed:
+                raise _closed(closed) from None
+            finally:
+                feeder.cancel()
+
+    def _live_url(self) -> str:
+        return "ws" + self.url.removeprefix("http") + "/v1/live"
+
+    def _start(self, start: dict[str, Any]) -> str:
+        return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start)
+
+    def _request(self, method: str, path: str, *, failures: bool = True, **content: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **content)
+        except httpx.HTTPError as error:
+            text = f"{self.url} cannot be reached: {error or type(error).__name__}; is the service running?"
+            raise ServiceError(text, code="unreachable", status=0) from None
+        if failures and answer.status_code >= 400:
+            raise _error(_problem(answer))
+        return answer
+
+
+FINISH: Final = '{"type":"finish"}'
+
+
+def _content(path: Path) -> bytes:
+    from speech2face.errors import RecordingNotFound, UnreadableRecording
+
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RecordingNotFound(f"no such file: {path}") from None
+    except OSError as error:
+        raise UnreadableRecording(f"cannot read {path}: {error.strerror}") from None
+
+
+def _stated(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = {}
+    unknown = {"code": "unknown", "status": answer.status_code, "detail": f"status {answer.status_code}"}
+    return unknown | (found if isinstance(found, dict) else {})
+
+
+def _error(problem: dict[str, Any]) -> Speech2FaceError:
+    """The typed error where it is one of the library's."""
+    kind = getattr(errors, str(problem.get("kind", "")), None)
+    if isinstance(kind, type) and issubclass(kind, Speech2FaceError):
+        return kind(problem["detail"])
+    return ServiceError(problem["detail"], code=problem["code"], status=problem["status"])
+
+
+def _answer(result: dict[str, Any]) -> Answer:
+    if result["status"] != 200:
+        return Answer(result["name"], None, None, _error(result["problem"]))
+    portrait = result["portrait"]
+    return Answer(result["name"], base64.b64decode(portrait["picture"]["base64"]), portrait["facts"], None)
+
+
+def _read_update(message: str | bytes) -> dict[str, Any] | None:
+    """The next text message; None at the end of the session.
+
+    Raises:
+        ServiceError, Speech2FaceError: it says an error that ends the session.
+    """
+    values: dict[str, Any] = json.loads(message)
+    if values["type"] == "error" and values["fatal"]:
+        raise _live_error(values)
+    return None if values["type"] == "end" else values
+
+
+def _read_ready(message: str | bytes) -> None:
+    values = _read_update(message)
+    assert values is not None and values["type"] == "ready", "a service of another protocol"
+
+
+def _live_error(values: dict[str, Any]) -> Speech2FaceError:
+    name = "".join(part.title() for part in values["code"].split("_"))
+    return _error({"kind": name, "detail": values["text"], "code": values["code"], "status": 0})
+
+
+def _update(values: dict[str, Any], picture: str | bytes | None) -> LiveUpdate:
+    assert picture is None or isinstance(picture, bytes)
+    return LiveUpdate(values["number"], values["facts"], values["listening"], picture)
+
+
+def _closed(closed: Any) -> ServiceError:
+    received = closed.rcvd
+    code, reason = (1006, "the connection was lost") if received is None else (received.code, received.reason)
+    return ServiceError(f"the service ended the session: {reason} ({code})", code="closed", status=code)
