@@ -7,7 +7,6 @@ expectation over all trials is computed, so that no luck of the draw is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +20,6 @@ Singles = NDArray[np.float32]
 
 TIE = 1e-6
 """Similarities that differ by less are ties: rounding in single precision must not decide a choice."""
-AT_ONCE = 100  # resamplings whose counts are held together
 
 
 def cosine_similarity(probes: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]]) -> Singles:
@@ -80,36 +78,53 @@ class Choices:
             rows = rows[np.argsort(person[rows], kind="stable")]
             there, first = np.unique(person[rows], return_index=True)
             shown[number, there] = np.diff(np.append(first, len(rows)))
-            beats = similarity[np.ix_(rows, rows)] >= similarity[rows, rows][:, None] - TIE
-            nearer[np.ix_(rows, there)] = np.add.reduceat(beats, first, axis=1, dtype=np.float32)
+            pairs = similarity[np.ix_(rows, rows)]
+            beats = pairs >= np.diagonal(pairs)[:, None] - np.float32(TIE)
+            if len(there) < len(rows):
+                beats = np.add.reduceat(beats, first, axis=1, dtype=np.float32)
+            nearer[np.ix_(rows, there)] = beats
         nearer[np.arange(count), person] = 0  # other clips of the same speaker are no foils
         return cls(person.astype(np.int64), place.astype(np.int64), nearer, shown)
 
     def won(self, ways: int) -> Floats:
         """Expected share of won choices of each clip, (clips,); NaN where a clip has too few foils."""
-        return np.asarray(next(self._won(np.ones((1, self.nearer.shape[1])), ways))[1][0], np.float64)
+        return np.asarray(chance_of_choice(*self._counts(), ways), np.float64)
 
     def estimate(self, ways: int, bootstrap: SpeakerBootstrap) -> Estimate:
-        """Mean over clips, those of `bootstrap`. The speakers of the foils are resampled with the probes'."""
-        kept = np.isfinite(self.won(ways))
+        """Mean over clips, those of `bootstrap`. The speakers of the foils are resampled with the probes'.
+
+        What another mixture of foils would change is taken to first order (Hoeffding 1948): resampled foils would be
+        partly the same people twice, which makes a choice among many easier than it is.
+        """
+        won, (to_nearer, to_foils) = self.won(ways), self._slopes(ways)
+        kept = np.isfinite(won)
         if not kept.any():
             return NOTHING
+        people = self.nearer.shape[1]
+        clips = np.bincount(self.speaker[kept], minlength=people)
+        sums = np.bincount(self.speaker[kept], won[kept], minlength=people)
+        to_nearer, to_foils = np.where(kept, to_nearer, 0), np.where(kept, to_foils, 0)
+        in_stratum = np.bincount(self.stratum, to_foils, minlength=len(self.shown))
+        foils = to_nearer.astype(np.float32) @ self.nearer + in_stratum @ self.shown
+        foils -= np.bincount(self.speaker, to_foils * self.shown[self.stratum, self.speaker], minlength=people)
 
         def mean(weights: Floats) -> Floats:
-            shares = []
-            for part, won in self._won(weights, ways):
-                counted = np.where(np.isfinite(won), part[:, self.speaker] * kept, 0)
-                with np.errstate(invalid="ignore"):
-                    shares.append(np.einsum("rc,rc->r", counted, np.nan_to_num(won)) / counted.sum(1))
-            return np.concatenate(shares).astype(np.float64)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                return np.asarray((weights @ sums + (weights - 1) @ foils) / (weights @ clips))
 
-        return replace(bootstrap.of_speakers(mean), n=len(np.unique(self.speaker[kept])))
+        return replace(bootstrap.of_speakers(mean), n=int((clips > 0).sum()))
 
-    def _won(self, weights: Floats, ways: int) -> Iterator[tuple[Singles, NDArray[np.floating[Any]]]]:
-        """Weights (resamplings, speakers) part by part, and what each clip then wins, (of the part, clips)."""
-        own = self.shown[self.stratum, self.speaker]
-        for start in range(0, len(weights), AT_ONCE):
-            part = weights[start : start + AT_ONCE].astype(np.float32)
-            nearer = part @ self.nearer.T  # (of the part, clips), whole numbers below 2^24: exact
-            foils = (part @ self.shown.T)[:, self.stratum] - part[:, self.speaker] * own
-            yield part, chance_of_choice(nearer, foils, ways)
+    def _counts(self) -> tuple[Floats, Floats]:
+        """Of each clip: foils as near as the own candidate or nearer, and all foils."""
+        foils = self.shown.sum(1)[self.stratum] - self.shown[self.stratum, self.speaker]
+        return self.nearer.sum(1, dtype=np.float64), foils.astype(np.float64)
+
+    def _slopes(self, ways: int) -> tuple[Floats, Floats]:
+        """How `won` changes with one more foil that is nearer, and with one more foil in all, (clips,) each."""
+        nearer, foils = self._counts()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            factors = np.stack([np.maximum(foils - nearer - k, 0) / (foils - k) for k in range(ways - 1)])
+            others = [np.delete(factors, k, axis=0).prod(0) for k in range(ways - 1)]
+            to_nearer = -sum(other / (foils - k) for k, other in enumerate(others))
+            to_foils = sum(o * (1 - f) / (foils - k) for k, (o, f) in enumerate(zip(others, factors, strict=True)))
+        return np.asarray(to_nearer), np.asarray(to_foils)

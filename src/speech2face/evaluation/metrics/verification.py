@@ -6,7 +6,7 @@ Sources: Nagrani et al., "Learnable PINs", ECCV 2018, section 5 (the task, and c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,11 @@ from speech2face.evaluation.intervals import NOTHING, Estimate, SpeakerBootstrap
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
-BINS = 512
-"""Of similarity, for intervals only: each holds about as many genuine and impostor pairs as any other."""
+CELLS = 2**21
+"""Of the range of a cosine, -1 to 1: similarities in one cell, less than 1e-6 apart, are ties (metrics/matching.py)."""
+BINS = 256
+"""Of cells, for intervals only: each holds about as many genuine and impostor pairs as any other."""
 ROWS_AT_ONCE = 512
-EDGES_FROM_ROWS = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,16 +38,19 @@ class Roc:
     impostors: int
 
     @classmethod
-    def of(cls, genuine: NDArray[Any], impostors: Iterable[NDArray[Any]]) -> Roc:
-        """From similarities of genuine pairs and of impostor pairs, the latter in any number of arrays."""
+    def of(cls, genuine: NDArray[Any], impostors: NDArray[Any]) -> Roc:
+        """From similarities of genuine pairs and of impostor pairs."""
         levels, counts = np.unique(genuine, return_counts=True)
-        below, upto, total = np.zeros(len(levels), np.int64), np.zeros(len(levels), np.int64), 0
-        for part in impostors:
-            ordered = np.sort(part, axis=None)
-            below += np.searchsorted(ordered, levels, "left")
-            upto += np.searchsorted(ordered, levels, "right")
-            total += part.size
-        return cls(counts, below, upto - below, total)
+        ordered = np.sort(impostors, axis=None)
+        below, upto = (np.searchsorted(ordered, levels, side) for side in ("left", "right"))
+        return cls(counts, below, upto - below, ordered.size)
+
+    @classmethod
+    def of_counts(cls, genuine: NDArray[np.int64], impostors: NDArray[np.int64]) -> Roc:
+        """From how many pairs lie in each cell of similarity, ascending, (cells,) each."""
+        levels = np.flatnonzero(genuine)
+        upto = np.cumsum(impostors)
+        return cls(genuine[levels], (upto - impostors)[levels], impostors[levels], int(upto[-1]))
 
     def area(self) -> float:
         """Share of pairs of a genuine and an impostor pair in which the genuine one is more similar.
@@ -90,16 +94,15 @@ class Verification:
 class _Binned:
     """Pairs in bins of similarity, (speakers, BINS) each."""
 
-    genuine: Floats
-    by_voice: Floats
-    """Impostor pairs of each speaker's voices."""
-    by_face: Floats
-    """Impostor pairs of each speaker's faces: the same pairs, sorted otherwise."""
+    genuine: Singles
+    impostor: Singles
+    """Those of each speaker's voices and those of each speaker's faces together: every pair twice."""
 
     def shares(self, weights: Floats) -> tuple[Floats, Floats]:
         """Distributions of genuine and impostor pairs, (resamplings, BINS) twice, for (resamplings, speakers)."""
-        impostors = weights @ self.by_voice + weights @ self.by_face - self.by_voice.sum(0)
-        sides = (weights @ self.genuine, np.maximum(impostors, 0))
+        drawn = weights.astype(np.float32)
+        impostors = drawn @ self.impostor - 0.5 * self.impostor.sum(0, dtype=np.float64)
+        sides = ((drawn @ self.genuine).astype(np.float64), np.maximum(impostors, 0))
         with np.errstate(invalid="ignore", divide="ignore"):
             genuine, impostor = (side / side.sum(1, keepdims=True) for side in sides)
         return genuine, impostor
@@ -132,8 +135,9 @@ def verify(similarity: Singles, bootstrap: SpeakerBootstrap, stratum: NDArray[An
     if not len(speaker):
         return Verification(NOTHING, NOTHING, 0, 0)
     place = np.zeros(len(speaker), np.int64) if stratum is None else np.unique(stratum, return_inverse=True)[1]
-    exact = roc(similarity, speaker, place)
-    binned = _bin(similarity, speaker, place)
+    counts = _count(similarity, speaker, place)
+    exact = Roc.of_counts(*counts)
+    binned = _bin(similarity, speaker, place, counts)
 
     def shifted(value: float, estimate: Estimate) -> Estimate:
         shift = value - estimate.value
@@ -150,8 +154,22 @@ def verify(similarity: Singles, bootstrap: SpeakerBootstrap, stratum: NDArray[An
 def roc(similarity: Singles, speaker: NDArray[Any], stratum: NDArray[Any] | None = None) -> Roc:
     """Of all pairs, as in `verify`, without intervals."""
     place = np.zeros(len(speaker)) if stratum is None else np.asarray(stratum)
-    genuine = similarity[_genuine_pairs(speaker)]
-    return Roc.of(genuine, (block[mask] for _, block, mask in _impostors(similarity, speaker, place)))
+    return Roc.of_counts(*_count(similarity, np.asarray(speaker), place))
+
+
+def _cells(similarity: Singles) -> NDArray[np.int64]:
+    """Number of each similarity's cell, of the same shape."""
+    return np.asarray(np.clip((similarity.reshape(-1) + 1) * (CELLS / 2), 0, CELLS - 1).astype(np.int64))
+
+
+def _count(
+    similarity: Singles, speaker: NDArray[Any], place: NDArray[Any]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Genuine and impostor pairs in each cell, (CELLS,) twice."""
+    counts = np.zeros(CELLS, np.int64)
+    for _, _, block, mask in _impostors(similarity, speaker, place):
+        counts += np.bincount(_cells(block[mask]), minlength=CELLS)
+    return np.bincount(_cells(similarity[_genuine_pairs(speaker)]), minlength=CELLS), counts
 
 
 def _genuine_pairs(speaker: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -164,30 +182,35 @@ def _genuine_pairs(speaker: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np
 
 def _impostors(
     similarity: Singles, speaker: NDArray[Any], place: NDArray[Any]
-) -> Iterator[tuple[slice, Singles, NDArray[np.bool_]]]:
-    """Rows, their similarities (rows, clips), and which of them are of impostors."""
-    for start in range(0, len(speaker), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        yield rows, similarity[rows], (place[rows, None] == place) & (speaker[rows, None] != speaker)
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Singles, NDArray[np.bool_]]]:
+    """Rows and columns of one stratum, their similarities (rows, columns), and which of them are of impostors."""
+    for value in np.unique(place):
+        columns = np.flatnonzero(place == value)
+        for start in range(0, len(columns), ROWS_AT_ONCE):
+            rows = columns[start : start + ROWS_AT_ONCE]
+            yield rows, columns, similarity[np.ix_(rows, columns)], speaker[rows, None] != speaker[columns]
 
 
-def _bin(similarity: Singles, speaker: NDArray[np.int64], place: NDArray[np.int64]) -> _Binned:
+def _bin(
+    similarity: Singles,
+    speaker: NDArray[np.int64],
+    place: NDArray[np.int64],
+    counts: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> _Binned:
+    """Pairs by speaker, in bins made of whole cells."""
+    shares = np.cumsum(sum(side / max(side.sum(), 1) for side in counts))
+    bin_of_cell = np.minimum(shares * (BINS / max(shares[-1], 1e-12)), BINS - 1).astype(np.int64)
+    clips, people = len(speaker), int(speaker.max()) + 1
+    pairs = np.zeros((clips, BINS + 1), np.int64)
+    for rows, columns, block, mask in _impostors(similarity, speaker, place):
+        number = np.where(mask, bin_of_cell[_cells(block)].reshape(block.shape), BINS)  # the last bin is thrown away
+        for into, along in ((rows, np.arange(len(rows))[:, None]), (columns, np.arange(len(columns)))):
+            counted = np.bincount((number + along * (BINS + 1)).reshape(-1), minlength=len(into) * (BINS + 1))
+            pairs[into] += counted.reshape(len(into), -1)
+    order = np.argsort(speaker, kind="stable")
+    first = np.searchsorted(speaker[order], np.arange(people))
+    impostor = np.add.reduceat(pairs[order, :BINS], first, axis=0)
     voices, faces = _genuine_pairs(speaker)
-    genuine = similarity[voices, faces]
-    some = similarity[:: max(1, len(similarity) // EDGES_FROM_ROWS)].reshape(-1)
-    shares = np.linspace(0, 1, BINS // 2 + 1)[1:-1]
-    edges = np.unique(np.concatenate([np.quantile(some, shares), np.quantile(genuine, shares)])).astype(np.float32)
-    bins, count, people = len(edges) + 1, len(speaker), int(speaker.max()) + 1
-    by_voice, by_face = np.zeros((count, bins + 1)), np.zeros(count * (bins + 1), np.int64)
-    for rows, block, mask in _impostors(similarity, speaker, place):
-        number = np.where(mask, np.searchsorted(edges, block, "right"), bins)  # the last bin is thrown away
-        along = number + np.arange(len(block))[:, None] * (bins + 1)
-        by_voice[rows] = np.bincount(along.reshape(-1), minlength=len(block) * (bins + 1)).reshape(len(block), -1)
-        number += np.arange(count) * (bins + 1)
-        by_face += np.bincount(number.reshape(-1), minlength=count * (bins + 1))
-    sums = [np.zeros((people, bins)) for _ in range(2)]
-    for into, clips in zip(sums, (by_voice, by_face.reshape(count, -1)), strict=True):
-        np.add.at(into, speaker, clips[:, :bins])
-    of_genuine = speaker[voices] * bins + np.searchsorted(edges, genuine, "right")
-    counted = np.bincount(of_genuine, minlength=people * bins).reshape(people, bins)
-    return _Binned(counted.astype(np.float64), *sums)
+    of_genuine = speaker[voices] * BINS + bin_of_cell[_cells(similarity[voices, faces])]
+    genuine = np.bincount(of_genuine, minlength=people * BINS).reshape(people, BINS)
+    return _Binned(genuine.astype(np.float32), impostor.astype(np.float32))
