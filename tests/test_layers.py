@@ -20,7 +20,7 @@ LAYERS = (
     ("portrait", "live", "reconstruction", "outputs", "provenance", "contact_sheet"),
     ("data", "training", "evaluation", "planted"),
     ("batch", "report", "terminal", "client", "app"),
-    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_evaluate", "cli_serve", "__main__"),
+    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_serve", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

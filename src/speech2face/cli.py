@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face import __version__, cli_data, cli_models, cli_serve, cli_training
+from speech2face import __version__, cli_audit, cli_data, cli_evaluate, cli_models, cli_serve, cli_training
 from speech2face.config import MAX_SAMPLES
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.terminal import leave, note, one_line_errors, print_error, print_json, print_rows, with_progress
@@ -252,6 +252,8 @@ cli_training.register(app)
 cli_models.register(app)
 cli_data.register(app)
 cli_serve.register(app)
+cli_audit.register(app)
+cli_evaluate.register(app)
 
 
 def main() -> None:

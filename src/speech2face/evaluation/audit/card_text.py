@@ -1,0 +1,184 @@
+"""The audit's block of a model card, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speech2face.evaluation.audit.by_group import EVERYBODY, Finding
+from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN, SMALLEST_TESTED
+from speech2face.evaluation.audit.measures import Measure
+from speech2face.evaluation.audit.parts import CHANGED, found_worse, is_condition
+from speech2face.evaluation.audit.stability import Stability
+from speech2face.evaluation.intervals import Estimate
+
+if TYPE_CHECKING:
+    from speech2face.evaluation.audit.audit import Audit
+
+SHORT_TITLES = {
+    "gender_balanced_accuracy": "gender read right",
+    "gender_brier": "gender, squared error of the probability",
+    "age_error_years": "age, error in years",
+    "age_bias_years": "age, stated less given",
+    "age_interval_coverage": "inside the 80 % interval",
+    "child_missed": "children without the caution",
+    "adult_called_child": "adults with a child's caution",
+    "refused": "refused",
+    "angle_degrees": "angle in degrees",
+    "two_way_choice": "own face before another",
+    "two_way_choice_same_gender": "before another of the gender",
+    "spread_coverage": "inside 80 % of the spread",
+}
+IN_TABLE = (
+    *("gender_balanced_accuracy", "age_error_years", "age_bias_years", "age_interval_coverage", "adult_called_child"),
+    *("angle_degrees", "two_way_choice", "two_way_choice_same_gender", "spread_coverage", "refused"),
+)
+
+
+def card_block(audit: Audit) -> str:
+    """Everything between the card's markers."""
+    people = [found for found in audit.findings if not is_condition(found)]
+    changed = [found for found in audit.findings if is_condition(found)]
+    columns = [measure for measure in audit.measures if measure.name in IN_TABLE]
+    parts = [
+        _introduction(audit),
+        "**Told worse than the rest.** " + _worse_words(people),
+        _worse_table(people),
+        "**By group**, within each division the worst by the first column first; everybody at the top.",
+        _group_table(people, columns),
+    ]
+    if changed:
+        parts += [
+            "**By channel and length**, the same recordings made otherwise; the change is to clean and whole.",
+            _change_table(changed, columns),
+        ]
+    if audit.stability is not None:
+        parts += [_stability_words(audit.stability), _stability_table(audit.stability)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _introduction(audit: Audit) -> str:
+    data, settings, made = audit.facts.data, audit.facts.settings, audit.facts.made
+    refused = ", ".join(f"{count} {reason}" for reason, count in data["refused"].items()) or "none"
+    return (
+        f"Written by `speech2face audit` on {made['date']}: {data['recordings']} recordings of {data['speakers']}"
+        f" speakers of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value"
+        f" [95 % interval over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value,"
+        f" those of fewer than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by"
+        f" {settings['permutations']:,} permutations over speakers, corrected for all of them together (Holm)."
+    )
+
+
+def _digits(value: float, digits: int) -> str:
+    return "" if not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _cell(found: Finding | None) -> str:
+    if found is None or not found.shown or not np.isfinite(found.value.value):
+        return "-"
+    return f"{_estimate(found.value, found.measure.digits)}, n {found.speakers}"
+
+
+def _estimate(estimate: Estimate, digits: int) -> str:
+    if not np.isfinite(estimate.value):
+        return "-"
+    low, high = _digits(estimate.low, digits), _digits(estimate.high, digits)
+    return f"{estimate.value:.{digits}f}" + (f" [{low}, {high}]" if low else "")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _worse_words(people: Sequence[Finding]) -> str:
+    sure = [found for found in found_worse(people) if found.verdict == "worse"]
+    if not sure:
+        return "No group of people was shown to be told worse; with so few speakers that is no proof of equality."
+    return (
+        "Compared with everybody else of the same gender (readings of gender) or age group (ages), after correction."
+        " What is not listed was not shown to differ; with so few speakers that is no proof of equality."
+    )
+
+
+def _worse_table(people: Sequence[Finding]) -> str:
+    rows = [
+        [
+            *(
+                SHORT_TITLES[found.measure.name],
+                f"{found.dimension}: {found.group}",
+                _cell(found),
+            ),
+            *(_estimate(found.difference, found.measure.digits), f"{found.p_holm:.3f}"),
+            _digits(found.cheat, found.measure.digits) or "-",
+        ]
+        for found in found_worse(people)
+        if found.verdict == "worse"
+    ]
+    head = ("measure", "group", "value", "difference", "p (Holm)", "a constant answer earns")
+    return _table(head, rows) if rows else ""
+
+
+def _group_table(people: Sequence[Finding], columns: Sequence[Measure]) -> str:
+    found = {(one.dimension, one.group, one.measure.name): one for one in people}
+    dimensions = list(dict.fromkeys(one.dimension for one in people if one.dimension))
+    rows = [["everybody", *(_cell(found.get(("", EVERYBODY, column.name))) for column in columns)]]
+    for dimension in dimensions:
+        names = list(dict.fromkeys(one.group for one in people if one.dimension == dimension))
+        names = [name for name in names if _enough(found, dimension, name, columns)]
+        for name in sorted(names, key=lambda name: _order(found, dimension, name, columns)):
+            rows.append([f"{dimension}: {name}", *(_cell(found.get((dimension, name, c.name))) for c in columns)])
+    return _table(("group", *(SHORT_TITLES[column.name] for column in columns)), rows)
+
+
+Found = dict[tuple[str, str, str], Finding]
+
+
+def _enough(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> bool:
+    """Tested somewhere, or shown in a division of few groups."""
+    own = [found[key] for column in columns if (key := (dimension, group, column.name)) in found]
+    return any(one.tested for one in own) or (dimension in ("gender", "age", "pitch") and any(one.shown for one in own))
+
+
+def _order(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> tuple[float, ...]:
+    keys = []
+    for column in columns:
+        one = found.get((dimension, group, column.name))
+        keys.append(-column.badness(one.value.value) if one is not None and one.shown else np.inf)
+    return tuple(keys)
+
+
+def _change_table(changed: Sequence[Finding], columns: Sequence[Measure]) -> str:
+    found = {(one.dimension, one.group, one.measure.name): one for one in changed}
+    rows = []
+    for dimension, name in dict.fromkeys((one.dimension, one.group) for one in changed):
+        cells = []
+        for column in columns:
+            one = found.get((dimension, name, column.name))
+            mark = {"worse": " **worse**", "better": " better"}.get(one.verdict, "") if one is not None else ""
+            change = "" if one is None else f"; {one.difference.value:+.{column.digits}f}{mark}"
+            cells.append("-" if _cell(one) == "-" else f"{_cell(one)}{change}")
+        rows.append([f"{dimension.removesuffix(CHANGED)}: {name}", *cells])
+    return _table(("made otherwise", *(SHORT_TITLES[column.name] for column in columns)), rows)
+
+
+def _stability_words(stability: Stability) -> str:
+    return (
+        "**The same voice through several channels.** Movement of the face embedding and of the picture, as a share of"
+        " the distance between two speakers' clean recordings: 0 is none, 1 is another speaker."
+    )
+
+
+def _stability_table(stability: Stability) -> str:
+    head = ("channel", "embedding", "picture", "picture, grey levels of 255", "stated age, years", "gender turned")
+    rows = [
+        [
+            moved.condition,
+            *(_estimate(moved.embedding_share, 2), _estimate(moved.grey_share, 2), _estimate(moved.grey_levels, 1)),
+            *(_estimate(moved.age_years, 1), _estimate(moved.gender_turned, 3)),
+        ]
+        for moved in stability.movements
+    ]
+    return _table(head, rows)

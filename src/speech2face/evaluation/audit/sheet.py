@@ -1,0 +1,52 @@
+"""Portraits of the same voices through every channel, side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from speech2face.contact_sheet import FAINT_INK, INK, PAPER
+
+CELL_PIXELS = 168
+GAP_PIXELS = 10
+HEAD_PIXELS = 58
+CAPTION_PIXELS = 24
+LEFT_PIXELS = 128
+FOOTER_PIXELS = 30
+FOOTER = "Synthetic average faces, nobody's likeness. Under each: how far its embedding moved from the clean one (%)."
+
+
+def draw_sheet(
+    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    captions: Sequence[Sequence[str]],
+    title: str,
+) -> bytes:
+    """A PNG of pictures (height, width, 3), a row a voice and a column a channel, each with its caption."""
+    down = CELL_PIXELS + CAPTION_PIXELS
+    width = LEFT_PIXELS + len(columns) * (CELL_PIXELS + GAP_PIXELS)
+    sheet = Image.new("RGB", (width, HEAD_PIXELS + len(rows) * down + FOOTER_PIXELS), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    large, normal, small = (ImageFont.load_default(points) for points in (17, 14, 13))
+    draw.text((GAP_PIXELS, 8), title, INK, large)
+    for column, name in enumerate(columns):
+        draw.text((LEFT_PIXELS + column * (CELL_PIXELS + GAP_PIXELS), 36), name, FAINT_INK, normal)
+    for row, name in enumerate(rows):
+        top = HEAD_PIXELS + row * down
+        for line, text in enumerate(name.split("\n")):
+            draw.text((GAP_PIXELS, top + CELL_PIXELS // 2 - 18 + 18 * line), text, FAINT_INK, small)
+        for column, picture in enumerate(pictures[row]):
+            left = LEFT_PIXELS + column * (CELL_PIXELS + GAP_PIXELS)
+            thumbnail = Image.fromarray(picture).resize((CELL_PIXELS, CELL_PIXELS), Image.Resampling.LANCZOS)
+            sheet.paste(thumbnail, (left, top))
+            draw.text((left, top + CELL_PIXELS + 3), captions[row][column], INK, small)
+    draw.text((GAP_PIXELS, sheet.height - FOOTER_PIXELS + 6), FOOTER, FAINT_INK, small)
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG", optimize=True)
+    return sink.getvalue()
