@@ -146,6 +146,7 @@ class ManifestClips:
     """Clips of a prepared data set."""
 
     def __init__(self, manifest: Manifest, *, split: str | None, limit: int | None, seed: int) -> None:
+        self.manifest = manifest
         self.split = _chosen_split(split, manifest.splits, manifest.storage)
         only = None if self.split == ALL else self.split
         whole = manifest.clips(only)

@@ -1,0 +1,141 @@
+"""Every table and figure of an evaluation: collect predictions, measure part by part, write the report."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speech2face.errors import InvalidOption
+from speech2face.evaluation.material import EvaluationSettings, Material, Progress
+from speech2face.evaluation.parts import (
+    attributes,
+    feature_similarity,
+    matching,
+    retrieval,
+)
+from speech2face.evaluation.parts.part import Exclusion, Part
+from speech2face.evaluation.prediction_file import encode_predictions
+from speech2face.evaluation.reporting.facts import ReportFacts
+from speech2face.evaluation.reporting.writer import check_report, write_report
+from speech2face.outputs import check_outputs, write_together
+
+log = logging.getLogger(__name__)
+
+PREDICTIONS = "predictions.npz"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part of the report and how it is measured."""
+
+    name: str
+    measure: Callable[[Material], Part]
+
+
+PARTS: tuple[Entry, ...] = (
+    Entry("feature_similarity", lambda m: feature_similarity.measure(m.evaluation, seed=m.seed)),
+    Entry("retrieval", lambda m: retrieval.measure(m.evaluation, seed=m.seed)),
+    Entry("matching", lambda m: matching.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("attributes", lambda m: attributes.measure(m.evaluation, pictures=m.pictures, reader=m.reader, seed=m.seed)),
+)
+"""In the order of the report."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished report."""
+
+    parts: tuple[Part, ...]
+    facts: ReportFacts
+    seconds: dict[str, float]
+    """How long each part took."""
+
+
+def chosen_parts(names: tuple[str, ...] | None) -> tuple[Entry, ...]:
+    """The parts of these names, in the order of the report; None are all.
+
+    Raises:
+        InvalidOption: an unknown name.
+    """
+    known = [entry.name for entry in PARTS]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise InvalidOption(f"there is no part {unknown[0]!r}; there are {', '.join(known)}")
+    return tuple(entry for entry in PARTS if names is None or entry.name in names)
+
+
+def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) -> Evaluation:
+    """Measure and write the report.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds; whatever is cheap to check is checked before anything is measured.
+    """
+    settings.check()
+    entries = chosen_parts(settings.parts)
+    check_report(settings.out, force=settings.force)
+    with closing(Material(settings, progress)) as material:
+        files = _prediction_files(settings, material)
+        check_outputs(files, force=settings.force)
+        parts, seconds = [], {}
+        for number, entry in enumerate(entries):
+            started = time.perf_counter()
+            parts.append(entry.measure(material))
+            seconds[entry.name] = time.perf_counter() - started
+            log.info("%s took %.1f s", entry.name, seconds[entry.name])
+            if progress is not None:
+                progress("parts measured", number + 1, len(entries))
+        facts = report_facts(settings, material, entries)
+        write_report(parts, facts, settings.out, force=settings.force)
+        for path, row in files.items():
+            write_together({path: encode_predictions(material.evaluations[row])}, force=settings.force)
+    return Evaluation(tuple(parts), facts, seconds)
+
+
+def _prediction_files(settings: EvaluationSettings, material: Material) -> dict[Path, int]:
+    """Where the predictions of each model go; those that came from a file are not written again."""
+    if settings.embeddings:
+        return {}
+    names = [PREDICTIONS, *(f"predictions-{number}.npz" for number in range(2, len(material.listeners) + 1))]
+    return {settings.out / name: row for row, name in enumerate(names)}
+
+
+def report_facts(settings: EvaluationSettings, material: Material, entries: tuple[Entry, ...]) -> ReportFacts:
+    """The head of the report: names, sizes, checksums and settings, no folders."""
+    evaluation, clips = material.evaluation, material.clips
+    heard = evaluation.predicted[evaluation.longest()]
+    data: dict[str, Any] = {
+        "name": clips.name,
+        "split": clips.split,
+        "clips": len(evaluation),
+        "speakers": len(evaluation.speakers),
+        "clips_heard": int((heard == heard).all(1).sum()),
+        "face_embeddings": clips.embedder.kind if clips.embedder is not None else "none",
+        "sha256": clips.sha256,
+        "notes": list(evaluation.notes),
+    }
+    stated = {
+        "seconds": [f"{seconds:g}" for seconds in sorted(evaluation.predicted)],
+        "most_clips": settings.clips,
+        "picture_clips": settings.picture_clips,
+        "pictures": "a folder" if settings.pictures is not None else "drawn" if material.model is not None else "none",
+        "reader": material.reader.name if material.reader is not None else "none",
+        "parts": [entry.name for entry in entries],
+        "seed": settings.seed,
+    }
+    models = tuple(each.model for each in material.evaluations)
+    title = f"Evaluation of {' and '.join(f'{model.name} {model.version}'.strip() for model in models)}"
+    return ReportFacts(title, models, data, stated, exclusions=_whole_set(material))
+
+
+def _whole_set(material: Material) -> tuple[Exclusion, ...]:
+    """Clips that a model could not be asked about, each reason once a clip."""
+    found: dict[tuple[str, str, str], Exclusion] = {}
+    for evaluation in material.evaluations:
+        for exclusion in evaluation.exclusions:
+            found.setdefault((exclusion.clip, exclusion.reason, exclusion.detail), exclusion)
+    return tuple(found.values())

@@ -1,0 +1,174 @@
+"""What the parts of an evaluation work on: predictions, and pictures and readers once somebody asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from speech2face.errors import InvalidOption, MissingExtra, WeightsError
+from speech2face.evaluation.collect import Clips, ManifestClips, open_clips
+from speech2face.evaluation.evaluation_set import EvaluationSet
+from speech2face.evaluation.listeners import Listener, open_listener
+from speech2face.evaluation.pictures import PictureSet, choose_rows
+from speech2face.evaluation.prediction_file import read_predictions
+from speech2face.evaluation.predictions import predict
+from speech2face.evaluation.readers.appearance_reader import AppearanceReader
+from speech2face.evaluation.readers.onnx_reader import OnnxReader
+from speech2face.evaluation.readers.reader import AttributeReader
+from speech2face.face.embedder import FaceEmbedder
+from speech2face.face.embedders import open_embedder
+from speech2face.models.contract import Model
+
+SECONDS = (3.0, 6.0)  # Speech2Face, Tables 2 and 3
+PICTURE_CLIPS = 1000  # Speech2Face, section 4.2
+MOST_SECONDS = 600.0
+STARTER = "starter"
+"""Names the shipped release where a model is asked for."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and how much there is."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is measured, on what; paths are the user's own and stay out of the report."""
+
+    data: str
+    out: Path
+    models: tuple[str, ...] = ()
+    """Folders of releases, run folders or checkpoints; the first is the one that is measured, the others are held
+    against it. None with `embeddings` draws no pictures, None without is the shipped starter."""
+    embeddings: tuple[Path, ...] = ()
+    """Files of predictions, which then take the models' place; docs/evaluation.md says what is in them."""
+    pictures: Path | None = None
+    """Folder of pictures KEY.png that another system drew of these clips."""
+    embedder: Path | None = None
+    reader: Path | None = None
+    reader_settings: Path | None = None
+    identity_classifier: Path | None = None
+    fid_network: Path | None = None
+    split: str | None = None
+    seconds: tuple[float, ...] = SECONDS
+    clips: int | None = 5000  # Speech2Face, section 4.3
+    picture_clips: int = PICTURE_CLIPS
+    parts: tuple[str, ...] | None = None
+    seed: int = 0
+    force: bool = False
+
+    def check(self) -> None:
+        """Refuse what does not go together, before anything is opened.
+
+        Raises:
+            InvalidOption: with the way out.
+        """
+        if not self.seconds or not all(0 < heard <= MOST_SECONDS for heard in self.seconds):
+            raise InvalidOption(f"--seconds takes numbers above 0 and up to {MOST_SECONDS:g}, such as 3,6")
+        if self.embeddings and len(self.models) not in (0, len(self.embeddings)):
+            raise InvalidOption(
+                f"{len(self.embeddings)} files of embeddings and {len(self.models)} models were given; give the model"
+                " of each file, in the same order, or none"
+            )
+        if (self.reader is None) != (self.reader_settings is None):
+            raise InvalidOption("--reader takes a network, --reader-settings says what its outputs mean; give both")
+
+
+class Material:
+    """Everything is opened when it is first wanted, and once."""
+
+    def __init__(self, settings: EvaluationSettings, progress: Progress | None = None) -> None:
+        self.settings, self.seed = settings, settings.seed
+        self._progress = progress
+        self._opened: list[PictureSet] = []
+
+    @cached_property
+    def clips(self) -> Clips:
+        """The data."""
+        chosen = self.settings
+        return open_clips(chosen.data, split=chosen.split, limit=chosen.clips, seed=chosen.seed)
+
+    @cached_property
+    def listeners(self) -> tuple[Listener, ...]:
+        """The models, in the order they were named."""
+        names = self.settings.models or (() if self.settings.embeddings else (STARTER,))
+        return tuple(open_listener(None if name == STARTER else name) for name in names)
+
+    @cached_property
+    def evaluations(self) -> tuple[EvaluationSet, ...]:
+        """What each model predicts; the first is the one that is measured."""
+        listeners, clips = self.listeners, self.clips
+        files = self.settings.embeddings
+        if not files:
+            return tuple(self._predicted(listener) for listener in listeners)
+        models = [listener.facts for listener in listeners] if listeners else [None for _ in files]
+        return tuple(read_predictions(file, clips, model=model) for file, model in zip(files, models, strict=True))
+
+    def _predicted(self, listener: Listener) -> EvaluationSet:
+        def say(done: int, of: int) -> None:
+            if self._progress is not None:
+                self._progress(f"clips heard by {listener.facts.name}", done, of)
+
+        return predict(listener, self.clips, sorted(set(self.settings.seconds)), progress=say)
+
+    @property
+    def evaluation(self) -> EvaluationSet:
+        """The measured model's."""
+        return self.evaluations[0]
+
+    @property
+    def model(self) -> Model | None:
+        """What draws pictures; None where only embeddings or a voice encoder were given."""
+        return self.listeners[0].model if self.listeners else None
+
+    @cached_property
+    def embedder(self) -> FaceEmbedder | None:
+        """What embeds faces of pictures as the data's were; None where it is not at hand.
+
+        Raises:
+            WeightsError, MissingExtra, InvalidOption: a file was named, and it is not the right one.
+        """
+        try:
+            if self.clips.embedder is not None and self.clips.embedder.kind != "planted":
+                return open_embedder(self.clips.embedder, self.settings.embedder)
+        except (WeightsError, MissingExtra):
+            if self.settings.embedder is not None:
+                raise
+            return None
+        if self.settings.embedder is not None:
+            raise InvalidOption("--embedder is for data whose face embeddings were made with it; leave it out")
+        return None
+
+    @cached_property
+    def pictures(self) -> PictureSet | None:
+        """Pictures of some clips, drawn by the model or read from the user's folder; None where there are neither."""
+        if self.model is None and self.settings.pictures is None:
+            return None
+        evaluation, clips = self.evaluation, self.clips
+        seconds = evaluation.longest()
+        pictures = PictureSet.open(
+            evaluation,
+            self.model,
+            clips.manifest if isinstance(clips, ManifestClips) else None,
+            self.settings.pictures,
+            rows=choose_rows(evaluation, self.settings.picture_clips, seconds=seconds, seed=self.seed),
+            seconds=seconds,
+            embedder=self.embedder,
+        )
+        self._opened.append(pictures)
+        return pictures
+
+    @cached_property
+    def reader(self) -> AttributeReader | None:
+        """The user's network, or the starter's own face model; None where nothing finds faces."""
+        if self.settings.reader is not None and self.settings.reader_settings is not None:
+            return OnnxReader.open(self.settings.reader, self.settings.reader_settings)
+        try:
+            return AppearanceReader()
+        except MissingExtra:
+            return None
+
+    def close(self) -> None:
+        """Give back what was taken on disk."""
+        for pictures in self._opened:
+            pictures.close()
