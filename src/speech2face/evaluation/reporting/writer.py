@@ -19,7 +19,7 @@ from speech2face.outputs import check_outputs, write_together
 SCHEMA, SCHEMA_VERSION = "speech2face-report", 1
 RESULTS, PAGE, NUMBERS, EXCLUSIONS = "results.json", "index.html", "numbers.csv", "exclusions.csv"
 TABLES, FIGURES = "tables", "figures"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,60}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,100}")
 _OWN_FILE = re.compile(rf"(?:{TABLES}/[a-z0-9_-]+\.csv|{FIGURES}/[a-z0-9_-]+\.png)")
 
 
