@@ -186,15 +186,17 @@ class PictureSet:
         """The decoder's picture of any embedding (K,), None without a model."""
         return None if self._draw is None else self._draw(face_embedding)
 
-    def mean_face(self) -> Picture | None:
-        """What "the mean face for everybody" looks like: the decoder's picture of the mean reference.
+    def mean_face(self, gender: str = "") -> Picture | None:
+        """What "the mean face for everybody" looks like, or for a gender: the decoder's picture of the mean reference.
 
-        Without references, that of the mean prediction.
+        Without references, that of the mean prediction. None where nothing is drawn, or nobody is of that gender.
         """
         values = self.evaluation_set.reference
         values = self.evaluation_set.predicted[self.seconds] if values is None else values
-        present = values[np.isfinite(values).all(1)]
-        return self.drawn(present.mean(0, dtype=np.float64).astype(np.float32)) if len(present) else None
+        chosen = np.isfinite(values).all(1)
+        if gender:
+            chosen &= self.evaluation_set.gender() == gender
+        return self.drawn(values[chosen].mean(0, dtype=np.float64).astype(np.float32)) if chosen.any() else None
 
     def embedding(self, kind: Kind, row: int) -> NDArray[np.float32] | None:
         """The face embedder's embedding of the largest face in a picture; None without picture, embedder or face."""
@@ -215,15 +217,25 @@ class PictureSet:
         """
         place = (kind, row)
         if place not in self._points:
-            self._finders = self._finders or (DlibDetector(), DlibLandmarker())
+            detector, landmarker = self.prepare_faces()
             picture, points = self.picture(kind, row), None
             if picture is not None:
-                boxes = self._finders[0].detect(picture)
-                points = self._finders[1].find(picture, boxes[0]) if boxes else None
+                boxes = detector.detect(picture)
+                points = landmarker.find(picture, boxes[0]) if boxes else None
                 if points is None:
                     self._note(row, NO_FACE, kind)
             self._points[place] = points
         return self._points[place]
+
+    def prepare_faces(self) -> tuple[FaceDetector, FaceLandmarker]:
+        """What finds faces and their landmarks, opened once.
+
+        Raises:
+            MissingExtra: the extra that finds faces is not installed.
+        """
+        if self._finders is None:
+            self._finders = (DlibDetector(), DlibLandmarker())
+        return self._finders
 
     def _note(self, row: int, reason: str, detail: str) -> None:
         key = self.evaluation_set.keys[row]

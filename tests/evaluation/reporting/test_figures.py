@@ -30,7 +30,7 @@ def test_somebodys_own_settings_of_matplotlib_do_not_change_a_figure_nor_are_cha
 
 
 def test_lines_take_the_reports_colours() -> None:
-    found: list[str] = []
+    found: list[object] = []
 
     def two(canvas: Canvas) -> None:
         axes = canvas.subplots()
