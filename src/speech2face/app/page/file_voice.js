@@ -1,6 +1,6 @@
 // The voice of a file: heard once, drawn again where something is changed.
 
-import { FACES } from "/page/faces.js";
+import { FACE_PIXELS, FACES } from "/page/faces.js";
 import { portraitOf } from "/page/service.js";
 
 export class FileVoice {
@@ -27,12 +27,12 @@ export class FileVoice {
     document.body.dataset.asking = true;
     try {
       const { given, exaggerate, model } = this.page.controls;
-      const options = { given, exaggerate, samples: FACES, model: model?.name, signal: waiting.signal };
-      this.answer = await portraitOf(this.file, options);
-      if (waiting.signal.aborted) return;
-      const { facts, picture, samples } = this.answer;
-      this.page.show(facts, picture);
+      const query = { ...given, exaggerate, model: model?.name };
+      this.answer = await portraitOf(this.file, query, waiting.signal);
+      this.page.show(this.answer.facts, this.answer.picture);
       this.page.readings.listening(`Read from ${this.file.name}`);
+      const small = { samples: FACES, pixels: FACE_PIXELS, picture: "webp" };
+      const { samples } = await portraitOf(this.file, { ...query, ...small }, waiting.signal);
       await this.page.faces.show(samples);
     } catch (error) {
       if (error.name === "AbortError") return;

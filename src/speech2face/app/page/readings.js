@@ -7,7 +7,8 @@ const FUNNEL_HEIGHT = 56;
 const MOST_PAST = 90;
 
 const at = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)} %`; // in words
+const place = (share) => `${(100 * share).toFixed(1)}%`; // in a style
 
 export class Readings {
   constructor({ onRestart }) {
@@ -30,7 +31,7 @@ export class Readings {
 
   heard(seconds) {
     at("seconds").textContent = seconds.toFixed(1);
-    at("seconds-bar").style.width = percent(Math.min(1, seconds / FOCUS_SECONDS));
+    at("seconds-bar").style.width = place(Math.min(1, seconds / FOCUS_SECONDS));
     at("focus-note").textContent =
       seconds < FOCUS_SECONDS
         ? "The picture comes into focus with the first 6 s."
@@ -74,11 +75,11 @@ export class Readings {
   gender({ gender: { reading, probability }, given }) {
     const femininity = reading === "feminine" ? probability : 1 - probability;
     at("gender").textContent = reading;
-    at("gender-probability").textContent = `${percent(Math.min(probability, 0.99))} sure`;
-    if (probability > 0.99) at("gender-probability").textContent = "over 99 % sure";
+    const stated = probability > 0.99 ? "over 99 %" : percent(probability);
+    at("gender-probability").textContent = `probability ${stated}`;
     if (given?.gender) at("gender-probability").textContent += `; drawn as ${given.gender}, as you set it`;
     at("gender-mark").hidden = false;
-    at("gender-mark").style.left = percent(femininity);
+    at("gender-mark").style.setProperty("--femininity", femininity);
   }
 
   cautions(cautions) {

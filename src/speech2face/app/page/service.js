@@ -55,12 +55,12 @@ export async function readyModels(onWaiting) {
   }
 }
 
-/** The portrait of a file, with `samples` further faces: {picture: Blob, samples: [Blob], facts}. */
-export async function portraitOf(file, { given, exaggerate, samples, model, signal }) {
-  const query = new URLSearchParams({ ...given, exaggerate, samples, ...(model ? { model } : {}) });
+/** The portrait of a file, {picture Blob (a labelled PNG), samples [Blob], facts}; the query as the API documents it. */
+export async function portraitOf(file, query, signal) {
   const body = new FormData();
   body.append("file", file, file.name || "recording");
-  const answer = await ask(`/v1/portrait?${query}`, { method: "POST", body, signal });
+  const stated = Object.entries(query).filter(([, value]) => value !== undefined);
+  const answer = await ask(`/v1/portrait?${new URLSearchParams(stated)}`, { method: "POST", body, signal });
   return {
     picture: blobOf(answer.picture),
     samples: (answer.samples ?? []).map(blobOf),

@@ -2,7 +2,7 @@
 
 const FADE_MILLISECONDS = 240; // just under the time between two updates
 const FOCUS_SECONDS = 6; // what the model is usually asked with; the card's numbers begin to settle there
-const BLUR_SHARE = 0.02; // of the picture's width, with nothing heard
+const BLUR_SHARE = 0.016; // of the picture's width, with nothing heard
 
 export class Stage {
   constructor(element) {
