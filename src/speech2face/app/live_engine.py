@@ -2,10 +2,12 @@
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from speech2face.app.live_messages import Set, Start
-from speech2face.app.pictures import MEDIA_TYPES, encoded
+from speech2face.app.pictures import MEDIA_TYPES, encoded, resized
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption
 from speech2face.live import LiveLook, LiveSession
@@ -83,17 +85,19 @@ class LiveEngine:
         with self._lock:
             self._held = on
 
-    def sheet(self, count: int) -> Reply:
-        """The expected face and draws beside it.
+    def sheet(self, count: int, *, layout: Literal["sheet", "strip"] = "sheet", pixels: int = 160) -> Reply:
+        """The expected face and draws beside it; as a strip the draws alone, side by side without margins.
 
         Raises:
             InvalidOption: too little was heard, or too many are wanted.
         """
         with self._lock:
             portrait = self._session.draw(self._heard(), samples=count)
-        content = encoded(contact_sheet(portrait), portrait.facts(), "contact sheet", "webp")
+        strip = layout == "strip"
+        image = np.hstack([resized(draw, pixels) for draw in portrait.samples]) if strip else contact_sheet(portrait)
+        content = encoded(image, portrait.facts(), "contact sheet", "webp")
         described = {"media_type": MEDIA_TYPES["webp"], "bytes": len(content)}
-        return Reply({"type": "sheet", "count": count, "picture": described}, content)
+        return Reply({"type": "sheet", "count": count, "layout": layout, "picture": described}, content)
 
     def portrait(self, pixels: int | None) -> Reply:
         """A labelled PNG to keep.

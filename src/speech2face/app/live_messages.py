@@ -9,7 +9,8 @@ from speech2face.given import Given
 from speech2face.portrait import MAX_EXAGGERATION
 
 if TYPE_CHECKING:
-    from speech2face.audio.stream import Media, PcmFormat
+    from speech2face.audio.stream import PcmFormat
+    from speech2face.audio.stream_media import Media
 
 PROTOCOL = 1
 Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
@@ -51,7 +52,8 @@ class Start(Message):
 
     def source(self) -> "PcmFormat | Media":
         """How the engine is to read the sound."""
-        from speech2face.audio.stream import Media, PcmFormat
+        from speech2face.audio.stream import PcmFormat
+        from speech2face.audio.stream_media import Media
 
         if self.format == "webm" or self.format == "ogg":
             return Media(self.format)
@@ -74,10 +76,12 @@ class Hold(Message):
 
 
 class Samples(Message):
-    """A sheet of faces equally consistent with the voice."""
+    """Faces equally consistent with the voice: a sheet to look at, or a bare row of them for a page to arrange."""
 
     type: Literal["samples"]
     count: int = Field(6, ge=1, le=1000)
+    layout: Literal["sheet", "strip"] = "sheet"
+    pixels: Pixels = 160  # of one face in a strip
 
 
 class Download(Message):

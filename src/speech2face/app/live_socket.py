@@ -117,8 +117,12 @@ class LiveConnection:
         finally:
             for task in tasks:
                 task.cancel()
+            # Not awaited: it waits for the step under way, and whoever cancels us must not wait for that.
+            try:
+                self._executor.submit(engine.close)
+            except RuntimeError:  # the threads are gone: the service has ended
+                engine.close()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._in_thread(engine.close)
 
     async def _first_message(self) -> Start:
         received = await self._receive()
@@ -240,7 +244,7 @@ class LiveConnection:
 
     def _reply(self, engine: "LiveEngine", wish: Samples | Download | Reset) -> "Reply":
         if isinstance(wish, Samples):
-            return engine.sheet(min(wish.count, self._limits.samples))
+            return engine.sheet(min(wish.count, self._limits.samples), layout=wish.layout, pixels=wish.pixels)
         return engine.portrait(wish.pixels) if isinstance(wish, Download) else engine.reset()
 
     async def _send_all(self) -> None:

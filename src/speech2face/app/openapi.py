@@ -116,6 +116,7 @@ ERRORS: Final = {
     406: "None of the accepted types can be given.",
     408: "The body did not arrive in time.",
     413: "More bytes, seconds or files than one request may hold.",
+    415: "Several recordings come as multipart/form-data.",
     421: "The Host header names another site.",
     422: "The recording or an option cannot be used; `code` says why.",
     429: "As much is being drawn as can be; see Retry-After.",
@@ -156,7 +157,7 @@ PORTRAITS: Final[dict[str, Any]] = {
     "responses": {
         200: _answer("Every recording gave a portrait.", "Results"),
         207: _answer("Some did; each result has its own status.", "Results"),
-        **UPLOAD_ERRORS,
+        **_errors(400, 408, 413, 415, 422, 429, 503),
     },
 }
 MODELS: Final[dict[str, Any]] = {

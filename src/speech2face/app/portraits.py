@@ -189,7 +189,7 @@ async def portraits(request: Request) -> Response:
     service: Service = request.app.state.service
     service.shelf.model()
     async with service.gate.admitted(request) as arrival:
-        upload = await arrival.read()
+        upload = await arrival.read(several=True)
         if not upload.recordings:
             raise Problem(422, "invalid_request", "no file came; send multipart/form-data with one part a recording")
         options = _options(request, upload, service)

@@ -107,9 +107,9 @@ class Door:
             # Another site's name that was made to point here (DNS rebinding) must not reach the service.
             return Problem(421, "wrong_host", "this service answers to localhost, 127.0.0.1 and [::1] alone")
         origin = headers.get("origin")
+        if origin is not None and _netloc(origin) != host.lower():
+            return Problem(403, "wrong_origin", "another site's page may not use this service")
         if scope["type"] == "websocket":
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                return Problem(403, "wrong_origin", "another site's page may not listen here")
             return None  # its token comes in the first message
         path = scope["path"]
         if path in OPEN_PATHS or path.startswith(PAGE) or right_token(self._token, headers.get("authorization")):
@@ -126,6 +126,14 @@ def _name(host: str) -> str:
     """The host without its port, lower case."""
     try:
         return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an origin, lower case."""
+    try:
+        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 

@@ -61,13 +61,15 @@ class Arrival:
         self._gate, self._request, self._limits = gate, request, limits
         self.bytes = 0
 
-    async def read(self) -> Upload:
+    async def read(self, *, several: bool = False) -> Upload:
         """The body as recordings: multipart, JSON with base64, or the bytes of the recording itself.
 
         Raises:
-            Problem: 400 or 422 for a body that is not what it says, 408, 413, 429.
+            Problem: 400 or 422 for a body that is not what it says, 408, 413, 415 where several are to come, 429.
         """
         kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if several and kind != "multipart/form-data":
+            raise Problem(415, "not_multipart", "several recordings come as multipart/form-data, one part each")
         stated = self._request.headers.get("content-length", "")
         if stated.isdigit():
             self._check_size(int(stated))
@@ -106,6 +108,7 @@ class Arrival:
         parser.spool_max_size = parser.max_file_size = 2 * self._limits.upload_bytes  # the second: older Starlette
         try:
             form = await parser.parse()
+            assert parser.whole, "without its last boundary the last part would be left out in silence"
         except (MultiPartException, KeyError, AssertionError) as error:
             text = getattr(error, "message", "it has no boundary or is cut off")
             if "Too many files" in text:
@@ -127,6 +130,11 @@ class _InMemory(MultiPartParser):
     """Starlette's parser, but nothing goes to a temporary file: the request's own limit is reached first."""
 
     max_file_size: int
+    whole = False
+
+    def on_end(self) -> None:
+        """The last boundary was found."""
+        self.whole = True
 
 
 def _from_json(body: bytes) -> Upload:

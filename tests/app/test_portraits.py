@@ -1,0 +1,195 @@
+"""`POST /v1/portrait`, `/v1/portraits`, `GET /v1/models`: what comes back, and how bad input is answered."""
+
+import base64
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+import speech2face
+from speech2face.app.portraits import wanted_by
+from speech2face.app.problems import Problem
+from speech2face.evaluation import awkward
+from speech2face.evaluation.encoding import encode
+from speech2face.portrait import Portrait
+from speech2face.provenance import read_provenance
+from tests.app.speaking import EXAMPLES, voice, wav
+from tests.voices import made_voice
+
+FEMALE = EXAMPLES / "female.mp3"
+BOUNDARY = "multipart/form-data; boundary=x"
+JSON = {"Accept": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def expected() -> Portrait:
+    """What the library draws of the same recording."""
+    return speech2face.reconstruct(speech2face.load_model(), FEMALE)
+
+
+def picture_in(values: dict[str, Any]) -> bytes:
+    return base64.b64decode(values["base64"], validate=True)
+
+
+def test_a_recording_comes_back_as_the_librarys_portrait_with_its_label(served: TestClient, expected: Portrait) -> None:
+    answer = served.post("/v1/portrait", content=FEMALE.read_bytes())
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected.image)
+    assert json.loads(answer.headers["speech2face-facts"]) == expected.facts()
+    provenance, facts = read_provenance(io.BytesIO(answer.content))  # type: ignore[arg-type]
+    assert provenance.kind == "portrait"
+    assert facts == expected.facts()
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_raw_bytes_a_form_and_json_in_base64_give_the_same(served: TestClient, expected: Portrait) -> None:
+    content = FEMALE.read_bytes()
+    answers = [
+        served.post("/v1/portrait", content=content, headers=JSON),
+        served.post("/v1/portrait", files={"file": ("anything.txt", content)}, headers=JSON),
+        served.post("/v1/portrait", json={"recording": base64.b64encode(content).decode()}, headers=JSON),
+    ]
+    for answer in answers:
+        assert answer.json()["facts"] == expected.facts()
+        picture = Image.open(io.BytesIO(picture_in(answer.json()["picture"])))
+        np.testing.assert_array_equal(np.asarray(picture), expected.image)
+
+
+def test_the_accept_header_chooses_the_kind_of_answer() -> None:
+    kinds = [("", "png"), ("*/*", "png"), ("image/webp", "webp"), ("application/json, image/png;q=0.5", "json")]
+    assert [wanted_by(accept) for accept, _ in kinds] == [kind for _, kind in kinds]
+    assert wanted_by("image/png;q=0.1,image/webp;q=0.9,text/html") == "webp"
+    for accept in ("text/html", "image/png;q=0", "image/png;q=often"):
+        with pytest.raises(Problem, match="application/json"):
+            wanted_by(accept)
+
+
+def test_webp_carries_its_label_too_and_has_the_size_asked_for(served: TestClient) -> None:
+    answer = served.post("/v1/portrait?pixels=128", content=FEMALE.read_bytes(), headers={"Accept": "image/webp"})
+    assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
+    assert read_provenance(io.BytesIO(answer.content))[0].kind == "portrait"  # type: ignore[arg-type]
+
+
+def test_samples_come_one_by_one_and_as_a_sheet_and_a_seed_repeats_them(served: TestClient) -> None:
+    query = "/v1/portrait?samples=2&seed=7&pixels=64"
+    first, second = (served.post(query, content=FEMALE.read_bytes(), headers=JSON).json() for _ in range(2))
+    assert first == second
+    assert first["facts"]["seed"] == 7
+    kinds = [read_provenance(io.BytesIO(picture_in(each)))[0].kind for each in [*first["samples"], first["sheet"]]]  # type: ignore[arg-type]
+    assert kinds == ["sample", "sample", "contact sheet"]
+    sheet = served.post(query, content=FEMALE.read_bytes())
+    assert sheet.content == picture_in(first["sheet"])
+
+
+def test_given_attributes_and_exaggeration_are_used_and_recorded(served: TestClient, expected: Portrait) -> None:
+    query = "/v1/portrait?age=70&gender=male&group=black&exaggerate=0.5"
+    facts = served.post(query, content=FEMALE.read_bytes(), headers=JSON).json()["facts"]
+    assert facts["given"] == {"age": 70.0, "gender": "male", "group": "black"}
+    assert facts["exaggerate"] == 0.5
+    in_body = {"recording": base64.b64encode(FEMALE.read_bytes()).decode(), "given": {"age": 70}, "samples": 0}
+    assert served.post("/v1/portrait", json=in_body, headers=JSON).json()["facts"]["given"] == {"age": 70.0}
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("age=5", "invalid_given"),
+        ("group=martian", "invalid_given"),
+        ("age=nan", "invalid_request"),
+        ("gender=other", "invalid_request"),
+        ("samples=1000", "invalid_option"),
+        ("samples=-1", "invalid_request"),
+        ("exaggerate=3", "invalid_request"),
+        ("pixels=1000000", "invalid_request"),
+        ("model=none", "unknown_model"),
+        ("colour=red", "invalid_request"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_by_its_name(served: TestClient, query: str, code: str) -> None:
+    answer = served.post(f"/v1/portrait?{query}", content=FEMALE.read_bytes())
+    assert (answer.status_code, answer.json()["code"]) == (422, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b'{"recording": ', "application/json", 400, "bad_json"),
+        (b"\xff\xfe", "application/json", 400, "bad_json"),
+        (b"[1]", "application/json", 422, "invalid_request"),
+        (b'{"recording": 5}', "application/json", 422, "invalid_request"),
+        (b'{"recording": "not base64!"}', "application/json", 422, "bad_base64"),
+        (b'{"recording": "UklGRg==", "given": 3}', "application/json", 422, "invalid_request"),
+        (b'{"recording": "UklGRg==", "extra": 3}', "application/json", 422, "invalid_request"),
+        (b'{"recording": "UklGRg=="}', "application/json", 422, "corrupt_recording"),
+        (b"--x\r\nnonsense", BOUNDARY, 400, "bad_multipart"),
+        (b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nRIFF', BOUNDARY, 400, "bad_multipart"),
+        (b"whatever", "multipart/form-data", 400, "bad_multipart"),
+        (b"--x--\r\n", BOUNDARY, 422, "invalid_request"),
+        (b"", "application/octet-stream", 422, "empty_recording"),
+    ],
+)
+def test_a_body_that_is_not_what_it_says_is_refused(
+    served: TestClient, body: bytes, content_type: str, status: int, code: str
+) -> None:
+    answer = served.post("/v1/portrait", content=body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_two_files_belong_to_the_other_address(served: TestClient) -> None:
+    answer = served.post("/v1/portrait", files=[("file", ("a", b"x")), ("file", ("b", b"x"))])
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert "/v1/portraits" in answer.json()["detail"]
+
+
+def test_every_awkward_file_gives_a_portrait_or_says_why_not(
+    served: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lecture(sound: Any, rate: int, **options: Any) -> bytes:
+        # The ten minutes are heard in tests/test_portrait.py; here they would only take time.
+        return b"" if sound.shape[-1] > 100 * rate else encode(sound, rate, **options)
+
+    monkeypatch.setattr(awkward, "encode", no_lecture)
+    seen: dict[str, tuple[int, str]] = {}
+    for file in awkward.awkward_files(voice(3.0), made_voice(3.0)):
+        answer = served.post("/v1/portrait?pixels=64", content=file.content)
+        body = {} if answer.status_code == 200 else answer.json()
+        assert "Traceback" not in answer.text[:2000]
+        assert not body or {"code", "detail", "exit_code", "kind"} <= set(body), file.name
+        seen[file.name] = (answer.status_code, body.get("code", ""))
+        if file.name not in ("lecture.opus", "late.wav"):
+            assert (answer.status_code == 200) == file.wanted, (file.name, body)
+    assert seen["hour.wav"] == (413, "recording_too_long")
+    assert seen["text.wav"] == (422, "not_media")
+    assert seen["mute.mp4"] == (422, "no_audio_stream")
+    assert seen["cut.flac"] == (422, "corrupt_recording")
+    assert seen["silence.wav"] == (422, "silent_recording")
+    assert seen["noise.wav"] == (422, "no_speech")
+
+
+def test_of_several_files_each_has_its_own_result(served: TestClient, expected: Portrait) -> None:
+    files = [
+        ("file", ("she.mp3", FEMALE.read_bytes())),
+        ("file", ("silence.wav", wav(np.zeros(32_000, np.float32)))),
+        ("other", ("words.txt", b"Dear diary")),
+    ]
+    answer = served.post("/v1/portraits", files=files)
+    assert answer.status_code == 207
+    she, silence, words = answer.json()["results"]
+    assert (she["name"], she["status"], she["portrait"]["facts"]) == ("she.mp3", 200, expected.facts())
+    assert (silence["status"], silence["problem"]["kind"]) == (422, "SilentRecording")
+    assert (words["status"], words["problem"]["exit_code"]) == (422, 11)
+    assert served.post("/v1/portraits", files=files[:1]).status_code == 200
+    assert served.post("/v1/portraits", content=FEMALE.read_bytes()).json()["code"] == "not_multipart"
+
+
+def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
+    (model,) = served.get("/v1/models").json()["models"]
+    assert (model["name"], model["default"], model["states_attributes"]) == ("starter", True, True)
+    assert model["given"]["gender"] == ["female", "male"]
+    assert model["given"]["age"] == [18, 80]
+    assert len(model["given"]["group"]) >= 2

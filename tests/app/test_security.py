@@ -1,0 +1,175 @@
+"""Who is let in, and what a browser is told it may do."""
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from speech2face.app.limits import Limits
+from speech2face.app.security import check_address, is_loopback
+from speech2face.errors import InvalidOption
+from tests.app.speaking import EXAMPLES, start
+
+TOKEN = "correct-horse-battery"
+SOUND = (EXAMPLES / "female.mp3").read_bytes()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "myhost"])
+def test_a_network_needs_a_token(host: str) -> None:
+    with pytest.raises(InvalidOption, match="SPEECH2FACE_TOKEN"):
+        check_address(host, None)
+    check_address(host, TOKEN)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_this_machine_needs_none(host: str) -> None:
+    assert is_loopback(host)
+    check_address(host, None)
+
+
+@pytest.mark.parametrize("token", ["", "short", "with-an-umlaut-äöü-in-it", "line\nbreak-in-the-middle"])
+def test_a_token_that_is_none_is_refused(token: str) -> None:
+    with pytest.raises(InvalidOption, match="16"):
+        check_address("127.0.0.1", token)
+
+
+def test_without_the_token_only_the_page_and_health_answer(limited: Callable[..., TestClient]) -> None:
+    client = limited(token=TOKEN)
+    assert client.get("/health").status_code == 200
+    for method, path in (
+        ("GET", "/v1/models"),
+        ("GET", "/metrics"),
+        ("GET", "/openapi.json"),
+        ("POST", "/v1/portrait"),
+    ):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (401, "token"), path
+        assert answer.headers["www-authenticate"] == "Bearer"
+        wrong = client.request(method, path, headers={"Authorization": f"Bearer {TOKEN}x"})
+        assert wrong.status_code == 401
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.get("/v1/models", headers=right).status_code == 200
+    assert client.get("/metrics", headers=right).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "", "[::1"])
+def test_another_name_for_this_machine_is_misdirected(served: TestClient, host: str) -> None:
+    answer = served.get("/health", headers={"Host": host})
+    assert (answer.status_code, answer.json()["code"]) == (421, "wrong_host")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8765", "[::1]:8765"])
+def test_the_names_of_this_machine_are_known(served: TestClient, host: str) -> None:
+    assert served.get("/health", headers={"Host": host}).status_code == 200
+
+
+def test_another_sites_page_may_not_listen(served: TestClient) -> None:
+    for origin in ("https://evil.example", "null", "http://localhost:9999"):
+        with (
+            pytest.raises(WebSocketDisconnect),
+            served.websocket_connect("ws://localhost:8765/v1/live", headers={"Origin": origin}),
+        ):
+            pass
+    own = {"Origin": "http://localhost:8765"}
+    with served.websocket_connect("ws://localhost:8765/v1/live", headers=own) as socket:
+        socket.send_text("{")
+        assert "error" in socket.receive_text()
+
+
+def test_another_sites_page_may_read_nothing(served: TestClient) -> None:
+    answer = served.options(
+        "/v1/portrait", headers={"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+    )
+    assert "access-control-allow-origin" not in answer.headers
+    assert served.post("/v1/portrait", content=SOUND, headers={"Origin": "https://evil.example"}).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/v1/models", "/nothing", "/page/nothing.js", "/page/../service.py"])
+def test_every_answer_carries_the_security_headers(served: TestClient, path: str) -> None:
+    answer = served.get(path)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_a_path_cannot_leave_the_pages_folder(served: TestClient) -> None:
+    for path in ("/page/..%2fservice.py", "/page/%2e%2e/service.py", "/page//etc/passwd"):
+        assert served.get(path).status_code in (404, 405), path
+
+
+def test_what_is_too_large_or_too_much_is_refused(limited: Callable[..., TestClient]) -> None:
+    client = limited(Limits(upload_bytes=len(SOUND) + 500, files_per_request=1, recording_seconds=5))
+    answer = client.post("/v1/portrait", content=SOUND * 2)
+    assert (answer.status_code, answer.json()["code"]) == (413, "upload_too_large")
+    pieces = client.post("/v1/portrait", content=iter([SOUND, SOUND]))  # chunked: its size is not stated
+    assert (pieces.status_code, pieces.json()["code"]) == (413, "upload_too_large")
+    answer = client.post("/v1/portrait", content=SOUND)
+    assert (answer.status_code, answer.json()["code"]) == (413, "recording_too_long")
+    answer = client.post("/v1/portraits", files=[("file", ("a", b"x")), ("file", ("b", b"y"))])
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_many_files")
+    busy = limited(Limits(requests_at_once=0)).post("/v1/portrait", content=SOUND)
+    assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (429, "too_many", "1")
+    full = limited(Limits(uploads_held_bytes=1000)).post("/v1/portrait", content=SOUND)
+    assert (full.status_code, full.json()["code"]) == (429, "too_many")
+
+
+def test_refused_uploads_are_let_go_of(limited: Callable[..., TestClient]) -> None:
+    client = limited(Limits(upload_bytes=1000))
+    for content in (SOUND, b"x" * 500):
+        client.post("/v1/portrait", content=content)
+    assert "speech2face_uploads_held_bytes 0\n" in client.get("/metrics").text
+
+
+def test_no_upload_becomes_a_temporary_file(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    def refuse(*arguments: object, **options: object) -> object:
+        raise AssertionError("a temporary file")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(tempfile, "_TemporaryFileWrapper", refuse)
+    large = b"\0" * 3 * 2**20
+    answer = served.post("/v1/portrait", files={"file": ("large.bin", large)})
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_media")
+
+
+def test_unknown_paths_and_methods_are_problems_too(served: TestClient) -> None:
+    for method, path, status in (("GET", "/v1/nothing", 404), ("DELETE", "/v1/portrait", 405), ("GET", "/docs", 404)):
+        answer = served.request(method, path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_mistake_of_ours_shows_no_traceback(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from speech2face.app import portraits
+
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("a secret")
+
+    monkeypatch.setattr(portraits, "draw", broken)
+    answer = served.post("/v1/portrait", content=SOUND)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert "Zero" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_before_the_models_are_there_the_answer_is_to_come_back(
+    limited: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = limited()
+    monkeypatch.setattr(client.app.state.service.shelf, "state", "starting")  # type: ignore[attr-defined]
+    assert client.get("/health").json()["status"] == "starting"
+    for answer in (client.get("/v1/models"), client.post("/v1/portrait", content=SOUND)):
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "1")
+    with client.websocket_connect("ws://localhost:8765/v1/live") as socket:
+        socket.send_text(start())
+        assert '"not_ready"' in socket.receive_text()
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 4503
