@@ -22,10 +22,15 @@ TIE = 1e-6
 """Similarities that differ by less are ties: rounding in single precision must not decide a choice."""
 
 
+def unit_length(face_embedding: NDArray[np.floating[Any]]) -> Singles:
+    """(clips, K) of length 1; an embedding of zeros stays one."""
+    lengths = np.linalg.norm(face_embedding, axis=1, keepdims=True)
+    return np.asarray(face_embedding / np.maximum(lengths, 1e-12), np.float32)
+
+
 def cosine_similarity(probes: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]]) -> Singles:
     """Cosine of every probe with every candidate, (probes, K) and (candidates, K) -> (probes, candidates)."""
-    units = [side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (probes, candidates)]
-    return np.asarray(units[0].astype(np.float32) @ units[1].astype(np.float32).T)
+    return np.asarray(unit_length(probes) @ unit_length(candidates).T)
 
 
 def chance_of_choice(
