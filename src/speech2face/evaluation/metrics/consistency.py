@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from speech2face.evaluation.metrics.matching import TIE, unit_length
+from speech2face.evaluation.metrics.retrieval import TIE
+from speech2face.evaluation.metrics.similarity import unit
 
 Floats = NDArray[np.float64]
 
@@ -117,7 +118,7 @@ def neighbours(
     Ties count against us: if a clip of somebody else is as near as the nearest own one, it is not found, so the same
     answer to all finds nobody.
     """
-    count, units = len(face_embedding), unit_length(face_embedding)
+    count, units = len(face_embedding), unit(face_embedding)
     columns = [np.full(count, np.nan) for _ in range(4)]
     for start in range(0, count, ROWS_AT_ONCE):
         rows = np.arange(start, min(start + ROWS_AT_ONCE, count))

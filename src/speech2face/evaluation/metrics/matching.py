@@ -14,23 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.evaluation.intervals import NOTHING, Estimate, SpeakerBootstrap
+from speech2face.evaluation.metrics.retrieval import TIE
+from speech2face.evaluation.metrics.similarity import unit
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
-TIE = 1e-6
-"""Similarities that differ by less are ties: rounding in single precision must not decide a choice."""
-
-
-def unit_length(face_embedding: NDArray[np.floating[Any]]) -> Singles:
-    """(clips, K) of length 1; an embedding of zeros stays one."""
-    lengths = np.linalg.norm(face_embedding, axis=1, keepdims=True)
-    return np.asarray(face_embedding / np.maximum(lengths, 1e-12), np.float32)
-
 
 def cosine_similarity(probes: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]]) -> Singles:
     """Cosine of every probe with every candidate, (probes, K) and (candidates, K) -> (probes, candidates)."""
-    return np.asarray(unit_length(probes) @ unit_length(candidates).T)
+    return np.asarray(unit(probes) @ unit(candidates).T, np.float32)
 
 
 def chance_of_choice(

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 
 CELLS = 2**21
-"""Of the range of a cosine, -1 to 1: similarities in one cell, less than 1e-6 apart, are ties (metrics/matching.py)."""
+"""Of the range of a cosine, -1 to 1: similarities in one cell, within 1e-6, are ties."""
 BINS = 256
 """Of cells, for intervals only: each holds about as many genuine and impostor pairs as any other."""
 ROWS_AT_ONCE = 512

@@ -13,6 +13,7 @@ from speech2face.evaluation.evaluation_set import Embeddings, EvaluationSet
 from speech2face.evaluation.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.evaluation.metrics.matching import Choices, Singles, cosine_similarity
 from speech2face.evaluation.metrics.verification import Roc, roc, verify
+from speech2face.evaluation.parts.feature_similarity import NO_REFERENCES, missing_references
 from speech2face.evaluation.parts.matching_figure import matching_figure
 from speech2face.evaluation.parts.part import Exclusion, Figure, Number, Part, exclude
 from speech2face.evaluation.parts.strata import ANYONE, Stratum, strata_of
@@ -88,9 +89,8 @@ def measure(
 ) -> Part:
     """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
     if evaluation.reference is None:
-        why = "the data hold no face embeddings of the kind that the model predicts, so there is nothing to match with"
-        return Part(NAME, TITLE, skipped=why)
-    exclusions = list(exclude(evaluation.keys, np.flatnonzero(~evaluation.has_reference()), "no_reference"))
+        return Part(NAME, TITLE, skipped=NO_REFERENCES)
+    exclusions = list(missing_references(evaluation))
     numbers: list[Number] = []
     figures: list[Figure] = []
     for voices, left_out in _all_voices(evaluation, pictures, seed):
