@@ -124,7 +124,7 @@ class Page {
     const texts = { idle: "Speak", listening: "Stop", paused: "Go on speaking", working: "One moment" };
     at("speak-text").textContent = texts[state];
     at("speak").dataset.on = state === "listening";
-    at("speak").disabled = state === "working";
+    at("speak").setAttribute("aria-disabled", state === "working"); // disabled, it would lose the keyboard
     document.body.dataset.state = state;
   }
 

@@ -1,0 +1,287 @@
+"""The page when things are not as they should be, and for whoever uses it otherwise: phone, keyboard, dark, token."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.app.page_browser import EXAMPLES, Visit, chromium, served, visit, write_microphone_sound
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, WebSocketRoute
+
+TOKEN = "a-token-of-this-test-alone"
+NO_MICROPHONE = """(name) => {
+  navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", name); };
+}"""
+COUNT_FADES = """() => {
+  window.fades = 0;
+  const animate = Element.prototype.animate;
+  Element.prototype.animate = function (...given) { window.fades += 1; return animate.apply(this, given); };
+}"""
+READY = {"type": "ready", "protocol": 1, "model": {}, "limits": {}, "notice": "Nobody."}
+FACTS = {
+    "seconds_heard": 3.2,
+    "seconds_recorded": 4.0,
+    "age": 41.0,
+    "age_interval_80": [30.0, 55.0],
+    "gender": {"reading": "masculine", "probability": 0.9},
+    "cautions": [{"code": "several_speakers", "text": "More than one voice seems to speak."}],
+    "given": {},
+    "notice": "Nobody.",
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
+    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "female.mp3")
+    with chromium(sound) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(browser: "Browser") -> Iterator[str]:
+    with served(token=TOKEN) as found:
+        yield f"{found}/#token={TOKEN}"
+
+
+def ready(page: Visit) -> Visit:
+    page.page.wait_for_selector("#service[data-state=ready]")
+    return page
+
+
+def answer(page: Visit, reply: Callable[["WebSocketRoute", dict[str, Any]], None]) -> list[str]:
+    """Let a stand-in answer the live messages instead of the service; the kinds that came, in order."""
+    came: list[str] = []
+
+    def serve(socket: "WebSocketRoute") -> None:
+        def message(content: str | bytes) -> None:
+            if isinstance(content, str):
+                asked = json.loads(content)
+                came.append(asked["type"])
+                reply(socket, asked)
+
+        socket.on_message(message)
+
+    page.page.route_web_socket("**/v1/live", serve)
+    return came
+
+
+def say(socket: "WebSocketRoute", message: dict[str, Any], picture: bytes | None = None) -> None:
+    described = None if picture is None else {"media_type": "image/png", "bytes": len(picture)}
+    socket.send(json.dumps(message | ({} if message["type"] == "ready" else {"picture": described})))
+    if picture is not None:
+        socket.send(picture)
+
+
+def grey_png() -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(file, "PNG")
+    return file.getvalue()
+
+
+def findings(page: Visit) -> list[str]:
+    """What axe holds for serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page.page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in grave]
+
+
+def test_a_refused_microphone_is_explained_and_a_file_still_works(browser: "Browser", address: str) -> None:
+    with visit(browser, address, microphone=False) as page:
+        ready(page).page.click("#speak")
+        assert page.message().startswith("The microphone was refused: ")
+        assert "site settings" in page.text("message-text")
+        assert page.text("speak-text") == "Speak"
+        page.page.set_input_files("#file", EXAMPLES / "female.mp3")
+        page.wait(lambda: page.pictures() == 1, "a portrait of the file")
+        assert not page.page.is_visible("#message")
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("NotFoundError", "No microphone was found"), ("NotReadableError", "The microphone is taken")],
+)
+def test_a_microphone_that_is_missing_or_taken_is_explained(
+    browser: "Browser", address: str, name: str, title: str
+) -> None:
+    with visit(browser, address) as page:
+        ready(page).page.evaluate(NO_MICROPHONE, name)
+        page.page.click("#speak")
+        assert page.message().startswith(title)
+
+
+def test_a_busy_service_is_said_to_be_busy(browser: "Browser", address: str) -> None:
+    with visit(browser, address) as page:
+        answer(
+            ready(page), lambda socket, _: socket.close(code=4429, reason="as many people are speaking as can be heard")
+        )
+        page.page.click("#speak")
+        assert page.message().startswith("The service is busy: ")
+        assert page.text("speak-text") == "Speak"
+
+
+def test_a_lost_connection_leaves_the_last_picture_and_the_way_to_begin_anew(browser: "Browser", address: str) -> None:
+    def reply(socket: "WebSocketRoute", asked: dict[str, Any]) -> None:
+        if asked["type"] == "start":
+            say(socket, READY)
+            say(socket, {"type": "update", "number": 1, "facts": FACTS, "listening": "hearing"}, grey_png())
+        if asked["type"] == "hold":
+            socket.close(code=1011)
+
+    with visit(browser, address) as page:
+        answer(ready(page), reply)
+        page.speak()
+        page.page.click("#hold")
+        assert page.message().startswith("The service stumbled: ")
+        assert page.pictures() >= 1
+        assert page.text("speak-text") == "Speak"
+        assert page.text("listening") == "Stopped"
+
+
+def test_another_voice_brings_the_offer_to_start_over_with_it(browser: "Browser", address: str) -> None:
+    def reply(socket: "WebSocketRoute", asked: dict[str, Any]) -> None:
+        if asked["type"] == "start":
+            say(socket, READY)
+            say(socket, {"type": "update", "number": 1, "facts": FACTS, "listening": "hearing"}, grey_png())
+        if asked["type"] == "reset":
+            say(socket, {"type": "reset"})
+
+    with visit(browser, address) as page:
+        came = answer(ready(page), reply)
+        page.speak()
+        page.page.click("text=Start over with this voice")
+        page.wait(lambda: page.text("cautions") == "None so far.", "the empty page")
+        assert "reset" in came
+        assert page.text("seconds") == "0.0"
+        assert page.text("speak-text") == "Stop"
+
+
+def test_a_model_that_states_no_age_shows_none(browser: "Browser", address: str) -> None:
+    facts = {key: value for key, value in FACTS.items() if not key.startswith(("age", "gender"))}
+
+    def reply(socket: "WebSocketRoute", asked: dict[str, Any]) -> None:
+        if asked["type"] == "start":
+            say(socket, READY)
+            say(socket, {"type": "update", "number": 1, "facts": facts, "listening": "hearing"}, grey_png())
+
+    with visit(browser, address) as page:
+        answer(ready(page), reply)
+        page.speak()
+        assert not page.page.is_visible("#age-reading")
+        assert not page.page.is_visible("#gender-reading")
+        assert page.page.is_visible("#no-attributes")
+
+
+def test_a_service_with_a_token_asks_for_it_and_the_address_does_not_keep_it(browser: "Browser", address: str) -> None:
+    with visit(browser, address.split("#")[0]) as page:
+        page.page.fill("#token", TOKEN)
+        page.page.click("#token-form button")
+        ready(page)
+        assert not page.page.is_visible("#token-form")
+    with visit(browser, address) as page:
+        ready(page)
+        assert TOKEN not in page.page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_before_during_and_after(browser: "Browser", address: str, scheme: str) -> None:
+    pytest.importorskip("axe_playwright_python")
+    with visit(browser, address, color_scheme=scheme) as page:
+        ready(page)
+        assert findings(page) == []
+        page.page.set_input_files("#file", EXAMPLES / "female.mp3")
+        page.page.wait_for_selector("#faces canvas[data-drawn]")
+        page.page.evaluate(NO_MICROPHONE, "NotFoundError")
+        assert findings(page) == []
+        page.page.click("#speak")
+        page.message()
+        assert findings(page) == []
+
+
+def test_dark_is_dark_and_light_is_light(browser: "Browser", address: str) -> None:
+    brightness = {}
+    for scheme in ("light", "dark"):
+        with visit(browser, address, color_scheme=scheme) as page:
+            colour = ready(page).page.evaluate("getComputedStyle(document.body).backgroundColor")
+            brightness[scheme] = sum(int(part) for part in colour.strip("rgb()").split(",")) / 3
+    assert brightness["dark"] < 40
+    assert brightness["light"] > 220
+
+
+@pytest.mark.parametrize("width", [320, 360, 820])
+def test_nothing_is_wider_than_a_narrow_window_and_every_button_can_be_hit(
+    browser: "Browser", address: str, width: int
+) -> None:
+    with visit(browser, address, viewport={"width": width, "height": 740}, has_touch=True) as page:
+        ready(page).page.set_input_files("#file", EXAMPLES / "male.m4a")
+        page.wait(lambda: page.pictures() == 1, "a portrait")
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
+        heights = page.page.eval_on_selector_all(
+            "button, select, input[type=range]",
+            "elements => elements.filter((e) => e.offsetParent).map((e) => [e.id, e.offsetHeight])",
+        )
+        assert [name for name, height in heights if height < 36] == []
+        box = page.page.locator("#speak").bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 740, "Speak is below the first screen"
+
+
+def test_the_keyboard_alone_reaches_everything_and_speaks(browser: "Browser", address: str) -> None:
+    with visit(browser, address) as page:
+        ready(page)
+        reached = []
+        for _ in range(9):
+            page.page.keyboard.press("Tab")
+            reached.append(page.page.evaluate("document.activeElement.id || document.activeElement.className"))
+        assert reached[:3] == ["skip", "speak", "choose"]
+        assert {"exaggerate", "given-age", "given-gender", "given-group"} <= set(reached)
+        page.page.focus("#speak")
+        page.page.keyboard.press("Enter")
+        page.wait(lambda: page.pictures() >= 1, "a portrait")
+        page.page.keyboard.press("Enter")
+        page.wait(lambda: page.text("speak-text") == "Go on speaking", "the pause")
+
+
+def test_less_motion_shows_pictures_without_a_fade(browser: "Browser", address: str) -> None:
+    for wish, fades in (("no-preference", 1), ("reduce", 0)):
+        with visit(browser, address, reduced_motion=wish) as page:
+            ready(page).page.evaluate(COUNT_FADES)
+            page.page.set_input_files("#file", EXAMPLES / "female.opus")
+            page.page.wait_for_selector("#stage[data-pictures='1']")
+            assert page.page.evaluate("window.fades") == fades
+
+
+def test_nothing_comes_from_elsewhere(browser: "Browser", address: str) -> None:
+    with visit(browser, address) as page:
+        ready(page).speak()
+        own = address.split("/#")[0]
+        elsewhere = [each for each in page.addresses if not each.startswith((own, f"blob:{own}", "data:"))]
+        assert elsewhere == []
+        kept = page.page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
+        assert kept == 0
+
+
+def test_every_file_of_the_page_is_named_in_it(address: str) -> None:
+    from speech2face.app.service import PAGE_FOLDER
+
+    files = {path.name: path.read_text(encoding="utf-8") for path in PAGE_FOLDER.iterdir()}
+    named = [name for name in files if any(f"/page/{name}" in text for text in files.values())]
+    assert set(files) - set(named) == {"index.html"}
+    assert max(len(text.splitlines()) for text in files.values()) <= 300
+
+
+def test_no_file_of_the_page_names_another_host() -> None:
+    from speech2face.app.service import PAGE_FOLDER
+
+    for path in PAGE_FOLDER.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")  # SVG's namespace
+        assert "http://" not in text, path.name
+        assert "https://" not in text, path.name
