@@ -12,6 +12,7 @@ from speech2face.app.service import Service, Settings, create_app
 from speech2face.errors import InvalidOption
 
 log = logging.getLogger(__name__)
+SEND_BUFFER_BYTES = 256 * 1024  # two large pictures
 
 
 class Server(uvicorn.Server):
@@ -43,7 +44,9 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listening = socket.socket(found[0], found[1])
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that takes nothing for a minute is gone; inherited
+        # What a client that does not read may leave in the kernel; inherited, as is the next.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a client that takes nothing for a minute is gone
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
         listening.bind(found[4])
         listening.listen(128)

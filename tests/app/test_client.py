@@ -1,0 +1,112 @@
+"""`speech2face.client` against a real server: what it gives back, and which error it raises."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import speech2face
+from speech2face.client import Client, LiveUpdate, ServiceError
+from speech2face.errors import InvalidGiven, NotMedia, RecordingNotFound, SilentRecording
+from speech2face.provenance import read_provenance
+from tests.app.listening import Listening, server
+from tests.app.speaking import EXAMPLES, PIECE, pcm, voice, wav
+
+TOKEN = "a-token-of-many-letters"
+SILENCE = wav(np.zeros(32_000, np.float32))
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Listening]:
+    with server(token=TOKEN) as running:
+        yield running
+
+
+@pytest.fixture
+def client(listening: Listening) -> Iterator[Client]:
+    with Client(listening.address, token=TOKEN) as made:
+        yield made
+
+
+def test_a_portrait_is_the_librarys_with_its_facts(client: Client) -> None:
+    picture, facts = client.portrait(EXAMPLES / "female.mp3", age=40, seed=None)
+    wanted = speech2face.reconstruct(
+        speech2face.load_model(), EXAMPLES / "female.mp3", given=speech2face.Given(age=40.0)
+    )
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture))), wanted.image)
+    assert facts == wanted.facts() == read_provenance(io.BytesIO(picture))[1]  # type: ignore[arg-type]
+
+
+def test_a_refusal_is_the_librarys_error(client: Client) -> None:
+    for recording, options, kind in (
+        (SILENCE, {}, SilentRecording),
+        (b"words", {}, NotMedia),
+        (SILENCE, {"age": 3}, InvalidGiven),
+        ("no/such/file.mp3", {}, RecordingNotFound),
+    ):
+        with pytest.raises(kind):
+            client.portrait(recording, **options)
+    with pytest.raises(ServiceError, match="colour") as refused:
+        client.portrait(SILENCE, colour="red")
+    assert (refused.value.status, refused.value.code) == (422, "invalid_request")
+
+
+def test_of_several_each_is_a_portrait_or_an_error(client: Client) -> None:
+    she, silence = client.portraits([EXAMPLES / "female.mp3", SILENCE], pixels=64)
+    assert she.name == "female.mp3"
+    assert she.picture is not None
+    assert she.facts is not None
+    assert she.facts["gender"]["reading"] == "feminine"
+    assert isinstance(silence.error, SilentRecording)
+    assert (silence.picture, silence.facts) == (None, None)
+
+
+def test_models_and_health(client: Client) -> None:
+    assert [model["name"] for model in client.models()] == ["starter"]
+    assert client.health()["status"] == "ready"
+
+
+def test_a_wrong_token_and_a_service_that_is_not_there_say_so(listening: Listening) -> None:
+    with Client(listening.address, token="wrong") as stranger:
+        with pytest.raises(ServiceError) as refused:
+            stranger.models()
+        assert refused.value.status == 401
+        with pytest.raises(ServiceError, match="token"):
+            next(stranger.live([b""]))
+    with Client("http://127.0.0.1:1") as lost, pytest.raises(ServiceError, match="running"):
+        lost.health()
+
+
+def pieces() -> Iterator[bytes]:
+    content = pcm(voice(3.0))
+    for place in range(0, len(content), PIECE):
+        yield content[place : place + PIECE]
+
+
+def check(updates: list[LiveUpdate]) -> None:
+    assert updates[-1].facts["seconds_recorded"] == pytest.approx(3.0, abs=0.1)
+    assert updates[-1].picture is not None
+    assert Image.open(io.BytesIO(updates[-1].picture)).size == (128, 128)
+
+
+def test_live_sound_gives_updates_until_it_ends(client: Client) -> None:
+    check(list(client.live(pieces(), sample_rate=16_000, pixels=128)))
+
+
+def test_live_sound_gives_updates_in_asyncio_too(client: Client) -> None:
+    async def sound() -> AsyncIterator[bytes]:
+        for piece in pieces():
+            yield piece
+
+    async def run() -> list[LiveUpdate]:
+        return [update async for update in client.live_async(sound(), sample_rate=16_000, pixels=128)]
+
+    check(asyncio.run(run()))
+
+
+def test_live_silence_is_the_librarys_error(client: Client) -> None:
+    with pytest.raises(SilentRecording):
+        list(client.live([bytes(32_000)], sample_rate=16_000))

@@ -1,0 +1,180 @@
+"""Clients that misbehave on a real socket: giant, slow, gone, deaf; others are served meanwhile."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from speech2face.app.limits import Limits
+from speech2face.app.live_messages import Hold, Reset
+from speech2face.app.live_queues import MAX_REPLIES, STEP_BYTES, Allowance, Inbox, Outbox
+from tests.app.listening import Listening, server
+from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until
+
+LIMITS = Limits(frame_bytes=64_000, send_seconds=0.5, body_seconds=0.5, messages_per_second=1000, message_burst=5000)
+
+
+@pytest.fixture(scope="module")
+def listening() -> Iterator[Listening]:
+    with server(LIMITS) as running:
+        yield running
+
+
+def live(listening: Listening) -> ClientConnection:
+    connection = connect(f"ws://127.0.0.1:{listening.port}/v1/live", proxy=None, max_size=None)
+    connection.send(start())
+    assert json.loads(connection.recv())["type"] == "ready"
+    return connection
+
+
+def serves(listening: Listening) -> bool:
+    content = (EXAMPLES / "female.mp3").read_bytes()
+    answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=content, trust_env=False, timeout=30)
+    return answer.status_code == 200
+
+
+def test_a_giant_frame_is_refused_before_it_is_held(listening: Listening) -> None:
+    with live(listening) as connection:
+        with contextlib.suppress(ConnectionClosed):
+            connection.send(bytes(LIMITS.frame_bytes * 5))
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009  # WebSocket's own: the frame's header already says it
+    with live(listening) as connection:
+        connection.send(bytes(LIMITS.frame_bytes + 2))
+        assert json.loads(connection.recv())["code"] == "too_big"
+    assert serves(listening)
+
+
+def test_a_client_that_vanishes_leaves_nothing_behind(listening: Listening) -> None:
+    wait_until(lambda: not listening.service.live)
+    connection = live(listening)
+    connection.send(pcm(voice(2.0))[:60_000])
+    assert len(listening.service.live) == 1
+    connection.socket.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: not listening.service.live)
+    assert serves(listening)
+
+
+def test_a_client_that_never_reads_is_let_go_of(listening: Listening) -> None:
+    wait_until(lambda: not listening.service.live)
+    with socket.create_connection(("127.0.0.1", listening.port)) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.sendall(
+            b"GET /v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        deaf.sendall(frame(start().encode(), text=True))
+        wait_until(lambda: len(listening.service.live) == 1)
+        deaf.sendall(frame(pcm(voice(1.9)), text=False))
+        for _ in range(12):  # 130 kB of PNG each, to nobody
+            deaf.sendall(frame(b'{"type":"portrait"}', text=True))
+        wait_until(lambda: not listening.service.live)
+    assert serves(listening)
+
+
+def frame(content: bytes, *, text: bool) -> bytes:
+    """One WebSocket message of a client, masked with zeros (RFC 6455, section 5.2)."""
+    return bytes([0x81 if text else 0x82, 0xFF]) + len(content).to_bytes(8, "big") + bytes(4) + content
+
+
+def test_a_body_that_never_arrives_is_given_up(listening: Listening) -> None:
+    with socket.create_connection(("127.0.0.1", listening.port)) as slow:
+        slow.sendall(b"POST /v1/portrait HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nRIFF")
+        slow.settimeout(20)
+        assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert serves(listening)
+
+
+def test_what_is_no_http_is_refused(listening: Listening) -> None:
+    with socket.create_connection(("127.0.0.1", listening.port)) as odd:
+        odd.settimeout(20)
+        odd.sendall(b"\x16\x03\x01 I thought this was TLS\r\n\r\n")
+        assert odd.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert serves(listening)
+
+
+def test_sound_faster_than_it_is_heard_waits_at_the_senders(listening: Listening) -> None:
+    """A flood of half a minute of sound at once is heard to its end, and nothing of it is lost."""
+    sound = pcm(voice(30.0))
+    with live(listening) as connection:
+        for place in range(0, len(sound), 64_000):
+            connection.send(sound[place : place + 64_000])
+        connection.send('{"type":"finish"}')
+        last: dict[str, object] = {}
+        while last.get("type") != "end":
+            message = connection.recv()
+            values = json.loads(message) if isinstance(message, str) else {}
+            if values.get("type") == "update":
+                facts = values["facts"]
+            last = values or last
+    assert facts["seconds_recorded"] == pytest.approx(30.0, abs=0.1)
+
+
+def test_the_inbox_joins_sound_and_keeps_the_order() -> None:
+    async def run() -> list[object]:
+        inbox = Inbox(10 * STEP_BYTES)
+        for item in (b"a", b"b", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True)):
+            await inbox.put(item)
+        return [await inbox.take(1) for _ in range(5)] + [await inbox.take(0)]
+
+    taken = asyncio.run(run())
+    assert taken == [b"ab", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True), None]
+
+
+def test_a_full_inbox_makes_the_sender_wait() -> None:
+    async def run() -> None:
+        inbox = Inbox(1000)
+        await inbox.put(bytes(800))
+        putting = asyncio.create_task(inbox.put(bytes(800)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not putting.done()
+        assert await inbox.take(1) == bytes(800)
+        await asyncio.wait_for(putting, 1)
+
+    asyncio.run(run())
+
+
+def test_an_inbox_is_filled_by_empty_messages_too() -> None:
+    async def run() -> None:
+        inbox = Inbox(1000)
+        for _ in range(15):
+            await inbox.put(b"")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(inbox.put(b""), 0.05)
+
+    asyncio.run(run())
+
+
+def test_the_outbox_holds_one_update_and_few_answers() -> None:
+    from speech2face.app.live_engine import Reply
+
+    async def run() -> None:
+        outbox = Outbox()
+        await outbox.show(Reply({"type": "update"}))
+        assert outbox.busy
+        await outbox.answer(Reply({"type": "reset"}))
+        taken = [await outbox.take(), await outbox.take()]
+        assert [reply.values["type"] for reply in taken if reply] == ["reset", "update"]
+        assert not outbox.busy
+        for _ in range(MAX_REPLIES):
+            await outbox.answer(Reply({"type": "reset"}))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(outbox.answer(Reply({"type": "reset"})), 0.05)
+        await outbox.end()
+
+    asyncio.run(run())
+
+
+def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
+    allowance = Allowance(2.0, 3)
+    assert [allowance.spend(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [allowance.spend(101.0) for _ in range(2)] == [True, False]
