@@ -86,9 +86,9 @@ class PictureNetwork:
         """Its vector (size,)."""
         height, width = picture.shape[:2]
         left, top, right, bottom = self.settings.crop
-        box = (left * width, top * height, right * width, bottom * height)
-        image = Image.fromarray(np.ascontiguousarray(picture))
-        seen = np.asarray(image.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR, box=box), np.float32)
+        box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
+        image = Image.fromarray(np.ascontiguousarray(picture)).crop(box)
+        seen = np.asarray(image.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR), np.float32)
         x = (seen - np.array(self.settings.mean, np.float32)) / np.array(self.settings.deviation, np.float32)
         x = x[..., ::-1] if self.settings.colours == "bgr" else x
         x = x.transpose(2, 0, 1) if self._channels_first else x

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -67,9 +68,13 @@ class PictureSet:
         draw: Callable[[NDArray[np.float32]], Picture] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """`sources` give a row's picture by kind; `PictureSet.open` makes them."""
+        """`sources` give a row's picture by kind; `PictureSet.open` makes them.
+
+        `given` is whether pictures from the voice are those of a folder: nothing is then known of how they were made.
+        """
         self.evaluation_set, self.seconds = evaluation_set, seconds
         self.rows = tuple(rows)
+        self.given = False
         self._sources, self._embedder, self._draw = dict(sources), embedder, draw
         self._folder = tempfile.TemporaryDirectory(prefix="speech2face-pictures-")
         self._room = cache_bytes
@@ -77,7 +82,6 @@ class PictureSet:
         self._absent: set[tuple[Kind, int]] = set()
         self._points: dict[tuple[Kind, int], Points | None] = {}
         self._embeddings: dict[tuple[Kind, int], NDArray[np.float32] | None] = {}
-        self._finders: tuple[FaceDetector, FaceLandmarker] | None = None
         self._exclusions: dict[tuple[str, str, str], Exclusion] = {}
 
     @classmethod
@@ -111,7 +115,7 @@ class PictureSet:
             folder = Path(pictures_folder)
             if not folder.is_dir():
                 raise InvalidOption(f"{folder} is no folder; --pictures takes one with a picture KEY.png for each clip")
-            pictures._sources["voice"] = lambda row: pictures._read(folder, row)
+            pictures._sources["voice"], pictures.given = lambda row: pictures._read(folder, row), True
         elif draw is not None:
             pictures._sources["voice"] = lambda row: pictures._drawn(row, evaluation_set.predicted[seconds])
         if draw is not None and evaluation_set.reference is not None:
@@ -140,6 +144,11 @@ class PictureSet:
     def kinds(self) -> tuple[Kind, ...]:
         """What can be had at all."""
         return tuple(kind for kind in KINDS if kind in self._sources)
+
+    @property
+    def heard(self) -> str:
+        """Seconds of voice behind a picture in words, "as given" where a folder does not say."""
+        return "as given" if self.given else f"{self.seconds:g}"
 
     @property
     def can_embed(self) -> bool:
@@ -233,9 +242,7 @@ class PictureSet:
         Raises:
             MissingExtra: the extra that finds faces is not installed.
         """
-        if self._finders is None:
-            self._finders = (DlibDetector(), DlibLandmarker())
-        return self._finders
+        return _face_finders()
 
     def _note(self, row: int, reason: str, detail: str) -> None:
         key = self.evaluation_set.keys[row]
@@ -260,6 +267,12 @@ class PictureSet:
         except (FaceNotFound, UnreadableRecording):  # no picture, damaged, or no permission
             self._note(row, PICTURE_UNREADABLE, found.name)
             return None
+
+
+@cache
+def _face_finders() -> tuple[FaceDetector, FaceLandmarker]:
+    """dlib's, kept: the landmarks' file alone takes a second to read."""
+    return DlibDetector(), DlibLandmarker()
 
 
 def _decoder(model: Model, exaggerate: float) -> Callable[[NDArray[np.float32]], Picture]:

@@ -70,12 +70,12 @@ def _embedding_spread(evaluation: EvaluationSet, seed: int) -> Iterator[Number]:
 def _of_pictures(evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, find_faces: bool) -> Iterator[Number]:
     measured = {kind: measure_kind(pictures, kind, pictures.rows, find_faces=find_faces) for kind in pictures.kinds}
     speaker = evaluation.speaker[list(pictures.rows)]
-    mean, of_gender = _mean_pictures(evaluation, pictures)
+    mean, of_gender = mean_pictures(evaluation, pictures)
     for metric in measured["voice"].values:
-        yield from _values(metric, measured, speaker, mean, of_gender, _heard(pictures), seed)
+        yield from _values(metric, measured, speaker, mean, of_gender, pictures.heard, seed)
     drawn, cheat = measured["voice"], np.stack([picture_vector(picture) for picture in of_gender])
     for kind in (kind for kind in pictures.kinds if kind != "voice"):
-        conditions = {"seconds": _heard(pictures), "pictures": SHOWN["voice"], "reference": SHOWN[kind]}
+        conditions = {"seconds": pictures.heard, "pictures": SHOWN["voice"], "reference": SHOWN[kind]}
         theirs = measured[kind]
         yield from _spread("pixel_spread", drawn.vectors, theirs.vectors, speaker, conditions, seed, cheat)
         if drawn.faces is not None and theirs.faces is not None:
@@ -152,7 +152,7 @@ def _whole(rows: Matrix) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(rows).all(1))
 
 
-def _mean_pictures(evaluation: EvaluationSet, pictures: PictureSet) -> tuple[Picture | None, list[Picture | None]]:
+def mean_pictures(evaluation: EvaluationSet, pictures: PictureSet) -> tuple[Picture | None, list[Picture | None]]:
     """The mean face for everybody, and for each clip that of its gender; None where they cannot be drawn."""
     by_gender = {gender: pictures.mean_face(gender) for gender in ("female", "male")}
     genders = evaluation.gender()
@@ -174,7 +174,3 @@ def _of_many(metric: str, chosen: Sequence[Picture | None]) -> float | None:
 
 def _any(values: Floats) -> bool:
     return bool(np.isfinite(values).any())
-
-
-def _heard(pictures: PictureSet) -> str:
-    return f"{pictures.seconds:g}"

@@ -1,0 +1,103 @@
+"""A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from speech2face.contact_sheet import FAINT_INK, INK, PAPER
+from speech2face.face.detector import Picture
+
+THUMBNAIL_PIXELS = 224
+GAP_PIXELS = 18
+NAME_PIXELS = 168  # of the rows' names at the left
+LINE_PIXELS = 24
+TYPE_PIXELS = 18
+ABSENT = (238, 239, 241)
+FACT_LINES = 3
+SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One clip: its pictures, None where there is none, and what is said under them."""
+
+    original: Picture | None
+    from_face: Picture | None
+    from_voice: Picture | None
+    facts: tuple[str, ...]
+
+
+def draw_grid(columns: Sequence[Column], mean: Picture | None, *, heard: str) -> bytes:
+    """A PNG of clips and the mean face; `heard` names the voices, such as "6 s of voice".
+
+    Rows that nobody has are left out. The metadata say that it is synthetic, or partly so.
+    """
+    originals = any(column.original is not None for column in columns)
+    kinds: list[tuple[str, str, list[Picture | None]]] = []
+    if originals:
+        kinds.append(("Original face", "", [column.original for column in columns]))
+    if any(column.from_face is not None for column in columns):
+        kinds.append(("Face embedding", "synthetic", [column.from_face for column in columns]))
+    last = [mean] if mean is not None else []
+    kinds.append((heard, "synthetic", [*(column.from_voice for column in columns), *last]))
+    cell = THUMBNAIL_PIXELS + GAP_PIXELS
+    count = len(columns) + (mean is not None)
+    size = (NAME_PIXELS + count * cell, len(kinds) * cell + FACT_LINES * LINE_PIXELS + GAP_PIXELS)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, more, pictures) in enumerate(kinds):
+        top = GAP_PIXELS + number * cell
+        _write(draw, (GAP_PIXELS, top + THUMBNAIL_PIXELS // 2 - LINE_PIXELS), name, NAME_PIXELS - GAP_PIXELS)
+        _write(draw, (GAP_PIXELS, top + THUMBNAIL_PIXELS // 2), more, NAME_PIXELS - GAP_PIXELS, FAINT_INK)
+        for place, picture in enumerate(pictures):
+            _paste(sheet, draw, (NAME_PIXELS + place * cell, top), picture)
+    top = GAP_PIXELS + len(kinds) * cell - GAP_PIXELS // 2
+    under = [column.facts for column in columns] + [("mean face", "the same for all")] * (mean is not None)
+    for place, facts in enumerate(under):
+        for line, fact in enumerate(facts[:FACT_LINES]):
+            where = (NAME_PIXELS + place * cell, top + line * LINE_PIXELS)
+            _write(draw, where, fact, THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
+    return _png(sheet, COMPOSITE if originals else SYNTHETIC)
+
+
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int], picture: Picture | None) -> None:
+    side = THUMBNAIL_PIXELS
+    if picture is None:
+        draw.rectangle((*where, where[0] + side - 1, where[1] + side - 1), fill=ABSENT)
+        _write(draw, (where[0] + GAP_PIXELS, where[1] + side // 2 - LINE_PIXELS // 2), "no picture", side, FAINT_INK)
+        return
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    shown = image.resize(size, Image.Resampling.LANCZOS)
+    sheet.paste(shown, (where[0] + (side - size[0]) // 2, where[1] + (side - size[1]) // 2))
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, where: tuple[int, int], text: str, width: int, fill: tuple[int, int, int] = INK
+) -> None:
+    """One line, made smaller until it fits."""
+    size = TYPE_PIXELS
+    while size > 9 and draw.textlength(text, ImageFont.load_default(size)) > width:
+        size -= 1
+    draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
+
+
+def _png(sheet: Image.Image, source_type: str) -> bytes:
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+        f' Iptc4xmpExt:DigitalSourceType="{source_type}"/></rdf:RDF></x:xmpmeta>'
+    )
+    said = PngInfo()
+    said.add_itxt("XML:com.adobe.xmp", packet)
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG", pnginfo=said)
+    return sink.getvalue()
