@@ -13,9 +13,14 @@ from typing import Any
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.material import EvaluationSettings, Material, Progress
 from speech2face.evaluation.parts import (
+    ablations,
+    anthropometry,
     attributes,
+    craniofacial,
+    duration,
     feature_similarity,
     matching,
+    picture_quality,
     retrieval,
 )
 from speech2face.evaluation.parts.part import Exclusion, Part
@@ -37,11 +42,21 @@ class Entry:
     measure: Callable[[Material], Part]
 
 
+def _attributes(material: Material) -> Part:
+    pictures, reader = material.pictures, material.reader
+    return attributes.measure(material.evaluation, pictures=pictures, reader=reader, seed=material.seed)
+
+
 PARTS: tuple[Entry, ...] = (
     Entry("feature_similarity", lambda m: feature_similarity.measure(m.evaluation, seed=m.seed)),
     Entry("retrieval", lambda m: retrieval.measure(m.evaluation, seed=m.seed)),
     Entry("matching", lambda m: matching.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry("attributes", lambda m: attributes.measure(m.evaluation, pictures=m.pictures, reader=m.reader, seed=m.seed)),
+    Entry("duration", lambda m: duration.measure(m.evaluation, seed=m.seed)),
+    Entry("ablations", lambda m: ablations.measure(m.evaluations, seed=m.seed)),
+    Entry("attributes", _attributes),
+    Entry("craniofacial", lambda m: craniofacial.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("anthropometry", lambda m: anthropometry.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("picture_quality", lambda m: picture_quality.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
 )
 """In the order of the report."""
 
