@@ -17,6 +17,7 @@ from speech2face.release import Release
 if TYPE_CHECKING:
     import onnxruntime
 
+LANDMARKS = "landmarks"  # an output of face decoders that predict them
 FACE_DECODER = "face_decoder.onnx"  # every kind of release has one, with this name and these inputs and outputs
 
 
@@ -90,4 +91,5 @@ class Runtime:
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         image = self.run(FACE_DECODER, face_embedding=face_embedding[None].astype(np.float32))[0][0]
-        return np.asarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+        pixels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)  # (3, height, width)
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))  # as picture files have it: each would turn it again

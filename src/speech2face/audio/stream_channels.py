@@ -36,4 +36,4 @@ class ChannelMix:
             return np.zeros(scaled.shape[1], np.float32)
         signs = np.where(covariance[:, int(energy.argmax())] < 0, -1.0, 1.0)
         weights = np.where(live, signs, 0.0) / live.sum()
-        return np.asarray(weights @ (exact - mean[:, None]), np.float32)
+        return np.asarray(np.clip(weights @ (exact - mean[:, None]), -1.0, 1.0), np.float32)

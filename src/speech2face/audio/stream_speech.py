@@ -12,6 +12,7 @@ from speech2face.audio.stream_channels import ChannelMix
 
 SETTLED_SECONDS = 60  # of one or two channels, accordingly less of more: at most 8 MB
 LEVEL_CHANGE_DB = 2.0  # decisions made at a level this far from the present one are made again
+MOST_RECONSIDERED_SECONDS = 9  # of speech: to encode more anew would be seen as a halt, and changes little
 LINE_SAMPLES = 4 * SAMPLE_RATE  # of speech tell the line it came over; see `high_band_db`
 
 
@@ -59,7 +60,10 @@ class SpeechStream:
         return self._kept(self._activity.push(self._mix.push(channels)))
 
     def reconsider(self) -> FloatArray | None:
-        """All speech so far, (samples,), decided again; None where the level is what it was, or the sound is gone."""
+        """All speech so far, (samples,), decided again; None where nothing would be gained.
+
+        The level is what it was, the sound is gone, or there is so much speech that its beginning matters little.
+        """
         level_db = self._activity.loud_db
         if self._sound is None or not self._samples:
             return None
@@ -67,9 +71,12 @@ class SpeechStream:
             return None
         self._decided_db = level_db
         self._sound = [joined(self._sound)]
-        self._activity = ActivityStream()
-        self._line, self._line_measured = np.zeros(0, np.float32), 0
-        return self._kept(self._activity.push(mix(self._sound[0])))
+        activity = ActivityStream()
+        speech = activity.push(mix(self._sound[0]))
+        if activity.speech_samples > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE:
+            return None
+        self._activity, self._line, self._line_measured = activity, np.zeros(0, np.float32), 0
+        return self._kept(speech)
 
     def settle(self) -> Activity | None:
         """The speech as a recording's; None where the sound is gone and what was decided stays.
@@ -77,7 +84,7 @@ class SpeechStream:
         Raises:
             SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
         """
-        if self._sound is not None:
+        if self._sound:
             return require_speech(mix(joined(self._sound)))
         refuse_silence(self._activity.rms)
         refuse_too_little(self.speech_seconds)

@@ -45,7 +45,9 @@ class AttributeListening:
         """
         moments = list(self._moments)
         if self._tail.size >= LEAST_SAMPLES or not moments:
-            moments.append(self._model.runtime.segment_moments(self._tail))
+            remainder = self._model.runtime.segment_moments(self._tail)
+            # Too short to be compared with other voices: as in a recording it goes with the segment before.
+            moments[-1:] = [join(moments[-1], remainder)] if moments else [remainder]
         return self._model.heard(moments)
 
 

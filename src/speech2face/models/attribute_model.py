@@ -15,10 +15,11 @@ from speech2face.cautions import CHILD, UNSURE, Caution
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.given import Given
-from speech2face.models.attribute_release import AttributeRelease, load_attribute_release
+from speech2face.models.attribute_release import FACE_WEIGHTS, AttributeRelease, load_attribute_release
 from speech2face.models.attribute_runtime import AttributeRuntime, Moments, VoiceReading
 from speech2face.notices import NOTICE
 from speech2face.runtime import FACE_DECODER
+from speech2face.stored_tensors import read_stored
 from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, cosine, sigmoid
 
 if TYPE_CHECKING:
@@ -141,6 +142,16 @@ class AttributeModel:
             return face_embedding
         moved = face_embedding + amount * (face_embedding - self.release.mean_embedding)
         return np.asarray(np.clip(moved, *self.release.population.limits()), np.float32)
+
+    @cached_property
+    def _landmarks(self) -> Mapping[str, FloatArray]:
+        return read_stored(self.release.file(FACE_WEIGHTS), ("mean_landmarks", "landmark_basis"))
+
+    def landmarks(self, face_embedding: FloatArray) -> FloatArray:
+        """Control points of the canonical face, (K,) -> (landmarks, 2), in pixels of the portrait."""
+        stored = self._landmarks
+        moved = np.tensordot(face_embedding, stored["landmark_basis"], axes=1)
+        return np.asarray(stored["mean_landmarks"] + moved, np.float32)
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
-from speech2face.errors import InvalidGiven
+from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.embedders import open_embedder
 from speech2face.given import Given
@@ -16,7 +16,7 @@ from speech2face.models.paired_listening import PairedListening
 from speech2face.models.paired_release import PairedRelease, load_paired_release
 from speech2face.models.paired_runtime import ColumnSum, PairedRuntime, join
 from speech2face.notices import PAIRED_NOTICE
-from speech2face.runtime import FACE_DECODER
+from speech2face.runtime import FACE_DECODER, LANDMARKS
 from speech2face.voice.belief import cosine
 from speech2face.voice.spread import SpreadBelief
 
@@ -103,6 +103,21 @@ class PairedModel:
         if not amount:
             return face_embedding
         return np.asarray(face_embedding + amount * (face_embedding - self.release.mean_embedding), np.float32)
+
+    def landmarks(self, face_embedding: FloatArray) -> FloatArray:
+        """The landmarks that the decoder moved the texture to, (K,) -> (landmarks, 2), in pixels of the portrait.
+
+        Raises:
+            InvalidOption: the release was written before graphs gave them.
+        """
+        names = [name for name, _ in self.runtime.outputs(FACE_DECODER)]
+        if LANDMARKS not in names:
+            raise InvalidOption(
+                f"the release {self.release.name} gives no landmarks, which a drawing needs;"
+                " write it again with speech2face export"
+            )
+        found = self.runtime.run(FACE_DECODER, face_embedding=face_embedding[None].astype(np.float32))
+        return np.asarray(found[names.index(LANDMARKS)][0], np.float32)
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""

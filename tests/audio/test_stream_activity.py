@@ -1,0 +1,147 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from speech2face.audio import activity
+from speech2face.audio.activity import FRAME, find_speech
+from speech2face.audio.quality import high_band_db, snr_db
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.stream_activity import STEP_DB, ActivityStream, LevelCounts, SpeechRuns
+from speech2face.audio.stream_speech import SETTLED_SECONDS, SpeechStream
+from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
+from tests.voices import made_voice
+
+
+def room(seconds: float, level: float = 1e-4) -> FloatArray:
+    return np.asarray(level * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)), np.float32)
+
+
+def clicks(seconds: float) -> FloatArray:
+    waveform = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
+    waveform[::4000] = 0.9
+    return waveform
+
+
+def conversation() -> FloatArray:
+    """Phrases of a voice with pauses short and long."""
+    parts = [room(0.7), made_voice(1.5), room(0.2), made_voice(0.9, 180), room(1.3), made_voice(2.0), room(0.6)]
+    return np.concatenate(parts)
+
+
+def pieces(waveform: FloatArray, size: int) -> list[FloatArray]:
+    return [waveform[at : at + size] for at in range(0, waveform.size, size)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
+def test_counted_levels_have_the_percentiles_of_the_levels(share: float) -> None:
+    levels = np.random.default_rng(1).normal(-40, 12, 501)
+    counts = LevelCounts()
+    for some in np.array_split(levels, 7):
+        counts.add(some)
+    assert counts.percentile(share) == pytest.approx(np.quantile(levels, share), abs=STEP_DB)
+    above = levels[levels > -45]
+    assert counts.percentile(share, above_db=-45.0) == pytest.approx(np.quantile(above, share), abs=2 * STEP_DB)
+
+
+def test_no_level_has_no_percentile() -> None:
+    assert LevelCounts().percentile(0.5) is None
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_runs_one_by_one_are_the_spans_of_all_decisions(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 22, 40)
+    decisions = np.concatenate([np.full(length, number % 2 == seed % 2) for number, length in enumerate(lengths)])
+    monkeypatch.setattr(activity, "speech_frames", lambda waveform: decisions)
+    spans = find_speech(np.zeros(decisions.size * FRAME, np.float32)).spans
+    expected = [frame for start, stop in spans for frame in range(start // FRAME, stop // FRAME)]
+    runs, kept, held = SpeechRuns(), [], 0
+    for number, heard in enumerate(decisions):
+        first = runs.undecided_from
+        if (span := runs.push(bool(heard))) is not None:
+            assert span[0] >= first, "a frame was kept that had been given up"
+            kept += range(*span)
+        held = max(held, number + 1 - runs.undecided_from)
+    assert kept == expected
+    assert held <= 20  # 600 ms
+
+
+def test_given_everything_at_once_it_decides_as_for_a_recording() -> None:
+    waveform = conversation() + np.float32(0.05)
+    np.testing.assert_allclose(ActivityStream().push(waveform), find_speech(waveform).speech(), atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [100, 480, 4000])
+def test_in_pieces_it_finds_nearly_the_same_speech(size: int) -> None:
+    stream = ActivityStream()
+    heard = sum(stream.push(piece).size for piece in pieces(conversation(), size))
+    assert heard == pytest.approx(find_speech(conversation()).speech().size, abs=0.3 * SAMPLE_RATE)
+    assert heard == stream.speech_samples
+
+
+def test_a_muted_microphone_says_nothing() -> None:
+    stream = ActivityStream()
+    assert sum(stream.push(piece).size for piece in pieces(room(5.0, 2e-4), 4000)) == 0
+
+
+def test_somebody_speaks_until_a_phrase_has_ended() -> None:
+    stream = ActivityStream()
+    said = [stream.push(piece) is not None and stream.speaking for piece in pieces(conversation(), FRAME)]
+    changes = [number for number, (one, other) in enumerate(pairwise(said)) if one != other]
+    assert len(changes) == 4, "two phrases, the short pause being part of the first"
+
+
+def test_noise_is_measured_as_in_a_recording() -> None:
+    waveform = np.concatenate([made_voice(3.0), room(2.0)]) + room(5.0, 0.003)
+    stream = SpeechStream()
+    for piece in pieces(waveform, 4000):
+        stream.push(piece[None])
+    stream.reconsider()
+    found = find_speech(waveform)
+    assert stream.snr_db() == pytest.approx(snr_db(found), abs=0.5)
+    assert stream.high_band_db() == pytest.approx(high_band_db(found.speech()), abs=1.0)
+
+
+def test_a_voice_after_loud_noise_is_found_when_decisions_are_made_again() -> None:
+    waveform = np.concatenate([room(6.0, 0.004), made_voice(3.0)])
+    stream = SpeechStream()
+    speech = sum(stream.push(piece[None]).size for piece in pieces(waveform, 4000))
+    again = stream.reconsider()
+    assert again is not None
+    assert abs(again.size - find_speech(waveform).speech().size) <= abs(speech - find_speech(waveform).speech().size)
+    assert again.size == find_speech(waveform).speech().size
+    assert stream.reconsider() is None, "the level is what it was"
+
+
+def test_up_to_a_minute_the_end_is_that_of_a_recording_and_nothing_is_kept_after() -> None:
+    waveform = np.tile(conversation(), 7)[: (SETTLED_SECONDS - 11) * SAMPLE_RATE]
+    stream = SpeechStream()
+    for piece in pieces(waveform, 16_000):
+        stream.push(piece[None])
+    settled = stream.settle()
+    assert settled is not None
+    assert settled.spans == find_speech(waveform).spans
+    for piece in pieces(waveform, 16_000):
+        stream.push(piece[None])
+    assert stream.settle() is None
+    assert stream.reconsider() is None
+    assert stream.speech_seconds == pytest.approx(2 * settled.seconds, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "error"),
+    [(room(70.0, 1e-5), SilentRecording), (clicks(70.0), NoSpeech)],
+)
+def test_a_long_call_without_a_voice_is_refused_as_a_recording(waveform: FloatArray, error: type[Exception]) -> None:
+    stream = SpeechStream()
+    stream.push(waveform[None])
+    with pytest.raises(error):
+        stream.settle()
+
+
+def test_a_long_call_with_one_word_is_too_little() -> None:
+    stream = SpeechStream()
+    stream.push(np.concatenate([made_voice(0.6), room(70.0, 1e-4)])[None])
+    with pytest.raises(TooLittleSpeech):
+        stream.settle()

@@ -1,0 +1,118 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.errors import NoSpeech
+from speech2face.given import Given
+from speech2face.models.attribute_model import AttributeHearing, AttributeModel, load_attribute_model
+from speech2face.models.attribute_runtime import VOICE_FRAMES, AttributeRuntime
+from speech2face.models.contract import Model
+from speech2face.models.stretches import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
+from tests.voices import made_voice
+
+
+@pytest.fixture(scope="module")
+def model() -> AttributeModel:
+    return load_attribute_model()
+
+
+@pytest.fixture
+def paired(paired_folder: Path) -> Model:
+    from speech2face import load_model
+
+    return load_model(paired_folder)
+
+
+def pieces(speech: FloatArray, size: int) -> list[FloatArray]:
+    return [speech[at : at + size] for at in range(0, speech.size, size)]
+
+
+def cosine(one: FloatArray, other: FloatArray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+@pytest.mark.parametrize("size", [1000, 16_000, 200_000])
+def test_pieces_of_any_size_say_the_same(model: AttributeModel, size: int) -> None:
+    speech = made_voice(7.2)
+    listening, whole = model.listen(), model.listen()
+    for piece in pieces(speech, size):
+        listening.push(piece)
+    whole.push(speech)
+    heard, expected = listening.hearing(), whole.hearing()
+    assert isinstance(heard, AttributeHearing) and isinstance(expected, AttributeHearing)
+    np.testing.assert_allclose(heard.belief(Given()).mean, expected.belief(Given()).mean, atol=1e-5)
+    assert [part.seconds for part in heard.moments] == pytest.approx([3.0, 4.2])
+
+
+def test_whole_segments_are_those_of_a_recording(model: AttributeModel) -> None:
+    listening = model.listen()
+    listening.push(made_voice(9.0))
+    heard, recorded = listening.hearing(), model.hear(made_voice(9.0))
+    np.testing.assert_allclose(heard.belief(Given()).mean, recorded.belief(Given()).mean, atol=1e-5)
+    assert heard.speaker_change() == pytest.approx(recorded.speaker_change(), abs=1e-5)
+
+
+def test_no_segment_is_encoded_twice(model: AttributeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    run = AttributeRuntime.run
+
+    def counted(self: AttributeRuntime, name: str, **inputs: Any) -> list[Any]:
+        encoded.extend([inputs["spectrogram"].shape[3]] if name == VOICE_FRAMES else [])
+        return run(self, name, **inputs)
+
+    monkeypatch.setattr(AttributeRuntime, "run", counted)
+    listening = model.listen()
+    for piece in pieces(made_voice(30.0), 8000):
+        listening.push(piece)
+    assert len(encoded) == 10
+    listening.hearing()
+    assert len(encoded) == 10, "without a remainder there is nothing left to encode"
+
+
+def test_a_hearing_of_noise_is_refused_until_there_is_a_voice(model: AttributeModel) -> None:
+    listening = model.listen()
+    listening.push(np.asarray(0.1 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE), np.float32))
+    with pytest.raises(NoSpeech):
+        listening.hearing()
+
+
+def test_a_long_call_stays_a_few_stretches_with_the_last_ones_fine() -> None:
+    stretches: list[float] = []
+    for _ in range(1200):
+        stretches = merge_oldest([*stretches, 3.0], lambda one, other: one + other, float)
+    assert len(stretches) == MOST_STRETCHES
+    assert sum(stretches) == 3600.0
+    assert stretches[-RECENT_STRETCHES:] == [3.0] * RECENT_STRETCHES
+    assert max(stretches) < 2.1 * 3600 / (MOST_STRETCHES - RECENT_STRETCHES), "none holds most of the call"
+
+
+def test_an_hour_of_speech_is_kept_as_a_few_moments(model: AttributeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = model.runtime.segment_moments(made_voice(3.0))
+    monkeypatch.setattr(AttributeRuntime, "segment_moments", lambda self, segment: moments)
+    listening = model.listen()
+    for _ in range(1200):
+        listening.push(np.zeros(3 * SAMPLE_RATE, np.float32))
+    heard = listening.hearing()
+    assert isinstance(heard, AttributeHearing)
+    assert len(heard.moments) == MOST_STRETCHES
+    assert heard.reading.seconds == 3600
+    assert heard.speaker_change() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 2.9, 5.9, 6.0, 7.0, 9.7, 12.4, 31.3])
+@pytest.mark.parametrize("size", [4000, 10**6])
+def test_a_paired_model_hears_a_stream_as_a_recording(paired: Model, seconds: float, size: int) -> None:
+    speech = made_voice(seconds)
+    listening, recorded = paired.listen(), paired.hear(speech)
+    for number, piece in enumerate(pieces(speech, size)):
+        listening.push(piece)
+        if number % 7 == 0:
+            listening.hearing()  # a look in between changes nothing
+    heard: Any = listening.hearing()
+    expected = recorded.belief(Given()).mean
+    np.testing.assert_allclose(heard.belief(Given()).mean, expected, atol=1e-5 * float(np.linalg.norm(expected)))
+    segments: Any = recorded
+    assert [part.count for part in heard.segments] == [part.count for part in segments.segments]
