@@ -34,6 +34,7 @@ def evaluate(
     clips: Annotated[int, typer.Option(min=1, help="At most so many, drawn by chance.")] = 5000,
     picture_clips: Annotated[int, typer.Option(min=1, help="Of these, to draw.")] = 1000,
     parts: Annotated[str | None, typer.Option(help="Some of the report's parts. Default: all.")] = None,
+    tsne: Annotated[bool, typer.Option(help="Draw a map of the embeddings, which takes minutes.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn by chance.")] = 0,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a report that is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
@@ -60,6 +61,7 @@ def evaluate(
         clips=clips,
         picture_clips=picture_clips,
         parts=None if parts is None else tuple(name.strip() for name in parts.split(",") if name.strip()),
+        tsne=tsne,
         seed=seed,
         force=force,
     )

@@ -16,11 +16,16 @@ from speech2face.evaluation.parts import (
     ablations,
     anthropometry,
     attributes,
+    consistency,
     craniofacial,
+    distribution,
     duration,
     feature_similarity,
+    grid,
+    languages,
     matching,
     picture_quality,
+    projection,
     retrieval,
 )
 from speech2face.evaluation.parts.part import Exclusion, Part
@@ -47,16 +52,31 @@ def _attributes(material: Material) -> Part:
     return attributes.measure(material.evaluation, pictures=pictures, reader=reader, seed=material.seed)
 
 
+def _distribution(material: Material) -> Part:
+    return distribution.measure(
+        material.evaluation,
+        pictures=material.pictures,
+        fid_network=material.fid_network,
+        identity_classifier=material.identity_classifier,
+        seed=material.seed,
+    )
+
+
 PARTS: tuple[Entry, ...] = (
     Entry("feature_similarity", lambda m: feature_similarity.measure(m.evaluation, seed=m.seed)),
     Entry("retrieval", lambda m: retrieval.measure(m.evaluation, seed=m.seed)),
     Entry("matching", lambda m: matching.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry("duration", lambda m: duration.measure(m.evaluation, seed=m.seed)),
-    Entry("ablations", lambda m: ablations.measure(m.evaluations, seed=m.seed)),
     Entry("attributes", _attributes),
     Entry("craniofacial", lambda m: craniofacial.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
     Entry("anthropometry", lambda m: anthropometry.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("duration", lambda m: duration.measure(m.evaluation, seed=m.seed)),
+    Entry("ablations", lambda m: ablations.measure(m.evaluations, seed=m.seed)),
+    Entry("consistency", lambda m: consistency.measure(m.evaluation, seed=m.seed)),
+    Entry("languages", lambda m: languages.measure(m.evaluation, seed=m.seed)),
+    Entry("projection", lambda m: projection.measure(m.evaluation, seed=m.seed, tsne=m.settings.tsne)),
     Entry("picture_quality", lambda m: picture_quality.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("distribution", _distribution),
+    Entry("grid", lambda m: grid.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
 )
 """In the order of the report."""
 
@@ -103,7 +123,7 @@ def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) 
             seconds[entry.name] = time.perf_counter() - started
             log.info("%s took %.1f s", entry.name, seconds[entry.name])
             if progress is not None:
-                progress("parts measured", number + 1, len(entries))
+                progress(f"parts measured, {entry.name} in {seconds[entry.name]:.1f} s", number + 1, len(entries))
         facts = report_facts(settings, material, entries)
         write_report(parts, facts, settings.out, force=settings.force)
         for path, row in files.items():

@@ -11,6 +11,7 @@ from speech2face.errors import InvalidOption, MissingExtra, WeightsError
 from speech2face.evaluation.collect import Clips, ManifestClips, open_clips
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.listeners import Listener, open_listener
+from speech2face.evaluation.picture_network import PictureNetwork
 from speech2face.evaluation.pictures import PictureSet, choose_rows
 from speech2face.evaluation.prediction_file import read_predictions
 from speech2face.evaluation.predictions import predict
@@ -54,6 +55,8 @@ class EvaluationSettings:
     clips: int | None = 5000  # Speech2Face, section 4.3
     picture_clips: int = PICTURE_CLIPS
     parts: tuple[str, ...] | None = None
+    tsne: bool = True
+    """Whether the map of the embeddings is drawn; it takes minutes for thousands of clips."""
     seed: int = 0
     force: bool = False
 
@@ -167,6 +170,17 @@ class Material:
             return AppearanceReader()
         except MissingExtra:
             return None
+
+    @cached_property
+    def fid_network(self) -> PictureNetwork | None:
+        """The user's feature network of the Frechet distance."""
+        return None if self.settings.fid_network is None else PictureNetwork(self.settings.fid_network)
+
+    @cached_property
+    def identity_classifier(self) -> PictureNetwork | None:
+        """The user's classifier of identities, for the VGGFace score."""
+        chosen = self.settings.identity_classifier
+        return None if chosen is None else PictureNetwork(chosen)
 
     def close(self) -> None:
         """Give back what was taken on disk."""
