@@ -16,7 +16,9 @@ def audit(
     data: Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder with voices.csv.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")],
     model: Annotated[Path | None, typer.Option(help="Folder of a release. Default: the shipped starter.")] = None,
-    card: Annotated[Path | None, typer.Option(help="Model card to put the outcome into.")] = None,
+    cards: Annotated[
+        list[Path] | None, typer.Option("--card", help="Model card to put the outcome into. May be repeated.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")] = None,
     clips: Annotated[int | None, typer.Option(min=2, help="Hear so many recordings, drawn by chance.")] = None,
     channels: Annotated[
@@ -35,7 +37,7 @@ def audit(
     from speech2face.evaluation.audit.parts import found_worse
 
     chosen = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
-    settings = AuditSettings(data, out, model, card, split, clips, chosen, seed=seed, force=force)
+    settings = AuditSettings(data, out, model, tuple(cards or ()), split, clips, chosen, seed=seed, force=force)
     done = make(settings, progress=None if quiet else _say)
     worse = [found for found in found_worse(done.findings) if found.verdict == "worse"]
     rows = [

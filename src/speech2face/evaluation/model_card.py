@@ -1,4 +1,4 @@
-"""The model card, written from the release's own files and from its measured scores.
+"""The model card, written from the release's own files and its measured scores; the audit's block is kept as it is.
 
 python -m speech2face.evaluation.model_card --scores docs/starter_scores.csv --out docs/model-card.md
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.errors import WeightsError
+from speech2face.evaluation.audit.card import HEADING, NOT_MEASURED, kept_block, section
 from speech2face.evaluation.model_card_text import (
     FACE_SOURCES,
     FAILURES,
@@ -256,8 +257,8 @@ def files_text(folder: Path, manifest: Mapping[str, Any]) -> str:
     return table(["file", "bytes", "SHA-256"], rows)
 
 
-def write_card(folder: Path, scores: Sequence[Score]) -> str:
-    """The whole card of the release in `folder`."""
+def write_card(folder: Path, scores: Sequence[Score], audit: str = NOT_MEASURED) -> str:
+    """The whole card of the release in `folder`; `audit` is the block that `speech2face audit` wrote."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     face = json.loads((folder / "face.json").read_text(encoding="utf-8"))
     sections = {
@@ -272,6 +273,7 @@ def write_card(folder: Path, scores: Sequence[Score]) -> str:
         "By source": "Clean, whole recordings of 3 s or more.\n\n" + by_source(scores),
         "By decade of age": "Clean, whole recordings of 3 s or more; the cheat states the median age to all.\n\n"
         + by_decade(scores),
+        HEADING.removeprefix("## "): section(audit),
         "Release gate": gate_text(face.get("gate", {})),
         "Limits": LIMITS,
         "Known failures": FAILURES,
@@ -293,7 +295,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--also", type=Path, help="a second file for the same text, such as the release's CARD.md")
     arguments = parser.parse_args()
-    card = write_card(arguments.release, read_scores(arguments.scores))
+    card = write_card(arguments.release, read_scores(arguments.scores), kept_block(arguments.out))
     for path in (arguments.out, arguments.also):
         if path is not None:
             path.write_text(card, encoding="utf-8")

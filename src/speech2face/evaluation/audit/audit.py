@@ -26,6 +26,7 @@ from speech2face.evaluation.audit.voices import MOST_SECONDS, audit_clips
 from speech2face.evaluation.collect import Clips, open_clips
 from speech2face.evaluation.listeners import ReleaseListener
 from speech2face.evaluation.parts.part import Part
+from speech2face.evaluation.predictions import references_for
 from speech2face.evaluation.reporting.facts import ReportFacts
 from speech2face.evaluation.reporting.writer import check_report, write_report
 from speech2face.model import load_model
@@ -45,7 +46,7 @@ class AuditSettings:
     data: str
     out: Path
     model: Path | None = None
-    card: Path | None = None
+    cards: tuple[Path, ...] = ()
     split: str | None = None
     clips: int | None = None
     channels: tuple[str, ...] | None = None
@@ -66,17 +67,19 @@ class Audit:
 
 
 def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit:
-    """Measure everything, write the report, and put its block into the card where one is named.
+    """Measure everything, write the report, and put its block into the cards that are named.
 
     Raises:
-        DatasetError, WeightsError, InvalidOption, OutputExists, CannotWrite: before anything is listened to.
+        RecordingNotFound, DatasetError, WeightsError, InvalidOption, OutputExists, CannotWrite: before a recording is
+            heard.
     """
     conditions = choose_conditions(settings.channels)
     check_report(settings.out, force=settings.force)
-    card = None if settings.card is None else read_card(settings.card)
+    cards = {path: read_card(path) for path in settings.cards}
     listener = ReleaseListener(load_model(settings.model))
     chosen = open_clips(settings.data, split=settings.split, limit=settings.clips, seed=settings.seed)
-    clips = audit_clips(chosen)
+    references, notes = references_for(chosen, listener.facts, listener.learned_from)
+    clips = audit_clips(chosen, references)
     seen = observe(listener.model, clips, conditions, progress=progress)
     if not seen[CLEAN].heard.any():
         raise DatasetError(
@@ -90,7 +93,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
     )  # fmt: skip
     moved, stability = stability_part(listener.model, clips, seen, seed=settings.seed)
     parts = (
-        groups_part(findings, asked),
+        groups_part(findings, asked, notes),
         channels_part(findings, asked),
         calibration_part(listener.model, clips, seen, seed=settings.seed),
         moved,
@@ -103,9 +106,9 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
     )
     done = Audit(parts, tuple(findings), tuple(asked), stability, facts)
     write_report(parts, facts, settings.out, force=settings.force)
-    if card is not None and settings.card is not None:
+    if cards:
         block = card_block(done)
-        write_together({settings.card: put_block(card, block).encode()}, force=True)
+        write_together({path: put_block(card, block).encode() for path, card in cards.items()}, force=True)
     return done
 
 

@@ -9,28 +9,23 @@ import numpy as np
 
 from speech2face.evaluation.audit.by_group import EVERYBODY, Finding
 from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN, SMALLEST_TESTED
-from speech2face.evaluation.audit.measures import Measure
+from speech2face.evaluation.audit.measures import SHORT_TITLES, Measure
 from speech2face.evaluation.audit.parts import CHANGED, found_worse, is_condition
 from speech2face.evaluation.audit.stability import Stability
 from speech2face.evaluation.intervals import Estimate
+from speech2face.evaluation.parts.part import Number
 
 if TYPE_CHECKING:
     from speech2face.evaluation.audit.audit import Audit
 
-SHORT_TITLES = {
-    "gender_balanced_accuracy": "gender read right",
-    "gender_brier": "gender, squared error of the probability",
-    "age_error_years": "age, error in years",
-    "age_bias_years": "age, stated less given",
-    "age_interval_coverage": "inside the 80 % interval",
-    "child_missed": "children without the caution",
-    "adult_called_child": "adults with a child's caution",
-    "refused": "refused",
-    "angle_degrees": "angle in degrees",
-    "two_way_choice": "own face before another",
-    "two_way_choice_same_gender": "before another of the gender",
-    "spread_coverage": "inside 80 % of the spread",
+CALIBRATION_TITLES = {
+    "gender_calibration_error": "gender, calibration error",
+    "gender_brier": "gender, Brier score",
+    "age_interval_coverage": "adults inside the {} age interval",
+    "spread_coverage": "own faces inside {} of the spread",
 }
+FEW_GROUPS = ("gender", "age", "pitch")
+"""Divisions whose groups are listed also where they are too small to be tested."""
 IN_TABLE = (
     *("gender_balanced_accuracy", "age_error_years", "age_bias_years", "age_interval_coverage", "adult_called_child"),
     *("angle_degrees", "two_way_choice", "two_way_choice_same_gender", "spread_coverage", "refused"),
@@ -46,7 +41,9 @@ def card_block(audit: Audit) -> str:
         _introduction(audit),
         "**Told worse than the rest.** " + _worse_words(people),
         _worse_table(people),
-        "**By group**, within each division the worst by the first column first; everybody at the top.",
+        _child_words(people),
+        "**By group**, within each division the worst by the first column first; everybody at the top. Languages and"
+        " accents as the data call them.",
         _group_table(people, columns),
     ]
     if changed:
@@ -54,6 +51,7 @@ def card_block(audit: Audit) -> str:
             "**By channel and length**, the same recordings made otherwise; the change is to clean and whole.",
             _change_table(changed, columns),
         ]
+    parts += [_calibration_table(audit)]
     if audit.stability is not None:
         parts += [_stability_words(audit.stability), _stability_table(audit.stability)]
     return "\n\n".join(part for part in parts if part)
@@ -99,7 +97,8 @@ def _worse_words(people: Sequence[Finding]) -> str:
         return "No group of people was shown to be told worse; with so few speakers that is no proof of equality."
     return (
         "Compared with everybody else of the same gender (readings of gender) or age group (ages), after correction."
-        " What is not listed was not shown to differ; with so few speakers that is no proof of equality."
+        " Worse is farther from the best, on either side of it. What is not listed was not shown to differ; with so few"
+        " speakers that is no proof of equality."
     )
 
 
@@ -121,6 +120,12 @@ def _worse_table(people: Sequence[Finding]) -> str:
     return _table(head, rows) if rows else ""
 
 
+def _child_words(people: Sequence[Finding]) -> str:
+    """The one number that concerns nobody else."""
+    found = [one for one in people if one.measure.name == "child_missed" and one.group == EVERYBODY and one.shown]
+    return f"Children under 13 without the caution of a child's voice: {_cell(found[0])}." if found else ""
+
+
 def _group_table(people: Sequence[Finding], columns: Sequence[Measure]) -> str:
     found = {(one.dimension, one.group, one.measure.name): one for one in people}
     dimensions = list(dict.fromkeys(one.dimension for one in people if one.dimension))
@@ -137,9 +142,10 @@ Found = dict[tuple[str, str, str], Finding]
 
 
 def _enough(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> bool:
-    """Tested somewhere, or shown in a division of few groups."""
-    own = [found[key] for column in columns if (key := (dimension, group, column.name)) in found]
-    return any(one.tested for one in own) or (dimension in ("gender", "age", "pitch") and any(one.shown for one in own))
+    """Tested for more than refusals, or shown in a division of few groups; the rest is in the report's tables."""
+    asked = [column.name for column in columns if not column.of_refused]
+    own = [one for name in asked if (one := found.get((dimension, group, name))) is not None]
+    return any(one.tested for one in own) or (dimension in FEW_GROUPS and any(one.shown for one in own))
 
 
 def _order(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> tuple[float, ...]:
@@ -162,6 +168,33 @@ def _change_table(changed: Sequence[Finding], columns: Sequence[Measure]) -> str
             cells.append("-" if _cell(one) == "-" else f"{_cell(one)}{change}")
         rows.append([f"{dimension.removesuffix(CHANGED)}: {name}", *cells])
     return _table(("made otherwise", *(SHORT_TITLES[column.name] for column in columns)), rows)
+
+
+def _calibration_table(audit: Audit) -> str:
+    """What is stated and how often it was so, under every condition."""
+    part = next((part for part in audit.parts if part.name == "calibration" and not part.skipped), None)
+    if part is None:
+        return ""
+    conditions = list(dict.fromkeys(number.conditions["condition"] for number in part.numbers))
+    columns = list(dict.fromkeys((number.metric, number.conditions.get("stated", "")) for number in part.numbers))
+    cells = {
+        (number.conditions["condition"], number.metric, number.conditions.get("stated", "")): _stated(number)
+        for number in part.numbers
+    }
+    head = [CALIBRATION_TITLES[metric].format(stated) for metric, stated in columns]
+    rows = [[name, *(cells.get((name, *column), "-") for column in columns)] for name in conditions]
+    words = (
+        "**Stated probabilities and intervals.** The calibration error of the gender is the mean difference between the"
+        " stated probability and how often it was so; its floor is what exactly true statements would show by chance."
+    )
+    if not any(metric == "gender_calibration_error" for metric, _ in columns):
+        words = "**Stated spread.** How many own faces lie inside the stated share of it."
+    return f"{words}\n\n" + _table(("recordings", *head), rows)
+
+
+def _stated(number: Number) -> str:
+    text = _estimate(number.estimate, 3)
+    return f"{text}, floor {number.best:.3f}" if number.metric == "gender_calibration_error" else text
 
 
 def _stability_words(stability: Stability) -> str:

@@ -83,15 +83,9 @@ def pitch_band(clip: AuditClip, pitch_hz: float) -> str:
     if not np.isfinite(pitch_hz) or not voice_has_broken(clip.age):
         return ""
     if clip.gender == "male":
-        return (
-            f"men, {HIGH_MAN_HZ:.0f} Hz and higher" if pitch_hz >= HIGH_MAN_HZ else f"men, under {HIGH_MAN_HZ:.0f} Hz"
-        )
+        return f"men, {band(pitch_hz, [HIGH_MAN_HZ], 'Hz')}"
     if clip.gender == "female":
-        return (
-            f"women, under {LOW_WOMAN_HZ:.0f} Hz"
-            if pitch_hz < LOW_WOMAN_HZ
-            else f"women, {LOW_WOMAN_HZ:.0f} Hz and higher"
-        )
+        return f"women, {band(pitch_hz, [LOW_WOMAN_HZ], 'Hz')}"
     return ""
 
 
@@ -129,7 +123,7 @@ def dimensions(clips: Sequence[AuditClip], clean: Observations) -> list[Dimensio
     found = [
         Dimension("gender", said(lambda clip: clip.gender), frozenset({"gender"})),
         Dimension("age", said(lambda clip: decade(clip.age)), frozenset({"age"})),
-        Dimension("gender and age", said(_both), frozenset({"age"})),
+        Dimension("gender and age", said(_both)),
         Dimension("pitch", pitch, of_heard=True),
         Dimension("speech heard", measured(clean.seconds, SECONDS_EDGES, "s"), of_heard=True),
         Dimension("noise", measured(clean.snr_db, SNR_EDGES_DB, "dB"), of_heard=True),

@@ -18,6 +18,21 @@ Floats = NDArray[np.float64]
 STATED_MASS = 0.8
 """Of the age interval that a portrait states."""
 
+SHORT_TITLES = {
+    "gender_balanced_accuracy": "gender read right",
+    "gender_brier": "gender, squared error of the probability",
+    "age_error_years": "age, error in years",
+    "age_bias_years": "age, stated less given",
+    "age_interval_coverage": "inside the 80 % interval",
+    "child_missed": "children without the caution",
+    "adult_called_child": "adults with a child's caution",
+    "refused": "refused",
+    "angle_degrees": "angle in degrees",
+    "two_way_choice": "own face before another",
+    "two_way_choice_same_gender": "before another of the gender",
+    "spread_coverage": "inside 80 % of the spread",
+}
+
 
 @dataclass(frozen=True)
 class Measure:

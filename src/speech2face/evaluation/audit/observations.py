@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from speech2face.audio.quality import snr_db
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import CHILD
-from speech2face.errors import Speech2FaceError
+from speech2face.errors import DatasetError, Speech2FaceError
 from speech2face.evaluation.audit.conditions import CLEAN, Condition
 from speech2face.evaluation.audit.pitch import pitch_hz
 from speech2face.evaluation.audit.voices import AuditClip
@@ -95,8 +95,13 @@ def observe(
     assert conditions and conditions[0].name == CLEAN
     found: dict[str, list[Heard | None]] = {condition.name: [] for condition in conditions}
     for number, clip in enumerate(clips):
-        waveform = clip.load()
-        clean = listen(model, waveform, closely=True)
+        try:
+            waveform = clip.load()
+            clean = listen(model, waveform, closely=True)
+        except DatasetError:
+            raise  # a damaged shard is nobody's voice
+        except Speech2FaceError as error:
+            waveform, clean = np.zeros(0, np.float32), Heard(refusal=type(error).__name__)
         for condition in conditions:
             found[condition.name].append(_under(condition, clip, waveform, clean, model))
         if progress is not None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from speech2face.evaluation.audit.by_group import EVERYBODY, Finding, worst_first
 from speech2face.evaluation.audit.comparison import LEVEL, PERMUTATIONS, SMALLEST_SHOWN, SMALLEST_TESTED
-from speech2face.evaluation.audit.measures import Measure
+from speech2face.evaluation.audit.measures import SHORT_TITLES, Measure
 from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ RULES = (
     f" those of fewer than {SMALLEST_TESTED} are not tested.",
     "The difference is to everybody else of the same gender (for readings of gender) or of the same age group (for"
     " ages); by gender and by age themselves it is to everybody else. Each speaker counts once.",
-    f"p: {PERMUTATIONS:,} permutations over speakers, two-sided. p_holm is corrected for all tests of this audit"
+    "For a coverage and for stated less given, worse is farther from the best on either side of it.",
+    f"p: {PERMUTATIONS:,} permutations over speakers, two-sided, so that 1 / {PERMUTATIONS + 1:,} is the least there"
+    " is. p_holm is corrected for all tests of this audit"
     f" (worse or better: at most {LEVEL}); p_bh bounds the share of false findings (perhaps worse or perhaps better).",
 )
 
@@ -37,8 +39,8 @@ def is_condition(found: Finding) -> bool:
     return found.dimension.endswith(CHANGED)
 
 
-def groups_part(findings: Sequence[Finding], measures: Sequence[Measure]) -> Part:
-    """Every measure by group of people."""
+def groups_part(findings: Sequence[Finding], measures: Sequence[Measure], notes: Sequence[str] = ()) -> Part:
+    """Every measure by group of people; `notes` are put before the rules."""
     people = [found for found in findings if not is_condition(found)]
     tables = [_worse_table(people)]
     figures = []
@@ -50,7 +52,7 @@ def groups_part(findings: Sequence[Finding], measures: Sequence[Measure]) -> Par
             figures.append(figure)
     return Part(
         GROUPS, "By group", tuple(_number(GROUPS, found) for found in people if found.shown and found.speakers),
-        tuple(tables), tuple(figures), RULES,
+        tuple(tables), tuple(figures), (*notes, *RULES),
     )  # fmt: skip
 
 
@@ -83,7 +85,9 @@ def _number(part: str, found: Finding) -> Number:
         metric=measure.name,
         estimate=found.value,
         clips=found.clips,
-        conditions={"by": found.dimension.removesuffix(CHANGED) or EVERYBODY, "group": found.group},
+        conditions={"by": found.dimension.removesuffix(CHANGED), "group": found.group}
+        if found.dimension
+        else {"group": EVERYBODY},
         chance=None if mean_face else cheat,
         mean_face=cheat if mean_face else None,
         best=measure.target,
@@ -116,7 +120,9 @@ def found_worse(findings: Sequence[Finding]) -> list[Finding]:
 
 
 def _worse_table(findings: Sequence[Finding]) -> Table:
-    rows = tuple((found.measure.title, *_cells(found)) for found in found_worse(findings))
+    rows = tuple(
+        (SHORT_TITLES.get(found.measure.name, found.measure.name), *_cells(found)) for found in found_worse(findings)
+    )
     tested = sum(found.tested for found in findings)
     note = f"{tested} differences between groups of people were tested. What is missing here was not shown to differ:"
     note += " with so few speakers that is no proof of equality."

@@ -17,7 +17,10 @@ HEAD_PIXELS = 58
 CAPTION_PIXELS = 24
 LEFT_PIXELS = 128
 FOOTER_PIXELS = 30
-FOOTER = "Synthetic average faces, nobody's likeness. Under each: how far its embedding moved from the clean one (%)."
+FOOTER = (
+    "Synthetic average faces, nobody's likeness. Under each: how far the embedding moved from the clean one (100 %: as"
+    " far as another speaker), and the stated age and gender."
+)
 
 
 def draw_sheet(

@@ -15,6 +15,7 @@ from speech2face.evaluation.audit.voices import AuditClip
 from speech2face.evaluation.intervals import Estimate
 from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
 from speech2face.models.contract import Model
+from speech2face.voice.belief import AttributeBelief
 
 NAME, TITLE = "stability", "The same voice through several channels"
 PLACES = ("least moved", "lower quarter", "median", "upper quarter", "most moved")
@@ -71,6 +72,11 @@ def _row(moved: Movement) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
+def _caption(share: float, belief: AttributeBelief | None) -> str:
+    stated = "" if belief is None else f"{belief.age_mean:.0f} years, {'f' if belief.femininity > 0.5 else 'm'}"
+    return " · ".join(part for part in (f"{share:.0%}" if share else "", stated) if part) or "clean"
+
+
 def _sheet(model: Model, observations: Mapping[str, Observations], channels: Sequence[str], found: Stability) -> Figure:
     """Portraits chosen by how far their embedding moves, over all channels together."""
     clean = observations[CLEAN]
@@ -82,7 +88,8 @@ def _sheet(model: Model, observations: Mapping[str, Observations], channels: Seq
             float(np.linalg.norm(observations[name].embedding[row] - clean.embedding[row])) / found.between_embeddings
             for name in channels
         ]
-        captions.append([f"{share:.0%}" if share else "clean" for share in shares])
+        ages = [observations[name].attributes[row] for name in channels]
+        captions.append([_caption(share, belief) for share, belief in zip(shares, ages, strict=True)])
     names = PLACES if len(found.sheet_clips) == len(PLACES) else tuple(map(str, range(1, len(found.sheet_clips) + 1)))
     title = f"{model.release.name} {model.release.version}: the same voice through {len(channels)} channels"
     png = draw_sheet(

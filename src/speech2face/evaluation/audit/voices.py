@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.evaluation.collect import Clips
-from speech2face.evaluation.evaluation_set import parse_age
+from speech2face.evaluation.evaluation_set import Embeddings, parse_age
 
 MOST_SECONDS = 30.0  # of a recording; what a model says moves little beyond
 
@@ -39,9 +39,8 @@ class AuditClip:
         return parse_age(self.labels.get("age", ""))
 
 
-def audit_clips(clips: Clips) -> tuple[AuditClip, ...]:
-    """The clips of a data set, one by one."""
-    references = clips.references()
+def audit_clips(clips: Clips, references: Embeddings | None) -> tuple[AuditClip, ...]:
+    """The clips of a data set, one by one, with the embeddings of their own faces, (clips, K), where there are any."""
 
     def load(row: int) -> Callable[[], FloatArray]:
         return lambda: clips.waveform(row)[: int(MOST_SECONDS * SAMPLE_RATE)]

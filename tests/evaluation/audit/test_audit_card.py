@@ -1,0 +1,46 @@
+"""The audit's block in a model card: put in, replaced, kept; the rest of the card untouched."""
+
+from pathlib import Path
+
+import pytest
+
+from speech2face.errors import CannotWrite, RecordingNotFound
+from speech2face.evaluation.audit.card import END, HEADING, NOT_MEASURED, START, kept_block, put_block, read_card
+
+CARD = "# Model card: made 1\n\n## Scores\n\nGood.\n\n## Release gate\n\nPassed.\n\n## Limits\n\nMany.\n"
+
+
+def test_a_card_without_a_block_gets_a_section_before_the_gate() -> None:
+    card = put_block(CARD, "numbers")
+    assert f"Good.\n\n{HEADING}\n\n{START}\nnumbers\n{END}\n\n## Release gate\n\nPassed." in card
+    assert card.replace(f"{HEADING}\n\n{START}\nnumbers\n{END}\n\n", "") == CARD
+
+
+def test_a_second_audit_replaces_the_first_and_nothing_else() -> None:
+    first = put_block(CARD, "old numbers\n")
+    second = put_block(first, "new numbers")
+    assert second == first.replace("old numbers", "new numbers")
+    assert put_block(second, "new numbers") == second
+
+
+def test_a_card_of_another_make_gets_the_section_at_its_end() -> None:
+    assert put_block("# Card\n", "x").endswith(f"\n\n{HEADING}\n\n{START}\nx\n{END}\n")
+
+
+@pytest.mark.parametrize("card", [f"{START}\nx", f"x {END}", f"{END}\n{START}", f"{START}{END}{START}{END}"])
+def test_a_broken_block_is_refused(card: str, tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text(card)
+    with pytest.raises(CannotWrite, match="audit block"):
+        read_card(tmp_path / "card.md")
+
+
+def test_a_card_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(RecordingNotFound, match=r"card\.md"):
+        read_card(tmp_path / "card.md")
+
+
+def test_the_block_is_kept_by_whoever_writes_the_card_anew(tmp_path: Path) -> None:
+    path = tmp_path / "card.md"
+    assert kept_block(path) == NOT_MEASURED
+    path.write_text(put_block(CARD, "numbers\n\nmore"))
+    assert kept_block(path) == "numbers\n\nmore"
