@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.errors import MissingExtra
 from speech2face.evaluation.evaluation_set import EvaluationSet, Floats
 from speech2face.evaluation.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.evaluation.metrics.are import WIDTHS, absolute_ratio_error, width_ratios
@@ -47,7 +48,10 @@ def measure(
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     numbers: list[Number] = []
     for pair in pairs:
-        reference, measured = (width_ratios(face_shapes(pictures, kind)) for kind in pair)
+        try:
+            reference, measured = (width_ratios(face_shapes(pictures, kind)) for kind in pair)
+        except MissingExtra as error:
+            return Part(NAME, TITLE, skipped=str(error))
         conditions = conditions_of(pair, pictures.seconds)
         numbers += _numbers(evaluation, reference, measured, conditions, bootstrap)
     excluded = without_face(pictures)

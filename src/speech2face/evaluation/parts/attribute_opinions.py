@@ -110,16 +110,3 @@ def same_for_all(reading: AttributeReading | None, clips: int) -> Opinion:
 def by_gender(readings: dict[str, AttributeReading | None], gender: NDArray[np.str_]) -> Opinion:
     """One reading for each labelled gender: the mean face of the gender; nothing where the gender is not known."""
     return _of_readings("mean face of the gender", [readings.get(str(one)) for one in gender])
-
-
-def mean_embeddings(pictures: PictureSet) -> dict[str, NDArray[np.float32]]:
-    """Mean reference of each labelled gender, of the mean prediction where there are no references: (K,) each."""
-    evaluation = pictures.evaluation_set
-    values = evaluation.predicted[pictures.seconds] if evaluation.reference is None else evaluation.reference
-    there = np.isfinite(values).all(1)
-    chosen = {gender: there & (evaluation.gender() == gender) for gender in GENDERS}
-    return {
-        gender: values[rows].mean(0, dtype=np.float64).astype(np.float32)
-        for gender, rows in chosen.items()
-        if rows.any()
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,31 +11,14 @@ from numpy.typing import NDArray
 from speech2face.evaluation.evaluation_set import EvaluationSet, Floats
 from speech2face.evaluation.intervals import NOTHING, RESAMPLINGS, SpeakerBootstrap
 from speech2face.evaluation.metrics import confusion as metrics
-from speech2face.evaluation.parts import attribute_opinions as opinions
-from speech2face.evaluation.parts.attribute_opinions import PICTURES, Opinion
+from speech2face.evaluation.parts.attribute_comparisons import WITHIN_ONE, Comparison, comparisons_of
+from speech2face.evaluation.parts.attribute_opinions import Opinion, classes_of, labelled
 from speech2face.evaluation.parts.attribute_tables import Matrix, confusion_figure, confusion_table
-from speech2face.evaluation.parts.part import Cell, Exclusion, Figure, Number, Part, Table
+from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.readers.reader import ATTRIBUTES, Attribute, AttributeReader
 
 NAME, TITLE = "attributes", "Attributes of the picture"
-WITHIN_ONE = "agreement_within_one_decade"
-PUBLISHED_FROM_VOICE = {
-    ("gender", "agreement"): "0.94",
-    ("gender", "balanced_agreement"): "0.94",
-    ("age", "agreement"): "0.286, weighted by the test set's ages",
-    ("age", "balanced_agreement"): "0.246",
-    ("age", WITHIN_ONE): "0.71, weighted by the test set's ages",
-    ("group", "agreement"): "0.476, where White for everybody earns 0.502",
-    ("group", "balanced_agreement"): "0.338",
-}
-PUBLISHED_FROM_FACE = {
-    ("gender", "balanced_agreement"): "0.935",
-    ("age", "agreement"): "0.48, weighted by the test set's ages",
-    ("age", WITHIN_ONE): "0.90, weighted by the test set's ages",
-    ("group", "balanced_agreement"): "0.608",
-}
-PUBLISHED_READING = "Face++ on original and picture (AVSpeech)"
 NOTES = (
     "An agreement says that two readings of a face are alike, not that either is right about a person. Gender is the"
     " apparent one, and of two kinds only, as the paper had it; whoever gave another answer is counted as left out.",
@@ -44,44 +27,6 @@ NOTES = (
     "Decades begin at their first year (20 is 20 to 29); the paper does not say where its decades begin.",
 )
 MOST_FOR_CHANCE = 2_000  # clips whose ages are paired with each other's
-
-
-@dataclass(frozen=True, eq=False)
-class _Comparison:
-    """A reading held against a reference, with its cheats and its ceiling."""
-
-    reference: Opinion
-    reading: Opinion
-    seconds: str
-    """Heard; "" where the reading heard nothing."""
-    mean_face: Opinion | None = None
-    gender_mean_face: Opinion | None = None
-    ceiling: Opinion | None = None
-
-    @property
-    def conditions(self) -> dict[str, str]:
-        """What the report shows beside its numbers."""
-        seconds = {"seconds": self.seconds} if self.seconds else {}
-        return {"reference": self.reference.source, "reading": self.reading.source, **seconds}
-
-    @property
-    def name(self) -> str:
-        """For the names of files."""
-        words = f"{self.reading.source} against {self.reference.source}"
-        return "_".join(words.split()) + (f"_{self.seconds}s" if self.seconds else "")
-
-    @property
-    def published(self) -> dict[tuple[str, str], str]:
-        """What the paper found in the same place, by attribute and metric."""
-        if self.is_the_papers:
-            return PUBLISHED_FROM_VOICE
-        is_ceiling = (self.reference.source, self.reading.source) == (PICTURES["original"], PICTURES["face"])
-        return PUBLISHED_FROM_FACE if is_ceiling else {}
-
-    @property
-    def is_the_papers(self) -> bool:
-        """Whether it is that of Figure 4."""
-        return (self.reference.source, self.reading.source) == (PICTURES["original"], PICTURES["voice"])
 
 
 def measure(
@@ -94,39 +39,45 @@ def measure(
 ) -> Part:
     """Every reading against every reference that there is: labels, originals, pictures, the model's own word."""
     groups = _groups(evaluation, reader)
-    labels = opinions.labelled(evaluation, groups)
-    comparisons, excluded = _comparisons(evaluation, pictures, reader, labels)
+    labels = labelled(evaluation, groups)
+    comparisons, excluded = comparisons_of(evaluation, pictures, reader, labels)
     if not comparisons:
-        return Part(NAME, TITLE, skipped=_missing(evaluation, pictures, reader))
+        return Part(NAME, TITLE, skipped=_missing(evaluation, pictures, reader), exclusions=excluded)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
-    numbers: list[Number] = []
-    tables: list[Table] = []
-    figures: list[Figure] = []
-    rows: list[tuple[Cell, ...]] = []
-    for one in comparisons:
-        matrices = []
-        for attribute in ATTRIBUTES:
-            measured = _Measured(one, attribute, opinions.classes_of(attribute, groups))
-            if not measured.counts.sum():
-                continue
-            matrices.append(Matrix(attribute, measured.classes, measured.counts))
-            found = [*_numbers(measured, bootstrap)]
-            numbers += found
-            rows += [_row(number, measured) for number in found]
-            title = f"{attribute.capitalize()}: {one.reading.source}, against {one.reference.source}"
-            tables.append(
-                confusion_table(
-                    f"confusion_{attribute}_{one.name}", title, matrices[-1], beside_the_paper=one.is_the_papers
-                )
-            )
-        if matrices:
-            title = f"{one.reading.source.capitalize()} against {one.reference.source}"
-            title += f", {one.seconds} s heard" if one.seconds else ""
-            figures.append(confusion_figure(f"confusion_{one.name}", title, matrices))
+    shown = [_Shown(one, groups, bootstrap) for one in comparisons]
+    numbers = tuple(number for one in shown for number in one.numbers)
     if not numbers:
         return Part(NAME, TITLE, skipped="no clip has both a reading and a reference of it", exclusions=excluded)
-    tables.insert(0, Table("attribute_agreement", "Agreement, chance and cheats", _HEADER, tuple(rows)))
-    return Part(NAME, TITLE, tuple(numbers), tuple(tables), tuple(figures), _notes(evaluation, reader), excluded)
+    rows = tuple(row for one in shown for row in one.rows)
+    tables = [Table("attribute_agreement", "Agreement, chance and cheats", _HEADER, rows)]
+    tables += [table for one in shown for table in one.tables]
+    figures = tuple(figure for one in shown for figure in one.figures)
+    return Part(NAME, TITLE, numbers, tuple(tables), figures, _notes(evaluation, reader), excluded)
+
+
+class _Shown:
+    """All that the report shows of one comparison."""
+
+    def __init__(self, one: Comparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap) -> None:
+        self.numbers: list[Number] = []
+        self.rows: list[tuple[Cell, ...]] = []
+        self.tables: list[Table] = []
+        matrices = []
+        for attribute in ATTRIBUTES:
+            measured = _Measured(one, attribute, classes_of(attribute, groups))
+            if not measured.counts.sum():
+                continue
+            matrix = Matrix(attribute, measured.classes, measured.counts)
+            matrices.append(matrix)
+            found = [*_numbers(measured, bootstrap)]
+            self.numbers += found
+            self.rows += [_row(number, measured) for number in found]
+            title = f"{attribute.capitalize()}: {one.reading.source}, against {one.reference.source}"
+            name = f"confusion_{attribute}_{one.name}"
+            self.tables.append(confusion_table(name, title, matrix, beside_the_paper=one.is_the_papers))
+        heard = f", {one.seconds} s heard" if one.seconds else ""
+        title = f"{one.reading.source.capitalize()} against {one.reference.source}{heard}"
+        self.figures: list[Figure] = [confusion_figure(f"confusion_{one.name}", title, matrices)] if matrices else []
 
 
 def _groups(evaluation: EvaluationSet, reader: AttributeReader | None) -> tuple[str, ...]:
@@ -154,56 +105,10 @@ def _notes(evaluation: EvaluationSet, reader: AttributeReader | None) -> tuple[s
     return tuple(notes)
 
 
-def _comparisons(
-    evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None, labels: Opinion
-) -> tuple[list[_Comparison], tuple[Exclusion, ...]]:
-    """What is held against what, and the clips that one side has nothing to say of."""
-    found = [
-        _Comparison(labels, opinions.stated(evaluation.stated[seconds]), f"{seconds:g}")
-        for seconds in sorted(evaluation.stated)
-    ]
-    exclusions = [*labels.exclusions]
-    if pictures is not None and reader is not None:
-        read = {kind: opinions.read(reader, pictures, kind) for kind in pictures.kinds}
-        exclusions += [exclusion for opinion in read.values() for exclusion in opinion.exclusions]
-        voice, face = read.get("voice"), read.get("face")
-        seconds = f"{pictures.seconds:g}"
-        mean, of_gender = _cheats(pictures, reader)
-        references = [labels, *([read["original"]] if "original" in read else [])]
-        for reference in references:
-            if voice is not None:
-                found.append(_Comparison(reference, voice, seconds, mean, of_gender, face))
-            if face is not None:
-                found.append(_Comparison(reference, face, "", mean, of_gender))
-        if voice is not None and face is not None:
-            found.append(_Comparison(face, voice, seconds, mean, of_gender))
-    return [one for one in found if _any_in_common(one)], tuple(dict.fromkeys(exclusions))
-
-
-def _any_in_common(one: _Comparison) -> bool:
-    sides = (one.reference, one.reading)
-    said = [(np.isfinite(side.age), side.gender != "", side.group != "") for side in sides]
-    return any(bool((a & b).any()) for a, b in zip(*said, strict=True))
-
-
-def _cheats(pictures: PictureSet, reader: AttributeReader) -> tuple[Opinion | None, Opinion | None]:
-    """The mean face for everybody and that of the labelled gender, drawn and read; None without a model that draws."""
-    evaluation = pictures.evaluation_set
-    mean = pictures.mean_face()
-    if mean is None:
-        return None, None
-    drawn = {gender: pictures.drawn(values) for gender, values in opinions.mean_embeddings(pictures).items()}
-    readings = {gender: None if picture is None else reader.read(picture) for gender, picture in drawn.items()}
-    return (
-        opinions.same_for_all(reader.read(mean), len(evaluation)),
-        opinions.by_gender(readings, evaluation.gender()),
-    )
-
-
 class _Measured:
     """One attribute of one comparison, as places among its classes."""
 
-    def __init__(self, comparison: _Comparison, attribute: Attribute, classes: tuple[str, ...]) -> None:
+    def __init__(self, comparison: Comparison, attribute: Attribute, classes: tuple[str, ...]) -> None:
         self.comparison, self.attribute, self.classes = comparison, attribute, classes
         self.reference = comparison.reference.places(attribute, classes)
         self.read = comparison.reading.places(attribute, classes)
@@ -248,7 +153,6 @@ def _number(measured: _Measured, metric: str, of_counts: Callable[[Floats], floa
         counts = measured.of(other)
         return None if counts is None else of_counts(counts)
 
-    published = one.published.get((measured.attribute, metric), "")
     return Number(
         part=NAME,
         metric=f"{measured.attribute}_{metric}",
@@ -258,7 +162,7 @@ def _number(measured: _Measured, metric: str, of_counts: Callable[[Floats], floa
         mean_face=by(one.mean_face),
         gender_mean_face=by(one.gender_mean_face),
         best=by(one.ceiling),
-        published=f"{published} ({PUBLISHED_READING})" if published else "",
+        published=one.published(f"{measured.attribute}_{metric}"),
     )
 
 

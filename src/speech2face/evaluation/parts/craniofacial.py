@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speech2face.errors import MissingExtra
 from speech2face.evaluation.evaluation_set import EvaluationSet, Floats
 from speech2face.evaluation.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
 from speech2face.evaluation.metrics.craniofacial import (
@@ -73,7 +74,11 @@ def measure(
     if not pairs:
         why = "there is nothing to hold the pictures against: the data have neither face embeddings nor original faces"
         return Part(NAME, TITLE, skipped=why)
-    shapes = {kind: face_shapes(pictures, kind) for kind in dict.fromkeys(kind for pair in pairs for kind in pair)}
+    kinds = dict.fromkeys(kind for pair in pairs for kind in pair)
+    try:
+        shapes = {kind: face_shapes(pictures, kind) for kind in kinds}
+    except MissingExtra as error:
+        return Part(NAME, TITLE, skipped=str(error))
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     rows = [row for pair in pairs for row in _rows(evaluation, shapes, pair, bootstrap, seed)]
     excluded = without_face(pictures)

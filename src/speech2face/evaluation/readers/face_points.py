@@ -1,7 +1,7 @@
 """Find the 68 landmarks of a picture's largest face, asking again at other sizes where a detector passes it over.
 
-dlib's frontal detector misses a plain, evenly lit face at one size and finds it a little smaller: a drawn mean face of
-512 pixels is such a one. A clip would then count as without a face for no fault of the picture's.
+A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
+small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from speech2face.face.points68 import DlibLandmarker, FaceLandmarker
 SEARCHED_PIXELS = (320, 400, 256, 512, 768)
 """Longest side that is searched, one after the other until a face is found."""
 FINE_PIXELS = 640
-"""Longest side on which landmarks are placed: dlib's come in whole pixels, which are coarse on a crop of 224."""
+"""Longest side on which landmarks are placed."""
 
 
 class FacePointFinder:
