@@ -1,9 +1,12 @@
+from fractions import Fraction
+
+import av
 import numpy as np
 import pytest
 
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import PcmFormat, PcmStream, expand_alaw, expand_mulaw, joined
+from speech2face.audio.stream import PcmFormat, PcmStream, StreamResampler, expand_alaw, expand_mulaw, joined
 from speech2face.errors import CorruptRecording, InvalidOption
 from speech2face.evaluation.encoding import encode
 from tests.voices import made_voice
@@ -46,6 +49,32 @@ def test_all_channels_are_kept_apart() -> None:
     content = (voice[:, None] * loudness).astype("<f4").tobytes()
     got = streamed(PcmFormat("f32le", 16_000, 8), content, 5000)
     np.testing.assert_allclose(got, voice * loudness[:, None], atol=1e-7)
+
+
+def frame(samples: FloatArray, sample_rate: int, pts: int | None = None) -> av.AudioFrame:
+    """One frame of interleaved channels, (samples, channels)."""
+    made = av.AudioFrame.from_ndarray(
+        samples.reshape(1, -1), format="flt", layout={1: "mono", 2: "stereo"}[samples.shape[1]]
+    )
+    made.sample_rate, made.pts = sample_rate, pts
+    made.time_base = Fraction(1, sample_rate)
+    return made
+
+
+def test_jumps_in_time_stamps_are_not_filled() -> None:
+    voice = made_voice(1.0)[:, None]
+    resampler = StreamResampler()
+    got = [resampler.push(frame(voice, 16_000, pts)) for pts in (0, 800_000, 16_000)]
+    np.testing.assert_array_equal(joined([*got, resampler.finish()])[0], np.tile(voice[:, 0], 3))
+
+
+def test_a_stream_that_changes_in_the_middle_keeps_the_channels_it_began_with() -> None:
+    voice = made_voice(1.0)
+    resampler = StreamResampler()
+    got = [resampler.push(frame(voice[:, None], 16_000)), resampler.push(frame(np.stack([voice] * 2, 1), 48_000))]
+    all_of_it = joined([*got, resampler.finish()])
+    assert all_of_it.shape == (1, 16_000 + 16_000 // 3)
+    np.testing.assert_allclose(all_of_it[0, :16_000], voice, atol=1e-7)
 
 
 def test_half_a_sample_at_the_end_is_dropped() -> None:

@@ -56,7 +56,8 @@ def test_runs_one_by_one_are_the_spans_of_all_decisions(seed: int, monkeypatch: 
     monkeypatch.setattr(activity, "speech_frames", lambda waveform: decisions)
     spans = find_speech(np.zeros(decisions.size * FRAME, np.float32)).spans
     expected = [frame for start, stop in spans for frame in range(start // FRAME, stop // FRAME)]
-    runs, kept, held = SpeechRuns(), [], 0
+    kept: list[int] = []
+    runs, held = SpeechRuns(), 0
     for number, heard in enumerate(decisions):
         first = runs.undecided_from
         if (span := runs.push(bool(heard))) is not None:
