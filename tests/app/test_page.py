@@ -37,6 +37,11 @@ def drawn_faces(page: Visit) -> int:
     return page.page.locator("#faces canvas[data-drawn]").count()
 
 
+def faces_on_show(page: Visit) -> list[str]:
+    drawn: list[str] = page.page.eval_on_selector_all("#faces canvas", "faces => faces.map((face) => face.toDataURL())")
+    return drawn
+
+
 def picture_on_show(page: Visit) -> list[int]:
     """Some pixels of the newest picture."""
     pixels: list[int] = page.page.evaluate(
@@ -92,14 +97,14 @@ def test_what_is_set_by_hand_is_drawn_and_written_into_the_saved_picture(page: V
     page.page.select_option("#given-gender", "male")
     page.page.fill("#given-age", "70")
     page.page.fill("#exaggerate", "1.5")
-    page.wait(lambda: "drawn as male" in page.text("gender-probability"), "the gender that was set")
-    page.wait(lambda: "drawn as 70" in page.text("age-interval"), "the age that was set")
+    page.wait(lambda: "drawn as male" in page.text("gender-set"), "the gender that was set")
+    page.wait(lambda: "drawn as 70" in page.text("age-set"), "the age that was set")
     provenance, facts = read_provenance(page.save(tmp_path))
     assert set(provenance.given) == {"age", "gender"}
     assert facts["given"] == {"age": 70, "gender": "male"}
     assert provenance.exaggerate == 1.5
     page.page.click("#as-heard")
-    page.wait(lambda: "drawn as" not in page.text("gender-probability"), "the gender that was heard")
+    page.wait(lambda: page.text("gender-set") == "", "the gender that was heard")
 
 
 def test_starting_over_forgets_the_voice_and_goes_on_listening(page: Visit) -> None:
@@ -117,6 +122,10 @@ def test_a_chosen_file_becomes_a_labelled_portrait_that_can_be_changed(page: Vis
     page.wait(lambda: drawn_faces(page) == 6, "a portrait and six faces")
     assert page.text("gender") == "masculine"
     assert page.text("listening") == "Read from male.m4a"
+    faces = faces_on_show(page)
+    page.page.click("#draw")
+    page.wait(lambda: faces_on_show(page) != faces, "six other faces")
+    assert page.pictures() == 1
     page.page.select_option("#given-group", "east_asian")
     page.wait(lambda: page.pictures() == 2, "the picture with what was set")
     provenance, facts = read_provenance(page.save(tmp_path))

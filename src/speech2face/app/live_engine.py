@@ -1,12 +1,12 @@
 """One live session's side in the worker threads: sound and wishes in, ready messages out."""
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speech2face.app.live_messages import Set, Start
+from speech2face.app.live_messages import Samples, Set, Start
 from speech2face.app.pictures import MEDIA_TYPES, encoded, resized
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption
@@ -85,19 +85,26 @@ class LiveEngine:
         with self._lock:
             self._held = on
 
-    def sheet(self, count: int, *, layout: Literal["sheet", "strip"] = "sheet", pixels: int = 160) -> Reply:
+    def sheet(self, wish: Samples, most: int) -> Reply:
         """The expected face and draws beside it; as a strip the draws alone, side by side without margins.
+
+        A strip shows what is equally likely, so nothing in it is exaggerated.
 
         Raises:
             InvalidOption: too little was heard, or too many are wanted.
         """
+        strip = wish.layout == "strip"
         with self._lock:
-            portrait = self._session.draw(self._heard(), samples=count)
-        strip = layout == "strip"
-        image = np.hstack([resized(draw, pixels) for draw in portrait.samples]) if strip else contact_sheet(portrait)
+            if wish.seed is not None:
+                self._session.seed = wish.seed
+            look = replace(self._heard(), exaggerate=0.0) if strip else self._heard()
+            portrait = self._session.draw(look, samples=min(wish.count, most))
+        faces = [resized(draw, wish.pixels) for draw in portrait.samples]
+        image = np.hstack(faces) if strip else contact_sheet(portrait)
         content = encoded(image, portrait.facts(), "contact sheet", "webp")
         described = {"media_type": MEDIA_TYPES["webp"], "bytes": len(content)}
-        return Reply({"type": "sheet", "count": count, "layout": layout, "picture": described}, content)
+        values = {"type": "sheet", "count": len(faces), "layout": wish.layout, "picture": described}
+        return Reply(values, content)
 
     def portrait(self, pixels: int | None) -> Reply:
         """A labelled PNG to keep.

@@ -82,6 +82,7 @@ class Samples(Message):
     count: int = Field(6, ge=1, le=1000)
     layout: Literal["sheet", "strip"] = "sheet"
     pixels: Pixels = 160  # of one face in a strip
+    seed: int | None = Field(None, ge=0, lt=2**31)  # other faces; None keeps the session's
 
 
 class Download(Message):

@@ -244,7 +244,7 @@ class LiveConnection:
 
     def _reply(self, engine: "LiveEngine", wish: Samples | Download | Reset) -> "Reply":
         if isinstance(wish, Samples):
-            return engine.sheet(min(wish.count, self._limits.samples), layout=wish.layout, pixels=wish.pixels)
+            return engine.sheet(wish, self._limits.samples)
         return engine.portrait(wish.pixels) if isinstance(wish, Download) else engine.reset()
 
     async def _send_all(self) -> None:

@@ -3,6 +3,8 @@
 export const FACES = 6;
 export const FACE_PIXELS = 192;
 
+export const newSeed = () => Math.floor(Math.random() * 2 ** 31);
+
 export class Faces {
   constructor(list) {
     this.list = list;

@@ -1,6 +1,6 @@
 // The voice of a file: heard once, drawn again where something is changed.
 
-import { FACE_PIXELS, FACES } from "/page/faces.js";
+import { FACE_PIXELS, FACES, newSeed } from "/page/faces.js";
 import { portraitOf } from "/page/service.js";
 
 export class FileVoice {
@@ -14,13 +14,15 @@ export class FileVoice {
 
   async take(file) {
     this.file = file;
+    this.seed = newSeed();
     this.answer = null;
     this.page.stageNote(`Listening to ${file.name}`);
     this.page.announcer.say(`Listening to ${file.name}.`);
     await this.ask();
   }
 
-  async ask() {
+  /** The portrait, then the faces beside it; what was asked before is no longer waited for. */
+  async ask({ facesOnly = false } = {}) {
     this.waiting?.abort();
     const waiting = new AbortController();
     this.waiting = waiting;
@@ -28,10 +30,13 @@ export class FileVoice {
     try {
       const { given, exaggerate, model } = this.page.controls;
       const query = { ...given, exaggerate, model: model?.name };
-      this.answer = await portraitOf(this.file, query, waiting.signal);
-      this.page.show(this.answer.facts, this.answer.picture);
-      this.page.readings.listening(`Read from ${this.file.name}`);
-      const small = { samples: FACES, pixels: FACE_PIXELS, picture: "webp" };
+      if (!facesOnly) {
+        this.answer = await portraitOf(this.file, query, waiting.signal);
+        this.page.show(this.answer.facts, this.answer.picture);
+        this.page.readings.listening(`Read from ${this.file.name}`);
+      }
+      // Equally likely by the voice, so not exaggerated.
+      const small = { exaggerate: 0, seed: this.seed, samples: FACES, pixels: FACE_PIXELS, picture: "webp" };
       const { samples } = await portraitOf(this.file, { ...query, ...small }, waiting.signal);
       await this.page.faces.show(samples);
     } catch (error) {
@@ -47,8 +52,9 @@ export class FileVoice {
     return this.ask();
   }
 
-  draw() {
-    return this.ask();
+  draw(seed) {
+    this.seed = seed;
+    return this.ask({ facesOnly: true });
   }
 
   async labelled() {

@@ -44,6 +44,7 @@ class Session {
     this.refusal = null;
     this.left = false;
     this.slow = false;
+    this.isReady = false;
     this.ready = new Promise((resolve, reject) => {
       this.begun = () => resolve(this);
       this.failed = reject;
@@ -82,8 +83,8 @@ class Session {
   }
 
   /** Further faces, equally likely: {count, layout, picture}. */
-  sheet(count, pixels) {
-    return this.answer("sheet", { type: "samples", count, layout: "strip", pixels });
+  sheet(count, pixels, seed) {
+    return this.answer("sheet", { type: "samples", count, layout: "strip", pixels, seed });
   }
 
   /** The picture with its label, for saving: {facts, picture}. */
@@ -129,8 +130,10 @@ class Session {
 
   handle(message, picture) {
     if (this.left) return;
-    if (message.type === "ready") this.begun();
-    else if (message.type === "update") this.on.update(message.facts, picture);
+    if (message.type === "ready") {
+      this.isReady = true;
+      this.begun();
+    } else if (message.type === "update") this.on.update(message.facts, picture);
     else if (message.type === "error") this.fault(message);
     else {
       const entry = this.waiting.find(({ type }) => type === message.type);
@@ -149,7 +152,7 @@ class Session {
     const refusal = this.refusal ?? new Refused(code, "", reason);
     refusal.status = code;
     for (const entry of [...this.waiting]) this.give(entry, null, refusal);
-    this.failed(refusal); // has no effect once it is ready
-    if (!this.left) this.on.closed(refusal);
+    if (!this.isReady) this.failed(refusal);
+    else if (!this.left) this.on.closed(refusal);
   }
 }

@@ -10,6 +10,8 @@ const PIXELS = 512;
 const SHEET_FROM_SECONDS = 3; // of speech; before it the draws still jump about
 const SHEET_EVERY_SECONDS = 15;
 const QUIET_MILLISECONDS = 900; // without new speech: nobody speaks
+const SILENT_PIECES = 60; // 3 s without any sound at all: no room is that still, the microphone is muted
+const SILENT_PEAK = 0.001;
 
 export class LiveVoice {
   canHold = true;
@@ -19,6 +21,7 @@ export class LiveVoice {
     this.microphone = null;
     this.session = null;
     this.busy = false; // the microphone or the session is being opened
+    this.turn = 0; // counts up when what is being opened is no longer wanted
     this.forget();
   }
 
@@ -29,6 +32,7 @@ export class LiveVoice {
     this.isHeld = false;
     this.lastSpeech = -Infinity;
     this.lastSheet = -Infinity;
+    this.silentPieces = 0;
   }
 
   get listening() {
@@ -44,7 +48,7 @@ export class LiveVoice {
     this.busy = true;
     this.page.buttons("working");
     try {
-      await this.connect();
+      if (!(await this.connect())) return;
       this.page.buttons("listening");
       this.page.readings.listening("Waiting for a voice");
       this.page.announcer.say("Listening.");
@@ -58,7 +62,9 @@ export class LiveVoice {
     }
   }
 
+  /** Whether it is still wanted when all is open. */
   async connect() {
+    const turn = this.turn;
     const early = [];
     let session = null;
     const onSound = (sound, peak) => {
@@ -66,14 +72,24 @@ export class LiveVoice {
       else early.push(sound);
       this.hears(peak);
     };
-    this.microphone = await openMicrophone(onSound, () => this.microphoneGone());
-    const { sampleRate } = this.microphone;
-    if (this.session?.sampleRate !== sampleRate || !this.resumable) {
+    const microphone = await openMicrophone(onSound, () => this.microphoneGone());
+    if (turn !== this.turn) {
+      await microphone.close();
+      return false;
+    }
+    this.microphone = microphone;
+    if (this.session?.sampleRate !== microphone.sampleRate || !this.resumable) {
       this.session?.leave();
-      this.session = await this.open(sampleRate);
+      const opened = await this.open(microphone.sampleRate);
+      if (turn !== this.turn) {
+        opened.leave();
+        return false;
+      }
+      this.session = opened;
     }
     session = this.session;
     early.forEach((sound) => session.hear(sound));
+    return true;
   }
 
   open(sampleRate) {
@@ -94,6 +110,8 @@ export class LiveVoice {
     this.page.trace.add(peak, !quiet);
     const known = this.facts ? "Quiet" : "Waiting for a voice";
     if (this.listening) this.page.readings.listening(quiet ? known : "Hearing a voice");
+    this.silentPieces = peak < SILENT_PEAK ? this.silentPieces + 1 : 0;
+    if (this.silentPieces === SILENT_PIECES) this.page.notices.show(ofMicrophone("silent"));
   }
 
   update(facts, picture) {
@@ -105,10 +123,11 @@ export class LiveVoice {
     if (picture && facts.seconds_heard >= SHEET_FROM_SECONDS && due) this.draw();
   }
 
-  async draw() {
+  /** Further faces: the same ones under the belief of now, or with another seed others. */
+  async draw(seed = null) {
     this.lastSheet = performance.now();
     await this.unlessRefused(async () => {
-      const { picture } = await this.session.sheet(FACES, FACE_PIXELS);
+      const { picture } = await this.session.sheet(FACES, FACE_PIXELS, seed);
       await this.page.faces.showStrip(picture);
     });
   }
@@ -187,6 +206,7 @@ export class LiveVoice {
   }
 
   async end() {
+    this.turn += 1;
     this.session?.leave();
     this.session = null;
     this.forget();

@@ -2,7 +2,7 @@
 
 import { Announcer } from "/page/announcer.js";
 import { Controls } from "/page/controls.js";
-import { Faces } from "/page/faces.js";
+import { Faces, newSeed } from "/page/faces.js";
 import { FileVoice } from "/page/file_voice.js";
 import { LiveVoice } from "/page/live_voice.js";
 import { Notices } from "/page/notices.js";
@@ -33,14 +33,14 @@ class Page {
     at("speak").addEventListener("click", () => this.speak());
     at("choose").addEventListener("click", () => at("file").click());
     at("file").addEventListener("change", () => {
-      if (at("file").files.length) this.take(at("file").files[0]);
+      this.take([...at("file").files]);
       at("file").value = "";
     });
     at("hold").addEventListener("click", () => this.voice?.hold(at("hold").getAttribute("aria-pressed") !== "true"));
     at("save").addEventListener("click", () => this.save());
     at("restart").addEventListener("click", () => this.restart());
-    at("draw").addEventListener("click", () => this.voice?.draw());
-    window.addEventListener("pagehide", () => this.live.end());
+    at("draw").addEventListener("click", () => this.voice?.draw(newSeed()));
+    window.addEventListener("pagehide", () => this.clear());
     this.listenForDrops();
   }
 
@@ -58,7 +58,7 @@ class Page {
       if (!holdsFiles(event)) return;
       event.preventDefault();
       over(-depth);
-      if (event.dataTransfer.files.length) this.take(event.dataTransfer.files[0]);
+      this.take([...event.dataTransfer.files]);
     });
   }
 
@@ -92,9 +92,11 @@ class Page {
     await this.live.listen();
   }
 
-  async take(file) {
+  async take([file, ...others]) {
+    if (!file) return;
     this.clear();
     this.voice = this.file;
+    if (others.length) this.notices.show(["One recording at a time", `Only ${file.name} was taken.`]);
     await this.file.take(file);
   }
 
@@ -108,7 +110,7 @@ class Page {
     this.stageNote("");
     if (this.announcer.due(facts)) {
       const words = inWords(facts);
-      this.stage.describe(`Synthetic average face, nobody's likeness. ${words}`);
+      this.stage.describe(`Portrait. ${facts.notice} ${words}`);
       this.announcer.say([words, ...facts.cautions.map(({ text }) => text)].join(" "));
     }
     this.allow(true);
@@ -125,7 +127,7 @@ class Page {
     at("speak-text").textContent = texts[state];
     at("speak").dataset.on = state === "listening";
     at("speak").setAttribute("aria-disabled", state === "working"); // disabled, it would lose the keyboard
-    document.body.dataset.state = state;
+    document.body.dataset.state = state; // for the style sheet
   }
 
   held(on) {

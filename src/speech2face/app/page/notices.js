@@ -19,13 +19,11 @@ export class Notices {
     });
   }
 
-  show([title, text], action = null) {
+  show([title, text]) {
     at("message-title").textContent = title;
     at("message-text").textContent = text;
-    at("message-action").hidden = !action;
-    at("message-action").textContent = action?.text ?? "";
-    at("message-action").onclick = action?.run ?? null;
     at("message").hidden = false;
+    at("message").scrollIntoView({ block: "nearest" });
   }
 
   hide() {

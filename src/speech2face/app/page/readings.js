@@ -46,12 +46,18 @@ export class Readings {
   age({ age, age_interval_80: [low, high], seconds_heard: seconds, given }) {
     at("age").textContent = `about ${Math.round(age)}`;
     at("age-interval").textContent = `between ${Math.round(low)} and ${Math.round(high)}`;
-    if (given?.age !== undefined) at("age-interval").textContent += `; drawn as ${given.age}, as you set it`;
+    this.set("age-set", given?.age);
     const last = this.past.at(-1);
     if (last && seconds <= last.seconds + 0.05) this.past.pop();
     this.past.push({ seconds, low, high, mean: age });
     if (this.past.length > MOST_PAST) this.past = this.past.filter((_, index, all) => index % 2 === 0 || index === all.length - 1);
     this.funnel();
+  }
+
+  /** What is drawn instead, because the person said so. */
+  set(name, value) {
+    at(name).hidden = value === undefined;
+    at(name).textContent = value === undefined ? "" : `drawn as ${value}, as you set it`;
   }
 
   /** The bar of now on top; below it the earlier intervals, back to the first. */
@@ -64,6 +70,7 @@ export class Readings {
     const back = [...this.past].reverse();
     const outline = [...back.map((look) => [look.low, look.seconds]), ...this.past.map((look) => [look.high, look.seconds])];
     const several = this.past.length > 1;
+    at("age-reading").dataset.past = several;
     at("funnel-past").setAttribute("points", several ? points(outline) : "");
     at("funnel-mean").setAttribute("points", several ? points(back.map((look) => [look.mean, look.seconds])) : "");
     at("funnel-now").setAttribute("x", x(now.low));
@@ -77,7 +84,7 @@ export class Readings {
     at("gender").textContent = reading;
     const stated = probability > 0.99 ? "over 99 %" : percent(probability);
     at("gender-probability").textContent = `probability ${stated}`;
-    if (given?.gender) at("gender-probability").textContent += `; drawn as ${given.gender}, as you set it`;
+    this.set("gender-set", given?.gender);
     at("gender-mark").hidden = false;
     at("gender-mark").style.setProperty("--femininity", femininity);
   }
@@ -116,9 +123,12 @@ export class Readings {
     this.cautions([]);
     at("age").textContent = at("gender").textContent = "–";
     at("age-interval").textContent = at("gender-probability").textContent = "not known yet";
+    this.set("age-set");
+    this.set("gender-set");
     for (const id of ["funnel-past", "funnel-mean"]) at(id).setAttribute("points", "");
     at("funnel-now").setAttribute("width", 0);
     delete at("funnel-mark").dataset.known;
+    delete at("age-reading").dataset.past;
     at("gender-mark").hidden = true;
     at("age-reading").hidden = at("gender-reading").hidden = false;
     at("no-attributes").hidden = true;

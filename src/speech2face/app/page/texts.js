@@ -12,6 +12,7 @@ const MICROPHONE = {
     "It does so only for https addresses and for localhost. A file works here as well.",
   ],
   unsupported: ["This browser cannot record here", "A current Firefox, Chrome, Edge or Safari can. A file works in any of them."],
+  silent: ["The microphone gives no sound", "It may be muted, or the browser uses another one: see the site settings beside the address."],
   gone: ["The microphone went away", "It was unplugged or taken back. What was heard so far stays."],
 };
 
@@ -19,7 +20,8 @@ const CLOSED = {
   1001: ["The service is shutting down", "The last picture stays. Press Speak when it is back."],
   1011: ["The service stumbled", "Something went wrong inside it. The last picture stays; press Speak to begin anew."],
   4401: ["The token is missing or wrong", "Give the token that the service was started with."],
-  4408: ["The session was closed after a long silence", "The last picture stays. Press Speak to begin anew."],
+  4400: ["The service refused what was set", ""],
+  4408: ["The session was closed", ""],
   4413: ["The service refused the sound", "It came in pieces larger than it takes."],
   4422: ["This sound cannot be used", ""],
   4429: ["The service is busy", "It listens to as many people as it can just now. Try again in a moment."],
@@ -44,7 +46,7 @@ export const ofMicrophone = (code) => MICROPHONE[code] ?? MICROPHONE.unsupported
 /** [title, text] for a session that ended. */
 export function ofClose({ status, message }) {
   const [title, text] = CLOSED[status] ?? LOST;
-  return [title, text || sentence(message)];
+  return [title, text || `${sentence(message)} The last picture stays. Press Speak to begin anew.`];
 }
 
 /** [title, text] for a request that was refused; the service's own words say most. */
