@@ -23,7 +23,7 @@ Rows = NDArray[np.floating[Any]]
 Floats = NDArray[np.float64]
 
 PROBES_AT_ONCE = 500
-TIE = 2e-6  # relative: rounding of single precision must not decide between faces that are the same
+TIE = 5e-7  # relative: rounding of single precision must not decide between faces that are the same
 CACHE_NUMBERS = 2**16  # of a gallery's block that stays in a core's cache while all probes pass by
 THREADS = 2
 
