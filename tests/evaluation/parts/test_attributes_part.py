@@ -160,6 +160,8 @@ def test_what_a_model_states_is_held_against_the_labels_without_any_picture() ->
         assert gender.mean_face is None
         assert number(part, "age_agreement", seconds=seconds).estimate.value == pytest.approx(1.0)
     assert not [one for one in part.numbers if one.metric.startswith("group")]
+    assert {table.name[-2:] for table in part.tables[1:]} == {"6s"}  # matrices of the longest alone
+    assert len(part.figures) == 1
 
 
 def test_a_reader_of_ages_alone_makes_no_other_matrix_and_says_so() -> None:

@@ -29,16 +29,16 @@ def shapes(seed: int) -> Shapes:
 class Landmarks(PictureSet):
     """Pictures whose landmarks are known; NaN is a picture without a face."""
 
-    given: dict[Kind, Shapes]
+    known: dict[Kind, Shapes]
 
     @classmethod
     def of(cls, evaluation: EvaluationSet, given: dict[Kind, Shapes]) -> "Landmarks":
         pictures = cls(evaluation, range(len(evaluation)), dict.fromkeys(given, lambda row: None), seconds=6.0)
-        pictures.given = given
+        pictures.known = given
         return pictures
 
     def face_points(self, kind: Kind, row: int) -> Points | None:
-        points = self.given[kind][row]
+        points = self.known[kind][row]
         if np.isfinite(points).all():
             return points
         self._note(row, "no_face", kind)

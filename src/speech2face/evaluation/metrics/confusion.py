@@ -22,10 +22,10 @@ DECADES = tuple(f"{low}" for low in range(0, OLDEST_DECADE + 1, DECADE_YEARS))
 
 
 def decade_places(years: ArrayLike) -> Places:
-    """Which of DECADES ages (clips,) fall into, -1 for NaN: 29.9 years are in the twenties."""
+    """Which of DECADES ages (clips,) fall into, -1 for NaN and below 0: 29.9 years are in the twenties."""
     ages = np.asarray(years, np.float64)
-    places = np.clip(np.nan_to_num(ages, nan=-1.0), -1, OLDEST_DECADE) // DECADE_YEARS
-    return np.asarray(np.where(np.isnan(ages) | (ages < 0), -1, places), np.int64)
+    within = np.clip(np.where(np.isnan(ages), -1.0, ages), -1.0, OLDEST_DECADE)
+    return np.asarray(within // DECADE_YEARS, np.int64)
 
 
 def class_places(names: Sequence[str], classes: Sequence[str]) -> Places:

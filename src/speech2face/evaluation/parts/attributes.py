@@ -44,7 +44,8 @@ def measure(
     if not comparisons:
         return Part(NAME, TITLE, skipped=_missing(evaluation, pictures, reader), exclusions=excluded)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
-    shown = [_Shown(one, groups, bootstrap) for one in comparisons]
+    longest = f"{evaluation.longest():g}"
+    shown = [_Shown(one, groups, bootstrap, in_full=one.seconds in ("", longest)) for one in comparisons]
     numbers = tuple(number for one in shown for number in one.numbers)
     if not numbers:
         return Part(NAME, TITLE, skipped="no clip has both a reading and a reference of it", exclusions=excluded)
@@ -56,9 +57,9 @@ def measure(
 
 
 class _Shown:
-    """All that the report shows of one comparison."""
+    """All that the report shows of one comparison; matrices `in_full` only, which twenty durations need not be."""
 
-    def __init__(self, one: Comparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap) -> None:
+    def __init__(self, one: Comparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap, *, in_full: bool) -> None:
         self.numbers: list[Number] = []
         self.rows: list[tuple[Cell, ...]] = []
         self.tables: list[Table] = []
@@ -67,11 +68,13 @@ class _Shown:
             measured = _Measured(one, attribute, classes_of(attribute, groups))
             if not measured.counts.sum():
                 continue
-            matrix = Matrix(attribute, measured.classes, measured.counts)
-            matrices.append(matrix)
             found = [*_numbers(measured, bootstrap)]
             self.numbers += found
             self.rows += [_row(number, measured) for number in found]
+            if not in_full:
+                continue
+            matrix = Matrix(attribute, measured.classes, measured.counts)
+            matrices.append(matrix)
             title = f"{attribute.capitalize()}: {one.reading.source}, against {one.reference.source}"
             name = f"confusion_{attribute}_{one.name}"
             self.tables.append(confusion_table(name, title, matrix, beside_the_paper=one.is_the_papers))

@@ -33,10 +33,10 @@ Floats = NDArray[np.float64]
 
 FACE_FILE = "face.safetensors"
 LIMITS = (
-    "The starter's own linear face model, fitted to the picture. It was fitted to 102 photographs and 75 generated"
-    " faces; on this project's own drawings it is nearly exact, on real photographs its gender is right about nine"
-    " times in ten and its age says little (docs/evaluation.md). It is no judge from outside: a model that draws with"
-    " it is read by its own yardstick."
+    "The starter's own linear face model, fitted to the picture; it reads ages of 18 to 80. It was made from 102"
+    " photographs and 75 generated faces. On this project's own drawings it is nearly exact; on photographs its gender"
+    " is right about nine times in ten and its age says little (docs/evaluation.md). It is no judge from outside: a"
+    " model that draws with it is read by its own yardstick."
 )
 LEARNING_DRAWS = 96
 """Drawn faces on which the landmarker is tried out once; 25 numbers a landmark are learned from them."""
