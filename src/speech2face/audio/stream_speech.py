@@ -71,11 +71,12 @@ class SpeechStream:
             return None
         self._decided_db = level_db
         self._sound = [joined(self._sound)]
-        activity = ActivityStream()
-        speech = activity.push(mix(self._sound[0]))
+        mix_again, activity = ChannelMix(), ActivityStream()
+        speech = activity.push(mix_again.push(self._sound[0]))
         if activity.speech_samples > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE:
             return None
-        self._activity, self._line, self._line_measured = activity, np.zeros(0, np.float32), 0
+        self._mix, self._activity = mix_again, activity
+        self._line, self._line_measured = np.zeros(0, np.float32), 0
         return self._kept(speech)
 
     def settle(self) -> Activity | None:
