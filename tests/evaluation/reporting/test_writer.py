@@ -206,10 +206,13 @@ def test_the_same_report_is_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_long_tables_are_folded_and_a_metrics_rows_stand_together(tmp_path: Path) -> None:
-    numbers = [number(metric, 0.2, conditions={"k": str(k)}) for k in range(20) for metric in ("a", "b")]
-    write_report([retrieval(numbers=tuple(numbers))], facts(), tmp_path)
+    numbers = tuple(number(metric, 0.2, conditions={"k": str(k)}) for k in range(20) for metric in ("a", "b"))
+    many = Table("many", "Many", ("metric", "clip"), tuple(("l1_unit", f"cv_{row}") for row in range(50)))
+    write_report([retrieval(numbers=numbers, tables=(many,))], facts(), tmp_path)
     text = (tmp_path / "index.html").read_text()
     assert "<summary>All 40 numbers with their intervals</summary>" in text
+    assert "<summary>All 50 rows</summary>" in text
+    assert '<th scope="row">L1 unit</th><td>cv_49</td>' in text  # names of numbers become words, others stay
     metrics = re.findall(r'<th scope="row" class="metric[^>]*>(.)', text)
     assert metrics == ["A"] * 20 + ["B"] * 20
 

@@ -71,8 +71,6 @@ def _of_pictures(evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, 
     measured = {kind: measure_kind(pictures, kind, pictures.rows, find_faces=find_faces) for kind in pictures.kinds}
     speaker = evaluation.speaker[list(pictures.rows)]
     mean, of_gender = mean_pictures(evaluation, pictures)
-    for metric in measured["voice"].values:
-        yield from _values(metric, measured, speaker, mean, of_gender, pictures.heard, seed)
     drawn, cheat = measured["voice"], np.stack([picture_vector(picture) for picture in of_gender])
     for kind in (kind for kind in pictures.kinds if kind != "voice"):
         conditions = {"seconds": pictures.heard, "pictures": SHOWN["voice"], "reference": SHOWN[kind]}
@@ -80,6 +78,8 @@ def _of_pictures(evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, 
         yield from _spread("pixel_spread", drawn.vectors, theirs.vectors, speaker, conditions, seed, cheat)
         if drawn.faces is not None and theirs.faces is not None:
             yield from _spread("face_embedding_spread", drawn.faces, theirs.faces, speaker, conditions, seed)
+    for metric in measured["voice"].values:
+        yield from _values(metric, measured, speaker, mean, of_gender, pictures.heard, seed)
 
 
 def _values(
