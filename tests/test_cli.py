@@ -15,6 +15,7 @@ from PIL import Image
 
 from speech2face import __version__, cli, errors
 from speech2face.audio.recording import read_recording
+from speech2face.config import Style
 from speech2face.errors import SilentRecording, Speech2FaceError
 from speech2face.evaluation.encoding import encode
 from speech2face.given import Given
@@ -53,7 +54,7 @@ class Program:
         return sorted(path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
 
 
-def fake_portrait(given: Given, samples: int, exaggerate: float, seed: int | None) -> Any:
+def fake_portrait(given: Given, samples: int, exaggerate: float, style: Style, seed: int | None) -> Any:
     square = np.full((512, 512, 3), 128, np.uint8)
     facts = {
         "age": 34.2,
@@ -64,11 +65,13 @@ def fake_portrait(given: Given, samples: int, exaggerate: float, seed: int | Non
         "cautions": [{"code": "noise", "text": "There is loud noise."}],
         "given": given.to_dict(),
         "exaggerate": exaggerate,
+        "style": style.value,
         "seed": seed,
         "model": {"name": "fake", "version": "0.0"},
         "notice": "nobody's likeness",
     }
-    return SimpleNamespace(image=square, samples=(square,) * samples, facts=lambda: dict(facts))
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style is Style.drawn else None
+    return SimpleNamespace(image=square, samples=(square,) * samples, facts=lambda: dict(facts), drawing=drawing)
 
 
 @pytest.fixture
@@ -136,6 +139,15 @@ def test_json_is_one_line_on_standard_output(program: Program) -> None:
     assert facts["age"] == 34.2
     assert facts["files"] == ["talk.png", "talk.json"]
     assert ran.err == ""
+
+
+def test_a_drawn_portrait_leaves_its_drawing_beside_it_which_says_what_it_is(program: Program) -> None:
+    assert program("portrait", recording(Path("talk.wav")), "--style", "drawn", "-q").code == 0
+    assert program.files() == ["talk.json", "talk.png", "talk.svg", "talk.wav"]
+    provenance, facts = read_provenance("talk.svg")
+    assert (provenance.kind, provenance.notice) == ("portrait", "nobody's likeness")
+    assert provenance.digital_source_type.endswith("trainedAlgorithmicMedia")
+    assert facts["style"] == "drawn"
 
 
 def test_samples_come_with_a_contact_sheet(program: Program) -> None:

@@ -12,7 +12,7 @@ from speech2face.audio.recording import is_recording
 from speech2face.contact_sheet import draw_contact_sheet
 from speech2face.errors import InvalidOption, RecordingNotFound
 from speech2face.notices import SHEET_NOTICE, SHEET_NOTICES
-from speech2face.provenance import Kind, Provenance, portrait_png
+from speech2face.provenance import Kind, Provenance, portrait_png, portrait_svg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,21 +23,24 @@ if TYPE_CHECKING:
 
 STANDARD_INPUT: Final = "-"
 PICTURE_SUFFIX: Final = ".png"
+DRAWING_SUFFIX: Final = ".svg"
 OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files one recording becomes; `sheet` is None where no samples were asked for."""
+    """The files one recording becomes; `sheet` is None where no samples were asked for, `drawing` where none is."""
 
     portrait: Path
     facts: Path
     samples: tuple[Path, ...]
     sheet: Path | None
+    drawing: Path | None = None
 
     def all(self) -> tuple[Path, ...]:
         """Every file."""
-        return (self.portrait, self.facts, *self.samples, *(() if self.sheet is None else (self.sheet,)))
+        further = [path for path in (self.drawing, self.sheet) if path is not None]
+        return (self.portrait, self.facts, *self.samples, *further)
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def _files_under(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def plan(gathered: Gathered, out: Path | None, samples: int) -> tuple[Job, ...]:
-    """Give every recording its own files; two that share a name get different ones.
+def plan(gathered: Gathered, out: Path | None, samples: int, *, drawn: bool = False) -> tuple[Job, ...]:
+    """Give every recording its own files; two that share a name get different ones. `drawn` adds an SVG.
 
     Raises:
         InvalidOption: a picture file named for several recordings, or a picture that is no PNG.
@@ -117,7 +120,7 @@ def plan(gathered: Gathered, out: Path | None, samples: int) -> tuple[Job, ...]:
         if out.suffix.lower() == PICTURE_SUFFIX:
             if not gathered.single:
                 raise InvalidOption(f"{printable(out)} is one picture for several recordings; name a folder")
-            outputs = _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples)
+            outputs = _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples, drawn)
             return (Job(gathered.recordings[0], replace(outputs, portrait=out)),)  # .PNG stays .PNG
     folder = Path() if out is None else out
     taken: set[str] = set()
@@ -125,7 +128,7 @@ def plan(gathered: Gathered, out: Path | None, samples: int) -> tuple[Job, ...]:
     for recording in gathered.recordings:
         outputs = next(
             outputs
-            for outputs in (_outputs(folder, stem, samples) for stem in _stems(recording))
+            for outputs in (_outputs(folder, stem, samples, drawn) for stem in _stems(recording))
             if taken.isdisjoint(_key(path) for path in outputs.all())
         )
         taken.update(_key(path) for path in outputs.all())
@@ -149,12 +152,13 @@ def _stems(recording: Path | None) -> Iterable[str]:
         number += 1
 
 
-def _outputs(folder: Path, stem: str, samples: int) -> Outputs:
+def _outputs(folder: Path, stem: str, samples: int, drawn: bool) -> Outputs:
     return Outputs(
         portrait=folder / f"{stem}{PICTURE_SUFFIX}",
         facts=folder / f"{stem}.json",
         samples=tuple(folder / f"{stem}-sample-{number:02d}{PICTURE_SUFFIX}" for number in range(1, samples + 1)),
         sheet=folder / f"{stem}-sheet{PICTURE_SUFFIX}" if samples else None,
+        drawing=folder / f"{stem}{DRAWING_SUFFIX}" if drawn else None,
     )
 
 
@@ -171,6 +175,8 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
         outputs.portrait: portrait_png(portrait.image, provenance_of(facts, "portrait"), facts),
         outputs.facts: _facts_file(beside),
     }
+    if outputs.drawing is not None and portrait.drawing is not None:
+        files[outputs.drawing] = portrait_svg(portrait.drawing, provenance_of(facts, "portrait"), facts)
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
         files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts)
     if outputs.sheet is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speech2face import __version__, cli_audit, cli_data, cli_evaluate, cli_models, cli_serve, cli_training
-from speech2face.config import MAX_SAMPLES
+from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.terminal import leave, note, one_line_errors, print_error, print_json, print_rows, with_progress
 
@@ -68,6 +68,9 @@ def portrait(
         str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
     ] = None,
     exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
+    style: Annotated[
+        Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")
+    ] = Style.photographic,
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
@@ -88,13 +91,13 @@ def portrait(
     gathered = gather(recordings)
     if None in gathered.recordings and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
-    jobs = plan(gathered, out, samples)
+    jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    drawing = Drawing(opened, stated, samples, exaggerate, seed, force)
+    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force)
     if gathered.single:
         facts = drawing.draw(jobs[0])
         _print_one(facts, jobs[0], as_json=as_json, quiet=quiet)
@@ -177,10 +180,19 @@ class Drawing:
     """One set of options, ready to draw any recording."""
 
     def __init__(
-        self, model: "Model", given: "Given", samples: int, exaggerate: float, seed: int | None, force: bool
+        self,
+        model: "Model",
+        given: "Given",
+        samples: int,
+        exaggerate: float,
+        style: Style,
+        seed: int | None,
+        force: bool,
     ) -> None:
         self.model = model
-        self.options: dict[str, Any] = {"given": given, "samples": samples, "exaggerate": exaggerate, "seed": seed}
+        self.options: dict[str, Any] = {
+            "given": given, "samples": samples, "exaggerate": exaggerate, "style": style, "seed": seed,
+        }  # fmt: skip
         self.force = force
 
     def draw(self, job: "Job") -> dict[str, Any]:

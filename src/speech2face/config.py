@@ -1,5 +1,6 @@
 """Limits and sizes that more than one stage, or the user, needs to know."""
 
+from enum import StrEnum
 from typing import Final
 
 MIN_SPEECH_SECONDS: Final = 1.0  # less than this tells next to nothing about a voice
@@ -8,3 +9,10 @@ MAX_RECORDING_CHANNELS: Final = 8  # at the full length; more channels may be sh
 MAX_PIPED_BYTES: Final = 512 * 2**20  # what cannot be rewound (a pipe) is held in memory, up to here
 PORTRAIT_PIXELS: Final = 512  # width and height of every portrait
 MAX_SAMPLES: Final = 100  # draws in one call: a contact sheet of more than this is nobody's reading
+
+
+class Style(StrEnum):
+    """How a face is shown."""
+
+    photographic = "photographic"
+    drawn = "drawn"

@@ -1,8 +1,6 @@
 """Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16."""
 
-import json
 import logging
-import struct
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from speech2face.stored_tensors import NUMPY_TYPES, tensor_places
+
 OPSET = 18
 ONNX_TYPES = {
     "F32": TensorProto.FLOAT,
@@ -23,7 +23,6 @@ ONNX_TYPES = {
     "I8": TensorProto.INT8,
     "U8": TensorProto.UINT8,
 }
-NUMPY_TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}
 PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
 
 
@@ -54,18 +53,6 @@ def load_half(module: nn.Module, path: Path) -> None:
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
 
 
-def _tensor_places(path: Path) -> dict[str, tuple[int, int, list[int], str]]:
-    """Offset, length, shape and type of each tensor in a safetensors file."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    return {
-        name: (8 + length + start, stop - start, entry["shape"], entry["dtype"])
-        for name, entry, (start, stop) in ((n, e, e.get("data_offsets", (0, 0))) for n, e in header.items())
-        if name != "__metadata__"
-    }
-
-
 def _same_numbers(stored: np.ndarray, exported: np.ndarray) -> bool:
     """Whether two long rows hold the same values, whatever their types; compared piece by piece."""
     return stored.size == exported.size and all(
@@ -79,7 +66,7 @@ def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = ""
 
     `prefix` is what the file's names have in front of the graph's.
     """
-    places = _tensor_places(weights)
+    places = tensor_places(weights)
     stored_bytes = np.memmap(weights, np.uint8, "r")
     kept, casts = [], []
     for initializer in model.graph.initializer:

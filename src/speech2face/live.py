@@ -18,11 +18,12 @@ from speech2face.audio.stream import PcmFormat, PcmStream, SoundStream
 from speech2face.audio.stream_media import Media, MediaStream
 from speech2face.audio.stream_speech import SpeechStream
 from speech2face.cautions import Caution, judge_cautions
-from speech2face.config import MAX_SAMPLES, MIN_SPEECH_SECONDS
+from speech2face.config import MAX_SAMPLES, MIN_SPEECH_SECONDS, Style
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.given import Given
 from speech2face.models.contract import FaceBelief, Hearing, Listening, Model
-from speech2face.portrait import Portrait, attribute_facts, check_exaggeration
+from speech2face.picture import Picture, draw_picture
+from speech2face.portrait import Portrait, attribute_facts, check_exaggeration, check_style
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveLook", "LiveSession", "Media", "PcmFormat")
@@ -46,6 +47,7 @@ class LiveLook:
     cautions: tuple[Caution, ...]
     given: Given
     exaggerate: float
+    style: Style
 
     @property
     def embedding(self) -> FloatArray | None:
@@ -68,6 +70,7 @@ class LiveLook:
             "cautions": [{"code": caution.code, "text": caution.text} for caution in self.cautions],
             "given": self.given.to_dict(),
             "exaggerate": self.exaggerate,
+            "style": self.style.value,
             "seed": None,
             "model": {"name": release.name, "version": release.version},
             **({"reference_population": population} if population else {}),
@@ -85,6 +88,7 @@ class LiveSession:
         *,
         given: Given | None = None,
         exaggerate: float = 0.0,
+        style: Style | str = Style.photographic,
         seed: int | None = None,
     ) -> None:
         """Begin to listen.
@@ -94,6 +98,7 @@ class LiveSession:
             source: how the sound comes.
             given: attributes that override what the voice suggests.
             exaggerate: how far to move the embedding from the mean face.
+            style: "photographic" or "drawn".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
 
         Raises:
@@ -101,22 +106,26 @@ class LiveSession:
         """
         self.model = model
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
-        self._given, self._exaggerate = Given(), 0.0
-        self.set(given=given, exaggerate=exaggerate)
+        self._given, self._exaggerate, self._style = Given(), 0.0, Style.photographic
+        self.set(given=given, exaggerate=exaggerate, style=style)
         self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
-    def set(self, *, given: Given | None = None, exaggerate: float | None = None) -> None:
-        """Change what is given, or how far is exaggerated; None leaves it.
+    def set(
+        self, *, given: Given | None = None, exaggerate: float | None = None, style: Style | str | None = None
+    ) -> None:
+        """Change what is given, how far is exaggerated, or the style; None leaves it.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
         """
+        wanted = self._style if style is None else check_style(style)
         if given is not None:
             self.model.check(given)
         if exaggerate is not None:
             check_exaggeration(exaggerate)
             self._exaggerate = exaggerate
+        self._style = wanted
         if given is not None:
             self._given = given
 
@@ -199,6 +208,7 @@ class LiveSession:
             cautions=cautions,
             given=self._given,
             exaggerate=self._exaggerate,
+            style=self._style,
         )
 
     def close(self) -> None:
@@ -222,11 +232,11 @@ class LiveSession:
             raise InvalidOption(f"{samples} samples were asked for; 0 to {MAX_SAMPLES} can be drawn")
         rng = np.random.default_rng(self.seed)
         embeddings = [look.belief.mean, *(look.hearing.draw(look.given, rng) for _ in range(samples))]
-        image, *others = (self._picture(embedding, look.exaggerate, pixels) for embedding in embeddings)
+        shown, *others = (self._picture(look, embedding, pixels) for embedding in embeddings)
         release = look.model.release
         return Portrait(
-            image=image,
-            samples=tuple(others),
+            image=shown.image,
+            samples=tuple(other.image for other in others),
             attributes=look.attributes,
             belief=look.belief,
             seconds_heard=look.seconds_heard,
@@ -239,12 +249,10 @@ class LiveSession:
             model_version=release.version,
             population=look.model.population,
             notice=look.model.notice,
+            style=look.style,
+            drawing=shown.drawing,
         )
 
-    def _picture(self, face_embedding: FloatArray, exaggerate: float, pixels: int | None) -> np.ndarray:
-        image = self.model.decode(self.model.exaggerated(face_embedding, exaggerate))
-        if pixels is None or pixels == len(image):
-            return image
-        from PIL import Image
-
-        return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.BOX))
+    def _picture(self, look: LiveLook, face_embedding: FloatArray, pixels: int | None) -> Picture:
+        exaggerated = self.model.exaggerated(face_embedding, look.exaggerate)
+        return draw_picture(self.model, exaggerated, look.style, pixels=pixels)

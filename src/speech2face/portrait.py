@@ -10,10 +10,11 @@ from speech2face.audio.activity import Activity, require_speech
 from speech2face.audio.recording import Recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.cautions import Caution, find_cautions
-from speech2face.config import MAX_SAMPLES
+from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidOption
 from speech2face.given import Given
 from speech2face.models.contract import FaceBelief, Hearing, Model
+from speech2face.picture import Picture, draw_picture
 from speech2face.voice.belief import AttributeBelief
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
@@ -24,7 +25,8 @@ class Portrait:
     """What the user receives: a picture, what was believed and heard, and what to be careful about.
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
-    `attributes` is None and `population` empty where the model states none.
+    `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
+    style is drawn.
     """
 
     image: np.ndarray
@@ -41,6 +43,8 @@ class Portrait:
     model_version: str
     population: dict[str, float]
     notice: str
+    style: Style = Style.photographic
+    drawing: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; what the model does not state is left out."""
@@ -51,6 +55,7 @@ class Portrait:
             "cautions": [{"code": caution.code, "text": caution.text} for caution in self.cautions],
             "given": self.given.to_dict(),
             "exaggerate": self.exaggerate,
+            "style": self.style.value,
             "seed": self.seed,
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
@@ -89,6 +94,18 @@ def _check_options(model: Model, given: Given, samples: int, exaggerate: float) 
     check_exaggeration(exaggerate)
 
 
+def check_style(style: Style | str) -> Style:
+    """The style of that name.
+
+    Raises:
+        InvalidOption: with what there is.
+    """
+    try:
+        return Style(style)
+    except ValueError:
+        raise InvalidOption(f'style "{style}" is unknown; there are {", ".join(Style)}') from None
+
+
 def check_exaggeration(exaggerate: float) -> None:
     """Refuse what no decoder can draw.
 
@@ -107,6 +124,7 @@ def reconstruct(
     samples: int = 0,
     exaggerate: float = 0.0,
     seed: int | None = None,
+    style: Style | str = Style.photographic,
 ) -> Portrait:
     """Draw the face that a voice like the one in `recording` most often goes with.
 
@@ -117,11 +135,12 @@ def reconstruct(
         samples: further faces, drawn from the belief: equally consistent with the voice.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
+        style: "photographic", or "drawn" for a vector drawing of the same face.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
     """
-    given = given or Given()
+    given, style = given or Given(), check_style(style)
     _check_options(model, given, samples, exaggerate)
     model.prefetch()
     heard = recording if isinstance(recording, Recording) else read_recording(recording)
@@ -132,12 +151,13 @@ def reconstruct(
     rng = np.random.default_rng(seed)
     draws = [hearing.draw(given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray) -> np.ndarray:
-        return model.decode(model.exaggerated(face_embedding, exaggerate))
+    def picture(face_embedding: FloatArray) -> Picture:
+        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style)
 
+    shown = picture(belief.mean)
     return Portrait(
-        image=picture(belief.mean),
-        samples=tuple(picture(draw) for draw in draws),
+        image=shown.image,
+        samples=tuple(picture(draw).image for draw in draws),
         attributes=hearing.attributes,
         belief=belief,
         seconds_heard=activity.seconds,
@@ -155,4 +175,6 @@ def reconstruct(
         model_version=model.release.version,
         population=model.population,
         notice=model.notice,
+        style=style,
+        drawing=shown.drawing,
     )

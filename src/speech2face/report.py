@@ -46,6 +46,8 @@ def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
     rows = [("portrait", printable(outputs.portrait)), ("facts", printable(outputs.facts)), *fact_rows(facts)]
     if outputs.sheet is not None:
         rows.insert(1, ("contact sheet", f"{printable(outputs.sheet)} and {len(outputs.samples)} samples"))
+    if outputs.drawing is not None:
+        rows.insert(1, ("drawing", printable(outputs.drawing)))
     return [*rows, ("note", facts["notice"])]
 
 

@@ -153,6 +153,16 @@ class AttributeModel:
         moved = np.tensordot(face_embedding, stored["landmark_basis"], axes=1)
         return np.asarray(stored["mean_landmarks"] + moved, np.float32)
 
+    def apparent(self, face_embedding: FloatArray) -> tuple[float, float]:
+        """Age in years, the nearest in the coordinates that only age moves, and femininity, 0 to 1, of (K,)."""
+        basis = self.release.population.basis
+        ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
+        where = [basis.names.index(name) for name in ("young", "older", "old")]
+        designs = basis.design(ages, 0.5, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
+        nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
+        femininity = (float(face_embedding[basis.names.index("femininity")]) + 1) / 2
+        return float(ages[nearest]), min(max(femininity, 0.0), 1.0)
+
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         return self.runtime.decode(face_embedding)

@@ -11,6 +11,7 @@ from speech2face.release import Release, common_parts, open_release, parsing
 from speech2face.voice.belief import Calibration, FacePopulation
 
 KIND = "attributes"
+FACE_WEIGHTS = "face.safetensors"
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,18 @@ class Model(Protocol):
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,)."""
         ...
 
+    def landmarks(self, face_embedding: FloatArray) -> FloatArray:
+        """Where the parts of the canonical face lie, (K,) -> (landmarks, 2), in pixels of the portrait.
+
+        Raises:
+            InvalidOption: the model does not tell.
+        """
+        ...
+
+    def apparent(self, face_embedding: FloatArray) -> tuple[float | None, float | None]:
+        """Age in years and femininity, 0 to 1, that an embedding (K,) itself shows; None where it does not say."""
+        ...
+
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         ...

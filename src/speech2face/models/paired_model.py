@@ -119,6 +119,10 @@ class PairedModel:
         found = self.runtime.run(FACE_DECODER, face_embedding=face_embedding[None].astype(np.float32))
         return np.asarray(found[names.index(LANDMARKS)][0], np.float32)
 
+    def apparent(self, face_embedding: FloatArray) -> tuple[None, None]:
+        """Nothing: its embedding has no coordinates of age or gender."""
+        return None, None
+
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         return self.runtime.decode(face_embedding)

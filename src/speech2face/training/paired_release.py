@@ -27,7 +27,7 @@ from speech2face.models.paired_model import PairedModel, load_paired_model
 from speech2face.models.paired_release import BELIEF, KIND
 from speech2face.models.paired_runtime import BLOCK_COLUMNS, VOICE_COLUMNS, VOICE_HEAD
 from speech2face.release import FORMATS, write_manifest
-from speech2face.runtime import FACE_DECODER
+from speech2face.runtime import FACE_DECODER, LANDMARKS
 from speech2face.training.paired_card import CARD, paired_card
 from speech2face.training.paired_measures import Measures
 from speech2face.voice.column_stream import FIRST_FRAMES, ColumnStep
@@ -92,10 +92,21 @@ def export_face(decoder: ConvolutionalFaceDecoder, out: Path) -> None:
     """Write the face decoder's weights and graph; its own weights are rounded to what was written."""
     config = json.dumps(decoder.config.to_dict())
     save_half(decoder, out / FACE_WEIGHTS, {"config": config}, whole=whole_tensors(decoder) | {"mean_landmarks"})
+    shown = _ImageAndLandmarks(decoder.config, decoder.mean_landmarks)
+    shown.load_state_dict(decoder.state_dict(), assign=True)
     export(
-        decoder, torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
-        inputs=["face_embedding"], outputs=["image"], dynamic={0: "batch"}, weights=out / FACE_WEIGHTS,
+        shown, torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
+        inputs=["face_embedding"], outputs=["image", LANDMARKS], dynamic={0: "batch"}, weights=out / FACE_WEIGHTS,
     )  # fmt: skip
+
+
+class _ImageAndLandmarks(ConvolutionalFaceDecoder):
+    """The decoder with what a drawing needs beside the picture."""
+
+    def forward(self, face_embedding: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(batch, embedding) -> (batch, 3, size, size) in [0, 1] and (batch, landmarks, 2) in pixels."""
+        decoded = self.parts(face_embedding)
+        return decoded.face, decoded.landmarks
 
 
 def _draw(decoder: ConvolutionalFaceDecoder, face_embedding: FloatArray) -> np.ndarray:

@@ -1,0 +1,241 @@
+"""The lines of a face that a drawing needs, by name, whichever landmarks they come from.
+
+All points are (points, 2) in units of the drawing, which is `UNITS` wide and high. Left and right are the picture's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.errors import InvalidOption
+
+Points = NDArray[np.float64]
+UNITS = 512.0
+CONTROLS, POINTS_68 = 207, 68
+EYE_FACTOR = 1.08  # irises a little larger than life keep their look at 64 pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """One eye; `upper` and `crease` run from the outer corner to the inner, `lower` back."""
+
+    upper: Points
+    lower: Points
+    crease: Points
+    iris: Points
+    """(2,), its centre"""
+    iris_radius: float
+    bag: Points
+    outwards: float
+    """-1 where the outer corner is on the left, else 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceContours:
+    """Everything that is drawn, as curves through points."""
+
+    hair: Points
+    """Silhouette from the left ear over the crown to the right one."""
+    hairline: Points
+    """From the left temple to the right one."""
+    jaw: Points
+    """From under the left ear over the chin to the right one."""
+    temples: tuple[Points, Points]
+    """Where the face meets hair and ear, downwards; left, right."""
+    ears: tuple[Points, Points]
+    """Closed with the temple; left, right."""
+    eyes: tuple[Eye, Eye]
+    brows: tuple[Points, Points]
+    """Closed."""
+    bridge: Points
+    """The shaded side of the nose, from its root down to the wing."""
+    wings: tuple[Points, Points]
+    nostrils: tuple[Points, Points]
+    """(2, 2): outer and inner end."""
+    nose_base: Points
+    nose_light: Points
+    upper_lip: Points
+    """Its upper edge, left to right."""
+    lip_line: Points
+    """Left to right, with the corners."""
+    lower_lip: Points
+    """Its lower edge, right to left."""
+    folds: tuple[Points, Points]
+    """From nose to mouth, downwards."""
+    neck: tuple[Points, Points]
+    """Downwards, from behind the jaw to the shirt."""
+    shoulders: tuple[Points, Points]
+    """From the shirt's neckline outwards."""
+    cheeks: Points
+    """(2, 2), middle of both."""
+
+    @property
+    def width(self) -> float:
+        """Of the face between the ends of the jaw."""
+        return float(self.jaw[-1, 0] - self.jaw[0, 0])
+
+    @property
+    def centre(self) -> float:
+        """x of the chin."""
+        return float(self.jaw[len(self.jaw) // 2, 0])
+
+
+def face_contours(landmarks: NDArray[np.floating], pixels: int) -> FaceContours:
+    """The contours of landmarks (landmarks, 2) in pixels of a square picture.
+
+    The starter's control points (207) and the 68 points of dlib are known; where a landmark set does not hold hair,
+    ears and neck, they follow the proportions of the face.
+
+    Raises:
+        InvalidOption: landmarks of another kind.
+    """
+    points = (np.asarray(landmarks, np.float64) + 0.5) * (UNITS / pixels)
+    if len(points) == CONTROLS:
+        return _of_controls(points)
+    if len(points) == POINTS_68:
+        return _of_points68(points)
+    raise InvalidOption(
+        f"a face of {len(points)} landmarks cannot be drawn; models of {CONTROLS} or {POINTS_68} landmarks can"
+    )
+
+
+def _of_controls(p: Points) -> FaceContours:
+    """Numbering of the Face Research Lab London Set without its head template, then head and shoulders."""
+
+    def at(*numbers: int) -> Points:
+        return p[list(numbers)]
+
+    def eye(
+        upper: tuple[int, ...],
+        lower: tuple[int, ...],
+        iris: range,
+        crease: tuple[int, ...],
+        bag: tuple[int, ...],
+        outwards: float,
+    ) -> Eye:
+        ring = p[iris]
+        centre = ring.mean(0)
+        radius = float(np.linalg.norm(ring - centre, axis=1).mean()) * EYE_FACTOR
+        return Eye(at(*upper), at(*lower), at(*crease), centre, max(radius, 7.0), at(*bag), outwards)
+
+    return FaceContours(
+        hair=p[178:197],
+        hairline=p[134:145],
+        jaw=p[125:134],
+        temples=(at(109, 110, 111), at(112, 113, 114)),
+        ears=(at(109, 115, 116, 117, 118, 119, 111), at(112, 120, 121, 122, 123, 124, 114)),
+        eyes=(
+            eye((18, 19, 20, 21, 22), (30, 29, 28), range(2, 10), (34, 35, 36, 37, 38), (46, 45, 44), -1.0),
+            eye((27, 26, 25, 24, 23), (31, 32, 33), range(10, 18), (43, 42, 41, 40, 39), (47, 48, 49), 1.0),
+        ),
+        brows=(at(71, 72, 73, 74, 75, 76, 84, 83), at(82, 81, 80, 79, 78, 77, 85, 86)),
+        bridge=at(57, 58, 59, 66, 67, 68, 69, 161, 55, 60),
+        wings=(at(62, 63, 64), at(67, 68, 69)),
+        nostrils=(at(64, 168), at(69, 171)),
+        nose_base=at(159, 55, 161),
+        nose_light=(at(53, 54) * 2 + at(59, 60)) / 3,
+        upper_lip=p[87:94],
+        lip_line=at(87, 94, 95, 96, 97, 98, 93),
+        lower_lip=at(108, 107, 106, 105, 104),
+        folds=(at(147, 148, 149), at(150, 151, 152)),
+        neck=(at(126, 145, 198), at(132, 146, 203)),
+        shoulders=(at(198, 199, 200), at(203, 204, 205)),
+        cheeks=at(155, 158),
+    )
+
+
+def _of_points68(p: Points) -> FaceContours:
+    """Numbering of iBUG 300-W. Hair, ears, neck and shoulders are placed by proportion: nothing was seen of them."""
+    width, chin = p[16, 0] - p[0, 0], p[8]
+    brow_y, base_y = p[17:27, 1].mean(), p[33, 1]
+    middle, temple_y = (p[0, 0] + p[16, 0]) / 2, (p[0, 1] + p[16, 1]) / 2
+    top = brow_y - 0.95 * (base_y - brow_y)  # the face's thirds: hairline to brow is brow to nose
+
+    def arc(half: float, height: float, start: float, count: int) -> Points:
+        turn = np.linspace(-np.pi / 2, np.pi / 2, count)
+        lift = np.clip(np.cos(turn), 0, 1) ** 0.85  # a little squarer than an ellipse, as heads are
+        return np.stack([middle + half * np.sin(turn), start - height * lift], axis=1)
+
+    def eye(corner: int, upper: list[int], inner: int, lower: list[int], outwards: float) -> Eye:
+        top_line = p[[corner, *upper, inner]]
+        length = float(np.linalg.norm(p[inner] - p[corner]))
+        open_by = float(np.abs(p[lower, 1].mean() - p[upper, 1].mean()))
+        centre = p[[*upper, *lower]].mean(0)
+        crease = top_line - [0.0, 0.22 * length]
+        crease[0, 1] += 0.12 * length
+        bag = np.stack([p[inner], p[lower].mean(0), p[corner]]) + np.array([0.0, 0.42 * length])
+        return Eye(top_line, p[lower], crease, centre, max(0.26 * length, 0.55 * open_by), bag, outwards)
+
+    def brow(line: Points) -> Points:
+        under = line[::-1] + np.array([[0.0, 0.048 * width * t] for t in (0.9, 1.0, 0.8, 0.55, 0.1)])
+        return np.concatenate([line, under])
+
+    def ear(number: int, outwards: float) -> Points:
+        start, end = p[number], p[2 if number == 0 else 14]
+        reach = np.array([outwards * 0.085 * width, 0.0])
+        between = [
+            start + (end - start) * t + reach * bulge
+            for t, bulge in ((-0.2, 0.75), (0.25, 1.0), (0.6, 0.8), (0.95, 0.45))
+        ]
+        return np.array([start, *between, end])
+
+    def fold(wing: int, corner: int, outwards: float) -> Points:
+        start = p[wing] + [outwards * 0.05 * width, 0.0]
+        end = p[corner] + [outwards * 0.06 * width, 0.0]
+        return np.stack([start, (start + end) / 2 + [outwards * 0.025 * width, 0.0], end])
+
+    neck_y, half_neck = chin[1] + 0.24 * width, 0.37 * width
+    neck = [
+        np.array(
+            [
+                p[4 if s < 0 else 12],
+                [middle + s * half_neck, chin[1]],
+                [middle + s * half_neck * 1.08, neck_y - 12],
+                [middle + s * half_neck * 1.35, neck_y],
+            ]
+        )
+        for s in (-1.0, 1.0)
+    ]
+    shoulders = [
+        np.array([n[-1], n[-1] + [s * 0.35 * width, 0.12 * width], n[-1] + [s * 0.75 * width, 0.34 * width]])
+        for n, s in zip(neck, (-1.0, 1.0), strict=True)
+    ]
+    return FaceContours(
+        hair=arc(0.56 * width, temple_y - top + 0.22 * width, temple_y, 19),
+        hairline=arc(0.5 * width, temple_y - top, temple_y - 0.02 * width, 13)[1:-1],
+        jaw=p[2:15],
+        temples=(p[[0, 1]], p[[16, 15]]),
+        ears=(ear(0, -1.0), ear(16, 1.0)),
+        eyes=(eye(36, [37, 38], 39, [40, 41], -1.0), eye(45, [44, 43], 42, [47, 46], 1.0)),
+        brows=(brow(p[17:22]), brow(p[26:21:-1])),
+        bridge=np.stack(
+            [
+                p[27] + [3, 0],
+                p[28] + [4, 0],
+                p[29] + [5, 0],
+                p[30] + [0.05 * width, 0],
+                p[35] - [0, 4],
+                p[35],
+                p[34],
+                p[33],
+                p[30] + [2, 4],
+            ]
+        ),
+        wings=(
+            np.stack([p[31] + [-2, -7], p[31] + [-2, 0], p[31] + [2, 4]]),
+            np.stack([p[35] + [2, -7], p[35] + [2, 0], p[35] + [-2, 4]]),
+        ),
+        nostrils=(np.stack([p[31] + [3, 1], p[32] + [2, 0]]), np.stack([p[35] - [3, -1], p[34] - [2, 0]])),
+        nose_base=p[32:35],
+        nose_light=np.stack([p[29], p[30]]) - [2.0, 0.0],
+        upper_lip=p[48:55],
+        lip_line=np.concatenate([p[48:49], (p[61:64] + p[67:64:-1]) / 2, p[54:55]]),
+        lower_lip=p[55:60],
+        folds=(fold(31, 48, -1.0), fold(35, 54, 1.0)),
+        neck=(neck[0], neck[1]),
+        shoulders=(shoulders[0], shoulders[1]),
+        cheeks=np.stack([(p[3] + p[31]) / 2, (p[13] + p[35]) / 2]) - [0.0, 0.04 * width],
+    )
