@@ -34,8 +34,8 @@ export class Readings {
     at("seconds-bar").style.width = place(Math.min(1, seconds / FOCUS_SECONDS));
     at("focus-note").textContent =
       seconds < FOCUS_SECONDS
-        ? "The picture comes into focus with the first 6 s."
-        : "In focus. More speech still makes it a little surer.";
+        ? "Blurred on purpose until 6 s were heard."
+        : "In focus. More speech makes it a little surer.";
   }
 
   listening(text) {
