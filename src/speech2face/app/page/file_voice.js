@@ -42,7 +42,7 @@ export class FileVoice {
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!this.answer) this.page.stageNote("No portrait");
-      this.page.notices.explain(error);
+      this.page.explain(error);
     } finally {
       if (this.waiting === waiting) document.body.dataset.asking = false;
     }

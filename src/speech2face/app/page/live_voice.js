@@ -56,7 +56,7 @@ export class LiveVoice {
     } catch (error) {
       await this.silence();
       this.page.buttons(this.facts ? "paused" : "idle");
-      this.page.notices.explain(error);
+      this.page.explain(error);
     } finally {
       this.busy = false;
     }
@@ -98,7 +98,7 @@ export class LiveVoice {
       { sampleRate, pixels: PIXELS, given, exaggerate, model: model?.name },
       {
         update: (facts, picture) => this.update(facts, picture),
-        error: (refusal) => this.page.notices.explain(refusal),
+        error: (refusal) => this.page.explain(refusal),
         closed: (refusal) => this.closed(refusal),
         slow: () => this.page.notices.show(["The connection is too slow", "Some of the sound is left out."]),
       },
@@ -196,11 +196,12 @@ export class LiveVoice {
     await this.silence();
     this.page.buttons("idle");
     this.page.readings.listening("Stopped");
-    if (refusal.status !== 1000) this.page.notices.explain(refusal);
+    if (refusal.status !== 1000) this.page.explain(refusal);
   }
 
   /** Somebody else speaks: forget the voice so far and go on listening. */
   async restart() {
+    if (this.isHeld) this.session.hold(false);
     await this.session.reset();
     this.forget();
   }

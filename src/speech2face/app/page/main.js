@@ -62,22 +62,32 @@ class Page {
     });
   }
 
-  /** Wait for the service, then offer what its models can do. */
+  /** Wait for the service, then offer what its models can do; also when it went away. */
   async connect() {
-    at("address").textContent = location.host;
+    if (this.connecting) return;
+    this.connecting = true;
     const state = (name, text) => {
       at("service").dataset.state = name;
       at("service-text").textContent = text;
     };
     try {
-      this.controls.show(await readyModels((text) => state("starting", text)));
+      const models = await readyModels((text) => state("starting", text));
+      if (JSON.stringify(models) !== JSON.stringify(this.controls.models)) this.controls.show(models);
       const { name, version, notice } = this.controls.model;
       state("ready", `Model ${name} ${version}`);
-      at("notice").textContent = notice;
+      if (!this.voice) at("notice").textContent = notice;
     } catch (error) {
       state("refused", "Not connected");
       this.notices.explain(error);
+    } finally {
+      this.connecting = false;
     }
+  }
+
+  /** Say what was refused; where the service is gone, look out for it. */
+  explain(error) {
+    this.notices.explain(error);
+    if ([0, 1001, 1006].includes(error.status)) this.connect();
   }
 
   async speak() {
@@ -145,7 +155,7 @@ class Page {
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       this.announcer.say("Picture saved. It says in itself that it is synthetic.");
     } catch (error) {
-      this.notices.explain(error);
+      this.explain(error);
     }
   }
 
@@ -163,7 +173,7 @@ class Page {
     try {
       await this.live.restart();
     } catch (error) {
-      this.notices.explain(error);
+      this.explain(error);
       return;
     }
     this.blank();
@@ -194,6 +204,7 @@ class Page {
   }
 }
 
+at("address").textContent = location.host;
 const page = new Page();
 page.clear();
 page.connect();

@@ -1,5 +1,7 @@
 // The microphone, opened on a press and closed for good: its light goes out when the page stops listening.
 
+import { Refused } from "/page/service.js";
+
 /** Why there is no sound; `code` is one of denied, missing, busy, insecure, unsupported. */
 export class MicrophoneRefused extends Error {
   constructor(code, cause) {
@@ -19,6 +21,10 @@ const CODES = {
 // Calls clean a voice up for other ears; the model learned from voices as they are.
 const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
+function unreachable() {
+  throw new Refused(0, "unreachable", "The service does not answer.");
+}
+
 /** Open it; `onSound(buffer, peak)` gets 50 ms of signed 16-bit mono at `sampleRate` at a time. */
 export async function openMicrophone(onSound, onGone) {
   if (!window.isSecureContext) throw new MicrophoneRefused("insecure");
@@ -27,11 +33,11 @@ export async function openMicrophone(onSound, onGone) {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
-    await context.audioWorklet.addModule("/page/worklet.js");
+    await context.audioWorklet.addModule("/page/worklet.js").catch(unreachable);
   } catch (error) {
     stream?.getTracks().forEach((track) => track.stop());
     await context.close();
-    throw new MicrophoneRefused(CODES[error.name] ?? "unsupported", error);
+    throw error instanceof Refused ? error : new MicrophoneRefused(CODES[error.name] ?? "unsupported", error);
   }
   await context.resume();
   const source = context.createMediaStreamSource(stream);
