@@ -51,7 +51,7 @@ class Shelf:
 
         try:
             for folder in self._folders:
-                model = load_model(folder)
+                model = load_model(folder, threads=1)  # requests run beside each other
                 model.warm()
                 self._models[model.release.name] = model
         except Speech2FaceError as error:
