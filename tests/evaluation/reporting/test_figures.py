@@ -24,9 +24,9 @@ def test_somebodys_own_settings_of_matplotlib_do_not_change_a_figure_nor_are_cha
     import matplotlib
 
     png = render(draw, (3.0, 2.0))
-    with matplotlib.rc_context({"lines.linewidth": 9.0, "figure.facecolor": "black"}):
+    with matplotlib.rc_context({"axes.linewidth": 9.0, "figure.facecolor": "black"}):
         assert render(draw, (3.0, 2.0)) == png
-        assert matplotlib.rcParams["lines.linewidth"] == 9.0
+        assert matplotlib.rcParams["axes.linewidth"] == 9.0
 
 
 def test_lines_take_the_reports_colours() -> None:

@@ -14,7 +14,7 @@ from speech2face.evaluation.intervals import Estimate
 from speech2face.evaluation.parts.part import Exclusion, Figure, Number, Part, Table
 from speech2face.evaluation.reporting.facts import ReportFacts
 from speech2face.evaluation.reporting.html import png_size
-from speech2face.evaluation.reporting.strip import Scale, scale_of, strip_svg
+from speech2face.evaluation.reporting.strip import WIDTH, Scale, scale_of, strip_svg
 from speech2face.evaluation.reporting.tables import number_text, words
 from speech2face.evaluation.reporting.writer import check_report, write_report
 
@@ -241,6 +241,7 @@ def test_names_become_words() -> None:
 def test_marks_lie_where_their_values_are() -> None:
     scale = scale_of([number(value=0.5, chance=0.0, best=1.0)])
     assert scale == Scale(0.0, 1.0)
+    assert 0 < scale.place(0.0) < scale.place(0.25) < scale.place(1.0) == scale.place(7.0) < WIDTH
     assert scale.place(0.5) == pytest.approx((scale.place(0.0) + scale.place(1.0)) / 2)
     drawn = strip_svg(number(value=0.5, chance=0.0, best=1.0), scale)
     assert f'class="value" cx="{scale.place(0.5):.1f}"' in drawn

@@ -34,7 +34,7 @@ def table(label: str, head: Iterable[str], rows: Sequence[str], *, caption: str 
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     said = f"<caption>{escape(caption)}</caption>\n" if caption else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">\n<table>\n{said}'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="Table: {escape(label)}">\n<table>\n{said}'
         f"<thead><tr>{''.join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
 
