@@ -46,7 +46,6 @@ NEED_EXTRAS = (
     "planted/",
     "app/",
     "client.py",
-    "audio/stream",  # rates of live sound
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
