@@ -8,6 +8,7 @@ expectation over all trials is computed, so that no luck of the draw is left.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,13 @@ Singles = NDArray[np.float32]
 def cosine_similarity(probes: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]]) -> Singles:
     """Cosine of every probe with every candidate, (probes, K) and (candidates, K) -> (probes, candidates)."""
     return np.asarray(unit(probes) @ unit(candidates).T, np.float32)
+
+
+def square(similarity: Singles, rows: NDArray[np.int64]) -> Singles:
+    """Of some clips with each other, in that order; the table itself where that is all of them."""
+    if np.array_equal(rows, np.arange(len(similarity))):
+        return similarity
+    return similarity[np.ix_(rows, rows)]
 
 
 def chance_of_choice(
@@ -65,7 +73,7 @@ class Choices:
         """
         count = len(similarity)
         assert similarity.shape == (count, count), "a candidate for every probe"
-        assert np.isfinite(similarity).all(), "missing embeddings are left out before"
+        assert np.isfinite(similarity.sum()), "missing embeddings are left out before"
         people, person = np.unique(np.asarray(speaker), return_inverse=True)
         strata, place = np.unique(np.zeros(count) if stratum is None else np.asarray(stratum), return_inverse=True)
         assert "" not in strata.astype(str), "clips without the label are left out before"
@@ -76,17 +84,20 @@ class Choices:
             rows = rows[np.argsort(person[rows], kind="stable")]
             there, first = np.unique(person[rows], return_index=True)
             shown[number, there] = np.diff(np.append(first, len(rows)))
-            pairs = similarity[np.ix_(rows, rows)]
+            pairs = square(similarity, rows)
             beats = pairs >= np.diagonal(pairs)[:, None] - np.float32(TIE)
             if len(there) < len(rows):
                 beats = np.add.reduceat(beats, first, axis=1, dtype=np.float32)
-            nearer[np.ix_(rows, there)] = beats
+            if np.array_equal(rows, np.arange(count)):
+                nearer = beats.astype(np.float32, copy=False)
+            else:
+                nearer[np.ix_(rows, there)] = beats
         nearer[np.arange(count), person] = 0  # other clips of the same speaker are no foils
         return cls(person.astype(np.int64), place.astype(np.int64), nearer, shown)
 
     def won(self, ways: int) -> Floats:
         """Expected share of won choices of each clip, (clips,); NaN where a clip has too few foils."""
-        return np.asarray(chance_of_choice(*self._counts(), ways), np.float64)
+        return np.asarray(chance_of_choice(*self._counts, ways), np.float64)
 
     def estimate(self, ways: int, bootstrap: SpeakerBootstrap) -> Estimate:
         """Mean over clips, those of `bootstrap`. The speakers of the foils are resampled with the probes'.
@@ -112,6 +123,7 @@ class Choices:
 
         return replace(bootstrap.of_speakers(mean), n=int((clips > 0).sum()))
 
+    @cached_property
     def _counts(self) -> tuple[Floats, Floats]:
         """Of each clip: foils as near as the own candidate or nearer, and all foils."""
         foils = self.shown.sum(1)[self.stratum] - self.shown[self.stratum, self.speaker]
@@ -119,7 +131,7 @@ class Choices:
 
     def _slopes(self, ways: int) -> tuple[Floats, Floats]:
         """How `won` changes with one more foil that is nearer, and with one more foil in all, (clips,) each."""
-        nearer, foils = self._counts()
+        nearer, foils = self._counts
         with np.errstate(invalid="ignore", divide="ignore"):
             factors = np.stack([np.maximum(foils - nearer - k, 0) / (foils - k) for k in range(ways - 1)])
             others = [np.delete(factors, k, axis=0).prod(0) for k in range(ways - 1)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech2face.evaluation.evaluation_set import Embeddings, EvaluationSet
 from speech2face.evaluation.intervals import RESAMPLINGS, SpeakerBootstrap
-from speech2face.evaluation.metrics.matching import Choices, Singles, cosine_similarity
+from speech2face.evaluation.metrics.matching import Choices, Singles, cosine_similarity, square
 from speech2face.evaluation.metrics.verification import Roc, roc, verify
 from speech2face.evaluation.parts.feature_similarity import NO_REFERENCES, missing_references
 from speech2face.evaluation.parts.matching_figure import matching_figure
@@ -151,7 +151,7 @@ def _choices(voices: _Voices, stratum: Stratum, ways: tuple[int, ...], seed: int
     bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
     for direction in DIRECTIONS:
         own, mean, gender = (
-            Choices.of(_turned(similarity[np.ix_(some, some)], direction), speaker[some], stratum.labels[some])
+            Choices.of(_turned(square(similarity, some), direction), speaker[some], stratum.labels[some])
             for similarity, some in voices.compared(rows)
         )
         for number in ways:
@@ -182,8 +182,8 @@ def _verification(voices: _Voices, stratum: Stratum, seed: int, resamplings: int
     rows, speaker = np.flatnonzero(stratum.known), voices.evaluation.speaker
     bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
     (similarity, _), *cheats = voices.compared(rows)
-    found = verify(similarity[np.ix_(rows, rows)], bootstrap, stratum.labels[rows])
-    curves = [roc(table[np.ix_(some, some)], speaker[some], stratum.labels[some]) for table, some in cheats]
+    found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
+    curves = [roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in cheats]
     conditions = {**voices.conditions, "foils": stratum.name}
     for metric, estimate, cheat, better in (
         ("verification_auc", found.area, Roc.area, True),

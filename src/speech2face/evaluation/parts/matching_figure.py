@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.metrics.matching import Choices, Singles
+from speech2face.evaluation.metrics.matching import Choices, Singles, square
 from speech2face.evaluation.metrics.verification import roc
 from speech2face.evaluation.parts.part import Figure
 from speech2face.evaluation.reporting.figures import CHANCE_COLOUR, COLOURS, render
@@ -26,7 +26,7 @@ def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDA
     everybody = np.full(len(speaker), "all")
     curves = [("anyone", similarity, speaker, everybody)]
     if len(np.unique(speaker[known])) > 1:
-        curves.append(("same gender", similarity[np.ix_(known, known)], speaker[known], gender[known]))
+        curves.append(("same gender", square(similarity, known), speaker[known], gender[known]))
 
     def draw(canvas: Canvas) -> None:
         left, right = canvas.subplots(1, 2)
