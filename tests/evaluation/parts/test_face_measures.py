@@ -38,7 +38,7 @@ class Landmarks(PictureSet):
         return pictures
 
     def face_points(self, kind: Kind, row: int) -> Points | None:
-        points = self.known[kind][row]
+        points: Points = self.known[kind][row]
         if np.isfinite(points).all():
             return points
         self._note(row, "no_face", kind)

@@ -12,8 +12,8 @@ from speech2face.evaluation.metrics.are import WIDTHS, absolute_ratio_error, wid
 from speech2face.evaluation.parts.face_shapes import (
     FEWEST,
     conditions_of,
-    face_shapes,
     pairs_of,
+    shapes_of,
     strangers,
     without_face,
 )
@@ -47,14 +47,15 @@ def measure(
         return Part(NAME, TITLE, skipped=why)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     numbers: list[Number] = []
+    try:
+        shapes = shapes_of(pictures, pairs)
+    except MissingExtra as error:
+        return Part(NAME, TITLE, skipped=str(error))
     for pair in pairs:
-        try:
-            reference, measured = (width_ratios(face_shapes(pictures, kind)) for kind in pair)
-        except MissingExtra as error:
-            return Part(NAME, TITLE, skipped=str(error))
+        reference, measured = (width_ratios(shapes[kind]) for kind in pair)
         conditions = conditions_of(pair, pictures.seconds)
         numbers += _numbers(evaluation, reference, measured, conditions, bootstrap)
-    excluded = without_face(pictures)
+    excluded = without_face(pictures, shapes)
     if not numbers:
         return Part(NAME, TITLE, skipped=f"faces were found in fewer than {FEWEST} pairs", exclusions=excluded)
     rows = tuple(_cells(number) for number in numbers)
@@ -85,8 +86,8 @@ def _numbers(
     }
     published = {one.name: one.published for one in WIDTHS} | {MEAN: 0.0241}
     numbers = []
-    for place, name in enumerate([*(one.name for one in WIDTHS), MEAN]):
-        of = {key: values.mean(1) if name == MEAN else values[:, place] for key, values in errors.items()}
+    for place, name in enumerate([MEAN, *(one.name for one in WIDTHS)]):
+        of = {key: values.mean(1) if name == MEAN else values[:, place - 1] for key, values in errors.items()}
         numbers.append(
             Number(
                 part=NAME,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.parts import attribute_opinions as opinions
 from speech2face.evaluation.parts.attribute_opinions import PICTURES, Opinion
 from speech2face.evaluation.parts.part import Exclusion
-from speech2face.evaluation.pictures import PictureSet
+from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
 from speech2face.evaluation.readers.reader import AttributeReader
 
 WITHIN_ONE = "agreement_within_one_decade"
@@ -72,26 +73,32 @@ def comparisons_of(
     evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None, labels: Opinion
 ) -> tuple[list[Comparison], tuple[Exclusion, ...]]:
     """What is held against what, and the clips that one side has nothing to say of."""
-    found = [
-        Comparison(labels, opinions.stated(evaluation.stated[seconds]), f"{seconds:g}")
-        for seconds in sorted(evaluation.stated)
-    ]
+    found: list[Comparison] = []
     exclusions = [*labels.exclusions]
     if pictures is not None and reader is not None:
         read = {kind: opinions.read(reader, pictures, kind) for kind in pictures.kinds}
-        exclusions += [*pictures.exclusions, *(one for opinion in read.values() for one in opinion.exclusions)]
-        voice, face = read.get("voice"), read.get("face")
-        seconds = f"{pictures.seconds:g}"
-        mean, of_gender = _cheats(pictures, reader)
-        references = [labels, *([read["original"]] if "original" in read else [])]
-        for reference in references:
-            if voice is not None:
-                found.append(Comparison(reference, voice, seconds, mean, of_gender, face))
-            if face is not None:
-                found.append(Comparison(reference, face, "", mean, of_gender))
-        if voice is not None and face is not None:
-            found.append(Comparison(face, voice, seconds, mean, of_gender))
+        exclusions += [one for one in pictures.exclusions if one.reason != NO_FACE]  # the reader finds its own faces
+        exclusions += [one for opinion in read.values() for one in opinion.exclusions]
+        found += _of_pictures(read, labels, f"{pictures.seconds:g}", _cheats(pictures, reader))
+    for seconds in sorted(evaluation.stated, reverse=True):
+        found.append(Comparison(labels, opinions.stated(evaluation.stated[seconds]), f"{seconds:g}"))
     return [one for one in found if _any_in_common(one)], tuple(dict.fromkeys(exclusions))
+
+
+def _of_pictures(
+    read: dict[Kind, Opinion], labels: Opinion, seconds: str, cheats: tuple[Opinion | None, Opinion | None]
+) -> Iterator[Comparison]:
+    """The paper's comparison first, the ceilings last."""
+    references = [*([read["original"]] if "original" in read else []), labels]
+    voice, face = read.get("voice"), read.get("face")
+    if voice is not None:
+        for reference in references:
+            yield Comparison(reference, voice, seconds, *cheats, face)
+        if face is not None:
+            yield Comparison(face, voice, seconds, *cheats)
+    if face is not None:
+        for reference in references:
+            yield Comparison(reference, face, "", *cheats)
 
 
 def _any_in_common(one: Comparison) -> bool:

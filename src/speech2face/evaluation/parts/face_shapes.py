@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,15 @@ def face_shapes(pictures: PictureSet, kind: Kind) -> Floats:
     return shapes
 
 
+def shapes_of(pictures: PictureSet, pairs: Iterable[tuple[Kind, Kind]]) -> dict[Kind, Floats]:
+    """The landmarks of every kind that is in one of the pairs.
+
+    Raises:
+        MissingExtra: nothing that finds faces is installed.
+    """
+    return {kind: face_shapes(pictures, kind) for kind in dict.fromkeys(kind for pair in pairs for kind in pair)}
+
+
 def pairs_of(pictures: PictureSet) -> tuple[tuple[Kind, Kind], ...]:
     """The pairs of kinds of which both can be had."""
     return tuple(pair for pair in PAIRS if set(pair) <= set(pictures.kinds))
@@ -39,9 +48,18 @@ def conditions_of(pair: tuple[Kind, Kind], seconds: float) -> dict[str, str]:
     return {"reference": PICTURES[pair[0]], "measured": PICTURES[pair[1]], **heard}
 
 
-def without_face(pictures: PictureSet) -> tuple[Exclusion, ...]:
-    """The pictures in which a face was looked for in vain."""
-    return tuple(one for one in pictures.exclusions if one.reason == NO_FACE)
+def without_face(pictures: PictureSet, shapes: Mapping[Kind, Floats]) -> tuple[Exclusion, ...]:
+    """Why each clip without landmarks has none, as far as the pictures know."""
+    keys = pictures.evaluation_set.keys
+    missing: dict[str, set[str]] = {
+        kind: {keys[row] for row in np.flatnonzero(np.isnan(of).any((1, 2)))} for kind, of in shapes.items()
+    }
+    anywhere = set[str]().union(*missing.values())
+    return tuple(
+        one
+        for one in pictures.exclusions
+        if one.clip in (missing.get(one.detail, set()) if one.reason == NO_FACE else anywhere)
+    )
 
 
 def strangers(speaker: NDArray[np.int64], *, seed: int, rounds: int) -> Iterator[NDArray[np.int64]]:

@@ -12,8 +12,9 @@ from typing import Literal, Protocol
 
 from speech2face.face.detector import Picture
 
-Attribute = Literal["age", "gender", "group"]
-ATTRIBUTES: tuple[Attribute, ...] = ("age", "gender", "group")
+Attribute = Literal["gender", "age", "group"]
+ATTRIBUTES: tuple[Attribute, ...] = ("gender", "age", "group")
+"""In the order of reports."""
 
 
 @dataclass(frozen=True)
