@@ -1,12 +1,25 @@
 """The audit's block in a model card: put in, replaced, kept; the rest of the card untouched."""
 
+import csv
 from pathlib import Path
 
 import pytest
 
 from speech2face.errors import CannotWrite, RecordingNotFound
-from speech2face.evaluation.audit.card import END, HEADING, NOT_MEASURED, START, kept_block, put_block, read_card
+from speech2face.evaluation.audit.card import (
+    END,
+    HEADING,
+    NOT_MEASURED,
+    START,
+    block_in,
+    kept_block,
+    put_block,
+    read_card,
+)
+from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN
+from speech2face.release import SHIPPED
 
+ROOT = Path(__file__).parents[3]
 CARD = "# Model card: made 1\n\n## Scores\n\nGood.\n\n## Release gate\n\nPassed.\n\n## Limits\n\nMany.\n"
 
 
@@ -44,3 +57,20 @@ def test_the_block_is_kept_by_whoever_writes_the_card_anew(tmp_path: Path) -> No
     assert kept_block(path) == NOT_MEASURED
     path.write_text(put_block(CARD, "numbers\n\nmore"))
     assert kept_block(path) == "numbers\n\nmore"
+
+
+def test_the_shipped_card_holds_an_audit_in_both_of_its_places() -> None:
+    card = read_card(ROOT / "docs" / "model-card.md")
+    block = block_in(card)
+    assert block is not None
+    assert "| gender: male |" in block
+    assert card == read_card(SHIPPED / "CARD.md")
+
+
+def test_the_committed_tables_show_no_value_of_a_few_speakers() -> None:
+    tables = sorted((ROOT / "docs" / "audit").glob("groups-by-*.csv"))
+    rows = [row for path in tables for row in csv.DictReader(path.open(encoding="utf-8"))]
+    assert len(rows) > 300
+    shown = [row for row in rows if row["value"]]
+    assert len(shown) > 200
+    assert min(int(row["speakers"]) for row in shown) >= SMALLEST_SHOWN

@@ -85,6 +85,16 @@ def test_members_are_compared_with_their_own_stratum_only() -> None:
     assert fair.p > 0.05
 
 
+def test_a_stratum_without_others_says_nothing_of_the_difference() -> None:
+    # All of the first stratum are members and told far worse; of the second half are, and nothing differs.
+    stratum = np.repeat([0, 1], [20, 40])
+    member = np.arange(60) < 40
+    values = np.where(stratum == 0, 50.0, 0.0) + np.tile([-1.0, 1.0], 30)
+    (found,) = compare(Sample(values, stratum), member[None], permutations=500)
+    assert found.difference.value == pytest.approx(0)
+    assert found.p == 1
+
+
 def test_a_balanced_value_counts_both_strata_alike() -> None:
     values = np.array([1.0] * 30 + [0.0] * 10)
     stratum = np.repeat([0, 1], [30, 10])

@@ -11,7 +11,7 @@ from speech2face.errors import InvalidOption
 from speech2face.evaluation.audit.by_group import Finding, audit_groups, worst_first
 from speech2face.evaluation.audit.conditions import CONDITIONS, choose_conditions
 from speech2face.evaluation.audit.groups import Dimension, band, decade, dimensions, pitch_band
-from speech2face.evaluation.audit.measures import Measure, attribute_measures, strata, two_way_choice
+from speech2face.evaluation.audit.measures import Measure, attribute_measures, mean_of_others, strata, two_way_choice
 from speech2face.evaluation.audit.observations import Observations
 from speech2face.evaluation.audit.parts import channels_part, found_worse, groups_part
 from speech2face.evaluation.audit.voices import AuditClip
@@ -226,6 +226,12 @@ def test_two_way_choice_leaves_the_speakers_own_other_faces_out_and_keeps_to_a_g
     gender = np.array(["female", "female", "male", "female"])
     np.testing.assert_allclose(two_way_choice(faces, faces, who)[:2], [1, 1])
     np.testing.assert_allclose(two_way_choice(faces, faces, who, gender), [1, 1, np.nan, 1])
+
+
+def test_the_mean_face_leaves_the_own_speaker_out_and_missing_faces_too() -> None:
+    faces = np.array([[1, 0], [3, 0], [0, 4], [np.nan, np.nan]], np.float32)
+    means = mean_of_others(faces, np.array([0, 0, 1, 2]))
+    np.testing.assert_allclose(means, [[0, 4], [0, 4], [2, 0], [4 / 3, 4 / 3]], rtol=1e-6)
 
 
 def test_one_answer_for_everybody_earns_half_a_two_way_choice() -> None:

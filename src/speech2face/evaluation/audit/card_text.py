@@ -181,7 +181,7 @@ def _calibration_table(audit: Audit) -> str:
         (number.conditions["condition"], number.metric, number.conditions.get("stated", "")): _stated(number)
         for number in part.numbers
     }
-    head = [CALIBRATION_TITLES[metric].format(stated) for metric, stated in columns]
+    head = [CALIBRATION_TITLES[metric].format(_percent(stated)) for metric, stated in columns]
     rows = [[name, *(cells.get((name, *column), "-") for column in columns)] for name in conditions]
     words = (
         "**Stated probabilities and intervals.** The calibration error of the gender is the mean difference between the"
@@ -190,6 +190,10 @@ def _calibration_table(audit: Audit) -> str:
     if not any(metric == "gender_calibration_error" for metric, _ in columns):
         words = "**Stated spread.** How many own faces lie inside the stated share of it."
     return f"{words}\n\n" + _table(("recordings", *head), rows)
+
+
+def _percent(share: str) -> str:
+    return f"{100 * float(share):g} %" if share else ""
 
 
 def _stated(number: Number) -> str:
