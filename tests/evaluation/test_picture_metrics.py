@@ -122,6 +122,13 @@ def test_fid_is_nothing_for_the_same_set_and_the_reference_covariance_for_one_pi
     assert np.isnan(fid(reference[:1], reference))
 
 
+def test_pictures_that_are_there_several_times_count_as_often() -> None:
+    rng = np.random.default_rng(8)
+    first, second = rng.integers(2, size=(20, 3)).astype(float), rng.normal(size=(9, 3))
+    moments = [value for rows in (first, second) for value in (rows.mean(0), np.cov(rows, rowvar=False))]
+    assert fid(first, second) == pytest.approx(sqrtm_distance(*moments), rel=1e-5)
+
+
 def test_inception_score_of_hand_worked_cases() -> None:
     assert inception_score(np.full((10, 4), 0.25), 1) == pytest.approx((1, 0))  # never sure
     assert inception_score(np.tile(np.eye(4)[0], (10, 1)), 1) == pytest.approx((1, 0))  # one face for everybody

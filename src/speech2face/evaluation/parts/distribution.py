@@ -19,14 +19,14 @@ from speech2face.evaluation.metrics.inception_score import VGGFACE_SPLITS, incep
 from speech2face.evaluation.parts.part import Exclusion, Number, Part
 from speech2face.evaluation.parts.picture_quality import SHOWN, mean_pictures
 from speech2face.evaluation.picture_network import PictureNetwork
-from speech2face.evaluation.pictures import Kind, PictureSet
+from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
 
 Matrix = NDArray[np.floating]
 People = NDArray[np.int64]
 
 NAME, TITLE = "distribution", "Frechet distance and VGGFace score"
 HALVINGS = 20
-HALF_CLIPS = 500  # of each half: its cost grows with the cube
+HALF_CLIPS = 300  # of each half: its cost grows with the cube
 SCORE_RESAMPLINGS = 200
 SKIPPED = (
     "there are no face embeddings to compare, and no network for the pictures was given: --fid-network FILE.onnx for"
@@ -62,7 +62,8 @@ def measure(
             frechet += _of_pictures(evaluation, pictures, fid_network, seed)
         if identity_classifier is not None:
             scores += _scores(evaluation, pictures, identity_classifier, seed)
-        exclusions = pictures.exclusions if fid_network or identity_classifier else ()
+        lost = (e for e in pictures.exclusions if e.reason != NO_FACE)  # these networks ask for no face
+        exclusions = tuple(lost) if fid_network or identity_classifier else ()
     if not frechet and not scores:
         return Part(NAME, TITLE, skipped=SKIPPED)
     notes = [FRECHET_NOTE] * bool(frechet) + [SCORE_NOTE] * bool(scores)
