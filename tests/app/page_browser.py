@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE_SECONDS = 15.0  # a laden machine is slow; nothing waits this long when all is well
+PATIENCE_SECONDS = 40.0  # a laden machine is slow; nothing waits this long when all is well
 NO_NETWORK = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
     "--disable-quic",

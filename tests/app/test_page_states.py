@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -168,20 +169,18 @@ def test_another_voice_brings_the_offer_to_start_over_with_it(browser: "Browser"
         assert page.text("speak-text") == "Stop"
 
 
-def test_a_model_that_states_no_age_shows_none(browser: "Browser", address: str) -> None:
-    facts = {key: value for key, value in FACTS.items() if not key.startswith(("age", "gender"))}
-
-    def reply(socket: "WebSocketRoute", asked: dict[str, Any]) -> None:
-        if asked["type"] == "start":
-            say(socket, READY)
-            say(socket, {"type": "update", "number": 1, "facts": facts, "listening": "hearing"}, grey_png())
-
-    with visit(browser, address) as page:
-        answer(ready(page), reply)
-        page.speak()
+def test_of_two_models_one_is_chosen_and_what_it_does_not_state_is_not_shown(
+    browser: "Browser", paired_folder: Path
+) -> None:
+    with served(models=(None, paired_folder)) as own, visit(browser, own) as page:
+        ready(page).page.select_option("#model", index=1)
+        assert not page.page.is_visible("#given")
+        page.page.set_input_files("#file", EXAMPLES / "female.mp3")
+        page.wait(lambda: page.pictures() == 1, "a portrait")
         assert not page.page.is_visible("#age-reading")
         assert not page.page.is_visible("#gender-reading")
         assert page.page.is_visible("#no-attributes")
+        assert "Not the speaker's face." in page.text("notice")
 
 
 def test_a_service_that_ends_is_missed_and_found_again(browser: "Browser") -> None:

@@ -47,6 +47,7 @@ export class LiveVoice {
   async listen() {
     this.busy = true;
     this.page.buttons("working");
+    if (!this.facts) this.page.stageNote("If the browser asks, allow the microphone");
     try {
       if (!(await this.connect())) return;
       this.page.buttons("listening");
@@ -56,6 +57,7 @@ export class LiveVoice {
     } catch (error) {
       await this.silence();
       this.page.buttons(this.facts ? "paused" : "idle");
+      if (!this.facts) this.page.stageNote("No voice yet");
       this.page.explain(error);
     } finally {
       this.busy = false;
