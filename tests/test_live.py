@@ -17,7 +17,9 @@ from speech2face.errors import (
 )
 from speech2face.evaluation.encoding import encode
 from speech2face.live import LiveLook, LiveSession, Media, PcmFormat
+from speech2face.models.attribute_model import AttributeModel, load_attribute_model
 from speech2face.models.contract import Model
+from speech2face.runtime import FACE_DECODER
 from tests.voices import made_voice
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -238,3 +240,14 @@ def test_a_paired_model_is_heard_live(paired_folder: Path) -> None:
     look = session.finish()
     np.testing.assert_allclose(embedding(look), recorded(model, voice).belief.mean, atol=1e-5)
     assert session.draw(look, samples=1).image.shape == recorded(model, voice).image.shape
+
+
+def test_a_model_shared_by_many_keeps_each_run_on_one_core_and_says_the_same(man: FloatArray) -> None:
+    one, many = load_attribute_model(), load_model(threads=1)
+    assert isinstance(many, AttributeModel)
+    threads = {
+        model.runtime.threads: model.runtime._open(FACE_DECODER).result().get_session_options().intra_op_num_threads
+        for model in (one, many)
+    }
+    assert threads == {None: 0, 1: 1}
+    np.testing.assert_allclose(recorded(one, man).belief.mean, recorded(many, man).belief.mean, atol=1e-4)
