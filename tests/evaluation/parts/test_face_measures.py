@@ -116,7 +116,11 @@ def test_one_picture_for_everybody_has_no_correlation_and_the_error_of_its_dista
 def test_gender_alone_earns_what_the_genders_differ_by() -> None:
     evaluation, made = made_set(CLIPS), shapes(0)
     made[evaluation.gender() == "male", 12] += [20, 0]  # wider jaws
-    cranio, _ = measured({"face": made, "voice": shapes(1)})
+    cranio, widths = measured({"face": made, "voice": shapes(1)})
+    cheek = number(widths, "cheek_ratio_error")
+    assert cheek.mean_face is not None
+    assert cheek.gender_mean_face is not None
+    assert cheek.gender_mean_face < 0.5 * cheek.mean_face
     jaw, nose = number(cranio, "jaw_width_r"), number(cranio, "nose_width_r")
     assert jaw.gender_mean_face is not None
     assert nose.gender_mean_face is not None

@@ -1,6 +1,8 @@
 """A user's ONNX classifier as the face-attribute reader, on networks made by hand."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,7 @@ def test_outputs_are_found_by_name_and_by_place(tmp_path: Path) -> None:
     assert found is not None
     assert found.age == 55
     assert found.femininity == 10
-    assert made.reads == ("age", "gender")
+    assert made.reads == ("gender", "age")
 
 
 def test_colours_mean_and_deviation_reach_the_network(tmp_path: Path) -> None:
@@ -184,3 +186,16 @@ def test_the_report_says_whose_opinion_it_is(tmp_path: Path) -> None:
     assert "nothing is stated" in plain.statement
     told = reader(tmp_path, age={"stop": 1}, name="AgeNet", statement="MIT; adults only.")
     assert (told.name, told.statement) == ("AgeNet", "MIT; adults only.")
+
+
+def test_the_settings_in_the_docs_are_read_as_they_stand_there(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    [example] = [block for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"alignment"' in block]
+    settings = ReaderSettings.from_dict(json.loads(example))
+    path = network(tmp_path / "nine.onnx", {"numbers": 9})
+    made = OnnxReader(path, replace(settings, input_pixels=SIDE, alignment="picture"))
+    assert made.reads == ("gender", "age", "group")
+    assert made.groups == ("white", "black", "asian")
+    found = made.read(picture(200, 10, 10))
+    assert found is not None
+    assert (found.group, found.femininity) == ("white", 0.5)
