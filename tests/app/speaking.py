@@ -1,6 +1,7 @@
 """What tests of the service say and hear: made voices as bytes, and the live protocol's messages."""
 
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.evaluation.encoding import encode
+from speech2face.provenance import Provenance, read_provenance
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PIECE = 3200  # bytes: 100 ms of 16 kHz s16le
@@ -67,6 +69,14 @@ def hear_until(socket: Socket, kind: str) -> list[tuple[dict[str, Any], bytes | 
         assert heard[-1][0]["type"] != "error" or not heard[-1][0]["fatal"], heard[-1]
         heard.append(hear(socket))
     return heard
+
+
+def label_in(picture: bytes) -> tuple[Provenance, dict[str, Any]]:
+    """What a picture says about itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture"
+        path.write_bytes(picture)
+        return read_provenance(path)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:

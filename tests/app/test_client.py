@@ -11,9 +11,8 @@ from PIL import Image
 import speech2face
 from speech2face.client import Client, LiveUpdate, ServiceError
 from speech2face.errors import InvalidGiven, NotMedia, RecordingNotFound, SilentRecording
-from speech2face.provenance import read_provenance
 from tests.app.listening import Listening, server
-from tests.app.speaking import EXAMPLES, PIECE, pcm, voice, wav
+from tests.app.speaking import EXAMPLES, PIECE, label_in, pcm, voice, wav
 
 TOKEN = "a-token-of-many-letters"
 SILENCE = wav(np.zeros(32_000, np.float32))
@@ -37,7 +36,7 @@ def test_a_portrait_is_the_librarys_with_its_facts(client: Client) -> None:
         speech2face.load_model(), EXAMPLES / "female.mp3", given=speech2face.Given(age=40.0)
     )
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture))), wanted.image)
-    assert facts == wanted.facts() == read_provenance(io.BytesIO(picture))[1]  # type: ignore[arg-type]
+    assert facts == wanted.facts() == label_in(picture)[1]
 
 
 def test_a_refusal_is_the_librarys_error(client: Client) -> None:

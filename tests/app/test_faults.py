@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
@@ -119,7 +119,7 @@ def test_sound_faster_than_it_is_heard_waits_at_the_senders(listening: Listening
 
 
 def test_the_inbox_joins_sound_and_keeps_the_order() -> None:
-    async def run() -> list[object]:
+    async def run() -> Sequence[object]:
         inbox = Inbox(10 * STEP_BYTES)
         for item in (b"a", b"b", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True)):
             await inbox.put(item)

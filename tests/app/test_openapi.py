@@ -68,7 +68,7 @@ def listening() -> Iterator[Listening]:
         yield running
 
 
-@SCHEMA.parametrize()
+@SCHEMA.parametrize()  # type: ignore[untyped-decorator]
 @settings(
     max_examples=15,
     deadline=None,

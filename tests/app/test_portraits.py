@@ -16,8 +16,7 @@ from speech2face.app.problems import Problem
 from speech2face.evaluation import awkward
 from speech2face.evaluation.encoding import encode
 from speech2face.portrait import Portrait
-from speech2face.provenance import read_provenance
-from tests.app.speaking import EXAMPLES, voice, wav
+from tests.app.speaking import EXAMPLES, label_in, voice, wav
 from tests.voices import made_voice
 
 FEMALE = EXAMPLES / "female.mp3"
@@ -40,7 +39,7 @@ def test_a_recording_comes_back_as_the_librarys_portrait_with_its_label(served: 
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), expected.image)
     assert json.loads(answer.headers["speech2face-facts"]) == expected.facts()
-    provenance, facts = read_provenance(io.BytesIO(answer.content))  # type: ignore[arg-type]
+    provenance, facts = label_in(answer.content)
     assert provenance.kind == "portrait"
     assert facts == expected.facts()
     assert answer.headers["cache-control"] == "no-store"
@@ -71,7 +70,7 @@ def test_the_accept_header_chooses_the_kind_of_answer() -> None:
 def test_webp_carries_its_label_too_and_has_the_size_asked_for(served: TestClient) -> None:
     answer = served.post("/v1/portrait?pixels=128", content=FEMALE.read_bytes(), headers={"Accept": "image/webp"})
     assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
-    assert read_provenance(io.BytesIO(answer.content))[0].kind == "portrait"  # type: ignore[arg-type]
+    assert label_in(answer.content)[0].kind == "portrait"
 
 
 def test_samples_come_one_by_one_and_as_a_sheet_and_a_seed_repeats_them(served: TestClient) -> None:
@@ -79,7 +78,7 @@ def test_samples_come_one_by_one_and_as_a_sheet_and_a_seed_repeats_them(served: 
     first, second = (served.post(query, content=FEMALE.read_bytes(), headers=JSON).json() for _ in range(2))
     assert first == second
     assert first["facts"]["seed"] == 7
-    kinds = [read_provenance(io.BytesIO(picture_in(each)))[0].kind for each in [*first["samples"], first["sheet"]]]  # type: ignore[arg-type]
+    kinds = [label_in(picture_in(each))[0].kind for each in [*first["samples"], first["sheet"]]]
     assert kinds == ["sample", "sample", "contact sheet"]
     sheet = served.post(query, content=FEMALE.read_bytes())
     assert sheet.content == picture_in(first["sheet"])

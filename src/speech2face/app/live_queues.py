@@ -108,11 +108,6 @@ class Outbox:
             self._changed.notify_all()
             return reply
 
-    async def free(self) -> None:
-        """Wait until the update has been taken."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._update is None)
-
 
 class Allowance:
     """Messages a second, with a burst; `spend` says whether one more is within it."""

@@ -27,7 +27,7 @@ from speech2face.app.live_queues import Allowance, Inbox, Outbox
 from speech2face.app.metrics import Metrics
 from speech2face.app.problems import Problem, code_of
 from speech2face.app.shelf import describe
-from speech2face.errors import Speech2FaceError
+from speech2face.errors import InvalidOption, Speech2FaceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from speech2face.app.service import Service
 
 log = logging.getLogger(__name__)
+SLOW_READER_SECONDS = 0.05  # between looks whether the last update has been taken
 T = TypeVar("T")
 
 
@@ -200,7 +201,7 @@ class LiveConnection:
         interval = 1 / min(start.updates_per_second, self._limits.updates_per_second)
         due, next_update = False, 0.0
         while True:
-            item = await self._inbox.take(max(0.0, next_update - time.monotonic()) if due else None)
+            item = await self._inbox.take(self._patience(next_update) if due else None)
             came = time.monotonic()
             update = None
             try:
@@ -212,13 +213,16 @@ class LiveConnection:
                     due |= await self._answer(engine, item)
             except Speech2FaceError as error:
                 raise Ended(CloseCode.UNUSABLE_SOUND, str(error), code_of(error)) from None
-            if update is None and due and came >= next_update:
-                await self._outbox.free()
+            if update is None and due and came >= next_update and not self._outbox.busy:
                 update, due = await self._in_thread(engine.update), False
             if update is not None:
                 next_update = came + interval
                 await self._outbox.show(update)
                 self._metrics.observe("speech2face_live_update_seconds", time.monotonic() - came)
+
+    def _patience(self, next_update: float) -> float:
+        """How long to wait for sound where an update is due; a slow reader is heard on, not waited for."""
+        return max(next_update - time.monotonic(), SLOW_READER_SECONDS if self._outbox.busy else 0.0)
 
     async def _answer(self, engine: "LiveEngine", wish: Control) -> bool:
         """Do what was asked; whether an update shall follow."""
