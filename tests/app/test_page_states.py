@@ -174,6 +174,7 @@ def test_of_two_models_one_is_chosen_and_what_it_does_not_state_is_not_shown(
 ) -> None:
     with served(models=(None, paired_folder)) as own, visit(browser, own) as page:
         ready(page).page.select_option("#model", index=1)
+        assert page.text("service-text") != "Model starter 1.0.0"
         assert not page.page.is_visible("#given")
         page.page.set_input_files("#file", EXAMPLES / "female.mp3")
         page.wait(lambda: page.pictures() == 1, "a portrait")
@@ -262,6 +263,10 @@ def test_the_keyboard_alone_reaches_everything_and_speaks(browser: "Browser", ad
         page.wait(lambda: page.pictures() >= 1, "a portrait")
         page.page.keyboard.press("Enter")
         page.wait(lambda: page.text("speak-text") == "Go on speaking", "the pause")
+        page.page.focus("#restart")
+        page.page.keyboard.press("Enter")
+        page.wait(lambda: page.pictures() == 0, "the empty page")
+        assert page.page.evaluate("document.activeElement.id") == "speak", "the keyboard has lost its place"
 
 
 def test_less_motion_shows_pictures_without_a_fade(browser: "Browser", address: str) -> None:

@@ -25,6 +25,7 @@ export class Controls {
     });
     at("as-heard").addEventListener("click", () => {
       this.release();
+      at("exaggerate").focus(); // the button itself is disabled now
       changed();
     });
   }

@@ -22,7 +22,7 @@ class Page {
     this.faces = new Faces(at("faces"));
     this.announcer = new Announcer(at("live"));
     this.notices = new Notices({ onToken: () => this.connect() });
-    this.controls = new Controls({ onChange: () => this.voice?.change(), onModel: () => this.clear() });
+    this.controls = new Controls({ onChange: () => this.voice?.change(), onModel: () => this.changeModel() });
     this.live = new LiveVoice(this);
     this.file = new FileVoice(this);
     this.voice = null; // the one of the two on show
@@ -66,22 +66,32 @@ class Page {
   async connect() {
     if (this.connecting) return;
     this.connecting = true;
-    const state = (name, text) => {
-      at("service").dataset.state = name;
-      at("service-text").textContent = text;
-    };
     try {
-      const models = await readyModels((text) => state("starting", text));
+      const models = await readyModels((text) => this.serviceIs("starting", text));
       if (JSON.stringify(models) !== JSON.stringify(this.controls.models)) this.controls.show(models);
-      const { name, version, notice } = this.controls.model;
-      state("ready", `Model ${name} ${version}`);
-      if (!this.voice) at("notice").textContent = notice;
+      this.nameModel();
     } catch (error) {
-      state("refused", "Not connected");
+      this.serviceIs("refused", "Not connected");
       this.notices.explain(error);
     } finally {
       this.connecting = false;
     }
+  }
+
+  serviceIs(state, text) {
+    at("service").dataset.state = state;
+    at("service-text").textContent = text;
+  }
+
+  nameModel() {
+    const { name, version, notice } = this.controls.model;
+    this.serviceIs("ready", `Model ${name} ${version}`);
+    if (!this.voice) at("notice").textContent = notice;
+  }
+
+  changeModel() {
+    this.clear();
+    this.nameModel();
   }
 
   /** Say what was refused; where the service is gone, look out for it. */
@@ -137,12 +147,10 @@ class Page {
     at("speak-text").textContent = texts[state];
     at("speak").dataset.on = state === "listening";
     at("speak").setAttribute("aria-disabled", state === "working"); // disabled, it would lose the keyboard
-    document.body.dataset.state = state; // for the style sheet
   }
 
   held(on) {
     at("hold").setAttribute("aria-pressed", on);
-    at("hold").textContent = on ? "Held" : "Hold";
   }
 
   async save() {
@@ -166,6 +174,7 @@ class Page {
 
   /** Somebody else's turn: while the microphone is open it stays so, and only the voice so far is forgotten. */
   async restart() {
+    at("speak").focus(); // the button that was pressed is disabled next, or gone
     if (this.voice !== this.live || !this.live.listening || !this.live.resumable) {
       this.clear();
       return;

@@ -8,7 +8,10 @@ const at = (id) => document.getElementById(id);
 
 export class Notices {
   constructor({ onToken }) {
-    at("message-close").addEventListener("click", () => this.hide());
+    at("message-close").addEventListener("click", () => {
+      this.hide();
+      at("speak").focus();
+    });
     at("token-form").addEventListener("submit", (event) => {
       event.preventDefault();
       useToken(at("token").value);
