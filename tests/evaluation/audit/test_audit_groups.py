@@ -224,14 +224,16 @@ def test_two_way_choice_leaves_the_speakers_own_other_faces_out_and_keeps_to_a_g
     faces = np.array([[1, 0], [1, 0.01], [0, 1], [0.9, 0.1]], np.float32)
     who = np.array([0, 0, 1, 2])
     gender = np.array(["female", "female", "male", "female"])
-    np.testing.assert_allclose(two_way_choice(faces, faces, who)[:2], [1, 1])
-    np.testing.assert_allclose(two_way_choice(faces, faces, who, gender), [1, 1, np.nan, 1])
+    said = faces[[1, 0, 2, 3]]  # each of the first two is answered with the speaker's other face
+    np.testing.assert_allclose(two_way_choice(said, faces, who), [1, 1, 1, 1])
+    np.testing.assert_allclose(two_way_choice(said, faces, who, gender), [1, 1, np.nan, 1])
 
 
 def test_the_mean_face_leaves_the_own_speaker_out_and_missing_faces_too() -> None:
     faces = np.array([[1, 0], [3, 0], [0, 4], [np.nan, np.nan]], np.float32)
     means = mean_of_others(faces, np.array([0, 0, 1, 2]))
-    np.testing.assert_allclose(means, [[0, 4], [0, 4], [2, 0], [4 / 3, 4 / 3]], rtol=1e-6)
+    expected = np.array([[0, 4], [0, 4], [2, 0], [4 / 3, 4 / 3]])
+    np.testing.assert_allclose(means, expected, rtol=1e-6)
 
 
 def test_one_answer_for_everybody_earns_half_a_two_way_choice() -> None:

@@ -191,3 +191,17 @@ def test_real_voices_of_the_starter_are_audited(tmp_path: Path) -> None:
     assert done.facts.data["heard"] >= 8
     (everybody,) = [one for one in done.findings if one.group == "everybody" and one.measure.name == "age_error_years"]
     assert everybody.value.value < 20
+
+
+def test_what_the_labels_do_not_allow_is_said_and_not_measured(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures need the extra `eval`")
+    unlabelled = (replace(clip, labels={"language": "en"}) for clip in made_speakers(3))
+    write_shards(tmp_path / "data", unlabelled, embedder=EmbedderRecord("planted", 12))
+    done = audit(AuditSettings(str(tmp_path / "data"), tmp_path / "report", channels=()))
+    groups, channels, calibration, stability = done.parts
+    assert {number.metric for number in groups.numbers} == set()  # three speakers are too few to show
+    assert [measure.name for measure in done.measures] == ["refused"]
+    assert sum(note.startswith("Not measured") for note in groups.notes) == 7
+    assert channels.skipped
+    assert calibration.skipped
+    assert stability.skipped

@@ -85,7 +85,9 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
         raise DatasetError(
             f"none of the {len(clips)} recordings of {chosen.name} could be heard; is it the right data?"
         )
-    asked = measures(listener.model, clips, seen[CLEAN])
+    possible = measures(listener.model, clips, seen[CLEAN])
+    asked = [measure for measure in possible if np.isfinite(measure.values(seen[CLEAN])).any()]
+    notes += tuple(f"Not measured, for want of labels or faces: {m.title}." for m in possible if m not in asked)
     speaker = np.array([clip.speaker for clip in clips], np.int64)
     findings = audit_groups(
         asked, dimensions(clips, seen[CLEAN]), seen, speaker,

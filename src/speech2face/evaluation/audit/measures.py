@@ -187,7 +187,7 @@ def paired_measures(model: Model, clips: Sequence[AuditClip]) -> list[Measure]:
 
 def mean_of_others(reference: NDArray[np.float32], speaker: NDArray[np.int64]) -> NDArray[np.float32]:
     """Mean face of all other speakers, (clips, K): with the own one in it, it would peek at the answer."""
-    there = np.isfinite(reference).all(1)
+    there = np.asarray(np.isfinite(reference).all(1))
     faces = np.where(there[:, None], reference, 0).astype(np.float64)
     own = np.zeros((int(speaker.max()) + 1, reference.shape[1]))
     np.add.at(own, speaker, faces)
