@@ -66,9 +66,11 @@ def test_weights_are_speakers_drawn_twice_or_not_at_all() -> None:
 def test_cheats_and_chance_earn_what_the_docs_say() -> None:
     _, speaker = made()
     rng = np.random.default_rng(2)
-    constant = SpeakerSums.of(np.full((48, 5), 1.7, np.float32), speaker)
-    assert np.isnan(constant.spread_ratio(ALL)[0])
-    assert np.isnan(constant.intraclass_correlation(ALL)[0])
+    for jitter in (0.0, 1e-7):  # and rounding is no spread
+        values = 1.7 + jitter * rng.standard_normal((48, 5)).astype(np.float32)
+        constant = SpeakerSums.of(values.astype(np.float32), speaker)
+        assert np.isnan(constant.spread_ratio(ALL)[0])
+        assert np.isnan(constant.intraclass_correlation(ALL)[0])
     of_gender = SpeakerSums.of(rng.standard_normal((2, 5))[speaker % 2], speaker)
     assert of_gender.spread_ratio(ALL)[0] == pytest.approx(0, abs=1e-6)
     assert of_gender.intraclass_correlation(ALL)[0] == pytest.approx(1)

@@ -51,6 +51,8 @@ def test_the_silhouette_by_hand_and_of_a_constant() -> None:
     # The first: 1 from its own, (10 + 11) / 2 from the others.
     np.testing.assert_allclose(silhouette(values, label)[:2], [1 - 1 / 10.5, 1 - 1 / 9.5], rtol=1e-5)
     assert np.isnan(silhouette(values, label)[4])
+    alone = np.array(["a", "a", "b", "b", "c"])
+    np.testing.assert_allclose(silhouette(values, alone), silhouette(values, label))  # one clip makes no label
     assert (silhouette(np.ones((4, 2), np.float32), label[:4]) == 0).all()
     assert np.isnan(silhouette(values[:2], label[:2])).all()
 

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from speech2face.evaluation.intervals import SpeakerBootstrap
+from speech2face.evaluation.metrics import verification
 from speech2face.evaluation.metrics.matching import cosine_similarity
 from speech2face.evaluation.metrics.verification import Roc, roc, verify
 
@@ -46,11 +47,13 @@ def test_both_numbers_are_those_of_scikit_learn_with_and_without_ties(digits: in
 
 
 def pairs(speakers: int = 40, clips: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities of voices (rows) and faces of speakers with several clips each."""
+    """Similarities of voices (rows) and faces of speakers with several clips each; some faces suit every voice."""
     rng = np.random.default_rng(0)
     speaker = np.repeat(np.arange(speakers), clips)
     faces = rng.standard_normal((speakers, 8))[speaker] + 0.7 * rng.standard_normal((len(speaker), 8))
-    return cosine_similarity(0.5 * faces + rng.standard_normal(faces.shape), faces), speaker
+    voices = 0.5 * faces + rng.standard_normal(faces.shape) + 3 * np.eye(8)[0]
+    faces += 3 * (rng.random((speakers, 1)) < 0.3)[speaker] * np.eye(8)[0]
+    return cosine_similarity(voices, faces), speaker
 
 
 def test_all_pairs_of_one_speaker_are_genuine_and_all_pairs_of_a_stratum_impostors() -> None:
@@ -84,12 +87,31 @@ def test_the_intervals_are_those_of_resampled_pairs() -> None:
         return float(area), float((accepted[crossing] + 1 - right[crossing]) / 2)
 
     rng = np.random.default_rng(1)
-    counts = rng.multinomial(40, np.full(40, 1 / 40), size=150)
+    counts = rng.multinomial(40, np.full(40, 1 / 40), size=100)
     values = np.array([resampled(count[speaker].astype(float)) for count in counts])
     for estimate, column in ((found.area, values[:, 0]), (found.equal_error_rate, values[:, 1])):
         width = np.subtract(*np.percentile(column, [97.5, 2.5]))
         assert estimate.high - estimate.low == pytest.approx(width, rel=0.25)
         assert (estimate.high + estimate.low) / 2 == pytest.approx(np.median(column), abs=0.25 * width)
+
+
+def test_a_speaker_who_counts_a_little_more_moves_the_area_as_among_weighted_pairs() -> None:
+    similarity, speaker = pairs()
+    same = speaker[:, None] == speaker
+    binned = verification._bin(
+        similarity, speaker, np.zeros(120, np.int64), verification._count(similarity, speaker, np.zeros(120, np.int64))
+    )
+    everybody = np.ones(40)
+    moved, expected = [], []
+    for who in range(8):
+        more = everybody + 0.2 * (np.arange(40) == who)
+        moved.append(binned.area(more[None])[0] - binned.area(everybody[None])[0])
+        each = more[speaker]
+        weights = np.where(same, each[:, None], each[:, None] * each).ravel()
+        area = roc_auc_score(same.ravel(), similarity.ravel(), sample_weight=weights)
+        expected.append(area - roc_auc_score(same.ravel(), similarity.ravel()))
+    assert np.corrcoef(moved, expected)[0, 1] > 0.99
+    assert np.std(moved) == pytest.approx(np.std(expected), rel=0.1)
 
 
 def test_the_same_answer_to_all_earns_a_half_and_one_speaker_earns_nothing() -> None:

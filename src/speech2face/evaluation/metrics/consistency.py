@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 ROWS_AT_ONCE = 512
 _NOTHING = 1e-12
-"""Of the whole spread: what lies below is rounding."""
+"""Of the mean squared length: a variance below it is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,15 @@ class SpeakerSums:
     """(speakers,) sum of squared lengths."""
     sums: NDArray[np.floating[Any]]
     """(speakers, K)"""
+    scale: float
+    """Mean squared length of the values as they were, before their mean was taken away."""
 
     @classmethod
     def of(cls, values: NDArray[np.floating[Any]], speaker: ArrayLike) -> SpeakerSums:
         """From (clips, K) or (clips,), all of them present."""
         values = np.asarray(values).reshape(len(values), -1)
         assert np.isfinite(values).all(), "missing values are left out before"
+        scale = float(np.einsum("ck,ck->", values, values, dtype=np.float64) / max(len(values), 1))
         values = values - values.mean(0, dtype=np.float64).astype(values.dtype)  # sums of squares keep their digits
         people, person = np.unique(np.asarray(speaker), return_inverse=True)
         order = np.argsort(person, kind="stable")
@@ -46,7 +49,7 @@ class SpeakerSums:
         sums = np.add.reduceat(values[order], first, axis=0)
         squares = np.bincount(person, np.einsum("ck,ck->c", values, values), minlength=len(people))
         clips = np.bincount(person, minlength=len(people))
-        return cls(clips.astype(np.float64), np.asarray(squares, np.float64), sums)
+        return cls(clips.astype(np.float64), np.asarray(squares, np.float64), sums, scale)
 
     def spread_ratio(self, weights: Floats) -> Floats:
         """Root mean square distance of two clips of one speaker over that of two clips of two speakers.
@@ -58,12 +61,11 @@ class SpeakerSums:
         within = 2 * np.maximum(n * self.squares - self._lengths(), 0)  # over ordered pairs of one speaker's clips
         count, squares, length = weights @ n, weights @ self.squares, self._whole(weights)
         all_pairs = 2 * (count * squares - length)
-        between = all_pairs - weights**2 @ within  # a speaker drawn twice is still one speaker
-        pairs = count**2 - weights**2 @ n**2
         with np.errstate(invalid="ignore", divide="ignore"):
             near = weights @ within / (weights @ (n * (n - 1)))
-            far = np.where(between > _NOTHING * np.maximum(count * self.squares.sum(), 1e-300), between, np.nan) / pairs
-            return np.asarray(np.sqrt(near / far))
+            # A speaker drawn twice is still one speaker.
+            far = (all_pairs - weights**2 @ within) / (count**2 - weights**2 @ n**2)
+            return np.asarray(np.sqrt(near / np.where(far > _NOTHING * self.scale, far, np.nan)))
 
     def intraclass_correlation(self, weights: Floats) -> Floats:
         """ICC(1): share of the variance of one clip that is the speaker's, (resamplings, speakers) -> (resamplings,).
@@ -79,8 +81,7 @@ class SpeakerSums:
             within = weights @ np.maximum(self.squares - own, 0) / (count - people)
             typical = (count - weights @ n**2 / count) / (people - 1)
             total = between + (typical - 1) * within
-            enough = total > _NOTHING * np.maximum(self.squares.sum(), 1e-300)
-            return np.asarray((between - within) / np.where(enough, total, np.nan))
+            return np.asarray((between - within) / np.where(total > _NOTHING * self.scale, total, np.nan))
 
     def _lengths(self) -> Floats:
         """Squared length of each speaker's sum."""

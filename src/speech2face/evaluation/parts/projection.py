@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
@@ -139,7 +140,8 @@ def _map(sides: list[_Side], seed: int) -> Figure:
     for side in sides:
         perplexity = min(PERPLEXITY, (len(side.coordinates) - 1) / 3)
         tsne = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
-        places.append(tsne.fit_transform(side.coordinates))
+        with threadpool_limits(1):  # many threads wait for each other more than they work
+            places.append(tsne.fit_transform(side.coordinates))
     names = list(attributes(sides[0].evaluation)) or [""]
 
     def draw(canvas: Canvas) -> None:
