@@ -42,7 +42,7 @@ def test_stating_the_base_rate_is_calibrated_and_its_brier_says_nothing() -> Non
 def test_true_statements_reach_the_floor_and_bold_ones_do_not() -> None:
     rng = np.random.default_rng(0)
     stated = rng.uniform(size=800)
-    happened = (rng.uniform(size=800) < stated).astype(np.float64)
+    happened = np.where(rng.uniform(size=800) < stated, 1.0, 0.0)
     floor = calibration_floor(stated)
     assert 0.01 < floor < 0.06
     assert calibration_error(stated, happened) < 2 * floor
