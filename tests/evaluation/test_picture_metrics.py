@@ -83,9 +83,9 @@ def test_spread_is_that_of_all_pairs_of_different_speakers() -> None:
 
 def test_a_speaker_drawn_twice_is_not_held_against_himself() -> None:
     rng = np.random.default_rng(4)
-    vectors, speaker = rng.normal(size=(6, 4)), np.array([0, 0, 1, 1, 2, 2])
-    weights = np.array([2, 2, 0, 0, 1, 1.0])
-    drawn = np.array([0, 1, 0, 1, 4, 5])
+    vectors, speaker = rng.normal(size=(7, 4)), np.array([0, 0, 1, 1, 2, 3, 3])
+    weights = np.array([2, 2, 0, 0, 1, 1, 1.0])
+    drawn = np.array([0, 1, 0, 1, 4, 5, 6])
     assert PairwiseSpread(vectors, speaker)(weights) == pytest.approx(brute_spread(vectors[drawn], speaker[drawn]))
 
 

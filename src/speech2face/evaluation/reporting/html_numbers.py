@@ -12,6 +12,7 @@ from speech2face.evaluation.reporting.strip import LEGEND_MARKS, Scale, scale_of
 from speech2face.evaluation.reporting.tables import decimals, number_text, words
 
 FOLD_FROM_ROWS = 24
+FOLD_BESIDE_TABLES = 8  # where the part has tables of its own, which mostly show the same
 LEGEND = markup.items(
     [
         *(f"{mark} {escape(meaning)}" for mark, meaning in LEGEND_MARKS),
@@ -32,8 +33,9 @@ _DRAWN = markup.heading_cell(markup.unseen("Drawn"))
 def glance(parts: Sequence[Part]) -> str:
     """The first number of each part: what a reader takes away who reads no further."""
     rows = [
-        markup.heading_cell(f'<a href="#part-{part.name}">{escape(part.title)}</a>', row=True)
-        + markup.cell(_metric(number) + _conditions(number))
+        markup.heading_cell(
+            f'<a href="#part-{part.name}">{escape(part.title)}</a><br>{_metric(number)}{_conditions(number)}', row=True
+        )
         + _value_cell(number)
         + markup.cell(strip_svg(number, scale_of([number])))
         + _number_cell(number.chance)
@@ -43,7 +45,7 @@ def glance(parts: Sequence[Part]) -> str:
     if not rows:
         return ""
     head = [
-        *map(markup.heading_cell, ("Part", "Number")),
+        markup.heading_cell("Part and number"),
         markup.heading_cell("Value [95 %]", kind="number"),
         *(_DRAWN, markup.heading_cell("Chance", kind="number")),
     ]
@@ -59,9 +61,9 @@ def number_tables(part: Part) -> Iterator[str]:
         of_conditions.setdefault(tuple(number.conditions), []).append(number)
         of_metric.setdefault(number.metric, []).append(number)
     scales = {metric: scale_of(numbers) for metric, numbers in of_metric.items()}
-    for numbers in of_conditions.values():
-        shown = _table(f"{part.title}: numbers", numbers, scales)
-        many = len(numbers) > FOLD_FROM_ROWS
+    for place, numbers in enumerate(of_conditions.values(), start=1):
+        shown = _table(f"{part.title}: numbers {place}", numbers, scales)
+        many = len(numbers) > (FOLD_BESIDE_TABLES if part.tables else FOLD_FROM_ROWS)
         yield markup.folded(f"All {len(numbers)} numbers with their intervals", shown) if many else shown
 
 
