@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from speech2face import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import NoSpeech
 from speech2face.given import Given
@@ -12,6 +13,8 @@ from speech2face.models.attribute_runtime import VOICE_FRAMES, AttributeRuntime
 from speech2face.models.contract import Model
 from speech2face.models.stretches import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
 from tests.voices import made_voice
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +92,24 @@ def test_a_long_call_stays_a_few_stretches_with_the_last_ones_fine() -> None:
     assert max(stretches) < 2.1 * 3600 / (MOST_STRETCHES - RECENT_STRETCHES), "none holds most of the call"
 
 
-def test_an_hour_of_speech_is_kept_as_a_few_moments(model: AttributeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = model.runtime.segment_moments(made_voice(3.0))
-    monkeypatch.setattr(AttributeRuntime, "segment_moments", lambda self, segment: moments)
+def test_after_an_hour_another_voice_is_still_noticed_and_little_is_kept(
+    model: AttributeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    man, woman = (read_recording(EXAMPLES / name).waveform for name in ("male.flac", "female.mp3"))
+    said = {len(voice): model.runtime.segment_moments(voice[: 3 * SAMPLE_RATE]) for voice in (man, woman)}
+    now = len(man)
+    monkeypatch.setattr(AttributeRuntime, "segment_moments", lambda self, segment: said[now])
     listening = model.listen()
     for _ in range(1200):
         listening.push(np.zeros(3 * SAMPLE_RATE, np.float32))
-    heard = listening.hearing()
-    assert isinstance(heard, AttributeHearing)
-    assert len(heard.moments) == MOST_STRETCHES
-    assert heard.reading.seconds == 3600
-    assert heard.speaker_change() == pytest.approx(1.0, abs=1e-4)
+    alone = listening.hearing()
+    assert isinstance(alone, AttributeHearing)
+    assert len(alone.moments) == MOST_STRETCHES
+    assert alone.reading.seconds == pytest.approx(1200 * 3, rel=0.05)
+    assert alone.speaker_change() == pytest.approx(1.0, abs=1e-4)
+    now = len(woman)
+    listening.push(np.zeros(3 * SAMPLE_RATE, np.float32))
+    assert listening.hearing().speaker_change() < model.release.thresholds["same_speaker_cosine"]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.9, 5.9, 6.0, 7.0, 9.7, 12.4, 31.3])

@@ -59,7 +59,7 @@ class ColumnStream:
         hop = self._runtime.release.geometry.column_hop
         self._waiting = np.concatenate([self._waiting, speech])
         if not self._started and frame_count(self._waiting.size) >= self._first_frames:
-            self._kept[self._first_name] = self._frames(self._first_frames)
+            self._kept = self._kept | {self._first_name: self._frames(self._first_frames)}
             self._started = True
         found = [np.zeros((*self._channels_and_frequencies, 0), np.float32)]
         while self._started and (steps := min(BLOCK_COLUMNS, frame_count(self._waiting.size) // hop)):
@@ -68,9 +68,7 @@ class ColumnStream:
 
     def fork(self) -> ColumnStream:
         """Another that has heard the same, and may go on hearing something else."""
-        other = copy.copy(self)
-        other._kept = dict(self._kept)
-        return other
+        return copy.copy(self)  # nothing it holds is changed in place
 
     def _frames(self, count: int) -> FloatArray:
         """The next frames, (1, 2, frequency, count), which are then no longer waiting."""
