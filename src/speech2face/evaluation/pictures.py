@@ -19,6 +19,7 @@ from speech2face.data.manifest import Manifest
 from speech2face.errors import FaceNotFound, InvalidOption, UnreadableRecording
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.parts.part import Exclusion
+from speech2face.evaluation.readers.face_points import FacePointFinder
 from speech2face.face.alignment import Points
 from speech2face.face.detector import DlibDetector, FaceDetector, Picture
 from speech2face.face.embedder import FaceEmbedder
@@ -226,13 +227,11 @@ class PictureSet:
         """
         place = (kind, row)
         if place not in self._points:
-            detector, landmarker = self.prepare_faces()
-            picture, points = self.picture(kind, row), None
-            if picture is not None:
-                boxes = detector.detect(picture)
-                points = landmarker.find(picture, boxes[0]) if boxes else None
-                if points is None:
-                    self._note(row, NO_FACE, kind)
+            finder = FacePointFinder(*self.prepare_faces())
+            picture = self.picture(kind, row)
+            points = None if picture is None else finder.find(picture)
+            if picture is not None and points is None:
+                self._note(row, NO_FACE, kind)
             self._points[place] = points
         return self._points[place]
 

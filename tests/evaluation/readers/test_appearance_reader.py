@@ -99,8 +99,8 @@ class _Corners:
 
 
 def test_landmarks_are_in_pixels_of_the_picture_whatever_size_they_were_placed_on() -> None:
-    picture = np.zeros((80, 160, 3), np.uint8)  # enlarged fourfold, to 640
+    picture = np.zeros((128, 256, 3), np.uint8)  # enlarged fourfold, to 1024
     points = FacePointFinder(_OnlyAt(400), _Corners()).find(picture)  # not found at 320
     assert points is not None
-    assert_allclose(points[0], [4 - 0.375, 8 - 0.375])  # (10, 20) of 400 lies at (4, 8) of 160, less half a fine pixel
+    assert_allclose(points[0], [6 - 0.375, 13 - 0.375])  # (10, 20) of 400 is (6, 13) of 256, less part of a fine pixel
     assert FacePointFinder(_OnlyAt(333), _Corners()).find(picture) is None

