@@ -11,7 +11,7 @@ from speech2face.evaluation.parts.part import Number, Part
 from speech2face.planted.world import World
 
 WORLD = World()
-SPEAKERS = 400
+SPEAKERS = 300
 
 
 @cache

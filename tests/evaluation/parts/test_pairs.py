@@ -89,7 +89,7 @@ def test_only_the_longest_hearing_is_asked_among_five_and_ten() -> None:
 
 def test_the_figure_is_drawn_once_for_the_longest_hearing() -> None:
     heard = few().predicted[6.0]
-    part = matching.measure(replace(few(), predicted={3.0: heard, 6.0: heard}), resamplings=FEW)
+    part = matching.measure(replace(few(), predicted={3.0: heard[::-1], 6.0: heard}), resamplings=FEW)
     assert [figure.name for figure in part.figures] == ["matching"]
     assert part.figures[0].png.startswith(b"\x89PNG")
     assert matching.measure(few(), resamplings=FEW).figures == part.figures

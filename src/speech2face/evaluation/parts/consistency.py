@@ -114,7 +114,7 @@ def _of_stated(evaluation: EvaluationSet, seconds: float, seed: int, resamplings
             continue
         bootstrap = SpeakerBootstrap(evaluation.speaker[rows], resamplings=resamplings, seed=seed)
         icc = bootstrap.of_speakers(SpeakerSums.of(values[rows], evaluation.speaker[rows]).intraclass_correlation)
-        yield Number(NAME, metric, icc, len(rows), {"seconds": f"{seconds:g}"}, chance=0.0, best=1.0)
+        yield Number(NAME, metric, icc, len(rows), {"seconds": f"{seconds:g}"}, chance=0.0)
 
 
 def _figure(near: Neighbours) -> Figure:

@@ -73,7 +73,6 @@ def _measure(few: EvaluationSet, seconds: float, seed: int, resamplings: int) ->
         chance=float(np.nanmean(other.chance[two])),
         mean_face=0.0,
         gender_mean_face=0.0,
-        best=1.0,
     )
 
 
@@ -93,4 +92,4 @@ def _shift(
         ("shift_degrees", bootstrap.mean(shift)),
         ("shift_ratio", bootstrap.ratio(shift, person)),
     ):
-        yield Number(NAME, metric, estimate, clips, conditions, best=0.0, higher_is_better=False)
+        yield Number(NAME, metric, estimate, clips, conditions, higher_is_better=False)

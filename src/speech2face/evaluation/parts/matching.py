@@ -163,7 +163,6 @@ def _choices(voices: _Voices, stratum: Stratum, ways: tuple[int, ...], seed: int
                 chance=1 / number,
                 mean_face=_mean(mean.won(number)),
                 gender_mean_face=_mean(gender.won(number)),
-                best=1.0,
                 published=PUBLISHED if tuple(conditions.values()) == PUBLISHED_FOR else "",
             )
 
@@ -196,6 +195,5 @@ def _verification(voices: _Voices, stratum: Stratum, seed: int, resamplings: int
             chance=0.5,
             mean_face=cheat(curves[0]),
             gender_mean_face=cheat(curves[1]),
-            best=1.0 if better else 0.0,
             higher_is_better=better,
         )
