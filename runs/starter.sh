@@ -3,8 +3,8 @@
 #
 #   bash runs/starter.sh [STARTER] [WORK]      one to two hours on two cores, 4 GB of disk under WORK
 #
-# Needs the extras train and faces (pip install -c constraints.txt -e '.[train,faces]'). Every stage leaves what it made
-# in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
+# Needs the extras train, faces and eval (pip install -c constraints.txt -e '.[train,faces,eval]'). Every stage leaves
+# what it made in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 STARTER=${1:-../shared/starter}
@@ -47,3 +47,7 @@ python -m speech2face.evaluation.caution_rates --starter "$STARTER" --out docs/c
 python -m speech2face.evaluation.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
 python -m speech2face.training.face_sheet --weights "$RELEASE" --out docs/images
 python -m speech2face.evaluation.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"
+# 7. For whom it is wrong, and the outcome into the card (4 minutes).
+python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card docs/model-card.md --card "$RELEASE/CARD.md"
+mkdir -p docs/audit
+cp "$WORK"/audit/tables/*.csv "$WORK/audit/numbers.csv" docs/audit/

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from speech2face.errors import WeightsError
-from speech2face.evaluation.audit.card import kept_block, put_block
+from speech2face.evaluation.audit.card import kept_block, put_block, weights_mark
 from speech2face.evaluation.model_card import (
     aims,
     by_condition,
@@ -115,7 +115,8 @@ def test_the_card_names_every_file_of_the_release_and_its_digest(scores: Path, t
     with pytest.raises(WeightsError, match=r"face\.json"):
         write_card(folder, read_scores(scores))
     # The audit's block, written by another command, lives through a new card.
-    audited = put_block(card, "| made | audit |")
+    digest = sha256(folder / MANIFEST)
+    audited = put_block(card, f"| made | audit | {weights_mark(digest)}")
     (tmp_path / "card.md").write_text(audited)
     (folder / "face.json").write_text(json.dumps(face))
-    assert write_card(folder, read_scores(scores), kept_block(tmp_path / "card.md")) == audited
+    assert write_card(folder, read_scores(scores), kept_block(tmp_path / "card.md", digest)) == audited

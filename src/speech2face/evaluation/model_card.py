@@ -295,7 +295,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--also", type=Path, help="a second file for the same text, such as the release's CARD.md")
     arguments = parser.parse_args()
-    card = write_card(arguments.release, read_scores(arguments.scores), kept_block(arguments.out))
+    audit = kept_block(arguments.out, sha256(arguments.release / MANIFEST))
+    card = write_card(arguments.release, read_scores(arguments.scores), audit)
     for path in (arguments.out, arguments.also):
         if path is not None:
             path.write_text(card, encoding="utf-8")

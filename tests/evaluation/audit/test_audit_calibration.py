@@ -76,6 +76,14 @@ def test_an_age_in_the_middle_of_a_certain_bin_is_the_median() -> None:
     assert high[0] == pytest.approx(0.6)
 
 
+def test_a_belief_spread_over_all_bins_is_read_off_in_shares() -> None:
+    flat = AttributeBelief(np.full(len(BIN_CENTRES), 2.0), 0.5)  # sums to more than one: shares of the whole count
+    start, stop = float(BIN_EDGES[0]), float(BIN_EDGES[-1])
+    quarter = start + (stop - start) / 4
+    low, high = interval_masses([(quarter, 2 * quarter - start)], [flat])
+    np.testing.assert_allclose([low[0], high[0]], [0.25, 0.5])
+
+
 def test_a_flat_histogram_is_right_and_a_piled_one_is_not() -> None:
     low, high = np.arange(10) / 10, (np.arange(10) + 1) / 10
     np.testing.assert_allclose(pit_histogram(low, high), np.full(10, 0.1))

@@ -15,11 +15,13 @@ from speech2face.evaluation.audit.card import (
     kept_block,
     put_block,
     read_card,
+    weights_mark,
 )
 from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN
-from speech2face.release import SHIPPED
+from speech2face.release import MANIFEST, SHIPPED, sha256
 
 ROOT = Path(__file__).parents[3]
+SHA256 = "0123456789ab" + "0" * 52
 CARD = "# Model card: made 1\n\n## Scores\n\nGood.\n\n## Release gate\n\nPassed.\n\n## Limits\n\nMany.\n"
 
 
@@ -54,9 +56,16 @@ def test_a_card_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_block_is_kept_by_whoever_writes_the_card_anew(tmp_path: Path) -> None:
     path = tmp_path / "card.md"
-    assert kept_block(path) == NOT_MEASURED
-    path.write_text(put_block(CARD, "numbers\n\nmore"))
-    assert kept_block(path) == "numbers\n\nmore"
+    assert kept_block(path, SHA256) == NOT_MEASURED
+    block = f"numbers of {weights_mark(SHA256)}\n\nmore"
+    path.write_text(put_block(CARD, block))
+    assert kept_block(path, SHA256) == block
+
+
+def test_the_audit_of_other_weights_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "card.md"
+    path.write_text(put_block(CARD, f"numbers of {weights_mark(SHA256)}"))
+    assert kept_block(path, "f" * 64) == NOT_MEASURED
 
 
 def test_the_shipped_card_holds_an_audit_in_both_of_its_places() -> None:
@@ -64,6 +73,7 @@ def test_the_shipped_card_holds_an_audit_in_both_of_its_places() -> None:
     block = block_in(card)
     assert block is not None
     assert "| gender: male |" in block
+    assert weights_mark(sha256(SHIPPED / MANIFEST)) in block
     assert card == read_card(SHIPPED / "CARD.md")
 
 

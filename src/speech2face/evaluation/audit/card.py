@@ -8,6 +8,7 @@ from speech2face.errors import CannotWrite, RecordingNotFound
 
 START, END = "<!-- audit -->", "<!-- /audit -->"
 HEADING = "## Audit by group"
+MARK_LETTERS = 12
 BEFORE = ("\n## Release gate\n", "\n## Limits\n")
 """Headings that the section goes before, the first there is; otherwise it ends the card."""
 NOT_MEASURED = "No audit has been made of these weights: `speech2face audit --help`."
@@ -44,10 +45,18 @@ def put_block(card: str, block: str) -> str:
     return card.rstrip("\n") + f"\n\n{section}"
 
 
-def kept_block(path: Path) -> str:
-    """The block of a card that is about to be written anew; a word that there is none where there is none."""
+def weights_mark(sha256: str) -> str:
+    """How a block names the weights it is about: by the SHA-256 of their `model.json`."""
+    return f"`{sha256[:MARK_LETTERS]}`"
+
+
+def kept_block(path: Path, sha256: str) -> str:
+    """The block of a card that is about to be written anew, if it is about the weights of this `model.json`.
+
+    Otherwise a word that these weights were not audited: numbers of others would be worse than none.
+    """
     found = block_in(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return NOT_MEASURED if found is None else found
+    return NOT_MEASURED if found is None or weights_mark(sha256) not in found else found
 
 
 def section(block: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speech2face.evaluation.audit.by_group import EVERYBODY, Finding
+from speech2face.evaluation.audit.card import weights_mark
 from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN, SMALLEST_TESTED
 from speech2face.evaluation.audit.measures import SHORT_TITLES, Measure
 from speech2face.evaluation.audit.parts import CHANGED, found_worse, is_condition
@@ -61,11 +62,12 @@ def _introduction(audit: Audit) -> str:
     data, settings, made = audit.facts.data, audit.facts.settings, audit.facts.made
     refused = ", ".join(f"{count} {reason}" for reason, count in data["refused"].items()) or "none"
     return (
-        f"Written by `speech2face audit` on {made['date']}: {data['recordings']} recordings of {data['speakers']}"
-        f" speakers of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value"
-        f" [95 % interval over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value,"
-        f" those of fewer than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by"
-        f" {settings['permutations']:,} permutations over speakers, corrected for all of them together (Holm)."
+        f"Written by `speech2face audit` on {made['date']} about the weights"
+        f" {weights_mark(audit.facts.models[0].sha256)}: {data['recordings']} recordings of {data['speakers']} speakers"
+        f" of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value [95 % interval"
+        f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer than"
+        f" {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by {settings['permutations']:,}"
+        " permutations over speakers, corrected for all of them together (Holm)."
     )
 
 
