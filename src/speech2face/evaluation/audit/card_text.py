@@ -65,8 +65,8 @@ def _introduction(audit: Audit) -> str:
         f"Written by `speech2face audit` on {made['date']} about the weights"
         f" {weights_mark(audit.facts.models[0].sha256)}: {data['recordings']} recordings of {data['speakers']} speakers"
         f" of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value [95 % interval"
-        f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer than"
-        f" {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by {settings['permutations']:,}"
+        f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer"
+        f" than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by {settings['permutations']:,}"
         " permutations over speakers, corrected for all of them together (Holm)."
     )
 
