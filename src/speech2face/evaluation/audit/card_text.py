@@ -66,8 +66,8 @@ def _introduction(audit: Audit) -> str:
         f" {weights_mark(audit.facts.models[0].sha256)}: {data['recordings']} recordings of {data['speakers']} speakers"
         f" of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value [95 % interval"
         f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer"
-        f" than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by {settings['permutations']:,}"
-        " permutations over speakers, corrected for all of them together (Holm)."
+        f" than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by"
+        f" {settings['permutations']:,} permutations over speakers, corrected for all of them together (Holm)."
     )
 
 
