@@ -49,15 +49,16 @@ def test_other_genders_and_none_are_unknown() -> None:
 
 def test_the_mean_face_is_that_of_the_other_speakers() -> None:
     # By hand: the four faces sum to (16, 12); x has two of them, y and z one.
-    np.testing.assert_allclose(clips().mean_face(), [[6, 5], [6, 5], [11 / 3, 3], [3, 5 / 3], [3, 5 / 3]], rtol=1e-6)
+    expected = np.array([[6.0, 5.0], [6.0, 5.0], [11 / 3, 3.0], [3.0, 5 / 3], [3.0, 5 / 3]])
+    np.testing.assert_allclose(clips().mean_face(), expected, rtol=1e-6)
     np.testing.assert_allclose(clips().mean_face(leave_speaker_out=False), [[4, 3]] * 5)
 
 
 def test_the_mean_face_of_the_gender_is_none_where_nobody_else_has_it_or_it_is_unknown() -> None:
-    expected = [[7, 7], [7, 7], [NAN, NAN], [2, 1], [NAN, NAN]]
+    expected = np.array([[7, 7], [7, 7], [NAN, NAN], [2, 1], [NAN, NAN]])
     np.testing.assert_allclose(clips().gender_mean_face(), expected)
     whole = clips().gender_mean_face(leave_speaker_out=False)
-    np.testing.assert_allclose(whole[:4], [[11 / 3, 3], [11 / 3, 3], [5, 3], [11 / 3, 3]], rtol=1e-6)
+    np.testing.assert_allclose(whole[:4], np.array([[11 / 3, 3], [11 / 3, 3], [5, 3], [11 / 3, 3]]), rtol=1e-6)
 
 
 def test_a_clip_is_measurable_where_it_has_a_face_and_an_answer() -> None:
