@@ -184,11 +184,19 @@ def test_a_users_network_sees_pictures_as_its_settings_say(network: Network) -> 
     assert PictureNetwork(path).read(picture) == pytest.approx((199, 98, 47))
 
 
-@pytest.mark.parametrize("settings", ['{"size": 3}', '{"deviation": [0, 1, 1]}', '{"crop": [0.9, 0, 0.1, 1]}', "no"])
-def test_wrong_settings_beside_a_network_are_refused(network: Network, settings: str) -> None:
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('{"size": 3}', "size is none of"),
+        ('{"deviation": [0, 1, 1]}', "deviation is above 0"),
+        ('{"crop": [0.9, 0, 0.1, 1]}', "crop is left, top, right, bottom"),
+        ("no", "wrong"),
+    ],
+)
+def test_wrong_settings_beside_a_network_are_refused(network: Network, settings: str, said: str) -> None:
     path = network("mean")
     path.with_suffix(".json").write_text(settings)
-    with pytest.raises(WeightsError, match=r"mean\.json"):
+    with pytest.raises(WeightsError, match=rf"mean\.json.*{said}"):
         PictureNetwork(path)
 
 

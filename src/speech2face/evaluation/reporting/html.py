@@ -8,7 +8,7 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from speech2face.evaluation.parts.part import Exclusion, Figure, Part, Table, count_reasons
+from speech2face.evaluation.parts.part import Cell, Exclusion, Figure, Part, Table, count_reasons
 from speech2face.evaluation.reporting import markup
 from speech2face.evaluation.reporting.facts import ReportFacts
 from speech2face.evaluation.reporting.html_numbers import LEGEND, glance, number_tables
@@ -16,6 +16,8 @@ from speech2face.evaluation.reporting.tables import cell_text, words
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 FOLD_FROM_ROWS = 40
+LONG_TEXT = 24  # characters
+METRIC = "metric"  # a column of this name holds names of numbers, which are read as words
 SAYS, SKIPPED, LEFT_OUT, CIRCUMSTANCES = (
     "What these numbers say, and what they do not",
     "Not measured",
@@ -125,19 +127,29 @@ def png_size(png: bytes) -> tuple[int, int]:
 
 
 def _table(table: Table) -> str:
-    columns = [[row[place] for row in table.rows] for place in range(len(table.header))]
-    kinds = ["number" if all(isinstance(c, int | float) or not c for c in column) else "" for column in columns]
-    head = [markup.heading_cell(escape(name), kind=kind) for name, kind in zip(table.header, kinds, strict=True)]
+    kinds = [_kind([row[place] for row in table.rows]) for place in range(len(table.header))]
+    titles = zip((escape(words(name)) for name in table.header), kinds, strict=True)
     rows = []
     for row in table.rows:
-        first, *others = zip((escape(cell_text(content)) for content in row), kinds, strict=True)
+        texts = [
+            words(str(content)) if name == METRIC else cell_text(content)
+            for name, content in zip(table.header, row, strict=True)
+        ]
+        first, *others = zip(map(escape, texts), kinds, strict=True)
         cells = [markup.heading_cell(first[0], row=True, kind=first[1])]
         rows.append("".join(cells + [markup.cell(content, kind=kind) for content, kind in others]))
-    shown = markup.table(table.title, head, rows)
+    shown = markup.table(table.title, [markup.heading_cell(title, kind=kind) for title, kind in titles], rows)
     if len(rows) > FOLD_FROM_ROWS:
         shown = markup.folded(f"All {len(rows)} rows", shown)
     note = f'\n<p class="table-note">{escape(table.note)}</p>' if table.note else ""
     return f"<h3>{escape(table.title)}</h3>\n{shown}{note}"
+
+
+def _kind(column: Sequence[Cell]) -> str:
+    """How a column is set: numbers to the right, long text with room to breathe."""
+    if all(isinstance(content, int | float) or not content for content in column):
+        return "number"
+    return "long" if any(len(str(content)) > LONG_TEXT for content in column) else ""
 
 
 def _left_out(exclusions: Iterable[Exclusion]) -> str:
@@ -173,7 +185,7 @@ def _circumstances(facts: ReportFacts) -> str:
 def _value(value: Any) -> str:
     """A fact as a person reads it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_value(item)}" for name, item in value.items())
+        return ", ".join(f"{name} {_value(item)}" for name, item in value.items() if item not in (None, ""))
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     if value is None or isinstance(value, bool):
