@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from speech2face.terminal import need_extra, note, print_json, print_rows
+from speech2face.terminal import TRAINING_PACKAGES, need_extra, note, print_json, print_rows
 
-PACKAGES = ("scipy", "soxr", "matplotlib")
+PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib")
 
 
 def audit(
