@@ -10,6 +10,7 @@ activity, encoder, belief, cautions, decoder, WebP. Floor: the encoder's and the
 
 import argparse
 import io
+import os
 import resource
 import statistics
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from record import ROOT, Result, print_results, write
+from record import ROOT, Result, print_results, processor, write
 
 from speech2face import load_model, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, spectrogram
@@ -176,6 +177,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=0.0, help="of sound through one session, over 2 minutes")
     arguments = parser.parse_args()
+    # Waiting times are worth only what else the machine does meanwhile; processor times hardly change with it.
+    hardware = f"{processor()}, load {os.getloadavg()[0]:.0f} before"
     model = load_model(threads=1)
     assert isinstance(model, AttributeModel), "the starter"
     model.warm()
@@ -184,7 +187,7 @@ def main() -> None:
     if arguments.hours:
         results += long_call(model, arguments.hours)
     print_results(results)
-    write(results, Path(__file__).with_suffix(".csv"))
+    write(results, Path(__file__).with_suffix(".csv"), hardware)
 
 
 if __name__ == "__main__":
