@@ -10,7 +10,7 @@ import typer
 
 from speech2face.terminal import need_extra, note
 
-SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "multipart", "soxr")
+SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr")
 TOKEN_VARIABLE = "SPEECH2FACE_TOKEN"
 
 

@@ -36,7 +36,8 @@ def test_every_message_of_the_page_is_one() -> None:
     assert json.loads(start[0])["picture"] == read_start(start[0]).picture
     assert read_start(start[0]) == read_start('{"type": "start", "format": "s16le"}'), "the defaults shown are those"
     wishes = re.findall(r"^\| `(\{[^`]+\})` \|", PAGE, re.MULTILINE)
-    assert [read_control(wish).type for wish in wishes] == ["set", "hold", "samples", "portrait", "reset", "finish"]
+    kinds = ["set", "hold", "samples", "samples", "portrait", "reset", "finish"]
+    assert [read_control(wish).type for wish in wishes] == kinds
 
 
 def test_every_address_of_the_page_exists(served: TestClient) -> None:

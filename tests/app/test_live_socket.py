@@ -146,6 +146,8 @@ def test_a_sheet_has_as_many_faces_as_asked(served: TestClient) -> None:
         speak(socket, voice(2.0))
         say(socket, type="samples", count=3)
         values, picture = hear_until(socket, "sheet")[-1]
+        say(socket, type="samples", count=25)
+        assert "at most 24" in hear_until(socket, "error")[-1][0]["text"]
         say(socket, type="finish")
         hear_until(socket, "end")
     assert (values["count"], values["picture"]["media_type"]) == (3, "image/webp")

@@ -70,7 +70,7 @@ def listening() -> Iterator[Listening]:
 
 @SCHEMA.parametrize()  # type: ignore[untyped-decorator]
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     derandomize=True,
     database=None,

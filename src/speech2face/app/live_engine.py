@@ -85,20 +85,20 @@ class LiveEngine:
         with self._lock:
             self._held = on
 
-    def sheet(self, wish: Samples, most: int) -> Reply:
+    def sheet(self, wish: Samples) -> Reply:
         """The expected face and draws beside it; as a strip the draws alone, side by side without margins.
 
         A strip shows what is equally likely, so nothing in it is exaggerated.
 
         Raises:
-            InvalidOption: too little was heard, or too many are wanted.
+            InvalidOption: too little was heard.
         """
         strip = wish.layout == "strip"
         with self._lock:
             if wish.seed is not None:
                 self._session.seed = wish.seed
             look = replace(self._heard(), exaggerate=0.0) if strip else self._heard()
-            portrait = self._session.draw(look, samples=min(wish.count, most))
+            portrait = self._session.draw(look, samples=wish.count)
         faces = [resized(draw, wish.pixels) for draw in portrait.samples]
         image = np.hstack(faces) if strip else contact_sheet(portrait)
         content = encoded(image, portrait.facts(), "contact sheet", "webp")

@@ -248,7 +248,9 @@ class LiveConnection:
 
     def _reply(self, engine: "LiveEngine", wish: Samples | Download | Reset) -> "Reply":
         if isinstance(wish, Samples):
-            return engine.sheet(wish, self._limits.samples)
+            if wish.count > self._limits.samples:
+                raise InvalidOption(f"{wish.count} samples were asked for; at most {self._limits.samples} come at once")
+            return engine.sheet(wish)
         return engine.portrait(wish.pixels) if isinstance(wish, Download) else engine.reset()
 
     async def _send_all(self) -> None:

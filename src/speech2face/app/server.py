@@ -73,7 +73,6 @@ def make_server(settings: Settings) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
         ws_max_size=4 * limits.frame_bytes,  # what is a little too big is still told so
         ws_per_message_deflate=False,  # sound and pictures do not shrink, and it costs memory a client
         timeout_graceful_shutdown=round(limits.shutdown_seconds),

@@ -150,9 +150,10 @@ def _add_own_routes(app: FastAPI, service: Service) -> None:
     @app.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
-        if service.ending or len(service.live) >= service.limits.sessions_at_once:
-            code, text = CloseCode.TOO_MANY, "as many people are speaking as can be heard; try again later"
-            await socket.send_json({"type": "error", "code": "too_many", "text": text, "fatal": True})
+        turned_away = _turned_away(service)
+        if turned_away is not None:
+            code, name, text = turned_away
+            await socket.send_json({"type": "error", "code": name, "text": text, "fatal": True})
             await socket.close(code, text)
             return
         connection = LiveConnection(socket, service)
@@ -161,6 +162,15 @@ def _add_own_routes(app: FastAPI, service: Service) -> None:
             await connection.run()
         finally:
             service.live.discard(connection)
+
+
+def _turned_away(service: Service) -> tuple[CloseCode, str, str] | None:
+    """Why nobody else can be heard now: close code, error code and words; None where there is room."""
+    if service.ending:
+        return CloseCode.SHUTDOWN, "shutdown", "the service is ending"
+    if len(service.live) >= service.limits.sessions_at_once:
+        return CloseCode.TOO_MANY, "too_many", "as many people are speaking as can be heard; try again later"
+    return None
 
 
 def _add_page(app: FastAPI) -> None:
