@@ -1,13 +1,15 @@
 """Matching, consistency, languages and maps over whole sets: what is left out is counted, what cannot be is said."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from speech2face.evaluation.evaluation_set import EvaluationSet, StatedAttributes
 from speech2face.evaluation.metrics.matching import Choices, cosine_similarity
-from speech2face.evaluation.parts import consistency, languages, matching, projection
+from speech2face.evaluation.parts import consistency, feature_similarity, languages, matching, projection, retrieval
 from speech2face.evaluation.parts.part import Figure, Part
 from speech2face.evaluation.pictures import PictureSet
 from tests.evaluation.picture_sets import made_set
@@ -206,3 +208,39 @@ def test_a_map_is_drawn_the_same_way_twice_and_numbers_need_no_map() -> None:
     assert projection.measure(evaluation, resamplings=FEW, tsne=False).numbers == one.numbers
     assert {n.conditions["attribute"] for n in one.numbers} == {"gender", "age"}
     assert "fewer than 10 clips" in projection.measure(few(4, 2)).skipped
+
+
+NOTHING = np.full((48, 64), np.nan, np.float32)
+EVERY_PART: dict[str, Callable[[EvaluationSet], Part]] = {
+    "feature_similarity": feature_similarity.measure,
+    "retrieval": retrieval.measure,
+    "matching": partial(matching.measure, resamplings=FEW),
+    "consistency": partial(consistency.measure, resamplings=FEW),
+    "languages": partial(languages.measure, resamplings=FEW),
+    "projection": partial(projection.measure, resamplings=FEW, tsne=False),
+}
+AWKWARD: dict[str, Callable[[], EvaluationSet]] = {
+    "no prediction": lambda: replace(few(), predicted={6.0: NOTHING}),
+    "no prediction from 3 s": lambda: replace(few(), predicted={3.0: NOTHING, 6.0: few().predicted[6.0]}),
+    "no reference": lambda: replace(few(), reference=NOTHING),
+    "no clip": lambda: few().take(np.arange(0)),
+    "one clip": lambda: few().take(np.arange(1)),
+    "one speaker": lambda: few().take(np.arange(2)),
+    "no label": lambda: replace(few(), labels={}),
+    "one woman": lambda: few(gender=("female",) + ("male",) * 47),
+    "one answer": lambda: replace(few(), predicted={6.0: np.ones_like(NOTHING)}),
+    "an answer without direction": lambda: replace(few(), predicted={6.0: np.zeros_like(NOTHING)}),
+    "one face for all": lambda: replace(few(), reference=np.ones_like(NOTHING)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("awkward", AWKWARD)
+@pytest.mark.parametrize("part", EVERY_PART)
+def test_awkward_sets_are_measured_or_said_to_be_impossible_and_never_pass_in_silence(part: str, awkward: str) -> None:
+    measured = EVERY_PART[part](AWKWARD[awkward]())
+    if part != "projection":  # a map without a label has no number
+        assert bool(measured.numbers) != bool(measured.skipped)
+    for found in measured.numbers:
+        assert found.clips > 0
+        assert found.estimate.n > 0 or np.isnan(found.estimate.value)

@@ -26,7 +26,8 @@ def principal_coordinates(face_embedding: NDArray[np.floating[Any]], dimensions:
 
     units = unit(face_embedding)
     most = min(dimensions, *units.shape)
-    return np.asarray(PCA(most, svd_solver="randomized", random_state=0).fit_transform(units), np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):  # shares of a variance of nothing
+        return np.asarray(PCA(most, svd_solver="randomized", random_state=0).fit_transform(units), np.float32)
 
 
 def recalled(
@@ -35,8 +36,8 @@ def recalled(
     """Whether a linear classifier that never heard the speaker names each clip's label, (clips,) 0 or 1.
 
     Linear discriminant analysis with equal priors for all labels, in folds over speakers; NaN where a label has fewer
-    than two speakers. The mean of the labels' shares is the balanced accuracy: chance and any constant answer
-    1 / labels.
+    than two speakers or is the only one. The mean of the labels' shares is the balanced accuracy: chance and any
+    constant answer 1 / labels.
     """
     found = np.full(len(label), np.nan)
     names = [name for name in np.unique(label) if name != "" and len(np.unique(speaker[label == name])) > 1]
@@ -44,7 +45,7 @@ def recalled(
     fold_of = np.random.default_rng(seed).permutation(len(people)) % FOLDS
     fold = fold_of[np.searchsorted(people, speaker)]
     known = np.isin(label, names)
-    for number in range(FOLDS):
+    for number in range(FOLDS if len(names) > 1 else 0):
         learn, asked = known & (fold != number), known & (fold == number)
         if asked.any() and len(np.unique(label[learn])) == len(names):
             found[asked] = _nearest_mean(coordinates[learn], label[learn], coordinates[asked]) == label[asked]

@@ -15,6 +15,7 @@ from speech2face.evaluation.metrics.similarity import unit
 from speech2face.evaluation.parts.part import Cell, Exclusion, Number, Part, Table, exclude
 
 NAME, TITLE = "feature_similarity", "Feature similarity"
+NO_PAIRS = "no clip has both a prediction and a face embedding"
 NO_REFERENCES = "the data hold no face embeddings that the model's can be held against; give a data set that has some"
 
 Pairwise = Callable[[Embeddings, Embeddings, Embeddings], Floats]
@@ -62,6 +63,8 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
             rows.append(_row(numbers[-1], deviation))
         numbers.append(_r2_number(pairs, bootstrap, heard, kept))
         rows.append(_row(numbers[-1], None))
+    if not numbers:
+        return Part(NAME, TITLE, skipped=NO_PAIRS, exclusions=missing_references(evaluation))
     header = (
         "seconds",
         "metric",

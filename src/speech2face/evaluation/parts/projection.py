@@ -93,7 +93,7 @@ def _numbers(sides: list[_Side], seed: int, resamplings: int, seconds: str) -> I
             of_faces = attributes(faces).get(name)
             if of_faces is not None:
                 right = recalled(sides[1].coordinates, of_faces, faces.speaker, seed=seed)
-                best = [_balanced(right, of_faces), float(np.nanmean(silhouette(sides[1].coordinates, of_faces)))]
+                best = [_balanced(right, of_faces), _mean(silhouette(sides[1].coordinates, of_faces))]
         labels = np.unique(label[np.isfinite(found)])
         clips, conditions = int(np.isfinite(found).sum()), {"seconds": seconds, "attribute": name}
         chance = 1 / len(labels)
@@ -112,6 +112,11 @@ def _numbers(sides: list[_Side], seed: int, resamplings: int, seconds: str) -> I
             best=best[1],
             gender_mean_face=1.0 if name == "gender" else None,
         )
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    present = values[np.isfinite(values)]
+    return float(present.mean()) if len(present) else None
 
 
 def _balanced(found: NDArray[np.float64], label: NDArray[np.str_]) -> float | None:

@@ -23,7 +23,7 @@ from speech2face.evaluation.metrics.retrieval import (
     recall,
     speaker_recall_chance,
 )
-from speech2face.evaluation.parts.feature_similarity import NO_REFERENCES, missing_references
+from speech2face.evaluation.parts.feature_similarity import NO_PAIRS, NO_REFERENCES, missing_references
 from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
 from speech2face.evaluation.reporting.figures import CHANCE_COLOUR, render
 
@@ -82,6 +82,8 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
             numbers += _numbers(ranked, bootstrap, heard, distance)
             if distance == "cosine":
                 histograms[f"{heard:g} s"] = ranked.model.rank / ranked.model.gallery
+    if not numbers:
+        return Part(NAME, TITLE, skipped=NO_PAIRS, exclusions=missing_references(evaluation))
     tables = (_paper_table(numbers), _whole_table(numbers))
     figures = (_histogram(histograms),) if histograms else ()
     return Part(NAME, TITLE, tuple(numbers), tables, figures, NOTES, missing_references(evaluation))
