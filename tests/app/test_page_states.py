@@ -170,7 +170,9 @@ def test_another_voice_brings_the_offer_to_start_over_with_it(browser: "Browser"
 
 
 def test_of_two_models_one_is_chosen_and_what_it_does_not_state_is_not_shown(browser: "Browser", address: str) -> None:
-    models = [{"name": name, "version": "1.0.0", "given": {}, "notice": f"Of {name}."} for name in ("starter", "pairs")]
+    models: list[dict[str, Any]] = [
+        {"name": name, "version": "1.0.0", "given": {}, "notice": f"Of {name}."} for name in ("starter", "pairs")
+    ]
     facts = {key: value for key, value in FACTS.items() if not key.startswith(("age", "gender"))}
     started: list[str] = []
 
