@@ -1,5 +1,7 @@
 """The set of clips: ages are read, the mean face leaves out the own speaker, missing rows stay missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,8 @@ def test_the_mean_face_is_that_of_the_other_speakers() -> None:
 def test_the_mean_face_of_the_gender_is_none_where_nobody_else_has_it_or_it_is_unknown() -> None:
     expected = np.array([[7, 7], [7, 7], [NAN, NAN], [2, 1], [NAN, NAN]])
     np.testing.assert_allclose(clips().gender_mean_face(), expected)
+    unknown = replace(clips(), labels={"gender": ("", "other", "", "male", "")})
+    assert np.isnan(unknown.gender_mean_face(leave_speaker_out=False)[:3]).all()
     whole = clips().gender_mean_face(leave_speaker_out=False)
     np.testing.assert_allclose(whole[:4], np.array([[11 / 3, 3], [11 / 3, 3], [5, 3], [11 / 3, 3]]), rtol=1e-6)
 

@@ -116,6 +116,7 @@ def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) 
     with closing(Material(settings, progress)) as material:
         files = _prediction_files(settings, material)
         check_outputs(files, force=settings.force)
+        material.open_files()
         parts, seconds = [], {}
         for number, entry in enumerate(entries):
             started = time.perf_counter()
@@ -158,13 +159,18 @@ def report_facts(settings: EvaluationSettings, material: Material, entries: tupl
         "most_clips": settings.clips,
         "picture_clips": settings.picture_clips,
         "pictures": "a folder" if settings.pictures is not None else "drawn" if material.model is not None else "none",
-        "reader": material.reader.name if material.reader is not None else "none",
+        "reader": _reader_name(material),
         "parts": [entry.name for entry in entries],
         "seed": settings.seed,
     }
     models = tuple(each.model for each in material.evaluations)
     title = f"Evaluation of {' and '.join(f'{model.name} {model.version}'.strip() for model in models)}"
     return ReportFacts(title, models, data, stated, exclusions=_whole_set(material))
+
+
+def _reader_name(material: Material) -> str:
+    reader = None if material.pictures is None else material.reader
+    return "none" if reader is None else reader.name
 
 
 def _whole_set(material: Material) -> tuple[Exclusion, ...]:

@@ -107,6 +107,18 @@ class Material:
         models = [listener.facts for listener in listeners] if listeners else [None for _ in files]
         return tuple(read_predictions(file, clips, model=model) for file, model in zip(files, models, strict=True))
 
+    def open_files(self) -> None:
+        """Open everything that the user named, before anything is listened to.
+
+        Raises:
+            Speech2FaceError: something is not there, or not what it should be.
+        """
+        _ = self.clips, self.listeners, self.fid_network, self.identity_classifier
+        if self.settings.embedder is not None:
+            _ = self.embedder
+        if self.settings.reader is not None:
+            _ = self.reader
+
     def _predicted(self, listener: Listener) -> EvaluationSet:
         def say(done: int, of: int) -> None:
             if self._progress is not None:

@@ -26,6 +26,7 @@ PROBES_AT_ONCE = 500
 TIE = 5e-7  # relative: rounding of single precision must not decide between faces that are the same
 CACHE_NUMBERS = 2**16  # of a gallery's block that stays in a core's cache while all probes pass by
 THREADS = 2
+FEW_BOUNDS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,8 @@ def rank_gallery(
     judge = _Judge(own, speaker)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         far, slack = distances(probes[start : start + PROBES_AT_ONCE], gallery, distance)
-        nearness = np.sort(far, axis=1)
         for row in range(len(far)):
-            judge.place(start + row, far[row], nearness[row], slack)
+            judge.place(start + row, far[row], slack)
     return judge.ranking
 
 
@@ -83,9 +83,8 @@ def rank_answers(
     """
     judge = _Judge(own, speaker)
     far, slack = distances(answers, gallery, distance)
-    nearness = np.sort(far, axis=1)
     for row, answer in enumerate(which):
-        judge.place(row, far[answer], nearness[answer], slack)
+        judge.place(row, far[answer], slack)
     return judge.ranking
 
 
@@ -101,18 +100,25 @@ class _Judge:
         whole = [np.zeros(count, np.int64) for _ in range(3)]
         self.ranking = Ranking(whole[0], whole[1], np.zeros(count), whole[2], len(speaker))
 
-    def place(self, row: int, far: Floats | Rows, nearness: Floats | Rows, slack: float) -> None:
-        """The probe `row`, from its distances to the gallery, (gallery,), as they are and sorted."""
+    def place(self, row: int, far: Floats | Rows, slack: float) -> None:
+        """The probe `row`, from its distances to the gallery, (gallery,)."""
         place, found = self._own[row], self.ranking
         faces = self._faces[int(self._speaker[place])]
         same = np.sort(far[faces])
-        found.rank[row] = np.searchsorted(nearness, far[place] + slack, "right")
+        found.rank[row] = np.count_nonzero(far <= far[place] + slack)
         # Of other speakers, as near as each face of the own one.
-        others = np.searchsorted(nearness, same + slack, "right") - np.searchsorted(same, same + slack, "right")
+        others = _count_within(far, same + slack) - np.searchsorted(same, same + slack, "right")
         found.speaker_rank[row] = 1 + others[0]
         right = np.arange(1, len(same) + 1)
         found.average_precision[row] = np.mean(right / (right + others))
         found.own_faces[row] = len(faces)
+
+
+def _count_within(far: Floats | Rows, bounds: Floats | Rows) -> NDArray[np.int64]:
+    """How many of the distances are within each bound, (bounds,); a few are counted faster than all are sorted."""
+    if len(bounds) <= FEW_BOUNDS:
+        return np.array([np.count_nonzero(far <= bound) for bound in bounds], np.int64)
+    return np.asarray(np.searchsorted(np.sort(far), bounds, "right"), np.int64)
 
 
 def distances(probes: Rows, gallery: Rows, distance: Distance) -> tuple[Floats | Rows, float]:

@@ -73,7 +73,7 @@ def squares(predicted: Rows, reference: Rows, centre: Rows) -> tuple[Floats, Flo
     return l2(predicted, reference) ** 2, l2(np.broadcast_to(centre, reference.shape), reference) ** 2
 
 
-def strangers(speaker: NDArray[np.int64], *, repeats: int = 5, seed: int = 0) -> NDArray[np.int64]:
+def strangers(speaker: NDArray[np.int64], *, repeats: int = 2, seed: int = 0) -> NDArray[np.int64]:
     """For each clip some clips of other speakers, (repeats, clips): what chance earns is measured on such pairs.
 
     -1 where there is no other speaker.
