@@ -46,7 +46,7 @@ def made_speakers(count: int, embedding: int = 12) -> Iterator[Clip]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "made"
-    write_shards(folder, made_speakers(24), embedder=EmbedderRecord("planted", 12))
+    write_shards(folder, made_speakers(14), embedder=EmbedderRecord("planted", 12))
     return folder
 
 
@@ -57,7 +57,7 @@ def test_the_shipped_starter_is_audited_by_one_command(data: Path, tmp_path: Pat
     arguments = ["audit", "--data", str(data), "--out", str(tmp_path / "report"), "--channels", "telephone"]
     ran = CliRunner().invoke(app, [*arguments, "--card", str(card), "--json", "--quiet"], catch_exceptions=False)
     assert ran.exit_code == 0
-    assert json.loads(ran.stdout)["recordings"] == 24
+    assert json.loads(ran.stdout)["recordings"] == 14
     results = json.loads((tmp_path / "report" / "results.json").read_text())
     assert [part["name"] for part in results["parts"]] == ["groups", "channels", "calibration", "stability"]
     assert results["data"]["split"] == "test"
