@@ -30,8 +30,6 @@ STATED = {"age": "stated_age_icc", "femininity": "stated_femininity_icc"}
 
 def measure(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS) -> Part:
     """Of every seconds heard; speakers of a single clip only serve as the others."""
-    if not (np.bincount(evaluation.speaker) > 1).any():
-        return Part(NAME, TITLE, skipped=ONE_CLIP)
     numbers: list[Number] = []
     exclusions: list[Exclusion] = []
     figures: list[Figure] = []
