@@ -271,7 +271,7 @@ class PictureSet:
 @cache
 def _face_finders() -> tuple[FaceDetector, FaceLandmarker]:
     """dlib's, kept: the landmarks' file alone takes a second to read."""
-    return DlibDetector(), DlibLandmarker()
+    return DlibDetector(enlargements=0), DlibLandmarker()  # the finder itself asks again at other sizes
 
 
 def _decoder(model: Model, exaggerate: float) -> Callable[[NDArray[np.float32]], Picture]:

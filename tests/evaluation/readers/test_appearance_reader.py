@@ -21,7 +21,7 @@ from speech2face.models.attribute_model import AttributeModel
 
 @cache
 def reader() -> AppearanceReader:
-    return AppearanceReader(draws=40)  # half of what is usual: quicker, and a little less right
+    return AppearanceReader(draws=32)  # a third of what is usual: quicker, and a little less right
 
 
 @cache

@@ -13,7 +13,7 @@ from speech2face.face.alignment import Points
 from speech2face.face.detector import DlibDetector, FaceBox, FaceDetector, Picture
 from speech2face.face.points68 import DlibLandmarker, FaceLandmarker
 
-SEARCHED_PIXELS = (320, 400, 256, 512, 768)
+SEARCHED_PIXELS = (320, 400, 512, 768)
 """Longest side that is searched, one after the other until a face is found."""
 FINE_PIXELS = 1024
 """Longest side on which landmarks are placed. On faces drawn at 224 and at 512 pixels the same lips' measurements

@@ -14,7 +14,7 @@ from speech2face.evaluation.readers.face_points import find_box
 from speech2face.evaluation.readers.output_settings import Output, ReaderSettings
 from speech2face.evaluation.readers.reader import ATTRIBUTES, Attribute, AttributeReading
 from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import Picture, open_detector
+from speech2face.face.detector import DetectorName, DlibDetector, FaceDetector, Picture, open_detector
 from speech2face.face.five_points import PointFinder, crop_by_points
 from speech2face.face.onnx_embedder import first_line, open_network, picture_input
 from speech2face.face.weight_file import weight_file
@@ -37,7 +37,7 @@ class OnnxReader:
             self._session, settings.input_pixels, self._path, network="face-attribute reader"
         )
         self._outputs = [entry.name for entry in self._session.get_outputs()]
-        self._detector = None if settings.alignment == "picture" else open_detector(settings.detector)
+        self._detector = None if settings.alignment == "picture" else _open_detector(settings.detector)
         alignment = settings.alignment
         self._points = PointFinder(alignment) if alignment in ("eyes", "five_points") else None
         self._try_out()
@@ -174,3 +174,8 @@ class OnnxReader:
                     f"{self._path} gives {length} numbers for {name} where its settings need"
                     f" {' or '.join(str(number) for number in sorted(wanted[name]))}; set start, stop and its classes"
                 )
+
+
+def _open_detector(name: DetectorName) -> FaceDetector:
+    """The detector without enlargements of its own: `find_box` asks at several sizes."""
+    return DlibDetector(enlargements=0) if name == "hog" else open_detector(name)
