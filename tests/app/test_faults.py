@@ -118,6 +118,19 @@ def test_sound_faster_than_it_is_heard_waits_at_the_senders(listening: Listening
     assert facts["seconds_recorded"] == pytest.approx(30.0, abs=0.1)
 
 
+def test_a_closed_engine_holds_no_voice() -> None:
+    import speech2face
+    from speech2face.app.live_engine import LiveEngine
+    from speech2face.app.live_messages import read_start
+
+    engine = LiveEngine(speech2face.load_model(), read_start(start()))
+    assert engine.hear(pcm(voice(2.0)), look=False)[0]
+    engine.close()
+    engine.close()
+    assert engine._session.look().seconds_recorded == 0
+    assert engine.hear(pcm(voice(2.0)), look=True) == (False, None)
+
+
 def test_the_inbox_joins_sound_and_keeps_the_order() -> None:
     async def run() -> Sequence[object]:
         inbox = Inbox(10 * STEP_BYTES)

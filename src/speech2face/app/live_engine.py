@@ -146,3 +146,4 @@ class LiveEngine:
             if not self._closed:
                 self._closed = True
                 self._session.close()
+                self._session.reset()  # the voice goes now, not when the garbage is collected
