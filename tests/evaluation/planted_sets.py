@@ -51,5 +51,6 @@ def number(part: Part, metric: str, **conditions: str) -> Number:
 
 
 def reached(value: Number, truth: float) -> bool:
-    """Whether a known value lies within the number's interval."""
-    return value.estimate.low <= truth <= value.estimate.high
+    """Whether a known value lies within the number's interval, and the number too."""
+    low, high = value.estimate.low, value.estimate.high
+    return low <= truth <= high and low <= value.estimate.value <= high
