@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from speech2face.errors import InvalidOption, MissingExtra, WeightsError
 from speech2face.evaluation.collect import Clips, ManifestClips, open_clips
-from speech2face.evaluation.evaluation_set import EvaluationSet
+from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts
 from speech2face.evaluation.listeners import Listener, open_listener
 from speech2face.evaluation.picture_network import PictureNetwork
 from speech2face.evaluation.pictures import PictureSet, choose_rows
 from speech2face.evaluation.prediction_file import read_predictions
-from speech2face.evaluation.predictions import predict
+from speech2face.evaluation.predictions import joined, predict, references_for
 from speech2face.evaluation.readers.appearance_reader import AppearanceReader
 from speech2face.evaluation.readers.onnx_reader import OnnxReader
 from speech2face.evaluation.readers.reader import AttributeReader
@@ -25,6 +28,7 @@ from speech2face.models.contract import Model
 SECONDS = (3.0, 6.0)  # Speech2Face, Tables 2 and 3
 PICTURE_CLIPS = 1000  # Speech2Face, section 4.2
 MOST_SECONDS = 600.0
+UNKNOWN_SECONDS = 0.0
 STARTER = "starter"
 """Names the shipped release where a model is asked for."""
 
@@ -40,7 +44,7 @@ class EvaluationSettings:
     out: Path
     models: tuple[str, ...] = ()
     """Folders of releases, run folders or checkpoints; the first is the one that is measured, the others are held
-    against it. None with `embeddings` draws no pictures, None without is the shipped starter."""
+    against it. None is the shipped starter, unless `embeddings` or `pictures` say what another system answers."""
     embeddings: tuple[Path, ...] = ()
     """Files of predictions, which then take the models' place; docs/evaluation.md says what is in them."""
     pictures: Path | None = None
@@ -94,7 +98,8 @@ class Material:
     @cached_property
     def listeners(self) -> tuple[Listener, ...]:
         """The models, in the order they were named."""
-        names = self.settings.models or (() if self.settings.embeddings else (STARTER,))
+        other_system = bool(self.settings.embeddings) or self.settings.pictures is not None
+        names = self.settings.models or (() if other_system else (STARTER,))
         return tuple(open_listener(None if name == STARTER else name) for name in names)
 
     @cached_property
@@ -102,6 +107,8 @@ class Material:
         """What each model predicts; the first is the one that is measured."""
         listeners, clips = self.listeners, self.clips
         files = self.settings.embeddings
+        if not files and not listeners:
+            return (self._of_pictures(),)
         if not files:
             return tuple(self._predicted(listener) for listener in listeners)
         models = [listener.facts for listener in listeners] if listeners else [None for _ in files]
@@ -125,6 +132,27 @@ class Material:
                 self._progress(f"clips heard by {listener.facts.name}", done, of)
 
         return predict(listener, self.clips, sorted(set(self.settings.seconds)), progress=say)
+
+    def _of_pictures(self) -> EvaluationSet:
+        """What another system's pictures say: their faces' embeddings, where the data's face embedder is at hand.
+
+        It is not known how much that system heard: 0 s stands for it.
+        """
+        clips, facts = self.clips, ModelFacts("pictures of another system", kind="pictures")
+        reference, notes = references_for(clips, facts)
+        if self.embedder is None:
+            reference, notes = None, (*notes, "The pictures' faces are not embedded: no face embedder is at hand.")
+        size = 1 if reference is None else reference.shape[1]
+        nothing = np.full((len(clips.keys), size), np.nan, np.float32)
+        evaluation = joined(clips, facts, reference, {UNKNOWN_SECONDS: nothing}, {}, (), notes)
+        if reference is None:
+            return evaluation
+        options: dict[str, Any] = {"seconds": UNKNOWN_SECONDS, "embedder": self.embedder}
+        with PictureSet.open(evaluation, None, None, self.settings.pictures, **options) as pictures:
+            for row in pictures.rows:
+                found = pictures.embedding("voice", row)
+                nothing[row] = np.nan if found is None else found
+            return replace(evaluation, exclusions=pictures.exclusions)
 
     @property
     def evaluation(self) -> EvaluationSet:
@@ -166,12 +194,19 @@ class Material:
             self.model,
             clips.manifest if isinstance(clips, ManifestClips) else None,
             self.settings.pictures,
-            rows=choose_rows(evaluation, self.settings.picture_clips, seconds=seconds, seed=self.seed),
+            rows=self._picture_rows(evaluation, seconds),
             seconds=seconds,
             embedder=self.embedder,
         )
         self._opened.append(pictures)
         return pictures
+
+    def _picture_rows(self, evaluation: EvaluationSet, seconds: float) -> tuple[int, ...]:
+        """Clips with a prediction, drawn by the seed; of another system's pictures any clip."""
+        if evaluation.model.kind != "pictures":
+            return choose_rows(evaluation, self.settings.picture_clips, seconds=seconds, seed=self.seed)
+        rows = np.random.default_rng(self.seed).permutation(len(evaluation))[: self.settings.picture_clips]
+        return tuple(int(row) for row in np.sort(rows))
 
     @cached_property
     def reader(self) -> AttributeReader | None:
