@@ -83,6 +83,11 @@ def test_a_paired_model_is_audited_against_the_own_faces(data: Path, tmp_path: P
     assert 0.3 < found["two_way_choice"].value.value < 0.7  # random weights know nobody
     assert found["two_way_choice"].cheat == 0.5
     assert found["refused"].value.value == 0
+    (angle,) = [
+        one for one in done.parts[0].numbers if one.metric == "angle_degrees" and one.conditions["group"] == "everybody"
+    ]
+    assert angle.chance is None
+    assert angle.mean_face == found["angle_degrees"].cheat
     coverage = next(part for part in done.parts if part.name == "calibration")
     assert not coverage.skipped
     assert {number.conditions["stated"] for number in coverage.numbers} == {"0.5", "0.8", "0.9", "0.95"}
@@ -120,6 +125,14 @@ def test_a_recording_that_cannot_be_read_is_a_counted_refusal() -> None:
         assert seen[name].refusal == ("", "CorruptRecording", "SilentRecording")
         assert seen[name].heard.tolist() == [True, False, False]
         assert np.isnan(seen[name].embedding[1:]).all()
+
+
+def test_a_damaged_shard_ends_the_audit() -> None:
+    def damaged() -> np.ndarray:
+        raise DatasetError("the shard is cut short")
+
+    with pytest.raises(DatasetError, match="cut short"):
+        observe(load_model(), [AuditClip("clip 0", 0, damaged)], CONDITIONS[:1])
 
 
 def test_a_recording_too_short_to_be_cut_is_left_out_not_refused() -> None:
