@@ -42,7 +42,8 @@ def test_every_message_of_the_page_is_one() -> None:
 
 def test_every_address_of_the_page_exists(served: TestClient) -> None:
     paths = set(re.findall(r"127\.0\.0\.1:8765(/[\w/.]+)", PAGE))
-    documented = set(served.get("/openapi.json").json()["paths"])
+    of_calls = ("/v1/calls", "/v1/webrtc")  # docs/calls.md's
+    documented = {path for path in served.get("/openapi.json").json()["paths"] if not path.startswith(of_calls)}
     assert documented <= paths
     assert paths - documented == {"/openapi.json"}
 

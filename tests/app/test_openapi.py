@@ -37,7 +37,8 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_route_is_described_with_its_errors(document: dict[str, Any]) -> None:
-    assert set(document["paths"]) == {"/health", "/metrics", "/v1/models", "/v1/portrait", "/v1/portraits"}
+    calls = {"/v1/calls/{call}", "/v1/calls/{call}/{track}.png"}
+    assert set(document["paths"]) == {"/health", "/metrics", "/v1/models", "/v1/portrait", "/v1/portraits"} | calls
     for path, operation in operations(document):
         assert operation["summary"], path
         errors = {status: each for status, each in operation["responses"].items() if int(status) >= 400}

@@ -35,6 +35,15 @@ class Limits:
     session_seconds: float = 4 * 3600.0
     send_seconds: float = 20.0  # in which a client must take a message
 
+    # Calls; each voice of one counts as a live session
+    calls_kept: int = 256  # that have ended: their facts and last pictures
+    call_keep_seconds: float = 600.0  # after the end
+    call_unheard_seconds: float = 10.0  # of a track's sound that waits; then the connection is not read
+    callback_seconds: float = 5.0  # in which a callback must be taken
+    callback_tries: int = 3
+    offer_bytes: int = 64 * 1024  # a WebRTC offer
+    connect_seconds: float = 15.0  # in which a WebRTC peer must be reached
+
     shutdown_seconds: float = 10.0  # for what is under way when the service is told to end
 
     def for_a_live_client(self) -> dict[str, Any]:

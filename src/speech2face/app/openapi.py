@@ -112,6 +112,7 @@ SCHEMAS: Final[dict[str, Any]] = {
 ERRORS: Final = {
     400: "The body is not what its type says.",
     401: "The token is missing or wrong.",
+    404: "There is no such call, or not yet a portrait of it.",
     405: "Another method is wanted.",
     406: "None of the accepted types can be given.",
     408: "The body did not arrive in time.",
@@ -121,12 +122,13 @@ ERRORS: Final = {
     422: "The recording or an option cannot be used; `code` says why.",
     429: "As much is being drawn as can be; see Retry-After.",
     500: "A mistake of the service.",
+    501: "The service was installed without what this needs.",
     503: "The models are still being loaded; see Retry-After.",
 }
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """What can go wrong with a route, beside what can with each."""
     wanted = sorted({401, 405, 421, 500, *statuses})
     body = {"application/problem+json": {"schema": _ref("Problem"), "example": PROBLEM_EXAMPLE}}
@@ -141,7 +143,7 @@ def _answer(description: str, schema: str, **more: Any) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": _ref(schema)}, **more}}
 
 
-UPLOAD_ERRORS: Final = _errors(400, 406, 408, 413, 422, 429, 503)
+UPLOAD_ERRORS: Final = errors_of(400, 406, 408, 413, 422, 429, 503)
 PORTRAIT: Final[dict[str, Any]] = {
     "responses": {
         200: _answer(
@@ -157,21 +159,24 @@ PORTRAITS: Final[dict[str, Any]] = {
     "responses": {
         200: _answer("Every recording gave a portrait.", "Results"),
         207: _answer("Some did; each result has its own status.", "Results"),
-        **_errors(400, 408, 413, 415, 422, 429, 503),
+        **errors_of(400, 408, 413, 415, 422, 429, 503),
     },
 }
 MODELS: Final[dict[str, Any]] = {
-    "responses": {200: _answer("All models, the first is the default.", "Models"), **_errors(503)}
+    "responses": {200: _answer("All models, the first is the default.", "Models"), **errors_of(503)}
 }
 HEALTH: Final[dict[str, Any]] = {
     "responses": {
         200: _answer("It answers; `status` says whether it can draw.", "Health"),
         503: _answer("A model turned out damaged, and the service is about to end.", "Health"),
-        **{status: each for status, each in _errors().items() if status != 401},
+        **{status: each for status, each in errors_of().items() if status != 401},
     },
 }
 METRICS: Final[dict[str, Any]] = {
-    "responses": {200: {"description": "Text format 0.0.4.", "content": {"text/plain": {"schema": TEXT}}}, **_errors()},
+    "responses": {
+        200: {"description": "Text format 0.0.4.", "content": {"text/plain": {"schema": TEXT}}},
+        **errors_of(),
+    },
 }
 
 

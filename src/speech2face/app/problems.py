@@ -23,6 +23,7 @@ TITLES: Final = {
     422: "Cannot be used",
     429: "Too many requests",
     500: "Internal error",
+    501: "Not installed",
     503: "Not ready",
 }
 

@@ -16,7 +16,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN_LETTERS: Final = 16  # at least: it is all that stands between a network and the service
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-OPEN_PATHS: Final = ("/", "/health", "/favicon.ico")  # without a token: what the page needs to ask for one
+OPEN_PATHS: Final = ("/", "/call", "/health", "/favicon.ico")  # without a token: what the page needs to ask for one
 PAGE: Final = "/page/"
 CONTENT_POLICY: Final = "; ".join(
     (

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
@@ -26,6 +26,9 @@ from speech2face.app.security import Door, is_loopback, right_token
 from speech2face.app.shelf import Shelf
 from speech2face.app.uploads import Gate
 from speech2face.errors import Speech2FaceError
+
+if TYPE_CHECKING:
+    from speech2face.app.calls import Seat
 
 log = logging.getLogger(__name__)
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -46,6 +49,8 @@ class Settings:
     token: str | None = None
     workers: int = field(default_factory=default_workers)
     limits: Limits = field(default_factory=Limits)
+    callback_hosts: frozenset[str] = frozenset()  # where calls may have portraits posted: "name" or "name:port"
+    stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
 
 
 class Service:
@@ -60,7 +65,7 @@ class Service:
         self.threads = ThreadPoolExecutor(settings.workers, "portrait")
         self.live_threads = ThreadPoolExecutor(settings.workers, "live")
         self.gate = Gate(self.limits)
-        self.live: set[LiveConnection] = set()
+        self.live: set[LiveConnection | Seat] = set()
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
@@ -99,7 +104,7 @@ class Service:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application with its routes; `app.state.service` is what they share."""
-    from speech2face.app import portraits
+    from speech2face.app import calls, portraits
 
     service = Service(settings or Settings())
 
@@ -124,6 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_handlers(app)
     _add_own_routes(app, service)
     app.include_router(portraits.router)
+    calls.install(app, service)
     _add_page(app)
     openapi.install(app, portraits.Options.model_json_schema())
     app.add_middleware(Observer, service_metrics=service.metrics)

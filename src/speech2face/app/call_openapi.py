@@ -1,0 +1,54 @@
+"""What the API says about its calls."""
+
+from typing import Any, Final
+
+from speech2face.app.openapi import BINARY, TEXT, errors_of
+
+CALL_EXAMPLE: Final = {
+    "call": "CA0123",
+    "kind": "media-stream",
+    "state": "running",
+    "reason": None,
+    "seconds": 12.4,
+    "tracks": {
+        "inbound": {
+            "number": 9,
+            "facts": {"age": 38.1, "seconds_heard": 8.6},
+            "picture": "/v1/calls/CA0123/inbound.png",
+            "problem": None,
+            "received": {"frames": 620, "lost": 0, "late": 0, "repeated": 0, "silence_seconds": 0},
+        }
+    },
+    "callback": None,
+}
+CALL_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["call", "kind", "state", "reason", "seconds", "tracks", "callback"],
+    "properties": {
+        "call": TEXT,
+        "kind": {"enum": ["media-stream", "webrtc"]},
+        "state": {"enum": ["running", "ended"]},
+        "reason": {"type": ["string", "null"], "description": "Why it ended."},
+        "seconds": {"type": "number"},
+        "tracks": {"type": "object", "additionalProperties": {"type": "object"}},
+        "callback": {"type": ["object", "null"], "description": "How many messages were taken, failed, passed over."},
+    },
+}
+CALL: Final[dict[str, Any]] = {
+    "responses": {
+        200: {
+            "description": "The call.",
+            "content": {"application/json": {"schema": CALL_SCHEMA, "example": CALL_EXAMPLE}},
+        },
+        **errors_of(404, 422),
+    }
+}
+PICTURE: Final[dict[str, Any]] = {
+    "responses": {
+        200: {"description": "A labelled PNG.", "content": {"image/png": BINARY}},
+        **errors_of(404, 422),
+    },
+}
+DELETE: Final[dict[str, Any]] = {
+    "responses": {204: {"description": "It is forgotten."}, **errors_of(404, 422)},
+}

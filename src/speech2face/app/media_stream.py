@@ -1,0 +1,319 @@
+"""A telephone call as platforms stream it: `WS /v1/media-stream`, JSON with 20 ms of G.711 in each message."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from fastapi import APIRouter
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from speech2face.app.call_messages import Event, Frame, MediaFormat, Started, read_event, read_wishes, sound_of
+from speech2face.app.call_order import BYTES_PER_MS, SILENCE, TrackOrder
+from speech2face.app.call_track import CallTrack, TrackOptions
+from speech2face.app.callbacks import Callback, Message, check_callback, in_base64, message_of
+from speech2face.app.calls import Call, CallBook
+from speech2face.app.limits import CloseCode
+from speech2face.app.live_queues import Allowance
+from speech2face.app.live_socket import Ended, bad_message
+from speech2face.app.problems import Problem, code_of
+from speech2face.errors import Speech2FaceError
+from speech2face.live import PcmFormat
+
+if TYPE_CHECKING:
+    from speech2face.app.service import Service
+
+log = logging.getLogger(__name__)
+router = APIRouter()
+HOP_BYTES = 100 * BYTES_PER_MS  # 100 ms are heard at once: five frames cost hardly more than one
+FIRST_LOOK_SECONDS = 0.2  # between looks until there is a portrait: they cost nothing
+T = TypeVar("T")
+
+
+class StreamedTrack:
+    """One track on its way: frames put in order, sound that is not heard yet, and the portrait."""
+
+    def __init__(self, name: str, encoding: str, track: CallTrack) -> None:
+        self.name, self.track = name, track
+        self.order = TrackOrder(encoding)
+        self.unheard = bytearray()
+        self.changed = asyncio.Condition()
+        self.ended = False
+
+    async def put(self, sound: bytes, most_bytes: int) -> None:
+        """Append, but wait while too much is unheard."""
+        async with self.changed:
+            self.unheard += sound
+            self.changed.notify_all()
+            await self.changed.wait_for(lambda: len(self.unheard) <= most_bytes)
+
+    async def end(self) -> None:
+        """No more sound comes."""
+        async with self.changed:
+            self.unheard += self.order.flush()
+            self.ended = True
+            self.changed.notify_all()
+
+    async def take(self, timeout: float | None) -> bytes | None:
+        """At least a hop of sound, or what there is at the end or after `timeout`; None when all was taken."""
+        async with self.changed:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self.changed.wait_for(lambda: len(self.unheard) >= HOP_BYTES or self.ended)
+            if self.ended and not self.unheard:
+                return None
+            taken = bytes(self.unheard[: 10 * HOP_BYTES])
+            del self.unheard[: len(taken)]
+            self.changed.notify_all()
+            return taken
+
+
+class MediaStreamConnection:
+    """From the accepted socket to its close."""
+
+    def __init__(self, socket: WebSocket, service: "Service", book: CallBook) -> None:
+        self._socket, self._service, self._book = socket, service, book
+        self._limits = service.limits
+        self._allowance = Allowance(self._limits.messages_per_second, self._limits.message_burst)
+        self._hung_up = asyncio.Event()
+        self._seats = contextlib.ExitStack()
+        self._call: Call | None = None
+        self._tracks: dict[str, StreamedTrack] = {}
+        self._interval = 1.0
+
+    def hang_up(self) -> None:
+        """End the stream because the service ends, or the call was deleted."""
+        self._hung_up.set()
+
+    async def run(self) -> None:
+        """Serve the platform until it, we or the limits end it."""
+        started = time.monotonic()
+        reason, code = "internal", int(CloseCode.INTERNAL)
+        try:
+            self._take_seat()
+            await self._serve()
+        except Ended as ended:
+            reason, code = ended.error or ended.reason, await self._say_goodbye(ended)
+        except WebSocketDisconnect as left:
+            reason, code = "peer_gone", left.code
+        except Exception:
+            log.exception("media stream failed")
+            await self._say_goodbye(Ended(CloseCode.INTERNAL, "internal error", "internal"))
+        finally:
+            if self._call is not None:
+                self._book.close(self._call, reason)
+            self._seats.close()
+            self._service.metrics.count("speech2face_calls_closed_total", kind="media-stream", reason=reason)
+            seconds = round(time.monotonic() - started, 3)
+            log.info("call", extra={"data": {"code": code, "reason": reason, "seconds": seconds}})
+
+    def _take_seat(self) -> None:
+        if self._seats.enter_context(self._book.seat(self.hang_up)) is None:
+            if self._service.ending:
+                raise Ended(CloseCode.SHUTDOWN, "the service is ending", "shutdown")
+            raise Ended(CloseCode.TOO_MANY, "as many people are speaking as can be heard; try again later", "too_many")
+
+    async def _serve(self) -> NoReturn:
+        try:
+            async with asyncio.timeout(self._limits.start_seconds):
+                started = await self._first_event()
+        except TimeoutError:
+            raise Ended(CloseCode.IDLE, "no start came", "idle") from None
+        try:
+            await self._begin(started)
+            await self._until_the_end()
+        finally:
+            await self._finish()
+
+    async def _until_the_end(self) -> NoReturn:
+        reader = asyncio.create_task(self._read_all())
+        works = [asyncio.create_task(self._work(track)) for track in self._tracks.values()]
+        watch = asyncio.create_task(self._watch())
+        try:
+            await asyncio.wait([reader, watch, *works], return_when=asyncio.FIRST_EXCEPTION)
+            for task in (watch, reader, *works):
+                if task.done() and (failure := task.exception()) is not None:
+                    raise failure
+            raise AssertionError("the reader ends by an exception")
+        finally:
+            reader.cancel()
+            watch.cancel()
+            for track in self._tracks.values():
+                await track.end()
+            await asyncio.gather(*works, return_exceptions=True)
+            await asyncio.gather(reader, watch, return_exceptions=True)
+
+    async def _first_event(self) -> Started:
+        while True:
+            event = await self._event()
+            if isinstance(event, Started):
+                return event
+            if event is not None:
+                raise Ended(CloseCode.BAD_MESSAGE, f'"{event.event}" came before "start"', "no_start")
+
+    async def _event(self) -> Event | None:
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        while not self._allowance.spend(time.monotonic()):
+            await asyncio.sleep(1 / self._limits.messages_per_second)  # a burst waits at the sender
+        text = message.get("text")
+        if text is None:
+            raise bad_message("the messages of a media stream are text")
+        if len(text) > self._limits.text_bytes:
+            most = self._limits.text_bytes
+            raise Ended(CloseCode.TOO_BIG, f"a message of {len(text)} is over the limit of {most}", "too_big")
+        try:
+            return read_event(text)
+        except ValueError as error:
+            raise bad_message(str(error)) from None
+
+    async def _begin(self, started: Started) -> None:
+        try:
+            wishes = read_wishes(dict(self._socket.query_params), started.start.customParameters)
+        except ValueError as error:
+            raise bad_message(str(error)) from None
+        if not self._service.allowed(wishes.token, self._socket.headers.get("authorization")):
+            raise Ended(CloseCode.TOKEN, "the token is missing or wrong", "token")
+        source = _source(started.start.mediaFormat)
+        try:
+            model = self._service.shelf.model(wishes.model)
+            if wishes.callback is not None:
+                check_callback(wishes.callback, self._service.settings.callback_hosts)
+            names: list[str] = list(dict.fromkeys(started.start.tracks))
+            for _ in range(len(names) - 1):
+                self._take_seat()
+            options = TrackOptions(wishes.pixels, wishes.exaggerate)
+            tracks = {name: await self._in_thread(lambda: CallTrack(model, source, options)) for name in names}
+        except Problem as problem:
+            code = CloseCode.NOT_READY if problem.status == 503 else CloseCode.BAD_MESSAGE
+            raise Ended(code, problem.text, problem.code) from None
+        except Speech2FaceError as error:
+            raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
+        encoding = started.start.mediaFormat.encoding.lower()
+        self._tracks = {name: StreamedTrack(name, encoding, track) for name, track in tracks.items()}
+        self._interval = 1 / wishes.updates_per_second
+        call = Call(started.call, "media-stream", self.hang_up, dict(tracks))
+        call.received = {name: track.order.counts for name, track in self._tracks.items()}
+        if not self._book.open(call):
+            raise Ended(CloseCode.BAD_MESSAGE, "a call of this name is running", "call_exists")
+        self._call = call
+        if wishes.callback is not None:
+            call.callback = Callback(wishes.callback, self._limits)
+
+    async def _read_all(self) -> NoReturn:
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.idle_seconds):
+                    event = await self._event()
+            except TimeoutError:
+                raise Ended(CloseCode.IDLE, f"nothing came for {self._limits.idle_seconds:g} s", "idle") from None
+            if isinstance(event, Frame):
+                await self._frame(event)
+            elif isinstance(event, Started):
+                raise bad_message('a second "start" came')
+            elif event is not None:
+                raise Ended(CloseCode.FINISHED, "stopped")
+
+    async def _frame(self, frame: Frame) -> None:
+        media = frame.media
+        track = self._tracks.get(media.track)
+        if track is None:
+            raise Ended(CloseCode.BAD_MESSAGE, f'"start" did not name the track {media.track}', "unknown_track")
+        sound = sound_of(frame)
+        if sound is None:
+            raise Ended(CloseCode.BAD_MESSAGE, "a payload is not base64", "bad_base64")
+        most_bytes = round(1000 * BYTES_PER_MS * self._limits.call_unheard_seconds)
+        await track.put(track.order.push(media.chunk, media.timestamp, sound), most_bytes)
+
+    async def _work(self, streamed: StreamedTrack) -> None:
+        """Hear, and look at most as often as asked."""
+        due, next_look = False, 0.0
+        while (sound := await streamed.take(max(0.0, next_look - time.monotonic()) if due else None)) is not None:
+            came = time.monotonic()
+            look, number = came >= next_look, streamed.track.number
+            due = await self._in_thread(lambda: streamed.track.hear(sound, look=look)) or due  # noqa: B023
+            if due and look:
+                await self._in_thread(streamed.track.look)
+            if streamed.track.number > number:
+                due, next_look = False, came + (self._interval if streamed.track.drawable else FIRST_LOOK_SECONDS)
+                self._service.metrics.observe("speech2face_call_update_seconds", time.monotonic() - came)
+                self._post(streamed)
+
+    def _post(self, streamed: StreamedTrack, *, last: bool = False) -> None:
+        call = self._call
+        if call is None or call.callback is None or not (last or streamed.track.drawable):
+            return
+
+        async def message() -> Message | None:
+            if not self._book.known(call):
+                return None
+            drawn = await self._in_thread(streamed.track.picture)
+            number, picture = (streamed.track.number, None) if drawn is None else (drawn[0], in_base64(drawn[1]))
+            return message_of(
+                call.name,
+                streamed.name,
+                number,
+                streamed.track.facts,
+                picture=picture,
+                problem=streamed.track.problem,
+                last=last,
+            )
+
+        call.callback.show(streamed.name, message)
+
+    async def _watch(self) -> NoReturn:
+        try:
+            async with asyncio.timeout(self._limits.session_seconds):
+                await self._hung_up.wait()
+        except TimeoutError:
+            raise Ended(CloseCode.IDLE, "the call has lasted as long as one may", "session_over") from None
+        if self._service.ending:
+            raise Ended(CloseCode.SHUTDOWN, "the service is ending", "shutdown")
+        raise Ended(CloseCode.FINISHED, "deleted")
+
+    async def _finish(self) -> None:
+        """The last portrait of every track; what was forgotten meanwhile is not drawn any more."""
+        kept = self._call is not None and self._book.known(self._call)
+        for streamed in self._tracks.values():
+            await self._in_thread(streamed.track.finish if kept else streamed.track.close)
+            if kept:
+                self._post(streamed, last=True)
+        if self._call is not None and self._call.callback is not None:
+            if kept:
+                self._call.callback.finish()
+            else:
+                self._call.callback.cancel()
+
+    async def _say_goodbye(self, ended: Ended) -> int:
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            async with asyncio.timeout(self._limits.send_seconds):
+                if ended.error is not None:
+                    await self._socket.send_json({"event": "error", "code": ended.error, "text": ended.reason})
+                await self._socket.close(ended.code, ended.reason.encode()[:120].decode("utf-8", "ignore"))
+        return int(ended.code)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        waiting: Awaitable[T] = asyncio.get_running_loop().run_in_executor(self._service.live_threads, call)
+        return await waiting
+
+
+def _source(form: MediaFormat) -> PcmFormat:
+    """How the engine is to read the sound.
+
+    Raises:
+        Ended: it comes in no form that is heard.
+    """
+    if form.encoding.lower() not in SILENCE or form.sampleRate != 8000 or form.channels != 1:
+        text = f"{' or '.join(SILENCE)} at 8000 in one channel is heard"
+        raise Ended(CloseCode.BAD_MESSAGE, text, "unsupported_format")
+    return PcmFormat("mulaw" if form.encoding.lower() == "audio/x-mulaw" else "alaw", 8000, 1)
+
+
+@router.websocket("/v1/media-stream")
+async def media_stream(socket: WebSocket) -> None:
+    """One stream of one call."""
+    await socket.accept()
+    await MediaStreamConnection(socket, socket.app.state.service, socket.app.state.calls).run()

@@ -1,0 +1,4 @@
+"""WebRTC."""
+from fastapi import APIRouter
+
+router = APIRouter()
