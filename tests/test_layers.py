@@ -17,16 +17,16 @@ LAYERS = (
     ("face", "voice"),
     ("decoder", "drawn"),
     ("weights", "stored_tensors", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
-    ("picture", "portrait", "live", "reconstruction", "outputs", "provenance", "contact_sheet"),
+    ("picture", "portrait", "live", "reconstruction", "outputs", "provenance", "signing", "contact_sheet"),
     ("data", "training", "evaluation", "planted"),
     ("batch", "report", "terminal", "client", "app"),
-    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_serve", "__main__"),
+    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_serve", "cli_sign", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 EXTRAS = (
     *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
-    *("matplotlib", "sklearn", "fastapi", "starlette", "uvicorn", "websockets", "httpx"),
+    *("matplotlib", "sklearn", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc", "c2pa", "cryptography"),
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
@@ -46,6 +46,7 @@ NEED_EXTRAS = (
     "planted/",
     "app/",
     "client.py",
+    "signing/",
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -60,7 +60,7 @@ def test_every_command_exists_with_its_options_and_files(words: list[str]) -> No
 
 
 def test_the_option_table_is_complete() -> None:
-    documented = set(re.findall(r"`(--[a-z]+)`", README.split("option of `portrait`")[1].split("**In Python**")[0]))
+    documented = set(re.findall(r"`(--[a-z-]+)`", README.split("option of `portrait`")[1].split("**In Python**")[0]))
     own = {name for parameter in SUBCOMMANDS["portrait"].params for name in parameter.opts if name.startswith("--")}
     assert documented == own - {"--help"}
 

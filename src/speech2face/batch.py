@@ -12,7 +12,7 @@ from speech2face.audio.recording import is_recording
 from speech2face.contact_sheet import draw_contact_sheet
 from speech2face.errors import InvalidOption, RecordingNotFound
 from speech2face.notices import SHEET_NOTICE, SHEET_NOTICES
-from speech2face.provenance import Kind, Provenance, portrait_png, portrait_svg
+from speech2face.provenance import Kind, Provenance, Signer, portrait_png, portrait_svg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,8 +162,8 @@ def _outputs(folder: Path, stem: str, samples: int, drawn: bool) -> Outputs:
     )
 
 
-def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
-    """Everything one portrait becomes, as bytes ready to be written together.
+def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None) -> dict[Path, bytes]:
+    """Everything one portrait becomes, as bytes ready to be written together; `signer` signs the PNG files.
 
     The recording's name stands in the facts beside the picture but not inside it: pictures travel, and a file name may
     say whose voice it was.
@@ -172,15 +172,16 @@ def portrait_files(portrait: "Portrait", job: Job) -> dict[Path, bytes]:
     outputs = job.outputs
     beside = {"recording": job.name} | facts
     files = {
-        outputs.portrait: portrait_png(portrait.image, provenance_of(facts, "portrait"), facts),
+        outputs.portrait: portrait_png(portrait.image, provenance_of(facts, "portrait"), facts, signer),
         outputs.facts: _facts_file(beside),
     }
     if outputs.drawing is not None and portrait.drawing is not None:
         files[outputs.drawing] = portrait_svg(portrait.drawing, provenance_of(facts, "portrait"), facts)
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
-        files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts)
+        files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts, signer)
     if outputs.sheet is not None:
-        files[outputs.sheet] = portrait_png(contact_sheet(portrait), provenance_of(facts, "contact sheet"), facts)
+        sheet = contact_sheet(portrait)
+        files[outputs.sheet] = portrait_png(sheet, provenance_of(facts, "contact sheet"), facts, signer)
     return files
 
 

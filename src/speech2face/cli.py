@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face import __version__, cli_audit, cli_data, cli_evaluate, cli_models, cli_serve, cli_training
+from speech2face import __version__, cli_audit, cli_data, cli_evaluate, cli_models, cli_serve, cli_sign, cli_training
 from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.terminal import leave, note, one_line_errors, print_error, print_json, print_rows, with_progress
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
     from speech2face.given import Given
     from speech2face.models.contract import Model
+    from speech2face.provenance import Signer
 
 GIVEN_NAMES = ("age", "gender", "group")
 MAX_SEED = 2**31 - 1
@@ -74,6 +75,8 @@ def portrait(
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
+    sign_key: cli_sign.SignKey = None,
+    sign_certificate: cli_sign.SignCertificate = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
@@ -93,34 +96,17 @@ def portrait(
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
     jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
+    signer = cli_sign.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force)
+    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer)
     if gathered.single:
         facts = drawing.draw(jobs[0])
         _print_one(facts, jobs[0], as_json=as_json, quiet=quiet)
     else:
         _draw_batch(drawing, jobs, gathered, as_json=as_json, quiet=quiet)
-
-
-@app.command()
-def inspect(
-    picture: Annotated[Path, typer.Argument(help="A picture drawn by this program.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
-) -> None:
-    """Print what a picture says about itself: that it is synthetic, by which model, and from what."""
-    from dataclasses import asdict
-
-    from speech2face.provenance import read_provenance
-    from speech2face.report import provenance_rows
-
-    provenance, facts = read_provenance(picture)
-    if as_json:
-        print_json({"provenance": asdict(provenance), "facts": facts})
-    else:
-        print_rows(provenance_rows(picture, provenance, facts))
 
 
 def check_range(option: str, value: float, most: float) -> None:
@@ -188,12 +174,14 @@ class Drawing:
         style: Style,
         seed: int | None,
         force: bool,
+        signer: "Signer | None",
     ) -> None:
         self.model = model
         self.options: dict[str, Any] = {
             "given": given, "samples": samples, "exaggerate": exaggerate, "style": style, "seed": seed,
         }  # fmt: skip
         self.force = force
+        self.signer = signer
 
     def draw(self, job: "Job") -> dict[str, Any]:
         """Draw one recording and write its files, all or none; returns the facts."""
@@ -203,7 +191,7 @@ class Drawing:
 
         source = sys.stdin.buffer if job.recording is None else job.recording
         drawn = reconstruct(self.model, source, **self.options)
-        write_together(portrait_files(drawn, job), force=self.force)
+        write_together(portrait_files(drawn, job, self.signer), force=self.force)
         return drawn.facts()
 
 
@@ -266,6 +254,7 @@ cli_data.register(app)
 cli_serve.register(app)
 cli_audit.register(app)
 cli_evaluate.register(app)
+cli_sign.register(app)
 
 
 def main() -> None:

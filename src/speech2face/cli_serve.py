@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from speech2face import cli_sign
 from speech2face.terminal import need_extra, note
 
 SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr")
@@ -26,6 +27,8 @@ def serve(
         str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
+    sign_key: cli_sign.SignKey = None,
+    sign_certificate: cli_sign.SignCertificate = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
     ] = "info",
@@ -38,7 +41,9 @@ def serve(
 
     logs.configure(log_level)
     token = token or os.environ.get(TOKEN_VARIABLE) or None
-    settings = Settings(host, port, tuple(model or [None]), token, workers or default_workers())
+    models = tuple(model or [None])
+    signer = cli_sign.open_signer(sign_key, sign_certificate, models)
+    settings = Settings(host, port, models, token, workers or default_workers(), signer=signer)
     run(settings)
     note("ended")
 

@@ -129,6 +129,12 @@ class FaceNotFound(Speech2FaceError):
     exit_code = 28
 
 
+class TamperedPicture(Speech2FaceError):
+    """A signed picture that is not as it was signed; says what was changed."""
+
+    exit_code = 29
+
+
 class SomeRecordingsFailed(Speech2FaceError):
     """A batch went through, but at least one recording gave no portrait."""
 

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from speech2face import __version__
-from speech2face.app import metrics, openapi
+from speech2face.app import metrics, openapi, signatures
 from speech2face.app.limits import CloseCode, Limits
 from speech2face.app.live_socket import LiveConnection
 from speech2face.app.observer import Observer
@@ -26,6 +26,7 @@ from speech2face.app.security import Door, is_loopback, right_token
 from speech2face.app.shelf import Shelf
 from speech2face.app.uploads import Gate
 from speech2face.errors import Speech2FaceError
+from speech2face.provenance import Signer
 
 if TYPE_CHECKING:
     from speech2face.app.calls import Seat
@@ -51,6 +52,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     callback_hosts: frozenset[str] = frozenset()  # where calls may have portraits posted: "name" or "name:port"
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
+    signer: Signer | None = None  # signs every PNG and WebP that leaves
 
 
 class Service:
@@ -111,10 +113,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opening = asyncio.create_task(service.open_models())
+        signatures.sign_with(service.settings.signer)
         yield
         await service.end_live(service.limits.shutdown_seconds)
         await opening
         service.close()
+        signatures.sign_with(None)
 
     app = FastAPI(
         title="Speech2Face",
