@@ -96,14 +96,27 @@ class Client:
 
         Args:
             recording: a path, or the bytes of a file.
-            options: samples, seed, exaggerate, age, gender, group, model, pixels; with samples the picture is a sheet.
+            options: samples, seed, exaggerate, age, gender, group, model, style, pixels; with samples the picture is a
+                sheet.
 
         Raises:
             Speech2FaceError: the kind that `reconstruct` would raise.
             ServiceError: the service itself refuses.
         """
+        return self._portrait(recording, "image/png", options)
+
+    def drawing(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
+        """The portrait drawn, as a labelled SVG, and its facts; `options` are those of `portrait` for one face.
+
+        Raises:
+            Speech2FaceError: the kind that `reconstruct` would raise.
+            ServiceError: the service itself refuses.
+        """
+        return self._portrait(recording, "image/svg+xml", options)
+
+    def _portrait(self, recording: Source, media_type: str, options: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
         content = recording if isinstance(recording, bytes) else _content(Path(recording))
-        headers = {"Accept": "image/png", "Content-Type": "application/octet-stream"}
+        headers = {"Accept": media_type, "Content-Type": "application/octet-stream"}
         answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
         return answer.content, json.loads(answer.headers[FACTS_HEADER])
 
@@ -125,7 +138,7 @@ class Client:
 
         Args:
             sound: pieces of any size, as fast as they come; read in a thread of its own.
-            start: what the start message holds, by name: sample_rate, channels, format ("s16le"), picture, given ...
+            start: what the start message holds: sample_rate, channels, format ("s16le"), picture, given, style ...
 
         Raises:
             Speech2FaceError: the sound cannot be used, or holds no voice.

@@ -119,7 +119,7 @@ class LiveSession:
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
         """
-        wanted = self._style if style is None else check_style(style)
+        wanted = self._style if style is None else check_style(self.model, style)
         if given is not None:
             self.model.check(given)
         if exaggerate is not None:

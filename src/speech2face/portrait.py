@@ -94,16 +94,20 @@ def _check_options(model: Model, given: Given, samples: int, exaggerate: float) 
     check_exaggeration(exaggerate)
 
 
-def check_style(style: Style | str) -> Style:
+def check_style(model: Model, style: Style | str) -> Style:
     """The style of that name.
 
     Raises:
-        InvalidOption: with what there is.
+        InvalidOption: there is none, with what there is; or the model cannot be shown so.
     """
     try:
-        return Style(style)
+        found = Style(style)
     except ValueError:
         raise InvalidOption(f'style "{style}" is unknown; there are {", ".join(Style)}') from None
+    if found is not Style.photographic and found not in model.styles:
+        text = "gives no landmarks, which a drawing needs; write it again with speech2face export"
+        raise InvalidOption(f"the release {model.release.name} {text}")
+    return found
 
 
 def check_exaggeration(exaggerate: float) -> None:
@@ -140,7 +144,7 @@ def reconstruct(
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
     """
-    given, style = given or Given(), check_style(style)
+    given, style = given or Given(), check_style(model, style)
     _check_options(model, given, samples, exaggerate)
     model.prefetch()
     heard = recording if isinstance(recording, Recording) else read_recording(recording)

@@ -71,10 +71,10 @@ def hear_until(socket: Socket, kind: str) -> list[tuple[dict[str, Any], bytes | 
     return heard
 
 
-def label_in(picture: bytes) -> tuple[Provenance, dict[str, Any]]:
-    """What a picture says about itself."""
+def label_in(picture: bytes, suffix: str = "") -> tuple[Provenance, dict[str, Any]]:
+    """What a picture says about itself; `suffix` is ".svg" where it is a drawing."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "picture"
+        path = Path(folder) / f"picture{suffix}"
         path.write_bytes(picture)
         return read_provenance(path)
 

@@ -39,6 +39,15 @@ def test_a_portrait_is_the_librarys_with_its_facts(client: Client) -> None:
     assert facts == wanted.facts() == label_in(picture)[1]
 
 
+def test_a_drawing_is_an_svg_with_its_label(client: Client) -> None:
+    svg, facts = client.drawing(EXAMPLES / "female.mp3", exaggerate=0.5)
+    assert label_in(svg, ".svg")[1] == facts
+    assert (facts["style"], facts["exaggerate"]) == ("drawn", 0.5)
+    drawn, facts = client.portrait(EXAMPLES / "female.mp3", style="drawn", pixels=64)
+    assert Image.open(io.BytesIO(drawn)).size == (64, 64)
+    assert facts["style"] == "drawn"
+
+
 def test_a_refusal_is_the_librarys_error(client: Client) -> None:
     for recording, options, kind in (
         (SILENCE, {}, SilentRecording),

@@ -126,6 +126,28 @@ def test_given_attributes_are_followed_by_an_update(served: TestClient) -> None:
     assert last["facts"]["given"] == {"age": 70.0}
 
 
+def test_the_style_is_changed_while_somebody_speaks_and_the_drawing_kept_as_svg(served: TestClient) -> None:
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, style="drawn", pixels=128)
+        speak(socket, voice(2.0))
+        say(socket, type="portrait", picture="svg")
+        values, svg = hear_until(socket, "portrait")[-1]
+        say(socket, type="samples", count=2, layout="strip", pixels=64)
+        strip = hear_until(socket, "sheet")[-1][1]
+        say(socket, type="set", style="photographic")
+        say(socket, type="portrait", picture="svg")
+        error = hear_until(socket, "error")[-1][0]
+        say(socket, type="finish")
+        heard = hear_until(socket, "end")
+    assert (values["picture"]["media_type"], values["facts"]["style"]) == ("image/svg+xml", "drawn")
+    assert svg is not None
+    assert strip is not None
+    assert label_in(svg, ".svg")[1] == values["facts"]
+    assert Image.open(io.BytesIO(strip)).size == (128, 64)
+    assert (error["code"], error["fatal"]) == ("invalid_option", False)
+    assert heard[-2][0]["facts"]["style"] == "photographic"
+
+
 def test_what_cannot_be_drawn_is_said_and_the_session_goes_on(served: TestClient) -> None:
     with served.websocket_connect(LIVE) as socket:
         ready(socket)
@@ -195,6 +217,7 @@ def test_opus_as_a_browser_records_it_is_heard_while_it_comes(served: TestClient
         start(updates_per_second=0),
         start(pixels=100_000),
         start(exaggerate=-1),
+        start(style="oil"),
         start(given={"age": 5}),
         start(given={"height": 5}),
         start(model="nobody"),

@@ -54,13 +54,14 @@ def test_every_reference_and_every_option_is_there(document: dict[str, Any]) -> 
         assert f"#/components/schemas/{name}" in text, name
     portrait = document["paths"]["/v1/portrait"]["post"]
     names = {parameter["name"] for parameter in portrait["parameters"]}
-    assert names == {"samples", "seed", "exaggerate", "age", "gender", "group", "model", "pixels", "picture"}
+    assert names == {"samples", "seed", "exaggerate", "age", "gender", "group", "model", "style", "pixels", "picture"}
     assert set(portrait["requestBody"]["content"]) == {
         "multipart/form-data",
         "application/json",
         "application/octet-stream",
     }
-    assert set(portrait["responses"]["200"]["content"]) == {"application/json", "image/png", "image/webp"}
+    pictures = {"image/png", "image/webp", "image/svg+xml"}
+    assert set(portrait["responses"]["200"]["content"]) == {"application/json", *pictures}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 import speech2face
 from speech2face.app.portraits import wanted_by
 from speech2face.app.problems import Problem
+from speech2face.drawn.raster import rasterise
 from speech2face.evaluation import awkward
 from speech2face.evaluation.encoding import encode
 from speech2face.portrait import Portrait
@@ -60,6 +61,7 @@ def test_raw_bytes_a_form_and_json_in_base64_give_the_same(served: TestClient, e
 
 def test_the_accept_header_chooses_the_kind_of_answer() -> None:
     kinds = [("", "png"), ("*/*", "png"), ("image/webp", "webp"), ("application/json, image/png;q=0.5", "json")]
+    kinds += [("image/svg+xml", "svg"), ("image/webp,image/svg+xml,*/*;q=0.8", "webp")]  # the second as browsers do
     assert [wanted_by(accept) for accept, _ in kinds] == [kind for _, kind in kinds]
     assert wanted_by("image/png;q=0.1,image/webp;q=0.9,text/html") == "webp"
     for accept in ("text/html", "image/png;q=0", "image/png;q=often"):
@@ -71,6 +73,41 @@ def test_webp_carries_its_label_too_and_has_the_size_asked_for(served: TestClien
     answer = served.post("/v1/portrait?pixels=128", content=FEMALE.read_bytes(), headers={"Accept": "image/webp"})
     assert Image.open(io.BytesIO(answer.content)).size == (128, 128)
     assert label_in(answer.content)[0].kind == "portrait"
+
+
+def test_the_drawn_style_comes_as_pixels_in_its_size_and_as_svg_in_json(served: TestClient) -> None:
+    wanted = speech2face.reconstruct(speech2face.load_model(), FEMALE, style="drawn")
+    query = "/v1/portrait?style=drawn&pixels=96&samples=1&seed=3"
+    values = served.post(query, content=FEMALE.read_bytes(), headers=JSON).json()
+    assert values["facts"]["style"] == "drawn"
+    assert wanted.drawing is not None
+    image = np.asarray(Image.open(io.BytesIO(picture_in(values["picture"]))))
+    np.testing.assert_array_equal(image, rasterise(wanted.drawing, 96))
+    assert values["drawing"]["media_type"] == "image/svg+xml"
+    svg = picture_in(values["drawing"])
+    assert svg.startswith(wanted.drawing.encode()[:200])
+    assert label_in(svg, ".svg") == label_in(picture_in(values["picture"]))
+    sample = np.asarray(Image.open(io.BytesIO(picture_in(values["samples"][0]))))
+    assert len(np.unique(sample.reshape(-1, 3), axis=0)) < 0.5 * sample.shape[0] * sample.shape[1]  # flat tones
+    in_form = served.post(
+        "/v1/portraits", files={"file": ("she", FEMALE.read_bytes())}, data={"style": "drawn"}
+    ).json()["results"][0]["portrait"]
+    assert picture_in(in_form["drawing"]).startswith(wanted.drawing.encode()[:200])
+    webp = served.post(query, content=FEMALE.read_bytes(), headers={"Accept": "image/webp"})
+    assert label_in(webp.content)[0].kind == "contact sheet"
+
+
+def test_accepting_svg_gives_the_drawing_alone_with_its_label(served: TestClient) -> None:
+    svg = {"Accept": "image/svg+xml"}
+    answer = served.post("/v1/portrait", content=FEMALE.read_bytes(), headers=svg)
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "image/svg+xml")
+    provenance, facts = label_in(answer.content, ".svg")
+    assert provenance.kind == "portrait"
+    assert facts == json.loads(answer.headers["speech2face-facts"])
+    assert facts["style"] == "drawn"
+    for query, why in (("style=photographic", '"drawn"'), ("samples=2", "one face")):
+        refused = served.post(f"/v1/portrait?{query}", content=FEMALE.read_bytes(), headers=svg).json()
+        assert (refused["code"], why in refused["detail"]) == ("invalid_option", True)
 
 
 def test_samples_come_one_by_one_and_as_a_sheet_and_a_seed_repeats_them(served: TestClient) -> None:
@@ -104,6 +141,7 @@ def test_given_attributes_and_exaggeration_are_used_and_recorded(served: TestCli
         ("samples=-1", "invalid_request"),
         ("exaggerate=3", "invalid_request"),
         ("pixels=1000000", "invalid_request"),
+        ("style=oil", "invalid_request"),
         ("model=none", "unknown_model"),
         ("colour=red", "invalid_request"),
     ],
@@ -192,3 +230,4 @@ def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
     assert model["given"]["gender"] == ["female", "male"]
     assert model["given"]["age"] == [18, 80]
     assert len(model["given"]["group"]) >= 2
+    assert model["styles"] == ["photographic", "drawn"]

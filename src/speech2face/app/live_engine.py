@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speech2face.app.live_messages import Samples, Set, Start
-from speech2face.app.pictures import MEDIA_TYPES, encoded, resized
+from speech2face.app.live_messages import Download, Samples, Set, Start
+from speech2face.app.pictures import MEDIA_TYPES, drawing, encoded
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption
 from speech2face.live import LiveLook, LiveSession
@@ -38,7 +38,8 @@ class LiveEngine:
         self._closed = False
         self._held = False
         self._number = 0
-        self._session = LiveSession(model, start.source(), given=start.given.given(), exaggerate=start.exaggerate)
+        given = start.given.given()
+        self._session = LiveSession(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style)
 
     def hear(self, sound: bytes, *, look: bool) -> tuple[bool, Reply | None]:
         """Hear the next sound; whether there is something new to show, and the update itself where it is wanted now.
@@ -71,14 +72,14 @@ class LiveEngine:
         return Reply(values | {"picture": described}, content)
 
     def set(self, wish: Set) -> None:
-        """Change what is given or exaggerated.
+        """Change what is given, exaggerated or the style.
 
         Raises:
             Speech2FaceError: the model cannot draw it; nothing is changed.
         """
         with self._lock:
             given = None if wish.given is None else wish.given.given()
-            self._session.set(given=given, exaggerate=wish.exaggerate)
+            self._session.set(given=given, exaggerate=wish.exaggerate, style=wish.style)
 
     def hold(self, on: bool) -> None:
         """Whether the picture stays as it is."""
@@ -98,25 +99,26 @@ class LiveEngine:
             if wish.seed is not None:
                 self._session.seed = wish.seed
             look = replace(self._heard(), exaggerate=0.0) if strip else self._heard()
-            portrait = self._session.draw(look, samples=wish.count)
-        faces = [resized(draw, wish.pixels) for draw in portrait.samples]
+            portrait = self._session.draw(look, samples=wish.count, pixels=wish.pixels if strip else None)
+        faces = portrait.samples
         image = np.hstack(faces) if strip else contact_sheet(portrait)
         content = encoded(image, portrait.facts(), "contact sheet", "webp")
         described = {"media_type": MEDIA_TYPES["webp"], "bytes": len(content)}
         values = {"type": "sheet", "count": len(faces), "layout": wish.layout, "picture": described}
         return Reply(values, content)
 
-    def portrait(self, pixels: int | None) -> Reply:
-        """A labelled PNG to keep.
+    def portrait(self, wish: Download) -> Reply:
+        """A labelled PNG or SVG to keep.
 
         Raises:
-            InvalidOption: too little was heard.
+            InvalidOption: too little was heard, or an SVG is wanted of what is not drawn.
         """
         with self._lock:
-            portrait = self._session.draw(self._heard(), pixels=pixels)
+            portrait = self._session.draw(self._heard(), pixels=wish.pixels)
         facts = portrait.facts()
-        content = encoded(portrait.image, facts, "portrait", "png")
-        described = {"media_type": MEDIA_TYPES["png"], "bytes": len(content)}
+        svg = wish.picture == "svg"
+        content = drawing(portrait) if svg else encoded(portrait.image, facts, "portrait", "png")
+        described = {"media_type": MEDIA_TYPES[wish.picture], "bytes": len(content)}
         return Reply({"type": "portrait", "facts": facts, "picture": described}, content)
 
     def _heard(self) -> LiveLook:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
+Shown = Literal["photographic", "drawn"]
 Pixels = Annotated[int, Field(ge=64, le=2 * PORTRAIT_PIXELS)]
 
 
@@ -47,6 +48,7 @@ class Start(Message):
     pixels: Pixels = 256
     given: GivenAttributes = GivenAttributes()
     exaggerate: Exaggeration = 0.0
+    style: Shown = "photographic"
     model: Annotated[str, Field(max_length=200)] | None = None
     token: Annotated[str, Field(max_length=1000)] | None = None
 
@@ -61,11 +63,12 @@ class Start(Message):
 
 
 class Set(Message):
-    """Change what is given or exaggerated; what is not named stays."""
+    """Change what is given, exaggerated or the style; what is not named stays."""
 
     type: Literal["set"]
     given: GivenAttributes | None = None
     exaggerate: Exaggeration | None = None
+    style: Shown | None = None
 
 
 class Hold(Message):
@@ -86,9 +89,10 @@ class Samples(Message):
 
 
 class Download(Message):
-    """The portrait as a labelled PNG with all its facts."""
+    """The portrait as a labelled PNG with all its facts, or the drawing as SVG."""
 
     type: Literal["portrait"]
+    picture: Literal["png", "svg"] = "png"
     pixels: Pixels | None = None
 
 

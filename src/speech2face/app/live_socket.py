@@ -251,7 +251,7 @@ class LiveConnection:
             if wish.count > self._limits.samples:
                 raise InvalidOption(f"{wish.count} samples were asked for; at most {self._limits.samples} come at once")
             return engine.sheet(wish)
-        return engine.portrait(wish.pixels) if isinstance(wish, Download) else engine.reset()
+        return engine.portrait(wish) if isinstance(wish, Download) else engine.reset()
 
     async def _send_all(self) -> None:
         while (reply := await self._outbox.take()) is not None:

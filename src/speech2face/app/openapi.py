@@ -28,6 +28,7 @@ FACTS_EXAMPLE: Final = {
     "cautions": [],
     "given": {},
     "exaggerate": 0.0,
+    "style": "photographic",
     "seed": None,
     "model": {"name": "starter", "version": "1.0.0"},
     "notice": "Synthetic average face: what a voice like this most often goes with. Nobody's likeness.",
@@ -49,6 +50,7 @@ def _list(items: dict[str, Any]) -> dict[str, Any]:
 
 TEXT: Final = {"type": "string"}
 NUMBER: Final = {"type": "number"}
+STYLE: Final = {"enum": ["photographic", "drawn"]}
 SCHEMAS: Final[dict[str, Any]] = {
     "Problem": _object(
         ("type", "title", "status", "code", "detail"),
@@ -62,7 +64,7 @@ SCHEMAS: Final[dict[str, Any]] = {
     )
     | {"description": "RFC 9457.", "example": PROBLEM_EXAMPLE},
     "Facts": _object(
-        ("seconds_heard", "seconds_recorded", "cautions", "given", "exaggerate", "model", "notice"),
+        ("seconds_heard", "seconds_recorded", "cautions", "given", "exaggerate", "style", "model", "notice"),
         age=NUMBER | {"description": "Apparent age in years; models that state attributes."},
         age_interval_80=_list(NUMBER) | {"minItems": 2, "maxItems": 2},
         gender=_object(("reading", "probability"), reading={"enum": ["feminine", "masculine"]}, probability=NUMBER),
@@ -71,6 +73,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         cautions=_list(_object(("code", "text"), code=TEXT, text=TEXT)),
         given={"type": "object", "description": "What was stated instead of heard."},
         exaggerate=NUMBER,
+        style=STYLE,
         seed={"type": ["integer", "null"]},
         model=_object(("name", "version"), name=TEXT, version=TEXT),
         reference_population={"type": "object", "additionalProperties": NUMBER},
@@ -82,6 +85,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         ("facts", "picture"),
         facts=_ref("Facts"),
         picture=_ref("Picture"),
+        drawing=_ref("Picture") | {"description": "The drawing as SVG, in the style `drawn`."},
         samples=_list(_ref("Picture")) | {"description": "Where samples were asked for."},
         sheet=_ref("Picture") | {"description": "The face and the samples on one picture."},
     ),
@@ -90,7 +94,10 @@ SCHEMAS: Final[dict[str, Any]] = {
     ),
     "Results": _object(("results",), results=_list(_ref("Result"))),
     "Model": _object(
-        ("name", "version", "licence", "default", "states_attributes", "given", "exaggerate", "samples", "notice"),
+        (
+            *("name", "version", "licence", "default", "states_attributes", "given", "exaggerate", "samples"),
+            *("styles", "notice"),
+        ),
         name=TEXT,
         version=TEXT,
         licence=TEXT,
@@ -99,6 +106,7 @@ SCHEMAS: Final[dict[str, Any]] = {
         given={"type": "object", "description": "Attributes that may be stated; empty where the model takes none."},
         exaggerate=_list(NUMBER),
         samples={"type": "integer"},
+        styles=_list(STYLE) | {"description": "How its faces can be shown."},
         notice=TEXT,
     ),
     "Models": _object(("models",), models=_list(_ref("Model"))),
@@ -149,7 +157,7 @@ PORTRAIT: Final[dict[str, Any]] = {
         200: _answer(
             "The portrait as a labelled picture, its facts in the header; or both as JSON.",
             "Portrait",
-            **{"image/png": BINARY, "image/webp": BINARY},
+            **{"image/png": BINARY, "image/webp": BINARY, "image/svg+xml": {"schema": TEXT}},
         )
         | {"headers": {"Speech2Face-Facts": {"schema": TEXT, "description": "The facts as one line of JSON."}}},
         **UPLOAD_ERRORS,

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from speech2face.app import openapi
-from speech2face.app.live_messages import Exaggeration, Pixels
-from speech2face.app.pictures import MEDIA_TYPES, PictureFormat, encoded, resized
+from speech2face.app.live_messages import Exaggeration, Pixels, Shown
+from speech2face.app.pictures import MEDIA_TYPES, PictureFormat, drawing, encoded, portrait_at, resized
 from speech2face.app.problems import Problem, problem_of
 from speech2face.app.uploads import Upload, first_mistake
 from speech2face.audio.recording import read_recording
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FACTS_HEADER = "Speech2Face-Facts"
 MAX_SEED = 2**31 - 1
-Wanted = Literal["png", "webp", "json"]
+Wanted = Literal["png", "webp", "svg", "json"]
 router = APIRouter(tags=["portraits"])
 
 
@@ -43,6 +43,7 @@ class Options(BaseModel):
     gender: Literal["female", "male"] | None = Field(None, description="Stated instead of heard.")
     group: Annotated[str, Field(max_length=80)] | None = Field(None, description="Stated; GET /v1/models lists them.")
     model: Annotated[str, Field(max_length=200)] | None = Field(None, description="Default: the first of /v1/models.")
+    style: Shown | None = Field(None, description="Like a photograph, or drawn. Default: drawn as SVG, else not.")
     pixels: Pixels | None = Field(None, description="Width and height. Default: the model's.")
     picture: PictureFormat = Field("png", description="Kind of the pictures inside a JSON answer.")
 
@@ -60,15 +61,22 @@ class Drawn:
     facts: dict[str, Any]
     samples: tuple[bytes, ...] = ()
     sheet: bytes | None = None
+    drawing: bytes | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, pictures in base64."""
-        extra = {} if self.sheet is None else {"samples": [*map(self._in_base64, self.samples)]}
-        sheet = {} if self.sheet is None else {"sheet": self._in_base64(self.sheet)}
-        return {"facts": self.facts, "picture": self._in_base64(self.picture)} | extra | sheet
+        values: dict[str, Any] = {"facts": self.facts, "picture": in_base64(self.picture, self.media_type)}
+        if self.drawing is not None:
+            values["drawing"] = in_base64(self.drawing, MEDIA_TYPES["svg"])
+        if self.sheet is not None:
+            values["samples"] = [in_base64(sample, self.media_type) for sample in self.samples]
+            values["sheet"] = in_base64(self.sheet, self.media_type)
+        return values
 
-    def _in_base64(self, content: bytes) -> dict[str, str]:
-        return {"media_type": self.media_type, "base64": base64.b64encode(content).decode()}
+
+def in_base64(picture: bytes, media_type: str) -> dict[str, str]:
+    """A picture inside JSON."""
+    return {"media_type": media_type, "base64": base64.b64encode(picture).decode()}
 
 
 def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max_seconds: float) -> Drawn:
@@ -78,6 +86,8 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
         Speech2FaceError: whatever is wrong with the recording or the options.
     """
     model.check(options.given())
+    if wanted == "svg" and options.samples:
+        raise InvalidOption("an SVG holds one face; samples come as PNG, WebP or JSON")
     heard = read_recording(recording, max_seconds=max_seconds)
     portrait = reconstruct(
         model,
@@ -86,22 +96,22 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
         samples=options.samples,
         exaggerate=options.exaggerate,
         seed=options.seed,
+        style=options.style or ("drawn" if wanted == "svg" else "photographic"),
     )
     facts = portrait.facts()
+    if wanted == "svg":
+        return Drawn(drawing(portrait), MEDIA_TYPES["svg"], facts)
     form: PictureFormat = options.picture if wanted == "json" else wanted
     media_type = MEDIA_TYPES[form]
     if wanted != "json" and portrait.samples:
         return Drawn(encoded(contact_sheet(portrait), facts, "contact sheet", form), media_type, facts)
-    picture = encoded(resized(portrait.image, options.pixels), facts, "portrait", form)
+    picture = encoded(portrait_at(portrait, options.pixels), facts, "portrait", form)
+    svg = None if portrait.drawing is None else drawing(portrait)
     if not portrait.samples:
-        return Drawn(picture, media_type, facts)
-    return Drawn(picture, media_type, facts, *_further(portrait, options.pixels, form))
-
-
-def _further(portrait: Portrait, pixels: int | None, form: PictureFormat) -> tuple[tuple[bytes, ...], bytes]:
-    facts = portrait.facts()
-    samples = tuple(encoded(resized(sample, pixels), facts, "sample", form) for sample in portrait.samples)
-    return samples, encoded(contact_sheet(portrait), facts, "contact sheet", form)
+        return Drawn(picture, media_type, facts, drawing=svg)
+    samples = tuple(encoded(resized(each, options.pixels), facts, "sample", form) for each in portrait.samples)
+    sheet = encoded(contact_sheet(portrait), facts, "contact sheet", form)
+    return Drawn(picture, media_type, facts, samples, sheet, svg)
 
 
 def wanted_by(accept: str) -> Wanted:
@@ -113,6 +123,7 @@ def wanted_by(accept: str) -> Wanted:
     known: dict[str, Wanted] = {
         "image/png": "png",
         "image/webp": "webp",
+        "image/svg+xml": "svg",
         "application/json": "json",
         "image/*": "png",
         "*/*": "png",
@@ -129,7 +140,7 @@ def wanted_by(accept: str) -> Wanted:
         if name in known and quality > (0.0 if best is None else best[0]):
             best = (quality, known[name])
     if best is None:
-        raise Problem(406, "not_acceptable", "this gives image/png, image/webp or application/json")
+        raise Problem(406, "not_acceptable", "this gives image/png, image/webp, image/svg+xml or application/json")
     return best[1]
 
 

@@ -94,5 +94,6 @@ def describe(model: "Model") -> dict[str, Any]:
         "given": given,
         "exaggerate": [0, MAX_EXAGGERATION],
         "samples": MAX_SAMPLES,
+        "styles": [style.value for style in model.styles],
         "notice": model.notice,
     }

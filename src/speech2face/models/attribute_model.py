@@ -12,6 +12,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import CHILD, UNSURE, Caution
+from speech2face.config import Style
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.given import Given
@@ -46,6 +47,11 @@ class AttributeModel:
         """Share of each group in the reference population, summing to one."""
         shares = self.release.population.group_weights
         return {name: round(float(share), 4) for name, share in zip(self.release.groups, shares, strict=True)}
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """All there are."""
+        return tuple(Style)
 
     def check(self, given: Given) -> None:
         """Refuse attributes that no face can show.

@@ -8,6 +8,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
+from speech2face.config import Style
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.given import Given
 from speech2face.release import Release
@@ -85,6 +86,11 @@ class Model(Protocol):
     @property
     def population(self) -> dict[str, float]:
         """Share of each group in the reference population, summing to one; empty where the model has none."""
+        ...
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """How its faces can be shown; what is not among them `landmarks` says why."""
         ...
 
     def check(self, given: Given) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
+from speech2face.config import Style
 from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.embedders import open_embedder
@@ -37,6 +38,11 @@ class PairedModel:
     def population(self) -> dict[str, float]:
         """Empty: the faces are those of the data, in the data's own shares."""
         return {}
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """All there are, where the release's graph gives the landmarks that a drawing needs."""
+        return tuple(Style) if LANDMARKS in self._decoder_outputs() else (Style.photographic,)
 
     def check(self, given: Given) -> None:
         """Refuse every attribute: this model has no place for one.
@@ -110,7 +116,7 @@ class PairedModel:
         Raises:
             InvalidOption: the release was written before graphs gave them.
         """
-        names = [name for name, _ in self.runtime.outputs(FACE_DECODER)]
+        names = self._decoder_outputs()
         if LANDMARKS not in names:
             raise InvalidOption(
                 f"the release {self.release.name} gives no landmarks, which a drawing needs;"
@@ -118,6 +124,9 @@ class PairedModel:
             )
         found = self.runtime.run(FACE_DECODER, face_embedding=face_embedding[None].astype(np.float32))
         return np.asarray(found[names.index(LANDMARKS)][0], np.float32)
+
+    def _decoder_outputs(self) -> list[str]:
+        return [name for name, _ in self.runtime.outputs(FACE_DECODER)]
 
     def apparent(self, face_embedding: FloatArray) -> tuple[None, None]:
         """Nothing: its embedding has no coordinates of age or gender."""
