@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from speech2face.app import signatures
 from speech2face.batch import provenance_of
 from speech2face.errors import InvalidOption
 from speech2face.provenance import Kind, portrait_png, portrait_svg, xmp_packet
@@ -27,13 +28,14 @@ WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth
 def encoded(image: "NDArray[np.uint8]", facts: dict[str, Any], kind: Kind, picture: PictureFormat) -> bytes:
     """A picture, (height, width, 3), with its provenance inside."""
     if picture == "png":
-        return portrait_png(image, provenance_of(facts, kind), facts)
+        return portrait_png(image, provenance_of(facts, kind), facts, signatures.current())
     from PIL import Image
 
     file = io.BytesIO()
-    xmp = xmp_packet(provenance_of(facts, kind)).encode()
+    provenance = signatures.promised(provenance_of(facts, kind))
+    xmp = xmp_packet(provenance).encode()
     Image.fromarray(image).save(file, "WEBP", quality=WEBP_QUALITY, method=WEBP_EFFORT, xmp=xmp)
-    return file.getvalue()
+    return signatures.signed(file.getvalue(), MEDIA_TYPES[picture], provenance, facts)
 
 
 def drawing(portrait: "Portrait") -> bytes:

@@ -19,7 +19,7 @@ from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.given import Given
-from speech2face.portrait import Portrait, reconstruct
+from speech2face.portrait import reconstruct
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
