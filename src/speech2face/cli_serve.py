@@ -29,6 +29,13 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
     sign_key: cli_sign.SignKey = None,
     sign_certificate: cli_sign.SignCertificate = None,
+    callback_host: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME:PORT that calls may have portraits posted to; may be named several times."),
+    ] = None,
+    stun: Annotated[
+        str | None, typer.Option(help="STUN server for WebRTC calls, as stun:HOST:PORT. Default: none is asked.")
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
     ] = "info",
@@ -43,7 +50,16 @@ def serve(
     token = token or os.environ.get(TOKEN_VARIABLE) or None
     models = tuple(model or [None])
     signer = cli_sign.open_signer(sign_key, sign_certificate, models)
-    settings = Settings(host, port, models, token, workers or default_workers(), signer=signer)
+    settings = Settings(
+        host,
+        port,
+        models,
+        token,
+        workers or default_workers(),
+        callback_hosts=frozenset(name.lower() for name in callback_host or ()),
+        stun=stun,
+        signer=signer,
+    )
     run(settings)
     note("ended")
 

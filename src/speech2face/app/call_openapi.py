@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from speech2face.app.openapi import BINARY, TEXT, errors_of
 
 CALL_EXAMPLE: Final = {
@@ -52,3 +54,27 @@ PICTURE: Final[dict[str, Any]] = {
 DELETE: Final[dict[str, Any]] = {
     "responses": {204: {"description": "It is forgotten."}, **errors_of(404, 422)},
 }
+ANSWER_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "sdp", "call", "peer", "ice_servers"],
+    "properties": {
+        "type": {"const": "answer"},
+        "sdp": TEXT,
+        "call": TEXT | {"description": "Its name, for GET /v1/calls."},
+        "peer": {"enum": ["a", "b"], "description": "The name of its voice among the call's tracks."},
+        "ice_servers": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+def offer(model: type[BaseModel]) -> dict[str, Any]:
+    """`POST /v1/webrtc/offer` with its body."""
+    body = {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}
+    answer = {
+        "description": "The session description to go on with.",
+        "content": {"application/json": {"schema": ANSWER_SCHEMA}},
+    }
+    return {
+        "openapi_extra": {"requestBody": body, "security": [{}, {"token": []}]},
+        "responses": {200: answer, **errors_of(413, 422, 429, 501, 503)},
+    }

@@ -157,7 +157,7 @@ def install(app: "FastAPI", service: "Service") -> None:
     app.state.calls = CallBook(service)
     app.include_router(router)
     app.include_router(media_stream.router)
-    app.include_router(webrtc.router)
+    webrtc.install(app, service)
 
 
 def book_of(request: Request) -> CallBook:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from fastapi import APIRouter
@@ -12,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speech2face.app.call_messages import Event, Frame, MediaFormat, Started, read_event, read_wishes, sound_of
 from speech2face.app.call_order import BYTES_PER_MS, SILENCE, TrackOrder
+from speech2face.app.call_sound import Unheard, hear_all, in_thread
 from speech2face.app.call_track import CallTrack, TrackOptions
 from speech2face.app.callbacks import Callback, Message, check_callback, in_base64, message_of
 from speech2face.app.calls import Call, CallBook
@@ -27,47 +29,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 router = APIRouter()
-HOP_BYTES = 100 * BYTES_PER_MS  # 100 ms are heard at once: five frames cost hardly more than one
-FIRST_LOOK_SECONDS = 0.2  # between looks until there is a portrait: they cost nothing
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
 class StreamedTrack:
     """One track on its way: frames put in order, sound that is not heard yet, and the portrait."""
 
-    def __init__(self, name: str, encoding: str, track: CallTrack) -> None:
-        self.name, self.track = name, track
-        self.order = TrackOrder(encoding)
-        self.unheard = bytearray()
-        self.changed = asyncio.Condition()
-        self.ended = False
-
-    async def put(self, sound: bytes, most_bytes: int) -> None:
-        """Append, but wait while too much is unheard."""
-        async with self.changed:
-            self.unheard += sound
-            self.changed.notify_all()
-            await self.changed.wait_for(lambda: len(self.unheard) <= most_bytes)
-
-    async def end(self) -> None:
-        """No more sound comes."""
-        async with self.changed:
-            self.unheard += self.order.flush()
-            self.ended = True
-            self.changed.notify_all()
-
-    async def take(self, timeout: float | None) -> bytes | None:
-        """At least a hop of sound, or what there is at the end or after `timeout`; None when all was taken."""
-        async with self.changed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self.changed.wait_for(lambda: len(self.unheard) >= HOP_BYTES or self.ended)
-            if self.ended and not self.unheard:
-                return None
-            taken = bytes(self.unheard[: 10 * HOP_BYTES])
-            del self.unheard[: len(taken)]
-            self.changed.notify_all()
-            return taken
+    name: str
+    order: TrackOrder
+    unheard: Unheard
+    track: CallTrack
 
 
 class MediaStreamConnection:
@@ -81,7 +53,7 @@ class MediaStreamConnection:
         self._seats = contextlib.ExitStack()
         self._call: Call | None = None
         self._tracks: dict[str, StreamedTrack] = {}
-        self._interval = 1.0
+        self._updates_per_second = 1.0
 
     def hang_up(self) -> None:
         """End the stream because the service ends, or the call was deleted."""
@@ -141,7 +113,7 @@ class MediaStreamConnection:
             reader.cancel()
             watch.cancel()
             for track in self._tracks.values():
-                await track.end()
+                await track.unheard.end(track.order.flush())
             await asyncio.gather(*works, return_exceptions=True)
             await asyncio.gather(reader, watch, return_exceptions=True)
 
@@ -193,8 +165,12 @@ class MediaStreamConnection:
         except Speech2FaceError as error:
             raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
         encoding = started.start.mediaFormat.encoding.lower()
-        self._tracks = {name: StreamedTrack(name, encoding, track) for name, track in tracks.items()}
-        self._interval = 1 / wishes.updates_per_second
+        seconds = self._limits.call_unheard_seconds
+        self._tracks = {
+            name: StreamedTrack(name, TrackOrder(encoding), Unheard(1000 * BYTES_PER_MS, seconds), track)
+            for name, track in tracks.items()
+        }
+        self._updates_per_second = wishes.updates_per_second
         call = Call(started.call, "media-stream", self.hang_up, dict(tracks))
         call.received = {name: track.order.counts for name, track in self._tracks.items()}
         if not self._book.open(call):
@@ -225,22 +201,20 @@ class MediaStreamConnection:
         sound = sound_of(frame)
         if sound is None:
             raise Ended(CloseCode.BAD_MESSAGE, "a payload is not base64", "bad_base64")
-        most_bytes = round(1000 * BYTES_PER_MS * self._limits.call_unheard_seconds)
-        await track.put(track.order.push(media.chunk, media.timestamp, sound), most_bytes)
+        await track.unheard.put(track.order.push(media.chunk, media.timestamp, sound))
 
     async def _work(self, streamed: StreamedTrack) -> None:
-        """Hear, and look at most as often as asked."""
-        due, next_look = False, 0.0
-        while (sound := await streamed.take(max(0.0, next_look - time.monotonic()) if due else None)) is not None:
-            came = time.monotonic()
-            look, number = came >= next_look, streamed.track.number
-            due = await self._in_thread(lambda: streamed.track.hear(sound, look=look)) or due  # noqa: B023
-            if due and look:
-                await self._in_thread(streamed.track.look)
-            if streamed.track.number > number:
-                due, next_look = False, came + (self._interval if streamed.track.drawable else FIRST_LOOK_SECONDS)
-                self._service.metrics.observe("speech2face_call_update_seconds", time.monotonic() - came)
-                self._post(streamed)
+        async def updated() -> None:
+            self._post(streamed)
+
+        await hear_all(
+            streamed.unheard,
+            streamed.track,
+            executor=self._service.live_threads,
+            updates_per_second=self._updates_per_second,
+            updated=updated,
+            metrics=self._service.metrics,
+        )
 
     def _post(self, streamed: StreamedTrack, *, last: bool = False) -> None:
         call = self._call
@@ -296,8 +270,7 @@ class MediaStreamConnection:
         return int(ended.code)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        waiting: Awaitable[T] = asyncio.get_running_loop().run_in_executor(self._service.live_threads, call)
-        return await waiting
+        return await in_thread(self._service.live_threads, call)
 
 
 def _source(form: MediaFormat) -> PcmFormat:

@@ -1,4 +1,160 @@
-"""WebRTC."""
-from fastapi import APIRouter
+"""Calls by WebRTC: `POST /v1/webrtc/offer` takes a peer's offer, hears its voice and shows it a face."""
 
-router = APIRouter()
+import asyncio
+import secrets
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import FileResponse, JSONResponse
+
+from speech2face.app import call_openapi
+from speech2face.app.call_messages import Identifier
+from speech2face.app.call_track import TrackOptions
+from speech2face.app.calls import Call, CallBook
+from speech2face.app.live_messages import Exaggeration
+from speech2face.app.problems import Problem, problem_of, too_many
+from speech2face.app.uploads import first_mistake
+from speech2face.errors import Speech2FaceError
+
+if TYPE_CHECKING:
+    from speech2face.app.service import Service
+    from speech2face.app.webrtc_peer import Meeting, Peer
+
+router = APIRouter(tags=["calls"])
+PEERS = ("a", "b")
+
+
+class Offer(BaseModel):
+    """A peer's session description, and what it wants to see."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["offer"]
+    sdp: str = Field(min_length=1)
+    call: Identifier | None = Field(None, description="Two peers that name the same call see each other's face.")
+    sees: Literal["own", "other"] | None = Field(None, description='Default: "other" in a named call, else "own".')
+    pixels: Annotated[int, Field(ge=128, le=512, multiple_of=16)] = 320
+    exaggerate: Exaggeration = 0.0
+    model: Annotated[str, Field(max_length=200)] | None = None
+
+
+class Meetings:
+    """The WebRTC calls that are on."""
+
+    def __init__(self, service: "Service", book: CallBook) -> None:
+        self._service, self._book = service, book
+        self._meetings: dict[str, Meeting] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def join(self, offer: Offer) -> dict[str, str]:
+        """Take a peer in; the answer to its offer.
+
+        Raises:
+            Problem: why not.
+        """
+        # The libraries take half a second to import the first time; others are served meanwhile.
+        await asyncio.to_thread(import_module, "speech2face.app.webrtc_peer")
+        from speech2face.app.webrtc_peer import Peer
+
+        model = self._service.shelf.model(offer.model)
+        options = TrackOptions(offer.pixels, offer.exaggerate)
+        meeting = self._meeting(offer.call or secrets.token_urlsafe(12))
+        name = next((each for each in PEERS if each not in meeting.peers), None)
+        if name is None:
+            raise too_many("two peers are in this call already")
+        sees = offer.sees or ("own" if offer.call is None else "other")
+        peer = meeting.peers[name] = Peer(name, meeting, model, options, sees)
+        answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(self._attend(peer, meeting, offer.sdp, answered))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        answer = await answered
+        for shown in meeting.shown_to(peer):
+            if shown.picture is not None:
+                peer.video.show(shown.picture)
+        return {"type": "answer", "sdp": answer, "call": meeting.call.name, "peer": name}
+
+    def _meeting(self, name: str) -> "Meeting":
+        from speech2face.app.webrtc_peer import Meeting
+
+        known = self._meetings.get(name)
+        if known is not None and known.call.ended is None and self._book.known(known.call):
+            return known
+        call = Call(name, "webrtc", lambda: None)
+        meeting = Meeting(call)
+        call.hang_up = meeting.hang_up
+        if not self._book.open(call):
+            raise Problem(422, "call_exists", "a telephone call of this name is running")
+        self._meetings[name] = meeting
+        return meeting
+
+    async def _attend(self, peer: "Peer", meeting: "Meeting", sdp: str, answered: asyncio.Future[str]) -> None:
+        """The peer's whole stay; its answer, or why there is none, as soon as it is known."""
+        try:
+            with self._book.seat(lambda: peer.hang_up("shutdown")) as seat:
+                if seat is None:
+                    raise too_many("as many people are speaking as can be heard; try again later")
+                answer = await peer.answer(sdp, self._service)
+                if not answered.cancelled():
+                    answered.set_result(answer)
+                await peer.run(self._book)
+        except Exception as failure:
+            meeting.peers.pop(peer.name, None)
+            if not meeting.peers:
+                self._book.close(meeting.call, "refused")
+            if answered.done():
+                raise
+            answered.set_exception(failure)
+        finally:
+            if not meeting.peers and self._meetings.get(meeting.call.name) is meeting:
+                del self._meetings[meeting.call.name]
+
+
+async def _read(request: Request, most_bytes: int) -> Offer:
+    """The body.
+
+    Raises:
+        Problem: 413 or 422.
+    """
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most_bytes:
+            raise Problem(413, "offer_too_large", f"an offer may have {most_bytes} bytes")
+    try:
+        return Offer.model_validate_json(body)
+    except ValidationError as error:
+        raise first_mistake(error) from None
+
+
+@router.post("/v1/webrtc/offer", summary="A WebRTC peer's offer, answered", **call_openapi.offer(Offer))
+async def offer(request: Request) -> Response:
+    """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
+    service: Service = request.app.state.service
+    if find_spec("aiortc") is None:
+        text = "WebRTC needs the extra 'calls' (aiortc is missing): pip install 'speech2face[calls]'"
+        raise Problem(501, "missing_extra", text)
+    wanted = await _read(request, service.limits.offer_bytes)
+    service.shelf.model(wanted.model)
+    meetings: Meetings = request.app.state.meetings
+    try:
+        answer: dict[str, Any] = await meetings.join(wanted)
+    except Speech2FaceError as error:
+        raise problem_of(error) from error
+    ice_servers = [{"urls": service.settings.stun}] if service.settings.stun else []
+    return JSONResponse(answer | {"ice_servers": ice_servers}, headers={"Cache-Control": "no-store"})
+
+
+def install(app: FastAPI, service: "Service") -> None:
+    """Add the routes and the page."""
+    from speech2face.app.service import PAGE_FOLDER
+
+    app.state.meetings = Meetings(service, app.state.calls)
+    app.include_router(router)
+
+    @app.get("/call", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGE_FOLDER / "call.html", headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,225 @@
+"""One browser, or any other WebRTC peer: its voice is heard, and a face comes back as video."""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
+from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+from speech2face.app.call_sound import Unheard, hear_all, in_thread
+from speech2face.app.call_track import CallTrack, TrackOptions
+from speech2face.app.calls import Call, CallBook
+from speech2face.app.portrait_video import PortraitVideo, labelled, planes
+from speech2face.app.problems import Problem
+from speech2face.errors import Speech2FaceError
+from speech2face.live import PcmFormat
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from numpy.typing import NDArray
+
+    from speech2face.app.service import Service
+    from speech2face.models.contract import Model
+
+log = logging.getLogger(__name__)
+UPDATES_PER_SECOND = 1.0
+SAMPLE_BYTES = 2
+Sees = Literal["own", "other"]
+# What a description that no browser wrote makes the library raise.
+BAD_DESCRIPTION = (ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError)
+
+
+@dataclass
+class Meeting:
+    """A WebRTC call: up to two peers."""
+
+    call: Call
+    peers: dict[str, "Peer"] = field(default_factory=dict)
+
+    def hang_up(self) -> None:
+        """End it for all."""
+        for peer in tuple(self.peers.values()):
+            peer.hang_up()
+
+    def shown_to(self, viewer: "Peer") -> "list[Peer]":
+        """Whose face a peer sees."""
+        return [peer for peer in self.peers.values() if (peer is viewer) == (viewer.sees == "own")]
+
+
+class Peer:
+    """From an offer to the end of its connection."""
+
+    def __init__(self, name: str, meeting: Meeting, model: "Model", options: TrackOptions, sees: Sees) -> None:
+        self.name, self.sees = name, sees
+        self.video = PortraitVideo(options.pixels or 0)
+        self.picture: NDArray[np.uint8] | None = None  # the newest, as `planes` makes it
+        self._meeting, self._model, self._options = meeting, model, options
+        self._hung_up = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._reason = "deleted"
+        self._hearing: list[asyncio.Task[None]] = []
+        self._track: CallTrack | None = None
+
+    def hang_up(self, reason: str = "deleted") -> None:
+        """End the connection."""
+        if not self._hung_up.is_set():
+            self._reason = reason
+            self._hung_up.set()
+
+    async def answer(self, sdp: str, service: "Service") -> str:
+        """Take an offer; the answer to it.
+
+        Raises:
+            Problem: 422, the offer cannot be read, or asks for no video.
+        """
+        self._service = service
+        servers = [RTCIceServer(service.settings.stun)] if service.settings.stun else []
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
+        self.connection.on("connectionstatechange", self._state_changed)
+        self.connection.on("track", self._track_came)
+        try:
+            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            if not any(each.kind == "video" for each in self.connection.getTransceivers()):
+                raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
+            self.connection.addTrack(self.video)
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+        except (*BAD_DESCRIPTION, InvalidAccessError, InvalidStateError):
+            await self._close_connection()
+            raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
+        except BaseException:
+            await self._close_connection()
+            raise
+        return str(self.connection.localDescription.sdp)
+
+    async def run(self, book: CallBook) -> None:
+        """Until the peer, we or the limits end it."""
+        limits = self._service.limits
+        try:
+            async with asyncio.timeout(limits.session_seconds):
+                if await self._reached(limits.connect_seconds):
+                    await self._hung_up.wait()
+        except TimeoutError:
+            self.hang_up("session_over")
+        finally:
+            await self._finish(book)
+
+    async def _reached(self, seconds: float) -> bool:
+        waits = [asyncio.create_task(event.wait()) for event in (self._connected, self._hung_up)]
+        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not done:
+            self.hang_up("unreachable")
+        return self._connected.is_set()
+
+    async def _finish(self, book: CallBook) -> None:
+        self._meeting.peers.pop(self.name, None)
+        await self._close_connection()
+        await asyncio.gather(*self._hearing, return_exceptions=True)
+        if self._track is not None:
+            kept = book.known(self._meeting.call)
+            await in_thread(self._service.live_threads, self._track.finish if kept else self._track.close)
+        if not self._meeting.peers:
+            book.close(self._meeting.call, self._reason)
+        self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)
+        log.info("peer", extra={"data": {"reason": self._reason}})
+
+    async def _close_connection(self) -> None:
+        self.video.stop()
+        with contextlib.suppress(ConnectionError, OSError):
+            await self.connection.close()
+
+    def _state_changed(self) -> None:
+        state = self.connection.connectionState
+        if state == "connected":
+            self._connected.set()
+        elif state == "failed":
+            self.hang_up("peer_gone" if self._connected.is_set() else "unreachable")
+        elif state == "closed":
+            self.hang_up("peer_gone")
+
+    def _track_came(self, track: MediaStreamTrack) -> None:
+        if track.kind == "audio" and not self._hearing:
+            self._hearing.append(asyncio.create_task(self._hear(track)))
+
+    async def _hear(self, track: MediaStreamTrack) -> None:
+        """The peer's voice, until it ends."""
+        work: asyncio.Task[None] | None = None
+        unheard: Unheard | None = None
+        rate = 0
+        try:
+            while True:
+                frame: Any = await self._frame(track)
+                if frame is None:
+                    break
+                if unheard is None:
+                    rate = frame.sample_rate
+                    seconds = self._service.limits.call_unheard_seconds
+                    unheard = Unheard(SAMPLE_BYTES * rate, seconds, SAMPLE_BYTES)
+                    work = asyncio.create_task(self._work(unheard, rate))
+                if frame.sample_rate == rate:
+                    await unheard.offer(mono(frame))
+        finally:
+            if unheard is not None and work is not None:
+                await unheard.end()
+                await work
+
+    async def _frame(self, track: MediaStreamTrack) -> Any:
+        try:
+            async with asyncio.timeout(self._service.limits.idle_seconds):
+                return await track.recv()
+        except MediaStreamError:
+            return None
+        except TimeoutError:
+            self.hang_up("idle")
+            return None
+
+    async def _work(self, unheard: Unheard, rate: int) -> None:
+        threads = self._service.live_threads
+        try:
+            voice = await in_thread(threads, lambda: CallTrack(self._model, PcmFormat("s16le", rate, 1), self._options))
+            self._track = self._meeting.call.tracks[self.name] = voice
+            await hear_all(
+                unheard,
+                voice,
+                executor=threads,
+                updates_per_second=UPDATES_PER_SECOND,
+                updated=self._show,
+                metrics=self._service.metrics,
+            )
+        except Speech2FaceError:
+            self.hang_up("unusable_sound")
+        except Exception:
+            log.exception("a peer's voice cannot be heard")
+            self.hang_up("internal")
+
+    async def _show(self) -> None:
+        """The portrait so far, to everybody who sees this peer."""
+        assert self._track is not None
+        picture = await in_thread(self._service.live_threads, lambda: drawn(self._track))
+        if picture is None:
+            return
+        self.picture = picture
+        for viewer in self._meeting.peers.values():
+            if self in self._meeting.shown_to(viewer):
+                viewer.video.show(picture)
+
+
+def drawn(track: "CallTrack | None") -> "NDArray[np.uint8] | None":
+    """A track's portrait, labelled, as a video encoder wants it."""
+    image = None if track is None else track.image()
+    return None if image is None else planes(labelled(image))
+
+
+def mono(frame: "AudioFrame") -> bytes:
+    """A decoded frame's samples, 16 bits, both channels of a stereo one in one: a voice is the same in both."""
+    channels = len(frame.layout.channels)
+    samples = frame.to_ndarray().reshape(-1, channels)  # aiortc decodes to packed 16-bit samples
+    if channels == 1:
+        return bytes(samples.astype("<i2").tobytes())
+    return bytes((samples.astype(np.int32).sum(axis=1) // channels).astype("<i2").tobytes())
