@@ -18,9 +18,9 @@ LAYERS = (
     ("decoder", "drawn"),
     ("weights", "stored_tensors", "release", "runtime", "cautions", "given", "notices", "models", "model", "export"),
     ("picture", "portrait", "live", "reconstruction", "outputs", "provenance", "signing", "contact_sheet"),
-    ("data", "training", "evaluation", "planted"),
+    ("data", "training", "evaluation", "planted", "gallery"),
     ("batch", "report", "terminal", "client", "app"),
-    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_serve", "cli_sign", "__main__"),
+    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_gallery", "cli_serve", "cli_sign", "__main__"),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
@@ -43,6 +43,8 @@ NEED_EXTRAS = (
     "training/",
     "evaluation/",
     "data/",
+    "gallery/faiss_index.py",
+    "gallery/postgres",
     "planted/",
     "app/",
     "client.py",

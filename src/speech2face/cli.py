@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face import __version__, cli_audit, cli_data, cli_evaluate, cli_models, cli_serve, cli_sign, cli_training
+from speech2face import (
+    __version__,
+    cli_audit,
+    cli_data,
+    cli_evaluate,
+    cli_gallery,
+    cli_models,
+    cli_serve,
+    cli_sign,
+    cli_training,
+)
 from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.terminal import leave, note, one_line_errors, print_error, print_json, print_rows, with_progress
@@ -254,6 +264,7 @@ cli_data.register(app)
 cli_serve.register(app)
 cli_audit.register(app)
 cli_evaluate.register(app)
+cli_gallery.register(app)
 cli_sign.register(app)
 
 

@@ -11,7 +11,7 @@ import hmac
 import json
 import secrets
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,20 +101,41 @@ def read_tombstones(storage: Storage) -> Tombstones | None:
         return None
     where = storage.where(TOMBSTONES)
     try:
-        stated: dict[str, Any] = json.loads(storage.read(TOMBSTONES))
-        if stated["format"] != FORMAT:
-            raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
-        bytes.fromhex(stated["salt"])
-        return Tombstones(
-            stated["salt"],
-            frozenset(stated["speakers"]),
-            frozenset(stated["clips"]),
-            tuple(stated["manifests"]),
-            tuple(stated.get("shards", ())),  # files written before shards were kept have none
-            bool(stated["finished"]),
-        )
+        return tombstones_from(json.loads(storage.read(TOMBSTONES)))
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{where} is damaged ({error}); restore it: it says who must not come back") from error
+
+
+def tombstones_from(stated: Mapping[str, Any]) -> Tombstones:
+    """From `tombstones_to`'s result.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none; the caller names where it lies.
+    """
+    if stated["format"] != FORMAT:
+        raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
+    bytes.fromhex(stated["salt"])
+    return Tombstones(
+        stated["salt"],
+        frozenset(stated["speakers"]),
+        frozenset(stated["clips"]),
+        tuple(stated["manifests"]),
+        tuple(stated.get("shards", ())),  # files written before shards were kept have none
+        bool(stated["finished"]),
+    )
+
+
+def tombstones_to(tombstones: Tombstones) -> dict[str, Any]:
+    """JSON-ready."""
+    return {
+        "format": FORMAT,
+        "salt": tombstones.salt,
+        "finished": tombstones.finished,
+        "manifests": list(tombstones.manifests),
+        "shards": list(tombstones.shards),
+        "speakers": sorted(tombstones.speakers),
+        "clips": sorted(tombstones.clips),
+    }
 
 
 def another_tombstones(place: str) -> Tombstones:
@@ -137,13 +158,4 @@ def write_tombstones(storage: Storage, tombstones: Tombstones) -> None:
     Raises:
         CannotWrite: no room, no permission.
     """
-    content = {
-        "format": FORMAT,
-        "salt": tombstones.salt,
-        "finished": tombstones.finished,
-        "manifests": list(tombstones.manifests),
-        "shards": list(tombstones.shards),
-        "speakers": sorted(tombstones.speakers),
-        "clips": sorted(tombstones.clips),
-    }
-    storage.write(TOMBSTONES, (json.dumps(content, indent=1) + "\n").encode())
+    storage.write(TOMBSTONES, (json.dumps(tombstones_to(tombstones), indent=1) + "\n").encode())
