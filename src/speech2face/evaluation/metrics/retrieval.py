@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 PROBES_AT_ONCE = 500
 TIE = 5e-7  # relative: rounding of single precision must not decide between faces that are the same
-CACHE_NUMBERS = 2**16  # of a gallery's block that stays in a core's cache while all probes pass by
+CACHE_NUMBERS = 2**17  # of a gallery's block that stays in a core's cache while all probes pass by
 THREADS = 2
 FEW_BOUNDS = 16
 
@@ -136,29 +136,24 @@ def distances(probes: Rows, gallery: Rows, distance: Distance) -> tuple[Floats |
     return manhattan(probes, gallery), TIE * float(max(total.max() for total in sums))
 
 
-def manhattan(probes: Rows, gallery: Rows) -> Rows:
-    """Sums of absolute differences of all pairs, (probes, gallery).
+def manhattan(probes: Rows, gallery: Rows) -> NDArray[np.float32]:
+    """Sums of absolute differences of all pairs, (probes, gallery), in single precision.
 
-    sum |a - b| = 2 sum max(a, b) - sum a - sum b: one pass of `maximum` and one matrix product with ones, over blocks
-    that stay in a core's cache; three times as fast as scipy's and torch's `cdist`.
+    By faiss, over blocks of the gallery that stay in a core's cache while all probes pass by: five times as fast as
+    whole, ten times as fast as scipy's and torch's `cdist`.
     """
-    size = probes.shape[1]
-    ones = np.ones(size, gallery.dtype)
-    block = max(1, CACHE_NUMBERS // size)
-    found = np.empty((len(probes), len(gallery)), np.result_type(probes, gallery))
+    import faiss
+
+    block = max(1, CACHE_NUMBERS // probes.shape[1])
+    left, right = (np.ascontiguousarray(rows, np.float32) for rows in (probes, gallery))
+    found = np.empty((len(left), len(right)), np.float32)
 
     def fill(start: int) -> None:
-        faces = np.ascontiguousarray(gallery[start : start + block])
-        larger = np.empty_like(faces)
-        for row, probe in enumerate(probes):
-            np.maximum(faces, probe, out=larger)
-            found[row, start : start + len(faces)] = larger @ ones
+        stop = start + block
+        found[:, start:stop] = faiss.pairwise_distances(left, right[start:stop], metric=faiss.METRIC_L1)
 
     with threadpool_limits(1), ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(fill, range(0, len(gallery), block)))
-    found *= 2
-    found -= probes.sum(1)[:, None]
-    found -= gallery.sum(1)[None]
+        list(threads.map(fill, range(0, len(right), block)))
     return found
 
 
