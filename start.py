@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
-TEST_EXTRAS = "[train,faces,cluster,eval,serve,test]"
+TEST_EXTRAS = "[train,faces,cluster,eval,serve,calls,retrieval,c2pa,test]"
 MAX_TEST_PROCESSES = 4  # each one holds torch and a model
 
 
