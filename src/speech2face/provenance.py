@@ -206,8 +206,10 @@ def write_portrait_png(
     write_together({Path(path): portrait_png(image, provenance, facts)}, force=force)
 
 
-def read_provenance(path: str | Path) -> tuple[Provenance, dict[str, Any]]:
+def read_provenance(path: str | Path, content: bytes | None = None) -> tuple[Provenance, dict[str, Any]]:
     """What a picture says about itself, and its facts; they are empty where other software dropped them.
+
+    `content` are its bytes where they were read already.
 
     Raises:
         RecordingNotFound: no such file.
@@ -219,7 +221,7 @@ def read_provenance(path: str | Path) -> tuple[Provenance, dict[str, Any]]:
         if Path(path).suffix.lower() == ".svg":
             texts: dict[Any, Any] = {**_read_svg(Path(path))}
         else:
-            with Image.open(path) as picture:
+            with Image.open(path if content is None else io.BytesIO(content)) as picture:
                 picture.load()  # a PNG's text may lie after its pixels
                 texts = dict(picture.info)
     except FileNotFoundError:

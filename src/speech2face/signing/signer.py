@@ -84,7 +84,8 @@ def manifest_definition(
         "provenance": asdict(provenance),
         "model": {"name": provenance.model_name, "version": provenance.model_version, "sha256": model_sha256},
         "given": provenance.given,
-        "facts": facts,
+        # As text: the library shows lists of numbers in an assertion as if they were bytes.
+        "facts": json.dumps(facts, ensure_ascii=False, allow_nan=False),
         "picture": asdict(digests_of(content)),
     }
     # "created": the signer vouches for it; a gathered assertion would be somebody else's word.

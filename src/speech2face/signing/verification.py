@@ -7,7 +7,7 @@ the fingerprints in our own assertion say what of the picture changed. Works wit
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -80,8 +80,17 @@ def inspect_picture(path: str | Path, *, trust: bytes | None = None) -> Inspecti
         raise RecordingNotFound(f"no such file: {path}") from None
     except OSError as error:
         raise NotAPortrait(f"{path} cannot be read: {error.strerror}") from error
+    whole, damaged = changes.with_right_checksums(content)
+    found = _inspected(path, whole, trust)
+    if not damaged:
+        return found
+    findings = (*found.signature.findings, changes.checksums_wrong(damaged))
+    return replace(found, signature=replace(found.signature, state="tampered", findings=findings))
+
+
+def _inspected(path: Path, content: bytes, trust: bytes | None) -> Inspection:
     try:
-        stated = read_provenance(path)
+        stated = read_provenance(path, content)
     except NotAPortrait:
         # Where the XMP is gone, a manifest that holds speaks for the picture.
         signature, own = _verified(content, None, trust)
@@ -143,7 +152,7 @@ def _trust(store: _Store) -> Trust:
 def _own_words(store: _Store) -> tuple[Provenance, Mapping[str, Any]] | None:
     try:
         own = store.own or {}
-        return Provenance(**own["provenance"]), dict(own["facts"])
+        return Provenance(**own["provenance"]), dict(json.loads(own["facts"]))
     except (KeyError, TypeError, ValueError):
         return None
 
