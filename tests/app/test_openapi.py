@@ -37,7 +37,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_every_route_is_described_with_its_errors(document: dict[str, Any]) -> None:
-    calls = {"/v1/calls/{call}", "/v1/calls/{call}/{track}.png", "/v1/webrtc/offer"}
+    calls = {"/v1/calls/{call}", "/v1/calls/{call}/{track}.png", "/v1/webrtc", "/v1/webrtc/offer"}
     assert set(document["paths"]) == {"/health", "/metrics", "/v1/models", "/v1/portrait", "/v1/portraits"} | calls
     for path, operation in operations(document):
         assert operation["summary"], path

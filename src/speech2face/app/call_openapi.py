@@ -56,13 +56,23 @@ DELETE: Final[dict[str, Any]] = {
 }
 ANSWER_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
-    "required": ["type", "sdp", "call", "peer", "ice_servers"],
+    "required": ["type", "sdp", "call", "peer"],
     "properties": {
         "type": {"const": "answer"},
         "sdp": TEXT,
         "call": TEXT | {"description": "Its name, for GET /v1/calls."},
         "peer": {"enum": ["a", "b"], "description": "The name of its voice among the call's tracks."},
-        "ice_servers": {"type": "array", "items": {"type": "object"}},
+    },
+}
+WEBRTC_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["ice_servers"],
+    "properties": {"ice_servers": {"type": "array", "items": {"type": "object"}}},
+}
+WEBRTC: Final[dict[str, Any]] = {
+    "responses": {
+        200: {"description": "For RTCPeerConnection.", "content": {"application/json": {"schema": WEBRTC_SCHEMA}}},
+        **errors_of(501),
     },
 }
 

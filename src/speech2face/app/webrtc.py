@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -15,9 +14,10 @@ from speech2face.app.call_messages import Identifier
 from speech2face.app.call_track import TrackOptions
 from speech2face.app.calls import Call, CallBook
 from speech2face.app.live_messages import Exaggeration
-from speech2face.app.problems import Problem, problem_of, too_many
+from speech2face.app.problems import Problem, code_of, problem_of, too_many
 from speech2face.app.uploads import first_mistake
-from speech2face.errors import Speech2FaceError
+from speech2face.errors import MissingExtra, Speech2FaceError
+from speech2face.terminal import need_extra
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
@@ -130,13 +130,31 @@ async def _read(request: Request, most_bytes: int) -> Offer:
         raise first_mistake(error) from None
 
 
+def need_webrtc() -> None:
+    """Refuse where the extra is not installed.
+
+    Raises:
+        Problem: 501.
+    """
+    try:
+        need_extra("WebRTC", "calls", ("aiortc",))
+    except MissingExtra as error:
+        raise Problem(501, code_of(error), str(error)) from None
+
+
+@router.get("/v1/webrtc", summary="What a WebRTC peer needs to know before its offer", **call_openapi.WEBRTC)
+async def settings(request: Request) -> Response:
+    """The STUN servers to ask, none by default; 501 where the service cannot do WebRTC."""
+    need_webrtc()
+    stun = request.app.state.service.settings.stun
+    return JSONResponse({"ice_servers": [{"urls": stun}] if stun else []}, headers={"Cache-Control": "no-store"})
+
+
 @router.post("/v1/webrtc/offer", summary="A WebRTC peer's offer, answered", **call_openapi.offer(Offer))
 async def offer(request: Request) -> Response:
     """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
     service: Service = request.app.state.service
-    if find_spec("aiortc") is None:
-        text = "WebRTC needs the extra 'calls' (aiortc is missing): pip install 'speech2face[calls]'"
-        raise Problem(501, "missing_extra", text)
+    need_webrtc()
     wanted = await _read(request, service.limits.offer_bytes)
     service.shelf.model(wanted.model)
     meetings: Meetings = request.app.state.meetings
@@ -144,8 +162,7 @@ async def offer(request: Request) -> Response:
         answer: dict[str, Any] = await meetings.join(wanted)
     except Speech2FaceError as error:
         raise problem_of(error) from error
-    ice_servers = [{"urls": service.settings.stun}] if service.settings.stun else []
-    return JSONResponse(answer | {"ice_servers": ice_servers}, headers={"Cache-Control": "no-store"})
+    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
 
 def install(app: FastAPI, service: "Service") -> None:
