@@ -90,10 +90,10 @@ class Visit:
         self.page.wait_for_selector("#message:not([hidden])", timeout=1000 * PATIENCE_SECONDS)
         return f"{self.text('message-title')}: {self.text('message-text')}"
 
-    def save(self, folder: Path) -> Path:
-        """The picture that "Save picture" gives."""
+    def save(self, folder: Path, button: str = "save") -> Path:
+        """The picture that "Save picture" gives, or another button."""
         with self.page.expect_download() as started:
-            self.page.click("#save")
+            self.page.click(f"#{button}")
         path = folder / started.value.suggested_filename
         started.value.save_as(path)
         return path

@@ -55,6 +55,27 @@ def picture_on_show(page: Visit) -> list[int]:
     return pixels
 
 
+def few_tones(page: Visit) -> bool:
+    """Whether the newest picture is flat, as a drawing is: most pixels are of its eight commonest colours."""
+    share: float = page.page.evaluate(
+        """() => {
+          const size = 256;
+          const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
+          const images = document.querySelectorAll("#stage img");
+          canvas.getContext("2d").drawImage(images[images.length - 1], 0, 0, size, size);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, size, size);
+          const counts = new Map();
+          for (let place = 0; place < data.length; place += 4) {
+            const colour = [0, 1, 2].map((band) => data[place + band] >> 4).join();
+            counts.set(colour, (counts.get(colour) ?? 0) + 1);
+          }
+          const commonest = [...counts.values()].sort((one, other) => other - one).slice(0, 8);
+          return commonest.reduce((sum, count) => sum + count, 0) / (size * size);
+        }"""
+    )
+    return share > 0.8
+
+
 def test_the_portrait_changes_while_somebody_speaks_and_says_what_it_is(page: Visit) -> None:
     assert page.text("seconds") == "0.0"
     page.speak()
@@ -105,6 +126,42 @@ def test_what_is_set_by_hand_is_drawn_and_written_into_the_saved_picture(page: V
     assert provenance.exaggerate == 1.5
     page.page.click("#as-heard")
     page.wait(lambda: page.text("gender-set") == "", "the gender that was heard")
+
+
+def test_the_drawn_face_is_shown_while_somebody_speaks_and_saved_as_svg(page: Visit, tmp_path: Path) -> None:
+    page.speak()
+    page.wait(lambda: drawn_faces(page) == 6, "six faces like photographs")
+    assert not page.page.is_visible("#save-drawing")
+    faces = faces_on_show(page)
+    page.page.click("label:has(input[value=drawn])")
+    page.page.wait_for_selector("#save-drawing:visible")
+    page.wait(lambda: faces_on_show(page) != faces, "six drawn faces")
+    assert few_tones(page)
+    page.page.click("#hold")
+    page.page.wait_for_selector("#hold[aria-pressed=true]")
+    page.page.wait_for_timeout(700)  # what was under way
+    held = page.seconds()
+    page.wait(lambda: page.seconds() > held + 1.5, "more speech")
+    _, facts = read_provenance(page.save(tmp_path))
+    drawing = page.save(tmp_path, "save-drawing")
+    assert drawing.suffix == ".svg"
+    provenance, in_drawing = read_provenance(drawing)
+    assert provenance.digital_source_type == DIGITAL_SOURCE_TYPE
+    assert in_drawing["style"] == facts["style"] == "drawn"
+    assert in_drawing["seconds_heard"] == facts["seconds_heard"] < page.seconds()
+    page.page.click("#hold")
+    page.page.click("label:has(input[value=photographic])")
+    page.page.wait_for_selector("#save-drawing", state="hidden")
+
+
+def test_a_file_is_drawn_and_saved_as_svg(page: Visit, tmp_path: Path) -> None:
+    page.page.click("label:has(input[value=drawn])")
+    page.page.set_input_files("#file", EXAMPLES / "male.m4a")
+    page.wait(lambda: drawn_faces(page) == 6, "a portrait and six faces")
+    assert few_tones(page)
+    assert read_provenance(page.save(tmp_path, "save-drawing"))[1]["style"] == "drawn"
+    page.page.click("#restart")
+    assert not page.page.is_visible("#save-drawing")
 
 
 def test_starting_over_forgets_the_voice_and_goes_on_listening(page: Visit) -> None:

@@ -1,4 +1,4 @@
-// What the person changes about the picture: exaggeration, attributes set instead of heard, the model.
+// What the person changes about the picture: how it is shown, exaggeration, attributes set instead of heard, the model.
 
 const SETTLE_MILLISECONDS = 120; // a slider is read when it rests this long, not at every step
 
@@ -44,8 +44,11 @@ export class Controls {
   }
 
   offer() {
-    const { given = {}, exaggerate = [0, 2] } = this.model;
+    const { given = {}, exaggerate = [0, 2], styles = [] } = this.model;
     const groups = given.group ?? given.groups ?? [];
+    const drawable = styles.includes("drawn");
+    at("style-field").hidden = !drawable;
+    if (!drawable) at("controls").elements.style.value = "photographic";
     at("exaggerate").max = exaggerate[1];
     if (given.age) [at("given-age").min, at("given-age").max] = given.age;
     at("given-age-field").hidden = !given.age;
@@ -75,6 +78,11 @@ export class Controls {
     at("given-age").setAttribute("aria-valuetext", age);
     at("given-age").dataset.set = this.ageSet;
     at("as-heard").disabled = !amount && !Object.keys(this.given).length;
+  }
+
+  /** How the face is shown; nothing of what was heard, so "As heard" leaves it. */
+  get style() {
+    return at("controls").elements.style.value;
   }
 
   get exaggerate() {

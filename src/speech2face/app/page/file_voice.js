@@ -28,8 +28,8 @@ export class FileVoice {
     this.waiting = waiting;
     document.body.dataset.asking = true;
     try {
-      const { given, exaggerate, model } = this.page.controls;
-      const query = { ...given, exaggerate, model: model?.name };
+      const { given, exaggerate, style, model } = this.page.controls;
+      const query = { ...given, exaggerate, style, model: model?.name };
       if (!facesOnly) {
         this.answer = await portraitOf(this.file, query, waiting.signal);
         this.page.show(this.answer.facts, this.answer.picture);
@@ -59,6 +59,10 @@ export class FileVoice {
 
   async labelled() {
     return this.answer.picture;
+  }
+
+  async labelledDrawing() {
+    return this.answer.drawing;
   }
 
   end() {

@@ -11,7 +11,7 @@ const ANSWER_SECONDS = 8;
  *
  * `on` has update(facts, picture Blob or null), error(code, text), closed(Refused or null), slow().
  */
-export function openLive({ sampleRate, pixels, given, exaggerate, model }, on) {
+export function openLive({ sampleRate, pixels, given, exaggerate, style, model }, on) {
   const address = new URL("/v1/live", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);
@@ -27,6 +27,7 @@ export function openLive({ sampleRate, pixels, given, exaggerate, model }, on) {
     pixels,
     given,
     exaggerate,
+    style,
     model: model ?? null,
     token: currentToken(),
   };
@@ -70,8 +71,8 @@ class Session {
     if (!behind) this.socket.send(sound);
   }
 
-  set(given, exaggerate) {
-    this.tell({ type: "set", given, exaggerate });
+  set(given, exaggerate, style) {
+    this.tell({ type: "set", given, exaggerate, style });
   }
 
   hold(on) {
@@ -87,9 +88,9 @@ class Session {
     return this.answer("sheet", { type: "samples", count, layout: "strip", pixels, seed });
   }
 
-  /** The picture with its label, for saving: {facts, picture}. */
-  labelled(pixels) {
-    return this.answer("portrait", { type: "portrait", pixels });
+  /** The picture with its label, for saving: {facts, picture}, a PNG or, of what is drawn, an SVG. */
+  labelled(pixels, picture = "png") {
+    return this.answer("portrait", { type: "portrait", pixels, picture });
   }
 
   leave() {

@@ -29,6 +29,7 @@ export class LiveVoice {
     this.facts = null;
     this.picture = null; // the newest that came
     this.heldPicture = null;
+    this.heldDrawing = null;
     this.isHeld = false;
     this.lastSpeech = -Infinity;
     this.lastSheet = -Infinity;
@@ -95,9 +96,9 @@ export class LiveVoice {
   }
 
   open(sampleRate) {
-    const { given, exaggerate, model } = this.page.controls;
+    const { given, exaggerate, style, model } = this.page.controls;
     return openLive(
-      { sampleRate, pixels: PIXELS, given, exaggerate, model: model?.name },
+      { sampleRate, pixels: PIXELS, given, exaggerate, style, model: model?.name },
       {
         update: (facts, picture) => this.update(facts, picture),
         error: (refusal) => this.page.explain(refusal),
@@ -135,25 +136,29 @@ export class LiveVoice {
   }
 
   change() {
-    const { given, exaggerate } = this.page.controls;
+    const { given, exaggerate, style } = this.page.controls;
     if (!this.resumable) return;
-    this.session.set(given, exaggerate);
+    this.session.set(given, exaggerate, style);
     if (this.lastSheet > -Infinity) this.draw();
   }
 
   /** Keep the picture as it is; the one on show is then the one that is saved. */
   async hold(on) {
     this.isHeld = on;
-    this.heldPicture = null;
+    this.heldPicture = this.heldDrawing = null;
     this.page.held(on);
     if (!this.resumable) return;
     this.session.hold(on);
     if (!on) return;
     await this.unlessRefused(async () => {
-      const { facts, picture } = await this.session.labelled(PIXELS);
+      // Both are asked for at once, with no sound between: they show the same face.
+      const asked = [this.session.labelled(PIXELS)];
+      if (this.page.controls.style === "drawn") asked.push(this.session.labelled(PIXELS, "svg"));
+      const [{ facts, picture }, drawing = null] = await Promise.all(asked);
+      if (!this.isHeld) return;
       this.heldPicture = picture;
-      this.page.stage.show(picture);
-      this.page.stage.focus(facts.seconds_heard);
+      this.heldDrawing = drawing?.picture;
+      this.page.hang(facts, picture);
     });
   }
 
@@ -162,6 +167,13 @@ export class LiveVoice {
     if (this.isHeld && this.heldPicture) return this.heldPicture;
     if (!this.resumable) return this.picture;
     return (await this.session.labelled(PIXELS)).picture;
+  }
+
+  /** The drawing to save, as SVG. */
+  async labelledDrawing() {
+    if (this.isHeld && this.heldDrawing) return this.heldDrawing;
+    if (!this.resumable) throw new Refused(0, "closed", "The session has ended; the picture can still be saved.");
+    return (await this.session.labelled(PIXELS, "svg")).picture;
   }
 
   /** What is asked in passing may be refused (too little heard, session over): what is on show stays. */

@@ -11,6 +11,8 @@ import { readyModels } from "/page/service.js";
 import { Stage } from "/page/stage.js";
 import { Trace } from "/page/trace.js";
 
+const SUFFIXES = { "image/webp": "webp", "image/svg+xml": "svg" };
+
 const at = (id) => document.getElementById(id);
 
 /** What the parts of the page share: the widgets, and what is on show just now. */
@@ -37,7 +39,8 @@ class Page {
       at("file").value = "";
     });
     at("hold").addEventListener("click", () => this.voice?.hold(at("hold").getAttribute("aria-pressed") !== "true"));
-    at("save").addEventListener("click", () => this.save());
+    at("save").addEventListener("click", () => this.save(() => this.voice.labelled()));
+    at("save-drawing").addEventListener("click", () => this.save(() => this.voice.labelledDrawing()));
     at("restart").addEventListener("click", () => this.restart());
     at("draw").addEventListener("click", () => this.voice?.draw(newSeed()));
     window.addEventListener("pagehide", () => this.clear());
@@ -125,15 +128,21 @@ class Page {
     this.readings.show(facts);
     if (facts.notice) at("notice").textContent = facts.notice;
     if (!picture) return;
-    this.stage.show(picture);
-    this.stage.focus(facts.seconds_heard);
+    this.hang(facts, picture);
     this.stageNote("");
     if (this.announcer.due(facts)) {
       const words = inWords(facts);
-      this.stage.describe(`Portrait. ${facts.notice} ${words}`);
+      this.stage.describe(`${facts.style === "drawn" ? "Drawn portrait" : "Portrait"}. ${facts.notice} ${words}`);
       this.announcer.say([words, ...facts.cautions.map(({ text }) => text)].join(" "));
     }
     this.allow(true);
+  }
+
+  /** The picture that is on show, and so the one that is saved. */
+  hang(facts, picture) {
+    this.stage.show(picture);
+    this.stage.focus(facts.seconds_heard);
+    at("save-drawing").hidden = facts.style !== "drawn";
   }
 
   stageNote(text) {
@@ -153,12 +162,13 @@ class Page {
     at("hold").setAttribute("aria-pressed", on);
   }
 
-  async save() {
+  /** Give what `asking` resolves to as a file. */
+  async save(asking) {
     try {
-      const picture = await this.voice.labelled();
+      const picture = await asking();
       const link = document.createElement("a");
       link.href = URL.createObjectURL(picture);
-      link.download = `synthetic-face.${picture.type === "image/webp" ? "webp" : "png"}`;
+      link.download = `synthetic-face.${SUFFIXES[picture.type] ?? "png"}`;
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       this.announcer.say("Picture saved. It says in itself that it is synthetic.");
@@ -170,6 +180,7 @@ class Page {
   allow(something) {
     for (const id of ["save", "restart", "draw"]) at(id).disabled = !something;
     at("hold").disabled = !something || !this.voice.canHold;
+    if (!something) at("save-drawing").hidden = true;
   }
 
   /** Somebody else's turn: while the microphone is open it stays so, and only the voice so far is forgotten. */

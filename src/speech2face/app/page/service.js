@@ -55,7 +55,7 @@ export async function readyModels(onWaiting) {
   }
 }
 
-/** The portrait of a file, {picture Blob (a labelled PNG), samples [Blob], facts}; the query as the API documents it. */
+/** The portrait of a file, {picture Blob (a labelled PNG), drawing Blob (SVG), samples [Blob], facts}; query as in the API. */
 export async function portraitOf(file, query, signal) {
   const body = new FormData();
   body.append("file", file, file.name || "recording");
@@ -63,6 +63,7 @@ export async function portraitOf(file, query, signal) {
   const answer = await ask(`/v1/portrait?${new URLSearchParams(stated)}`, { method: "POST", body, signal });
   return {
     picture: blobOf(answer.picture),
+    drawing: answer.drawing && blobOf(answer.drawing),
     samples: (answer.samples ?? []).map(blobOf),
     facts: answer.facts,
   };
