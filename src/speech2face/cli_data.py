@@ -57,7 +57,7 @@ def forget(
         list[Path] | None, typer.Option("--cache", help="Folder of cached shards. May be repeated.")
     ] = None,
     galleries: Annotated[
-        list[Path] | None, typer.Option("--gallery", help="Gallery file (.npz, .csv). May be repeated.")
+        list[Path] | None, typer.Option("--gallery", help="Gallery folder, or file (.npz, .csv). May be repeated.")
     ] = None,
     models: Annotated[
         list[Path] | None, typer.Option("--models", help="Folder of trainings and releases. May be repeated.")

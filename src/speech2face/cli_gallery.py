@@ -62,7 +62,7 @@ def build(
     if backend == "faiss":
         need_extra("a faiss gallery", "retrieval", ("faiss",))
     options = BuildOptions(
-        backend=backend,  # type: ignore[arg-type]  # checked above
+        backend=backend,
         database=_address(database, backend),
         name=name,
         embedder_file=embedder,

@@ -86,7 +86,7 @@ def forget(
         erasure = _Erasure(storage, (before or Tombstones.new()).with_speakers(speakers), speakers)
         erasure.run()
         tombstones = erasure.tombstones
-    removed = {path: clean_gallery(path, tombstones) for path in galleries}
+    removed = {path: clean_gallery(path, tombstones, speakers) for path in galleries}
     met = erasure.met.union(*({tombstones.hash("speaker", name) for name in names} for names in removed.values()))
     known = met if before is None else met | before.speakers
     unknown = tuple(name for name in speakers if tombstones.hash("speaker", name) not in known)

@@ -1,4 +1,4 @@
-"""Files of faces by speaker, copied from a data set to be searched: the rows of the forgotten go."""
+"""Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from speech2face.data.tombstones import Tombstones
 from speech2face.errors import DatasetError
 from speech2face.outputs import check_outputs, write_together
+
+if TYPE_CHECKING:
+    from speech2face.gallery.gallery import Gallery
 
 SPEAKER = "speaker"
 CLIP = "clip"
@@ -24,24 +28,39 @@ def check_galleries(paths: Sequence[Path]) -> None:
     Raises:
         DatasetError, CannotWrite: as `clean_gallery`.
     """
+    files = [path for path in paths if not path.is_dir()]
     for path in paths:
-        _without(path, Tombstones.new())
-    check_outputs(paths, force=True)
+        if path.is_dir():
+            _open(path).close()
+        else:
+            _without(path, Tombstones.new())
+    check_outputs(files, force=True)
 
 
-def clean_gallery(path: Path, tombstones: Tombstones) -> frozenset[str]:
-    """Remove forgotten speakers from a table (.csv) or arrays (.npz) with a `speaker` for each row; whose rows went.
+def clean_gallery(path: Path, tombstones: Tombstones, named: Sequence[str] = ()) -> frozenset[str]:
+    """Remove forgotten speakers from a gallery's folder, or from a table (.csv) or arrays (.npz) with a `speaker` for
+    each row; whose faces went.
 
-    Arrays as long as `speaker` are rows of the same gallery; others are kept as they are.
+    A gallery, whatever its backend, keeps tombstones of its own: of those it held, and of `named`. Arrays as long as
+    `speaker` are rows of the same gallery; others are kept as they are.
 
     Raises:
         DatasetError: a file of another kind, or one that does not say whose its rows are.
         CannotWrite: no room, no permission.
     """
+    if path.is_dir():
+        with _open(path) as gallery:
+            return frozenset(gallery.honour(tombstones, named).speakers)
     content, removed = _without(path, tombstones)
     if removed:
         write_together({path: content}, force=True)
     return removed
+
+
+def _open(path: Path) -> Gallery:
+    from speech2face.gallery.gallery import Gallery  # it needs this package
+
+    return Gallery.open(path)
 
 
 def _without(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:

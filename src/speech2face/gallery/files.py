@@ -236,8 +236,19 @@ class FileWriter:
             return True
         return there
 
+    def _honour(self) -> None:
+        """Whoever was forgotten while this was written does not enter either."""
+        tombstones = read_tombstones(self._storage)
+        if tombstones is None or not len(tombstones):
+            return
+        everybody = self._entries.speakers() | {entry.speaker for entry in self._new if entry is not None}
+        gone = {name for name in everybody if tombstones.has_speaker(name)}
+        self._stays[self._entries.rows_of_speakers(gone)] = False
+        self._new = [None if entry is None or entry.speaker in gone else entry for entry in self._new]
+
     def finish(self) -> Record:
         """New files, then the record that names them, then the old ones go."""
+        self._honour()
         kept = [row for row, entry in enumerate(self._new) if entry is not None]
         new = [entry for entry in self._new if entry is not None]
         first = self._record.next_number

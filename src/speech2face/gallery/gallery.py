@@ -203,7 +203,8 @@ class Gallery:
     def honour(self, tombstones: Tombstones, named: Sequence[str] = ()) -> Erased:
         """Remove whoever another place's tombstones name, with their clips; `named` are those known by name."""
         people = [name for name in self._store.speakers() if tombstones.has_speaker(name)]
-        done = self.forget(list(dict.fromkeys([*named, *people])))
+        names = list(dict.fromkeys([*named, *people]))
+        done = self.forget(names) if names else Erased(0, (), (), {})
         clips = [identity for identity in self._store.ids() if tombstones.has_clip(identity)]
         return replace(done, entries=done.entries + (self._store.delete(clips) if clips else 0))
 

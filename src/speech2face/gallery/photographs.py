@@ -65,11 +65,10 @@ def photographs(folder: str, embedder: FaceEmbedder) -> Iterator[Candidate]:
     """
     storage = Storage(folder)
     listed = _table(storage) if storage.exists(TABLE) else _by_folder(folder)
-    for number, (path, entry) in enumerate(listed):
-        yield _photograph(storage, path, entry, embedder)
-        del number
     if not listed:
         raise DatasetError(f"{folder} holds no photograph; give PERSON/PICTURE.jpg, or a {TABLE}")
+    for path, entry in listed:
+        yield _photograph(storage, path, entry, embedder)
 
 
 def _by_folder(folder: str) -> list[tuple[str, Entry]]:
@@ -93,8 +92,8 @@ def _table(storage: Storage) -> list[tuple[str, Entry]]:
         if not path or not person:
             raise DatasetError(f"{where}, row {number}: no file or no speaker; both columns are needed in every row")
         labels = {name: cell for name, cell in cells.items() if cell and name not in (*FIELDS, "file")}
-        named = {name: cells.get(name, "") for name in ("source", "licence", "consent")}
-        found.append((path, Entry(cells.get("id") or path, person, labels=labels, **named)))
+        consent, source, licence = (cells.get(name, "") for name in ("consent", "source", "licence"))
+        found.append((path, Entry(cells.get("id") or path, person, consent, source, licence, labels)))
     return found
 
 

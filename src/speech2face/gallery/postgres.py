@@ -19,7 +19,7 @@ from psycopg import Connection, sql
 
 from speech2face.data.tombstones import Tombstones
 from speech2face.errors import DatasetError
-from speech2face.gallery.entries import FILTER_FIELDS, Embeddings, Entry, Where, check_where
+from speech2face.gallery.entries import Embeddings, Entry, Where, check_where
 from speech2face.gallery.postgres_connection import Database
 from speech2face.gallery.postgres_tables import COLUMNS, Tables
 from speech2face.gallery.record import Record
@@ -80,7 +80,7 @@ class PostgresStore:
                 exact = True
                 rows = self.tables.nearest(connection, probe, top, where, None)
             mean, sd = self.tables.random_cosines(connection, probe, where, SAMPLE)
-            hits = tuple((_entry(row), _cosine(probe, row[len(COLUMNS)])) for row in rows)
+            hits = tuple((_entry(row), float(row[len(COLUMNS)])) for row in rows)
             return Found(tuple(sorted(hits, key=lambda hit: -hit[1])), of, mean, sd, exact)
 
         return self.database.run(ask)
@@ -93,6 +93,7 @@ class PostgresStore:
         """Remove entries, then what the database keeps of them in the table and the index."""
         query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self.tables.faces)
         removed = self.database.run(lambda connection: connection.execute(query, [list(ids)]).rowcount)
+        self.database.run(lambda connection: self.tables.drop_from_building(connection, ids))
         if removed:
             self.database.outside(sql.SQL("VACUUM {}").format(self.tables.faces))
         return int(removed)
@@ -214,10 +215,3 @@ def _entry(row: Sequence[Any]) -> Entry:
     labels = values.pop("labels")
     picture = bytes(values.pop("thumbnail") or b"")
     return Entry(**values, labels=labels if isinstance(labels, dict) else json.loads(labels), thumbnail=picture)
-
-
-def _cosine(probe: NDArray[np.float32], vector: Any) -> float:
-    return float(np.asarray(vector, np.float32) @ probe)
-
-
-assert set(FILTER_FIELDS) <= set(COLUMNS)

@@ -141,7 +141,7 @@ def without_password(address: str) -> str:
     except psycopg.ProgrammingError as error:
         raise DatasetError(f"{shown(address)} is no address of a database: {_line(error)}") from error
     parts.pop("password", None)
-    return make_conninfo(**{name: value for name, value in parts.items() if value is not None})
+    return make_conninfo(**{name: str(value) for name, value in parts.items() if value is not None})
 
 
 def shown(address: str) -> str:

@@ -42,7 +42,8 @@ class Tables:
         self.building = sql.Identifier(f"gallery_{name}_building")
         self._about = sql.Identifier(f"gallery_{name}_about")
         self._name = name
-        self.lock = int.from_bytes(hashlib.sha256(f"speech2face gallery {name}".encode()).digest()[:8], signed=True)
+        self.lock = _number(f"speech2face gallery {name}")
+        self._forgetting = _number(f"speech2face gallery {name}, forgetting")
 
     def about(self, connection: Connection[Any]) -> About | None:
         """What the gallery of this name is; None where there is none that is finished."""
@@ -51,8 +52,7 @@ class Tables:
 
     def stated(self, connection: Connection[Any], key: str) -> Any:
         """A value of the table of facts, None where it has none."""
-        there = connection.execute("SELECT to_regclass(%s)", [f"gallery_{self._name}_about"]).fetchone()
-        if there is None or there[0] is None:
+        if not self._is_there(connection, "about"):
             return None
         row = connection.execute(sql.SQL("SELECT value FROM {} WHERE key = %s").format(self._about), [key]).fetchone()
         return None if row is None else row[0]
@@ -68,30 +68,50 @@ class Tables:
         return None if found is None else tombstones_from(found)
 
     def write_tombstones(self, connection: Connection[Any], tombstones: Tombstones) -> None:
-        """Keep them."""
+        """Keep them; whoever writes entries at this moment is waited for, whoever comes later sees them."""
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [self._forgetting])
         self.state(connection, "tombstones", tombstones_to(tombstones))
+
+    def drop_forgotten(self, connection: Connection[Any], table: sql.Identifier) -> None:
+        """Remove whoever has a tombstone from a table."""
+        tombstones = self.tombstones(connection)
+        if tombstones is None or not len(tombstones):
+            return
+        everybody = connection.execute(sql.SQL("SELECT DISTINCT speaker FROM {}").format(table)).fetchall()
+        gone = [row[0] for row in everybody if tombstones.has_speaker(row[0])]
+        connection.execute(sql.SQL("DELETE FROM {} WHERE speaker = ANY(%s)").format(table), [gone])
+
+    def drop_from_building(self, connection: Connection[Any], ids: Sequence[str]) -> None:
+        """Remove entries from a build that is not finished, if there is one."""
+        if self._is_there(connection, "building"):
+            connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self.building), [list(ids)])
+
+    def _is_there(self, connection: Connection[Any], which: str) -> bool:
+        row = connection.execute("SELECT to_regclass(%s)", [f"gallery_{self._name}_{which}"]).fetchone()
+        return row is not None and row[0] is not None
 
     def begin(self, connection: Connection[Any], size: int, plan: str) -> bool:
         """An empty table to build in, or the one that was left by the same plan; whether it was."""
         create = sql.SQL("CREATE TABLE IF NOT EXISTS {} (key text PRIMARY KEY, value jsonb NOT NULL)")
         connection.execute(create.format(self._about))
-        there = connection.execute("SELECT to_regclass(%s)", [f"gallery_{self._name}_building"]).fetchone()
-        if there is not None and there[0] is not None and self.stated(connection, "building") == plan:
+        if self._is_there(connection, "building") and self.stated(connection, "building") == plan:
+            self.drop_forgotten(connection, self.building)
             return True
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.building))
         columns = "id text PRIMARY KEY, speaker text NOT NULL, source text NOT NULL, licence text NOT NULL,"
         columns += " consent text NOT NULL CHECK (consent <> ''), digest text NOT NULL, labels jsonb NOT NULL,"
         columns += f" thumbnail bytea NOT NULL, embedding vector({size}) NOT NULL"
-        connection.execute(sql.SQL(f"CREATE TABLE {{}} ({columns})").format(self.building))  # type: ignore[arg-type]
+        connection.execute(sql.SQL(f"CREATE TABLE {{}} ({columns})").format(self.building))
         self.state(connection, "building", plan)
         return False
 
     def publish(self, connection: Connection[Any], record: Record) -> None:
         """The table that was built takes the place of the gallery; done twice, the second time does nothing."""
         known = self.about(connection)
-        there = connection.execute("SELECT to_regclass(%s)", [f"gallery_{self._name}_building"]).fetchone()
-        if known is not None and known["identity"] == record.identity and (there is None or there[0] is None):
+        if known is not None and known["identity"] == record.identity and not self._is_there(connection, "building"):
             return
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [self._forgetting])
+        self.drop_forgotten(connection, self.building)
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(self.faces))
         connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(self.building, self.faces))
         self.state(connection, "gallery", {"identity": record.identity, "space": record.space.to_dict()})
@@ -105,8 +125,11 @@ class Tables:
     def upsert(
         self, connection: Connection[Any], table: sql.Identifier, entries: Sequence[Entry], vectors: Embeddings
     ) -> Upserted:
-        """All entries; an id that is there is replaced."""
-        latest = {entry.id: row for row, entry in enumerate(entries)}  # one statement cannot replace a row twice
+        """All entries but those of the forgotten; an id that is there is replaced."""
+        connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [self._forgetting])
+        tombstones = self.tombstones(connection) or Tombstones.new()
+        wanted = [row for row, entry in enumerate(entries) if not tombstones.has_speaker(entry.speaker)]
+        latest = {entries[row].id: row for row in wanted}  # one statement cannot replace a row twice
         there = len(self.digests(connection, table, list(latest)))
         names = (*COLUMNS, "embedding")
         query = sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}").format(
@@ -117,7 +140,7 @@ class Tables:
         )
         with connection.cursor() as cursor:
             cursor.executemany(query, [_row(entries[row], vectors[row]) for row in latest.values()])
-        twice = len(entries) - len(latest)
+        twice = len(wanted) - len(latest)
         return Upserted(len(latest) - there, there + twice)
 
     def count(self, connection: Connection[Any], where: Where | None) -> int:
@@ -137,7 +160,7 @@ class Tables:
         looked_at: int | None,
         table: sql.Identifier | None = None,
     ) -> list[tuple[Any, ...]]:
-        """Rows of COLUMNS and the vector, nearest first; `looked_at` None compares one by one."""
+        """Rows of COLUMNS and the cosine, nearest first; `looked_at` None compares one by one."""
         if looked_at is None:
             connection.execute("SET LOCAL enable_indexscan = off")
         else:
@@ -146,9 +169,9 @@ class Tables:
             connection.execute("SET LOCAL enable_seqscan = off")
             connection.execute("SELECT set_config('hnsw.ef_search', %s, true)", [str(wanted)])
         condition, values = _condition(where)
-        columns = sql.SQL(", ").join(map(sql.Identifier, (*COLUMNS, "embedding")))
-        query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY embedding <=> %s LIMIT %s")
-        found = connection.execute(query.format(columns, table or self.faces, condition), [*values, probe, top])
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+        query = sql.SQL("SELECT {}, 1 - (embedding <=> %s) FROM {} WHERE {} ORDER BY embedding <=> %s LIMIT %s")
+        found = connection.execute(query.format(columns, table or self.faces, condition), [probe, *values, probe, top])
         return found.fetchall()
 
     def random_cosines(
@@ -188,7 +211,7 @@ class Tables:
 
     def _tuned(self, connection: Connection[Any], table: sql.Identifier, count: int) -> About:
         """How many nodes a search keeps in hand: the fewest that reach the goal on probes such as voices give."""
-        query = sql.SQL("SELECT embedding FROM {} ORDER BY md5(id) LIMIT %s").format(table)
+        query = sql.SQL("SELECT embedding::real[] FROM {} ORDER BY md5(id) LIMIT %s").format(table)
         faces = np.stack([np.asarray(row[0], np.float32) for row in connection.execute(query, [20 * PROBES])])
         rng = np.random.default_rng(0)
         share = rng.uniform(0.5, 1.0, (min(PROBES, len(faces)), 1))
