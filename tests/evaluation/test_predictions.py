@@ -106,6 +106,7 @@ def test_another_program_needs_to_write_keys_and_embeddings_alone(
     missing = {e.clip: e.reason for e in found.exclusions}
     assert missing == {clips.keys[0]: "not_heard", clips.keys[2]: "not_heard"}  # not named, not finite
     assert found.measurable(0.0).sum() == len(clips.keys) - 2
+    assert "1 of the file's 8 clips are none of those asked for." in found.notes
 
 
 @pytest.mark.parametrize(
@@ -122,6 +123,15 @@ def test_another_program_needs_to_write_keys_and_embeddings_alone(
         ({"keys": None}, "lacks keys"),
         ({"embeddings": None}, "lacks embeddings"),
         ({"format": np.array(9)}, "has format 9; this version reads 1"),
+        ({"format": np.array("one")}, "has format one; this version reads 1"),
+        ({"seconds": np.array([np.nan, 1.0])}, "must be numbers from 0"),
+        ({"seconds": np.array([-1.0, 1.0])}, "must be numbers from 0"),
+        ({"seconds": np.array(["two", "six"])}, "must be numbers from 0"),
+        ({"exclusions": np.array("{cut short")}, "`exclusions` is not the JSON"),
+        ({"exclusions": np.array("[[1, 2, 3, 4]]")}, "`exclusions` is not the JSON"),
+        ({"exclusions": np.array("7")}, "`exclusions` is not the JSON"),
+        ({"model": np.array('{"name": "x", "embedder": {"kind": "dlib"}}')}, "is not the JSON of name"),
+        ({"model": np.array('{"name": "x", "embedder": "dlib"}')}, "is not the JSON of name"),
         ({"model": np.array("{}")}, "is not the JSON of name"),
         ({"attributes": np.ones((2, 8, 4))}, "`attributes` is"),
     ],
@@ -151,6 +161,12 @@ def test_what_is_no_file_of_arrays_is_one_error(clips: Clips, tmp_path: Path, co
         read_predictions(tmp_path / "p.npz", clips)
     with pytest.raises(DatasetError, match="no such file"):
         read_predictions(tmp_path / "q.npz", clips)
+
+
+def test_one_array_alone_is_no_file_of_arrays(clips: Clips, tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.ones((8, 8)))
+    with pytest.raises(DatasetError, match=r"write it with numpy\.savez"):
+        read_predictions(tmp_path / "p.npy", clips)
 
 
 def test_pickles_are_not_read(clips: Clips, tmp_path: Path) -> None:

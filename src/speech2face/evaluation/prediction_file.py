@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from speech2face.errors import DatasetError, WeightsError
@@ -20,6 +21,7 @@ from speech2face.evaluation.collect import Clips
 from speech2face.evaluation.evaluation_set import Embeddings, EvaluationSet, ModelFacts, StatedAttributes
 from speech2face.evaluation.parts.part import Exclusion
 from speech2face.evaluation.predictions import ATTRIBUTES, joined, references_for, stated_attributes
+from speech2face.face.embedders import EmbedderRecord
 
 FORMAT = 1
 NOT_HEARD = "not_heard"
@@ -81,12 +83,17 @@ def read_predictions(path: Path, clips: Clips, *, model: ModelFacts | None = Non
             " embeddings of the data's own face embedder"
         )
     stated = _stored_attributes(path, arrays, list(embeddings), rows)
-    return joined(clips, facts, reference, predicted, stated, _exclusions(arrays, clips, predicted), notes)
+    if strangers := len(arrays["keys"]) - int(present.sum()):
+        notes = (*notes, f"{strangers} of the file's {len(arrays['keys'])} clips are none of those asked for.")
+    return joined(clips, facts, reference, predicted, stated, _exclusions(path, arrays, clips, predicted), notes)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, NpzFile):
+            raise ValueError("one array alone, as of numpy.save; write it with numpy.savez")
+        with stored:
             arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise DatasetError(f"no such file: {path}") from error
@@ -95,7 +102,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
         raise DatasetError(f"{path} lacks {' and '.join(missing)}; see docs/evaluation.md for what it must hold")
-    if int(arrays.get("format", np.array(FORMAT))) != FORMAT:
+    if arrays.get("format", np.array(FORMAT)).tolist() != FORMAT:
         raise DatasetError(f"{path} has format {arrays['format']}; this version reads {FORMAT}")
     return arrays
 
@@ -104,9 +111,13 @@ def _facts(path: Path, arrays: dict[str, NDArray[Any]]) -> ModelFacts:
     if "model" not in arrays:
         return ModelFacts(path.stem, kind="embeddings")
     try:
-        return ModelFacts(**json.loads(str(arrays["model"])))
+        facts = ModelFacts(**json.loads(str(arrays["model"])))
+        if facts.embedder is not None:
+            EmbedderRecord.from_dict(facts.embedder)
     except (ValueError, TypeError) as error:
-        raise DatasetError(f"{path}: its `model` is not the JSON of name, version, kind, embedder, sha256") from error
+        found = "its `model` is not the JSON of name, version, kind, embedder, sha256"
+        raise DatasetError(f"{path}: {found}: {error}") from error
+    return facts
 
 
 def _check_same(
@@ -145,7 +156,10 @@ def _rows_of(path: Path, keys: NDArray[Any], clips: Clips) -> NDArray[np.int64]:
 def _durations(path: Path, arrays: dict[str, NDArray[Any]]) -> dict[float, Embeddings]:
     found, count = arrays["embeddings"], len(arrays["keys"])
     found = found[None] if found.ndim == 2 else found
-    seconds = np.atleast_1d(arrays.get("seconds", np.array([0.0]))).astype(np.float64)
+    seconds = np.atleast_1d(arrays.get("seconds", np.array([0.0])))
+    if seconds.dtype.kind not in "fiu" or not (np.isfinite(seconds) & (seconds >= 0)).all():
+        raise DatasetError(f"{path}: `seconds` is {seconds.tolist()}; they must be numbers from 0, how much was heard")
+    seconds = seconds.astype(np.float64)
     if found.ndim != 3 or found.dtype.kind != "f" or found.shape[:2] != (len(seconds), count) or not found.shape[2]:
         raise DatasetError(
             f"{path}: `embeddings` is {arrays['embeddings'].dtype} {arrays['embeddings'].shape} beside {count} keys and"
@@ -170,12 +184,15 @@ def _stored_attributes(
 
 
 def _exclusions(
-    arrays: dict[str, NDArray[Any]], clips: Clips, predicted: dict[float, Embeddings]
+    path: Path, arrays: dict[str, NDArray[Any]], clips: Clips, predicted: dict[float, Embeddings]
 ) -> tuple[Exclusion, ...]:
     """Those the file states, and one for every clip without numbers that it says nothing about."""
     known = set(clips.keys)
-    stored = json.loads(str(arrays.get("exclusions", "[]")))
-    stated = [Exclusion(*(str(text) for text in row)) for row in stored]
+    try:
+        stored = json.loads(str(arrays.get("exclusions", "[]")))
+        stated = [Exclusion(*(str(text) for text in row)) for row in stored]
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: its `exclusions` is not the JSON of [clip, reason, detail] rows") from error
     found = [exclusion for exclusion in stated if exclusion.clip in known]
     explained = {exclusion.clip for exclusion in found}
     for heard, values in predicted.items():
