@@ -157,7 +157,8 @@ def test_what_a_model_states_is_held_against_the_labels_without_any_picture() ->
         gender = number(part, "gender_agreement", reading="stated by the model", seconds=seconds)
         assert gender.clips == 5  # one is not stated, one "other", one unlabelled
         assert gender.estimate.value == pytest.approx(4 / 5)
-        assert gender.mean_face is None
+        assert gender.mean_face == pytest.approx(3 / 5)  # a man's voice for everybody
+        assert gender.gender_mean_face == 1.0
         assert number(part, "age_agreement", seconds=seconds).estimate.value == pytest.approx(1.0)
     assert not [one for one in part.numbers if one.metric.startswith("group")]
     assert {table.name[-2:] for table in part.tables[1:]} == {"6s"}  # matrices of the longest alone

@@ -27,6 +27,9 @@ def test_the_curve_falls_as_answers_become_better_over_the_same_clips() -> None:
     angles = [number(part, "angle_degrees", seconds=seconds) for seconds in ("1", "3", "6")]
     assert [found.clips for found in angles] == [40, 40, 40]
     assert angles[0].estimate.value > angles[1].estimate.value > angles[2].estimate.value
+    table2 = number(feature_similarity.measure(heard), "angle_degrees", seconds="6")
+    assert table2.chance is not None and angles[2].chance == pytest.approx(table2.chance, abs=3)
+    assert table2.gender_mean_face is not None and angles[2].gender_mean_face is not None
     assert {(e.reason, e.detail) for e in part.exclusions} == {("too_short", "under 6 s")} and len(
         part.exclusions
     ) == 20
@@ -58,7 +61,12 @@ def test_stated_attributes_make_a_curve_without_any_face() -> None:
     errors = [number(part, "age_error_years", seconds=seconds).estimate.value for seconds in ("1", "3")]
     assert right == pytest.approx([0.75, 0.95])
     assert errors == pytest.approx([4, 1], abs=0.3)  # whole years count as the middle of a year
-    assert number(part, "gender_right", seconds="1").mean_face == pytest.approx(0.5)
+    gender, error = number(part, "gender_right", seconds="1"), number(part, "age_error_years", seconds="3")
+    assert (gender.mean_face, gender.gender_mean_face) == pytest.approx((0.5, 1.0))
+    years = np.floor(age) + 0.5
+    assert error.mean_face == pytest.approx(np.abs(years - np.median(years)).mean(), abs=0.3)
+    assert error.chance == pytest.approx(np.abs(age[:, None] + 1 - years[None]).mean(), abs=0.3)
+    assert error.gender_mean_face == pytest.approx(error.mean_face, abs=0.3)  # both genders are of all ages here
 
 
 def test_a_model_against_itself_differs_by_nothing_and_a_better_one_by_an_interval_below_it() -> None:

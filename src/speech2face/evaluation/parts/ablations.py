@@ -39,7 +39,7 @@ def measure(evaluations: Sequence[EvaluationSet], *, seed: int = 0) -> Part:
     numbers: list[Number] = []
     for name, evaluation, found in zip(names, evaluations, measured, strict=True):
         conditions = {"model": name, "seconds": f"{heard:g}"}
-        numbers += [_number(one.name, one, bootstrap, conditions) for one in found.values()]
+        numbers += [one.number(NAME, bootstrap, conditions) for one in found.values()]
         numbers += _of_the_whole(evaluation, heard, kept, bootstrap, conditions)
     for name, found in zip(names[1:], measured[1:], strict=True):
         conditions = {"model": name, "against": names[0], "seconds": f"{heard:g}"}
@@ -55,19 +55,6 @@ def _names(evaluations: Sequence[EvaluationSet]) -> list[str]:
     plain = [f"{each.model.name} {each.model.version}".strip() for each in evaluations]
     count = Counter(plain)
     return [name if count[name] == 1 else f"{name} ({place})" for place, name in enumerate(plain, 1)]
-
-
-def _number(metric: str, one: ClipMeasure, bootstrap: SpeakerBootstrap, conditions: dict[str, str]) -> Number:
-    return Number(
-        NAME,
-        metric,
-        bootstrap.mean(one.values),
-        int(np.isfinite(one.values).sum()),
-        conditions,
-        chance=one.chance,
-        mean_face=one.mean_face,
-        higher_is_better=one.higher_is_better,
-    )
 
 
 def _difference(

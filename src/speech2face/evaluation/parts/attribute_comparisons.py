@@ -42,6 +42,7 @@ class Comparison:
     seconds: str
     """Heard; "" where the reading heard nothing."""
     mean_face: Opinion | None = None
+    """Or, where no picture is read, one answer for everybody."""
     gender_mean_face: Opinion | None = None
     ceiling: Opinion | None = None
 
@@ -81,7 +82,8 @@ def comparisons_of(
         exclusions += [one for opinion in read.values() for one in opinion.exclusions]
         found += _of_pictures(read, labels, f"{pictures.seconds:g}", _cheats(pictures, reader))
     for seconds in sorted(evaluation.stated, reverse=True):
-        found.append(Comparison(labels, opinions.stated(evaluation.stated[seconds]), f"{seconds:g}"))
+        said = opinions.stated(evaluation.stated[seconds])
+        found.append(Comparison(labels, said, f"{seconds:g}", *opinions.one_answer(labels, said)))
     return [one for one in found if _any_in_common(one)], tuple(dict.fromkeys(exclusions))
 
 

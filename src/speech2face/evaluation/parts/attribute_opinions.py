@@ -107,6 +107,29 @@ def same_for_all(reading: AttributeReading | None, clips: int) -> Opinion:
     return _of_readings("mean face", [reading] * clips)
 
 
+def one_answer(labels: Opinion, reading: Opinion) -> tuple[Opinion, Opinion]:
+    """The median age and the commonest gender for everybody, and the median age of each labelled gender.
+
+    Both of the labels of those clips that the reading speaks of; the second says nothing where the gender is unknown.
+    """
+    gender = np.where(reading.gender != "", labels.gender, "")
+    age = np.where(np.isfinite(reading.age), labels.age, np.nan)
+    commonest = max(GENDERS, key=lambda one: int((gender == one).sum()))
+    of_gender = np.full(len(age), np.nan)
+    for one in GENDERS:
+        of_gender[labels.gender == one] = _median(age[labels.gender == one])
+    nothing = np.full(len(age), "", dtype=np.str_)
+    return (
+        Opinion("one answer", np.full(len(age), _median(age)), np.full(len(age), commonest), nothing),
+        Opinion("one answer for each gender", of_gender, labels.gender, nothing),
+    )
+
+
+def _median(ages: Floats) -> float:
+    known = ages[np.isfinite(ages)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
 def by_gender(readings: dict[str, AttributeReading | None], gender: NDArray[np.str_]) -> Opinion:
     """One reading for each labelled gender: the mean face of the gender; nothing where the gender is not known."""
     return _of_readings("mean face of the gender", [readings.get(str(one)) for one in gender])

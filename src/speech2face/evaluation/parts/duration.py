@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.intervals import SpeakerBootstrap
-from speech2face.evaluation.parts.clip_measures import ClipMeasure, clip_measures
+from speech2face.evaluation.parts.clip_measures import clip_measures
 from speech2face.evaluation.parts.part import Figure, Number, Part, Table, exclude
 from speech2face.evaluation.reporting.figures import CHANCE_COLOUR, COLOURS, render
 
@@ -43,7 +43,8 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
     numbers: list[Number] = []
     for heard in points:
-        numbers += [_number(one, heard, bootstrap) for one in clip_measures(evaluation, heard, kept)]
+        conditions = {"seconds": f"{heard:g}"}
+        numbers += [one.number(NAME, bootstrap, conditions) for one in clip_measures(evaluation, heard, kept)]
     if not numbers:
         return Part(NAME, TITLE, skipped="there are neither face embeddings nor labels to hold the answers against")
     notes = [f"The same {int(kept.sum())} clips at every point: those of {points[-1]:g} s or more.", PAPER]
@@ -77,19 +78,6 @@ def _long_enough(evaluation: EvaluationSet, points: Sequence[float]) -> NDArray[
     return np.asarray(kept)
 
 
-def _number(one: ClipMeasure, heard: float, bootstrap: SpeakerBootstrap) -> Number:
-    return Number(
-        NAME,
-        one.name,
-        bootstrap.mean(one.values),
-        int(np.isfinite(one.values).sum()),
-        {"seconds": f"{heard:g}"},
-        chance=one.chance,
-        mean_face=one.mean_face,
-        higher_is_better=one.higher_is_better,
-    )
-
-
 def _table(numbers: Sequence[Number]) -> Table:
     metrics = list(dict.fromkeys(number.metric for number in numbers))
     found = {(number.conditions["seconds"], number.metric): number.estimate.value for number in numbers}
@@ -108,7 +96,8 @@ def _curves(numbers: Sequence[Number]) -> Figure:
     said = "; ".join(_said(metric, [n for n in numbers if n.metric == metric]) for metric in metrics)
     return Figure(
         "curves",
-        "Numbers over the seconds heard, with 95 % intervals over speakers; dashed: the mean face or commonest answer.",
+        "Numbers over the seconds heard, with 95 % intervals over speakers; dashed: the mean face, or one answer for"
+        " everybody.",
         render(draw, (3.4 * len(metrics) + 0.6, 3.2)),
         f"Curves over seconds heard. {said}.",
     )
