@@ -91,12 +91,6 @@ def chance_within_one(counts: Floats) -> float:
     return agreement_within_one(expected)
 
 
-def kappa(counts: Floats) -> float:
-    """Cohen's kappa (1960), (agreement - chance) / (1 - chance): 1 is best, 0 is chance, a constant answer earns 0."""
-    chance = chance_agreement(counts)
-    return _share(agreement(counts) - chance, 1.0 - chance)
-
-
 def majority(counts: Floats) -> float:
     """What the commonest class of the reference earns in `agreement`, said of everybody."""
     return _share(float(counts.sum(1).max(initial=0.0)), float(counts.sum()))
@@ -107,13 +101,6 @@ def best_constant_within_one(counts: Floats) -> float:
     rows = counts.sum(1)
     padded = np.concatenate([[0.0], rows, [0.0]])
     return _share(float((padded[:-2] + padded[1:-1] + padded[2:]).max(initial=0.0)), float(rows.sum()))
-
-
-def constant_answer(counts: Floats, place: int) -> Floats:
-    """The matrix of the same reference if everybody were read as one class."""
-    answered = np.zeros_like(counts)
-    answered[:, place] = counts.sum(1)
-    return answered
 
 
 def _share(part: float, whole: float | Any) -> float:
