@@ -100,6 +100,7 @@ def test_one_command_measures_the_parts_and_its_file_gives_the_same_numbers(
     ("options", "code", "message"),
     [
         (("--parts", "retrival"), 23, "there is no part 'retrival'; there are feature_similarity, retrieval"),
+        (("--parts", " , "), 23, "--parts names none; there are feature_similarity"),
         (("--seconds", "3;6"), 23, 'no list of numbers; write 3,6'),
         (("--seconds", "0"), 23, "--seconds takes numbers above 0"),
         (("--split", "dev"), 41, "no split 'dev'; it has test"),
