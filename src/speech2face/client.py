@@ -144,10 +144,14 @@ class Client:
             Speech2FaceError: the sound cannot be used, or holds no voice.
             ServiceError: the service refuses.
         """
-        from websockets.exceptions import ConnectionClosed
+        from websockets.exceptions import ConnectionClosed, WebSocketException
         from websockets.sync.client import connect
 
-        with connect(self._live_url(), max_size=None, proxy=None) as socket:
+        try:
+            connected = connect(self._live_url(), max_size=None, proxy=None)
+        except (OSError, WebSocketException) as error:
+            raise self._unreachable(error) from None
+        with connected as socket:
             stop = threading.Event()
 
             def feed() -> None:
@@ -178,9 +182,13 @@ class Client:
         import asyncio
 
         from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosed
+        from websockets.exceptions import ConnectionClosed, WebSocketException
 
-        async with connect(self._live_url(), max_size=None, proxy=None) as socket:
+        try:
+            connected = await connect(self._live_url(), max_size=None, proxy=None)
+        except (OSError, WebSocketException) as error:
+            raise self._unreachable(error) from None
+        async with connected as socket:
 
             async def feed() -> None:
                 try:
@@ -208,12 +216,15 @@ class Client:
     def _start(self, start: dict[str, Any]) -> str:
         return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start)
 
+    def _unreachable(self, error: Exception) -> ServiceError:
+        text = f"{self.url} cannot be reached: {str(error) or type(error).__name__}; is the service running?"
+        return ServiceError(text, code="unreachable", status=0)
+
     def _request(self, method: str, path: str, *, failures: bool = True, **content: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **content)
         except httpx.HTTPError as error:
-            text = f"{self.url} cannot be reached: {error or type(error).__name__}; is the service running?"
-            raise ServiceError(text, code="unreachable", status=0) from None
+            raise self._unreachable(error) from None
         if failures and answer.status_code >= 400:
             raise _error(_problem(answer))
         return answer

@@ -84,8 +84,21 @@ def test_a_wrong_token_and_a_service_that_is_not_there_say_so(listening: Listeni
         assert refused.value.status == 401
         with pytest.raises(ServiceError, match="token"):
             next(stranger.live([b""]))
-    with Client("http://127.0.0.1:1") as lost, pytest.raises(ServiceError, match="running"):
-        lost.health()
+    with Client("http://127.0.0.1:1") as lost:
+        with pytest.raises(ServiceError, match="running"):
+            lost.health()
+        with pytest.raises(ServiceError, match="running"):
+            next(lost.live([b""]))
+        with pytest.raises(ServiceError, match="running"):
+            asyncio.run(first_of(lost.live_async(no_sound())))
+
+
+async def first_of(updates: AsyncIterator[LiveUpdate]) -> LiveUpdate:
+    return await anext(updates)
+
+
+async def no_sound() -> AsyncIterator[bytes]:
+    yield b""
 
 
 def pieces() -> Iterator[bytes]:

@@ -157,6 +157,7 @@ def test_an_option_that_cannot_be_is_refused_by_its_name(served: TestClient, que
     [
         (b'{"recording": ', "application/json", 400, "bad_json"),
         (b"\xff\xfe", "application/json", 400, "bad_json"),
+        (b"[" * 100_000, "application/json", 400, "bad_json"),
         (b"[1]", "application/json", 422, "invalid_request"),
         (b'{"recording": 5}', "application/json", 422, "invalid_request"),
         (b'{"recording": "not base64!"}', "application/json", 422, "bad_base64"),
@@ -222,6 +223,8 @@ def test_of_several_files_each_has_its_own_result(served: TestClient, expected: 
     assert (words["status"], words["problem"]["exit_code"]) == (422, 11)
     assert served.post("/v1/portraits", files=files[:1]).status_code == 200
     assert served.post("/v1/portraits", content=FEMALE.read_bytes()).json()["code"] == "not_multipart"
+    too_many = served.post("/v1/portraits?samples=24", files=files[1:2] * 5).json()
+    assert (too_many["code"], "at most 96" in too_many["detail"]) == ("invalid_option", True)
 
 
 def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
@@ -230,4 +233,5 @@ def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
     assert model["given"]["gender"] == ["female", "male"]
     assert model["given"]["age"] == [18, 80]
     assert len(model["given"]["group"]) >= 2
+    assert model["samples"] == 24
     assert model["styles"] == ["photographic", "drawn"]

@@ -19,7 +19,8 @@ class Limits:
     recording_seconds: float = MAX_RECORDING_SECONDS / 2  # the belief has long stopped moving
     files_per_request: int = 16
     requests_at_once: int = 64  # waiting or being drawn
-    samples: int = 24  # further faces in one answer
+    samples: int = 24  # further faces of one recording
+    samples_per_request: int = 96  # of all its recordings: an answer is held in memory too
     body_seconds: float = 60.0  # in which a request's body must have arrived
 
     # Live sessions

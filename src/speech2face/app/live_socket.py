@@ -152,7 +152,7 @@ class LiveConnection:
         ready = {
             "type": "ready",
             "protocol": PROTOCOL,
-            "model": describe(model),
+            "model": describe(model, self._limits.samples),
             "limits": self._limits.for_a_live_client(),
             "notice": model.notice,
         }

@@ -63,6 +63,10 @@ class Drawn:
     sheet: bytes | None = None
     drawing: bytes | None = None
 
+    def to_json(self) -> bytes:
+        """As JSON, pictures in base64; megabytes, so for a worker thread."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, pictures in base64."""
         values: dict[str, Any] = {"facts": self.facts, "picture": in_base64(self.picture, self.media_type)}
@@ -149,10 +153,13 @@ def _options(request: Request, upload: Upload, service: "Service") -> Options:
         options = Options.model_validate(dict(request.query_params) | upload.options)
     except ValidationError as error:
         raise first_mistake(error) from None
-    if options.samples > service.limits.samples:
-        text = f"{options.samples} samples were asked for; at most {service.limits.samples} come in one answer"
-        raise problem_of(InvalidOption(text))
+    _check_samples(options.samples, service.limits.samples)
     return options
+
+
+def _check_samples(samples: int, most: int) -> None:
+    if samples > most:
+        raise problem_of(InvalidOption(f"{samples} samples were asked for; at most {most} come in one answer"))
 
 
 async def _drawn(service: "Service", recording: bytes, options: Options, wanted: Wanted) -> Drawn:
@@ -188,7 +195,7 @@ async def portrait(request: Request) -> Response:
         drawn = await _drawn(service, upload.recordings[0][1], _options(request, upload, service), wanted)
     headers = {"Cache-Control": "no-store"}
     if wanted == "json":
-        return JSONResponse(drawn.to_dict(), headers=headers)
+        return Response(await _in_json(service, drawn), headers=headers, media_type="application/json")
     return Response(
         drawn.picture, headers=headers | {FACTS_HEADER: facts_header(drawn.facts)}, media_type=drawn.media_type
     )
@@ -205,18 +212,27 @@ async def portraits(request: Request) -> Response:
             raise Problem(422, "invalid_request", "no file came; send multipart/form-data with one part a recording")
         options = _options(request, upload, service)
         service.shelf.model(options.model)
+        _check_samples(options.samples * len(upload.recordings), service.limits.samples_per_request)
         calls = (_result(service, name, recording, options) for name, recording in upload.recordings)
         results = await asyncio.gather(*calls)
-    whole = all(result["status"] == 200 for result in results)
-    return JSONResponse({"results": results}, 200 if whole else 207, {"Cache-Control": "no-store"})
+    content = b'{"results":[' + b",".join(result for _, result in results) + b"]}"
+    status = 200 if all(status == 200 for status, _ in results) else 207
+    return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def _result(service: "Service", name: str, recording: bytes, options: Options) -> dict[str, Any]:
+async def _result(service: "Service", name: str, recording: bytes, options: Options) -> tuple[int, bytes]:
+    """Status and JSON of one of several recordings."""
     try:
         drawn = await _drawn(service, recording, options, "json")
     except Problem as problem:
-        return {"name": name, "status": problem.status, "problem": problem.to_dict()}
-    return {"name": name, "status": 200, "portrait": drawn.to_dict()}
+        values = {"name": name, "status": problem.status, "problem": problem.to_dict()}
+        return problem.status, json.dumps(values).encode()
+    head = json.dumps({"name": name, "status": 200}).encode()
+    return 200, head[:-1] + b',"portrait":' + await _in_json(service, drawn) + b"}"
+
+
+async def _in_json(service: "Service", drawn: Drawn) -> bytes:
+    return await asyncio.get_running_loop().run_in_executor(service.threads, drawn.to_json)
 
 
 @router.get("/v1/models", summary="The models, and what may be given to each", **openapi.MODELS)
@@ -224,4 +240,4 @@ async def models(request: Request) -> Response:
     """Name, version, licence, the attributes that may be stated, and what is said of every portrait."""
     service: Service = request.app.state.service
     service.shelf.model()
-    return JSONResponse({"models": service.shelf.describe()})
+    return JSONResponse({"models": service.shelf.describe(service.limits.samples)})

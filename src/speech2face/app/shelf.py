@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from speech2face.app.problems import Problem, not_ready
+from speech2face.config import MAX_SAMPLES
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.portrait import MAX_EXAGGERATION
 from speech2face.release import SHIPPED, read_manifest
@@ -73,15 +74,17 @@ class Shelf:
             raise Problem(422, "unknown_model", f'no model "{name[:80]}" here; there is {", ".join(self._models)}')
         return self._models[name]
 
-    def describe(self) -> list[dict[str, Any]]:
-        """What each model is and what may be asked of it, JSON-ready; empty while they are being loaded."""
+    def describe(self, samples: int = MAX_SAMPLES) -> list[dict[str, Any]]:
+        """What each model is and what may be asked of it, JSON-ready; empty while they are being loaded.
+
+        `samples` is how many one answer may hold.
+        """
         models = self._models.values() if self.state == "ready" else ()
-        return [describe(model) | {"default": number == 0} for number, model in enumerate(models)]
+        return [describe(model, samples) | {"default": number == 0} for number, model in enumerate(models)]
 
 
-def describe(model: "Model") -> dict[str, Any]:
+def describe(model: "Model", samples: int) -> dict[str, Any]:
     """One model, JSON-ready; `given` names the attributes that may be stated, empty where it takes none."""
-    from speech2face.config import MAX_SAMPLES
     from speech2face.voice.belief import ADULT_AGE, OLDEST_FACE
 
     groups = list(model.population)
@@ -93,7 +96,7 @@ def describe(model: "Model") -> dict[str, Any]:
         "states_attributes": bool(groups),
         "given": given,
         "exaggerate": [0, MAX_EXAGGERATION],
-        "samples": MAX_SAMPLES,
+        "samples": samples,
         "styles": [style.value for style in model.styles],
         "notice": model.notice,
     }

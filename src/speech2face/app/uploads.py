@@ -82,7 +82,9 @@ class Arrival:
             raise Problem(408, "slow_body", f"the body took over {self._limits.body_seconds:g} s to arrive") from None
         except ClientDisconnect:
             raise Problem(400, "disconnected", "the client left while its body was read") from None
-        return _from_json(body) if kind == "application/json" else Upload((("recording", body),), {})
+        if kind != "application/json":
+            return Upload((("recording", body),), {})
+        return await asyncio.to_thread(_from_json, body)  # of 64 MiB it takes a while, and others are speaking
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload_bytes:
@@ -141,7 +143,7 @@ def _from_json(body: bytes) -> Upload:
     """`{"recording": base64, ...options}`."""
     try:
         values = json.loads(body)
-    except ValueError:  # also what is no UTF-8
+    except (ValueError, RecursionError):  # also what is no UTF-8
         raise Problem(400, "bad_json", "the body is not JSON") from None
     if not isinstance(values, dict) or not isinstance(values.get("recording"), str):
         raise Problem(422, "invalid_request", 'the JSON needs "recording": a recording\'s bytes in base64') from None
