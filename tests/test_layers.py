@@ -20,13 +20,17 @@ LAYERS = (
     ("picture", "portrait", "live", "reconstruction", "outputs", "provenance", "signing", "contact_sheet"),
     ("data", "training", "evaluation", "planted", "gallery"),
     ("batch", "report", "terminal", "client", "app"),
-    ("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_audit", "cli_evaluate", "cli_gallery", "cli_serve", "cli_sign", "__main__"),
+    (
+        *("cli", "cli_data", "cli_prepare", "cli_models", "cli_training", "cli_evaluate", "cli_audit", "cli_serve"),
+        *("cli_gallery", "cli_sign", "__main__"),
+    ),
 )
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 EXTRAS = (
     *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
-    *("matplotlib", "sklearn", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc", "c2pa", "cryptography"),
+    *("matplotlib", "sklearn", "faiss", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc"),
+    *("c2pa", "cryptography", "psycopg", "pgvector"),
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (

@@ -90,8 +90,9 @@ class Runtime:
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
-        image = self.run(FACE_DECODER, face_embedding=face_embedding[None].astype(np.float32))[0][0]  # (3, height, width)
-        # In place: each fresh array of this size is given back to the system and asked for anew, for a third of the time.
+        embeddings = face_embedding[None].astype(np.float32)
+        image = self.run(FACE_DECODER, face_embedding=embeddings)[0][0]  # (3, height, width)
+        # In place: fresh arrays of this size are given back to the system and asked for anew, for a third of the time.
         np.clip(image, 0, 1, out=image)
         np.multiply(image, 255, out=image)
         np.rint(image, out=image)
