@@ -120,6 +120,8 @@ def _roots(file: Path) -> bytes:
 
 def signature_rows(signature: Signature) -> list[tuple[str, str]]:
     """Whether a picture is as it was signed, by whom, and what was changed."""
+    from speech2face.batch import printable
+
     state = {
         "intact": "signed, and as it was signed",
         "tampered": "TAMPERED WITH: not as it was signed",
@@ -128,8 +130,8 @@ def signature_rows(signature: Signature) -> list[tuple[str, str]]:
     }[signature.state]
     rows = [("signature", state)]
     if signature.signer is not None and signature.trust is not None:
-        rows += [("signed by", signature.signer), ("with", TRUST_WORDS[signature.trust])]
-    return rows + [("found", finding.text) for finding in signature.findings]
+        rows += [("signed by", printable(signature.signer)), ("with", TRUST_WORDS[signature.trust])]
+    return rows + [("found", printable(finding.text)) for finding in signature.findings]
 
 
 def register(app: typer.Typer) -> None:

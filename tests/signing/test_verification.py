@@ -262,6 +262,34 @@ def test_a_later_manifest_of_other_software_is_named_as_one(tmp_path: Path) -> N
         inspected(tmp_path, resigned(file.getvalue(), parent=False, assertions=[opened]))
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"model": "starter", "provenance": [], "facts": {}, "picture": 7},
+        {"provenance": {"model_name": 1, "model_version": 2, "creator_tool": 3, "notice": 4}, "facts": "{}"},
+        {"provenance": {"model_name": "", "model_version": "", "creator_tool": "", "notice": ""}, "facts": "[1]"},
+        [1, 2],
+        "text",
+    ],
+)
+def test_an_assertion_that_only_bears_our_name_is_not_believed(own: object, tmp_path: Path) -> None:
+    created = {"action": "c2pa.created", "digitalSourceType": CAPTURE}
+    actions = {"label": "c2pa.actions.v2", "data": {"actions": [created]}}
+    assertions: list[Mapping[str, object]] = [
+        actions,
+        {"label": "org.speech2face.portrait", "data": own, "kind": "Json"},
+    ]
+    file = io.BytesIO()
+    Image.fromarray(PICTURE).save(file, "PNG")
+    with pytest.raises(NotAPortrait):
+        inspected(tmp_path, resigned(file.getvalue(), parent=False, assertions=assertions))
+    content = resigned(portrait_png(PICTURE, PROVENANCE, FACTS), parent=False, assertions=assertions)
+    found = inspected(tmp_path, one_pixel_changed(content))
+    assert found.signature.state == "tampered"
+    assert found.provenance == PROVENANCE  # the XMP's
+
+
 def test_webp_is_signed_and_verified_too(tmp_path: Path) -> None:
     file = io.BytesIO()
     promise = replace(PROVENANCE, signed="C2PA")

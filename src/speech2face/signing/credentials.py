@@ -1,6 +1,6 @@
 """A key and its certificates, checked before anything is drawn: they belong together, are valid now and may sign.
 
-What C2PA asks of a certificate: specification 2.2, section 14.5, "X.509 certificates".
+What C2PA asks of a certificate: its specification, "X.509 Certificates".
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _check_certificate(certificate: x509.Certificate, path: Path) -> None:
 
 
 def _algorithm(key: PrivateKeyTypes, path: Path) -> str:
-    """The name of the signature by the kind of the key (C2PA specification 2.2, section 13.2)."""
+    """The name of the signature by the kind of the key (C2PA specification, "Digital Signatures")."""
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         return CURVES[key.curve.name]
     if isinstance(key, ed25519.Ed25519PrivateKey):

@@ -1,6 +1,6 @@
 """What a signed picture looked like, in fingerprints: its pixels, field by field, and its texts.
 
-C2PA's own hash (specification 2.2, section 18.5, data hash) says that some byte of a file changed. These say which.
+C2PA's own hash (its assertion `c2pa.hash.data`) says that some byte of a file changed. These say which.
 """
 
 import hashlib

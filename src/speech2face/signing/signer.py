@@ -1,8 +1,8 @@
 """Signing: one picture with its manifest in, the same picture that shows every later change out.
 
-The manifest follows the C2PA specification 2.2: an action `c2pa.created` whose digital source type is
-"trainedAlgorithmicMedia" (section 18.15, actions), and an assertion of our own. Nothing is asked of a network: no time
-stamp, no list of revoked certificates.
+The manifest follows the C2PA specification, "Actions": an action `c2pa.created` whose digital source type is
+"trainedAlgorithmicMedia"; beside it an assertion of our own. Nothing is asked of a network: no time stamp, no list of
+revoked certificates.
 """
 
 import io

@@ -1,7 +1,7 @@
 """Whether a picture is as it was signed, by whom, and what was changed if it is not.
 
-The C2PA library checks signature and hashes (specification 2.2, section 15); its findings are put into words here, and
-the fingerprints in our own assertion say what of the picture changed. Works without the extra as far as one can.
+The C2PA library checks signature and hashes (its specification, "Validation"). What it finds is put into words here,
+and the fingerprints in our own assertion say what of the picture changed. Works without the extra as far as one can.
 """
 
 import io
@@ -22,7 +22,7 @@ State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]
 MANIFEST_MARK: Final = b"jumdc2pa"  # description box of a C2PA store, whatever the picture's format (ISO 19566-5)
 CONTENT_CHANGED: Final = "assertion.dataHash.mismatch"
-# Codes of the specification's section 15.2.2 that say who signed rather than that something changed.
+# Status codes of the specification that say who signed rather than that something changed.
 OF_THE_SIGNER: Final[dict[str, Trust]] = {
     "signingCredential.untrusted": "untrusted",
     "signingCredential.expired": "expired",
@@ -136,7 +136,7 @@ def _judged(content: bytes, store: _Store) -> Signature:
         signer=store.signer,
         trust=_trust(store),
         algorithm=store.algorithm,
-        model_sha256=own.get("model", {}).get("sha256"),
+        model_sha256=_model_digest(own),
     )
 
 
@@ -149,12 +149,23 @@ def _trust(store: _Store) -> Trust:
     return next((trust for trust in worst_first if trust in found), "trusted")
 
 
+def _model_digest(own: Mapping[str, Any]) -> str | None:
+    model = own.get("model")
+    digest = model.get("sha256") if isinstance(model, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
 def _own_words(store: _Store) -> tuple[Provenance, Mapping[str, Any]] | None:
+    """What our assertion says of the picture; anybody may sign one, so that nothing in it is taken for granted."""
     try:
         own = store.own or {}
-        return Provenance(**own["provenance"]), dict(json.loads(own["facts"]))
+        stated, facts = Provenance(**own["provenance"]), json.loads(own["facts"])
     except (KeyError, TypeError, ValueError):
         return None
+    texts = [stated.model_name, stated.model_version, stated.creator_tool, stated.notice, stated.kind, stated.signed]
+    texts += [stated.digital_source_type, *(stated.given.values() if isinstance(stated.given, dict) else [None])]
+    whole = all(isinstance(text, str) for text in texts) and isinstance(stated.exaggerate, int | float)
+    return (stated, facts) if whole and isinstance(facts, dict) else None
 
 
 def _read_store(content: bytes, trust: bytes | None) -> _Store | None:
@@ -176,7 +187,7 @@ def _parse_store(values: Mapping[str, Any]) -> _Store:
         label: assertion["data"]
         for label, manifest in values["manifests"].items()
         for assertion in manifest.get("assertions", ())
-        if assertion["label"] == ASSERTION
+        if assertion["label"] == ASSERTION and isinstance(assertion["data"], dict)
     }
     signed = values["manifests"][active].get("signature_info", {})
     results = values.get("validation_results", {}).get("activeManifest", {})
