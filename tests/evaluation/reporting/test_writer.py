@@ -217,6 +217,15 @@ def test_long_tables_are_folded_and_a_metrics_rows_stand_together(tmp_path: Path
     assert metrics == ["A"] * 20 + ["B"] * 20
 
 
+def test_a_table_without_rows_says_none_and_a_clip_left_out_twice_is_one(tmp_path: Path) -> None:
+    twice = tuple(Exclusion("clip-1", "no_speech", f"{seconds} s: silence") for seconds in (3, 6))
+    bare = retrieval(tables=(Table("worse", "Told worse", ("group", "value"), ()),), exclusions=twice)
+    write_report([bare], facts(), tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert '<td colspan="2">None.</td>' in page
+    assert "<strong>1</strong> <code>no_speech</code>" in page
+
+
 def test_numbers_are_read_with_as_many_digits_as_they_deserve() -> None:
     shown = {
         0.12345: "0.123",

@@ -78,10 +78,11 @@ class Part:
 
 
 def count_reasons(exclusions: Iterable[Exclusion]) -> dict[str, int]:
-    """How many clips each reason took, most first."""
-    counts: dict[str, int] = {}
+    """How many clips each reason took, most first; a clip left out at two lengths or of two labels is one."""
+    clips: dict[str, set[str]] = {}
     for exclusion in exclusions:
-        counts[exclusion.reason] = counts.get(exclusion.reason, 0) + 1
+        clips.setdefault(exclusion.reason, set()).add(exclusion.clip)
+    counts = {reason: len(found) for reason, found in clips.items()}
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 

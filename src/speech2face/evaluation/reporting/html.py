@@ -138,6 +138,8 @@ def _table(table: Table) -> str:
         first, *others = zip(map(escape, texts), kinds, strict=True)
         cells = [markup.heading_cell(first[0], row=True, kind=first[1])]
         rows.append("".join(cells + [markup.cell(content, kind=kind) for content, kind in others]))
+    if not rows:
+        rows = [f'<td colspan="{len(table.header)}">None.</td>']
     shown = markup.table(table.title, [markup.heading_cell(title, kind=kind) for title, kind in titles], rows)
     if len(rows) > FOLD_FROM_ROWS:
         shown = markup.folded(f"All {len(rows)} rows", shown)
@@ -153,7 +155,10 @@ def _kind(column: Sequence[Cell]) -> str:
 
 
 def _left_out(exclusions: Iterable[Exclusion]) -> str:
-    named = "<p>Clips that no part could measure, by reason; <code>exclusions.csv</code> names them.</p>"
+    named = (
+        "<p>Clips that the model could not be asked about, at one length of speech or at all, by reason;"
+        " <code>exclusions.csv</code> names them.</p>"
+    )
     return f"{named}\n{_reasons(exclusions)}"
 
 
