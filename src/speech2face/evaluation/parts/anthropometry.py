@@ -11,6 +11,7 @@ from speech2face.evaluation.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.evaluation.metrics.are import WIDTHS, absolute_ratio_error, width_ratios
 from speech2face.evaluation.parts.face_shapes import (
     FEWEST,
+    NO_PAIRS,
     conditions_of,
     pairs_of,
     shapes_of,
@@ -43,8 +44,7 @@ def measure(
         return Part(NAME, TITLE, skipped="there are no pictures to measure; give a model that draws them (--model)")
     pairs = pairs_of(pictures)
     if not pairs:
-        why = "there is nothing to hold the pictures against: the data have neither face embeddings nor original faces"
-        return Part(NAME, TITLE, skipped=why)
+        return Part(NAME, TITLE, skipped=NO_PAIRS)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     numbers: list[Number] = []
     try:

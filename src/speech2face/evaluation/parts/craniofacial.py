@@ -19,6 +19,7 @@ from speech2face.evaluation.metrics.craniofacial import (
 )
 from speech2face.evaluation.parts.face_shapes import (
     FEWEST,
+    NO_PAIRS,
     conditions_of,
     pairs_of,
     shapes_of,
@@ -74,8 +75,7 @@ def measure(
         return Part(NAME, TITLE, skipped="there are no pictures to measure; give a model that draws them (--model)")
     pairs = pairs_of(pictures)
     if not pairs:
-        why = "there is nothing to hold the pictures against: the data have neither face embeddings nor original faces"
-        return Part(NAME, TITLE, skipped=why)
+        return Part(NAME, TITLE, skipped=NO_PAIRS)
     try:
         shapes = shapes_of(pictures, pairs)
     except MissingExtra as error:

@@ -16,6 +16,10 @@ from speech2face.face.points68 import COUNT
 PAIRS: tuple[tuple[Kind, Kind], ...] = (("face", "voice"), ("original", "voice"), ("original", "face"))
 """Reference and what is held against it; the first is the paper's, the last what the decoder alone loses."""
 FEWEST = 3  # faces; fewer have no correlation
+NO_PAIRS = (
+    "there is nothing to hold the pictures against: the data have no original faces, and no model draws the clips' own"
+    " faces from their embeddings; give such data, or a model that says the data's face embeddings (--model)"
+)
 
 
 def face_shapes(pictures: PictureSet, kind: Kind) -> Floats:

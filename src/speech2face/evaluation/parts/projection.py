@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NAME, TITLE = "projection", "Maps of the embeddings"
 MOST_CLIPS = 2_000
 FEWEST_CLIPS = 10
+NO_LABELS = "no map was asked for, and no two labels of gender, age or group occur among enough speakers for a number"
 PERPLEXITY = 30.0
 MOST_COLOURS = len(COLOURS)
 UNKNOWN_COLOUR = "#c3c7cd"
@@ -54,6 +55,8 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESA
         return Part(NAME, TITLE, skipped=why, exclusions=exclusions)
     numbers = tuple(_numbers(sides, seed, resamplings, f"{evaluation.longest():g}"))
     figures = (_map(sides, seed),) if tsne else ()
+    if not numbers and not figures:
+        return Part(NAME, TITLE, skipped=NO_LABELS, exclusions=exclusions)
     return Part(NAME, TITLE, numbers, figures=figures, notes=NOTES, exclusions=exclusions)
 
 
