@@ -32,7 +32,8 @@ from speech2face.gallery.record import RECORD, Record, StoredFile, read_record
 from speech2face.gallery.store import Found, Upserted
 
 PARTS = {"entries": "csv", "vectors": "npy", "thumbnails": "bin", "index": "faiss"}
-SEARCHED_EXACTLY = 50_000  # so many faces are compared as fast as an index is asked
+SEARCHED_EXACTLY = 10_000  # so many faces are compared one by one within 5 ms
+INDEXED_FROM = 1000  # fewer are too few to learn groups from
 LEAST_SHARE = 0.05  # where a filter keeps fewer, most of what an index looks at would be thrown away
 SAMPLE = 2000  # faces that say what a random one has, where not all are compared
 ROWS_AT_ONCE = 4096
@@ -68,6 +69,7 @@ class FileStore:
         self._lengths = lengths
         self.vectors = self._map_vectors()
         self._index: FaissIndex | None = None
+        self._random: Embeddings | None = None
 
     def _map_vectors(self) -> Embeddings:
         path = self.folder / self.record.files["vectors"].file
@@ -120,12 +122,21 @@ class FileStore:
         if self.index is not None and many:
             found, cosines = self.index.search(probe, top, self.vectors, self.entries.numbers, rows)
             if len(found) == min(top, count):
-                chosen = np.random.default_rng(0).integers(count, size=SAMPLE)
-                sample = self.vectors[np.sort(chosen if rows is None else rows[chosen])] @ probe
+                sample = self._sample(rows) @ probe
                 return self._found(found, cosines, count, float(sample.mean()), float(sample.std()), exact=False)
         whole = nearest(self.vectors, probe[None], top, rows)
         mean, sd = float(whole.mean[0]), float(whole.sd[0])
         return self._found(whole.rows[0], whole.cosines[0], count, mean, sd, exact=True)
+
+    def _sample(self, rows: NDArray[np.int64] | None) -> Embeddings:
+        """Some faces drawn by chance, (SAMPLE, K), always the same; of the whole gallery they stay in memory."""
+        if rows is None and self._random is not None:
+            return self._random
+        chosen = np.random.default_rng(0).integers(len(self) if rows is None else len(rows), size=SAMPLE)
+        sample = np.asarray(self.vectors[np.sort(chosen if rows is None else rows[chosen])])
+        if rows is None:
+            self._random = sample
+        return sample
 
     def _found(
         self, rows: NDArray[np.int64], cosines: Embeddings, of: int, mean: float, sd: float, *, exact: bool
@@ -310,7 +321,7 @@ class FileWriter:
             if kept:
                 index.add(self._raw_rows(kept), entries.numbers[-len(kept) :])
         if index is None or index.outgrown:
-            if not len(entries):
+            if len(entries) < INDEXED_FROM:
                 return record.changed(index=None)
             vectors = np.load(storage.local / record.files["vectors"].file, mmap_mode="r")
             index = FaissIndex.make(vectors, entries.numbers)
