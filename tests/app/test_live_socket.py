@@ -170,6 +170,8 @@ def test_a_sheet_has_as_many_faces_as_asked(served: TestClient) -> None:
         values, picture = hear_until(socket, "sheet")[-1]
         say(socket, type="samples", count=25)
         assert "at most 24" in hear_until(socket, "error")[-1][0]["text"]
+        say(socket, type="samples", count=24, layout="strip", pixels=1024)  # no WebP is that wide
+        assert "smaller" in hear_until(socket, "error")[-1][0]["text"]
         say(socket, type="finish")
         hear_until(socket, "end")
     assert (values["count"], values["picture"]["media_type"]) == (3, "image/webp")

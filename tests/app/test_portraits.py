@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 import speech2face
 from speech2face.app.portraits import wanted_by
 from speech2face.app.problems import Problem
+from speech2face.app.uploads import BASE64_PIECE
 from speech2face.drawn.raster import rasterise
 from speech2face.evaluation import awkward
 from speech2face.evaluation.encoding import encode
@@ -161,6 +162,8 @@ def test_an_option_that_cannot_be_is_refused_by_its_name(served: TestClient, que
         (b"[1]", "application/json", 422, "invalid_request"),
         (b'{"recording": 5}', "application/json", 422, "invalid_request"),
         (b'{"recording": "not base64!"}', "application/json", 422, "bad_base64"),
+        (b'{"recording": "UklGRg==UklG"}', "application/json", 422, "bad_base64"),
+        (b'{"recording": "UklGR"}', "application/json", 422, "bad_base64"),
         (b'{"recording": "UklGRg==", "given": 3}', "application/json", 422, "invalid_request"),
         (b'{"recording": "UklGRg==", "extra": 3}', "application/json", 422, "invalid_request"),
         (b'{"recording": "UklGRg=="}', "application/json", 422, "corrupt_recording"),
@@ -176,6 +179,13 @@ def test_a_body_that_is_not_what_it_says_is_refused(
 ) -> None:
     answer = served.post("/v1/portrait", content=body, headers={"Content-Type": content_type})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_base64_longer_than_a_piece_is_read_whole(served: TestClient) -> None:
+    long = wav(voice(60.0))
+    assert len(long) > BASE64_PIECE
+    answer = served.post("/v1/portrait", json={"recording": base64.b64encode(long).decode()}, headers=JSON)
+    assert answer.json()["facts"]["seconds_recorded"] == 60.0
 
 
 def test_two_files_belong_to_the_other_address(served: TestClient) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speech2face.app.live_messages import Download, Samples, Set, Start
-from speech2face.app.pictures import MEDIA_TYPES, drawing, encoded
+from speech2face.app.pictures import MEDIA_TYPES, WEBP_MOST_PIXELS, drawing, encoded
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption
 from speech2face.live import LiveLook, LiveSession
@@ -92,9 +92,12 @@ class LiveEngine:
         A strip shows what is equally likely, so nothing in it is exaggerated.
 
         Raises:
-            InvalidOption: too little was heard.
+            InvalidOption: too little was heard, or the strip would be too long.
         """
         strip = wish.layout == "strip"
+        if strip and wish.count * wish.pixels > WEBP_MOST_PIXELS:
+            too_wide = f"{wish.count} faces of {wish.pixels} pixels are wider than {WEBP_MOST_PIXELS}, the most of a WebP"
+            raise InvalidOption(f"{too_wide}; ask for smaller or fewer ones")
         with self._lock:
             if wish.seed is not None:
                 self._session.seed = wish.seed

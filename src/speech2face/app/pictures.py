@@ -22,6 +22,7 @@ MEDIA_TYPES: Final[dict[PictureFormat | Literal["svg"], str]] = {
     "svg": "image/svg+xml",
 }
 WEBP_QUALITY: Final = 85  # beyond it a face looks no better
+WEBP_MOST_PIXELS: Final = 16_383  # width and height that the format can say
 WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth less
 
 

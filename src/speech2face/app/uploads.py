@@ -1,15 +1,14 @@
 """Recordings as they arrive: in memory, counted while they come, never in a temporary file."""
 
 import asyncio
-import base64
 import binascii
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +17,8 @@ from speech2face.app.problems import Problem, too_many
 
 if TYPE_CHECKING:
     from speech2face.app.limits import Limits
+
+BASE64_PIECE: Final = 2**20  # letters; a multiple of four
 
 
 @dataclass(frozen=True)
@@ -142,19 +143,31 @@ class _InMemory(MultiPartParser):
 def _from_json(body: bytes) -> Upload:
     """`{"recording": base64, ...options}`."""
     try:
-        values = json.loads(body)
-    except (ValueError, RecursionError):  # also what is no UTF-8
+        values = from_json(body)  # a third of the standard library's time, in which nobody else is heard
+    except ValueError:  # also what is no UTF-8, or nested without end
         raise Problem(400, "bad_json", "the body is not JSON") from None
     if not isinstance(values, dict) or not isinstance(values.get("recording"), str):
         raise Problem(422, "invalid_request", 'the JSON needs "recording": a recording\'s bytes in base64') from None
     try:
-        recording = base64.b64decode(values.pop("recording"), validate=True)
-    except (binascii.Error, ValueError):
+        recording = _from_base64(values.pop("recording"))
+    except ValueError:
         raise Problem(422, "bad_base64", '"recording" is not base64') from None
     given = values.pop("given", {})
     if not isinstance(given, dict):
         raise Problem(422, "invalid_request", '"given" is an object of age, gender and group')
     return Upload((("recording", recording),), values | given)
+
+
+def _from_base64(text: str) -> bytes:
+    """The bytes, piece by piece, so that between two of them others are heard.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    if "=" in text[:-2]:
+        raise ValueError("padding is at the end alone")
+    starts = range(0, len(text), BASE64_PIECE)
+    return b"".join(binascii.a2b_base64(text[at : at + BASE64_PIECE], strict_mode=True) for at in starts)
 
 
 def first_mistake(error: ValidationError) -> Problem:
