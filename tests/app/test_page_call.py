@@ -1,9 +1,10 @@
 """The call's page in a browser: one tab speaks, the other sees the face; and what is said when it cannot be."""
 
+import base64
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -36,7 +37,7 @@ def address(browser: "Browser") -> Iterator[str]:
 
 
 @contextmanager
-def side(browser: "Browser", address: str, call: str, **options: object) -> Iterator[Visit]:
+def side(browser: "Browser", address: str, call: str, **options: Any) -> Iterator[Visit]:
     with visit(browser, f"{address}/call#call={call}", **options) as found:
         yield found
 
@@ -47,14 +48,15 @@ def state(page: Visit) -> str | None:
 
 def shown(page: Visit) -> np.ndarray:
     """What the video shows, (320, 320, 3)."""
-    flat: list[int] = page.page.evaluate(
+    address: str = page.page.evaluate(
         """() => {
           const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 320 });
           canvas.getContext("2d").drawImage(document.getElementById("face"), 0, 0, 320, 320);
-          return [...canvas.getContext("2d").getImageData(0, 0, 320, 320).data];
+          return canvas.toDataURL("image/png");
         }"""
     )
-    return np.array(flat, np.uint8).reshape(320, 320, 4)[..., :3]
+    content = base64.b64decode(address.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
 def portrait(address: str, call: str) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """Two WebRTC peers: one speaks, the other is shown the face that goes with such a voice; and what can go wrong."""
 
 import asyncio
+import importlib.util
 import io
 from collections.abc import Iterator
 
@@ -10,9 +11,14 @@ import pytest
 
 pytest.importorskip("aiortc", reason="WebRTC needs the extra `calls`")
 
+from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
 from PIL import Image
 
+from speech2face.app.call_sound import Unheard
 from speech2face.app.limits import Limits
+from speech2face.app.portrait_video import CLOCK, FRAMES_PER_SECOND, PortraitVideo, planes
+from speech2face.app.webrtc_peer import mono
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
 from tests.app.speaking import label_in, wait_until
@@ -86,3 +92,144 @@ def test_the_other_peer_sees_the_face_of_who_speaks(listening: Listening) -> Non
         assert list(values["tracks"]) == ["a"], "the viewer sent no voice"
 
     asyncio.run(meet())
+
+
+def test_a_peer_may_see_the_face_of_its_own_voice_and_leaves_when_deleted(listening: Listening) -> None:
+    async def alone() -> None:
+        async with peer() as speaker:
+            assert (await speaker.call(listening.address)).status_code == 200
+            path = f"/v1/calls/{speaker.answer['call']}"
+
+            def drawn() -> bool:
+                answer = get(listening, f"{path}/a.png")
+                return answer.status_code == 200
+
+            while not await asyncio.to_thread(drawn):
+                await asyncio.sleep(0.05)
+            _, portrait = await portrait_of(listening, f"{path}/a.png")
+            await until(lambda: speaker.frame is not None and distance(speaker.image(), portrait) < 2 * GREY_LEVELS)
+            deleted = await asyncio.to_thread(httpx.delete, f"{listening.address}{path}", trust_env=False)
+            assert deleted.status_code == 204
+            assert (await asyncio.to_thread(get, listening, path)).status_code == 404
+            await until(lambda: not listening.service.live)
+
+    asyncio.run(alone())
+
+
+def test_a_third_peer_and_a_full_service_are_turned_away(listening: Listening) -> None:
+    async def crowd() -> None:
+        async with peer() as first, peer() as second, peer() as third, peer() as fourth, peer() as fifth:
+            for each in (first, second):
+                assert (await each.call(listening.address, speaks=False, call="full")).status_code == 200
+            refused = await third.call(listening.address, speaks=False, call="full")
+            assert (refused.status_code, refused.json()["detail"]) == (429, "two peers are in this call already")
+            assert (await fourth.call(listening.address, speaks=False)).status_code == 200
+            assert (await fifth.call(listening.address, speaks=False)).status_code == 429
+
+    asyncio.run(crowd())
+
+
+def test_a_peer_that_cannot_be_reached_is_given_up(listening: Listening) -> None:
+    async def silent() -> None:
+        async with peer() as lost:
+            lost.connection.addTransceiver("video", direction="recvonly")
+            await lost.connection.setLocalDescription(await lost.connection.createOffer())
+            offer = {"type": "offer", "sdp": lost.connection.localDescription.sdp, "call": "lost"}
+            address = f"{listening.address}/v1/webrtc/offer"
+            answer = await asyncio.to_thread(lambda: httpx.post(address, json=offer, trust_env=False))
+            assert answer.status_code == 200
+            assert len(listening.service.live) == 1
+            await until(lambda: not listening.service.live)
+            assert (await asyncio.to_thread(get, listening, "/v1/calls/lost")).json()["reason"] == "unreachable"
+
+    asyncio.run(silent())
+
+
+def test_a_peer_that_vanishes_without_a_word_is_noticed(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)
+    monkeypatch.setattr("aioice.ice.CONSENT_FAILURES", 2)
+
+    async def vanish() -> None:
+        async with peer() as speaker:
+            assert (await speaker.call(listening.address, call="vanishing")).status_code == 200
+            await until(lambda: speaker.frames > 0)
+            transport = speaker.connection.getTransceivers()[0].receiver.transport.transport
+            await transport._connection.close()  # the sockets alone: no goodbye is said
+            await until(lambda: not listening.service.live)
+            values = (await asyncio.to_thread(get, listening, "/v1/calls/vanishing")).json()
+            assert values["reason"] == "peer_gone"
+
+    asyncio.run(vanish())
+
+
+WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"type": "offer", "sdp": "x"}, 422, "no_video"),
+        ({"type": "offer", "sdp": "m=audio 9 UDP/TLS/RTP/SAVPF 111"}, 422, "bad_offer"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO}, 422, "no_video"),
+        ({"type": "answer", "sdp": WITHOUT_VIDEO}, 422, "invalid_request"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO, "model": "none"}, 422, "unknown_model"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": "a/b"}, 422, "invalid_request"),
+        ({"type": "offer", "sdp": "x" * 70_000}, 413, "offer_too_large"),
+        ([], 422, "invalid_request"),
+    ],
+)
+def test_an_offer_that_cannot_be_is_refused(listening: Listening, body: object, status: int, code: str) -> None:
+    answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=body, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_service_without_the_extra_says_how_to_install_it(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "aiortc" else found(name))
+    answer = get(listening, "/v1/webrtc")
+    assert (answer.status_code, answer.json()["code"]) == (501, "missing_extra")
+    assert "speech2face[calls]" in answer.json()["detail"]
+
+
+def test_one_portrait_fades_into_the_next_at_a_steady_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+
+    async def pass_time(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr("speech2face.app.portrait_video.monotonic", lambda: clock[0])
+    monkeypatch.setattr("speech2face.app.portrait_video.sleep", pass_time)
+
+    async def watch() -> list[tuple[int, int]]:
+        video = PortraitVideo(64)
+        video._shown = video._wanted = planes(np.zeros((64, 64, 3), np.uint8))
+        frames = [await video.recv()]
+        video.show(planes(np.full((64, 64, 3), 255, np.uint8)))
+        frames += [await video.recv() for _ in range(9)]
+        video.stop()
+        with pytest.raises(MediaStreamError):
+            await video.recv()
+        return [(frame.pts or 0, int(frame.to_ndarray(format="gray")[32, 32])) for frame in frames]
+
+    seen = asyncio.run(watch())
+    grey = [level for _, level in seen]
+    assert [pts for pts, _ in seen] == [number * CLOCK // FRAMES_PER_SECOND for number in range(10)]
+    assert grey == sorted(grey)
+    assert (grey[0], grey[-1]) == (0, 255)
+    assert len({*grey}) > 4, "a fade, no jump"
+
+
+def test_a_stereo_frame_becomes_one_channel_and_what_nobody_hears_is_dropped() -> None:
+    frame = AudioFrame.from_ndarray(np.array([[100, 300, -32768, -32768]], np.int16), format="s16", layout="stereo")
+    assert mono(frame) == np.array([200, -32768], "<i2").tobytes()
+
+    async def overflow() -> tuple[bytes | None, int]:
+        unheard = Unheard(bytes_per_second=1000, most_seconds=0.1)
+        for _ in range(3):
+            await unheard.offer(b"x" * 60)
+        await unheard.end()
+        return await unheard.take(None), unheard.dropped_bytes
+
+    assert asyncio.run(overflow()) == (b"x" * 60, 120)

@@ -1,8 +1,8 @@
 """A portrait as a moving picture: a small, steady number of frames a second, one portrait fading into the next."""
 
-import asyncio
-import time
+from asyncio import sleep
 from fractions import Fraction
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -64,7 +64,7 @@ class PortraitVideo(MediaStreamTrack):
 
     def show(self, picture: "Pixels") -> None:
         """Fade to a picture that `planes` made."""
-        now = time.monotonic()
+        now = monotonic()
         self._shown, self._wanted, self._fading_since = self._mixed(now), picture, now
 
     def _mixed(self, now: float) -> "Pixels":
@@ -87,15 +87,15 @@ class PortraitVideo(MediaStreamTrack):
         """
         if self.readyState != "live":
             raise MediaStreamError
-        now = time.monotonic()
+        now = monotonic()
         if self._started is None:
             self._started = now
         due = self._started + self._frames / FRAMES_PER_SECOND
         if now - due > 1.0:  # the process was held up: no burst of frames afterwards
             self._started += now - due
             due = now
-        await asyncio.sleep(max(0.0, due - now))
-        frame = VideoFrame.from_ndarray(self._mixed(time.monotonic()), format="yuv420p")
+        await sleep(max(0.0, due - now))
+        frame = VideoFrame.from_ndarray(self._mixed(monotonic()), format="yuv420p")
         frame.pts, frame.time_base = self._frames * CLOCK // FRAMES_PER_SECOND, Fraction(1, CLOCK)
         self._frames += 1
         return frame

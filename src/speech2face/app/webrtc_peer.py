@@ -31,7 +31,7 @@ UPDATES_PER_SECOND = 1.0
 SAMPLE_BYTES = 2
 Sees = Literal["own", "other"]
 # What a description that no browser wrote makes the library raise.
-BAD_DESCRIPTION = (ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError)
+BAD_DESCRIPTION = (ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError, RuntimeError)
 
 
 @dataclass
@@ -89,10 +89,10 @@ class Peer:
             self.connection.addTrack(self.video)
             await self.connection.setLocalDescription(await self.connection.createAnswer())
         except (*BAD_DESCRIPTION, InvalidAccessError, InvalidStateError):
-            await self._close_connection()
+            await self._refuse()
             raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
         except BaseException:
-            await self._close_connection()
+            await self._refuse()
             raise
         return str(self.connection.localDescription.sdp)
 
@@ -129,9 +129,15 @@ class Peer:
         self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)
         log.info("peer", extra={"data": {"reason": self._reason}})
 
+    async def _refuse(self) -> None:
+        for task in self._hearing:
+            task.cancel()
+        await self._close_connection()
+
     async def _close_connection(self) -> None:
         self.video.stop()
-        with contextlib.suppress(ConnectionError, OSError):
+        # AttributeError: of a description that was refused half way, before any socket was opened.
+        with contextlib.suppress(ConnectionError, OSError, AttributeError):
             await self.connection.close()
 
     def _state_changed(self) -> None:
