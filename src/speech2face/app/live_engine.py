@@ -96,7 +96,9 @@ class LiveEngine:
         """
         strip = wish.layout == "strip"
         if strip and wish.count * wish.pixels > WEBP_MOST_PIXELS:
-            too_wide = f"{wish.count} faces of {wish.pixels} pixels are wider than {WEBP_MOST_PIXELS}, the most of a WebP"
+            too_wide = (
+                f"{wish.count} faces of {wish.pixels} pixels are wider than {WEBP_MOST_PIXELS}, the most of a WebP"
+            )
             raise InvalidOption(f"{too_wide}; ask for smaller or fewer ones")
         with self._lock:
             if wish.seed is not None:
