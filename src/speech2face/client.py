@@ -126,6 +126,8 @@ class Client:
         Raises:
             ServiceError: the service refuses all of them.
         """
+        if not recordings:
+            return []
         files = [
             ("file", (f"{number}", each) if isinstance(each, bytes) else (Path(each).name, _content(Path(each))))
             for number, each in enumerate(recordings)
@@ -143,6 +145,7 @@ class Client:
         Raises:
             Speech2FaceError: the sound cannot be used, or holds no voice.
             ServiceError: the service refuses.
+            Exception: whatever `sound` raises; the session is over then.
         """
         from websockets.exceptions import ConnectionClosed, WebSocketException
         from websockets.sync.client import connect
@@ -153,6 +156,7 @@ class Client:
             raise self._unreachable(error) from None
         with connected as socket:
             stop = threading.Event()
+            failures: list[Exception] = []
 
             def feed() -> None:
                 try:
@@ -163,6 +167,9 @@ class Client:
                     socket.send(FINISH)
                 except ConnectionClosed:
                     return  # the reader says why
+                except Exception as error:
+                    failures.append(error)
+                    socket.close()
 
             socket.send(self._start(start))
             _read_ready(socket.recv())
@@ -173,7 +180,7 @@ class Client:
                     picture = socket.recv() if values.get("picture") else None
                     yield _update(values, picture)
             except ConnectionClosed as closed:
-                raise _closed(closed) from None
+                raise (failures[0] if failures else _closed(closed)) from None
             finally:
                 stop.set()
 
@@ -189,6 +196,7 @@ class Client:
         except (OSError, WebSocketException) as error:
             raise self._unreachable(error) from None
         async with connected as socket:
+            failures: list[Exception] = []
 
             async def feed() -> None:
                 try:
@@ -197,6 +205,9 @@ class Client:
                     await socket.send(FINISH)
                 except ConnectionClosed:
                     return
+                except Exception as error:
+                    failures.append(error)
+                    await socket.close()
 
             await socket.send(self._start(start))
             _read_ready(await socket.recv())
@@ -206,7 +217,7 @@ class Client:
                     picture = await socket.recv() if values.get("picture") else None
                     yield _update(values, picture)
             except ConnectionClosed as closed:
-                raise _closed(closed) from None
+                raise (failures[0] if failures else _closed(closed)) from None
             finally:
                 feeder.cancel()
 

@@ -70,6 +70,7 @@ def test_of_several_each_is_a_portrait_or_an_error(client: Client) -> None:
     assert she.facts["gender"]["reading"] == "feminine"
     assert isinstance(silence.error, SilentRecording)
     assert (silence.picture, silence.facts) == (None, None)
+    assert client.portraits([]) == []
 
 
 def test_models_and_health(client: Client) -> None:
@@ -126,6 +127,24 @@ def test_live_sound_gives_updates_in_asyncio_too(client: Client) -> None:
         return [update async for update in client.live_async(sound(), sample_rate=16_000, pixels=128)]
 
     check(asyncio.run(run()))
+
+
+def test_sound_that_fails_on_the_way_fails_here_and_not_after_two_minutes(client: Client) -> None:
+    def unplugged() -> Iterator[bytes]:
+        yield next(pieces())
+        raise OSError("unplugged")
+
+    async def unplugged_async() -> AsyncIterator[bytes]:
+        for piece in unplugged():
+            yield piece
+
+    async def run() -> list[LiveUpdate]:
+        return [update async for update in client.live_async(unplugged_async(), sample_rate=16_000)]
+
+    with pytest.raises(OSError, match="unplugged"):
+        list(client.live(unplugged(), sample_rate=16_000))
+    with pytest.raises(OSError, match="unplugged"):
+        asyncio.run(run())
 
 
 def test_live_silence_is_the_librarys_error(client: Client) -> None:
