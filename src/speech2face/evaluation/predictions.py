@@ -65,7 +65,11 @@ def predict(
 
 def reason_of(error: Speech2FaceError) -> str:
     """A stable code of an error: `NoSpeech` is `no_speech`."""
-    name = type(error).__name__
+    return reason_named(type(error).__name__)
+
+
+def reason_named(name: str) -> str:
+    """The same of an error's name."""
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 

@@ -11,6 +11,7 @@ from speech2face.errors import InvalidOption
 from speech2face.evaluation.audit.by_group import Finding, audit_groups, worst_first
 from speech2face.evaluation.audit.conditions import CONDITIONS, choose_conditions
 from speech2face.evaluation.audit.groups import Dimension, band, decade, dimensions, pitch_band
+from speech2face.evaluation.audit.left_out import left_out
 from speech2face.evaluation.audit.measures import Measure, attribute_measures, mean_of_others, strata, two_way_choice
 from speech2face.evaluation.audit.observations import Observations
 from speech2face.evaluation.audit.parts import channels_part, found_worse, groups_part
@@ -174,6 +175,27 @@ def test_refusals_are_counted_and_their_other_values_are_missing() -> None:
     for measure in attribute_measures(clips):
         values = measure.values(seen)
         assert values[1] == 1 if measure.name == "refused" else np.isnan(values[1])
+
+
+def test_refusals_and_labels_that_are_not_understood_are_exclusions_with_their_clip() -> None:
+    people = [
+        clip(0, gender="Female", age="34"),
+        clip(1, gender="other", age="old"),
+        clip(2, gender="", age="25-35"),
+        clip(3, gender="male", age="20-29"),
+    ]
+    found = left_out(people, observed([belief(30, 0.9), belief(30, 0.9), belief(30, 0.9), None]))
+    assert {(one.clip, one.reason, one.detail) for one in found} == {
+        ("clip3", "no_speech", "clean recording"),
+        ("clip1", "label_unknown", "gender: other"),
+        ("clip2", "no_label", "gender"),
+        ("clip1", "label_unknown", "age: old"),
+        ("clip2", "age_spans_groups", "25-35"),
+    }
+    assert not left_out([clip(0)], observed([belief(30, 0.9)]))  # no labels at all is said once, not of every clip
+    with_face = replace(clip(0), reference=np.ones(3, np.float32))
+    [bare] = left_out([with_face, clip(1)], observed([belief(30, 0.9)] * 2))
+    assert (bare.clip, bare.reason) == ("clip1", "no_reference")
 
 
 def test_a_channel_is_compared_with_the_same_recordings_clean() -> None:

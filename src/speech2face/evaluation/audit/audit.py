@@ -17,6 +17,7 @@ from speech2face.evaluation.audit.card_text import card_block
 from speech2face.evaluation.audit.comparison import PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED
 from speech2face.evaluation.audit.conditions import CLEAN, choose_conditions
 from speech2face.evaluation.audit.groups import dimensions
+from speech2face.evaluation.audit.left_out import left_out
 from speech2face.evaluation.audit.measures import Measure, measures, strata
 from speech2face.evaluation.audit.observations import Observations, observe
 from speech2face.evaluation.audit.parts import channels_part, groups_part
@@ -105,6 +106,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
         models=(listener.facts,),
         data=_data_facts(chosen, len(np.unique(speaker)), seen[CLEAN]),
         settings=_settings_facts(settings, findings, [condition.name for condition in conditions]),
+        exclusions=left_out(clips, seen[CLEAN]),
     )
     done = Audit(parts, tuple(findings), tuple(asked), stability, facts)
     write_report(parts, facts, settings.out, force=settings.force)

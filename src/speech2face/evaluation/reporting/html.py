@@ -31,6 +31,9 @@ REASONS = {
     "no_prediction": "the recording could not be heard",
     "no_reference": "the clip has no face embedding of its own",
     "no_original": "the data have no aligned face of this clip",
+    "no_label": "nobody said gender, age or group of the speaker",
+    "label_unknown": "what was said of gender, age or group is none of the known values",
+    "age_spans_groups": "the age that was given spans two age groups",
 }
 """What the codes of exclusions mean; a code that is not here is shown as it is."""
 
@@ -156,7 +159,7 @@ def _kind(column: Sequence[Cell]) -> str:
 
 def _left_out(exclusions: Iterable[Exclusion]) -> str:
     named = (
-        "<p>Clips that the model could not be asked about, at one length of speech or at all, by reason;"
+        "<p>Clips that could not be used for something, such as one of the lengths heard, by reason;"
         " <code>exclusions.csv</code> names them.</p>"
     )
     return f"{named}\n{_reasons(exclusions)}"
