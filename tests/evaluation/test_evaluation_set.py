@@ -19,7 +19,7 @@ def clips() -> EvaluationSet:
         speaker=SPEAKER,
         speakers=("x", "y", "z"),
         seconds=np.full(5, 6.0),
-        labels={"gender": ("female", "female", "male", "female", "other"), "age": ("34", "20-29", "fourties", "", "?")},
+        labels={"gender": ("Female ", "female", "male", "female", "other"), "age": ("34", "20-29", "fourties", "", "?")},
         reference=REFERENCE,
         predicted={3.0: REFERENCE + 1, 6.0: np.array([[NAN, 1], [1, 1], [1, 1], [1, 1], [1, 1]], np.float32)},
         model=ModelFacts("m"),

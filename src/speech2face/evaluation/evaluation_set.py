@@ -110,7 +110,7 @@ class EvaluationSet:
 
     def gender(self) -> NDArray[np.str_]:
         """ "female", "male" or "", (clips,)."""
-        stated = self.label("gender")
+        stated = np.char.lower(np.char.strip(self.label("gender")))
         return np.where(np.isin(stated, ("female", "male")), stated, "")
 
     def age_intervals(self) -> Floats:

@@ -12,6 +12,7 @@ from speech2face.evaluation.attributes import coverage
 from speech2face.evaluation.audit.groups import decade, is_adult, is_child, voice_has_broken
 from speech2face.evaluation.audit.observations import Observations
 from speech2face.evaluation.audit.voices import AuditClip
+from speech2face.evaluation.metrics.similarity import angle_degrees, unit
 from speech2face.models.contract import Model
 
 Floats = NDArray[np.float64]
@@ -164,8 +165,8 @@ def paired_measures(model: Model, clips: Sequence[AuditClip]) -> list[Measure]:
     return [
         Measure(
             "angle_degrees", "Angle to the own face's embedding, in degrees", 0.0, 1,
-            lambda seen: angles(seen.embedding, reference),
-            cheat=angles(mean_of_others(reference, speaker), reference),
+            lambda seen: angle_degrees(seen.embedding, reference),
+            cheat=angle_degrees(mean_of_others(reference, speaker), reference),
             cheat_is="the mean face for everybody",
         ),
         Measure(
@@ -196,16 +197,6 @@ def mean_of_others(reference: NDArray[np.float32], speaker: NDArray[np.int64]) -
         return np.asarray((faces.sum(0) - own[speaker]) / others[:, None], np.float32)
 
 
-def _unit(embeddings: NDArray[np.float32]) -> Floats:
-    array = embeddings.astype(np.float64)
-    return np.asarray(array / np.maximum(np.linalg.norm(array, axis=1, keepdims=True), 1e-12))
-
-
-def angles(predicted: NDArray[np.float32], reference: NDArray[np.float32]) -> Floats:
-    """Angle of each pair in degrees, (clips, K) twice -> (clips,); 90 is what unrelated directions have."""
-    return np.asarray(np.degrees(np.arccos(np.clip((_unit(predicted) * _unit(reference)).sum(1), -1, 1))))
-
-
 def two_way_choice(
     predicted: NDArray[np.float32],
     reference: NDArray[np.float32],
@@ -217,7 +208,7 @@ def two_way_choice(
     Exact over all others, which is what a two-way choice expects; higher is better, chance 0.5; ties count against us,
     so one answer for everybody earns 0.5 at most. With `gender` only others of the same known gender.
     """
-    similarity = _unit(predicted) @ _unit(reference).T  # (clips, faces)
+    similarity = unit(predicted.astype(np.float64)) @ unit(reference.astype(np.float64)).T  # (clips, faces)
     own = np.diagonal(similarity)[:, None]
     other = (speaker[:, None] != speaker) & np.isfinite(reference).all(1)
     if gender is not None:
