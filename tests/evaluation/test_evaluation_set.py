@@ -19,7 +19,7 @@ def clips() -> EvaluationSet:
         speaker=SPEAKER,
         speakers=("x", "y", "z"),
         seconds=np.full(5, 6.0),
-        labels={"gender": ("Female ", "female", "male", "female", "other"), "age": ("34", "20-29", "fourties", "", "?")},
+        labels={"gender": ("female", "female", "male", "female", "other"), "age": ("34", "20-29", "fourties", "", "?")},
         reference=REFERENCE,
         predicted={3.0: REFERENCE + 1, 6.0: np.array([[NAN, 1], [1, 1], [1, 1], [1, 1], [1, 1]], np.float32)},
         model=ModelFacts("m"),
@@ -47,6 +47,8 @@ def test_ages_are_the_middle_of_their_interval() -> None:
 
 def test_other_genders_and_none_are_unknown() -> None:
     assert clips().gender().tolist() == ["female", "female", "male", "female", ""]
+    shouted = replace(clips(), labels={"gender": (" Female", "MALE", "w", "", "male")})
+    assert shouted.gender().tolist() == ["female", "male", "", "", "male"]
 
 
 def test_the_mean_face_is_that_of_the_other_speakers() -> None:
