@@ -61,7 +61,11 @@ def shown(page: Visit) -> np.ndarray:
 
 def portrait(address: str, call: str) -> np.ndarray | None:
     answer = httpx.get(f"{address}/v1/calls/{call}/a.png", trust_env=False)
-    return np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB")) if answer.status_code == 200 else None
+    return (
+        np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB").resize((320, 320)))
+        if answer.status_code == 200
+        else None
+    )
 
 
 def test_one_tab_speaks_and_the_other_sees_the_face(browser: "Browser", address: str) -> None:

@@ -2,6 +2,7 @@
 
 from asyncio import sleep
 from fractions import Fraction
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,22 +21,36 @@ FADE_SECONDS: Final = 0.75
 VIDEO_PIXELS: Final = 320
 CLOCK: Final = 90_000  # RFC 3551: video's time stamps
 LABEL: Final = "synthetic average face"
+LABEL_GROUND: Final = (45, 50, 54)
 WAITING: Final = "no voice yet"
 GROUND: Final = (213, 217, 218)  # that of the page's empty stage
 
 
-def labelled(image: "Pixels", text: str = LABEL) -> "Pixels":
-    """A picture with a line of text in its lower left corner, which a screenshot does not lose."""
-    picture = Image.fromarray(image)
-    pixels = picture.width
+@lru_cache(maxsize=8)
+def label(pixels: int, text: str) -> "Pixels":
+    """White text on a dark ground for the lower left corner of a picture so wide, (height, width, 3)."""
     size = max(11, pixels // 20)
+    margin = size // 3
     font = ImageFont.load_default(size)
-    draw = ImageDraw.Draw(picture, "RGBA")
-    left, margin = pixels // 40, size // 3
-    box = draw.textbbox((left + margin, pixels - left - margin), text, font=font, anchor="ls")
-    draw.rectangle((box[0] - margin, box[1] - margin, box[2] + margin, box[3] + margin), fill=(20, 24, 27, 170))
-    draw.text((left + margin, pixels - left - margin), text, font=font, anchor="ls", fill=(255, 255, 255, 255))
-    return np.asarray(picture.convert("RGB"))
+    left, top, right, bottom = font.getbbox(text, anchor="ls")
+    picture = Image.new("RGB", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), LABEL_GROUND)
+    ImageDraw.Draw(picture).text((margin - left, margin - top), text, font=font, anchor="ls", fill=(255, 255, 255))
+    return np.asarray(picture)
+
+
+def labelled(image: "Pixels", text: str = LABEL) -> "Pixels":
+    """A picture, (height, width, 3), with a line of text in its lower left corner, which a screenshot does not lose."""
+    picture = image.copy()
+    patch = label(len(image), text)[:, : len(image)]
+    left = len(image) // 40
+    bottom = len(image) - left
+    picture[bottom - len(patch) : bottom, left : left + patch.shape[1]] = patch[:, : picture.shape[1] - left]
+    return picture
+
+
+def scaled(image: "Pixels", pixels: int) -> "Pixels":
+    """A square picture at the video's width; at video sizes nobody tells this filter from a slower one."""
+    return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.BILINEAR))
 
 
 def planes(image: "Pixels") -> "Pixels":

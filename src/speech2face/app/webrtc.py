@@ -73,8 +73,8 @@ class Meetings:
         task.add_done_callback(self._tasks.discard)
         answer = await answered
         for shown in meeting.shown_to(peer):
-            if shown.picture is not None:
-                peer.video.show(shown.picture)
+            if shown.image is not None:
+                await peer.see(shown.image)
         return {"type": "answer", "sdp": answer, "call": meeting.call.name, "peer": name}
 
     def _meeting(self, name: str) -> "Meeting":

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from speech2face.app.call_sound import Unheard, hear_all, in_thread
 from speech2face.app.call_track import CallTrack, TrackOptions
 from speech2face.app.calls import Call, CallBook
-from speech2face.app.portrait_video import PortraitVideo, labelled, planes
+from speech2face.app.portrait_video import VIDEO_PIXELS, PortraitVideo, labelled, planes, scaled
 from speech2face.app.problems import Problem
 from speech2face.errors import Speech2FaceError
 from speech2face.live import PcmFormat
@@ -55,10 +55,13 @@ class Peer:
     """From an offer to the end of its connection."""
 
     def __init__(self, name: str, meeting: Meeting, model: "Model", options: TrackOptions, sees: Sees) -> None:
+        """Args: `options.pixels` is the video's width; the portrait that is polled keeps the model's."""
         self.name, self.sees = name, sees
-        self.video = PortraitVideo(options.pixels or 0)
-        self.picture: NDArray[np.uint8] | None = None  # the newest, as `planes` makes it
-        self._meeting, self._model, self._options = meeting, model, options
+        self._pixels = options.pixels or VIDEO_PIXELS
+        self.video = PortraitVideo(self._pixels)
+        self.image: NDArray[np.uint8] | None = None  # its newest portrait, (height, width, 3)
+        self._meeting, self._model = meeting, model
+        self._options = replace(options, pixels=None)
         self._hung_up = asyncio.Event()
         self._connected = asyncio.Event()
         self._reason = "deleted"
@@ -195,7 +198,7 @@ class Peer:
                 voice,
                 executor=threads,
                 updates_per_second=UPDATES_PER_SECOND,
-                updated=self._show,
+                updated=self._show_to_all,
                 metrics=self._service.metrics,
             )
         except Speech2FaceError:
@@ -204,22 +207,21 @@ class Peer:
             log.exception("a peer's voice cannot be heard")
             self.hang_up("internal")
 
-    async def _show(self) -> None:
+    async def _show_to_all(self) -> None:
         """The portrait so far, to everybody who sees this peer."""
         assert self._track is not None
-        picture = await in_thread(self._service.live_threads, lambda: drawn(self._track))
-        if picture is None:
+        image = await in_thread(self._service.live_threads, self._track.image)
+        if image is None:
             return
-        self.picture = picture
-        for viewer in self._meeting.peers.values():
+        self.image = image
+        for viewer in tuple(self._meeting.peers.values()):
             if self in self._meeting.shown_to(viewer):
-                viewer.video.show(picture)
+                await viewer.see(image)
 
-
-def drawn(track: "CallTrack | None") -> "NDArray[np.uint8] | None":
-    """A track's portrait, labelled, as a video encoder wants it."""
-    image = None if track is None else track.image()
-    return None if image is None else planes(labelled(image))
+    async def see(self, image: "NDArray[np.uint8]") -> None:
+        """Show this peer a portrait, (height, width, 3), labelled, at the size it asked for."""
+        pixels = self._pixels
+        self.video.show(await in_thread(self._service.live_threads, lambda: planes(labelled(scaled(image, pixels)))))
 
 
 def mono(frame: "AudioFrame") -> bytes:
