@@ -154,6 +154,20 @@ def test_exaggeration_and_size_are_those_of_a_portrait(model: Model, man: FloatA
     assert session.draw(look, pixels=128).image.shape == (128, 128, 3)
 
 
+def test_a_picture_is_used_again_only_where_no_pixel_would_move_by_more_than_a_grey_level(
+    model: Model, man: FloatArray
+) -> None:
+    session = LiveSession(model, FLOATS)
+    seen = [look for look in looks(session, np.tile(man, 5)) if look.embedding is not None]
+    images = [session.draw(look).image for look in seen]
+    again = [later is before for before, later in zip(images, images[1:], strict=False)]
+    assert 0.05 < np.mean(again) < 0.9
+    for look, image in zip(seen[::3], images[::3], strict=True):
+        difference = np.abs(image.astype(int) - model.decode(embedding(look)).astype(int))
+        assert difference.max() <= 1
+    assert session.draw(seen[-1], pixels=64).image.shape == (64, 64, 3)
+
+
 def test_samples_are_drawn_by_the_sessions_seed(model: Model, man: FloatArray) -> None:
     session = LiveSession(model, FLOATS, seed=7)
     looks(session, man)

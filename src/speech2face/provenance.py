@@ -34,7 +34,9 @@ NAMESPACES: Final = {
     "speech2face": "urn:speech2face:provenance:1.0/",
 }
 SIGNED: Final = "C2PA"  # what the XMP of a signed picture begins to say of it
-PNG_COMPRESSION: Final = 3  # of 0..9: 20 ms for 512 x 512; 9 takes 300 ms for a tenth less
+# Runs alone (zlib's Z_RLE) suit a smooth face on a plain ground: 9 ms and 121 kB for 512 x 512; the usual search for
+# repeats takes 13 ms and 132 kB at level 3.
+PNG_COMPRESSION: Final = {"compress_level": 1, "compress_type": 3}
 
 Kind = Literal["portrait", "sample", "contact sheet", "reconstruction"]
 """A reconstruction is drawn from a photograph's face embedding, everything else from a voice."""
@@ -160,7 +162,7 @@ def portrait_png(
     metadata.add_itxt(XMP_KEYWORD, xmp_packet(provenance))
     metadata.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
     file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", pnginfo=metadata, compress_level=PNG_COMPRESSION)
+    Image.fromarray(image).save(file, "PNG", pnginfo=metadata, **PNG_COMPRESSION)
     content = file.getvalue()
     return content if signer is None else signer.sign(content, "image/png", provenance, facts)
 
