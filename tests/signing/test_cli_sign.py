@@ -6,8 +6,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+pytest.importorskip("c2pa", reason="signing needs the extra `c2pa`")
+pytest.importorskip("cryptography", reason="signing needs the extra `c2pa`")
+
+import numpy as np
 from PIL import Image
 
 from speech2face import cli, errors

@@ -6,6 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("c2pa", reason="signing needs the extra `c2pa`")
+pytest.importorskip("cryptography", reason="signing needs the extra `c2pa`")
+
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -170,6 +174,18 @@ def test_a_new_key_is_its_owners_alone_and_replaces_none_unasked(tmp_path: Path)
     assert key.read_bytes() != first
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     load_credential(key, certificate)
+
+
+@pytest.mark.parametrize("a_moment_ago", [False, True])
+def test_where_one_file_is_taken_none_is_written(
+    a_moment_ago: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root.pem").write_text("")
+    if a_moment_ago:  # after it was looked for
+        monkeypatch.setattr("os.path.lexists", lambda path: False)
+    with pytest.raises(OutputExists, match=r"root\.pem exists already"):
+        write_development_credential(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["root.pem"]
 
 
 def test_where_no_key_can_be_written_nothing_is(tmp_path: Path) -> None:

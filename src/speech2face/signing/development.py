@@ -80,7 +80,7 @@ def write_development_credential(folder: Path, *, days: int = DAYS, force: bool 
 
 def _write_private(files: Mapping[Path, bytes], *, force: bool) -> None:
     """Each file readable by its owner alone from its first byte on; then, all being whole, put in place."""
-    with contextlib.ExitStack() as cleanup:
+    with contextlib.ExitStack() as cleanup, contextlib.ExitStack() as undo:
         staged = []
         for path, content in files.items():
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=".speech2face-")  # made with mode 600
@@ -97,6 +97,8 @@ def _write_private(files: Mapping[Path, bytes], *, force: bool) -> None:
                 temporary.replace(path)
             else:
                 os.link(temporary, path)
+                undo.callback(path.unlink)
+        undo.pop_all()  # all are there: none is taken back
 
 
 def _name(common: str) -> x509.Name:
