@@ -108,7 +108,10 @@ def _photograph(storage: Storage, path: str, entry: Entry, embedder: FaceEmbedde
             raise UnreadableRecording(str(error)) from error
 
     def embed() -> NDArray[np.float32]:
-        state["picture"] = read_photograph(content())
+        try:
+            state["picture"] = read_photograph(content())
+        except FaceNotFound as error:  # a file that is no picture
+            raise UnreadableRecording(f"{storage.where(path)}: {error}") from error
         found = embedder.embed(state["picture"])
         if found is None:
             raise FaceNotFound(f"no face found in {storage.where(path)}")

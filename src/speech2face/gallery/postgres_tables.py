@@ -163,6 +163,7 @@ class Tables:
         """Rows of COLUMNS and the cosine, nearest first; `looked_at` None compares one by one."""
         if looked_at is None:
             connection.execute("SET LOCAL enable_indexscan = off")
+            connection.execute("SET LOCAL enable_seqscan = on")
         else:
             wanted = min(max(looked_at, top), LOOKED_AT[-1])
             connection.execute("SET LOCAL enable_indexscan = on")
@@ -191,6 +192,8 @@ class Tables:
 
     def index(self, connection: Connection[Any], table: sql.Identifier, record: Record) -> None:
         """A graph to search in (Malkov and Yashunin 2018, "HNSW"), where there are faces enough and no graph yet."""
+        if table == self.building and not self._is_there(connection, "building"):
+            return  # it is published already
         row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
         count = 0 if row is None else int(row[0])
         done = connection.execute(
