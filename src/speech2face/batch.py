@@ -211,12 +211,14 @@ def plan_reconstruction(photograph: Path, out: Path | None) -> tuple[Path, Path]
     return picture, picture.with_suffix(".json")
 
 
-def reconstruction_files(made: "Reconstruction", photograph: Path, files: tuple[Path, Path]) -> dict[Path, bytes]:
+def reconstruction_files(
+    made: "Reconstruction", photograph: Path, files: tuple[Path, Path], signer: Signer | None = None
+) -> dict[Path, bytes]:
     """Picture and facts as bytes ready to be written; the photograph's name stands only in the facts beside."""
     facts = made.facts()
     picture, beside = files
     return {
-        picture: portrait_png(made.image, provenance_of(facts, "reconstruction"), facts),
+        picture: portrait_png(made.image, provenance_of(facts, "reconstruction"), facts, signer),
         beside: _facts_file({"photograph_file": printable(photograph)} | facts),
     }
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from speech2face import cli_sign
 from speech2face.terminal import TRAINING_PACKAGES, need_extra, note, print_json, print_rows
 
 
@@ -24,6 +25,8 @@ def decode(
     exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
+    sign_key: cli_sign.SignKey = None,
+    sign_certificate: cli_sign.SignCertificate = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
@@ -38,8 +41,9 @@ def decode(
         raise RecordingNotFound(f"no such file: {photograph}")
     files = plan_reconstruction(photograph, out)
     check_outputs(files, force=force)
+    signer = cli_sign.open_signer(sign_key, sign_certificate, [model])
     made = decode_photograph(load_model(model), photograph, embedder_file=embedder, exaggerate=exaggerate)
-    write_together(reconstruction_files(made, photograph, files), force=force)
+    write_together(reconstruction_files(made, photograph, files, signer), force=force)
     if as_json:
         print_json(
             {"photograph_file": printable(photograph), "files": [printable(path) for path in files]} | made.facts()

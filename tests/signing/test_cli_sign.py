@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,11 @@ pytest.importorskip("c2pa", reason="signing needs the extra `c2pa`")
 pytest.importorskip("cryptography", reason="signing needs the extra `c2pa`")
 
 import numpy as np
+import typer.main
 from PIL import Image
 
 from speech2face import cli, errors
+from speech2face.batch import reconstruction_files
 from speech2face.provenance import portrait_png
 from speech2face.release import MANIFEST, SHIPPED, sha256
 from speech2face.signing.signer import PictureSigner, release_digests
@@ -141,3 +144,16 @@ def test_the_release_is_named_by_the_digest_of_its_record() -> None:
     assert (name, digest) == ("starter", sha256(SHIPPED / MANIFEST))
     with pytest.raises(errors.WeightsError):
         release_digests([Path(io.__file__).parent])
+
+
+def test_what_is_drawn_of_a_photograph_is_signed_too(tmp_path: Path) -> None:
+    facts = FACTS | {"model": {"name": "planted", "version": "1.2"}, "notice": "nobody"}
+    made = SimpleNamespace(image=PICTURE, facts=lambda: facts)
+    files = tmp_path / "a.png", tmp_path / "a.json"
+    for path, content in reconstruction_files(made, Path("me.jpg"), files, signer()).items():  # type: ignore[arg-type]
+        path.write_bytes(content)
+    found = inspect_picture(files[0])
+    assert (found.signature.state, found.provenance.kind) == ("intact", "reconstruction")
+    decode = typer.main.get_command(cli.app).commands["decode"]  # type: ignore[attr-defined]
+    options = {name for parameter in decode.params for name in parameter.opts}
+    assert {"--sign-key", "--sign-certificate"} <= options
