@@ -66,8 +66,15 @@ class Provenance:
 class Signer(Protocol):
     """Signs pictures; see `signing.signer`, which needs an extra."""
 
-    def sign(self, content: bytes, media_type: str, provenance: Provenance, facts: Mapping[str, Any]) -> bytes:
-        """The bytes of a picture with a signed manifest in them."""
+    def sign(
+        self,
+        content: bytes,
+        media_type: str,
+        provenance: Provenance,
+        facts: Mapping[str, Any],
+        image: "NDArray[np.uint8] | None" = None,
+    ) -> bytes:
+        """The bytes of a picture with a signed manifest in them; `image` are its pixels where it keeps them exactly."""
         ...
 
 
@@ -164,7 +171,7 @@ def portrait_png(
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", pnginfo=metadata, **PNG_COMPRESSION)
     content = file.getvalue()
-    return content if signer is None else signer.sign(content, "image/png", provenance, facts)
+    return content if signer is None else signer.sign(content, "image/png", provenance, facts, image)
 
 
 def pixel_digest(image: "NDArray[np.uint8]") -> str:

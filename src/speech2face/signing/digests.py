@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speech2face.provenance import picture_texts, pixel_digest
 
@@ -46,8 +47,8 @@ class Digests:
         return [divmod(number, FIELDS) for number, (before, after) in pairs if before != after]
 
 
-def digests_of(content: bytes) -> Digests:
-    """Fingerprints of the bytes of a picture.
+def digests_of(content: bytes, image: NDArray[np.uint8] | None = None) -> Digests:
+    """Fingerprints of the bytes of a picture; `image` are its pixels, (height, width, 3), where they are known.
 
     Raises:
         OSError, ValueError, SyntaxError: it cannot be decoded.
@@ -55,9 +56,10 @@ def digests_of(content: bytes) -> Digests:
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as picture:
-        picture.load()  # a PNG's text may lie after its pixels
+        if image is None:
+            picture.load()  # a PNG's text may lie after its pixels; ours lies before them
+            image = np.asarray(picture.convert("RGB"))  # (height, width, 3)
         xmp, facts = picture_texts(picture.info)
-        image = np.asarray(picture.convert("RGB"))  # (height, width, 3)
     height, width, _ = image.shape
     fields = (image[rows, columns] for rows in _bands(height) for columns in _bands(width))
     return Digests(

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import c2pa
+import numpy as np
+from numpy.typing import NDArray
 
 from speech2face import __version__
 from speech2face.errors import InvalidOption
 from speech2face.provenance import Provenance
 from speech2face.release import MANIFEST, SHIPPED, read_manifest, sha256
 from speech2face.signing.credentials import Credential
-from speech2face.signing.digests import digests_of
+from speech2face.signing.digests import Digests, digests_of
 from speech2face.signing.names import ASSERTION, OFFLINE
 
 PROGRAM: Final = "speech2face"
@@ -39,13 +41,24 @@ class PictureSigner:
         self._context = c2pa.Context(c2pa.Settings.from_dict(OFFLINE))
         self._try()
 
-    def sign(self, content: bytes, media_type: str, provenance: Provenance, facts: Mapping[str, Any]) -> bytes:
-        """The bytes of a picture with a signed manifest in them.
+    def sign(
+        self,
+        content: bytes,
+        media_type: str,
+        provenance: Provenance,
+        facts: Mapping[str, Any],
+        image: NDArray[np.uint8] | None = None,
+    ) -> bytes:
+        """The bytes of a picture with a signed manifest in them; `image` are its pixels, (height, width, 3).
+
+        They save decoding; to be given only where the format keeps them exactly.
 
         Raises:
             InvalidOption: the certificate has expired meanwhile.
         """
-        definition = manifest_definition(content, provenance, facts, self.models.get(provenance.model_name))
+        definition = manifest_definition(
+            digests_of(content, image), provenance, facts, self.models.get(provenance.model_name)
+        )
         return self._signed(content, media_type, definition)
 
     def _signed(self, content: bytes, media_type: str, definition: Mapping[str, Any]) -> bytes:
@@ -71,7 +84,7 @@ class PictureSigner:
 
 
 def manifest_definition(
-    content: bytes, provenance: Provenance, facts: Mapping[str, Any], model_sha256: str | None
+    picture: Digests, provenance: Provenance, facts: Mapping[str, Any], model_sha256: str | None
 ) -> dict[str, Any]:
     """What the manifest of a picture says; nothing of the voice but what stands in the facts."""
     created = {
@@ -86,7 +99,7 @@ def manifest_definition(
         "given": provenance.given,
         # As text: the library shows lists of numbers in an assertion as if they were bytes.
         "facts": json.dumps(facts, ensure_ascii=False, allow_nan=False),
-        "picture": asdict(digests_of(content)),
+        "picture": asdict(picture),
     }
     # "created": the signer vouches for it; a gathered assertion would be somebody else's word.
     assertion = {"label": ASSERTION, "data": own, "kind": "Json", "created": True}
