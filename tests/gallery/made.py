@@ -12,7 +12,7 @@ from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.gallery.entries import Entry
 from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.files import FileWriter
+from speech2face.gallery.file_writer import FileWriter
 from speech2face.gallery.gallery import Gallery
 from speech2face.gallery.record import RECORD, BackendName, Record, Space
 

@@ -12,7 +12,7 @@ from speech2face.evaluation.readers.reader import AttributeReading
 from speech2face.gallery.appearance import AppearanceEmbedder, attribute_coordinates, attribute_size
 from speech2face.gallery.entries import Entry
 from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.files import FileWriter
+from speech2face.gallery.file_writer import FileWriter
 from speech2face.gallery.gallery import Gallery
 from speech2face.gallery.record import Record
 from speech2face.gallery.search import search_gallery

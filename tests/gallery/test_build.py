@@ -1,7 +1,6 @@
 """Galleries built from data sets and photographs: who enters, who does not, and what is counted."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -56,7 +55,7 @@ class StandIn(PairedModel):
 
 
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PairedModel:
     """Also what the command line loads."""
     folder = tmp_path / "model"
     folder.mkdir()
@@ -106,7 +105,7 @@ class Brightness:
 
 
 @pytest.fixture
-def embedder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Brightness]:
+def embedder(monkeypatch: pytest.MonkeyPatch) -> Brightness:
     """In the place of the model's own, which has none for photographs."""
     stand_in = Brightness()
 

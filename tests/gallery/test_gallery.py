@@ -14,7 +14,7 @@ from speech2face.errors import DatasetError, InvalidOption, RunLocked, WeightsEr
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.gallery.entries import Entry, parse_where
 from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.files import FileWriter
+from speech2face.gallery.file_writer import FileWriter
 from speech2face.gallery.gallery import Gallery
 from speech2face.gallery.record import RECORD, BackendName
 from speech2face.gallery.store import Upserted
@@ -168,7 +168,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"speech2face.gallery.files.{where}", fail)
+    monkeypatch.setattr(f"speech2face.gallery.file_writer.{where}", fail)
 
 
 @pytest.mark.parametrize("where", ["NewFile", "FileWriter._pictures"])

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def test_a_server_that_goes_away_in_a_build_and_comes_back_costs_nothing(
     build = PostgresBuild(record, server.address, "plan")
     build.put(*some(range(20)))
     server.stop()
-    back = threading.Thread(target=lambda: (time.sleep(0.3), server.start()))
+    back = threading.Timer(0.3, server.start)
     back.start()
     with caplog.at_level(logging.WARNING):
         build.put(*some(range(20, 40)))
@@ -171,9 +170,8 @@ def test_an_address_is_kept_and_shown_without_its_password() -> None:
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("the first connection waits for nobody"))
-    return
 
 
 def test_where_nobody_answers_the_first_time_nothing_is_waited_for(tmp_path: Path, no_waiting: None) -> None:

@@ -26,7 +26,7 @@ from speech2face.errors import (
 )
 from speech2face.gallery.entries import Entry, check_entry
 from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.files import FileWriter
+from speech2face.gallery.file_writer import FileWriter
 from speech2face.gallery.gallery import Gallery
 from speech2face.gallery.photographs import Candidate, clips, digest_of, is_data_set, photographs
 from speech2face.gallery.record import BACKENDS, RECORD, BackendName, Record, Space

@@ -13,6 +13,8 @@ from speech2face.face.embedders import EmbedderRecord
 
 RECORD = "gallery.json"
 FORMAT = 1
+PARTS = {"entries": "csv", "vectors": "npy", "thumbnails": "bin", "index": "faiss"}
+"""Files of a gallery and their endings."""
 BackendName = Literal["exact", "faiss", "postgres"]
 BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
 
