@@ -15,11 +15,12 @@ from speech2face.evaluation.parts.picture_measures import (
     FRONTAL_DEGREES,
     Measured,
     faces_can_be_found,
+    measure_alone,
     measure_kind,
-    measure_picture,
     picture_vector,
 )
 from speech2face.evaluation.pictures import Kind, PictureSet
+from speech2face.evaluation.readers.face_points import FacePointFinder
 from speech2face.face.detector import Picture
 
 Floats = NDArray[np.float64]
@@ -78,16 +79,19 @@ def _of_pictures(evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, 
         yield from _spread("pixel_spread", drawn.vectors, theirs.vectors, speaker, conditions, seed, cheat)
         if drawn.faces is not None and theirs.faces is not None:
             yield from _spread("face_embedding_spread", drawn.faces, theirs.faces, speaker, conditions, seed)
+    finder = FacePointFinder(*pictures.prepare_faces()) if find_faces else None
+    known = {id(one): measure_alone(one, finder) for one in (mean, *of_gender) if one is not None}
+    of_everybody, of_genders = ([known[id(one)] for one in some if one is not None] for some in ((mean,), of_gender))
     for metric in measured["voice"].values:
-        yield from _values(metric, measured, speaker, mean, of_gender, pictures.heard, seed)
+        cheats = _mean(metric, of_everybody), _mean(metric, of_genders)
+        yield from _values(metric, measured, speaker, cheats, pictures.heard, seed)
 
 
 def _values(
     metric: str,
     measured: dict[Kind, Measured],
     speaker: NDArray[np.int64],
-    mean: Picture | None,
-    gender_means: Sequence[Picture | None],
+    cheats: tuple[float | None, float | None],
     heard: str,
     seed: int,
 ) -> Iterator[Number]:
@@ -105,9 +109,9 @@ def _values(
             bootstrap.mean(values),
             int(np.isfinite(values).sum()),
             {"seconds": heard, "pictures": SHOWN[kind]},
-            mean_face=_of_one(metric, mean) if kind == "voice" else None,
-            gender_mean_face=_of_many(metric, gender_means) if kind == "voice" else None,
-            best=ceiling if kind == "voice" else None,
+            mean_face=cheats[0] if kind == "voice" else None,
+            gender_mean_face=cheats[1] if kind == "voice" else None,
+            best=ceiling if kind == "voice" and metric not in HIGHER_IS_BETTER else None,  # the last have plain ends
             higher_is_better=HIGHER_IS_BETTER.get(metric),
         )
 
@@ -159,17 +163,9 @@ def mean_pictures(evaluation: EvaluationSet, pictures: PictureSet) -> tuple[Pict
     return pictures.mean_face(), [by_gender.get(str(genders[row])) for row in pictures.rows]
 
 
-def _of_one(metric: str, picture: Picture | None) -> float | None:
-    value = measure_picture(picture)[0].get(metric, float("nan"))
-    return value if np.isfinite(value) else None
-
-
-def _of_many(metric: str, chosen: Sequence[Picture | None]) -> float | None:
-    """Mean over clips; there are few different pictures among them."""
-    known = {id(picture): _of_one(metric, picture) for picture in chosen if picture is not None}
-    values = [known[id(picture)] for picture in chosen if picture is not None]
-    present = [value for value in values if value is not None]
-    return float(np.mean(present)) if present else None
+def _mean(metric: str, of_clips: Sequence[Mapping[str, float]]) -> float | None:
+    values = [one[metric] for one in of_clips if np.isfinite(one.get(metric, float("nan")))]
+    return float(np.mean(values)) if values else None
 
 
 def _any(values: Floats) -> bool:
