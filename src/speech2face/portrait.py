@@ -105,8 +105,8 @@ def check_style(model: Model, style: Style | str) -> Style:
     except ValueError:
         raise InvalidOption(f'style "{style}" is unknown; there are {", ".join(Style)}') from None
     if found is not Style.photographic and found not in model.styles:
-        text = "gives no landmarks, which a drawing needs; write it again with speech2face export"
-        raise InvalidOption(f"the release {model.release.name} {text}")
+        text = "gives no landmarks that a drawing can be made of; models of the paper's 68 can, written with"
+        raise InvalidOption(f"the release {model.release.name} {text} speech2face export")
     return found
 
 

@@ -14,7 +14,7 @@ from speech2face.errors import InvalidOption
 
 Points = NDArray[np.float64]
 UNITS = 512.0
-CONTROLS, POINTS_68 = 207, 68
+CONTROLS, POINTS_68 = DRAWABLE_LANDMARKS = 207, 68
 EYE_FACTOR = 1.08  # irises a little larger than life keep their look at 64 pixels
 
 

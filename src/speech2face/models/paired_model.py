@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
 from speech2face.config import Style
+from speech2face.drawn.contours import DRAWABLE_LANDMARKS
 from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.embedders import open_embedder
@@ -39,10 +41,13 @@ class PairedModel:
         """Empty: the faces are those of the data, in the data's own shares."""
         return {}
 
-    @property
+    @cached_property
     def styles(self) -> tuple[Style, ...]:
-        """All there are, where the release's graph gives the landmarks that a drawing needs."""
-        return tuple(Style) if LANDMARKS in self._decoder_outputs() else (Style.photographic,)
+        """All there are, where the release's graph gives landmarks, and such as a drawing can be made of."""
+        if LANDMARKS not in self._decoder_outputs():
+            return (Style.photographic,)
+        landmarks = len(self.landmarks(self.release.mean_embedding))
+        return tuple(Style) if landmarks in DRAWABLE_LANDMARKS else (Style.photographic,)
 
     def check(self, given: Given) -> None:
         """Refuse every attribute: this model has no place for one.
