@@ -204,7 +204,7 @@ class _Artist:
         red = to_hex(shift(p.tones.skin, -3, redder=7))
         for x, y in c.cheeks:
             middle = round(x, 1), round(y + 4, 1)
-            self.layer.append(drawsvg.Ellipse(*middle, half_wide, half_high, fill=red, opacity=0.35))
+            self.layer.append(drawsvg.Ellipse(*middle, half_wide, half_high, fill=red, fill_opacity=0.35))
 
     def beard(self) -> None:
         """Stubble or a beard, as dark as the canonical face has it; the mouth stays free."""
@@ -239,7 +239,7 @@ class _Artist:
             _moved(c.lower_lip[2], 0, 6),
             _moved(c.lower_lip[-1], -3, 4),
         ]
-        self._fill(curve(np.array(mouth), closed=True), self.p.skin, opacity=0.55)
+        self._fill(curve(np.array(mouth), closed=True), self.p.skin, fill_opacity=0.55)
 
     def eye(self, eye: Eye, femininity: float) -> None:
         """Lid, white, iris with its light, lashes."""
@@ -252,7 +252,7 @@ class _Artist:
             self._disc(eye.iris, r, to_hex(shift(iris, -12)))
             self._disc(eye.iris, 0.8 * r, to_hex(shift(iris, 6, chroma=1.3)))
             self._disc(eye.iris, 0.42 * r, PUPIL)
-            self._fill(band(eye.upper, _moved(eye.upper, 0, 4.5)), "#000", opacity=0.22)
+            self._fill(band(eye.upper, _moved(eye.upper, 0, 4.5)), "#000", fill_opacity=0.22)
         self._disc(eye.iris + r * np.array([-0.3, -0.35]), 0.22 * r, "#fff")
         (wing_less, thin), (wing_more, thick) = LASHES
         wing, height = wing_less + (wing_more - wing_less) * femininity, thin + (thick - thin) * femininity
@@ -262,7 +262,7 @@ class _Artist:
         over[-1] = eye.upper[-1]
         self._fill(band(over, under), DARK)
         low = np.array([eye.upper[-1], *eye.lower, eye.upper[0]])
-        self._stroke(curve(low), to_hex(shift(p.tones.skin, -38)), 1.1, opacity=0.6)
+        self._stroke(curve(low), to_hex(shift(p.tones.skin, -38)), 1.1, stroke_opacity=0.6)
         self._stroke(curve(eye.crease), p.deep, 1.6)
 
     def brows(self) -> None:
@@ -281,7 +281,7 @@ class _Artist:
             hole = np.stack([outer + (inner - outer) * 0.1, _moved(middle, 0, -2.5), inner, _moved(middle, 0, 2)])
             self._fill(curve(hole, closed=True), to_hex(shift(p.tones.skin, -40)))
         self._stroke(curve(c.nose_base + NOSE_BASE_BEND), p.deep, 2.0)
-        self._stroke(curve(c.nose_light), p.light, 6.0, opacity=0.8)
+        self._stroke(curve(c.nose_light), p.light, 6.0, stroke_opacity=0.8)
 
     def mouth(self) -> None:
         """Two lips, the line between them, the shade under them."""
@@ -298,9 +298,9 @@ class _Artist:
             return
         c, deep = self.c, self.p.deep
         for fold in c.folds:
-            self._stroke(curve(fold), deep, 1.2 + 1.8 * share, opacity=round(0.25 + 0.6 * share, 2))
+            self._stroke(curve(fold), deep, 1.2 + 1.8 * share, stroke_opacity=round(0.25 + 0.6 * share, 2))
         for eye in c.eyes:
-            self._stroke(curve(eye.bag), deep, 1.0 + 1.4 * share, opacity=round(0.2 + 0.5 * share, 2))
+            self._stroke(curve(eye.bag), deep, 1.0 + 1.4 * share, stroke_opacity=round(0.2 + 0.5 * share, 2))
         crown = c.hairline[len(c.hairline) // 2]
         between = np.mean([brow.mean(0) for brow in c.brows], axis=0)
         for place, half, least in FOREHEAD_LINES:
@@ -316,12 +316,12 @@ class _Artist:
                         [x + reach, y + 3],
                     ]
                 )
-                self._stroke(curve(line), deep, 1.0 + share, opacity=round(0.15 + 0.4 * share, 2))
+                self._stroke(curve(line), deep, 1.0 + share, stroke_opacity=round(0.15 + 0.4 * share, 2))
         for eye in c.eyes:
             for fall in (-6.0, 1.0, 8.0):
                 start = _moved(eye.upper[0], eye.outwards * 8, fall / 2)
                 line = np.stack([start, _moved(start, eye.outwards * 10, fall / 2)])
-                self._stroke(curve(line), deep, 1.3, opacity=round(0.5 * share, 2))
+                self._stroke(curve(line), deep, 1.3, stroke_opacity=round(0.5 * share, 2))
 
     def hair(self) -> None:
         """From the silhouette to the hairline, with a band of light on the crown."""
