@@ -1,5 +1,6 @@
 """One interface, three backends: search, filter, upsert, delete, forget."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -236,3 +237,13 @@ def test_somebody_forgotten_while_a_gallery_is_written_does_not_enter(tmp_path: 
     assert read_tombstones(Storage(tmp_path / "g")) is not None
     writer.finish()
     assert "speaker 4" not in Gallery.open(tmp_path / "g").speakers()
+
+
+def test_the_page_of_galleries_shows_code_that_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    names: dict[str, Callable[[Path, np.ndarray], int]] = {}
+    exec(code, names)
+    made_gallery(tmp_path / "g")
+    assert names["use"](tmp_path / "g", made_faces(1, seed=2)[0]) == 38
+    assert Gallery.open(tmp_path / "g").forgotten() == 1
