@@ -99,7 +99,7 @@ def test_a_disc_is_no_face_and_that_is_counted(monkeypatch: pytest.MonkeyPatch) 
     with drawn(clips) as pictures:
         part = picture_quality.measure(clips, pictures=pictures)
     found = number(part, "face_found", pictures="from the voice")
-    assert (found.estimate.value, found.mean_face, found.gender_mean_face) == (0, 0, 0)  # the mean face is looked at too
+    assert [found.estimate.value, found.mean_face, found.gender_mean_face] == [0, 0, 0]  # mean faces are searched too
     assert found.best is None  # what the decoder makes of faces has a row of its own, and may be worse
     assert "frontal" not in {n.metric for n in part.numbers}
     assert sum(e.reason == "no_face" for e in part.exclusions) == 2 * CLIPS
