@@ -38,7 +38,7 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     """Numbers at each of the seconds heard, over the same clips at every point: those that are long enough for all."""
     points, left_out = _points(evaluation)
     if len(points) < 2:
-        why = f"a curve needs two lengths that {LEAST_CLIPS} clips or more have; give --seconds 1,2,3,6,10,20, or more clips"
+        why = f"a curve needs two lengths that {LEAST_CLIPS} clips have; give --seconds 1,2,3,6,10,20, or more clips"
         return Part(NAME, TITLE, skipped=why)
     kept = _long_enough(evaluation, points)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
