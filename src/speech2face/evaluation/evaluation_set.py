@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.evaluation.group_sums import group_sums
 from speech2face.evaluation.parts.part import Exclusion
 
 Embeddings = NDArray[np.float32]
@@ -166,8 +167,7 @@ class EvaluationSet:
                 continue
             people, order = np.unique(self.speaker[asked], return_inverse=True)
             place = np.searchsorted(people, self.speaker[rows])
-            own = np.zeros((len(people), self.reference.shape[1]))
-            np.add.at(own, place, self.reference[rows])
+            own = group_sums(self.reference[rows], place, len(people))
             others = len(rows) - np.bincount(place, minlength=len(people))
             with np.errstate(invalid="ignore"):
                 of_others = (total - own) / np.where(others > 0, others, np.nan)[:, None]

@@ -12,6 +12,7 @@ from speech2face.evaluation.attributes import coverage
 from speech2face.evaluation.audit.groups import decade, is_adult, is_child, voice_has_broken
 from speech2face.evaluation.audit.observations import Observations
 from speech2face.evaluation.audit.voices import AuditClip
+from speech2face.evaluation.group_sums import group_sums
 from speech2face.evaluation.metrics.similarity import angle_degrees, unit
 from speech2face.models.contract import Model
 
@@ -190,8 +191,7 @@ def mean_of_others(reference: NDArray[np.float32], speaker: NDArray[np.int64]) -
     """Mean face of all other speakers, (clips, K): with the own one in it, it would peek at the answer."""
     there = np.asarray(np.isfinite(reference).all(1))
     faces = np.where(there[:, None], reference, 0).astype(np.float64)
-    own = np.zeros((int(speaker.max()) + 1, reference.shape[1]))
-    np.add.at(own, speaker, faces)
+    own = group_sums(faces, speaker, int(speaker.max()) + 1)
     others = there.sum() - np.bincount(speaker, there)[speaker]
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((faces.sum(0) - own[speaker]) / others[:, None], np.float32)

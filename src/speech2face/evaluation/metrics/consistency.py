@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from speech2face.evaluation.group_sums import group_sums
 from speech2face.evaluation.metrics.retrieval import TIE
 from speech2face.evaluation.metrics.similarity import unit
 
@@ -44,9 +45,7 @@ class SpeakerSums:
         scale = float(np.einsum("ck,ck->", values, values, dtype=np.float64) / max(len(values), 1))
         values = values - values.mean(0, dtype=np.float64).astype(values.dtype)  # sums of squares keep their digits
         people, person = np.unique(np.asarray(speaker), return_inverse=True)
-        order = np.argsort(person, kind="stable")
-        first = np.searchsorted(person[order], np.arange(len(people)))
-        sums = np.add.reduceat(values[order], first, axis=0)
+        sums = group_sums(values, person, len(people))
         squares = np.bincount(person, np.einsum("ck,ck->c", values, values), minlength=len(people))
         clips = np.bincount(person, minlength=len(people))
         return cls(clips.astype(np.float64), np.asarray(squares, np.float64), sums, scale)

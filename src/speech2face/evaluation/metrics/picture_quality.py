@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from speech2face.evaluation.group_sums import group_sums
+
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
@@ -92,8 +94,7 @@ class PairwiseSpread:
         people = int(self._places.max()) + 1 if len(self._places) else 0
         centred = values - values.mean(0, dtype=np.float64).astype(values.dtype) if people else values
         self._count = np.bincount(self._places, minlength=people).astype(np.float64)
-        sums = np.zeros((people, values.shape[1]))
-        np.add.at(sums, self._places, centred)
+        sums = group_sums(centred, self._places, people)
         lengths = np.einsum("cd,cd->c", centred, centred, dtype=np.float64)
         self._squares = np.bincount(self._places, lengths, minlength=people)
         self._products = sums @ sums.T
