@@ -41,7 +41,6 @@ def test_a_manifests_split_is_read_with_sound_faces_and_labels(tmp_path: Path) -
         assert made.face_embedding is not None and made.waveform is not None
         np.testing.assert_array_equal(references[row], made.face_embedding)
         np.testing.assert_allclose(clips.waveform(row), made.waveform / 32768, atol=1e-4)
-        np.testing.assert_array_equal(clips.aligned_face(row), made.aligned_face)
         assert clips.labels["gender"][row] == "fm"[number % 2] and clips.labels["licence"][row] == "CC0 1.0"
     assert clips.embedder is not None and clips.embedder.size == references.shape[1]
 
@@ -63,7 +62,6 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) 
 
 def test_a_data_set_without_faces_has_no_pictures_and_a_place_without_data_is_refused(tmp_path: Path) -> None:
     made_data(tmp_path / "voices_only", 20, faces=False)
-    assert open_clips(tmp_path / "voices_only").aligned_face(0) is None
     assert FACE == (6, 5)
     with pytest.raises(DatasetError, match=r"manifest\.json"):
         open_clips(tmp_path / "nowhere")
@@ -73,7 +71,7 @@ def test_a_folder_of_recordings_is_split_as_the_starters_training_was(tmp_path: 
     folder = voices_folder(tmp_path / "voices", 20)
     clips, of_parent = open_clips(folder), open_clips(tmp_path)
     assert clips.split == "validation" and clips.keys == of_parent.keys
-    assert 0 < len(clips.keys) < 20 and clips.references() is None and clips.aligned_face(0) is None
+    assert 0 < len(clips.keys) < 20 and clips.references() is None
     assert set(clips.labels) >= {"gender", "age", "language"} and clips.labels["age"][0] == "twenties"
     np.testing.assert_allclose(clips.waveform(0).size / 16000, 2.0, atol=0.01)
     assert len(clips.sha256) == 64 and clips.sha256 == of_parent.sha256

@@ -19,12 +19,10 @@ from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import SAMPLE_SCALE, FloatArray
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import (
-    ALIGNED_FACE,
     FACE_EMBEDDING,
     WAVEFORM,
     Malformed,
     decode_npy,
-    decode_png,
     decode_wav,
     members,
 )
@@ -43,7 +41,7 @@ READ_AT_ONCE = 256  # clips, whose bytes are in memory together
 
 
 class Clips(Protocol):
-    """Chosen clips of one split, in a fixed order; sound and pictures are read when they are wanted."""
+    """Chosen clips of one split, in a fixed order; sound is read when it is wanted."""
 
     @property
     def name(self) -> str:
@@ -100,10 +98,6 @@ class Clips(Protocol):
         Raises:
             Speech2FaceError: it cannot be read.
         """
-        ...
-
-    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
-        """The clip's own face, (height, width, 3); None where the data hold none."""
         ...
 
 
@@ -186,18 +180,8 @@ class ManifestClips:
             samples = decode_wav(self._member(row, span, WAVEFORM))
         return np.asarray(samples / np.float32(SAMPLE_SCALE), np.float32)
 
-    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
-        """The aligned face as it was stored."""
-        size = self._layout.face
-        if size is None:
-            return None
-        (span,) = self._spans([row], whole=True)
-        with self._reading(row):
-            return decode_png(self._member(row, span, ALIGNED_FACE), size)
-
-    def _spans(self, rows: Sequence[int], *, whole: bool = False) -> list[bytes]:
-        table = self._table
-        lengths = table.length if whole else table.length_without_face
+    def _spans(self, rows: Sequence[int]) -> list[bytes]:
+        table, lengths = self._table, self._table.length_without_face
         return self._reader.read([(int(table.shard[row]), int(table.offset[row]), int(lengths[row])) for row in rows])
 
     def _member(self, row: int, span: bytes, kind: str) -> memoryview:
@@ -262,10 +246,6 @@ class FolderClips:
     def waveform(self, row: int) -> FloatArray:
         """The recording, decoded."""
         return read_recording(self._files[row]).waveform
-
-    def aligned_face(self, row: int) -> NDArray[np.uint8] | None:
-        """None: voices only."""
-        return None
 
 
 def _check_files(files: Sequence[Path], folder: Path) -> None:
