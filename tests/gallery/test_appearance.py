@@ -67,6 +67,17 @@ def test_a_person_of_any_age_and_gender_is_nearest_to_themselves_and_then_to_who
     assert set(women_of_forty) == {"woman 40", "woman 35", "woman 45"}
 
 
+def test_cosines_rank_faces_as_their_distance_in_age_and_gender_does(starter: AttributeModel) -> None:
+    rng = np.random.default_rng(0)
+    faces = np.stack(
+        [embedded(starter, *about) for about in zip(rng.uniform(18, 80, 200), rng.uniform(0, 1, 200), strict=False)]
+    )
+    for probe in faces[:20]:
+        distances = np.linalg.norm(faces - probe, axis=1)
+        cosines = unit_rows(faces) @ unit_rows(probe[None])[0]
+        assert len(set(np.argsort(-cosines)[:10]) & set(np.argsort(distances)[:10])) >= 8
+
+
 def test_the_group_and_the_residuals_of_a_face_change_nothing(starter: AttributeModel) -> None:
     population = starter.release.population
     one = population.embedding(33.0, 0.2)

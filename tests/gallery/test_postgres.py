@@ -21,6 +21,7 @@ from speech2face.gallery.postgres import PostgresBuild, is_taken  # noqa: E402
 from speech2face.gallery.postgres_connection import Database, shown, without_password  # noqa: E402
 from speech2face.gallery.postgres_tables import Tables  # noqa: E402
 from speech2face.gallery.record import RECORD, Record  # noqa: E402
+from speech2face.gallery.store import Upserted  # noqa: E402
 from tests.gallery.made import SPACE, made_entry, made_faces, made_gallery  # noqa: E402
 from tests.gallery.server import Server  # noqa: E402
 
@@ -141,6 +142,14 @@ def test_two_machines_see_one_gallery(server: Server, tmp_path: Path) -> None:
             assert len(there) == 40
             with pytest.raises(DatasetError, match="was forgotten"):
                 there.upsert([made_entry(50)], made_faces(1))
+
+
+def test_whoever_writes_does_not_bring_back_somebody_forgotten_meanwhile(server: Server, tmp_path: Path) -> None:
+    with made_gallery(tmp_path / "g", "postgres", address=server.address) as gallery:
+        writer = gallery.writer()
+        gallery.forget(["speaker 4"])
+        assert writer.put(*some(range(8, 12))) == Upserted(0, 2)
+        assert len(gallery) == 38
 
 
 def test_the_index_reaches_the_recall_it_states_and_filters_find_enough(

@@ -32,7 +32,7 @@ from speech2face.gallery.store import Found
 
 SEARCHED_EXACTLY = 10_000  # so many faces are compared one by one within 5 ms
 LEAST_SHARE = 0.05  # where a filter keeps fewer, most of what an index looks at would be thrown away
-SAMPLE = 2000  # faces that say what a random one has, where not all are compared
+SAMPLE = 500  # faces that say what a random one has, where not all are compared
 
 
 class FileStore:
