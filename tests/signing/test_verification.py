@@ -251,7 +251,8 @@ def resigned(content: bytes, *, parent: bool, assertions: Sequence[Mapping[str, 
     if parent:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
     file = io.BytesIO()
-    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, own.chain, own.key, None)
+    info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg.ES256, own.chain, own.key, b"")
+    info.ta_url = None
     builder.sign(c2pa.Signer.from_info(info), "image/png", io.BytesIO(content), file)
     return file.getvalue()
 

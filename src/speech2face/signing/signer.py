@@ -64,7 +64,8 @@ class PictureSigner:
     def _signed(self, content: bytes, media_type: str, definition: Mapping[str, Any]) -> bytes:
         own = self.credential
         signed = io.BytesIO()
-        info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg[own.algorithm], own.chain, own.key, None)
+        info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg[own.algorithm], own.chain, own.key, b"")
+        info.ta_url = None  # no time stamp; before 0.38 the library does not take None above
         try:
             with c2pa.Signer.from_info(info) as signer:  # a new one each time: signers are not for several threads
                 c2pa.Builder(json.dumps(definition), context=self._context).sign(
