@@ -18,9 +18,13 @@ Floats = NDArray[np.float64]
 LEAST_LENGTH = 1e-12  # a vector of length 0 has no direction: its cosine with anything is 0
 
 
+def _products(left: Rows, right: Rows) -> Floats:
+    return np.asarray(np.einsum("ij,ij->i", left, right, dtype=np.float64))
+
+
 def unit(rows: Rows) -> Rows:
     """Each row divided by its length; a row of zeros stays one."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None]
+    lengths = np.sqrt(_products(rows, rows))[:, None]
     return np.asarray(rows / np.maximum(lengths, LEAST_LENGTH).astype(rows.dtype))
 
 
@@ -29,7 +33,8 @@ def cosine(predicted: Rows, reference: Rows) -> Floats:
 
     The cheat of the mean face earns what the faces share: often more than half.
     """
-    return np.asarray(np.einsum("ij,ij->i", unit(predicted), unit(reference), dtype=np.float64))
+    lengths = np.sqrt(_products(predicted, predicted)) * np.sqrt(_products(reference, reference))
+    return np.asarray(_products(predicted, reference) / np.maximum(lengths, LEAST_LENGTH))
 
 
 def angle_degrees(predicted: Rows, reference: Rows) -> Floats:
@@ -54,7 +59,7 @@ def l2(predicted: Rows, reference: Rows) -> Floats:
     The mean face earns the spread of the faces, which is less than what unrelated faces have.
     """
     difference = predicted - reference
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference, dtype=np.float64)))
+    return np.asarray(np.sqrt(_products(difference, difference)))
 
 
 def l1(predicted: Rows, reference: Rows) -> Floats:
