@@ -194,6 +194,7 @@ class PostgresBuild:
         """The index, then the new table takes the old one's place, in one transaction each."""
         self.database.run(lambda connection: self.tables.index(connection, self.tables.building, self._record))
         self.database.run(lambda connection: self.tables.publish(connection, self._record))
+        self.database.outside(sql.SQL("VACUUM ANALYZE {}").format(self.tables.faces))  # faces are counted by an index
         return self._record
 
     def close(self) -> None:
