@@ -110,9 +110,10 @@ def receiver(status: int | None = 200) -> Iterator[Receiver]:
             if made.status is None:
                 made.release.wait(10)
                 return
-            if made.status == 200:
+            status = 200 if self.path.endswith("/elsewhere") else made.status
+            if status == 200:
                 made.messages.append(json.loads(content))
-            self.send_response(made.status)
+            self.send_response(status)
             if made.status == 307:
                 self.send_header("location", made.address + "/elsewhere")
             self.send_header("content-length", "0")

@@ -90,11 +90,10 @@ def test_a_call_gives_the_portrait_of_the_same_sound_as_a_file(line: TestClient)
 
 
 def test_so_does_a_call_by_a_real_person(line: TestClient) -> None:
-    recordings = sorted(STARTER_VOICES.glob("*.opus"))[:2]
-    if not recordings:
+    recording = next(iter(sorted(STARTER_VOICES.glob("*.opus"))), None)
+    if recording is None:
         pytest.skip("the starter's recordings are not here")
-    for number, recording in enumerate(recordings):
-        check_against_the_recording(line, telephone_wav(read_recording(recording).waveform), f"CA-{number}")
+    check_against_the_recording(line, telephone_wav(read_recording(recording).waveform), "CA-real")
 
 
 def test_each_track_has_its_own_portrait(line: TestClient) -> None:

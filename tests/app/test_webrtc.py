@@ -170,7 +170,7 @@ WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""
     [
         ({"type": "offer", "sdp": "x"}, 422, "no_video"),
         ({"type": "offer", "sdp": "m=audio 9 UDP/TLS/RTP/SAVPF 111"}, 422, "bad_offer"),
-        ({"type": "offer", "sdp": WITHOUT_VIDEO}, 422, "no_video"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": "refused"}, 422, "no_video"),
         ({"type": "answer", "sdp": WITHOUT_VIDEO}, 422, "invalid_request"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "model": "none"}, 422, "unknown_model"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": "a/b"}, 422, "invalid_request"),
@@ -181,6 +181,7 @@ WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""
 def test_an_offer_that_cannot_be_is_refused(listening: Listening, body: object, status: int, code: str) -> None:
     answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=body, trust_env=False)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert get(listening, "/v1/calls/refused").status_code == 404, "an offer that was refused leaves no call behind"
 
 
 def test_a_service_without_the_extra_says_how_to_install_it(

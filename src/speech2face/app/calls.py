@@ -116,6 +116,11 @@ class CallBook:
         for oldest in sorted(ended, key=lambda each: each.ended or 0.0)[: -self._service.limits.calls_kept]:
             self._forget(oldest)
 
+    def drop(self, call: Call) -> None:
+        """It never came to be: nobody could be taken in."""
+        call.ended, call.reason = time.monotonic(), "refused"
+        self._forget(call)
+
     def delete(self, name: str) -> None:
         """Forget a call now; one that is running is ended.
 

@@ -207,14 +207,17 @@ class MediaStreamConnection:
         async def updated() -> None:
             self._post(streamed)
 
-        await hear_all(
-            streamed.unheard,
-            streamed.track,
-            executor=self._service.live_threads,
-            updates_per_second=self._updates_per_second,
-            updated=updated,
-            metrics=self._service.metrics,
-        )
+        try:
+            await hear_all(
+                streamed.unheard,
+                streamed.track,
+                executor=self._service.live_threads,
+                updates_per_second=self._updates_per_second,
+                updated=updated,
+                metrics=self._service.metrics,
+            )
+        except Speech2FaceError as error:
+            raise Ended(CloseCode.UNUSABLE_SOUND, str(error), code_of(error)) from None
 
     def _post(self, streamed: StreamedTrack, *, last: bool = False) -> None:
         call = self._call

@@ -1,6 +1,7 @@
 """Calls by WebRTC: `POST /v1/webrtc/offer` takes a peer's offer, hears its voice and shows it a face."""
 
 import asyncio
+import logging
 import secrets
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.app.webrtc_peer import Meeting, Peer
 
+log = logging.getLogger(__name__)
 router = APIRouter(tags=["calls"])
 PEERS = ("a", "b")
 
@@ -103,11 +105,12 @@ class Meetings:
                 await peer.run(self._book)
         except Exception as failure:
             meeting.peers.pop(peer.name, None)
-            if not meeting.peers:
-                self._book.close(meeting.call, "refused")
-            if answered.done():
-                raise
-            answered.set_exception(failure)
+            if not answered.done():
+                if not meeting.peers and not meeting.call.tracks:
+                    self._book.drop(meeting.call)
+                answered.set_exception(failure)
+            elif not answered.cancelled():
+                log.exception("a peer's stay failed")
         finally:
             if not meeting.peers and self._meetings.get(meeting.call.name) is meeting:
                 del self._meetings[meeting.call.name]
