@@ -22,7 +22,7 @@ except ImportError as missing:
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 12
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 10.0  # doubling: a minute and a half in all
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 10.0  # doubling: about a minute in all
 CONNECT_SECONDS = 10
 LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 Result = TypeVar("Result")
