@@ -7,14 +7,16 @@ the gender is perfectly consistent. They are to be read beside retrieval and mat
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from speech2face.evaluation.group_sums import group_sums
-from speech2face.evaluation.metrics.retrieval import TIE
+from speech2face.evaluation.metrics.retrieval import THREADS, TIE
 from speech2face.evaluation.metrics.similarity import unit
 
 Floats = NDArray[np.float64]
@@ -120,7 +122,8 @@ def neighbours(
     """
     count, units = len(face_embedding), unit(face_embedding)
     columns = [np.full(count, np.nan) for _ in range(4)]
-    for start in range(0, count, ROWS_AT_ONCE):
+
+    def fill(start: int) -> None:
         rows = np.arange(start, min(start + ROWS_AT_ONCE, count))
         near = units[rows] @ units.T
         own = speaker[rows, None] == speaker
@@ -136,5 +139,8 @@ def neighbours(
             columns[0][rows] = np.where(right > 0, best > rival + TIE, np.nan)
             columns[1][rows] = np.where(right > 0, right / (right + wrong), np.nan)
             for column, mask, pairs in ((columns[2], own, right), (columns[3], others, wrong)):
-                column[rows] = np.where(mask, degrees, 0).sum(1, dtype=np.float64) / pairs
+                column[rows] = degrees.sum(1, dtype=np.float64, where=mask) / pairs
+
+    with threadpool_limits(1), ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(fill, range(0, count, ROWS_AT_ONCE)))
     return Neighbours(*columns)
