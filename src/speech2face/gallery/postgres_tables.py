@@ -23,6 +23,7 @@ from speech2face.gallery.store import Upserted
 COLUMNS = (*FIELDS, "labels", "thumbnail")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 INDEXED_NUMBERS = 2000  # pgvector's limit for `vector`
+INLINE_NUMBERS = 1500  # fit a page with the rest of a row; apart from it, every comparison fetches them anew
 INDEXED_FROM = 1000  # faces; fewer are compared one by one faster
 TOP, PROBES, GOAL = 10, 40, 0.99
 LOOKED_AT = (40, 80, 120, 160, 240, 320, 480, 640, 1000)
@@ -102,6 +103,9 @@ class Tables:
         columns += " consent text NOT NULL CHECK (consent <> ''), digest text NOT NULL, labels jsonb NOT NULL,"
         columns += f" thumbnail bytea NOT NULL, embedding vector({size}) NOT NULL"
         connection.execute(sql.SQL(f"CREATE TABLE {{}} ({columns})").format(self.building))
+        if size <= INLINE_NUMBERS:
+            inline = sql.SQL("ALTER TABLE {} ALTER COLUMN embedding SET STORAGE PLAIN")
+            connection.execute(inline.format(self.building))
         self.state(connection, "building", plan)
         return False
 
