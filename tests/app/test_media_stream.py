@@ -16,9 +16,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
+from speech2face.app.call_track import CallTrack, TrackOptions
 from speech2face.app.callbacks import check_callback
 from speech2face.app.limits import Limits
-from speech2face.errors import InvalidOption
+from speech2face.errors import InvalidOption, NoSpeech
+from speech2face.live import LiveSession, PcmFormat
 from tests.app.conftest import service_of
 from tests.app.speaking import EXAMPLES, label_in, voice, wait_until
 from tests.app.telephone import ADDRESS, STOP, frames, mulaw, noise, receiver, send, start, telephone_wav
@@ -173,6 +175,19 @@ def test_a_track_without_a_voice_says_so_and_the_other_is_drawn(line: TestClient
     assert tracks["outbound"]["picture"] is None
     assert line.get("/v1/calls/CA-quiet/outbound.png").json()["code"] == "no_portrait"
     picture_of(line, "CA-quiet")
+
+
+def test_a_voice_that_turns_out_to_be_none_takes_its_portrait_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(session: LiveSession) -> None:
+        raise NoSpeech("nobody spoke")
+
+    track = CallTrack(load_model(), PcmFormat("mulaw", 8000, 1), TrackOptions())
+    track.hear(mulaw(TELEPHONE), look=True)
+    assert track.picture() is not None
+    monkeypatch.setattr(LiveSession, "finish", refuse)
+    track.finish()
+    assert (track.picture(), track.facts, track.drawable) == (None, None, False)
+    assert track.problem == {"code": "no_speech", "text": "nobody spoke"}
 
 
 def test_a_peer_that_vanishes_leaves_its_portrait(line: TestClient) -> None:
