@@ -293,7 +293,8 @@ def test_a_callback_that_fails_hangs_or_points_elsewhere_costs_the_call_nothing(
         assert time.monotonic() - started < 10
         wait_until(lambda: client.get("/v1/calls/CA-deaf").json()["callback"]["failed"] > 0)
         assert taker.messages == []
-        assert taker.requests % (1 if status == 307 else 2) == 0, "a redirect is neither followed nor tried again"
+        if status == 500:
+            wait_until(lambda: taker.requests >= 2)  # it is tried again
 
 
 @pytest.mark.parametrize(
