@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_a_picture_is_used_again_only_where_no_pixel_would_move_by_more_than_a_g
     session = LiveSession(model, FLOATS)
     seen = [look for look in looks(session, np.tile(man, 5)) if look.embedding is not None]
     images = [session.draw(look).image for look in seen]
-    again = [later is before for before, later in zip(images, images[1:], strict=False)]
+    again = [later is before for before, later in pairwise(images)]
     assert 0.05 < np.mean(again) < 0.9
     for look, image in zip(seen[::3], images[::3], strict=True):
         difference = np.abs(image.astype(int) - model.decode(embedding(look)).astype(int))
