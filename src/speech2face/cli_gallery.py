@@ -120,6 +120,8 @@ def search(
     where = parse_where(filters or ())
     if out is not None:
         check_outputs([out], force=force)
+        if out.suffix.lower() != ".png":
+            raise InvalidOption(f"contact sheets are PNG files; name {out.with_suffix('.png')} instead")
     with _open(place, database) as opened:
         found = search_gallery(opened, load_model(model), recording, top=top, where=where)
     if out is not None:
@@ -153,7 +155,10 @@ def _print_hits(found: Search, out: Path | None) -> None:
         (str(hit.rank), f"{hit.cosine:.3f}  {hit.entry.speaker}  {hit.entry.id}  (chance {chance_text(hit.chance)})")
         for hit in found.ranking.hits
     ]
-    rows.append(("random face", f"{mean:.3f} +- {sd:.3f}, {found.ranking.of:,} faces ranked"))
+    if found.ranking.of:
+        rows.append(("random face", f"{mean:.3f} +- {sd:.3f}, {found.ranking.of:,} faces ranked"))
+    else:
+        rows.append(("found", "no face has these labels"))
     rows += [("caution", caution.text) for caution in found.portrait.cautions]
     rows += [("caution", text) for text in found.limits]
     print_rows(rows + ([("sheet", str(out))] if out else []))

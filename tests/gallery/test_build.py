@@ -226,7 +226,7 @@ def test_nothing_is_written_where_nobody_may_enter(
 ) -> None:
     with pytest.raises(DatasetError, match="nothing entered the gallery: of 5 faces 5 without consent basis"):
         build_gallery(photos, model, tmp_path / "g")
-    assert not (tmp_path / "g" / RECORD).exists()
+    assert not (tmp_path / "g").exists()
     assert embedder.asked == 0
 
 
@@ -295,6 +295,9 @@ def test_the_command_line_builds_searches_shows_and_forgets(data: Path, model: M
         assert "not identification" in picture.info["Description"]
         assert picture.width > 800
     assert "not identification" in run(*search)
+    assert "no face has these labels" in run("search", recording, "-g", place, "--filter", "gender=neither")
+    ran = CliRunner().invoke(app, ["gallery", *search, "--out", str(tmp_path / "sheet.jpg")])
+    assert isinstance(ran.exception, InvalidOption) and "sheet.png instead" in str(ran.exception)
     shown = json.loads(run("show", place, "--json"))
     assert (shown["entries"], shown["speakers"], shown["labels"]) == (11, 6, ["gender"])
     run("forget", "speaker 0", "-g", place)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -17,6 +19,7 @@ from speech2face.gallery.entries import Embeddings, Entries, Entry
 from speech2face.gallery.faiss_index import FaissIndex
 from speech2face.gallery.record import PARTS, RECORD, Record, StoredFile, read_record
 from speech2face.gallery.store import Upserted
+from speech2face.training.run_folder import LOCK
 
 if TYPE_CHECKING:
     from speech2face.gallery.files import FileStore
@@ -37,7 +40,10 @@ class FileWriter:
         """
         self._storage, self._record, self._before = storage, record, before
         self._held = contextlib.ExitStack()
+        made = storage.local if storage.local is not None and not storage.local.exists() else None
         self._held.enter_context(locked_data(storage))
+        if made is not None:
+            self._held.callback(_remove_if_bare, made)
         try:
             if before is not None and read_record(storage) != before.record:
                 raise DatasetError(f"{storage} was changed by another process meanwhile; open the gallery again")
@@ -180,6 +186,13 @@ class FileWriter:
     def close(self) -> None:
         """Let go of the folder; what was not finished is gone."""
         self._held.close()
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Take back a folder that was made for a gallery of which nothing came; while it is still held."""
+    if os.listdir(folder) == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 class _NpyHead:

@@ -51,6 +51,11 @@ class FileStore:
         self.record = record
         for name, file in record.files.items():
             (size,) = self.storage.sizes([file.file])
+            if size is None:
+                raise DatasetError(
+                    f"{self.storage.where(file.file)} is missing, {RECORD} names it; restore the gallery or build it"
+                    " anew"
+                )
             if size != file.bytes:
                 raise DatasetError(
                     f"{self.storage.where(file.file)} has {size} bytes, {RECORD} says {file.bytes}; restore the"
