@@ -161,7 +161,7 @@ def test_what_is_no_media_stream_is_refused_with_its_reason(
 
 
 def test_bytes_and_broken_json_are_no_messages(line: TestClient) -> None:
-    for message in ({"bytes": b"x"}, {"text": "{"}, {"text": "[]"}):
+    for message in ({"bytes": b"x"}, {"text": "{"}, {"text": "[]"}, {"text": "[" * 10_000}):
         with line.websocket_connect(ADDRESS) as socket:
             socket.send({"type": "websocket.receive"} | message)
             assert close_of(socket)[0] == 4400

@@ -110,7 +110,7 @@ def read_event(text: str) -> Event | None:
     """
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets nested deeper than the parser goes
         raise ValueError("the message is not JSON") from None
     if not isinstance(values, dict) or not isinstance(values.get("event"), str):
         raise ValueError('the message must be a JSON object with an "event"')

@@ -283,7 +283,7 @@ def _source(form: MediaFormat) -> PcmFormat:
         Ended: it comes in no form that is heard.
     """
     if form.encoding.lower() not in SILENCE or form.sampleRate != 8000 or form.channels != 1:
-        text = f"{' or '.join(SILENCE)} at 8000 in one channel is heard"
+        text = f"{' or '.join(SILENCE)} at 8000 Hz in one channel is heard"
         raise Ended(CloseCode.BAD_MESSAGE, text, "unsupported_format")
     return PcmFormat("mulaw" if form.encoding.lower() == "audio/x-mulaw" else "alaw", 8000, 1)
 
