@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from speech2face.errors import NotAPortrait, OutputExists, RecordingNotFound
 from speech2face.provenance import (
     DIGITAL_SOURCE_TYPE,
+    FACTS_KEYWORD,
     XMP_KEYWORD,
     Provenance,
     parse_xmp_packet,
@@ -101,6 +103,14 @@ def test_a_jpeg_made_from_a_portrait_keeps_its_provenance(tmp_path: Path) -> Non
     with Image.open(written(tmp_path)) as picture:
         picture.save(tmp_path / "portrait.jpg", xmp=picture.info[XMP_KEYWORD].encode())
     assert read_provenance(tmp_path / "portrait.jpg") == (PROVENANCE, {})
+
+
+def test_facts_nested_deeper_than_they_can_be_read_are_no_facts(tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_itxt(XMP_KEYWORD, xmp_packet(PROVENANCE))
+    texts.add_itxt(FACTS_KEYWORD, "[" * 100_000)
+    Image.fromarray(PICTURE).save(tmp_path / "deep.png", pnginfo=texts)
+    assert read_provenance(tmp_path / "deep.png") == (PROVENANCE, {})
 
 
 def test_simple_properties_rewritten_as_attributes_are_read() -> None:

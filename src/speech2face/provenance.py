@@ -254,6 +254,6 @@ def picture_texts(info: Mapping[Any, Any]) -> tuple[str, str]:
 def _facts(text: str) -> dict[str, Any]:
     try:
         facts = json.loads(text or "{}")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # anybody can write them, nested deeper than the parser goes
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -24,7 +24,9 @@ PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 CHUNK_FRAME: Final = 12  # bytes of length, kind and checksum
 CHUNK_NAMES: Final = {"IHDR": "its size", "IDAT": "its pixels", "iTXt": "its texts", "caBX": "its signed manifest"}
 MANIFEST_DAMAGED: Final = Finding(
-    "manifest_damaged", "the signed manifest is damaged: it can no longer be read, so nothing it said can be relied on"
+    "manifest_damaged",
+    "the signed manifest can no longer be read, as it or the file around it is damaged or cut off: nothing it said can"
+    " be relied on",
 )
 
 

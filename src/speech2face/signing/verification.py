@@ -160,7 +160,7 @@ def _own_words(store: _Store) -> tuple[Provenance, Mapping[str, Any]] | None:
     try:
         own = store.own or {}
         stated, facts = Provenance(**own["provenance"]), json.loads(own["facts"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     texts = [stated.model_name, stated.model_version, stated.creator_tool, stated.notice, stated.kind, stated.signed]
     texts += [stated.digital_source_type, *(stated.given.values() if isinstance(stated.given, dict) else [None])]
@@ -177,7 +177,7 @@ def _read_store(content: bytes, trust: bytes | None) -> _Store | None:
         context = c2pa.Context(c2pa.Settings.from_dict(settings))
         with c2pa.Reader(_media_type(content), io.BytesIO(content), context=context) as reader:
             return _parse_store(json.loads(reader.json()))
-    except (c2pa.C2paError, AttributeError, KeyError, TypeError, ValueError):
+    except (c2pa.C2paError, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
