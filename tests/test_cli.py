@@ -286,6 +286,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monk
         (["text.wav"], errors.NotMedia),
         (["empty.wav"], errors.EmptyRecording),
         (["talk.wav", "-o", "face.jpg"], errors.InvalidOption),
+        (["talk.wav", "-o", "face.svg", "--style", "drawn"], errors.InvalidOption),
         (["talk.wav", "talk.wav", "-o", "face.png"], errors.InvalidOption),
         (["-", "-"], errors.InvalidOption),
         (["talk.wav", "-o", "text.wav/face.png"], errors.CannotWrite),

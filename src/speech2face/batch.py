@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STANDARD_INPUT: Final = "-"
 PICTURE_SUFFIX: Final = ".png"
 DRAWING_SUFFIX: Final = ".svg"
-OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".svg"})
 
 
 @dataclass(frozen=True)
