@@ -192,3 +192,5 @@ def test_where_no_key_can_be_written_nothing_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite):
         write_development_credential(tmp_path / "file" / "keys")
+    with pytest.raises(CannotWrite, match="is a file; name a folder"):
+        write_development_credential(tmp_path / "file", force=True)

@@ -63,6 +63,8 @@ def write_development_credential(folder: Path, *, days: int = DAYS, force: bool 
         OutputExists: one of the files is there already and `force` is not set.
         CannotWrite: whatever the operating system objects to.
     """
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        raise CannotWrite(f"{folder} is a file; name a folder")
     files = {folder / name: content for name, content in development_credential(days=days).items()}
     for path in files:
         if not force and os.path.lexists(path):

@@ -35,7 +35,7 @@ def files_below(place: str, suffixes: Collection[str]) -> Iterator[str]:
     storage = Storage(place)
     if storage.local is not None:
         if not storage.local.is_dir():
-            raise DatasetError(f"{place} is no folder; name the one the files were downloaded to")
+            raise DatasetError(f"{place} is no folder; name the one that holds the files")
         yield from _below(storage.local, "", suffixes)
         return
     for path in sorted(_remote_paths(storage), key=lambda path: path.split("/")):
