@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.intervals import SpeakerBootstrap
+from speech2face.evaluation.metrics.retrieval import THREADS
 from speech2face.evaluation.parts.clip_measures import clip_measures
 from speech2face.evaluation.parts.part import Figure, Number, Part, Table, exclude
 from speech2face.evaluation.reporting.figures import CHANCE_COLOUR, COLOURS, render
@@ -43,9 +45,11 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     kept = _long_enough(evaluation, points)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
     numbers: list[Number] = []
-    for heard in points:
+    with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
+        measured = list(threads.map(lambda heard: clip_measures(evaluation, heard, kept), points))
+    for heard, measures in zip(points, measured, strict=True):
         conditions = {"seconds": f"{heard:g}"}
-        numbers += [one.number(NAME, bootstrap, conditions) for one in clip_measures(evaluation, heard, kept)]
+        numbers += [one.number(NAME, bootstrap, conditions) for one in measures]
     if not numbers:
         return Part(NAME, TITLE, skipped="there are neither face embeddings nor labels to hold the answers against")
     notes = [f"The same {int(kept.sum())} clips at every point: those of {points[-1]:g} s or more.", PAPER]

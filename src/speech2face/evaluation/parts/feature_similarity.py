@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from speech2face.evaluation.evaluation_set import Embeddings, EvaluationSet, Floats
 from speech2face.evaluation.intervals import Estimate, SpeakerBootstrap
 from speech2face.evaluation.metrics import similarity
+from speech2face.evaluation.metrics.retrieval import THREADS
 from speech2face.evaluation.metrics.similarity import unit
 from speech2face.evaluation.parts.part import Cell, Exclusion, Number, Part, Table, exclude
 
@@ -48,21 +50,25 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     if evaluation.reference is None:
         return Part(NAME, TITLE, skipped=NO_REFERENCES)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
-    numbers: list[Number] = []
-    rows: list[tuple[Cell, ...]] = []
-    for heard in sorted(evaluation.predicted):
+
+    def of_length(heard: float) -> list[tuple[Number, float | None]]:
+        """Numbers after so many seconds, and the deviation over clips where there is one."""
         kept = evaluation.measurable(heard)
         if not kept.any():
-            continue
+            return []
         pairs = _Pairs(evaluation, heard, kept, seed)
+        found: list[tuple[Number, float | None]] = []
         for metric, (function, higher) in METRICS.items():
             values = function(pairs.predicted, pairs.reference, pairs.centre)
             estimate, deviation = bootstrap.mean(pairs.spread(values)), float(np.std(values))
             cheats = pairs.cheats(partial(_mean_of, function))
-            numbers.append(_number(metric, heard, estimate, kept, cheats, higher=higher))
-            rows.append(_row(numbers[-1], deviation))
-        numbers.append(_r2_number(pairs, bootstrap, heard, kept))
-        rows.append(_row(numbers[-1], None))
+            found.append((_number(metric, heard, estimate, kept, cheats, higher=higher), deviation))
+        return [*found, (_r2_number(pairs, bootstrap, heard, kept), None)]
+
+    with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
+        measured = [one for some in threads.map(of_length, sorted(evaluation.predicted)) for one in some]
+    numbers = [number for number, _ in measured]
+    rows = [_row(number, deviation) for number, deviation in measured]
     if not numbers:
         return Part(NAME, TITLE, skipped=NO_PAIRS, exclusions=missing_references(evaluation))
     header = (
