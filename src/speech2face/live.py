@@ -23,7 +23,7 @@ from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.given import Given
 from speech2face.models.contract import FaceBelief, Hearing, Listening, Model
 from speech2face.picture import Picture, draw_picture
-from speech2face.portrait import Portrait, attribute_facts, check_exaggeration, check_style
+from speech2face.portrait import Portrait, check_exaggeration, check_style, heard_facts
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveLook", "LiveSession", "Media", "PcmFormat")
@@ -62,16 +62,9 @@ class LiveLook:
 
     def facts(self) -> dict[str, Any]:
         """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
-        attributes = {} if self.attributes is None else attribute_facts(self.attributes)
         release, population = self.model.release, self.model.population
-        return attributes | {
+        return heard_facts(self) | {
             "listening": self.listening,
-            "seconds_heard": round(self.seconds_heard, 2),
-            "seconds_recorded": round(self.seconds_recorded, 2),
-            "cautions": [{"code": caution.code, "text": caution.text} for caution in self.cautions],
-            "given": self.given.to_dict(),
-            "exaggerate": self.exaggerate,
-            "style": self.style.value,
             "seed": None,
             "model": {"name": release.name, "version": release.version},
             **({"reference_population": population} if population else {}),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -48,19 +48,44 @@ class Portrait:
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; what the model does not state is left out."""
-        attributes = {} if self.attributes is None else attribute_facts(self.attributes)
-        return attributes | {
-            "seconds_heard": round(self.seconds_heard, 2),
-            "seconds_recorded": round(self.seconds_recorded, 2),
-            "cautions": [{"code": caution.code, "text": caution.text} for caution in self.cautions],
-            "given": self.given.to_dict(),
-            "exaggerate": self.exaggerate,
-            "style": self.style.value,
+        return heard_facts(self) | {
             "seed": self.seed,
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
             "notice": self.notice,
         }
+
+
+class Heard(Protocol):
+    """What a portrait and a look at live speech have in common."""
+
+    @property
+    def attributes(self) -> AttributeBelief | None: ...
+    @property
+    def seconds_heard(self) -> float: ...
+    @property
+    def seconds_recorded(self) -> float: ...
+    @property
+    def cautions(self) -> tuple[Caution, ...]: ...
+    @property
+    def given(self) -> Given: ...
+    @property
+    def exaggerate(self) -> float: ...
+    @property
+    def style(self) -> Style: ...
+
+
+def heard_facts(heard: Heard) -> dict[str, Any]:
+    """What was heard, believed and asked for, JSON-ready; what the model does not state is left out."""
+    attributes = {} if heard.attributes is None else attribute_facts(heard.attributes)
+    return attributes | {
+        "seconds_heard": round(heard.seconds_heard, 2),
+        "seconds_recorded": round(heard.seconds_recorded, 2),
+        "cautions": [{"code": caution.code, "text": caution.text} for caution in heard.cautions],
+        "given": heard.given.to_dict(),
+        "exaggerate": heard.exaggerate,
+        "style": heard.style.value,
+    }
 
 
 def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.errors import WeightsError
+from speech2face.face.embedder_settings import check_normalisation
 from speech2face.face.onnx_embedder import open_network, picture_input
 from speech2face.face.weight_file import file_sha256, weight_file
 
@@ -45,12 +45,7 @@ class NetworkSettings:
             raise ValueError(f"crop is left, top, right, bottom from 0 to 1, not {list(self.crop)}")
         if self.colours not in ("rgb", "bgr"):
             raise ValueError(f"colours is rgb or bgr, not {self.colours!r}")
-        for name in ("mean", "deviation"):
-            numbers = getattr(self, name)
-            if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
-                raise ValueError(f"{name} is three numbers, for red, green and blue, not {list(numbers)}")
-        if min(self.deviation) <= 0:
-            raise ValueError(f"deviation is above 0, not {list(self.deviation)}")
+        check_normalisation(self.mean, self.deviation)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
@@ -36,16 +36,11 @@ class OnnxSettings:
     detector: DetectorName = "hog"
 
     def __post_init__(self) -> None:
-        _check_choice("colours", self.colours, Colours)
-        _check_choice("alignment", self.alignment, OnnxAlignment)
-        _check_choice("detector", self.detector, DetectorName)
+        check_choice("colours", self.colours, Colours)
+        check_choice("alignment", self.alignment, OnnxAlignment)
+        check_choice("detector", self.detector, DetectorName)
         _check_margin(self.margin)
-        for name in ("mean", "deviation"):
-            numbers = getattr(self, name)
-            if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
-                raise ValueError(f"{name} is three numbers, for red, green and blue, not {numbers}")
-        if min(self.deviation) <= 0:
-            raise ValueError(f"deviation is above 0, not {self.deviation}")
+        check_normalisation(self.mean, self.deviation)
         if self.input_pixels is not None and self.input_pixels < 1:
             raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
 
@@ -69,7 +64,7 @@ class VGGFaceSettings:
     """Added on each side of the box, as a share of it. The paper names none; its published crops are loose."""
 
     def __post_init__(self) -> None:
-        _check_choice("detector", self.detector, DetectorName)
+        check_choice("detector", self.detector, DetectorName)
         _check_margin(self.margin)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +77,25 @@ class VGGFaceSettings:
         return _from_dict(cls, values)
 
 
-def _check_choice(name: str, value: str, allowed: Any) -> None:
+def check_normalisation(mean: Sequence[float], deviation: Sequence[float]) -> None:
+    """Refuse what cannot be taken from red, green and blue, or divide them.
+
+    Raises:
+        ValueError: not three numbers, or a deviation that is not above 0.
+    """
+    for name, numbers in (("mean", mean), ("deviation", deviation)):
+        if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"{name} is three numbers, for red, green and blue, not {list(numbers)}")
+    if min(deviation) <= 0:
+        raise ValueError(f"deviation is above 0, not {list(deviation)}")
+
+
+def check_choice(name: str, value: object, allowed: Any) -> None:
+    """Refuse what is none of a `Literal`'s values.
+
+    Raises:
+        ValueError: with what there is.
+    """
     if value not in get_args(allowed):
         raise ValueError(f"{name} is one of {', '.join(get_args(allowed))}, not {value!r}")
 

@@ -26,12 +26,11 @@ from speech2face.face.crop import take_crop
 from speech2face.face.detector import Picture
 from speech2face.face.spline import border_points, pixel_grid, spline_map
 from speech2face.models.attribute_model import AttributeModel
-from speech2face.models.attribute_release import load_attribute_release
+from speech2face.models.attribute_release import FACE_WEIGHTS, load_attribute_release
 from speech2face.models.attribute_runtime import AttributeRuntime
 
 Floats = NDArray[np.float64]
 
-FACE_FILE = "face.safetensors"
 LIMITS = (
     "The starter's own linear face model, fitted to the picture; it reads ages of 18 to 80. It was made from 102"
     " photographs and 75 generated faces. On this project's own drawings it is nearly exact; on photographs its gender"
@@ -176,7 +175,7 @@ def _with_landmarks(model: AttributeModel, mean: Floats, basis: Floats) -> Appea
     plain = population.basis.size - groups
     # Of the plain coordinates no prior is used: they are laid out over all ages and both genders.
     prior = [*[1.0] * plain, *[GROUP_SD] * groups, *[RESIDUAL_SD] * residuals, EXPOSURE_SD]
-    with safe_open(model.release.file(FACE_FILE), "np") as file:
+    with safe_open(model.release.file(FACE_WEIGHTS), "np") as file:
         offset = float(json.loads(file.metadata()["config"])["tone_offset"])
         buffers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
     drawn = AppearanceModel.from_buffers(buffers, prior_sd=np.array(prior, np.float32), tone_offset=offset)

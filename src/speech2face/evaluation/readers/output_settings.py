@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from speech2face.errors import WeightsError
 from speech2face.face.detector import DetectorName
+from speech2face.face.embedder_settings import check_choice, check_normalisation
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -85,13 +85,8 @@ class ReaderSettings:
 
     def __post_init__(self) -> None:
         for name, allowed in (("alignment", Alignment), ("detector", DetectorName), ("colours", Literal["rgb", "bgr"])):
-            _check_choice(name, getattr(self, name), allowed)
-        for name in ("mean", "deviation"):
-            numbers = getattr(self, name)
-            if len(numbers) != 3 or not all(math.isfinite(number) for number in numbers):
-                raise ValueError(f"{name} is three numbers, for red, green and blue, not {list(numbers)}")
-        if min(self.deviation) <= 0:
-            raise ValueError(f"deviation is above 0, not {list(self.deviation)}")
+            check_choice(name, getattr(self, name), allowed)
+        check_normalisation(self.mean, self.deviation)
         if not 0 <= self.margin <= MAX_MARGIN:
             raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {self.margin}")
         if self.input_pixels is not None and self.input_pixels < 1:
@@ -100,9 +95,9 @@ class ReaderSettings:
             raise ValueError("none of age, gender, group is there: say which outputs mean what")
         for part in (self.age, self.gender, self.group):
             if part is not None:
-                _check_choice("activation", part.activation, Activation)
+                check_choice("activation", part.activation, Activation)
         if self.age is not None:
-            _check_choice("summary", self.age.summary, Summary)
+            check_choice("summary", self.age.summary, Summary)
         if self.gender is not None and self.gender.female not in (0, 1):
             raise ValueError(f"gender's female is 0 or 1, not {self.gender.female}")
         if self.group is not None and not self.group.names:
@@ -132,11 +127,6 @@ class ReaderSettings:
             raise WeightsError(f"the reader's settings {path} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:
             raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
-
-
-def _check_choice(name: str, value: object, allowed: Any) -> None:
-    if value not in get_args(allowed):
-        raise ValueError(f"{name} is one of {', '.join(get_args(allowed))}, not {value!r}")
 
 
 def _build(kind: type[Any], values: Any, where: str) -> Any:
