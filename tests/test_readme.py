@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from runs.readme_tree import BEGIN, END, ROOT, caption, files_of_the_repository
 from speech2face import cli, errors
 from speech2face.errors import Speech2FaceError
 from speech2face.release import MANIFEST, SHIPPED
 
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 COMMAND = typer.main.get_command(cli.app)
 SUBCOMMANDS = COMMAND.commands  # type: ignore[attr-defined]
@@ -78,24 +78,6 @@ def test_the_exit_code_table_is_that_of_the_errors() -> None:
 def test_every_link_and_picture_exists() -> None:
     targets = re.findall(r"\]\(([^)]+)\)", README)
     assert [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()] == []
-
-
-def test_the_tree_lists_what_is_there_and_nothing_else() -> None:
-    listed: list[str] = []
-    folders: list[str] = []
-    for line in README.split(BEGIN)[1].split(END)[0].splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        name = line.split()[0]
-        folders[depth:] = [name.rstrip("/")] if name.endswith("/") else []
-        listed.append("/".join(folders) if name.endswith("/") else "/".join([*folders, name]))
-    assert [name for name in listed if not (ROOT / name).exists()] == []
-    written = [name for name in files_of_the_repository() if name.startswith("src/") and name.endswith(".py")]
-    assert [name for name in written if name not in listed and (ROOT / name).read_text().strip()] == []
-
-
-def test_every_listed_module_says_what_it_is() -> None:
-    written = [name for name in files_of_the_repository() if name.startswith("src/") and name.endswith(".py")]
-    assert [name for name in written if (ROOT / name).read_text().strip() and not caption(name)] == []
 
 
 @pytest.mark.skipif(not (SHIPPED / MANIFEST).exists(), reason="no weights are shipped yet")
