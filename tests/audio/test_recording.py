@@ -5,6 +5,7 @@ import os
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -59,7 +60,7 @@ FORMATS = [
     ("adts", "aac", 44_100, {}),
     ("aiff", "pcm_s16be", 44_100, {}),
     ("caf", "alac", 44_100, {}),
-    ("amr", "libopencore_amrnb", 8_000, {}),
+    ("amr", "libopencore_amrnb", 8_000, {}),  # PyAV 19's FFmpeg decodes AMR and encodes none
     ("3gp", "libopencore_amrnb", 8_000, {}),
     ("mp4", "aac", 48_000, {"video_codec": "mpeg4"}),
     ("matroska", "aac", 48_000, {"video_codec": "mpeg4"}),
@@ -70,6 +71,8 @@ FORMATS = [
 
 @pytest.mark.parametrize(("container", "codec", "rate", "more"), FORMATS, ids=[f"{f[0]}-{f[1]}" for f in FORMATS])
 def test_every_format_gives_the_same_sound(container: str, codec: str, rate: int, more: dict[str, str]) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no encoder {codec} to make such a recording with")
     channels = 1 if "amr" in codec else 2
     recording = read_recording(encode(sine(2, rate, channels), rate, container=container, codec=codec, **more))  # type: ignore[arg-type]
     assert recording.waveform.dtype == np.float32

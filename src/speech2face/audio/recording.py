@@ -21,6 +21,7 @@ import numpy as np
 from speech2face.audio.completeness import declared_seconds, declares_for_all_streams, ends_inside_ogg_page
 from speech2face.audio.resampling import ChannelResampler, mix
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.tags import any_tags
 from speech2face.config import MAX_PIPED_BYTES, MAX_RECORDING_SECONDS
 from speech2face.errors import (
     CorruptRecording,
@@ -159,7 +160,7 @@ def _container(file: BinaryIO, name: str) -> "InputContainer":
     import av  # 50 ms, and not needed to refuse a missing file
 
     try:
-        return av.open(_Nameless(file), mode="r", metadata_errors="replace", options=OPEN_OPTIONS)
+        return av.open(_Nameless(file), mode="r", options=OPEN_OPTIONS, **any_tags())
     except (av.FFmpegError, ValueError) as error:
         raise _unopenable(file, name) from error
 

@@ -13,6 +13,7 @@ import numpy as np
 from speech2face.audio.recording import LEAST_PACKET_SECONDS, LOST_SECONDS, OPEN_OPTIONS
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.stream import MAX_CHANNELS, StreamResampler, joined
+from speech2face.audio.tags import any_tags
 from speech2face.config import MAX_RECORDING_SECONDS
 from speech2face.errors import CorruptRecording, InvalidOption, NoAudioStream, RecordingTooLong, Speech2FaceError
 
@@ -161,7 +162,8 @@ class MediaStream:
 
         options = OPEN_OPTIONS | {"probesize": str(PROBE_BYTES)}
         resampler, lost_seconds = StreamResampler(), 0.0
-        with av.open(self._feed, mode="r", format=DEMUXERS[self.source.container], options=options) as container:
+        demuxer = DEMUXERS[self.source.container]
+        with av.open(self._feed, mode="r", format=demuxer, options=options, **any_tags()) as container:
             if not container.streams.audio:
                 raise NoAudioStream("the stream has no sound in it; send one with a voice")
             stream = container.streams.audio[0]

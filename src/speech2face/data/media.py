@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from speech2face.audio.recording import OPEN_OPTIONS
+from speech2face.audio.tags import any_tags
 from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, RecordingNotFound, UnreadableRecording
 from speech2face.face.detector import Picture
 from speech2face.face.photograph import read_photograph
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # FFmpeg decodes a picture on opening, to learn what an MP4 has told it already: at 1280 x 720, 6 of 8 ms.
 KNOWING_FORMAT = b"ftyp"  # in bytes 4 to 8 of MP4 and QuickTime (ISO/IEC 14496-12, section 4.3)
-UNDECODED = [{"skip_frame": "all"}] * 16  # streams, when the container is opened; pictures are decoded as ever
+UNDECODED = {"skip_frame": "all"}  # for all streams, when the container is opened; pictures are decoded as ever
 MOST_PHOTOGRAPH_BYTES = 2**27  # 128 MiB: no camera's JPEG comes near, and a wrong file must not fill the memory
 
 
@@ -100,19 +101,18 @@ def _container(file: IO[bytes]) -> InputContainer:
     if file.read(8)[4:] == KNOWING_FORMAT:
         with contextlib.suppress(ValueError):  # PyAV's, of a header that names no stream
             return _opened_by_ffmpeg(file, UNDECODED)
-    return _opened_by_ffmpeg(file, [])
+    return _opened_by_ffmpeg(file, {})
 
 
-def _opened_by_ffmpeg(file: IO[bytes], stream_options: list[dict[str, str]]) -> InputContainer:
+def _opened_by_ffmpeg(file: IO[bytes], stream_options: dict[str, str]) -> InputContainer:
     import av
 
     file.seek(0)
     container: InputContainer = av.open(
         cast(Any, _Nameless(file)),
         mode="r",
-        metadata_errors="replace",
-        options=OPEN_OPTIONS,
-        stream_options=cast(Any, stream_options),  # annotated as strings by PyAV
+        options=OPEN_OPTIONS | stream_options,  # PyAV hands them to the container and to every stream
+        **any_tags(),
     )
     return container
 

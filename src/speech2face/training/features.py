@@ -16,6 +16,7 @@ import numpy as np
 
 from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.tags import any_tags
 from speech2face.training import augmentation
 from speech2face.training.corpus import Speaker, read_speakers
 from speech2face.training.sounds import not_a_voice
@@ -32,7 +33,7 @@ NOT_VOICES_A_VARIANT = 300
 
 def decode(file: Path, max_seconds: float) -> FloatArray:
     """A starter recording as a waveform at 16 kHz, (samples,)."""
-    with av.open(str(file)) as container:
+    with av.open(str(file), **any_tags()) as container:
         converter = av.AudioResampler("flt", "mono", SAMPLE_RATE)
         parts = [part for frame in container.decode(audio=0) for part in converter.resample(frame)]
         parts += converter.resample(None)
