@@ -57,6 +57,18 @@ def encode(
     return file.getvalue()
 
 
+def can_encode(codec: str) -> bool:
+    """Whether this PyAV's FFmpeg has an encoder of this name; which ones its wheels hold differs by version."""
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(codec, "w")
+    except UnknownCodecError:
+        return False
+    return True
+
+
 def _encode_video(output: Any, stream: Any, seconds: float) -> None:
     """A grey picture that grows lighter, for as long as the sound lasts."""
     import av

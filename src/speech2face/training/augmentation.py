@@ -13,6 +13,8 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import fftconvolve
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.errors import MissingExtra
+from speech2face.evaluation.encoding import can_encode
 from speech2face.training.sounds import NOISES, Generator
 
 
@@ -72,8 +74,14 @@ CODECS = (
 
 
 def recoded(waveform: FloatArray, codec: Codec, sample_rate: int, bit_rate: int) -> FloatArray:
-    """Encode and decode in memory, (samples,) -> about as many samples at 16 kHz."""
+    """Encode and decode in memory, (samples,) -> about as many samples at 16 kHz.
+
+    Raises:
+        MissingExtra: this version of PyAV cannot encode it.
+    """
     waveform = resample(waveform, SAMPLE_RATE, sample_rate) if sample_rate != SAMPLE_RATE else waveform
+    if not can_encode(codec.encoder):
+        raise MissingExtra(f"this PyAV has no encoder {codec.encoder}, which the poor channels need; install 'av<19'")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=codec.container) as sink:
         stream: Any = sink.add_stream(codec.encoder, rate=sample_rate)
