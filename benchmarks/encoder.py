@@ -143,8 +143,9 @@ def compile_openvino(model: Any, precision: str, threads: int) -> Any:
 
 def open_onnx(path: Path, threads: int) -> Any:
     """ONNX Runtime with that many threads."""
-    import onnxruntime
+    from speech2face.quiet import load_onnxruntime
 
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

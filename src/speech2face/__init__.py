@@ -8,6 +8,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from speech2face.quiet import hush
+
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
     from speech2face.errors import Speech2FaceError
@@ -49,6 +51,8 @@ _HOMES = {
     "read_recording": "audio.recording",
     "reconstruct": "portrait",
 }
+
+hush()  # before anybody can import ONNX Runtime: it reports from its first import on
 
 
 def __getattr__(name: str) -> Any:

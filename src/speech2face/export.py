@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from speech2face.quiet import away_from_home
 from speech2face.stored_tensors import NUMPY_TYPES, tensor_places
 
 OPSET = 18
@@ -150,7 +151,7 @@ def export(
     others: Any = tuple({} for _ in examples[1:])
     # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
     shapes: Any = (free, others) if others else (free,)
-    with _without_torchvision(), warnings.catch_warnings():
+    with _without_torchvision(), away_from_home(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module,

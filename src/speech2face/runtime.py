@@ -6,24 +6,22 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
+from speech2face.quiet import load_onnxruntime
 from speech2face.release import Release
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 LANDMARKS = "landmarks"  # an output of face decoders that predict them
 FACE_DECODER = "face_decoder.onnx"  # every kind of release has one, with this name and these inputs and outputs
 
 
-def _session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
+def _session(path: Path, threads: int | None) -> Any:
+    """ONNX Runtime's session of one network."""
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0  # 0: a thread a core
     # Threads wait actively within a run, which saves a fifth of it, and stop at its end: no core is kept busy between.

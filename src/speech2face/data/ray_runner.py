@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from speech2face.data.crew import Limits, OnCulprits, OnResult, Outcome, Prepare, run_tasks
 from speech2face.data.runners import TICK_SECONDS, attempt, told
 from speech2face.errors import InvalidOption, MissingExtra
+from speech2face.quiet import hush
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import ShardResult, ShardTask
@@ -131,8 +132,7 @@ class RayCrew:
 
 
 def _import_ray() -> Any:
-    # Neither reports on its users, nor asks for a way to.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    hush()  # it neither reports on its users, nor asks for a way to
     try:
         import ray
     except ImportError as error:

@@ -15,6 +15,7 @@ from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detec
 from speech2face.face.embedder_settings import OnnxSettings
 from speech2face.face.five_points import PointFinder, crop_by_points
 from speech2face.face.weight_file import weight_file
+from speech2face.quiet import load_onnxruntime
 
 
 class OnnxEmbedder:
@@ -95,10 +96,8 @@ def open_network(path: Path) -> Any:
     Raises:
         WeightsError: it is no network that can be run.
     """
-    import onnxruntime
-
     try:
-        return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return load_onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no class
         raise WeightsError(f"{path} is no ONNX network that can be run: {first_line(error)}") from error
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from speech2face.quiet import away_from_home
 from speech2face.training.settings import OptimiserSettings
 
 
@@ -15,14 +16,15 @@ def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.opt
     """Adam over what is trainable (Kingma and Ba 2015), with the settings' constants."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     on_card = trained[0].is_cuda
-    return torch.optim.Adam(
-        trained,
-        lr=settings.learning_rate,
-        betas=(settings.beta1, settings.beta2),
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        fused=True if on_card else None,
-    )
+    with away_from_home():  # every optimiser of torch imports its compiler, which makes its cache's folder
+        return torch.optim.Adam(
+            trained,
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            fused=True if on_card else None,
+        )
 
 
 def learning_rate(settings: OptimiserSettings, step: int) -> float:

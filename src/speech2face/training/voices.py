@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2face.quiet import away_from_home
 from speech2face.training.ages import interval_loss, interval_masses
 from speech2face.training.batches import Batches, masked
 from speech2face.training.corpus import Speaker, read_speakers
@@ -214,7 +215,8 @@ def train(
     learned = [*model.parameters(), *tasks.parameters()]
     decay, plain = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
+    with away_from_home():
+        optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate)
     average = copy.deepcopy(model)
     logger.info("%d parameters, %d speakers, %d variants", parameter_count(model), len(rows), len(batches.variants))
     started = time.monotonic()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from speech2face.errors import MissingExtra
+from speech2face.quiet import away_from_home
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -52,10 +53,11 @@ def render(draw: Callable[[Canvas], None], inches: tuple[float, float] = (6.4, 4
         MissingExtra: matplotlib is not installed.
     """
     try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.rcsetup import cycler
+        with away_from_home():
+            import matplotlib
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+            from matplotlib.rcsetup import cycler
     except ImportError as error:
         raise MissingExtra(MISSING) from error
 
