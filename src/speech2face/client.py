@@ -11,20 +11,30 @@ import json
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
 
 from speech2face import errors
-from speech2face.errors import Speech2FaceError
+from speech2face.audio.arguments import (
+    BytesLike,
+    PathLike,
+    content_of,
+    described,
+    is_bytes,
+    plain_bytes,
+    read_content,
+    real_number,
+)
+from speech2face.errors import InvalidOption, Speech2FaceError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8765"
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
 FACTS_HEADER: Final = "Speech2Face-Facts"
-Source = str | Path | bytes
+Source = PathLike | BytesLike | BinaryIO
 
 
 class ServiceError(Speech2FaceError):
@@ -33,6 +43,10 @@ class ServiceError(Speech2FaceError):
     def __init__(self, text: str, *, code: str, status: int) -> None:
         super().__init__(text)
         self.code, self.status = code, status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """So that it comes back whole from another process."""
+        return partial(type(self), code=self.code, status=self.status), self.args
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,12 @@ class Client:
             url: where the service listens.
             token: its token, where it wants one.
             seconds: after which a request is given up.
+
+        Raises:
+            InvalidOption: no address, a token that no header can hold, or no number of seconds.
         """
+        _check_address(url, token)
+        seconds = real_number("seconds", seconds)
         self.url, self._token = url.rstrip("/"), token
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         own = urlsplit(url).hostname in LOOPBACK_NAMES  # no proxy knows the way to this machine
@@ -95,7 +114,7 @@ class Client:
         """The portrait as a labelled PNG, and its facts.
 
         Args:
-            recording: a path, or the bytes of a file.
+            recording: a path, the bytes of a file, or a binary file.
             options: samples, seed, exaggerate, age, gender, group, model, style, pixels; with samples the picture is a
                 sheet.
 
@@ -115,7 +134,7 @@ class Client:
         return self._portrait(recording, "image/svg+xml", options)
 
     def _portrait(self, recording: Source, media_type: str, options: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
-        content = recording if isinstance(recording, bytes) else _content(Path(recording))
+        _, content = _named(recording, "recording")
         headers = {"Accept": media_type, "Content-Type": "application/octet-stream"}
         answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
         return answer.content, json.loads(answer.headers[FACTS_HEADER])
@@ -126,12 +145,11 @@ class Client:
         Raises:
             ServiceError: the service refuses all of them.
         """
+        if is_bytes(recordings) or not isinstance(recordings, Sequence) or isinstance(recordings, str):
+            raise InvalidOption(f"the recordings are {described(recordings)}; give a list of them")
         if not recordings:
             return []
-        files = [
-            ("file", (f"{number}", each) if isinstance(each, bytes) else (Path(each).name, _content(Path(each))))
-            for number, each in enumerate(recordings)
-        ]
+        files = [("file", _named(each, f"{number}")) for number, each in enumerate(recordings)]
         answer = self._request("POST", "/v1/portraits", files=files, params=_stated(options))
         return [_answer(result) for result in answer.json()["results"]]
 
@@ -163,7 +181,7 @@ class Client:
                     for piece in sound:
                         if stop.is_set():
                             return
-                        socket.send(piece)
+                        socket.send(plain_bytes(piece, "a piece of the sound"))
                     socket.send(FINISH)
                 except ConnectionClosed:
                     return  # the reader says why
@@ -201,7 +219,7 @@ class Client:
             async def feed() -> None:
                 try:
                     async for piece in sound:
-                        await socket.send(piece)
+                        await socket.send(plain_bytes(piece, "a piece of the sound"))
                     await socket.send(FINISH)
                 except ConnectionClosed:
                     return
@@ -225,7 +243,10 @@ class Client:
         return "ws" + self.url.removeprefix("http") + "/v1/live"
 
     def _start(self, start: dict[str, Any]) -> str:
-        return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start)
+        try:
+            return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidOption(f"the start message cannot be written as JSON: {error}") from None
 
     def _unreachable(self, error: Exception) -> ServiceError:
         text = f"{self.url} cannot be reached: {str(error) or type(error).__name__}; is the service running?"
@@ -234,7 +255,7 @@ class Client:
     def _request(self, method: str, path: str, *, failures: bool = True, **content: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **content)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from None
         if failures and answer.status_code >= 400:
             raise _error(_problem(answer))
@@ -244,19 +265,28 @@ class Client:
 FINISH: Final = '{"type":"finish"}'
 
 
-def _content(path: Path) -> bytes:
-    from speech2face.errors import RecordingNotFound, UnreadableRecording
-
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise RecordingNotFound(f"no such file: {path}") from None
-    except OSError as error:
-        raise UnreadableRecording(f"cannot read {path}: {error.strerror}") from None
+def _named(recording: Source, name: str) -> tuple[str, bytes]:
+    """A recording's bytes, and the name of its file or else this one."""
+    content = read_content(recording, "the recording")
+    return (name, content) if isinstance(content, bytes) else (content.name, content_of(content))
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        if not (value is None or isinstance(value, str | int | float) or type(value).__module__ == "numpy"):
+            raise InvalidOption(f"{name} is {described(value)}; give a number or a name")
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _check_address(url: object, token: object) -> None:
+    try:
+        host = urlsplit(url).hostname if isinstance(url, str) else None
+    except ValueError:  # brackets that do not close
+        host = None
+    if host is None:
+        raise InvalidOption(f"the service's address is {described(url)}; give one such as {DEFAULT_URL}")
+    if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+        raise InvalidOption("the token is no line of ASCII text; give the one the service was started with")
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

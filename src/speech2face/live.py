@@ -1,7 +1,7 @@
 """A voice as it is spoken in, the portrait so far out: one speaker, one call.
 
-What is believed is always about all speech since the beginning, or the last `reset`. While a call lasts, decisions are
-made with what is known by then, and the encoder hears only new speech. A call of up to a minute ends exactly as a
+What is believed is always about everything since the beginning, or the last `reset`. While a call lasts, decisions are
+made with what is known by then, and the encoder hears only what is new. A call of up to a minute ends exactly as a
 recording of it would, since all of it is heard once more; of a longer one nothing but sums is kept.
 """
 
@@ -11,23 +11,35 @@ from typing import Any, Literal
 
 import numpy as np
 
-from speech2face.audio.activity import Activity
+from speech2face.audio.arguments import BytesLike, described, plain_bytes, seed_number, whole_number
+from speech2face.audio.array import is_array
 from speech2face.audio.quality import high_band_db, snr_db
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.stream import PcmFormat, PcmStream, SoundStream
 from speech2face.audio.stream_media import Media, MediaStream
 from speech2face.audio.stream_speech import SpeechStream
 from speech2face.cautions import Caution, judge_cautions
-from speech2face.config import MAX_SAMPLES, MIN_SPEECH_SECONDS, Style
+from speech2face.config import MIN_SPEECH_SECONDS, Style
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.given import Given
 from speech2face.models.contract import FaceBelief, Hearing, Listening, Model
 from speech2face.picture import Picture, draw_picture
-from speech2face.portrait import Portrait, check_exaggeration, check_style, heard_facts
+from speech2face.portrait import (
+    Portrait,
+    check_exaggeration,
+    check_given,
+    check_model,
+    check_samples,
+    check_style,
+    hear,
+    heard_facts,
+)
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveLook", "LiveSession", "Media", "PcmFormat")
 
+SAMPLE_TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}  # numpy's names
+MAX_PIXELS = 4096  # eight times the portrait's own; more shows nothing
 SAME_FACE = 4e-3  # of the embedding's length: moves up to it change pixels by a grey level at most
 ListeningState = Literal["waiting", "hearing", "paused"]
 
@@ -98,10 +110,15 @@ class LiveSession:
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn.
         """
+        check_model(model)
         self.model = model
-        self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else seed
+        chosen = seed_number(seed)
+        self.seed = int(np.random.default_rng().integers(2**31)) if chosen is None else chosen
         self._given, self._exaggerate, self._style = Given(), 0.0, Style.photographic
         self.set(given=given, exaggerate=exaggerate, style=style)
+        if not isinstance(source, PcmFormat | Media):
+            raise InvalidOption(f"the source is {described(source)}; give PcmFormat(...) or Media(...)")
+        self._source = source
         self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
@@ -114,46 +131,46 @@ class LiveSession:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
         """
         wanted = self._style if style is None else check_style(self.model, style)
-        if given is not None:
-            self.model.check(given)
-        if exaggerate is not None:
-            check_exaggeration(exaggerate)
-            self._exaggerate = exaggerate
-        self._style = wanted
-        if given is not None:
-            self._given = given
+        stated = self._given if given is None else check_given(self.model, given)
+        amount = self._exaggerate if exaggerate is None else check_exaggeration(exaggerate)
+        self._style, self._given, self._exaggerate = wanted, stated, amount
 
     def reset(self) -> None:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
-        self._sound = SpeechStream()
+        self._sound = SpeechStream(pauses=self.model.hears_pauses)
         self._voice: Listening = self.model.listen()
         self._hearing: Hearing | None = None
         self._looked_at = 0.0  # seconds of speech
+        self._heard_until = 0.0  # seconds of sound
         self._drawn: tuple[FloatArray, tuple[Any, ...], Picture] | None = None
 
-    def push(self, chunk: bytes) -> bool:
+    def push(self, chunk: BytesLike) -> bool:
         """Hear the next bytes, any number of them; whether there is speech that no look has seen.
 
+        Raw samples may come as an array, (samples,) or (samples, channels), of the type that the source states.
+
         Raises:
+            InvalidOption: neither bytes nor such an array.
             CorruptRecording, NoAudioStream, RecordingTooLong: the sound cannot be used.
         """
-        self._hear(self._stream.push(chunk))
+        self._hear(self._stream.push(plain_chunk(chunk, self._source)))
         return self._sound.speech_seconds > self._looked_at
 
     def _hear(self, channels: FloatArray) -> None:
-        speech = self._sound.push(channels)
-        if speech.size:
-            self._voice.push(speech)
+        before = self._sound.speech_seconds
+        heard = self._sound.push(channels)
+        if heard.size:
+            self._voice.push(heard, self._sound.speech_seconds - before)
 
     def look(self) -> LiveLook:
-        """The belief over all speech so far; after a pause it costs nothing."""
-        if (speech := self._sound.reconsider()) is not None:
+        """The belief over all that was heard so far; where nothing was, as after a pause, it costs nothing."""
+        if (heard := self._sound.reconsider()) is not None:
             self._voice = self.model.listen()
-            self._voice.push(speech)
+            self._voice.push(heard, self._sound.speech_seconds)
             self._looked_at = -1.0
-        seconds = self._sound.speech_seconds
-        if seconds != self._looked_at:
-            self._looked_at, self._hearing = seconds, None
+        seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.hears_pauses else 0.0
+        if (seconds, until) != (self._looked_at, self._heard_until):
+            self._looked_at, self._heard_until, self._hearing = seconds, until, None
             if seconds >= MIN_SPEECH_SECONDS:
                 with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
                     self._hearing = self._voice.hearing()
@@ -169,15 +186,12 @@ class LiveSession:
         self._hear(self._stream.finish())
         self.close()
         self._drawn = None  # the last picture is that of a recording, to the last grey level
-        activity = self._sound.settle()
-        if activity is None:
+        if (waveform := self._sound.recorded()) is None:
+            self._sound.settle()
             hearing = self._voice.hearing()
             return self._look(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
-        return self._settled(activity)
-
-    def _settled(self, activity: Activity) -> LiveLook:
-        speech = activity.speech()
-        return self._look(self.model.hear(speech), activity.seconds, high_band_db(speech), snr_db(activity))
+        activity, hearing = hear(self.model, waveform)
+        return self._look(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _look(
         self, hearing: Hearing | None, seconds_heard: float, high_band: float | None, snr: float | None
@@ -220,15 +234,17 @@ class LiveSession:
             pixels: width and height; None is the model's own.
 
         Raises:
-            InvalidOption: nothing to draw yet, or too many samples.
+            InvalidOption: nothing to draw yet, too many samples, or no size that a picture can have.
         """
+        if not isinstance(look, LiveLook):
+            raise InvalidOption(f"the look is {described(look)}; give what look() or finish() returned")
         if look.hearing is None or look.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
-        if not 0 <= samples <= MAX_SAMPLES:
-            raise InvalidOption(f"{samples} samples were asked for; 0 to {MAX_SAMPLES} can be drawn")
+        samples = check_samples(samples)
+        size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
-        shown = self._expected_face(look, look.belief.mean, pixels)
-        others = [self._picture(look, look.hearing.draw(look.given, rng), pixels) for _ in range(samples)]
+        shown = self._expected_face(look, look.belief.mean, size)
+        others = [self._picture(look, look.hearing.draw(look.given, rng), size) for _ in range(samples)]
         release = look.model.release
         return Portrait(
             image=shown.image,
@@ -264,3 +280,20 @@ class LiveSession:
     def _picture(self, look: LiveLook, face_embedding: FloatArray, pixels: int | None) -> Picture:
         exaggerated = self.model.exaggerated(face_embedding, look.exaggerate)
         return draw_picture(self.model, exaggerated, look.style, pixels=pixels)
+
+
+def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:
+    """The bytes of a piece of sound: bytes-like, or an array of samples of the type that the source states.
+
+    Raises:
+        InvalidOption: neither.
+    """
+    if not is_array(chunk):
+        return plain_bytes(chunk, "the chunk")
+    samples = np.asarray(chunk)
+    if not isinstance(source, PcmFormat) or samples.dtype != SAMPLE_TYPES[source.encoding]:
+        stated = f"{source.container} in bytes" if isinstance(source, Media) else f"{source.encoding} samples"
+        raise InvalidOption(f"the chunk is an array of {samples.dtype}, the source is {stated}; convert it before")
+    if samples.ndim != 1 and samples.shape != (len(samples), source.channels):
+        raise InvalidOption(f"the chunk has the shape {samples.shape}; give (samples,) or (samples, {source.channels})")
+    return samples.tobytes()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from speech2face.audio.arguments import PathLike, plain_path, whole_number
 from speech2face.models.contract import Model
 from speech2face.release import open_release
 
@@ -26,6 +27,8 @@ def _paired_model(folder: Path, values: dict[str, Any], threads: int | None) -> 
     return PairedModel(release, PairedRuntime(release, threads))
 
 
+MOST_THREADS = 1024  # more than any machine has cores
+
 # Each imports its own kind alone: the other one's face embedders would be loaded for nothing.
 KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
     "attributes": _attribute_model,
@@ -33,14 +36,16 @@ KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
 }
 
 
-def load_model(folder: str | Path | None = None, *, threads: int | None = None) -> Model:
+def load_model(folder: PathLike | None = None, *, threads: int | None = None) -> Model:
     """Open a release; None is the starter inside the package.
 
     `threads` work on one run of a network, None being a thread a core. One is right where several portraits are made at
     a time: it is a third slower alone, and costs half the processor's time.
 
     Raises:
+        InvalidOption: no path, or no number of threads.
         WeightsError: missing, damaged, or made for another version.
     """
-    place, values = open_release(folder)
+    threads = None if threads is None else whole_number("threads", threads, 1, MOST_THREADS)
+    place, values = open_release(None if folder is None else plain_path(folder, "the model's folder"))
     return KINDS[values["kind"]](place, values, threads)

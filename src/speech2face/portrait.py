@@ -1,17 +1,18 @@
 """A recording in, a portrait out: the whole path."""
 
+import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from speech2face.audio.activity import Activity, require_speech
-from speech2face.audio.recording import Recording, read_recording
+from speech2face.audio.arguments import described, real_number, seed_number, whole_number
+from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.cautions import Caution, find_cautions
 from speech2face.config import MAX_SAMPLES, Style
-from speech2face.errors import InvalidOption
+from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.given import Given
 from speech2face.models.contract import FaceBelief, Hearing, Model
 from speech2face.picture import Picture, draw_picture
@@ -105,18 +106,60 @@ def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
 def hear(model: Model, waveform: FloatArray) -> tuple[Activity, Hearing]:
     """The speech of a waveform, (samples,), and what the model makes of it.
 
+    The one place where it is decided what a model's network hears, for a recording, an evaluation and the end of a
+    call: the waveform as it is where the model `hears_pauses`, and then the speech found in it decides nothing but
+    whether there is a voice; else that speech alone, joined and without direct current.
+
     Raises:
         SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
     """
     activity = require_speech(waveform)
-    return activity, model.hear(activity.speech())
+    if not model.hears_pauses:
+        return activity, model.hear(activity.speech())
+    return activity, model.hear(waveform).spoken_at(activity.spans)
 
 
-def _check_options(model: Model, given: Given, samples: int, exaggerate: float) -> None:
-    model.check(given)
-    if not 0 <= samples <= MAX_SAMPLES:
-        raise InvalidOption(f"{samples} samples were asked for; 0 to {MAX_SAMPLES} can be drawn")
-    check_exaggeration(exaggerate)
+def check_model(model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        InvalidOption: it is not.
+    """
+    if not all(hasattr(model, name) for name in ("release", "hear", "decode")):
+        raise InvalidOption(f"the model is {described(model)}; give what load_model() returns")
+
+
+def check_given(model: Model, given: Given | None) -> Given:
+    """What was given, numbers in Python's own types; None is nothing.
+
+    Raises:
+        InvalidGiven: no `Given`, or what no face of the model can show.
+    """
+    if given is not None and not isinstance(given, Given):
+        raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=...)")
+    plain = (given or Given()).plain()
+    model.check(plain)
+    return plain
+
+
+def check_samples(samples: int) -> int:
+    """How many further faces are drawn.
+
+    Raises:
+        InvalidOption: no whole number, or out of range.
+    """
+    number = whole_number("samples", samples, -sys.maxsize, sys.maxsize)
+    if not 0 <= number <= MAX_SAMPLES:
+        raise InvalidOption(f"{number} samples were asked for; 0 to {MAX_SAMPLES} can be drawn")
+    return number
+
+
+def _read(recording: Source | Recording, sample_rate: float | None) -> Recording:
+    if not isinstance(recording, Recording):
+        return read_recording(recording, sample_rate=sample_rate)
+    if sample_rate is not None:
+        raise InvalidOption("a Recording is at 16 kHz; sample_rate belongs to an array")
+    return checked_recording(recording)
 
 
 def check_style(model: Model, style: Style | str) -> Style:
@@ -128,27 +171,31 @@ def check_style(model: Model, style: Style | str) -> Style:
     try:
         found = Style(style)
     except ValueError:
-        raise InvalidOption(f'style "{style}" is unknown; there are {", ".join(Style)}') from None
+        name = style if isinstance(style, str) else described(style)
+        raise InvalidOption(f'style "{name}" is unknown; there are {", ".join(Style)}') from None
     if found is not Style.photographic and found not in model.styles:
         text = "gives no landmarks that a drawing can be made of; models of the paper's 68 can, written with"
         raise InvalidOption(f"the release {model.release.name} {text} speech2face export")
     return found
 
 
-def check_exaggeration(exaggerate: float) -> None:
-    """Refuse what no decoder can draw.
+def check_exaggeration(exaggerate: float) -> float:
+    """How far to exaggerate, refused where no decoder can draw it.
 
     Raises:
         InvalidOption: with the range.
     """
-    if not 0 <= exaggerate <= MAX_EXAGGERATION:
-        raise InvalidOption(f"exaggeration {exaggerate:g} is outside 0 to {MAX_EXAGGERATION:g}")
+    amount = real_number("exaggerate", exaggerate)
+    if not 0 <= amount <= MAX_EXAGGERATION:
+        raise InvalidOption(f"exaggeration {amount:g} is outside 0 to {MAX_EXAGGERATION:g}")
+    return amount
 
 
 def reconstruct(
     model: Model,
-    recording: str | Path | bytes | BinaryIO | Recording,
+    recording: Source | Recording,
     *,
+    sample_rate: float | None = None,
     given: Given | None = None,
     samples: int = 0,
     exaggerate: float = 0.0,
@@ -159,7 +206,8 @@ def reconstruct(
 
     Args:
         model: from `load_model`.
-        recording: a path, the bytes of a file, a binary file, or a `Recording` already read.
+        recording: a path, the bytes of a file, a binary file, `(array, sample_rate)`, or a `Recording` already read.
+        sample_rate: of an array given alone.
         given: attributes that override what the voice suggests; recorded in the facts.
         samples: further faces, drawn from the belief: equally consistent with the voice.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
@@ -169,10 +217,11 @@ def reconstruct(
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
     """
-    given, style = given or Given(), check_style(model, style)
-    _check_options(model, given, samples, exaggerate)
+    check_model(model)
+    given, style = check_given(model, given), check_style(model, style)
+    samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
     model.prefetch()
-    heard = recording if isinstance(recording, Recording) else read_recording(recording)
+    heard = _read(recording, sample_rate)
     activity, hearing = hear(model, heard.waveform)
     belief = hearing.belief(given)
     if samples and seed is None:

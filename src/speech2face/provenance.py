@@ -10,10 +10,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Protocol, cast, get_args
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from speech2face.audio.arguments import BytesLike, PathLike, plain_bytes, read_content
 from speech2face.errors import NotAPortrait, RecordingNotFound
 from speech2face.outputs import write_together
 
@@ -215,17 +216,24 @@ def write_portrait_png(
     write_together({Path(path): portrait_png(image, provenance, facts)}, force=force)
 
 
-def read_provenance(path: str | Path, content: bytes | None = None) -> tuple[Provenance, dict[str, Any]]:
+def read_provenance(
+    path: PathLike | BytesLike | BinaryIO, content: BytesLike | None = None
+) -> tuple[Provenance, dict[str, Any]]:
     """What a picture says about itself, and its facts; they are empty where other software dropped them.
 
-    `content` are its bytes where they were read already.
+    `path` may also be the bytes of a PNG or WebP, or a binary file; `content` is for bytes that were read already.
 
     Raises:
-        RecordingNotFound: no such file.
+        RecordingNotFound, UnreadableRecording: no such file; a folder, or no permission, or no path at all.
         NotAPortrait: not a picture, or one without our provenance.
     """
     from PIL import Image
 
+    given = read_content(path, "the picture")
+    if isinstance(given, bytes):
+        path, content = Path("the picture"), given
+    else:
+        path, content = given, None if content is None else plain_bytes(content, "the content")
     try:
         if Path(path).suffix.lower() == ".svg":
             texts: dict[Any, Any] = {**_read_svg(Path(path))}

@@ -1,17 +1,17 @@
 """A photograph in, the canonical face of its embedding out: the face side of a model alone."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from speech2face.audio.arguments import BytesLike, PathLike, plain_path, read_content
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import FaceNotFound
 from speech2face.face.photograph import read_photograph
 from speech2face.models.contract import Model
 from speech2face.notices import DECODED_NOTICE
-from speech2face.portrait import check_exaggeration
+from speech2face.portrait import check_exaggeration, check_model
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Reconstruction:
 
 def decode_photograph(
     model: Model,
-    photograph: str | Path | bytes,
+    photograph: PathLike | BytesLike | BinaryIO,
     *,
-    embedder_file: str | Path | None = None,
+    embedder_file: PathLike | None = None,
     exaggerate: float = 0.0,
 ) -> Reconstruction:
     """Draw the canonical face of the largest face in a photograph.
 
     Args:
         model: from `load_model`; one whose face embeddings come from photographs.
-        photograph: a path, or the bytes of a picture.
+        photograph: a path, the bytes of a picture, or a binary file.
         embedder_file: the face embedder's weights, where they are the user's own file.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
 
@@ -57,9 +57,12 @@ def decode_photograph(
         FaceNotFound: no picture, or none with a face in it.
         InvalidOption, WeightsError, MissingExtra: the model's face embedder is not at hand, with what to do.
     """
-    check_exaggeration(exaggerate)
+    check_model(model)
+    exaggerate = check_exaggeration(exaggerate)
+    weights = None if embedder_file is None else plain_path(embedder_file, "embedder_file")
+    photograph = read_content(photograph, "the photograph")
     picture = read_photograph(photograph)
-    kind, embedder = model.face_embedder(embedder_file)
+    kind, embedder = model.face_embedder(weights)
     model.prefetch_face()
     face_embedding = embedder.embed(picture)
     if face_embedding is None:

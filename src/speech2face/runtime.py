@@ -52,6 +52,14 @@ class Runtime:
         self._lock = threading.Lock()
         self._opened: dict[str, Future[Any]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs: it opens the networks itself, from the release's folder."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_opened")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As after `__init__`: no network is open."""
+        vars(self).update(state, _lock=threading.Lock(), _opened={})
+
     def _open(self, name: str) -> Future[Any]:
         with self._lock:
             if name not in self._opened:

@@ -17,6 +17,9 @@ SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit in
 TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
 GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC hears speech
 
+Spans = tuple[tuple[int, int], ...]
+"""Half-open ranges of samples, in order."""
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -26,7 +29,7 @@ class Activity:
     """
 
     waveform: FloatArray
-    spans: tuple[tuple[int, int], ...]
+    spans: Spans
 
     @property
     def seconds(self) -> float:
@@ -74,7 +77,7 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 def find_speech(waveform: FloatArray) -> Activity:
     """Locate the speech in a waveform, (samples,) at 16 kHz; without refusing anything.
 
-    The ground's direct current is removed for the decision and for what is kept.
+    Direct current is removed for the decision and for what is kept; what a model hears is `portrait.hear`'s matter.
     """
     waveform = waveform - np.mean(waveform, dtype=np.float64).astype(np.float32) if waveform.size else waveform
     mask = speech_frames(waveform)

@@ -10,14 +10,17 @@ cannot be told from a shorter recording and are read as far as they go.
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
+from speech2face.audio.arguments import BytesLike, PathLike, plain_source
+from speech2face.audio.array import array_and_rate, checked_waveform, decode_array, is_array, is_array_with_rate
 from speech2face.audio.completeness import declared_seconds, declares_for_all_streams, ends_inside_ogg_page
 from speech2face.audio.resampling import ChannelResampler, mix
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-Source = str | Path | bytes | BinaryIO
+Samples = NDArray[Any] | Sequence[Any]
+Source = PathLike | BytesLike | BinaryIO | tuple[Any, Any] | Samples
+"""A path, the bytes of a file, a binary file, or an array of samples and its rate in a tuple."""
 
 LOST_SECONDS = 0.5  # what may be missing or undecodable: encoder padding and one bad packet, not a word
 LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is counted as
@@ -68,11 +73,14 @@ class Recording:
     seconds: float
 
 
-def read_recording(source: Source, *, max_seconds: float = MAX_RECORDING_SECONDS) -> Recording:
+def read_recording(
+    source: Source, *, sample_rate: float | None = None, max_seconds: float = MAX_RECORDING_SECONDS
+) -> Recording:
     """Decode the first audio stream of a recording.
 
     `source` is a path, the bytes themselves, or a binary file object; a seekable one is read whole from its beginning,
-    one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open.
+    one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open. Or samples
+    that were decoded already, `(array, sample_rate)` or an array with its `sample_rate`: see `audio/array.py`.
 
     Raises:
         RecordingNotFound, UnreadableRecording: no such file; a folder, or no permission.
@@ -80,8 +88,25 @@ def read_recording(source: Source, *, max_seconds: float = MAX_RECORDING_SECONDS
         CorruptRecording: damaged, cut off, or with samples that are not finite numbers.
         RecordingTooLong: over `max_seconds`, by its header or while decoding.
     """
+    if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
+        return _from_array(*array_and_rate(source, sample_rate), max_seconds)
     with _opened(source) as (file, name):
         return _decode(file, name, max_seconds)
+
+
+def _from_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> Recording:
+    waveform, channels = decode_array(array, sample_rate, max_seconds)
+    seconds = waveform.size / SAMPLE_RATE
+    return Recording(waveform, sample_rate, channels, str(array.dtype), "array", "recording", seconds)
+
+
+def checked_recording(recording: Recording) -> Recording:
+    """One that the caller may have made or changed, with a waveform that is what its docstring says.
+
+    Raises:
+        InvalidOption, EmptyRecording, CorruptRecording: it cannot be used.
+    """
+    return replace(recording, waveform=checked_waveform(recording.waveform, recording.seconds))
 
 
 def is_recording(path: Path) -> bool:
@@ -99,10 +124,11 @@ def is_recording(path: Path) -> bool:
 @contextmanager
 def _opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
     """The source as a seekable binary file and a name for messages."""
+    source = plain_source(source, "the recording", others=", an array with its rate, or a Recording")
     if isinstance(source, bytes):
         yield _not_empty(io.BytesIO(source), "recording"), "recording"
-    elif isinstance(source, str | Path):
-        path = Path(source)
+    elif isinstance(source, Path):
+        path = source
         with _open_path(path) as file:
             yield _not_empty(_rewindable(file, path.name), path.name), path.name
     else:

@@ -92,20 +92,21 @@ class ChannelResampler:
 
 
 def mix(channels: FloatArray) -> FloatArray:
-    """All channels that carry sound in one, (channels, samples) -> (samples,) in [-1, 1], without direct current.
+    """All channels that carry sound in one, (channels, samples) -> (samples,) in [-1, 1].
 
     A dead channel would cost 6 dB and an inverted one everything, so the first is left out and the second turned
-    round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped.
+    round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped. One
+    channel alone stays as it was recorded, direct current and all: only which channels live is judged without it.
     """
     loudest_sample = float(np.abs(channels).max(initial=0.0))
     scaled = channels / np.float32(loudest_sample) if loudest_sample > 1.0 else channels  # squares must not overflow
     centred = scaled - scaled.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     energy = np.einsum("cs,cs->c", centred, centred, dtype=np.float64)
-    live = centred[energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)]
-    if len(live) == 0:
+    live = energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)
+    if not live.any():
         return np.zeros(channels.shape[1], np.float32)
     loudest = centred[int(energy.argmax())]
-    signs = np.where(live @ loudest < 0, -1.0, 1.0).astype(np.float32)
-    mixed = signs @ live / np.float32(len(live))  # (samples,)
-    peak = float(np.abs(mixed).max())
+    signs = np.where(centred[live] @ loudest < 0, -1.0, 1.0).astype(np.float32)
+    mixed = signs @ scaled[live] / np.float32(live.sum())  # (samples,)
+    peak = float(np.abs(mixed).max())  # the mean of what is within full scale, but for rounding
     return np.asarray(mixed / peak if peak > 1.0 else mixed, np.float32)

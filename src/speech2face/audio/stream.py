@@ -3,11 +3,13 @@
 Resampling is FFmpeg's, with the settings used for a recording, so that the same samples come out however they are cut.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from speech2face.audio.arguments import whole_number
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import CorruptRecording, InvalidOption
 
@@ -58,14 +60,15 @@ class PcmFormat:
         Raises:
             InvalidOption: with what is possible.
         """
-        if self.encoding not in SAMPLE_BYTES:
+        if not isinstance(self.encoding, str) or self.encoding not in SAMPLE_BYTES:
             raise InvalidOption(f'the encoding "{self.encoding}" is unknown; send one of {", ".join(SAMPLE_BYTES)}')
-        if self.sample_rate not in SAMPLE_RATES:
+        rate = whole_number("sample_rate", self.sample_rate, -sys.maxsize, sys.maxsize)
+        if rate not in SAMPLE_RATES:
             raise InvalidOption(
                 f"{self.sample_rate} samples a second are outside {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]};"
                 " resample before sending"
             )
-        if not 1 <= self.channels <= MAX_CHANNELS:
+        if not 1 <= whole_number("channels", self.channels, -sys.maxsize, sys.maxsize) <= MAX_CHANNELS:
             raise InvalidOption(f"{self.channels} channels were stated; 1 to {MAX_CHANNELS} can be heard")
 
     @property

@@ -15,6 +15,11 @@ class ChannelMix:
         self._products = np.zeros((0, 0))  # (channels, channels), not yet without direct current
         self._peak = 1.0
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all sound so far was one channel within full scale: it came out as it went in."""
+        return not self._samples and self._peak == 1.0
+
     def push(self, channels: FloatArray) -> FloatArray:
         """The next piece, (channels, samples) -> (samples,) in [-1, 1]."""
         self._peak = max(self._peak, float(np.abs(channels).max(initial=0.0)))
@@ -36,4 +41,4 @@ class ChannelMix:
             return np.zeros(scaled.shape[1], np.float32)
         signs = np.where(covariance[:, int(energy.argmax())] < 0, -1.0, 1.0)
         weights = np.where(live, signs, 0.0) / live.sum()
-        return np.asarray(np.clip(weights @ (exact - mean[:, None]), -1.0, 1.0), np.float32)
+        return np.asarray(np.clip(weights @ exact, -1.0, 1.0), np.float32)

@@ -36,7 +36,7 @@ class Media:
         Raises:
             InvalidOption: with what is possible.
         """
-        if self.container not in DEMUXERS:
+        if not isinstance(self.container, str) or self.container not in DEMUXERS:
             raise InvalidOption(f'the container "{self.container}" cannot be streamed; send {", ".join(DEMUXERS)}')
 
 

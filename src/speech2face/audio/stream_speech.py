@@ -23,7 +23,9 @@ class SpeechStream:
     that nothing but sums, counts and the last half second.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pauses: bool = False) -> None:
+        """pauses: `push` and `reconsider` give all the sound, as a model wants it that hears pauses as well."""
+        self._pauses = pauses
         self._mix = ChannelMix()
         self._activity = ActivityStream()
         self._sound: list[FloatArray] | None = []  # (channels, samples) each; None after the settled seconds
@@ -49,7 +51,10 @@ class SpeechStream:
         return self._activity.speaking
 
     def push(self, channels: FloatArray) -> FloatArray:
-        """The next piece, (channels, samples) at 16 kHz; the speech that is certain now, (samples,)."""
+        """The next piece, (channels, samples) at 16 kHz; what is to be heard of it, (samples,).
+
+        That is the speech that is certain now, or with `pauses` the whole piece.
+        """
         if not channels.size:
             return np.zeros(0, np.float32)
         self._samples += channels.shape[1]
@@ -57,12 +62,15 @@ class SpeechStream:
             self._sound.append(channels)
             if self._samples * max(2, len(channels)) > SETTLED_SECONDS * SAMPLE_RATE * 2:
                 self._sound = None
-        return self._kept(self._activity.push(self._mix.push(channels)))
+        waveform = self._mix.push(channels)
+        speech = self._kept(self._activity.push(waveform))
+        return waveform if self._pauses else speech
 
     def reconsider(self) -> FloatArray | None:
-        """All speech so far, (samples,), decided again; None where nothing would be gained.
+        """What is to be heard of all sound so far, (samples,), decided again; None where nothing would be gained.
 
-        The level is what it was, the sound is gone, or there is so much speech that its beginning matters little.
+        The level is what it was, the sound is gone, or there is so much to hear that its beginning matters little; or,
+        with `pauses`, the same would be heard again, whatever is speech in it.
         """
         level_db = self._activity.loud_db
         if self._sound is None or not self._samples:
@@ -72,12 +80,20 @@ class SpeechStream:
         self._decided_db = level_db
         self._sound = [joined(self._sound)]
         mix_again, activity = ChannelMix(), ActivityStream()
-        speech = activity.push(mix_again.push(self._sound[0]))
-        if activity.speech_samples > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE:
+        waveform = mix_again.push(self._sound[0])
+        speech = activity.push(waveform)
+        heard = waveform if self._pauses else speech
+        heard_the_same = self._pauses and self._mix.changes_nothing
+        if heard.size > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE and not heard_the_same:
             return None
         self._mix, self._activity = mix_again, activity
         self._line, self._line_measured = np.zeros(0, np.float32), 0
-        return self._kept(speech)
+        self._kept(speech)
+        return None if heard_the_same else heard
+
+    def recorded(self) -> FloatArray | None:
+        """All sound so far as the waveform of a recording, (samples,); None where it is gone, or there was none."""
+        return mix(joined(self._sound)) if self._sound else None
 
     def settle(self) -> Activity | None:
         """The speech as a recording's; None where the sound is gone and what was decided stays.
@@ -85,8 +101,8 @@ class SpeechStream:
         Raises:
             SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
         """
-        if self._sound:
-            return require_speech(mix(joined(self._sound)))
+        if (waveform := self.recorded()) is not None:
+            return require_speech(waveform)
         refuse_silence(self._activity.rms)
         refuse_too_little(self.speech_seconds)
         return None

@@ -63,7 +63,7 @@ def check_speech(waveform: FloatArray, min_speech_seconds: float) -> None:
     Raises:
         Rejected: silent, no_speech.
     """
-    level = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    level = float(np.std(waveform, dtype=np.float64))  # direct current is no sound
     if level < SILENCE_RMS:
         raise Rejected("silent", f"the loudness is {20 * math.log10(max(level, 1e-9)):.0f} dBFS")
     if min_speech_seconds > 0:

@@ -1,8 +1,9 @@
 """Models that are asked about recordings: a release of either kind, or the checkpoint of a training.
 
 How much is heard is cut from the beginning of the recording as it is, pauses and all, as in Speech2Face (Oh et al.,
-CVPR 2019, section 3.1). What then happens is the model's own rule: one that states attributes looks for speech first,
-as for a portrait, and may refuse; one learned from pairs repeats what is shorter than its training clips.
+CVPR 2019, section 3.1). What then happens is what happens for a portrait: one that states attributes looks for speech
+first and may refuse; one learned from pairs hears the cut as it is, and repeats what is shorter than its training
+clips. Only that it refuses nothing here: a clip without a voice counts against it.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ class ReleaseListener:
         if not waveform.size:
             return SpeechTooShort("the recording is empty")
         try:
-            paired = self.facts.kind == "paired"
-            hearing = self.model.hear(waveform) if paired else hear(self.model, waveform)[1]
+            model = self.model
+            hearing = model.hear(waveform) if model.hears_pauses else hear(model, waveform)[1]
             return Heard(np.asarray(hearing.belief(Given()).mean, np.float32), hearing.attributes)
         except Speech2FaceError as error:
             return error

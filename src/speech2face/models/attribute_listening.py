@@ -29,9 +29,9 @@ class AttributeListening:
         self._moments: list[Moments] = []
         self._tail = np.zeros(0, np.float32)
 
-    def push(self, speech: FloatArray) -> None:
-        """Hear the next stretch, (samples,)."""
-        self._tail = np.concatenate([self._tail, speech])
+    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Hear the next stretch of speech, (samples,); all of it is spoken."""
+        self._tail = np.concatenate([self._tail, heard])
         while self._tail.size >= SEGMENT_SAMPLES:
             self._moments.append(self._model.runtime.segment_moments(self._tail[:SEGMENT_SAMPLES]))
             self._tail = self._tail[SEGMENT_SAMPLES:].copy()

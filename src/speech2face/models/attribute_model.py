@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speech2face.audio.activity import Spans
+from speech2face.audio.arguments import described, real_number
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import CHILD, UNSURE, Caution
 from speech2face.config import Style
@@ -53,6 +55,11 @@ class AttributeModel:
         """All there are."""
         return tuple(Style)
 
+    @property
+    def hears_pauses(self) -> bool:
+        """No: its network and its calibration know speech alone."""
+        return False
+
     def check(self, given: Given) -> None:
         """Refuse attributes that no face can show.
 
@@ -68,10 +75,13 @@ class AttributeModel:
             InvalidGiven: an unknown group, a negative weight, or nothing but zeros.
         """
         groups = self.release.groups
+        if not isinstance(weights, Mapping):
+            raise InvalidGiven(f"the population is {described(weights)}; give a weight for each of {', '.join(groups)}")
         unknown = [name for name in weights if name not in groups]
         if unknown:
             raise InvalidGiven(f'population group "{unknown[0]}" is unknown; give weights for {", ".join(groups)}')
-        values = np.array([weights.get(name, 0.0) for name in groups], np.float64)
+        stated = {name: real_number(f"the weight of {name}", weight, InvalidGiven) for name, weight in weights.items()}
+        values = np.array([stated.get(name, 0.0) for name in groups], np.float64)
         if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
             raise InvalidGiven("population weights must not be negative, and one of them must be above zero")
         population = replace(self.release.population, group_weights=(values / values.sum()).astype(np.float32))
@@ -100,13 +110,13 @@ class AttributeModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, speech: FloatArray) -> AttributeHearing:
+    def hear(self, heard: FloatArray) -> AttributeHearing:
         """Encode all the speech, (samples,), segment by segment.
 
         Raises:
             NoSpeech: the encoder hears no voice in it: noise, tones and music that the detector let pass.
         """
-        return self.heard(self.runtime.moments(speech))
+        return self.heard(self.runtime.moments(heard))
 
     def listen(self) -> AttributeListening:
         """Begin to encode the speech of one speaker while it is spoken."""
@@ -213,6 +223,10 @@ class AttributeHearing:
     def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
         """One face embedding, (K,): attributes, groups and everything a voice does not tell."""
         return self.model.release.population.draw(self._shown(given), rng, self._group(given))
+
+    def spoken_at(self, spans: Spans) -> AttributeHearing:
+        """The same: what was heard is speech alone."""
+        return self
 
     def speaker_change(self) -> float:
         """Least cosine between the voices before and after some cut of the speech."""

@@ -6,6 +6,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from speech2face.audio.activity import Spans
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.cautions import Caution
 from speech2face.config import Style
@@ -45,6 +46,10 @@ class Hearing(Protocol):
         """One face embedding, (K,), drawn from that belief."""
         ...
 
+    def spoken_at(self, spans: Spans) -> Self:
+        """The same, told in which ranges of samples somebody speaks, for a model that hears pauses too."""
+        ...
+
     def speaker_change(self) -> float | None:
         """Least cosine between what is before and after some cut of the speech; None where it is not judged."""
         ...
@@ -57,12 +62,15 @@ class Hearing(Protocol):
 class Listening(Protocol):
     """Speech as it comes: every stretch is encoded once, and what is kept does not grow with a call."""
 
-    def push(self, speech: FloatArray) -> None:
-        """Hear the next stretch, (samples,)."""
+    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Hear the next stretch, (samples,).
+
+        `spoken_seconds` is how much speech was found meanwhile, for a model that hears pauses too; None: all of it.
+        """
         ...
 
     def hearing(self) -> Hearing:
-        """What the model makes of all speech so far; at least one window of it.
+        """What the model makes of all it heard so far; at least one window.
 
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
@@ -91,6 +99,11 @@ class Model(Protocol):
     @property
     def styles(self) -> tuple[Style, ...]:
         """How its faces can be shown; what is not among them `landmarks` says why."""
+        ...
+
+    @property
+    def hears_pauses(self) -> bool:
+        """Whether its network hears recordings whole, as they are; else it hears the speech in them alone."""
         ...
 
     def check(self, given: Given) -> None:
@@ -132,8 +145,8 @@ class Model(Protocol):
         """Begin to load the face decoder alone."""
         ...
 
-    def hear(self, speech: FloatArray) -> Hearing:
-        """Encode all the speech of a recording, (samples,).
+    def hear(self, heard: FloatArray) -> Hearing:
+        """Encode all that is to be heard of a recording, (samples,): its speech, or all of it (`hears_pauses`).
 
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
@@ -141,7 +154,7 @@ class Model(Protocol):
         ...
 
     def listen(self) -> Listening:
-        """Begin to encode the speech of one speaker while it is spoken."""
+        """Begin to encode one speaker's voice while it is spoken: what `hear` would be given, in pieces."""
         ...
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:

@@ -1,12 +1,13 @@
-"""The paired model's encoder on speech as it comes: every column once, and the columns of all speech added up."""
+"""The paired model's encoder on sound as it comes: every column once, and all of them added up."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.spectrogram import HOP, SAMPLE_RATE, FloatArray
 from speech2face.audio.tiling import tile
 from speech2face.models.paired_runtime import SEGMENT_COLUMNS, ColumnStream, ColumnSum, join
 from speech2face.models.stretches import merge_oldest
@@ -16,30 +17,36 @@ if TYPE_CHECKING:
 
 
 class PairedListening:
-    """One speaker's speech so far: column sums, stretch by stretch, and the encoder's memory of the last frames.
+    """One speaker's sound so far: column sums, stretch by stretch, and the encoder's memory of the last frames.
 
-    Under the length of a training clip the speech is repeated, as in the paper: a copy of the encoder's memory hears
+    Under the length of a training clip it is repeated, as in the paper: a copy of the encoder's memory hears
     what is missing, so that no more than the clip's remainder is encoded at a look.
     """
 
     def __init__(self, model: PairedModel) -> None:
         self._model = model
         self._clip_samples = round(model.release.geometry.clip_seconds * SAMPLE_RATE)
-        self._short: FloatArray | None = np.zeros(0, np.float32)  # all the speech, until it is as long as a clip
+        self._short: FloatArray | None = np.zeros(0, np.float32)  # everything, until it is as long as a clip
         self._stream = ColumnStream(model.runtime)
         self._sums: list[ColumnSum] = []
+        self._column_samples = model.release.geometry.column_hop * HOP
+        self._spoken = 0.0  # columns' worth of speech, of sound that is no column yet
 
-    def push(self, speech: FloatArray) -> None:
-        """Hear the next stretch, (samples,)."""
+    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Hear the next stretch, (samples,), pauses and all."""
         if self._short is not None:
-            joined = np.concatenate([self._short, speech])
+            joined = np.concatenate([self._short, heard])
             self._short = joined if joined.size < self._clip_samples else None
-        self._sums = merge_oldest(
-            gathered(self._sums, self._stream.push(speech)), lambda *pair: join(pair), lambda part: part.count
-        )
+        columns = self._stream.push(heard)
+        self._spoken += math.inf if spoken_seconds is None else spoken_seconds * SAMPLE_RATE / self._column_samples
+        if new := columns.shape[2]:
+            self._sums = merge_oldest(
+                gathered(self._sums, columns, self._spoken / new), lambda *pair: join(pair), lambda part: part.count
+            )
+            self._spoken = 0.0
 
     def hearing(self) -> PairedHearing:
-        """What is read from all speech so far."""
+        """What is read from everything so far."""
         sums = self._sums
         if self._short is not None:
             assert self._short.size > 0, "nothing was heard"
@@ -51,14 +58,17 @@ class PairedListening:
         return self._model.heard((*sums[:-together], join(sums[-together:])))
 
 
-def gathered(sums: list[ColumnSum], columns: FloatArray) -> list[ColumnSum]:
-    """Sums of `SEGMENT_COLUMNS` each, the last perhaps of fewer, with more columns (channels, frequency, any)."""
+def gathered(sums: list[ColumnSum], columns: FloatArray, spoken: float = math.inf) -> list[ColumnSum]:
+    """Sums of `SEGMENT_COLUMNS` each, the last perhaps of fewer, with more columns (channels, frequency, any).
+
+    `spoken` is how much of each new column is speech.
+    """
     grown = list(sums)
     at = 0
     while at < columns.shape[2]:
         open_columns = SEGMENT_COLUMNS - grown[-1].count if grown and grown[-1].count < SEGMENT_COLUMNS else 0
         here = columns[:, :, at : at + (open_columns or SEGMENT_COLUMNS)]
-        part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2])
+        part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2], here.shape[2] * spoken)
         if open_columns:
             grown[-1] = join([grown[-1], part])
         else:

@@ -1,13 +1,15 @@
 """The paper's model: learned from people whose voice and face are both known, it says the face embedding directly."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from speech2face.audio.spectrogram import FloatArray
+from speech2face.audio.activity import Spans
+from speech2face.audio.spectrogram import HOP, FloatArray
 from speech2face.cautions import Caution
 from speech2face.config import Style
 from speech2face.drawn.contours import DRAWABLE_LANDMARKS
@@ -48,6 +50,11 @@ class PairedModel:
             return (Style.photographic,)
         landmarks = len(self.landmarks(self.release.mean_embedding))
         return tuple(Style) if landmarks in DRAWABLE_LANDMARKS else (Style.photographic,)
+
+    @property
+    def hears_pauses(self) -> bool:
+        """Yes: it learned from clips as they are, and the paper's network is given the waveform itself."""
+        return True
 
     def check(self, given: Given) -> None:
         """Refuse every attribute: this model has no place for one.
@@ -94,9 +101,9 @@ class PairedModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, speech: FloatArray) -> "PairedHearing":
-        """Encode all the speech, (samples,); under the length of a training clip it is repeated, as in the paper."""
-        return self.heard(self.runtime.column_sums(speech))
+    def hear(self, heard: FloatArray) -> "PairedHearing":
+        """Encode a recording as it is, (samples,); shorter than a training clip it is repeated, as in the paper."""
+        return self.heard(self.runtime.column_sums(heard))
 
     def heard(self, segments: Sequence[ColumnSum]) -> "PairedHearing":
         """What is read from the columns of all segments."""
@@ -164,17 +171,30 @@ class PairedHearing:
         """One face embedding, (K,), as likely as the encoder's errors are."""
         return self.belief(given).draw(rng)
 
+    def spoken_at(self, spans: Spans) -> "PairedHearing":
+        """The same, knowing how much of each segment is speech; `spans` are ranges of samples."""
+        column_samples = self.model.release.geometry.column_hop * HOP
+        segments, start = [], 0
+        for number, segment in enumerate(self.segments, 1):
+            stop = sys.maxsize if number == len(self.segments) else start + segment.count * column_samples
+            spoken = sum(max(0, min(end, stop) - max(begin, start)) for begin, end in spans)
+            segments.append(replace(segment, spoken=spoken / column_samples))
+            start = stop
+        return replace(self, segments=tuple(segments))
+
     def speaker_change(self) -> float | None:
         """Least cosine between what is said before and after some cut of the speech, around the mean face embedding.
 
-        None where the release has no threshold for it, 1 for a single segment.
+        Of stretches that are mostly speech: a silence is no other voice. None where the release has no threshold for
+        it, 1 for a single segment.
         """
         if "same_speaker_cosine" not in self.model.release.thresholds:
             return None
-        cuts = range(1, len(self.segments))
+        spoken = [part for part in self.segments if part.spoken >= part.count / 2]
+        cuts = range(1, len(spoken))
         if not cuts:
             return 1.0
-        parts = [join(part) for cut in cuts for part in (self.segments[:cut], self.segments[cut:])]
+        parts = [join(part) for cut in cuts for part in (spoken[:cut], spoken[cut:])]
         said = self.model.runtime.read(parts) - self.model.release.mean_embedding
         return min(cosine(before, after) for before, after in zip(said[::2], said[1::2], strict=True))
 

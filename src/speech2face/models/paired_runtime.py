@@ -1,8 +1,9 @@
-"""The networks of a release learned from pairs: speech of any length to columns, mean column to face embedding."""
+"""The networks of a release learned from pairs: sound of any length to columns, mean column to face embedding."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,11 +29,14 @@ class ColumnSum:
 
     total: NDArray[np.float64]  # (channels, column frequencies)
     count: int
+    spoken: float = math.inf
+    """How many columns' worth of it is speech; infinite where nobody looked."""
 
 
 def join(sums: Sequence[ColumnSum]) -> ColumnSum:
     """Several stretches as one."""
-    return ColumnSum(np.sum([part.total for part in sums], axis=0), sum(part.count for part in sums))
+    total = np.sum([part.total for part in sums], axis=0)
+    return ColumnSum(total, sum(part.count for part in sums), sum(part.spoken for part in sums))
 
 
 class ColumnStream:
@@ -54,10 +58,10 @@ class ColumnStream:
         self._waiting = np.zeros(0, np.float32)  # samples from the next frame on
         self._started = False
 
-    def push(self, speech: FloatArray) -> FloatArray:
+    def push(self, heard: FloatArray) -> FloatArray:
         """Hear a piece, (samples,); the columns that became whole, (channels, column frequencies, columns)."""
         hop = self._runtime.release.geometry.column_hop
-        self._waiting = np.concatenate([self._waiting, speech])
+        self._waiting = np.concatenate([self._waiting, heard])
         if not self._started and frame_count(self._waiting.size) >= self._first_frames:
             self._kept = self._kept | {self._first_name: self._frames(self._first_frames)}
             self._started = True
@@ -93,28 +97,28 @@ class PairedRuntime(Runtime):
     def __init__(self, release: PairedRelease, threads: int | None = None) -> None:
         super().__init__(release, threads)
 
-    def column_sums(self, speech: FloatArray) -> list[ColumnSum]:
-        """Encode all the speech, (samples,); what is kept does not grow with its length."""
+    def column_sums(self, heard: FloatArray) -> list[ColumnSum]:
+        """Encode everything, (samples,); what is kept does not grow with its length."""
         geometry = self.release.geometry
         clip = round(geometry.clip_seconds * SAMPLE_RATE)
-        if speech.size < clip:
-            speech = tile(speech, clip)
-        count = (frame_count(speech.size) - geometry.receptive_frames) // geometry.column_hop + 1
+        if heard.size < clip:
+            heard = tile(heard, clip)
+        count = (frame_count(heard.size) - geometry.receptive_frames) // geometry.column_hop + 1
         assert count > 0, "a clip is shorter than one column"
         length = max(SEGMENT_COLUMNS, -(-count // MOST_SEGMENTS))
         # A remainder under half a segment joins the one before: its voice would be a poor one to compare.
         last = max(0, (count - length // 2) // length - 1)
         segments: dict[int, ColumnSum] = {}
-        stream, heard, block = ColumnStream(self), 0, BLOCK_COLUMNS * geometry.column_hop * HOP
-        for start in range(0, speech.size, block):
-            columns = stream.push(speech[start : start + block])
-            places = np.minimum((heard + np.arange(columns.shape[2])) // length, last)
-            heard += columns.shape[2]
+        stream, done, column = ColumnStream(self), 0, geometry.column_hop * HOP
+        for start in range(0, heard.size, BLOCK_COLUMNS * column):
+            columns = stream.push(heard[start : start + BLOCK_COLUMNS * column])
+            places = np.minimum((done + np.arange(columns.shape[2])) // length, last)
+            done += columns.shape[2]
             for place in np.unique(places):
                 here = columns[:, :, places == place]
                 part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2])
                 segments[place] = join([segments[place], part]) if place in segments else part
-        assert heard == count
+        assert done == count
         return list(segments.values())
 
     def read(self, stretches: Sequence[ColumnSum]) -> FloatArray:
