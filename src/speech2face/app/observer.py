@@ -66,7 +66,7 @@ class Observer:
         """A WebSocket: who leaves before it is accepted, and the server's end, are no failures of ours."""
         try:
             await self._app(scope, receive, send)
-        except (WebSocketDisconnect, asyncio.CancelledError):
+        except (WebSocketDisconnect, OSError, asyncio.CancelledError):  # OSError: of a send to who has gone
             log.debug("a socket went before its session was over")
 
 

@@ -96,10 +96,12 @@ class Peer:
     async def _agree(self, sdp: str) -> None:
         try:
             await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            self._check_transports()
             if not any(each.kind == "video" for each in self.connection.getTransceivers()):
                 raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
             self.connection.addTrack(self.video)
             await self.connection.setLocalDescription(await self.connection.createAnswer())
+            self._check_transports()  # before the library's own task begins to connect, which nobody waits for
         except (Problem, OSError):  # OSError: this machine has no socket to offer, which is not the peer's mistake
             raise
         except OperationError:
@@ -109,6 +111,11 @@ class Peer:
             # The library has no class of its own for a text that no browser wrote: whatever it raises is of the text.
             log.debug("bad offer", extra={"data": {"raised": type(error).__name__}})
             raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
+
+    def _check_transports(self) -> None:
+        """Where BUNDLE names no section that is there, the library takes a section's transport away."""
+        if any(each.receiver.transport is None for each in self.connection.getTransceivers()):
+            raise ValueError("a section without transport")
 
     async def run(self, book: CallBook) -> None:
         """Until the peer, we or the limits end it."""
@@ -153,8 +160,8 @@ class Peer:
             await self._working
 
     async def _refuse(self) -> None:
-        await self._stop_hearing()
         await self._close_connection()
+        await self._stop_hearing()
 
     async def _close_connection(self) -> None:
         self.video.stop()
