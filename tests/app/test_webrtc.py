@@ -1,6 +1,7 @@
 """Two WebRTC peers: one speaks, the other is shown the face that goes with such a voice; and what can go wrong."""
 
 import asyncio
+import gc
 import importlib.util
 import io
 import random
@@ -219,6 +220,28 @@ def test_codecs_that_are_not_spoken_here_are_a_bad_offer(listening: Listening, c
     assert "Opus" in answer.json()["detail"]
     assert loud(records) == []
     assert get(listening, "/v1/calls/refused").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (r"a=group:BUNDLE 0 1", "a=group:BUNDLE x 1"),
+        (r"a=group:BUNDLE 0 1", "a=group:BUNDLE 9 0 1"),
+        (r"(a=candidate.* udp \S+ \S+) \d+ typ", r"\1 99999 typ"),
+        (r"(a=candidate.* udp \S+ \S+) \d+ typ", r"\1 0 typ"),
+    ],
+)
+def test_what_the_library_would_fail_on_later_is_refused_at_once(listening: Listening, found: str, put: str) -> None:
+    """Its own task dies of it after the answer, with a traceback and nobody to tell."""
+    sdp = asyncio.run(made_offer())
+    assert re.search(found, sdp)
+    with logged() as records:
+        offer = {"type": "offer", "sdp": re.sub(found, put, sdp)}
+        answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=offer, trust_env=False)
+        wait_until(lambda: not listening.service.live)
+        gc.collect()  # a task's exception is complained of when the task is thrown away
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_offer")
+    assert loud(records) == []
 
 
 def test_damaged_descriptions_are_answered_as_documented_and_logged_in_a_line(listening: Listening) -> None:

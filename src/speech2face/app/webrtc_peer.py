@@ -10,6 +10,7 @@ import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.sdp import SessionDescription
 
 from speech2face.app.call_sound import Unheard, hear_all, in_thread
 from speech2face.app.call_track import CallTrack, TrackOptions
@@ -95,6 +96,7 @@ class Peer:
 
     async def _agree(self, sdp: str) -> None:
         try:
+            check_ports(sdp)
             await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._check_transports()
             if not any(each.kind == "video" for each in self.connection.getTransceivers()):
@@ -240,6 +242,17 @@ class Peer:
         """Show this peer a portrait, (height, width, 3), labelled, at the size it asked for."""
         pixels = self._pixels
         self.video.show(await in_thread(self._service.live_threads, lambda: planes(labelled(scaled(image, pixels)))))
+
+
+def check_ports(sdp: str) -> None:
+    """Refuse candidates that no packet can be sent to; the library finds out when it is too late to say so.
+
+    Raises:
+        ValueError: a port is none.
+    """
+    for media in SessionDescription.parse(sdp).media:
+        if any(not 0 < candidate.port < 2**16 for candidate in media.ice_candidates):
+            raise ValueError("a candidate's port is none")
 
 
 def mono(frame: "AudioFrame") -> bytes:
