@@ -59,7 +59,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         ("within 15 seconds", limits.connect_seconds),
         ("over 4 hours", limits.session_seconds / 3600),
         ("over 16 KiB", limits.text_bytes / 1024),
-        ("More than 200 messages", limits.messages_per_second),
+        ("More than 2000 messages", limits.messages_per_second),
     ):
         assert text in flat, text
         assert [float(found) for found in re.findall(r"\d+", text)] == [number], text

@@ -14,6 +14,8 @@ from websockets.sync.client import ClientConnection, connect
 from speech2face.app.limits import Limits
 from speech2face.app.live_messages import Hold, Reset
 from speech2face.app.live_queues import MAX_REPLIES, STEP_BYTES, Allowance, Inbox, Outbox
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.evaluation.encoding import encode
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until
 
@@ -118,6 +120,62 @@ def test_sound_faster_than_it_is_heard_waits_at_the_senders(listening: Listening
     assert facts["seconds_recorded"] == pytest.approx(30.0, abs=0.1)
 
 
+@pytest.mark.parametrize("sample_rate", [44_100, 48_000, 96_000])
+def test_the_pieces_of_an_audio_worklet_are_heard_and_a_burst_of_them_waits(sample_rate: int) -> None:
+    """128 samples each, as every browser's AudioWorklet gives them; all at once, as after a stall."""
+    seconds, piece = 2.0, 2 * 128
+    sound = bytes(resampled(voice(seconds), sample_rate))
+    limits = Limits(messages_per_second=2000, message_burst=50)
+    with server(limits) as small, connect(f"ws://127.0.0.1:{small.port}/v1/live", proxy=None, max_size=None) as socket:
+        socket.send(start(sample_rate=sample_rate, picture="none"))
+        socket.recv()
+        for at in range(0, len(sound), piece):
+            socket.send(sound[at : at + piece])
+        socket.send('{"type":"finish"}')
+        said: list[dict[str, object]] = []
+        while not said or said[-1]["type"] != "end":
+            said.append(json.loads(socket.recv()))
+    assert {message["type"] for message in said} == {"update", "end"}
+    facts = said[-2]["facts"]
+    assert isinstance(facts, dict)
+    assert facts["seconds_recorded"] == pytest.approx(seconds, abs=0.02)
+
+
+def resampled(waveform: FloatArray, sample_rate: int) -> bytes:
+    """16-bit samples at another rate."""
+    wav = encode(waveform[None], 16_000, container="wav", codec="pcm_s16le", codec_rate=sample_rate)
+    return wav[wav.index(b"data") + 8 :]
+
+
+def test_small_pieces_are_heard_as_one_hop_and_a_wish_does_not_wait_for_it() -> None:
+    async def run() -> tuple[list[object], bool]:
+        inbox = Inbox(10 * STEP_BYTES, hop_bytes=1024)
+        taking = asyncio.create_task(inbox.take(None))
+        for _ in range(3):
+            await inbox.put(bytes(256))
+            await asyncio.sleep(0)
+        waits = not taking.done()
+        await inbox.put(bytes(256))
+        taken: list[object] = [await taking]
+        await inbox.put(b"ab")
+        await inbox.put(Reset(type="reset"))
+        taken += [await inbox.take(None), await inbox.take(None)]
+        await inbox.put(b"cd")  # the rest is heard all the same
+        return [*taken, await inbox.take(None)], waits
+
+    taken, waits = asyncio.run(run())
+    assert waits
+    assert taken == [bytes(1024), b"ab", Reset(type="reset"), b"cd"]
+
+
+def test_a_hop_is_of_the_stated_format_and_a_container_has_none() -> None:
+    from speech2face.app.live_messages import read_start
+
+    assert read_start(start(sample_rate=48_000, channels=2)).bytes_in(0.03) == 1440 * 4
+    assert read_start(start(format="f32le", sample_rate=44_100)).bytes_in(0.03) == 1323 * 4
+    assert read_start(start(format="webm")).bytes_in(0.03) == 1
+
+
 def test_a_closed_engine_holds_no_voice() -> None:
     import speech2face
     from speech2face.app.live_engine import LiveEngine
@@ -190,4 +248,5 @@ def test_the_outbox_holds_one_update_and_few_answers() -> None:
 def test_an_allowance_is_a_burst_and_then_a_rate() -> None:
     allowance = Allowance(2.0, 3)
     assert [allowance.spend(100.0) for _ in range(4)] == [True, True, True, False]
+    assert allowance.wait_seconds == pytest.approx(0.5)
     assert [allowance.spend(101.0) for _ in range(2)] == [True, False]

@@ -307,6 +307,16 @@ def test_a_callback_that_fails_hangs_or_points_elsewhere_costs_the_call_nothing(
         "https://user:password@hooks.example.org/",
         "file:///etc/passwd",
         "//hooks.example.org/",
+        "ftp://hooks.example.org/",
+        "ftp://hooks.example.org:21/",
+        "ws://hooks.example.org:80/",
+        "javascript://hooks.example.org:80/",
+        "https://hooks.example.org:0/",
+        "https://evil.example\\@hooks.example.org/",
+        "https://hooks.example.org\n/",
+        "https://xn--/",
+        "x",
+        "",
         "https://hooks.example.org:99999/",
         "https://",
     ],
@@ -314,6 +324,12 @@ def test_a_callback_that_fails_hangs_or_points_elsewhere_costs_the_call_nothing(
 def test_callbacks_go_to_allowed_hosts_alone(address: str) -> None:
     with pytest.raises(InvalidOption):
         check_callback(address, {"hooks.example.org", "127.0.0.1:9000"})
+
+
+def test_a_callback_of_another_scheme_is_refused_in_the_stream(line: TestClient) -> None:
+    for address in ("ftp://127.0.0.1:21/", "file:///x", "gopher://127.0.0.1:9000/"):
+        closed, said = hold_call(line, start(callback=address), stop=False)
+        assert (closed, [message["code"] for message in said]) == (4400, ["invalid_option"])
 
 
 def test_a_host_without_a_port_stands_for_the_standard_ones() -> None:

@@ -1,8 +1,12 @@
 """Two WebRTC peers: one speaks, the other is shown the face that goes with such a voice; and what can go wrong."""
 
 import asyncio
+import gc
 import importlib.util
 import io
+import random
+import re
+import socket
 from collections.abc import Iterator
 
 import httpx
@@ -22,6 +26,7 @@ from speech2face.app.webrtc_peer import mono
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
 from tests.app.speaking import label_in, wait_until
+from tests.app.test_leaving import logged, loud
 
 LIMITS = Limits(connect_seconds=1.0, sessions_at_once=3)
 GREY_LEVELS = 6.0  # what a video encoder at this size may change on average
@@ -188,6 +193,103 @@ def test_an_offer_that_cannot_be_is_refused(listening: Listening, body: object, 
     answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=body, trust_env=False)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert get(listening, "/v1/calls/refused").status_code == 404, "an offer that was refused leaves no call behind"
+
+
+async def made_offer(**codecs: str) -> str:
+    """A peer's own offer of a voice and a video, with its codecs renamed."""
+    async with peer() as made:
+        made.connection.addTransceiver("audio", direction="sendonly")
+        made.connection.addTransceiver("video", direction="recvonly")
+        await made.connection.setLocalDescription(await made.connection.createOffer())
+        sdp = str(made.connection.localDescription.sdp)
+    for known, unknown in codecs.items():
+        sdp = re.sub(rf" {known}/", f" {unknown}/", sdp)
+    return sdp
+
+
+@pytest.mark.parametrize(
+    "codecs",
+    [{"VP8": "AV1", "H264": "VP9"}, {"opus": "speex", "G722": "G729", "PCMU": "GSM", "PCMA": "iLBC"}],
+    ids=["video", "audio"],
+)
+def test_codecs_that_are_not_spoken_here_are_a_bad_offer(listening: Listening, codecs: dict[str, str]) -> None:
+    with logged() as records:
+        offer = {"type": "offer", "sdp": asyncio.run(made_offer(**codecs)), "call": "refused"}
+        answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=offer, trust_env=False)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_offer")
+    assert "Opus" in answer.json()["detail"]
+    assert loud(records) == []
+    assert get(listening, "/v1/calls/refused").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (r"a=group:BUNDLE 0 1", "a=group:BUNDLE x 1"),
+        (r"a=group:BUNDLE 0 1", "a=group:BUNDLE 9 0 1"),
+        (r"(a=candidate.* udp \S+ \S+) \d+ typ", r"\1 99999 typ"),
+        (r"(a=candidate.* udp \S+ \S+) \d+ typ", r"\1 0 typ"),
+    ],
+)
+def test_what_the_library_would_fail_on_later_is_refused_at_once(listening: Listening, found: str, put: str) -> None:
+    """Its own task dies of it after the answer, with a traceback and nobody to tell."""
+    sdp = asyncio.run(made_offer())
+    assert re.search(found, sdp)
+    with logged() as records:
+        offer = {"type": "offer", "sdp": re.sub(found, put, sdp)}
+        answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=offer, trust_env=False)
+        wait_until(lambda: not listening.service.live)
+        gc.collect()  # a task's exception is complained of when the task is thrown away
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_offer")
+    assert loud(records) == []
+
+
+def test_damaged_descriptions_are_answered_as_documented_and_logged_in_a_line(listening: Listening) -> None:
+    chance, sdp = random.Random(0), asyncio.run(made_offer())
+    statuses = set()
+    with logged() as records, httpx.Client(trust_env=False, timeout=30) as client:
+        for _ in range(80):
+            wait_until(lambda: len(listening.service.live) < LIMITS.sessions_at_once)
+            lines = sdp.split("\r\n")
+            place = chance.randrange(len(lines))
+            lines[place] = chance.choice(
+                ["", lines[place][: chance.randrange(len(lines[place]) + 1)], lines[place] + "\r\n" + lines[place]]
+            )
+            offer = {"type": "offer", "sdp": "\r\n".join(lines)}
+            statuses.add(client.post(f"{listening.address}/v1/webrtc/offer", json=offer).status_code)
+    assert statuses <= {200, 422}
+    assert 422 in statuses
+    assert loud(records) == []
+
+
+def test_a_speaker_that_cannot_be_reached_gives_its_seat_back(listening: Listening) -> None:
+    """Its voice never comes, and nobody waits for it."""
+    offer = {"type": "offer", "sdp": asyncio.run(made_offer()), "call": "voice-lost"}
+    answer = httpx.post(f"{listening.address}/v1/webrtc/offer", json=offer, trust_env=False)
+    assert answer.status_code == 200
+    wait_until(lambda: not listening.service.live)
+    assert get(listening, "/v1/calls/voice-lost").json()["reason"] == "unreachable"
+
+
+def test_an_offer_that_never_arrives_is_given_up() -> None:
+    with server(Limits(body_seconds=0.2)) as slow, socket.create_connection(("127.0.0.1", slow.port)) as client:
+        client.sendall(b"POST /v1/webrtc/offer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{")
+        client.settimeout(20)
+        assert client.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_left_before_its_answer_gives_its_seat_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.requests import Request
+
+    async def gone(request: Request) -> bool:
+        return True
+
+    monkeypatch.setattr(Request, "is_disconnected", gone)
+    with server(Limits()) as listening:
+        offer = {"type": "offer", "sdp": asyncio.run(made_offer()), "call": "left"}
+        httpx.post(f"{listening.address}/v1/webrtc/offer", json=offer, trust_env=False)
+        wait_until(lambda: not listening.service.live)
+        assert get(listening, "/v1/calls/left").json()["reason"] == "peer_gone"
 
 
 def test_a_service_without_the_extra_says_how_to_install_it(

@@ -1,6 +1,7 @@
 """What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
 
-Platforms add fields and events of their own, so what is not known here is passed over; what is used is checked.
+Other platforms' names are turned into Twilio's first (`call_platforms`). Platforms add fields and events of their own,
+so what is not known here is passed over; what is used is checked.
 """
 
 import base64
@@ -9,11 +10,12 @@ import json
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints, TypeAdapter, ValidationError
 
+from speech2face.app.call_platforms import PLATFORMS, Platform, SoundForm, check_form, plain_start, sound_form
 from speech2face.app.live_messages import Exaggeration, Pixels, one_line
 
-CALL_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+CALL_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 TRACK_NAMES: Final = ("inbound", "outbound")
 MAX_CHUNK: Final = 2**53
 Identifier = Annotated[str, StringConstraints(pattern=rf"^{CALL_ID.pattern}$")]
@@ -58,8 +60,8 @@ class Media(Part):
     """20 ms of one track."""
 
     track: Track = "inbound"
-    chunk: int = Field(ge=0, le=MAX_CHUNK)
-    timestamp: int = Field(ge=0, le=MAX_CHUNK)  # milliseconds since the stream began
+    chunk: int | None = Field(None, ge=0, le=MAX_CHUNK)  # None: frames come in order
+    timestamp: int | None = Field(None, ge=0, le=MAX_CHUNK)  # milliseconds, since the stream began or since 1970
     payload: str
 
     def sound(self) -> bytes:
@@ -77,6 +79,13 @@ class Started(Part):
     event: Literal["start"]
     streamSid: Identifier
     start: StreamStart
+    platform: SkipValidation[Platform] = PLATFORMS[0]
+
+    @property
+    def form(self) -> SoundForm:
+        """What the payloads hold."""
+        form = self.start.mediaFormat
+        return sound_form(self.platform, form.encoding, form.sampleRate, form.channels)
 
     @property
     def call(self) -> str:
@@ -106,18 +115,24 @@ def read_event(text: str) -> Event | None:
     """One message; None for an event that changes nothing here: connected, mark, dtmf, and whatever a platform adds.
 
     Raises:
+        UnsupportedPlatform: a platform's form that is not understood.
         ValueError: with one line that says what is wrong.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):  # brackets nested deeper than the parser goes
         raise ValueError("the message is not JSON") from None
+    if isinstance(values, dict):
+        check_form(values)
     if not isinstance(values, dict) or not isinstance(values.get("event"), str):
         raise ValueError('the message must be a JSON object with an "event"')
     if values["event"] not in _KNOWN:
         return None
+    platform = PLATFORMS[0]
+    if values["event"] == "start":
+        platform, values = plain_start(values)
     try:
-        return _EVENT.validate_python(values)
+        return _EVENT.validate_python(values | {"platform": platform})
     except ValidationError as error:
         raise ValueError(one_line(error)) from None
 

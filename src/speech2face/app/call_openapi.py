@@ -48,7 +48,7 @@ CALL: Final[dict[str, Any]] = {
 PICTURE: Final[dict[str, Any]] = {
     "responses": {
         200: {"description": "A labelled PNG.", "content": {"image/png": BINARY}},
-        **errors_of(404, 422),
+        **errors_of(404, 422, 503),
     },
 }
 DELETE: Final[dict[str, Any]] = {
@@ -86,5 +86,5 @@ def offer(model: type[BaseModel]) -> dict[str, Any]:
     }
     return {
         "openapi_extra": {"requestBody": body, "security": [{}, {"token": []}]},
-        "responses": {200: answer, **errors_of(413, 422, 429, 501, 503)},
+        "responses": {200: answer, **errors_of(400, 408, 413, 422, 429, 501, 503)},
     }

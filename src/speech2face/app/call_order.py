@@ -3,12 +3,13 @@
 from collections import OrderedDict
 from typing import Final
 
-BYTES_PER_MS: Final = 8  # G.711: 8,000 samples a second of one byte
+from speech2face.app.call_platforms import TELEPHONE_RATE, Sound
+
 WINDOW_CHUNKS: Final = 10  # frames that wait for an earlier one: 200 ms, beyond which it is given up
 FOLLOWS_MS: Final = 10  # a frame whose time is this near the last one's end follows it, whatever its number
 JITTER_MS: Final = 40  # time stamps of two frames may be this far off before time is missing
 MAX_FILL_MS: Final = 1000  # a longer pause tells no more
-SILENCE: Final = {"audio/x-mulaw": b"\xff", "audio/x-alaw": b"\xd5"}
+SILENCE: Final = {"audio/x-mulaw": b"\xff", "audio/x-alaw": b"\xd5", "audio/x-l16": b"\0\0"}  # one sample
 REMEMBERED_LOST: Final = 256
 
 
@@ -19,8 +20,10 @@ class TrackOrder:
     out, nothing is missing. What is lost becomes as much silence as the time stamps say, so that a pause stays a pause.
     """
 
-    def __init__(self, encoding: str = "audio/x-mulaw") -> None:
+    def __init__(self, encoding: Sound = "audio/x-mulaw", sample_rate: int = TELEPHONE_RATE) -> None:
         self._silence = SILENCE[encoding]
+        self._samples_per_ms = sample_rate / 1000
+        self.bytes_per_second = sample_rate * len(self._silence)
         self._next: int | None = None
         self._clock_ms: float = 0.0  # where the next sample is, by the time stamps
         self._waiting: dict[int, tuple[int, bytes]] = {}  # time stamp in ms and sound, by number
@@ -28,9 +31,14 @@ class TrackOrder:
         self.received = self.lost = self.late = self.repeated = 0
         self.filled_ms = 0.0
 
-    def push(self, chunk: int, timestamp_ms: int, sound: bytes) -> bytes:
-        """One frame; all sound that is in order now, often none or one frame, silence included."""
+    def push(self, chunk: int | None, timestamp_ms: int | None, sound: bytes) -> bytes:
+        """One frame; all sound that is in order now, often none or one frame, silence included.
+
+        A frame without number or time is as it came.
+        """
         self.received += 1
+        if chunk is None or timestamp_ms is None:
+            return self.flush() + sound
         if self._next is None:
             self._next = 1 if chunk in range(1, WINDOW_CHUNKS) else chunk
             self._clock_ms = max(0, timestamp_ms - 20 * (chunk - self._next))
@@ -88,8 +96,8 @@ class TrackOrder:
         elif missing_ms < -MAX_FILL_MS:  # the sender's clock was set back
             self._clock_ms = timestamp_ms
         self.filled_ms += fill_ms
-        self._clock_ms += len(sound) / BYTES_PER_MS
-        return self._silence * round(fill_ms * BYTES_PER_MS) + sound
+        self._clock_ms += 1000 * len(sound) / self.bytes_per_second
+        return self._silence * round(fill_ms * self._samples_per_ms) + sound
 
     def _give_up(self, first: int, end: int) -> None:
         self.lost += end - first

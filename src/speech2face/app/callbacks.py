@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -36,15 +35,20 @@ def check_callback(address: str, hosts: Collection[str]) -> str:
         InvalidOption: nothing is sent there.
     """
     try:
-        parts = urlsplit(address)
-        port = parts.port or PORTS[parts.scheme]
-        host = (parts.hostname or "").lower()
-    except (ValueError, KeyError):
+        url = httpx.URL(address)  # the parser that will send it: no other can read another host in the same address
+        host = url.host.lower()
+    except (httpx.InvalidURL, ValueError):
         raise InvalidOption("the callback is no address of http or https") from None
-    if parts.username is not None or parts.password is not None or not host:
+    if url.scheme not in PORTS:
+        found = f'"{url.scheme}"' if url.scheme else "no scheme"
+        raise InvalidOption(f"the callback is no address of http or https: it has {found}")
+    if url.userinfo or not host:
         raise InvalidOption("the callback needs a host, and no user name or password in it")
+    port = PORTS[url.scheme] if url.port is None else url.port
+    if not 0 < port < 2**16:
+        raise InvalidOption(f"the callback's port {port} is outside 1 to {2**16 - 1}")
     written = f"[{host}]" if ":" in host else host
-    standard = port == PORTS[parts.scheme]
+    standard = port == PORTS[url.scheme]
     if f"{written}:{port}" not in hosts and not (standard and written in hosts):
         raise InvalidOption(
             f"callbacks to {written}:{port} are not allowed; start the service with --callback-host {written}:{port}"
@@ -108,7 +112,7 @@ class Callback:
             if attempt:
                 await asyncio.sleep(pause)
                 pause *= 2
-            with contextlib.suppress(httpx.HTTPError, TimeoutError):
+            with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
                 # The whole exchange is bounded, not each read of it: a receiver may dribble.
                 async with asyncio.timeout(self._limits.callback_seconds):
                     async with client.stream("POST", self._address, json=message) as answer:

@@ -61,6 +61,13 @@ class Start(Message):
             return Media(self.format)
         return PcmFormat(self.format, self.sample_rate, self.channels)
 
+    def bytes_in(self, seconds: float) -> int:
+        """Bytes of so much sound; 1 in a container, whose bytes say nothing of time."""
+        from speech2face.audio.stream import PcmFormat
+
+        source = self.source()
+        return int(seconds * source.sample_rate) * source.frame_bytes if isinstance(source, PcmFormat) else 1
+
 
 class Set(Message):
     """Change what is given, exaggerated or the style; what is not named stays."""

@@ -23,7 +23,7 @@ from speech2face.app.live_messages import (
     read_control,
     read_start,
 )
-from speech2face.app.live_queues import Allowance, Inbox, Outbox
+from speech2face.app.live_queues import HOP_SECONDS, Allowance, Inbox, Outbox
 from speech2face.app.metrics import Metrics
 from speech2face.app.problems import Problem, code_of
 from speech2face.app.shelf import describe
@@ -62,7 +62,6 @@ class LiveConnection:
         self._limits: Limits = service.limits
         self._metrics: Metrics = service.metrics
         self._executor: Executor = service.live_threads
-        self._inbox = Inbox(self._limits.unheard_bytes)
         self._outbox = Outbox()
         self._allowance = Allowance(self._limits.messages_per_second, self._limits.message_burst)
         self._shutdown = asyncio.Event()
@@ -83,6 +82,9 @@ class LiveConnection:
             code = await self._say_goodbye(ended)
         except WebSocketDisconnect as left:
             code = left.code
+        except asyncio.CancelledError:
+            code = CloseCode.SHUTDOWN
+            raise
         except Exception:
             log.exception("live session failed")
             code = await self._say_goodbye(Ended(CloseCode.INTERNAL, "internal error", "internal"))
@@ -99,6 +101,7 @@ class LiveConnection:
         except TimeoutError:
             raise Ended(CloseCode.IDLE, "no start message came", "idle") from None
         engine = await self._engine(start)
+        self._inbox = Inbox(self._limits.unheard_bytes, start.bytes_in(HOP_SECONDS))
         sender = asyncio.create_task(self._send_all())
         tasks = [
             sender,
@@ -119,9 +122,7 @@ class LiveConnection:
             for task in tasks:
                 task.cancel()
             # Not awaited: it waits for the step under way, and whoever cancels us must not wait for that.
-            try:
-                self._executor.submit(engine.close)
-            except RuntimeError:  # the threads are gone: the service has ended
+            if self._executor.submit(engine.close).cancelled():  # the threads are gone: the service has ended
                 engine.close()
             await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -163,8 +164,7 @@ class LiveConnection:
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
-        if not self._allowance.spend(time.monotonic()):
-            raise Ended(CloseCode.TOO_MANY, "too many messages a second; send larger pieces", "too_many")
+        await self._keep_pace()
         content: str | bytes | None = message.get("bytes")
         if content is None:
             content = str(message.get("text") or "")
@@ -172,6 +172,14 @@ class LiveConnection:
         if len(content) > most:
             raise Ended(CloseCode.TOO_BIG, f"a message of {len(content)} is over the limit of {most}", "too_big")
         return content
+
+    async def _keep_pace(self) -> None:
+        """A burst waits at the sender, unless it would have to for so long that the session would count as idle."""
+        if self._allowance.spend(time.monotonic()):
+            return
+        if self._allowance.wait_seconds > self._limits.idle_seconds:
+            raise Ended(CloseCode.TOO_MANY, "too many messages a second; send larger pieces", "too_many")
+        await asyncio.sleep(self._allowance.wait_seconds)
 
     async def _read_all(self) -> NoReturn:
         while True:

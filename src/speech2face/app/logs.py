@@ -22,7 +22,7 @@ def configure(level: str) -> None:
     """Everything of this program and of the server to standard error, from `level` on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
-    for name in ("speech2face", "uvicorn"):
+    for name in ("speech2face", "uvicorn", "asyncio"):  # the last: what a library's own task died of
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level.upper())

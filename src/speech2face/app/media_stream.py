@@ -1,4 +1,4 @@
-"""A telephone call as platforms stream it: `WS /v1/media-stream`, JSON with 20 ms of G.711 in each message."""
+"""A telephone call as platforms stream it: `WS /v1/media-stream`, JSON with 20 ms or more of sound in each message."""
 
 import asyncio
 import contextlib
@@ -6,13 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
+import numpy as np
 from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from speech2face.app.call_messages import Event, Frame, MediaFormat, Started, read_event, read_wishes, sound_of
-from speech2face.app.call_order import BYTES_PER_MS, SILENCE, TrackOrder
+from speech2face.app.call_messages import Event, Frame, Started, read_event, read_wishes, sound_of
+from speech2face.app.call_order import TrackOrder
+from speech2face.app.call_platforms import Sound, SoundForm, UnsupportedPlatform
 from speech2face.app.call_sound import Unheard, hear_all, in_thread
 from speech2face.app.call_track import CallTrack, TrackOptions
 from speech2face.app.callbacks import Callback, Message, check_callback, in_base64, message_of
@@ -21,15 +23,17 @@ from speech2face.app.limits import CloseCode
 from speech2face.app.live_queues import Allowance
 from speech2face.app.live_socket import Ended, bad_message
 from speech2face.app.problems import Problem, code_of
+from speech2face.audio.stream import Encoding, PcmFormat
 from speech2face.errors import Speech2FaceError
-from speech2face.live import PcmFormat
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
+    from speech2face.models.contract import Model
 
 log = logging.getLogger(__name__)
 router = APIRouter()
 T = TypeVar("T")
+ENCODINGS: Final[dict[Sound, Encoding]] = {"audio/x-mulaw": "mulaw", "audio/x-alaw": "alaw", "audio/x-l16": "s16le"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,12 @@ class MediaStreamConnection:
         self._seats = contextlib.ExitStack()
         self._call: Call | None = None
         self._tracks: dict[str, StreamedTrack] = {}
+        self._works: list[asyncio.Task[None]] = []
+        self._failed = asyncio.Event()  # one of the works
         self._updates_per_second = 1.0
+        self._model: Model
+        self._form: SoundForm
+        self._options = TrackOptions()
 
     def hang_up(self) -> None:
         """End the stream because the service ends, or the call was deleted."""
@@ -70,6 +79,9 @@ class MediaStreamConnection:
             reason, code = ended.error or ended.reason, await self._say_goodbye(ended)
         except WebSocketDisconnect as left:
             reason, code = "peer_gone", left.code
+        except asyncio.CancelledError:
+            reason, code = "shutdown", int(CloseCode.SHUTDOWN)
+            raise
         except Exception:
             log.exception("media stream failed")
             await self._say_goodbye(Ended(CloseCode.INTERNAL, "internal error", "internal"))
@@ -101,21 +113,21 @@ class MediaStreamConnection:
 
     async def _until_the_end(self) -> NoReturn:
         reader = asyncio.create_task(self._read_all())
-        works = [asyncio.create_task(self._work(track)) for track in self._tracks.values()]
         watch = asyncio.create_task(self._watch())
+        failed = asyncio.create_task(self._failed.wait())
         try:
-            await asyncio.wait([reader, watch, *works], return_when=asyncio.FIRST_EXCEPTION)
-            for task in (watch, reader, *works):
+            await asyncio.wait([reader, watch, failed], return_when=asyncio.FIRST_COMPLETED)
+            for task in (watch, reader, *self._works):
                 if task.done() and (failure := task.exception()) is not None:
                     raise failure
             raise AssertionError("the reader ends by an exception")
         finally:
-            reader.cancel()
-            watch.cancel()
+            for waiting in (reader, watch, failed):
+                waiting.cancel()
+            await asyncio.gather(reader, watch, failed, return_exceptions=True)
             for track in self._tracks.values():
                 await track.unheard.end(track.order.flush())
-            await asyncio.gather(*works, return_exceptions=True)
-            await asyncio.gather(reader, watch, return_exceptions=True)
+            await asyncio.gather(*self._works, return_exceptions=True)
 
     async def _first_event(self) -> Started:
         while True:
@@ -129,8 +141,8 @@ class MediaStreamConnection:
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
-        while not self._allowance.spend(time.monotonic()):
-            await asyncio.sleep(1 / self._limits.messages_per_second)  # a burst waits at the sender
+        if not self._allowance.spend(time.monotonic()):
+            await asyncio.sleep(self._allowance.wait_seconds)  # a burst waits at the sender
         text = message.get("text")
         if text is None:
             raise bad_message("the messages of a media stream are text")
@@ -139,6 +151,8 @@ class MediaStreamConnection:
             raise Ended(CloseCode.TOO_BIG, f"a message of {len(text)} is over the limit of {most}", "too_big")
         try:
             return read_event(text)
+        except UnsupportedPlatform as error:
+            raise Ended(CloseCode.BAD_MESSAGE, str(error), "unsupported_platform") from None
         except ValueError as error:
             raise bad_message(str(error)) from None
 
@@ -149,35 +163,48 @@ class MediaStreamConnection:
             raise bad_message(str(error)) from None
         if not self._service.allowed(wishes.token, self._socket.headers.get("authorization")):
             raise Ended(CloseCode.TOKEN, "the token is missing or wrong", "token")
-        source = _source(started.start.mediaFormat)
+        form = started.form
+        if (refusal := form.refusal()) is not None:
+            raise Ended(CloseCode.BAD_MESSAGE, refusal, "unsupported_format")
         try:
             model = self._service.shelf.model(wishes.model)
             if wishes.callback is not None:
                 check_callback(wishes.callback, self._service.settings.callback_hosts)
-            names: list[str] = list(dict.fromkeys(started.start.tracks))
-            for _ in range(len(names) - 1):
-                self._take_seat()
-            options = TrackOptions(wishes.pixels, wishes.exaggerate)
-            tracks = {name: await self._in_thread(lambda: CallTrack(model, source, options)) for name in names}
         except Problem as problem:
             code = CloseCode.NOT_READY if problem.status == 503 else CloseCode.BAD_MESSAGE
             raise Ended(code, problem.text, problem.code) from None
         except Speech2FaceError as error:
             raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
-        encoding = started.start.mediaFormat.encoding.lower()
-        seconds = self._limits.call_unheard_seconds
-        self._tracks = {
-            name: StreamedTrack(name, TrackOrder(encoding), Unheard(1000 * BYTES_PER_MS, seconds), track)
-            for name, track in tracks.items()
-        }
+        self._model, self._form = model, form
+        self._options = TrackOptions(wishes.pixels, wishes.exaggerate)
         self._updates_per_second = wishes.updates_per_second
-        call = Call(started.call, "media-stream", self.hang_up, dict(tracks))
-        call.received = {name: track.order.counts for name, track in self._tracks.items()}
+        call = Call(started.call, "media-stream", self.hang_up)
         if not self._book.open(call):
             raise Ended(CloseCode.BAD_MESSAGE, "a call of this name is running", "call_exists")
         self._call = call
+        for name in dict.fromkeys(started.start.tracks if form.platform.states_tracks else ()):
+            await self._open_track(name)
         if wishes.callback is not None:
             call.callback = Callback(wishes.callback, self._limits)
+
+    async def _open_track(self, name: str) -> StreamedTrack:
+        assert self._call is not None
+        if self._tracks:
+            self._take_seat()  # the first has the connection's
+        assert self._form.sound is not None
+        order = TrackOrder(self._form.sound, self._form.sample_rate)
+        source = PcmFormat(ENCODINGS[self._form.sound], self._form.sample_rate, 1)
+        try:
+            track = await self._in_thread(lambda: CallTrack(self._model, source, self._options))
+        except Speech2FaceError as error:
+            raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
+        unheard = Unheard(order.bytes_per_second, self._limits.call_unheard_seconds, source.frame_bytes)
+        streamed = self._tracks[name] = StreamedTrack(name, order, unheard, track)
+        self._call.tracks[name], self._call.received[name] = track, order.counts
+        work = asyncio.create_task(self._work(streamed))
+        work.add_done_callback(lambda done: self._failed.set() if done.cancelled() or done.exception() else None)
+        self._works.append(work)
+        return streamed
 
     async def _read_all(self) -> NoReturn:
         while True:
@@ -197,10 +224,17 @@ class MediaStreamConnection:
         media = frame.media
         track = self._tracks.get(media.track)
         if track is None:
-            raise Ended(CloseCode.BAD_MESSAGE, f'"start" did not name the track {media.track}', "unknown_track")
+            if self._form.platform.states_tracks:
+                raise Ended(CloseCode.BAD_MESSAGE, f'"start" did not name the track {media.track}', "unknown_track")
+            track = await self._open_track(media.track)
         sound = sound_of(frame)
         if sound is None:
             raise Ended(CloseCode.BAD_MESSAGE, "a payload is not base64", "bad_base64")
+        if self._form.sound == "audio/x-l16":
+            if len(sound) % 2:
+                raise bad_message(f"a payload of L16 has {len(sound)} bytes; its samples have two each")
+            if self._form.big_endian:
+                sound = swapped(sound)
         await track.unheard.put(track.order.push(media.chunk, media.timestamp, sound))
 
     async def _work(self, streamed: StreamedTrack) -> None:
@@ -276,16 +310,9 @@ class MediaStreamConnection:
         return await in_thread(self._service.live_threads, call)
 
 
-def _source(form: MediaFormat) -> PcmFormat:
-    """How the engine is to read the sound.
-
-    Raises:
-        Ended: it comes in no form that is heard.
-    """
-    if form.encoding.lower() not in SILENCE or form.sampleRate != 8000 or form.channels != 1:
-        text = f"{' or '.join(SILENCE)} at 8000 Hz in one channel is heard"
-        raise Ended(CloseCode.BAD_MESSAGE, text, "unsupported_format")
-    return PcmFormat("mulaw" if form.encoding.lower() == "audio/x-mulaw" else "alaw", 8000, 1)
+def swapped(sound: bytes) -> bytes:
+    """16-bit samples in the other byte order."""
+    return np.frombuffer(sound, ">i2").astype("<i2").tobytes()
 
 
 @router.websocket("/v1/media-stream")

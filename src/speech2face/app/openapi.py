@@ -118,7 +118,7 @@ SCHEMAS: Final[dict[str, Any]] = {
     ),
 }
 ERRORS: Final = {
-    400: "The body is not what its type says.",
+    400: "The body is not what its type says, or the client left before it was whole.",
     401: "The token is missing or wrong.",
     404: "There is no such call, or not yet a portrait of it.",
     405: "Another method is wanted.",
@@ -131,7 +131,7 @@ ERRORS: Final = {
     429: "As much is being drawn as can be; see Retry-After.",
     500: "A mistake of the service.",
     501: "The service was installed without what this needs.",
-    503: "The models are still being loaded; see Retry-After.",
+    503: "The models are still being loaded, or the service is ending; see Retry-After.",
 }
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 

@@ -77,6 +77,21 @@ def too_many(text: str, seconds: int = 1) -> Problem:
     return Problem(429, "too_many", text, headers={"Retry-After": str(seconds)})
 
 
+def slow_body(seconds: float) -> Problem:
+    """The request did not arrive within `seconds`."""
+    return Problem(408, "slow_body", f"the body took over {seconds:g} s to arrive")
+
+
+def disconnected() -> Problem:
+    """The client left while it was being read; nobody hears this, the log and the metrics count it."""
+    return Problem(400, "disconnected", "the client left before its request was whole")
+
+
+def shutting_down() -> Problem:
+    """The service ends before the answer could be made."""
+    return Problem(503, "shutdown", "the service is ending; try again when it is back", headers={"Retry-After": "5"})
+
+
 def not_ready() -> Problem:
     """The networks are still being loaded."""
     return Problem(503, "not_ready", "the model is being loaded; try again in a second", headers={"Retry-After": "1"})

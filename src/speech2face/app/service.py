@@ -4,15 +4,16 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
@@ -21,7 +22,7 @@ from speech2face.app import metrics, openapi, signatures
 from speech2face.app.limits import CloseCode, Limits
 from speech2face.app.live_socket import LiveConnection
 from speech2face.app.observer import Observer
-from speech2face.app.problems import TITLES, Problem
+from speech2face.app.problems import TITLES, Problem, disconnected
 from speech2face.app.security import Door, is_loopback, right_token
 from speech2face.app.shelf import Shelf
 from speech2face.app.uploads import Gate
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PAGE_FOLDER = Path(__file__).parent / "page"
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def default_workers() -> int:
@@ -55,6 +58,25 @@ class Settings:
     signer: Signer | None = None  # signs every PNG and WebP that leaves
 
 
+class Threads(ThreadPoolExecutor):
+    """Worker threads; a call that comes after their end is cancelled, as one that waited for them is."""
+
+    ended = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+        """The call's future."""
+        if not self.ended:
+            return super().submit(fn, *args, **kwargs)
+        future: Future[T] = Future()
+        future.cancel()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End after what is under way."""
+        self.ended = True
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
 class Service:
     """What all requests share."""
 
@@ -64,8 +86,8 @@ class Service:
         self.shelf = Shelf(settings.models)
         self.metrics = metrics.Metrics()
         # Apart, so that an hour of uploads does not keep those who speak waiting.
-        self.threads = ThreadPoolExecutor(settings.workers, "portrait")
-        self.live_threads = ThreadPoolExecutor(settings.workers, "live")
+        self.threads = Threads(settings.workers, "portrait")
+        self.live_threads = Threads(settings.workers, "live")
         self.gate = Gate(self.limits)
         self.live: set[LiveConnection | Seat] = set()
         self.ending = False
@@ -208,6 +230,10 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
         return error.response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def left(request: Request, error: ClientDisconnect) -> Response:
+        return disconnected().response()
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from speech2face.app.problems import Problem, too_many
+from speech2face.app.problems import Problem, slow_body, too_many
 
 if TYPE_CHECKING:
     from speech2face.app.limits import Limits
@@ -80,9 +80,7 @@ class Arrival:
                     return await self._multipart()
                 body = b"".join([piece async for piece in self._pieces()])
         except TimeoutError:
-            raise Problem(408, "slow_body", f"the body took over {self._limits.body_seconds:g} s to arrive") from None
-        except ClientDisconnect:
-            raise Problem(400, "disconnected", "the client left while its body was read") from None
+            raise slow_body(self._limits.body_seconds) from None
         if kind != "application/json":
             return Upload((("recording", body),), {})
         return await asyncio.to_thread(_from_json, body)  # of 64 MiB it takes a while, and others are speaking

@@ -15,12 +15,13 @@ from speech2face.app.call_messages import Identifier
 from speech2face.app.call_track import TrackOptions
 from speech2face.app.calls import Call, CallBook
 from speech2face.app.live_messages import Exaggeration
-from speech2face.app.problems import Problem, code_of, problem_of, too_many
+from speech2face.app.problems import Problem, code_of, disconnected, problem_of, slow_body, too_many
 from speech2face.app.uploads import first_mistake
 from speech2face.errors import MissingExtra, Speech2FaceError
 from speech2face.terminal import need_extra
 
 if TYPE_CHECKING:
+    from speech2face.app.limits import Limits
     from speech2face.app.service import Service
     from speech2face.app.webrtc_peer import Meeting, Peer
 
@@ -93,6 +94,12 @@ class Meetings:
         self._meetings[name] = meeting
         return meeting
 
+    def leave(self, call: str, peer: str) -> None:
+        """Hang up a peer whose answer nobody took."""
+        meeting = self._meetings.get(call)
+        if meeting is not None and peer in meeting.peers:
+            meeting.peers[peer].hang_up("peer_gone")
+
     async def _attend(self, peer: "Peer", meeting: "Meeting", sdp: str, answered: asyncio.Future[str]) -> None:
         """The peer's whole stay; its answer, or why there is none, as soon as it is known."""
         try:
@@ -116,17 +123,22 @@ class Meetings:
                 del self._meetings[meeting.call.name]
 
 
-async def _read(request: Request, most_bytes: int) -> Offer:
+async def _read(request: Request, limits: "Limits") -> Offer:
     """The body.
 
     Raises:
-        Problem: 413 or 422.
+        ClientDisconnect: the client left before it was whole.
+        Problem: 408, 413 or 422.
     """
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most_bytes:
-            raise Problem(413, "offer_too_large", f"an offer may have {most_bytes} bytes")
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limits.offer_bytes:
+                    raise Problem(413, "offer_too_large", f"an offer may have {limits.offer_bytes} bytes")
+    except TimeoutError:
+        raise slow_body(limits.body_seconds) from None
     try:
         return Offer.model_validate_json(body)
     except ValidationError as error:
@@ -158,13 +170,16 @@ async def offer(request: Request) -> Response:
     """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
     service: Service = request.app.state.service
     need_webrtc()
-    wanted = await _read(request, service.limits.offer_bytes)
+    wanted = await _read(request, service.limits)
     service.shelf.model(wanted.model)
     meetings: Meetings = request.app.state.meetings
     try:
         answer: dict[str, Any] = await meetings.join(wanted)
     except Speech2FaceError as error:
         raise problem_of(error) from error
+    if await request.is_disconnected():
+        meetings.leave(answer["call"], answer["peer"])  # without the answer it cannot connect: its seat is free again
+        raise disconnected()
     return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
 

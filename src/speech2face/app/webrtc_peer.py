@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
-from aiortc.exceptions import InvalidAccessError, InvalidStateError
+from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from aiortc.sdp import SessionDescription
 
 from speech2face.app.call_sound import Unheard, hear_all, in_thread
 from speech2face.app.call_track import CallTrack, TrackOptions
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 UPDATES_PER_SECOND = 1.0
 SAMPLE_BYTES = 2
+CODECS = "audio may be Opus, G.722, PCMU or PCMA, video VP8 or H.264"
 Sees = Literal["own", "other"]
-# What a description that no browser wrote makes the library raise.
-BAD_DESCRIPTION = (ValueError, KeyError, IndexError, AttributeError, AssertionError, TypeError, RuntimeError)
 
 
 @dataclass
@@ -66,6 +66,8 @@ class Peer:
         self._connected = asyncio.Event()
         self._reason = "deleted"
         self._hearing: list[asyncio.Task[None]] = []
+        self._unheard: Unheard | None = None
+        self._working: asyncio.Task[None] | None = None
         self._track: CallTrack | None = None
 
     def hang_up(self, reason: str = "deleted") -> None:
@@ -86,18 +88,36 @@ class Peer:
         self.connection.on("connectionstatechange", self._state_changed)
         self.connection.on("track", self._track_came)
         try:
-            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-            if not any(each.kind == "video" for each in self.connection.getTransceivers()):
-                raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
-            self.connection.addTrack(self.video)
-            await self.connection.setLocalDescription(await self.connection.createAnswer())
-        except (*BAD_DESCRIPTION, InvalidAccessError, InvalidStateError):
-            await self._refuse()
-            raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
+            await self._agree(sdp)
         except BaseException:
             await self._refuse()
             raise
         return str(self.connection.localDescription.sdp)
+
+    async def _agree(self, sdp: str) -> None:
+        try:
+            check_ports(sdp)
+            await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            self._check_transports()
+            if not any(each.kind == "video" for each in self.connection.getTransceivers()):
+                raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
+            self.connection.addTrack(self.video)
+            await self.connection.setLocalDescription(await self.connection.createAnswer())
+            self._check_transports()  # before the library's own task begins to connect, which nobody waits for
+        except (Problem, OSError):  # OSError: this machine has no socket to offer, which is not the peer's mistake
+            raise
+        except OperationError:
+            text = f"the offer has a track of codecs that are unknown here; {CODECS}"
+            raise Problem(422, "bad_offer", text) from None
+        except Exception as error:
+            # The library has no class of its own for a text that no browser wrote: whatever it raises is of the text.
+            log.debug("bad offer", extra={"data": {"raised": type(error).__name__}})
+            raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
+
+    def _check_transports(self) -> None:
+        """Where BUNDLE names no section that is there, the library takes a section's transport away."""
+        if any(each.receiver.transport is None for each in self.connection.getTransceivers()):
+            raise ValueError("a section without transport")
 
     async def run(self, book: CallBook) -> None:
         """Until the peer, we or the limits end it."""
@@ -123,7 +143,7 @@ class Peer:
     async def _finish(self, book: CallBook) -> None:
         self._meeting.peers.pop(self.name, None)
         await self._close_connection()
-        await asyncio.gather(*self._hearing, return_exceptions=True)
+        await self._stop_hearing()
         if self._track is not None:
             kept = book.known(self._meeting.call)
             await in_thread(self._service.live_threads, self._track.finish if kept else self._track.close)
@@ -132,10 +152,18 @@ class Peer:
         self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)
         log.info("peer", extra={"data": {"reason": self._reason}})
 
-    async def _refuse(self) -> None:
+    async def _stop_hearing(self) -> None:
+        """No more is read; what has come is heard. A track that was never connected would not end by itself."""
         for task in self._hearing:
             task.cancel()
+        await asyncio.gather(*self._hearing, return_exceptions=True)
+        if self._unheard is not None and self._working is not None:
+            await self._unheard.end()
+            await self._working
+
+    async def _refuse(self) -> None:
         await self._close_connection()
+        await self._stop_hearing()
 
     async def _close_connection(self) -> None:
         self.video.stop()
@@ -158,25 +186,17 @@ class Peer:
 
     async def _hear(self, track: MediaStreamTrack) -> None:
         """The peer's voice, until it ends."""
-        work: asyncio.Task[None] | None = None
-        unheard: Unheard | None = None
         rate = 0
-        try:
-            while True:
-                frame: Any = await self._frame(track)
-                if frame is None:
-                    break
-                if unheard is None:
-                    rate = frame.sample_rate
-                    seconds = self._service.limits.call_unheard_seconds
-                    unheard = Unheard(SAMPLE_BYTES * rate, seconds, SAMPLE_BYTES)
-                    work = asyncio.create_task(self._work(unheard, rate))
-                if frame.sample_rate == rate:
-                    await unheard.offer(mono(frame))
-        finally:
-            if unheard is not None and work is not None:
-                await unheard.end()
-                await work
+        while (frame := await self._frame(track)) is not None:
+            if self._unheard is None:
+                rate = frame.sample_rate
+                seconds = self._service.limits.call_unheard_seconds
+                self._unheard = Unheard(SAMPLE_BYTES * rate, seconds, SAMPLE_BYTES)
+                self._working = asyncio.create_task(self._work(self._unheard, rate))
+            if frame.sample_rate == rate:
+                await self._unheard.offer(mono(frame))
+        if self._unheard is not None:
+            await self._unheard.end()
 
     async def _frame(self, track: MediaStreamTrack) -> Any:
         try:
@@ -222,6 +242,17 @@ class Peer:
         """Show this peer a portrait, (height, width, 3), labelled, at the size it asked for."""
         pixels = self._pixels
         self.video.show(await in_thread(self._service.live_threads, lambda: planes(labelled(scaled(image, pixels)))))
+
+
+def check_ports(sdp: str) -> None:
+    """Refuse candidates that no packet can be sent to; the library finds out when it is too late to say so.
+
+    Raises:
+        ValueError: a port is none.
+    """
+    for media in SessionDescription.parse(sdp).media:
+        if any(not 0 < candidate.port < 2**16 for candidate in media.ice_candidates):
+            raise ValueError("a candidate's port is none")
 
 
 def mono(frame: "AudioFrame") -> bytes:
