@@ -8,9 +8,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from speech2face.data.clips import ClipDataset
 from speech2face.data.crew import Limits, OnCulprits
+from speech2face.data.manifest import Manifest
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.ray_runner import run_ray
 from speech2face.data.rejects import read_rejects
@@ -18,8 +21,11 @@ from speech2face.data.session import prepare_data
 from speech2face.data.storage import Storage
 from speech2face.errors import CannotWrite, InvalidOption
 from tests.data import stand_in
+from tests.data.made_streams import Streamed, write_streamed
+from tests.data.made_videos import Placed, drawn_face, scene, write_video
 from tests.data.stand_in import preparation, texts
 from tests.data.test_session import contents, here
+from tests.voices import made_voice
 
 ray = pytest.importorskip("ray")
 
@@ -89,6 +95,60 @@ def test_an_error_of_a_clusters_worker_arrives_as_it_is(tmp_path: Path) -> None:
 def test_workers_larger_than_any_machine_are_refused_rather_than_waited_for() -> None:
     with pytest.raises(InvalidOption, match="--worker-memory"):
         list(run_ray(iter(()), None, prepare=stand_in.prepare, limits=Limits(memory_bytes=2**50)))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of five videos of drawn faces that speak, in four containers, and of three that give no clip."""
+    folder = tmp_path_factory.mktemp("videos")
+    for number, (name, age, masculine) in enumerate(
+        [("ann.mp4", 25, 0.0), ("bea.webm", 60, 0.0), ("cid.mkv", 30, 1.0), ("dan.mp4", 55, 1.0)]
+    ):
+        face, voice = drawn_face(age, masculine), made_voice(2.0 + 0.5 * number)
+        frame = scene(Placed(face, x=0.4 + 0.05 * number))
+        write_video(folder / name, lambda _, frame=frame: frame, seconds=2.0, waveform=voice, rate=10, key_every=10)  # type: ignore[misc]
+    still = scene(Placed(drawn_face(40, 0.0), pixels=230), size=(320, 240))
+    late = Streamed(pictures=(0.0, 3.0), sound=(0.5, 3.0))
+    write_streamed(folder / "eve.ts", late, made_voice(3.0), still)
+    (folder / "cut.mp4").write_bytes((folder / "ann.mp4").read_bytes()[:20_000])
+    write_video(folder / "mute.mp4", lambda _: still, seconds=1.0)
+    write_video(folder / "nobody.webm", lambda _: scene(), seconds=1.0, waveform=made_voice(2.0))
+    return folder
+
+
+def prepared(videos: Path, out: Path, *where: str) -> dict[str, bytes]:
+    """What the command makes of the videos, in a process of its own."""
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
+    stated = ["--videos", str(videos), "--out", str(out), "--licence", "CC0 1.0", "--consent", "made up"]
+    split = ["--shares", "train=1,validation=0,test=0", "--records-per-shard", "3", "--quiet"]
+    command = [sys.executable, "-m", "speech2face", "data", "prepare", *stated, *split, *where]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    return contents(out)
+
+
+def test_real_videos_become_the_same_data_set_on_a_cluster_and_broken_ones_fall_out(
+    videos: Path, tmp_path: Path, cluster: str
+) -> None:
+    pytest.importorskip("dlib", reason="finding faces needs the extra `faces`")
+    on_cluster = prepared(videos, tmp_path / "ray", "--runner", "ray", "--address", cluster, "--worker-memory", "1.5")
+    here_alone = prepared(videos, tmp_path / "here", "--workers", "1")
+    assert on_cluster == here_alone
+    rejected = {each.speaker: (each.reason, each.detail) for each in read_rejects(Storage(tmp_path / "ray"))}
+    assert {speaker: reason for speaker, (reason, _) in rejected.items()} == {
+        "cut": "unreadable",
+        "mute": "no_audio",
+        "nobody": "no_face",
+    }
+    assert "cut.mp4" in rejected["cut"][1]
+    manifest = Manifest.open(tmp_path / "ray")
+    assert sorted(manifest.table.speakers) == ["ann", "bea", "cid", "dan", "eve"]
+    assert len(manifest.shards) > 1
+    dataset = ClipDataset(manifest, "train", parts=("waveform", "face_embedding"), seconds=2.0)
+    for clip in (dataset[number] for number in range(5)):
+        assert np.abs(np.asarray(clip["waveform"])).max() > 0.05
+        assert np.isfinite(np.asarray(clip["face_embedding"])).all()
 
 
 DRIVER = """

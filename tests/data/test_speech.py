@@ -7,7 +7,11 @@ import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.data.media import Rejected, open_media, read_picture
+from speech2face.data.one_clip import ClipMaker
+from speech2face.data.options import PrepareOptions
+from speech2face.data.record import Record
 from speech2face.data.speech import Span, check_speech, read_speech
+from speech2face.data.stopwatch import Stopwatch
 from tests.data.made_videos import garble, truncate, write_video, write_wav
 from tests.voices import made_voice
 
@@ -138,6 +142,34 @@ def test_sound_behind_a_url_is_the_same(tmp_path: Path) -> None:
         pass
     with pytest.raises(Rejected, match="unreadable"), open_media("nosuchscheme://there/gone.mp4"):
         pass
+
+
+def two_tracks(path: Path, first: FloatArray, second: FloatArray) -> Path:
+    """A Matroska file with two sound tracks, as screen recorders write them."""
+    import av
+
+    with av.open(str(path), "w") as sink:
+        streams = [sink.add_stream("pcm_s16le", rate=SAMPLE_RATE, layout="mono") for _ in range(2)]
+        for stream, waveform in zip(streams, (first, second), strict=True):
+            samples = (np.asarray(waveform) * 32767).astype(np.int16)[None]
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = SAMPLE_RATE
+            sink.mux([*stream.encode(frame), *stream.encode(None)])
+    return path
+
+
+def test_of_two_tracks_the_one_in_which_somebody_speaks_becomes_the_clip(tmp_path: Path) -> None:
+    voice, silence = made_voice(3.0), np.zeros(3 * SAMPLE_RATE, np.float32)
+    maker = ClipMaker(PrepareOptions(want="recording"), None)
+    for name, tracks in (("second.mkv", (silence, voice)), ("first.mkv", (voice, chirp(3.0)))):
+        path = two_tracks(tmp_path / name, *tracks)
+        clip = maker.make(Record("a", str(path), speaker="a", source="videos", split="train"), Stopwatch()).clip
+        assert clip.waveform is not None
+        found = np.asarray(clip.waveform, np.float32)
+        assert np.corrcoef(found, voice[: found.size])[0, 1] > 0.99
+    path = two_tracks(tmp_path / "none.mkv", silence, np.zeros(3 * SAMPLE_RATE, np.float32))
+    with pytest.raises(Rejected, match="silent"):
+        maker.make(Record("a", str(path), speaker="a", source="videos", split="train"), Stopwatch())
 
 
 def test_silence_and_a_lone_word_are_no_speech() -> None:

@@ -19,6 +19,8 @@ from speech2face.face.photograph import read_photograph
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Stream
 
 # FFmpeg decodes a picture on opening, to learn what an MP4 has told it already: at 1280 x 720, 6 of 8 ms.
 KNOWING_FORMAT = b"ftyp"  # in bytes 4 to 8 of MP4 and QuickTime (ISO/IEC 14496-12, section 4.3)
@@ -90,10 +92,10 @@ def open_media(place: str) -> Iterator[Media]:
             raise Rejected("unreadable", f"{place} is empty: 0 bytes")
         try:
             container = _container(file)
-        except (av.FFmpegError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise Rejected("unreadable", f"{place} is no media, or its header is damaged: {error}") from error
-        with container:
-            yield Media(place, file, container)
+        with Media(place, file, container) as media:
+            yield media
 
 
 def _container(file: IO[bytes]) -> InputContainer:
@@ -124,6 +126,48 @@ class Media:
         self.place, self.file, self.container = place, file, container
         # Times of a source count from where the media begins to play.
         self.begins_seconds = (container.start_time or 0) / 1_000_000
+        self._unread = True  # `container` stands at its beginning
+        self._opened = contextlib.ExitStack()
+        self._opened.enter_context(container)
+
+    def __enter__(self) -> Media:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._opened.close()
+
+    def begin_again(self) -> None:
+        """Stand at the beginning: `container` is opened anew, since not every one can be sought back to where it began.
+
+        Streams of the one before stay what they are, but are read no further.
+
+        Raises:
+            av.FFmpegError, OSError: it can no longer be read.
+        """
+        if not self._unread:
+            self.container = self._opened.enter_context(_container(self.file))
+            self._unread = True
+
+    def seek(self, seconds: float, stream: Stream) -> None:
+        """To a place of a stream at or before a second, where there is one; at the beginning nothing has to be done.
+
+        Raises:
+            av.FFmpegError, OSError: the container cannot do that.
+        """
+        if self._unread and seconds <= 0:
+            return
+        tick = float(stream.time_base or 0)
+        self._unread = False
+        self.container.seek(round((seconds + self.begins_seconds) / tick) if tick else 0, stream=stream, backward=True)
+
+    def packets(self, *streams: Stream) -> Iterator[Packet]:
+        """From where the container stands on, of these streams or of all; the last ones have no bytes.
+
+        Raises:
+            av.FFmpegError, OSError: it cannot be read on.
+        """
+        self._unread = False
+        yield from self.container.demux(*streams)
 
 
 def read_picture(place: str) -> Picture:

@@ -19,7 +19,7 @@ from speech2face.data.frames import Candidate, FaceSearch, SeenFace, resized
 from speech2face.data.media import Media, Rejected, open_media, read_picture
 from speech2face.data.options import PrepareOptions
 from speech2face.data.record import Record
-from speech2face.data.speech import Span, check_speech, read_speech
+from speech2face.data.speech import Span, check_speech, read_speech, sound_tracks
 from speech2face.data.stopwatch import Stopwatch
 from speech2face.data.video import VideoFrames
 from speech2face.errors import WeightsError
@@ -84,8 +84,25 @@ class ClipMaker:
         return self._finish(record, waveform, face, watch)
 
     def _heard(self, media: Media, span: Span, watch: Stopwatch) -> FloatArray:
+        """Of several sound tracks, the first in the order of players in which somebody speaks.
+
+        Raises:
+            Rejected: why the first of them will not do, where none does.
+        """
         with watch.stage("decode"):
-            waveform = read_speech(media, span, self.options.seconds)
+            tracks = sound_tracks(media)
+        refused: Rejected | None = None
+        for track in tracks:
+            try:
+                return self._heard_on(media, track, span, watch)
+            except Rejected as rejected:
+                refused = refused or rejected
+        assert refused is not None
+        raise refused
+
+    def _heard_on(self, media: Media, track: int, span: Span, watch: Stopwatch) -> FloatArray:
+        with watch.stage("decode"):
+            waveform = read_speech(media, span, self.options.seconds, track=track)
         with watch.stage("speech"):
             seconds = waveform.size / SAMPLE_RATE
             if seconds < self.options.min_seconds:
@@ -101,10 +118,14 @@ class ClipMaker:
 
     def _filmed(self, record: Record, media: Media, span: Span, watch: Stopwatch) -> SeenFace:
         """From key frames, or, where none of them will do, from frames between them."""
+        refused: Rejected | None = None
+        seen: list[tuple[float, Picture]] = []
         with watch.stage("decode"):
             frames = VideoFrames(media, span)
-            seen = frames.key_frames(self.options.frames)
-        refused: Rejected | None = None
+            try:
+                seen = frames.key_frames(self.options.frames)
+            except Rejected as rejected:  # alone they may show nothing, in a stream that is renewed strip by strip
+                refused = rejected
         if seen:
             try:
                 return self._best([Candidate(picture, at, _hint(record)) for at, picture in seen], watch)

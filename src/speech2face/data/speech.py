@@ -6,23 +6,28 @@ Only the span is decoded. It is kept as it is where it is shorter: whoever reads
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from speech2face.audio.activity import SILENCE_RMS, find_speech
-from speech2face.audio.completeness import declared_seconds
+from speech2face.audio.completeness import declared_seconds, declares_for_all_streams
 from speech2face.audio.recording import LEAST_PACKET_SECONDS, LOST_SECONDS
 from speech2face.audio.resampling import ChannelResampler, mix
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.tracks import tracks_by_preference
 from speech2face.data.media import Media, Rejected
-from speech2face.errors import CorruptRecording, RecordingTooLong
+from speech2face.data.packets import reach_seconds, read_packets
+from speech2face.errors import CorruptRecording, NoAudioStream, NotMedia, RecordingTooLong
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
 
 PREROLL_SECONDS = 0.3  # decoded before the span and thrown away: AAC and Opus need some packets to find their feet
+ROUNDING_SECONDS = 0.005  # so much more is decoded: time stamps of a millisecond, and a resampler that rounds
 ROOM_SECONDS = 60.0  # a frame may be that much longer than the span (raw formats); no memory limit is met before
 
 
@@ -38,22 +43,24 @@ class Span:
         return seconds if self.stop_seconds is None else min(seconds, self.stop_seconds - self.start_seconds)
 
 
-def read_speech(media: Media, span: Span, seconds: float) -> FloatArray:
-    """The first `seconds` of the span, (samples,) mono float32 in [-1, 1] at 16 kHz; shorter where the span is.
+def read_speech(media: Media, span: Span, seconds: float, *, track: int | None = None) -> FloatArray:
+    """The first `seconds` of sound in the span, (samples,) mono float32 in [-1, 1] at 16 kHz; shorter where it is.
+
+    Sound may begin after the span does, and have gaps: what a source's span holds is taken, up to its end. `track` is
+    one of `sound_tracks`; without it, the first of them is read.
 
     Raises:
         Rejected: no_audio; unreadable where it is damaged; too_short where the file ends before the span does.
     """
-    stream = _stream(media)
-    wanted_seconds = span.at_most(seconds)
-    channels, began = _decoded(media, stream, span.start_seconds, span.start_seconds + wanted_seconds)
-    skipped = max(0, round((span.start_seconds - began) * SAMPLE_RATE))
-    channels = channels[:, skipped : skipped + round(wanted_seconds * SAMPLE_RATE)]
+    stream = cast("AudioStream", media.container.streams[sound_tracks(media)[0] if track is None else track])
+    stop = math.inf if span.stop_seconds is None else span.stop_seconds
+    heard = _decoded(media, stream, Span(span.start_seconds, stop), span.at_most(seconds))
+    channels = heard.channels
     if channels.shape[1] == 0:
         raise Rejected("no_audio", f"{media.place} has no sound from {span.start_seconds:g} s on")
     if not np.isfinite(channels).all():
         raise Rejected("unreadable", f"{media.place} holds samples that are not finite numbers")
-    _check_length(media, stream, span, wanted_seconds, channels.shape[1] / SAMPLE_RATE)
+    _check_length(media, stream, span, span.at_most(seconds), heard)
     return mix(channels)
 
 
@@ -72,44 +79,68 @@ def check_speech(waveform: FloatArray, min_speech_seconds: float) -> None:
             raise Rejected("no_speech", f"{heard:.1f} s of speech in {waveform.size / SAMPLE_RATE:.1f} s")
 
 
-def _stream(media: Media) -> AudioStream:
-    streams = media.container.streams.audio
-    if not streams:
-        raise Rejected("no_audio", f"{media.place} has no sound in it ({media.container.format.long_name})")
-    if getattr(streams[0], "codec_context", None) is None:  # against PyAV's own annotation
-        raise Rejected("unreadable", f"{media.place} holds sound in a codec that cannot be decoded")
-    return streams[0]
+def sound_tracks(media: Media) -> list[int]:
+    """Numbers of the streams of sound that can be decoded, in the order in which players would choose.
+
+    Raises:
+        Rejected: no_audio, unreadable, where there is none.
+    """
+    try:
+        return [stream.index for stream in tracks_by_preference(media.container, media.place)]
+    except NoAudioStream:
+        raise Rejected("no_audio", f"{media.place} has no sound in it ({media.container.format.long_name})") from None
+    except NotMedia:
+        raise Rejected("unreadable", f"{media.place} holds sound in a codec that cannot be decoded") from None
 
 
-def _decoded(media: Media, stream: AudioStream, start: float, stop: float) -> tuple[FloatArray, float]:
-    """All channels at 16 kHz, (channels, samples), from a frame at or before the start; and when that frame begins."""
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """Sound of a span, (channels, samples) at 16 kHz, and the seconds of the media at which it begins and ends."""
+
+    channels: FloatArray
+    began: float
+    ended: float
+
+
+def _decoded(media: Media, stream: AudioStream, span: Span, seconds: float) -> _Heard:
+    """All channels of the first `seconds` of sound inside the span."""
     import av
 
-    resampler = ChannelResampler(media.place, stop - start + ROOM_SECONDS)
-    began: float | None = None
+    assert span.stop_seconds is not None
+    resampler = ChannelResampler(media.place, seconds + ROOM_SECONDS)
+    first: float | None = None  # when the first frame begins, which may be before the span
+    gathered, ended = 0.0, span.start_seconds
     try:
-        for frame, seconds in _frames(media, stream, start):
-            if seconds >= stop:
+        for frame, at in _frames(media, stream.index, span.start_seconds):
+            length = frame.samples / max(frame.sample_rate, 1)
+            if at >= span.stop_seconds:
                 break
-            if seconds + frame.samples / max(frame.sample_rate, 1) > start:
-                began = seconds if began is None else began
+            if at + length > span.start_seconds:
+                first = at if first is None else first
                 resampler.add(frame)
-        return resampler.finish(), start if began is None else began
+                gathered, ended = gathered + length, at + length
+            if first is not None and gathered >= seconds + max(0.0, span.start_seconds - first) + ROUNDING_SECONDS:
+                break
+        channels = resampler.finish()
     except (av.FFmpegError, CorruptRecording, RecordingTooLong) as error:
         raise Rejected("unreadable", f"{media.place} is damaged: {error}") from error
+    first = span.start_seconds if first is None else first
+    skipped = max(0, round((span.start_seconds - first) * SAMPLE_RATE))
+    beyond = max(0, round((ended - span.stop_seconds) * SAMPLE_RATE)) if math.isfinite(span.stop_seconds) else 0
+    channels = channels[:, : channels.shape[1] - beyond][:, skipped : skipped + round(seconds * SAMPLE_RATE)]
+    return _Heard(channels, max(first, span.start_seconds), ended)
 
 
-def _frames(media: Media, stream: AudioStream, start: float) -> Any:
+def _frames(media: Media, stream: int, start: float) -> Iterator[tuple[AudioFrame, float]]:
     """Frames from somewhat before the start on, with the second at which each begins."""
     import av
 
-    tick = float(stream.time_base or 0)
-    if start > PREROLL_SECONDS and tick > 0:
-        _seek(media, stream, start - PREROLL_SECONDS)
     lost, follows = 0.0, 0.0
-    for packet in media.container.demux(stream):
+    for packet in read_packets(media, stream, max(0.0, start - PREROLL_SECONDS)):
+        decoder = cast("AudioStream", packet.stream).codec_context
+        tick = float(packet.time_base or 0)
         try:
-            frames = stream.decode(packet)
+            frames = decoder.decode(packet)
         except av.FFmpegError:
             lost += max((packet.duration or 0) * tick, LEAST_PACKET_SECONDS)
             if lost > LOST_SECONDS:
@@ -122,23 +153,32 @@ def _frames(media: Media, stream: AudioStream, start: float) -> Any:
             yield frame, seconds
 
 
-def _seek(media: Media, stream: Any, seconds: float) -> None:
-    """To a place at or before; where that cannot be done reading goes on from where it is."""
-    import av
-
-    ticks = round((seconds + media.begins_seconds) / float(stream.time_base))
-    try:
-        media.container.seek(ticks, stream=stream, backward=True)
-    except av.FFmpegError:
-        media.container.seek(0)
-
-
-def _check_length(media: Media, stream: AudioStream, span: Span, wanted: float, found: float) -> None:
+def _check_length(media: Media, stream: AudioStream, span: Span, wanted: float, heard: _Heard) -> None:
     """A file that ends before its own header, or before the span its source names, is not whole."""
+    found = heard.channels.shape[1] / SAMPLE_RATE
     if found >= wanted - LOST_SECONDS:
         return
-    if span.stop_seconds is None:
+    end = span.stop_seconds
+    if end is None:
+        position = media.file.tell()  # FFmpeg goes on reading where it stopped
         declared = declared_seconds(media.container, stream, media.file)  # type: ignore[arg-type]
-        wanted = min(wanted, (declared or 0.0) - span.start_seconds)
-    if found < wanted - LOST_SECONDS:
-        raise Rejected("too_short", f"{media.place} has {found:.1f} s of sound where {wanted:.1f} s should be")
+        media.file.seek(position)
+        end = 0.0 if declared is None else _begins(media, stream) + declared
+    if heard.ended >= end - LOST_SECONDS or _others_reach(media, end):
+        return
+    wanted = min(wanted, end - heard.began)
+    raise Rejected("too_short", f"{media.place} has {found:.1f} s of sound where {wanted:.1f} s should be")
+
+
+def _begins(media: Media, stream: AudioStream) -> float:
+    """When the length that a header states begins to count: with the stream; in Matroska with stamp 0, or later."""
+    if declares_for_all_streams(media.container):
+        return min(0.0, -media.begins_seconds)
+    if stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base) - media.begins_seconds
+
+
+def _others_reach(media: Media, end: float) -> bool:
+    """Whether the file is whole though its sound ends early: the pictures go on to the end it states."""
+    return bool(media.container.streams.video) and reach_seconds(media) >= end - LOST_SECONDS

@@ -11,7 +11,8 @@ from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, MissingExtra
 
 VIDEOS = frozenset(
-    {".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".3gp", ".ogv", ".wmv"}
+    {".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".3gp", ".ogv", ".wmv"}
+    | {".ts", ".m2ts", ".mts", ".m2t"}  # transport streams, of broadcasts and cameras
 )
 SOUNDS = frozenset({".wav", ".m4a", ".flac", ".mp3", ".ogg", ".opus", ".aac", ".mka", ".weba"})
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
