@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from speech2face.errors import CheckpointError, DatasetError, InvalidOption, Wei
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel
 from speech2face.training.checkpoint import load_network
-from speech2face.training.paired_measures import LEAST_CLIPS, check_clips, measure, predict
+from speech2face.training.export_needs import LEAST_CLIPS, MOST_CLIPS
+from speech2face.training.paired_measures import check_clips, measure, predict
 from speech2face.training.paired_release import Citation, check_fit, check_folder, write_paired_release
 from speech2face.training.paired_sources import (
     Source,
@@ -79,18 +81,20 @@ def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, 
     return manifest, (f"measured on {place}, which is not what the voice encoder was trained with",)
 
 
-def check_decoder_data(trained: Trained, embedder: EmbedderRecord) -> tuple[str, ...]:
+def check_decoder_data(decoder_facts: Mapping[str, Any], embedder: EmbedderRecord) -> tuple[str, ...]:
     """Make sure that the decoder learned faces of the same embedder; what could not be made sure of is returned.
+
+    `decoder_facts` is what its checkpoint says of itself.
 
     Raises:
         WeightsError: it learned from another embedder's.
     """
-    place = trained.decoder_facts["settings"]["data"]["manifest"]
+    place = decoder_facts["settings"]["data"]["manifest"]
     try:
         manifest = Manifest.open(place)
     except DatasetError:
         manifest = None
-    if manifest is None or manifest.sha256 != trained.decoder_facts["manifest"] or manifest.embedder is None:
+    if manifest is None or manifest.sha256 != decoder_facts["manifest"] or manifest.embedder is None:
         return (f"{place} is not there as it was: that the face decoder learned from the same embedder is not checked",)
     if not manifest.embedder.comparable_with(embedder):
         raise WeightsError(
@@ -159,7 +163,7 @@ def export_by_runs(
     *,
     citation: Citation,
     data: str | None = None,
-    clips: int = 2_000,
+    clips: int = MOST_CLIPS,
     force: bool = False,
 ) -> tuple[PairedModel, tuple[str, ...]]:
     """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
@@ -177,7 +181,7 @@ def export_by_runs(
     check_fit(trained.encoder, trained.decoder, manifest.embedder)
     source, split = find_source(trained.encoder_facts, manifest), settings["run"]["evaluate_split"]
     speakers_are, unchecked = check_voices(source, manifest, split, clips)
-    notes += unchecked + check_decoder_data(trained, manifest.embedder)
+    notes += unchecked + check_decoder_data(trained.decoder_facts, manifest.embedder)
     facts = training_facts(trained, source, manifest, split=split, speakers_are=speakers_are)
     seconds = float(settings["data"]["seconds"])
     dataset = ClipDataset(manifest, split, seconds=seconds)
