@@ -65,10 +65,10 @@ def test_pairs_are_enough_where_the_export_finds_them_enough(people: int, each: 
 
 def test_too_few_pairs_are_a_gap_that_names_what_to_add(tmp_path: Path) -> None:
     (gap,) = data_gaps(data(tmp_path / "one clip each", LEAST_PAIRS + 1, clips_a_speaker=1))
-    assert not gap.refused and "several clips of each speaker" in gap.sentence
+    assert not gap.refused and "several clips of each speaker" in gap.sentence and "--shares" not in gap.sentence
     (gap,) = data_gaps(data(tmp_path / "few people", 2 * LEAST_PAIRS, clips_a_speaker=50))
     assert "196 pairs of clips of one speaker and 3 of two" in gap.sentence
-    assert "several clips of each speaker" not in gap.sentence
+    assert "several clips of each speaker" not in gap.sentence and "--shares" in gap.sentence
     assert data_gaps(data(tmp_path / "enough", 2 * LEAST_PAIRS + 2)) == ()
     (gap,) = data_gaps(Manifest.open(tmp_path / "enough"), clips=100)
     assert "pairs" in gap.sentence

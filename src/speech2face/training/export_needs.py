@@ -94,9 +94,8 @@ def _gaps(clips: int, pairs: SpeakerPairs, split: str, *, at_most: str = "") -> 
             ),
         )
     if not pairs.enough:
-        remedy = (
-            MORE_SPEAKERS if pairs.one >= LEAST_PAIRS else f"prepare several clips of each speaker, {MORE_SPEAKERS}"
-        )
+        short = {"prepare several clips of each speaker": pairs.one, MORE_SPEAKERS: pairs.two}
+        remedy = " and ".join(way for way, count in short.items() if count < LEAST_PAIRS)
         return (
             Gap(
                 f"several speakers in one recording will not be judged: the split {split} has {at_most}{pairs.one}"
