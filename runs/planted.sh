@@ -55,7 +55,7 @@ encoder short-shuffled "${SHORT[@]}" --set data.manifest="$WORK/shuffled"
 encoder short-no-norm "${SHORT[@]}" --set encoder.batch_norm=false
 encoder short-paper "${SHORT[@]}" --set encoder_loss.decoder_layer=1 --set encoder_loss.cosine=0.025 \
     --set encoder_loss.distillation=200 --set optimiser.learning_rate=0.001 --set optimiser.beta1=0.5 \
-    --set optimiser.epsilon=1e-4 --set optimiser.decay_every=10000 --set optimiser.warm_up=0
+    --set optimiser.epsilon=1e-4 --set optimiser.decay_every=10000 --set optimiser.warm_up=0 --set run.precision=fp32
 encoder short-decoder "${SHORT[@]}" --set encoder_loss.cosine=0 --set encoder_loss.distillation=0
 encoder short-cosine "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.distillation=0
 encoder short-distillation "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.cosine=0

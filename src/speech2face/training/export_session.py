@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.order import PassOrder
 from speech2face.decoder.convolutional import ConvolutionalFaceDecoder
 from speech2face.errors import CheckpointError, DatasetError, InvalidOption, WeightsError
-from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel
 from speech2face.training.checkpoint import load_network
 from speech2face.training.export_needs import LEAST_CLIPS, MOST_CLIPS
@@ -22,6 +20,7 @@ from speech2face.training.paired_measures import check_clips, measure, predict
 from speech2face.training.paired_release import Citation, check_fit, check_folder, write_paired_release
 from speech2face.training.paired_sources import (
     Source,
+    check_decoder_data,
     check_speakers,
     find_source,
     last_name,
@@ -79,29 +78,6 @@ def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, 
     if data is None:
         raise DatasetError(f"{place} is no longer the data the voice encoder was trained with; name the data (--data)")
     return manifest, (f"measured on {place}, which is not what the voice encoder was trained with",)
-
-
-def check_decoder_data(decoder_facts: Mapping[str, Any], embedder: EmbedderRecord) -> tuple[str, ...]:
-    """Make sure that the decoder learned faces of the same embedder; what could not be made sure of is returned.
-
-    `decoder_facts` is what its checkpoint says of itself.
-
-    Raises:
-        WeightsError: it learned from another embedder's.
-    """
-    place = decoder_facts["settings"]["data"]["manifest"]
-    try:
-        manifest = Manifest.open(place)
-    except DatasetError:
-        manifest = None
-    if manifest is None or manifest.sha256 != decoder_facts["manifest"] or manifest.embedder is None:
-        return (f"{place} is not there as it was: that the face decoder learned from the same embedder is not checked",)
-    if not manifest.embedder.comparable_with(embedder):
-        raise WeightsError(
-            f"the face decoder learned from embeddings of {manifest.embedder.to_dict()}, the voice encoder of"
-            f" {embedder.to_dict()}; train both with one face embedder"
-        )
-    return ()
 
 
 def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> tuple[str, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from speech2face.training.checkpoint import load_network, newest_checkpoint
 from speech2face.training.encoder_stage import EncoderStage
 from speech2face.training.engine import Trainer
 from speech2face.training.export_needs import data_gaps
-from speech2face.training.export_session import check_decoder_data
+from speech2face.training.paired_sources import check_decoder_data
 from speech2face.training.ranks import joined
 from speech2face.training.reading import ShardBatches
 from speech2face.training.run_folder import locked
