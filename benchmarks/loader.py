@@ -3,11 +3,13 @@
     python benchmarks/loader.py            # about a minute; 1.5 GB of a temporary folder
     python benchmarks/loader.py --folder /data/tmp
 
-Writes benchmarks/loader.csv (appends). Shards are on a local disk and in its cache: what is measured is the loader. One
-process with one thread reads, and its processor time is counted, so that a busy machine changes little; the rows with
-worker processes are by the clock. Floors: reading the same stretches of the same files
-with `pread` and nothing else; for faces, Pillow's PNG decoding alone. The target is what an H200 could take at 60 % of
-its measured bfloat16 rate, 886 clips/s, times 1.5, over 16 cores.
+Writes benchmarks/loader.csv (appends). Shards are on a local disk and in its cache: what is measured is the loader. A
+rate is clips of 6 s over the time they took by the clock, what was read ahead before left out: the definition of the
+training's own `clips_per_second` (`Speed`), and `benchmarks/training.py` calls this very function, so that both files
+say one thing. The clock also counts what else the machine does; one row therefore divides by the processor time of the
+one process that reads, which a busy machine changes little, and it alone has a target. Floors: reading the same
+stretches of the same files with `pread` and nothing else; for faces, Pillow's PNG decoding alone. The target is what an
+H200 could take at 60 % of its measured bfloat16 rate, 886 clips/s, times 1.5, over 16 cores.
 """
 
 import argparse
@@ -28,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from record import Result, median_seconds, print_results, write
+from record import Result, machine, print_results, write
 
 from speech2face.data.clip import Clip
 from speech2face.data.clips import ClipDataset, clip_loader
@@ -38,14 +40,18 @@ from speech2face.data.manifest import Manifest, ShardRecord
 from speech2face.data.order import BatchOrder
 from speech2face.data.shards import write_manifest, write_shards
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.training.progress import Moment, Speed
 
 CLIPS, CLIPS_PER_SHARD = 2000, 250
 SECONDS, EMBEDDING, FACE, LANDMARKS = 6, 4096, 224, 68
 BATCH, BATCHES = 32, 60
+PREFETCH = 4  # batches in waiting a worker
+READ_SECONDS = 5.0  # that a rate by the clock is measured over, at least
 TARGET = 886 * 1.5 / 16
 EMBEDDER = EmbedderRecord("vggface", EMBEDDING)
 ENCODER: tuple[Part, ...] = ("waveform", "face_embedding")
 DECODER: tuple[Part, ...] = ("face_embedding", "aligned_face", "landmarks")
+PREAD = "reading the same bytes with pread, of processor time"
 MANY = 1_700_000  # clips of the paper's training set
 
 
@@ -111,15 +117,42 @@ def png_rate(manifest: Manifest) -> float:
     return 100 / processor_seconds(lambda: [Image.open(io.BytesIO(sink.getvalue())).load() for _ in range(100)], 5)
 
 
-def loader_rate(clips: ClipDataset, workers: int) -> float:
-    """Clips/s of the loader, once it runs: of processor time without workers, by the clock with them."""
-    batches = iter(clip_loader(clips, BatchOrder(clips.table, BATCH), workers=workers))
+def loader_rate(clips: ClipDataset, workers: int, *, seconds: float = READ_SECONDS) -> float:
+    """Clips/s of the loader alone by the clock, as a training counts them."""
+    batches = iter(clip_loader(clips, BatchOrder(clips.table, BATCH), workers=workers, prefetch=PREFETCH))
+    for _ in range(2 * PREFETCH * workers):  # what was read before anybody waited for it
+        next(batches)
+    speed, clock = Speed(), torch.device("cpu")
+    while speed.seconds < seconds:
+        speed.step(Moment.now(clock), len(next(batches)["speaker"]))
+    rate = speed.of_late()
+    assert rate is not None
+    return rate
+
+
+def processor_rate(clips: ClipDataset) -> float:
+    """Clips of the loader over the processor time of the one process that reads them."""
+    batches = iter(clip_loader(clips, BatchOrder(clips.table, BATCH)))
 
     def read() -> None:
         for _ in itertools.islice(batches, BATCHES):
             pass
 
-    return BATCH * BATCHES / (median_seconds(read, 5, warm_up=1) if workers else processor_seconds(read, 5))
+    return BATCH * BATCHES / processor_seconds(read, 5)
+
+
+def loader_result(clips: ClipDataset, stage: str, workers: int, floor: float, floor_is: str) -> Result:
+    """A row of the loader by the clock; `floor` is the rate of one process."""
+    question = f"loader alone, {stage}'s clips of {SECONDS} s, workers: {workers}"
+    return Result(question, loader_rate(clips, workers), "clips/s", floor * max(1, workers), floor_is)
+
+
+def encoder_loader(folder: Path, workers: int) -> Result:
+    """The same row for whoever wants it beside the step of a training."""
+    manifest = made_data(folder)
+    clips = ClipDataset(manifest, "train", parts=ENCODER, seconds=SECONDS)
+    floor = pread_rate(clips, manifest, clips.table.length_without_face)
+    return loader_result(clips, "encoder", workers, floor, PREAD)
 
 
 def reading(folder: Path) -> list[Result]:
@@ -127,17 +160,17 @@ def reading(folder: Path) -> list[Result]:
     manifest = made_data(folder)
     results = []
     for stage, parts in (("encoder", ENCODER), ("decoder", DECODER)):
-        clips = ClipDataset(manifest, "train", parts=parts)
+        clips = ClipDataset(manifest, "train", parts=parts, seconds=SECONDS)
         table = clips.table
-        floor = pread_rate(clips, manifest, table.length if stage == "decoder" else table.length_without_face)
-        floor_is = "reading the same bytes with pread"
+        floor, floor_is = (
+            pread_rate(clips, manifest, table.length if stage == "decoder" else table.length_without_face),
+            PREAD,
+        )
         if stage == "decoder":
             floor, floor_is = 1 / (1 / floor + 1 / png_rate(manifest)), f"{floor_is}, and Pillow's PNG decoding"
-        question = f"{stage}'s clips"
-        results.append(Result(f"{question}, one core", loader_rate(clips, 0), "clips/s", floor, floor_is, TARGET))
-        for workers in (1, 2):
-            rate = loader_rate(clips, workers)
-            results.append(Result(f"{question}, workers: {workers}", rate, "clips/s", floor * workers, floor_is))
+        question = f"loader alone, {stage}'s clips of {SECONDS} s, one core, of its processor time"
+        results.append(Result(question, processor_rate(clips), "clips/s", floor, floor_is, TARGET))
+        results += [loader_result(clips, stage, workers, floor, floor_is) for workers in (0, 1, 2)]
     return results
 
 
@@ -197,10 +230,11 @@ def main() -> None:
     parser.add_argument("--opening", action="store_true", help="only the manifest (the script calls itself so)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    hardware = machine()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         results = opening(Path(folder)) if arguments.opening else reading(Path(folder))
     print_results(results)
-    write(results, Path(__file__).with_suffix(".csv"))
+    write(results, Path(__file__).with_suffix(".csv"), hardware)
     if not arguments.opening:  # memory is of a process that did nothing else
         again = [sys.executable, __file__, "--opening"]
         subprocess.run(again + (["--folder", str(arguments.folder)] if arguments.folder else []), check=True)

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ def processor() -> str:
     lines = known.read_text().splitlines() if known.exists() else []
     name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     return f"{name}, {os.cpu_count()} cores"
+
+
+def machine() -> str:
+    """Hardware column of what runs in torch: the graphics card if there is one, the processor, and how busy it was."""
+    torch = sys.modules.get("torch")
+    card = f"{torch.cuda.get_device_name()}, " if torch is not None and torch.cuda.is_available() else ""
+    return f"{card}{processor()}, load average {os.getloadavg()[0]:.1f} at the start"
 
 
 def print_results(results: list[Result]) -> None:

@@ -6,34 +6,31 @@
 Writes benchmarks/training.csv (appends). The network is Table 1's, 148 million parameters, on clips of 6 s with
 embeddings of 4096 numbers; a step is front end, forward, Equation 1 with all three terms, backward and Adam, through
 the engine that `speech2face train` runs. Floor: 535 GFLOP a clip (three times the forward pass) over the measured rate
-of a bfloat16 matrix product of 8192 x 8192 (float32 of 2048 x 2048 on a processor). The loader's rate is that of shards
-on this machine's disk, by all its cores. Without a graphics card the same step is timed on the processor with batches
+of a bfloat16 matrix product of 8192 x 8192 (float32 of 2048 x 2048 on a processor). A rate is clips over the time they
+took by the clock, warm-up left out, as `speech2face train` counts its own; the loader's is measured by the function and
+on the clips of `benchmarks/loader.py`, with a worker a core.
+
+Without a graphics card the same step is timed on the processor with batches
 of 2 and 4, in float32 and bfloat16, which says nothing about a card; the script is the same.
 """
 
 import argparse
 import os
 import resource
-import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from record import ROOT, Result, median_seconds, print_results, processor, write
+from loader import encoder_loader
+from record import ROOT, Result, machine, median_seconds, print_results, write
 from torch import Tensor, nn
 
-from speech2face.data.clip import Clip
-from speech2face.data.clips import ClipDataset, clip_loader
-from speech2face.data.manifest import Manifest
-from speech2face.data.order import BatchOrder
-from speech2face.data.shards import write_shards
-from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.encoder_stage import EncoderStage
 from speech2face.training.engine import Trainer
 from speech2face.training.losses import EncoderLoss
+from speech2face.training.progress import Speed
 from speech2face.training.ranks import Ranks, choose_device
 from speech2face.training.settings import settings_from
 from speech2face.training.stopping import StopRequest
@@ -115,27 +112,27 @@ def made_trainer(batch: int, device: torch.device, out: Path, run: dict[str, obj
     return Trainer(settings, stage, MadeBatches(batch, device), Ranks(0, 1, device), StopRequest(), quiet=True)
 
 
-def time_steps(trainer: Trainer, runs: int, warm_up: int) -> float:
-    """Median seconds of a step."""
-    batch = next(iter(trainer.batches.training(0)))
-    device = trainer.ranks.device
+def step_rate(trainer: Trainer, runs: int, warm_up: int) -> float:
+    """Clips a second of so many steps after the first ones, each read as the training's loop reads it."""
+    batch, clips = next(iter(trainer.batches.training(0))), trainer.settings.data.batch
     trainer.network.train()
-    seconds = []
-    for run in range(runs + warm_up):
-        started = time.perf_counter()
+    for _ in range(warm_up - 1):
+        trainer.advance(batch).values()
+    speed = Speed()  # which leaves out one step of its own
+    for _ in range(runs + 1):
         reported = trainer.advance(batch)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        if run >= warm_up:
-            seconds.append(time.perf_counter() - started)
-    assert np.isfinite(reported.values()).all()
-    return statistics.median(seconds)
+        assert np.isfinite(reported.values()).all()
+        speed.step(reported.finished, clips)
+    rate = speed.of_late()
+    assert rate is not None
+    return rate
 
 
-def step_results(device: torch.device, batches: list[int], names: list[str], runs: int) -> list[Result]:
+def step_results(
+    device: torch.device, batches: list[int], names: list[str], precisions: list[str], runs: int
+) -> list[Result]:
     """Clips/s, share of the peak and memory, by setting, precision and batch."""
     results = []
-    precisions = ("bf16",) if device.type == "cuda" else ("fp32", "bf16")
     for precision in precisions:
         rate = peak_rate(device, torch.bfloat16 if precision == "bf16" else torch.float32)
         results.append(Result(f"matrix product, {precision}", rate / 1e12, "TFLOP/s", 0, "the rate the floors use"))
@@ -179,9 +176,8 @@ def one_step(
     forget_peak_memory(device)
     with tempfile.TemporaryDirectory() as folder:
         trainer = made_trainer(batch, device, Path(folder), {"precision": precision, **SETTINGS[name]})
-        seconds = time_steps(trainer, runs, warm_up=5 if device.type == "cuda" else 1)
+        clips = step_rate(trainer, runs, warm_up=5 if device.type == "cuda" else 1)
     memory = peak_memory(device) / 2**30
-    clips = batch / seconds
     on_card = device.type == "cuda"
     return [
         Result(f"step, {title}", clips, "clips/s", floor, "operations / measured matrix-product rate"),
@@ -191,35 +187,13 @@ def one_step(
     ]
 
 
-def loader_result(folder: Path, *, clips: int, seconds: float) -> Result:
-    """Clips a second of the loader alone, all cores: 6 s waveforms and 4096 numbers from shards on disk."""
-    generator = np.random.default_rng(0)
-    sound = generator.integers(-3000, 3000, (64, SAMPLES), dtype=np.int16)
-    made = (
-        Clip(f"c{i:06d}", f"s{i}", "train", sound[i % 64], generator.standard_normal(EMBEDDING).astype(np.float32))
-        for i in range(clips)
-    )
-    write_shards(folder, made, embedder=EmbedderRecord("planted", EMBEDDING))
-    dataset = ClipDataset(Manifest.open(str(folder)), "train", seconds=SECONDS)
-    workers = os.cpu_count() or 1
-    loader = iter(clip_loader(dataset, BatchOrder(dataset.table, 64), workers=workers))
-    for _ in range(4 * workers):
-        next(loader)
-    started, count = time.perf_counter(), 0
-    while time.perf_counter() - started < seconds:
-        count += len(next(loader)["waveform"])
-    rate = count / (time.perf_counter() - started)
-    return Result(f"loader alone, {workers} workers", rate, "clips/s", 0, "compare with the step's clips/s, times 1.5")
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", help="clips a step")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="ways to run the network")
     parser.add_argument("--runs", type=int, help="steps that are timed")
-    parser.add_argument("--loader-clips", type=int, default=2000, help="clips written to measure the loader")
-    parser.add_argument("--loader-seconds", type=float, default=15.0, help="how long the loader is measured")
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], help="default: bf16, without a card both")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "training.csv", help="the CSV")
     arguments = parser.parse_args()
     device = choose_device("auto")
@@ -229,15 +203,13 @@ def main() -> None:
     if on_card:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        hardware = f"{torch.cuda.get_device_name()}, {processor()}"
     else:
         print("no graphics card: the step is timed on the processor")
-        hardware = processor()
-    results = step_results(device, batches, names, arguments.runs or (20 if on_card else 3))
+    hardware = machine()
+    precisions = arguments.precisions or (["bf16"] if on_card else ["fp32", "bf16"])
+    results = step_results(device, batches, names, precisions, arguments.runs or (20 if on_card else 3))
     with tempfile.TemporaryDirectory() as folder:
-        results.append(
-            loader_result(Path(folder) / "shards", clips=arguments.loader_clips, seconds=arguments.loader_seconds)
-        )
+        results.append(encoder_loader(Path(folder) / "shards", os.cpu_count() or 1))
     print_results(results)
     write(results, arguments.out, hardware)
 

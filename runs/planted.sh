@@ -53,6 +53,9 @@ SHORT=(--set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set run.steps=
 encoder short-all "${SHORT[@]}"
 encoder short-shuffled "${SHORT[@]}" --set data.manifest="$WORK/shuffled"
 encoder short-no-norm "${SHORT[@]}" --set encoder.batch_norm=false
+encoder short-paper "${SHORT[@]}" --set encoder_loss.decoder_layer=1 --set encoder_loss.cosine=0.025 \
+    --set encoder_loss.distillation=200 --set optimiser.learning_rate=0.001 --set optimiser.beta1=0.5 \
+    --set optimiser.epsilon=1e-4 --set optimiser.decay_every=10000 --set optimiser.warm_up=0 --set run.precision=fp32
 encoder short-decoder "${SHORT[@]}" --set encoder_loss.cosine=0 --set encoder_loss.distillation=0
 encoder short-cosine "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.distillation=0
 encoder short-distillation "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.cosine=0
@@ -65,7 +68,8 @@ score --world "$WORK/world" --seconds 3 --seconds 6 --seconds 10 --run "all term
 score --append --world "$WORK/confirmation" --split confirmation --seconds 3 --seconds 6 --run "all terms=$WORK/encoder"
 score --append --world "$WORK/world" --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
     --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
-    --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation"
+    --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation" \
+    --run "the paper's own settings=$WORK/short-paper"
 python -m speech2face.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \
     --out docs/images/planted.jpg
 python -m speech2face.planted.page --scores "$SCORES" --page docs/planted.md

@@ -126,6 +126,7 @@ def show(
     from speech2face.data.rejects import read_rejects
     from speech2face.data.statement import statement_markdown
     from speech2face.outputs import check_outputs, write_together
+    from speech2face.training.export_needs import data_gaps
 
     if page is not None:
         check_outputs([page], force=force)
@@ -136,10 +137,13 @@ def show(
         rejects = inspection.sample_rejects(read_rejects(manifest.storage))
         write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
         note(f"{page} written: it shows real people, do not pass it on")
+    gaps = data_gaps(manifest)
     if as_json:
-        print_json(statement)
+        print_json(statement | {"export": [{"refused": gap.refused, "gap": gap.sentence} for gap in gaps]})
     else:
         typer.echo(statement_markdown(statement), nl=False)
+        for gap in gaps:
+            note(str(gap))
 
 
 def register(app: typer.Typer) -> None:

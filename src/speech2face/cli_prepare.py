@@ -20,6 +20,7 @@ from speech2face.terminal import need_extra, note, print_rows
 if TYPE_CHECKING:
     from speech2face.data.crew import OnCulprits
     from speech2face.data.manifest import Manifest
+    from speech2face.data.plan import Plan
     from speech2face.data.prepare import ShardResult, ShardTask
     from speech2face.data.record import Source
     from speech2face.data.session import Runner
@@ -110,6 +111,7 @@ def prepare(
     from speech2face.data.source_settings import absolute
     from speech2face.data.tombstones import another_tombstones
     from speech2face.face.embedders import describe_embedder
+    from speech2face.training.export_needs import data_gaps
 
     others = None if forgotten is None else another_tombstones(forgotten)
     grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
@@ -139,9 +141,22 @@ def prepare(
     limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)
     run = _runner(runner, address, workers, limits)
     with _progress(quiet=quiet) as watch:
-        manifest = prepare_data(absolute(out), preparation, run, watch)
+        manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
     if not quiet:
         print_rows(_summary(manifest))
+        for gap in data_gaps(manifest):
+            note(str(gap))
+
+
+def _foresee(plan: Plan) -> None:
+    """Say what an export will certainly miss of such a data set, before hours go into it."""
+    from speech2face.data.plan import split_of_shard
+    from speech2face.data.splits import VALIDATION
+    from speech2face.training.export_needs import planned_gaps
+
+    if plan.embedder is not None and plan.options["want"] != "face":  # a decoder's data are not measured on
+        for gap in planned_gaps([s.records for s in plan.shards if split_of_shard(s.name) == VALIDATION]):
+            note(str(gap))
 
 
 def _own_detector(file: Path | None) -> dict[str, Any]:

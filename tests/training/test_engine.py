@@ -1,19 +1,25 @@
 """The training loop: it learns, resumes exactly, stops cleanly, and loses nothing."""
 
+import dataclasses
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
+from speech2face.training import progress
+from speech2face.training.balance import suggest_weights
 from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, load_network, read_checkpoint
+from speech2face.training.encoder_stage import EncoderStage
 from speech2face.training.engine import Trainer
+from speech2face.training.progress import Moment, Speed
 from speech2face.training.run_folder import read_numbers
 from tests.training.small_training import EMBEDDING, tiny_settings, tiny_trainer
 
@@ -207,6 +213,110 @@ def test_evaluation_is_recorded_with_chance_beside_it(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [5, 10]
     assert lines[0]["recall_at_1_chance"] == pytest.approx(1 / 4)
     assert {"loss", "decoder_layer", "angle_degrees", "angle_degrees_of_mean_face", "r2"} <= lines[0].keys()
+
+
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: self.seconds))
+
+    def slow(self, trainer: Trainer, name: str, seconds: float) -> None:
+        """Let a method of the trainer take so long."""
+        method = getattr(trainer, name)
+
+        def slowed(*arguments: object) -> object:
+            self.seconds += seconds
+            return method(*arguments)
+
+        setattr(trainer, name, slowed)
+
+
+@pytest.mark.parametrize("log_every", [1, 2, 3])
+def test_a_rate_is_clips_over_the_time_of_their_steps_to_the_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_every: int
+) -> None:
+    clock = Clock(monkeypatch)
+    run = {"log_every": log_every, "evaluate_every": 4, "checkpoint_every": 3}
+
+    def start(stop_at: int | None) -> None:
+        trainer = tiny_trainer(tiny_settings(tmp_path, run=run))
+        clock.seconds += 1000  # reading begins, a graph is compiled: part of the first step, and of no rate
+        for name, seconds in (("advance", 0.5), ("evaluate", 70), ("save", 30), ("balance", 7)):
+            clock.slow(trainer, name, seconds)
+        trainer.train(stop_at)
+
+    start(7)
+    start(None)
+    rates = {line["step"]: line.get("clips_per_second") for line in read_numbers(tmp_path, "training")}
+    begun = {1: {1, 8}, 2: {8}, 3: set()}[log_every]  # only a start's first step since the line before
+    assert {step for step, rate in rates.items() if rate is None} == begun
+    assert [rate for rate in rates.values() if rate is not None] == pytest.approx([8.0] * (len(rates) - len(begun)))
+
+
+def test_speed_leaves_out_the_first_step_and_what_is_done_between_steps() -> None:
+    speed = Speed()
+    speed.step(Moment(100.0), 8)
+    assert speed.of_late() is None
+    speed.step(Moment(102.0), 8)
+    speed.step(Moment(106.0), 8)
+    assert speed.of_late() == pytest.approx(16 / 6)
+    speed.begin(Moment(500.0))
+    speed.step(Moment(501.0), 8)
+    assert speed.of_late() == pytest.approx(8.0)
+    assert (speed.clips, speed.seconds) == (24, pytest.approx(7.0))
+
+
+def test_the_rule_of_the_weights_is_looked_at_once_at_its_step_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as without:
+        without.setattr(EncoderStage, "rule", None)
+        tiny_trainer(tiny_settings(tmp_path / "without")).train()
+    assert read_numbers(tmp_path / "without", "balance") == []
+    monkeypatch.setattr(EncoderStage, "balanced_at", 4)
+    settings = tiny_settings(tmp_path / "with", optimiser={"accumulation": 2})
+    tiny_trainer(settings).train(stop_at=4)
+    tiny_trainer(settings).train()
+    (line,) = read_numbers(settings.out, "balance")
+    assert line["step"] == 4
+    assert {"decoder_layer_gradient", "cosine_gradient", "distillation_gradient"} <= line.keys()
+    assert line["decoder_layer_suggested_weight"] == pytest.approx(1.0)
+    whole = tiny_settings(tmp_path / "plain", optimiser={"accumulation": 2})
+    monkeypatch.setattr(EncoderStage, "rule", None)
+    tiny_trainer(whole).train()
+    assert_same(weights(settings.out), weights(whole.out))
+
+
+def test_a_run_shorter_than_the_papers_step_is_looked_at_at_its_end(tmp_path: Path) -> None:
+    tiny_trainer(tiny_settings(tmp_path)).train()
+    (line,) = read_numbers(tmp_path, "balance")
+    assert line["step"] == 10
+
+
+def test_the_gradients_of_a_training_are_those_that_balance_measures(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_settings(tmp_path))
+    batch = next(iter(trainer.batches.training(0)))
+    stage = trainer.stage
+    assert isinstance(stage, EncoderStage)
+    stage.network.eval()
+    with torch.no_grad():
+        predicted = stage.predict(stage.network, batch)
+    expected = suggest_weights(stage.loss, [(predicted, batch["face_embedding"])])
+    stage.network.train()
+    numbers, _ = trainer.balance(batch)
+    for term in expected:
+        assert numbers[f"{term.term}_gradient"] == pytest.approx(term.pull, rel=1e-4)
+        assert numbers[f"{term.term}_suggested_weight"] == pytest.approx(term.suggested, rel=1e-4)
+
+
+def test_a_term_that_is_far_off_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer = tiny_trainer(tiny_settings(tmp_path))
+    assert isinstance(trainer.stage, EncoderStage)
+    trainer.stage.loss = dataclasses.replace(trainer.stage.loss, cosine_weight=1e-6)
+    trainer.train()
+    assert any("gradient of cosine" in said and "speech2face balance" in said for said in caplog.messages)
 
 
 TWO_RANKS = """

@@ -19,8 +19,8 @@ from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel
 from speech2face.release import MANIFEST
 from speech2face.training.checkpoint import NETWORK, save_checkpoint
+from speech2face.training.export_needs import LEAST_CLIPS
 from speech2face.training.export_session import export_by_runs
-from speech2face.training.paired_measures import LEAST_CLIPS
 from speech2face.training.paired_release import Citation
 from speech2face.training.settings import settings_from
 from tests.paired import EMBEDDING, PLANTED, tiny_decoder, tiny_encoder

@@ -14,8 +14,9 @@ from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import load_paired_model
 from speech2face.release import MANIFEST
 from speech2face.training import paired_release
+from speech2face.training.export_needs import LEAST_CLIPS
 from speech2face.training.paired_card import paired_card
-from speech2face.training.paired_measures import FALSE_ALARMS, LEAST_CLIPS, measure, predict, tell_speakers
+from speech2face.training.paired_measures import FALSE_ALARMS, measure, predict, tell_speakers
 from speech2face.training.paired_release import whole_tensors
 from speech2face.voice.encoder import VoiceEncoderConfig
 from tests.paired import EMBEDDING, tiny_decoder, tiny_encoder, tiny_measures, torch, write_tiny

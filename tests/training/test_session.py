@@ -180,6 +180,27 @@ def test_two_trainings_in_one_folder_are_refused(shards: Path, tmp_path: Path) -
         train_by_settings(settings, quiet=True)
 
 
+def test_a_term_that_is_far_off_is_said_unless_it_is_to_be_quiet(
+    shards: Path, decoder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(name: str, cosine: float, *, quiet: bool = False) -> str:
+        settings = settings_of(
+            "encoder", shards, tmp_path / name,
+            teacher={"face_decoder": str(decoder_run)}, encoder_loss={"cosine": cosine}, run={"steps": 2},
+        )  # fmt: skip
+        train_by_settings(settings, quiet=quiet)
+        (line,) = read_numbers(settings.out, "balance")
+        suggestions.append(line["cosine_suggested_weight"])
+        return capsys.readouterr().err
+
+    suggestions: list[float] = []
+    assert "warning: at step 2 the gradient of cosine" in (first := said("weak", 1e-6))
+    assert "`speech2face balance` measures: --set encoder_loss.cosine=" in first
+    assert "hardly counts" in first
+    assert "warning" not in said("by the rule", suggestions[0])
+    assert said("quiet", 1e-6, quiet=True) == ""
+
+
 def test_the_command_line_trains_and_balances(shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.toml"
     config.write_text(

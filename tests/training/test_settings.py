@@ -6,7 +6,7 @@ import pytest
 
 from speech2face.errors import InvalidSettings
 from speech2face.training.optimisation import learning_rate
-from speech2face.training.settings import OptimiserSettings, read_settings
+from speech2face.training.settings import EncoderLossSettings, OptimiserSettings, read_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 LEAST = 'stage = "encoder"\nout = "run"\n[data]\nmanifest = "shards"\n'
@@ -79,3 +79,17 @@ def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> Non
     for wrong, message in (("data.batches=1", "unknown key"), ("seed", "write table.key"), ("out.x=1", "no table")):
         with pytest.raises(InvalidSettings, match=message):
             read_settings(path, [wrong])
+
+
+@pytest.mark.parametrize("name", ["dlib-encoder", "paper-encoder", "planted-encoder"])
+def test_a_config_of_a_voice_encoder_says_where_its_weights_can_be_measured(name: str) -> None:
+    text = (CONFIGS / f"{name}.toml").read_text()
+    assert f"speech2face balance configs/{name}.toml" in text
+    loss = read_settings(CONFIGS / f"{name}.toml").encoder_loss
+    if name == "paper-encoder":
+        assert loss == EncoderLossSettings()
+
+
+def test_the_planted_config_weighs_a_mean_so_that_it_is_the_sum() -> None:
+    loss = read_settings(CONFIGS / "planted-encoder.toml").encoder_loss
+    assert loss.decoder_layer == read_settings(CONFIGS / "planted-decoder.toml").decoder.first

@@ -70,9 +70,16 @@ class Preparation:
 
 
 def prepare_data(
-    out: str | Path, preparation: Preparation, run: Runner, watch: Callable[[Tally], None] | None = None
+    out: str | Path,
+    preparation: Preparation,
+    run: Runner,
+    watch: Callable[[Tally], None] | None = None,
+    *,
+    foresee: Callable[[Plan], None] | None = None,
 ) -> Manifest:
     """Prepare what is not prepared yet, and make it a data set; finished shards are not touched.
+
+    `foresee` is shown the plan before anything is prepared: what will be missing can then still be changed.
 
     Raises:
         OutputExists: the folder holds another data set, or was begun by another plan.
@@ -81,7 +88,10 @@ def prepare_data(
     """
     storage = Storage(out)
     with locked_data(storage):
-        return Session(storage, preparation).prepare(run, watch or (lambda tally: None))
+        session = Session(storage, preparation)
+        if foresee is not None:
+            foresee(session.plan)
+        return session.prepare(run, watch or (lambda tally: None))
 
 
 @contextlib.contextmanager
@@ -117,6 +127,11 @@ class Session:
         self._finished &= {shard.name for shard in self._plan.shards}
         self._culprits = self._read_culprits()
         self._journal = Journal(storage)
+
+    @property
+    def plan(self) -> Plan:
+        """What is done."""
+        return self._plan
 
     def _planned(self, *, had_tombstones: bool) -> Plan:
         """The plan, checked against the folder's and written; rows that are no record go into a table of their own."""

@@ -13,8 +13,10 @@ from speech2face.planted.traits import SHARED_TRAITS
 MAIN = "all terms"
 """The run that is trained longest; the others are compared with `SHORT`, which is trained as long as they are."""
 SHORT = "all terms, short"
+PAPER = "the paper's own settings"
 WHAT_THE_PAPER_SAYS = {
     SHORT: "what is used",
+    PAPER: "its weights 0.025 and 200, Adam and learning rate; there for 637,500 steps and other features",
     "decoder layer alone": "not said; plain L1 between face embeddings: slow and unstable",
     "cosine alone": "not said",
     "distillation alone": "not said",

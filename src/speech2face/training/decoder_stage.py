@@ -48,6 +48,7 @@ class DecoderStage:
 
     name = "decoder"
     parts: tuple[Part, ...] = ("face_embedding", "aligned_face", "landmarks")
+    rule = None  # the paper's is about the voice encoder's loss
 
     def __init__(self, network: ConvolutionalFaceDecoder, loss: DecoderLoss) -> None:
         self.network: nn.Module = network

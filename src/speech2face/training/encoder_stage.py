@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional
 from speech2face.data.layout import Part
 from speech2face.errors import WeightsError
 from speech2face.evaluation.embeddings import embedding_numbers
+from speech2face.training.balance import PAPER_STEP, balance_of, far_off, gradient_lengths
 from speech2face.training.losses import EncoderLoss
 from speech2face.voice.encoder import VoiceEncoder
 from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm
@@ -62,6 +64,12 @@ class EncoderStage:
 
     name = "encoder"
     parts: tuple[Part, ...] = ("waveform", "face_embedding")
+    balanced_at = PAPER_STEP
+
+    @property
+    def rule(self) -> EncoderStage:
+        """The paper's, by which the weights of Equation 1 are chosen."""
+        return self
 
     def __init__(self, network: VoiceEncoder, loss: EncoderLoss) -> None:
         self.network: nn.Module = network
@@ -89,6 +97,20 @@ class EncoderStage:
         """In single precision: autocast would round the frozen layers to three digits before they are compared."""
         with torch.autocast(predicted.device.type, enabled=False):
             return self.loss(predicted, target)
+
+    def gradients(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
+        """Mean length of each unweighted term's gradient with respect to a clip's predicted embedding."""
+        with torch.no_grad():
+            predicted = self.predict(network, batch)
+        with torch.autocast(predicted.device.type, enabled=False):
+            return gradient_lengths(self.loss, predicted, batch["face_embedding"])
+
+    def judge(self, gradients: Mapping[str, float], step: int) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Each term's weighted gradient and the weight by the paper's rule; a sentence for each that is far off."""
+        terms = balance_of(gradients, self.loss.weights)
+        numbers = {f"{term.term}_gradient": term.pull for term in terms}
+        numbers |= {f"{term.term}_suggested_weight": term.suggested for term in terms if term.suggested < math.inf}
+        return numbers, far_off(terms, step)
 
     def evaluate(self, network: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
         """Loss, feature similarity and retrieval on clips of other speakers."""

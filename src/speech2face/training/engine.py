@@ -8,8 +8,8 @@ checkpoint needs no more than weights, moments and the number of steps done, and
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,13 +31,32 @@ from speech2face.training.checkpoint import (
     save_checkpoint,
 )
 from speech2face.training.optimisation import RunningAverage, clip_gradients, learning_rate, make_optimiser
-from speech2face.training.progress import Progress
+from speech2face.training.progress import Moment, Progress, Speed
 from speech2face.training.ranks import Ranks
 from speech2face.training.run_folder import Records, write_settings
 from speech2face.training.settings import TrainingSettings
 from speech2face.training.stopping import StopRequest
 
+logger = logging.getLogger(__name__)
+
 Batch = dict[str, Tensor]
+
+
+class WeightRule(Protocol):
+    """How the weights of a stage's loss should be: measured once, before hours are spent on others."""
+
+    @property
+    def balanced_at(self) -> int:
+        """Steps after which the rule holds."""
+        ...
+
+    def gradients(self, network: nn.Module, batch: Batch) -> dict[str, float]:
+        """Length of each term's gradient; nothing in the network changes."""
+        ...
+
+    def judge(self, gradients: Mapping[str, float], step: int) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Named numbers to keep, and sentences that the user must read."""
+        ...
 
 
 class Stage(Protocol):
@@ -61,6 +80,11 @@ class Stage(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """What the user must know before hours are spent: what is left out of the loss."""
+        ...
+
+    @property
+    def rule(self) -> WeightRule | None:
+        """By which the weights of its loss are judged."""
         ...
 
 
@@ -89,23 +113,21 @@ class Reported:
     terms: Tensor
     """(terms + 2,): each term, the gradient's length, and whether a rank was asked to stop."""
     names: tuple[str, ...]
-    copied: torch.cuda.Event | None = None
+    finished: Moment
+    """When the step was done and its numbers copied."""
 
     @classmethod
     def send(cls, step: int, numbers: Tensor, names: tuple[str, ...]) -> Reported:
         """Begin the copy to the host without waiting for it."""
-        if not numbers.is_cuda:
-            return cls(step, numbers, names)
-        host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
-        host.copy_(numbers, non_blocking=True)
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
-        return cls(step, host, names, copied)
+        host = numbers
+        if numbers.is_cuda:
+            host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            host.copy_(numbers, non_blocking=True)
+        return cls(step, host, names, Moment.now(numbers.device))
 
     def values(self) -> list[float]:
         """The numbers, once they are here."""
-        if self.copied is not None:
-            self.copied.synchronize()
+        self.finished.wait()
         return [float(value) for value in self.terms]
 
 
@@ -212,25 +234,30 @@ class Trainer:
         last = min(run.steps, stop_at or run.steps)
         if self.step >= last:
             return
+        balanced_at = min(self.stage.rule.balanced_at, run.steps) if self.stage.rule else None
         with self._reporting(last) as report:
             waiting: Reported | None = None
             for batch in self.batches.training(self.step):
                 reported = self.advance(batch)
                 stopping = report.read(waiting) if waiting else False
                 waiting = reported
-                due = self.step % run.checkpoint_every == 0
-                if due or stopping or self.step == last or self.step % run.evaluate_every == 0:
+                ends = self.step == last
+                saves, evaluates = self.step % run.checkpoint_every == 0 or ends, self.step % run.evaluate_every == 0
+                if saves or stopping or evaluates or self.step == balanced_at:
                     stopping = report.read(waiting) or stopping  # nothing is saved that has not been looked at
                     waiting = None
-                if due or stopping or self.step == last:
-                    self.save()
-                if stopping:
-                    raise TrainingStopped(
-                        f"stopped at step {self.step} of {last}; its checkpoint is written, start again to go on"
-                    )
-                if self.step % run.evaluate_every == 0 or self.step == last:
-                    report.evaluated(self.evaluate())
-                if self.step == last:
+                    if self.step == balanced_at:
+                        report.balanced(*self.balance(batch))
+                    if saves or stopping:
+                        self.save()
+                    if stopping:
+                        raise TrainingStopped(
+                            f"stopped at step {self.step} of {last}; its checkpoint is written, start again to go on"
+                        )
+                    if evaluates or ends:
+                        report.evaluated(self.evaluate())
+                    report.go_on(Moment.now(self.ranks.device))
+                if ends:
                     return
 
     def advance(self, batch: Batch) -> Reported:
@@ -274,6 +301,19 @@ class Trainer:
         self.ranks.wait()
         return numbers
 
+    def balance(self, batch: Batch) -> tuple[dict[str, float], tuple[str, ...]]:
+        """What the stage's rule says of the weights of its loss, on this step's clips of all ranks."""
+        rule, network = self.stage.rule, self.stage.network
+        assert rule is not None
+        network.eval()  # as `speech2face balance` measures, and so that nothing is counted into running statistics
+        pieces = _pieces(self._on_device(batch), self.settings.optimiser.accumulation)
+        with self._autocast():
+            found = [rule.gradients(network, piece) for piece in pieces]
+        network.train()
+        names = tuple(found[0])
+        lengths = torch.tensor([[piece[name] for name in names] for piece in found], device=self.ranks.device).mean(0)
+        return rule.judge(dict(zip(names, self.ranks.mean(lengths).tolist(), strict=True)), self.step)
+
     def _on_device(self, batch: Batch) -> Batch:
         return {name: part.to(self.ranks.device, non_blocking=True) for name, part in batch.items()}
 
@@ -296,7 +336,9 @@ class Trainer:
                 records = Records(self.settings.out, start_step=self.step)
                 opened.callback(records.close)
             shown = opened.enter_context(Progress(self.step, last, quiet=self.quiet or not self.ranks.first))
-            yield Report(self.settings, records, shown)
+            report = Report(self.settings, records, shown)
+            yield report
+            report.ended()
 
 
 class Report:
@@ -306,8 +348,7 @@ class Report:
         self.settings = settings
         self.records = records
         self.shown = shown
-        self._since = time.perf_counter()
-        self._clips = 0
+        self._speed = Speed()
         self._step = 0
 
     def read(self, reported: Reported) -> bool:
@@ -327,33 +368,46 @@ class Report:
                 " lower optimiser.learning_rate or set optimiser.clip_norm; the last checkpoint is from before it"
             )
         self._step = reported.step
-        self._clips += self.settings.data.batch
+        self._speed.step(reported.finished, self.settings.data.batch)
         loss = sum(values)
         run = self.settings.run
         written = reported.step % run.log_every == 0
         if written:
-            now = time.perf_counter()
-            rate = self._clips / (now - self._since)
-            self._since, self._clips = now, 0
+            rate = self._speed.of_late()
             if self.records is not None:
                 extra = {
                     "loss": loss,
                     "gradient_norm": gradient_norm,
                     "learning_rate": learning_rate(self.settings.optimiser, reported.step - 1),
                     "clips": reported.step * self.settings.data.batch,
-                    "clips_per_second": rate,
-                }
+                } | ({} if rate is None else {"clips_per_second": rate})
                 self.records.write(reported.step, "training", terms | extra)
-            self.shown.rate(rate / self.settings.data.batch, rate)
+            self.shown.rate(reported.step, rate, self.settings.data.batch)
         self.shown.step(reported.step, loss, terms, written=written)
         return stop > 0
 
+    def go_on(self, now: Moment) -> None:
+        """Steps begin again: what was done since the last one counts for no step's time."""
+        self._speed.begin(now)
+
     def evaluated(self, numbers: dict[str, float]) -> None:
-        """Numbers of an evaluation; its time counts for nothing."""
+        """Numbers of an evaluation."""
         if self.records is not None and numbers:
             self.records.write(self._step, "evaluation", numbers)
         self.shown.evaluation(self._step, numbers)
-        self._since, self._clips = time.perf_counter(), 0
+
+    def balanced(self, numbers: dict[str, float], warnings: tuple[str, ...]) -> None:
+        """What the rule of the weights says."""
+        if self.records is not None:
+            self.records.write(self._step, "balance", numbers)
+            for sentence in warnings:
+                self.shown.warning(sentence)
+                if logger.hasHandlers():  # else logging itself would print it a second time, with --quiet too
+                    logger.warning("%s", sentence)
+
+    def ended(self) -> None:
+        """The whole of this start's steps."""
+        self.shown.ended(self._step, self._speed.clips, self._speed.seconds)
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

@@ -13,13 +13,14 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.order import PassOrder
 from speech2face.decoder.convolutional import ConvolutionalFaceDecoder
 from speech2face.errors import CheckpointError, DatasetError, InvalidOption, WeightsError
-from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired_model import PairedModel
 from speech2face.training.checkpoint import load_network
-from speech2face.training.paired_measures import LEAST_CLIPS, check_clips, measure, predict
+from speech2face.training.export_needs import LEAST_CLIPS, MOST_CLIPS
+from speech2face.training.paired_measures import check_clips, measure, predict
 from speech2face.training.paired_release import Citation, check_fit, check_folder, write_paired_release
 from speech2face.training.paired_sources import (
     Source,
+    check_decoder_data,
     check_speakers,
     find_source,
     last_name,
@@ -77,27 +78,6 @@ def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, 
     if data is None:
         raise DatasetError(f"{place} is no longer the data the voice encoder was trained with; name the data (--data)")
     return manifest, (f"measured on {place}, which is not what the voice encoder was trained with",)
-
-
-def check_decoder_data(trained: Trained, embedder: EmbedderRecord) -> tuple[str, ...]:
-    """Make sure that the decoder learned faces of the same embedder; what could not be made sure of is returned.
-
-    Raises:
-        WeightsError: it learned from another embedder's.
-    """
-    place = trained.decoder_facts["settings"]["data"]["manifest"]
-    try:
-        manifest = Manifest.open(place)
-    except DatasetError:
-        manifest = None
-    if manifest is None or manifest.sha256 != trained.decoder_facts["manifest"] or manifest.embedder is None:
-        return (f"{place} is not there as it was: that the face decoder learned from the same embedder is not checked",)
-    if not manifest.embedder.comparable_with(embedder):
-        raise WeightsError(
-            f"the face decoder learned from embeddings of {manifest.embedder.to_dict()}, the voice encoder of"
-            f" {embedder.to_dict()}; train both with one face embedder"
-        )
-    return ()
 
 
 def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> tuple[str, tuple[str, ...]]:
@@ -159,7 +139,7 @@ def export_by_runs(
     *,
     citation: Citation,
     data: str | None = None,
-    clips: int = 2_000,
+    clips: int = MOST_CLIPS,
     force: bool = False,
 ) -> tuple[PairedModel, tuple[str, ...]]:
     """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
@@ -177,7 +157,7 @@ def export_by_runs(
     check_fit(trained.encoder, trained.decoder, manifest.embedder)
     source, split = find_source(trained.encoder_facts, manifest), settings["run"]["evaluate_split"]
     speakers_are, unchecked = check_voices(source, manifest, split, clips)
-    notes += unchecked + check_decoder_data(trained, manifest.embedder)
+    notes += unchecked + check_decoder_data(trained.decoder_facts, manifest.embedder)
     facts = training_facts(trained, source, manifest, split=split, speakers_are=speakers_are)
     seconds = float(settings["data"]["seconds"])
     dataset = ClipDataset(manifest, split, seconds=seconds)

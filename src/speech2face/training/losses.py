@@ -1,8 +1,10 @@
 """The loss of Speech2Face (Oh et al., CVPR 2019, Equation 1): one function a term, and their weighted sum.
 
 In all of them `predicted` is the voice encoder's face embedding v_s and `target` the face embedder's v_f, both
-(batch, embedding); each returns the mean over the batch, (). The paper's weights belong to its own reductions, which
-are what is written here: sums over the vector. Where the feature scale differs, `training/balance.py` suggests others.
+(batch, embedding); each returns the mean over the batch, (). The paper's weights belong to reductions that it does not
+state. The first term is taken as a mean over the decoder layer's outputs: with a sum over its 1000, the other two would
+pull a thousandth of it by the paper's weights; with the mean, .025 and 200 are what its own rule gives for embeddings
+of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `training/balance.py` suggests other weights.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ DISTILLATION_WEIGHT = 200.0  # lambda 2
 
 
 def decoder_layer_loss(predicted: Tensor, target: Tensor, first_layer: Layer) -> Tensor:
-    """||f_dec(v_f) - f_dec(v_s)||_1, f_dec being the face decoder's first layer: Equation 1, first term."""
-    return (first_layer(target) - first_layer(predicted)).abs().sum(dim=1).mean()
+    """||f_dec(v_f) - f_dec(v_s)||_1 / width, f_dec being the face decoder's first layer: Equation 1, first term.
+
+    A mean over the layer's outputs; the sum is this times the layer's width (1000 in the paper).
+    """
+    return (first_layer(target) - first_layer(predicted)).abs().mean(dim=1).mean()
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:

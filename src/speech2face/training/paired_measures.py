@@ -13,14 +13,13 @@ from torch import Tensor
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import DatasetError
 from speech2face.evaluation.embeddings import embedding_numbers
+from speech2face.training.export_needs import ANOTHER_SET, LEAST_CLIPS, MORE_SPEAKERS, SpeakerPairs
 from speech2face.voice.encoder import VoiceEncoder
 from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm
 from speech2face.voice.spread import Spread
 
 FALSE_ALARMS = 0.05  # share of one speaker's pairs that may be taken for two speakers'
 LEAST_CAUGHT = 0.5  # share of two speakers' pairs that must be told apart, or the release does not judge it
-LEAST_PAIRS = 100  # of one speaker; fewer do not place a twentieth
-LEAST_CLIPS = 16  # fewer say nothing about a spread
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,7 @@ def check_clips(count: int, place: object = "the data", split: str = "validation
     if count < LEAST_CLIPS:
         raise DatasetError(
             f"{count} clips ({place}, split {split!r}) are too few to measure how far the voice encoder errs; at least"
-            f" {LEAST_CLIPS} are needed: name a data set that has more (--data), or prepare one with more validation"
-            " speakers (data prepare --shares)"
+            f" {LEAST_CLIPS} are needed: {ANOTHER_SET}, or {MORE_SPEAKERS}"
         )
 
 
@@ -106,7 +104,8 @@ def tell_speakers(centred: FloatArray, speakers: NDArray[np.int64]) -> SameSpeak
     one = neighbours[people[1:] == people[:-1]]
     firsts = directions[np.concatenate([[True], people[1:] != people[:-1]])]
     two = (firsts[1:] * firsts[:-1]).sum(axis=1)
-    if min(len(one), len(two)) < LEAST_PAIRS:
+    assert SpeakerPairs.of(speakers) == SpeakerPairs(len(one), len(two))
+    if not SpeakerPairs.of(speakers).enough:
         return None
     threshold = float(np.quantile(one, FALSE_ALARMS))
     caught = float((two < threshold).mean())

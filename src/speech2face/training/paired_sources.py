@@ -12,7 +12,8 @@ import numpy as np
 from speech2face.data.manifest import Manifest
 from speech2face.data.record import LABELS
 from speech2face.data.statement import FORMAT, make_statement
-from speech2face.errors import DatasetError, MissingExtra, SpeakerLeak
+from speech2face.errors import DatasetError, MissingExtra, SpeakerLeak, WeightsError
+from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.reading import TRAINING_SPLIT
 
 UNSEEN, NOT_CHECKED = "unseen", "not checked"
@@ -80,6 +81,29 @@ def check_speakers(source: Source, measured: Manifest, split: str) -> str:
             " set of other people (--data)"
         )
     return UNSEEN
+
+
+def check_decoder_data(decoder_facts: Mapping[str, Any], embedder: EmbedderRecord) -> tuple[str, ...]:
+    """Make sure that the decoder learned faces of the same embedder; what could not be made sure of is returned.
+
+    `decoder_facts` is what its checkpoint says of itself.
+
+    Raises:
+        WeightsError: it learned from another embedder's.
+    """
+    place = decoder_facts["settings"]["data"]["manifest"]
+    try:
+        manifest = Manifest.open(place)
+    except (DatasetError, MissingExtra):
+        manifest = None
+    if manifest is None or manifest.sha256 != decoder_facts["manifest"] or manifest.embedder is None:
+        return (f"{place} is not there as it was: that the face decoder learned from the same embedder is not checked",)
+    if not manifest.embedder.comparable_with(embedder):
+        raise WeightsError(
+            f"the face decoder learned from embeddings of {manifest.embedder.to_dict()}, the voice encoder of"
+            f" {embedder.to_dict()}; train both with one face embedder"
+        )
+    return ()
 
 
 def speakers(manifest: Manifest, split: str) -> set[str]:

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 
-from speech2face.errors import CheckpointError, InvalidSettings
+from speech2face.errors import CheckpointError, InvalidSettings, WeightsError
 from speech2face.training.balance import Balance, suggest_weights
 from speech2face.training.checkpoint import load_network, newest_checkpoint
 from speech2face.training.encoder_stage import EncoderStage
 from speech2face.training.engine import Trainer
+from speech2face.training.export_needs import data_gaps
+from speech2face.training.paired_sources import check_decoder_data
 from speech2face.training.ranks import joined
 from speech2face.training.reading import ShardBatches
 from speech2face.training.run_folder import locked
@@ -42,11 +44,27 @@ def train_by_settings(settings: TrainingSettings, *, stop_at: int | None = None,
         stop = opened.enter_context(on_signals())
         trainer = Trainer(settings, stage, batches, ranks, stop, quiet=quiet)
         if ranks.first and not quiet:
-            _say(trainer, batches)
+            _say(trainer, batches, [] if trainer.step >= settings.run.steps else _missing(settings, batches))
         trainer.train(stop_at)
 
 
-def _say(trainer: Trainer, batches: ShardBatches) -> None:
+def _missing(settings: TrainingSettings, batches: ShardBatches) -> list[str]:
+    """What `speech2face export` will refuse or leave out of what is trained here; a decoder's data are not measured on.
+
+    Said now, because what it takes is to prepare or to train again.
+    """
+    if settings.stage != "encoder":
+        return []
+    said = [str(gap) for gap in data_gaps(batches.manifest, settings.run.evaluate_split)]
+    if settings.teacher.face_decoder is not None:
+        try:
+            check_decoder_data(load_network(settings.teacher.face_decoder)[1], batches.embedder)
+        except WeightsError as error:
+            said.append(f"for export: it is refused: {error}")
+    return said
+
+
+def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
     """What begins, on standard error."""
     settings, network = trainer.settings, trainer.stage.network
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -56,6 +74,7 @@ def _say(trainer: Trainer, batches: ShardBatches) -> None:
         f" ({settings.run.steps * settings.data.batch / max(1, batches.count):,.1f} epochs),"
         f" {trainer.ranks.count} x {trainer.ranks.device.type}, {settings.run.precision}",
         *trainer.stage.notes(),
+        *missing,
     ]
     if trainer.step >= settings.run.steps:
         lines.append(f"finished: all {trainer.step:,} steps are done; raise run.steps to go on")

@@ -1,0 +1,107 @@
+"""What `speech2face export` needs of the data it measures on, told while data can still be added.
+
+Preparing and training take days, exporting minutes: whoever learns only then that there are too few validation speakers
+has to prepare and train again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.data.manifest import Manifest
+from speech2face.data.order import PassOrder
+from speech2face.data.splits import VALIDATION
+
+LEAST_CLIPS = 16  # fewer say nothing about a spread
+LEAST_PAIRS = 100  # of one speaker; fewer do not place a twentieth
+MOST_CLIPS = 2_000  # that an export measures on unless it is told another number
+
+MORE_SPEAKERS = "prepare with more validation speakers (data prepare --shares train=0.8,validation=0.1,test=0.1)"
+ANOTHER_SET = "name another data set of the same face embedder when exporting (--data)"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that an export will miss."""
+
+    sentence: str
+    refused: bool
+    """Whether nothing is released without it, or a release that leaves something out."""
+
+    def __str__(self) -> str:
+        return f"for export: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class SpeakerPairs:
+    """Pairs of clips that tell speakers apart: neighbours once the clips are ordered by speaker."""
+
+    one: int
+    """Of one speaker."""
+    two: int
+    """Of two speakers' first clips."""
+
+    @classmethod
+    def of(cls, speakers: NDArray[np.integer]) -> SpeakerPairs:
+        """Of clips of these speakers, (clips,)."""
+        people = int(np.unique(speakers).size)
+        return cls(one=len(speakers) - people, two=max(0, people - 1))
+
+    @property
+    def enough(self) -> bool:
+        """Whether a threshold can be placed by them."""
+        return min(self.one, self.two) >= LEAST_PAIRS
+
+
+def data_gaps(manifest: Manifest, split: str = VALIDATION, *, clips: int = MOST_CLIPS) -> tuple[Gap, ...]:
+    """What an export that measures on a split of this data set will miss; nothing of data for a decoder alone."""
+    if not manifest.layout.waveform:
+        return ()
+    if manifest.embedder is None or manifest.layout.embedding is None:
+        return (
+            Gap(
+                "the clips hold no face embeddings, so nothing can be trained or measured on them; prepare them with a"
+                " face embedder",
+                refused=True,
+            ),
+        )
+    table = manifest.clips(split) if split in manifest.splits else manifest.table.take(np.zeros(0, int))
+    measured = [clip for batch in PassOrder(table, 1, limit=clips) for clip in batch]
+    return _gaps(len(measured), SpeakerPairs.of(table.speaker[measured]), split)
+
+
+def planned_gaps(records: Sequence[int], split: str = VALIDATION) -> tuple[Gap, ...]:
+    """What is certain to be missing before anything is prepared, from the records of each shard of the split.
+
+    At most so many clips come of them, and at best they are shared out among speakers as pairs want it.
+    """
+    most = sum(records)
+    people = max(1, (most + 1) // 2) if most else 0
+    return _gaps(most, SpeakerPairs(one=most - people, two=max(0, people - 1)), split, at_most="at most ")
+
+
+def _gaps(clips: int, pairs: SpeakerPairs, split: str, *, at_most: str = "") -> tuple[Gap, ...]:
+    if clips < LEAST_CLIPS:
+        return (
+            Gap(
+                f"a release is measured on the split {split}, which has {at_most}{clips} clips; under {LEAST_CLIPS} it"
+                f" is refused: {MORE_SPEAKERS}, or {ANOTHER_SET}",
+                refused=True,
+            ),
+        )
+    if not pairs.enough:
+        short = {"prepare several clips of each speaker": pairs.one, MORE_SPEAKERS: pairs.two}
+        remedy = " and ".join(way for way, count in short.items() if count < LEAST_PAIRS)
+        return (
+            Gap(
+                f"several speakers in one recording will not be judged: the split {split} has {at_most}{pairs.one}"
+                f" pairs of clips of one speaker and {pairs.two} of two, {LEAST_PAIRS} of each are needed:"
+                f" {remedy}, or {ANOTHER_SET}",
+                refused=False,
+            ),
+        )
+    return ()
