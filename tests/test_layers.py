@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 
 # In the order of the picture in docs/architecture.md; names in one row may import each other.
 LAYERS = (
-    ("", "config", "errors", "quiet"),
+    ("", "config", "errors", "quiet", "untrusted"),
     ("audio",),
     ("face", "voice"),
     ("decoder", "drawn"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.errors import WeightsError
+from speech2face.untrusted import parse_json
 
 MANIFEST = "model.json"
 FORMATS = {"attributes": 1, "paired": 2}
@@ -46,7 +47,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         WeightsError: no manifest, none that can be read, or one of another program.
     """
     try:
-        values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values: dict[str, Any] = parse_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{folder} holds no {MANIFEST}; give the folder of a release") from error
     except (OSError, ValueError) as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from speech2face.data.stored import stored_clips
 from speech2face.data.tombstones import TOMBSTONES, Tombstones, read_tombstones, write_tombstones
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.untrusted import parse_json
 
 NEAR_NAMES = 3  # shown for a name that is not in the data
 _CLIP, _SPEAKER, _OFFSET, _LENGTH = (COLUMNS.index(name) for name in ("clip", "speaker", "offset", "length"))
@@ -264,7 +264,7 @@ class _Erasure:
         if not left:
             storage.remove(MANIFEST)
             return
-        stated = json.loads(manifest)
+        stated = parse_json(manifest)
         embedder = stated["embedder"]
         record = None if embedder is None else EmbedderRecord.from_dict(embedder)
         self.manifest_sha256 = publish(storage, left, record, before=stated["statement"]).sha256
@@ -272,7 +272,7 @@ class _Erasure:
 
 def _listed(storage: Storage, manifest: bytes) -> list[ShardRecord]:
     try:
-        return [ShardRecord(**entry) for entry in json.loads(manifest)["shards"]]
+        return [ShardRecord(**entry) for entry in parse_json(manifest)["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{storage.where(MANIFEST)} is damaged ({error}); copy it again") from error
 

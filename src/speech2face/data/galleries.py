@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 from speech2face.data.tombstones import Tombstones
 from speech2face.errors import DatasetError
 from speech2face.outputs import check_outputs, write_together
+from speech2face.untrusted import load_npz
 
 if TYPE_CHECKING:
     from speech2face.gallery.gallery import Gallery
@@ -104,12 +104,9 @@ def _clean_csv(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str
 
 
 def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
-    if not zipfile.is_zipfile(path):  # numpy would open other files as something else
-        raise DatasetError(f"{path} is no file of arrays; make the gallery anew")
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            arrays = {name: opened[name] for name in opened.files}
-    except (ValueError, zipfile.BadZipFile) as error:
+        arrays = load_npz(path)
+    except (ValueError, OSError) as error:
         raise DatasetError(f"{path} is no file of arrays: {error}") from error
     speakers = arrays.get(SPEAKER)
     if speakers is None or speakers.ndim != 1 or speakers.dtype.kind != "U":

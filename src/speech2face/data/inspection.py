@@ -9,7 +9,6 @@ import base64
 import hashlib
 import html
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +41,7 @@ from speech2face.data.statement import FORMAT, make_statement, statement_markdow
 from speech2face.data.statement_html import statement_html
 from speech2face.data.video import VideoFrames
 from speech2face.errors import DatasetError, Speech2FaceError
+from speech2face.untrusted import parse_json
 
 CLIPS, REJECTS_A_REASON = 12, 4
 FRAME_PIXELS = 320  # longest side as shown
@@ -95,7 +95,7 @@ def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True)
         key = table.key_of(clip)
         try:
             parts = {name.split(".", 1)[1]: content for name, content in members(span)}
-            facts = json.loads(bytes(parts[FACTS]))
+            facts = parse_json(bytes(parts[FACTS]))
             sound = decode_wav(parts[WAVEFORM]) if WAVEFORM in parts else None
             shape = (manifest.layout.landmarks or 0, 2)
             landmarks = decode_npy(parts[LANDMARKS], shape) if LANDMARKS in parts else None
@@ -111,7 +111,7 @@ def find_records(manifest: Manifest, keys: set[str]) -> dict[str, Record]:
         return {}
     found: dict[str, Record] = {}
     try:
-        for settings in json.loads(manifest.storage.read(PLAN))["sources"]:
+        for settings in parse_json(manifest.storage.read(PLAN))["sources"]:
             for record in open_source(settings).records():
                 if isinstance(record, Record) and record.key in keys:
                     found[record.key] = record

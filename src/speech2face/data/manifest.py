@@ -18,6 +18,7 @@ from speech2face.data.storage import Storage
 from speech2face.data.table import ClipTable, TableBuilder, keys_given_twice, speakers_in_several_splits
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.untrusted import parse_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -158,7 +159,7 @@ class Manifest:
 
 def _stated(content: bytes, where: str) -> dict[str, Any]:
     try:
-        stated = json.loads(content)
+        stated = parse_json(content)
     except ValueError as error:
         raise DatasetError(f"{where} is no JSON ({error}); prepare the data set anew") from error
     if not isinstance(stated, dict) or stated.get("format") != FORMAT:

@@ -21,6 +21,7 @@ from speech2face.data.record import LABELS, Record, Reject, Source, short_hash
 from speech2face.data.splits import SHARES, check_shares, check_speakers, split_of
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
+from speech2face.untrusted import parse_json
 
 PLAN = "plan.json"
 FORMAT = 1
@@ -251,7 +252,7 @@ def check_plan(storage: Storage, plan: Plan) -> bool:
     if not storage.exists(PLAN):
         return False
     try:
-        before = json.loads(storage.read(PLAN))
+        before = parse_json(storage.read(PLAN))
     except ValueError as error:
         raise DatasetError(f"{storage.where(PLAN)} is no JSON ({error}); choose another folder") from error
     now = json.loads(json.dumps(plan.to_dict()))

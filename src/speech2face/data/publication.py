@@ -24,6 +24,7 @@ from speech2face.data.stored import stored_layout
 from speech2face.data.tombstones import read_tombstones
 from speech2face.errors import DatasetError
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.untrusted import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Journal:
         self._changed = False
         if storage.exists(JOURNAL):
             try:
-                stated = json.loads(storage.read(JOURNAL))
+                stated = parse_json(storage.read(JOURNAL))
                 self._known = {name: ShardRecord(**record) for name, record in stated.items()}
             except (ValueError, TypeError, AttributeError) as error:
                 logger.warning("%s is damaged (%s): finished shards are read again", storage.where(JOURNAL), error)
@@ -138,7 +139,7 @@ def _settings(storage: Storage, before: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the data set was prepared with, as its plan says, but for what each shard holds."""
     if not storage.exists(PLAN):
         return dict(before.get("settings") or {})
-    plan = json.loads(storage.read(PLAN))
+    plan = parse_json(storage.read(PLAN))
     return {name: value for name, value in plan.items() if name not in ("format", "shards", "rejected", "labels")}
 
 

@@ -19,6 +19,14 @@ _FILE_MODE = 0o666  # before the umask: what open() gives, where a temporary fil
 _TEMPORARY_PREFIX = ".speech2face-"
 
 
+def _local_size(path: Path) -> int | None:
+    """Bytes of a file; None where there is none, or where no file could have such a name."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
 class Storage:
     """Files of one folder, by name. Holds nothing open: safe to fork and to pickle."""
 
@@ -111,8 +119,7 @@ class Storage:
     def sizes(self, names: Sequence[str]) -> list[int | None]:
         """Bytes of each file, None where there is no such file."""
         if self.local is not None:
-            paths = (self.local / name for name in names)
-            return [path.stat().st_size if path.is_file() else None for path in paths]
+            return [_local_size(self.local / name) for name in names]
         # One listing rather than one question a file: a data set has thousands.
         entries = self._asked("", lambda system, path: system.ls(path, detail=True)) if names else []
         known = {str(entry["name"]).rsplit("/", 1)[-1]: entry.get("size") for entry in entries}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -22,6 +21,7 @@ from speech2face.data.members import (
 )
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
+from speech2face.untrusted import array_of, parse_json
 
 ENDS = (FACTS, FACE_EMBEDDING, LANDMARKS, WAVEFORM, ALIGNED_FACE)
 FACT_NAMES = {"speaker", "split", "seconds", "licence", "consent", "labels"}
@@ -85,7 +85,7 @@ def _framed_members(file: BinaryIO, where: str) -> Iterator[tuple[str, bytes]]:
 def _clip(key: str, span: bytes, where: str) -> StoredClip:
     parts = {name.split(".", 1)[1]: content for name, content in members(span)}
     try:
-        facts = json.loads(bytes(parts[FACTS]))
+        facts = parse_json(bytes(parts[FACTS]))
         strange = (set(parts) - set(ENDS)) | (set(facts) ^ FACT_NAMES)
         if strange:
             raise ValueError(f"{sorted(strange)[0]} is unknown or missing")
@@ -104,7 +104,6 @@ def stored_layout(storage: Storage, shard: str) -> Layout:
     """
     import io
 
-    import numpy as np
     from PIL import Image
 
     with storage.open(shard) as file:
@@ -112,7 +111,7 @@ def stored_layout(storage: Storage, shard: str) -> Layout:
 
     def array(end: str) -> Any:
         part = clip.parts.get(end)
-        return None if part is None else np.load(io.BytesIO(part), allow_pickle=False)
+        return None if part is None else array_of(part)
 
     embedding, landmarks = array(FACE_EMBEDDING), array(LANDMARKS)
     face = None

@@ -17,6 +17,7 @@ from typing import Any
 
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
+from speech2face.untrusted import parse_json
 
 TOMBSTONES = "tombstones.json"
 FORMAT = 1
@@ -101,7 +102,7 @@ def read_tombstones(storage: Storage) -> Tombstones | None:
         return None
     where = storage.where(TOMBSTONES)
     try:
-        return tombstones_from(json.loads(storage.read(TOMBSTONES)))
+        return tombstones_from(parse_json(storage.read(TOMBSTONES)))
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{where} is damaged ({error}); restore it: it says who must not come back") from error
 

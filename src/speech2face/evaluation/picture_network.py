@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from speech2face.errors import WeightsError
 from speech2face.face.embedder_settings import check_normalisation
 from speech2face.face.onnx_embedder import open_network, picture_input
 from speech2face.face.weight_file import file_sha256, weight_file
+from speech2face.untrusted import parse_json
 
 Picture = NDArray[np.uint8]
 VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)  # red, green, blue; of the SF2F protocol (Bai et al., ACM MM 2022)
@@ -99,7 +99,7 @@ def _settings_beside(path: Path) -> NetworkSettings:
     if not beside.is_file():
         return NetworkSettings()
     try:
-        stated = json.loads(beside.read_text(encoding="utf-8"))
+        stated = parse_json(beside.read_text(encoding="utf-8"))
         return NetworkSettings.from_dict(stated)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error

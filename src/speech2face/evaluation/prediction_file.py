@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from speech2face.errors import DatasetError, WeightsError
@@ -22,6 +20,7 @@ from speech2face.evaluation.evaluation_set import Embeddings, EvaluationSet, Mod
 from speech2face.evaluation.parts.part import Exclusion
 from speech2face.evaluation.predictions import ATTRIBUTES, joined, references_for, stated_attributes
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.untrusted import load_npz, parse_json
 
 FORMAT = 1
 NOT_HEARD = "not_heard"
@@ -90,15 +89,11 @@ def read_predictions(path: Path, clips: Clips, *, model: ModelFacts | None = Non
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        stored = np.load(path, allow_pickle=False)
-        if not isinstance(stored, NpzFile):
-            raise ValueError("one array alone, as of numpy.save; write it with numpy.savez")
-        with stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = load_npz(path)
     except FileNotFoundError as error:
         raise DatasetError(f"no such file: {path}") from error
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise DatasetError(f"{path} is no .npz file of plain arrays: {error}") from error
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is no .npz file of plain arrays, as numpy.savez writes them: {error}") from error
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
         raise DatasetError(f"{path} lacks {' and '.join(missing)}; see docs/evaluation.md for what it must hold")
@@ -111,7 +106,7 @@ def _facts(path: Path, arrays: dict[str, NDArray[Any]]) -> ModelFacts:
     if "model" not in arrays:
         return ModelFacts(path.stem, kind="embeddings")
     try:
-        facts = ModelFacts(**json.loads(str(arrays["model"])))
+        facts = ModelFacts(**parse_json(str(arrays["model"])))
         if facts.embedder is not None:
             EmbedderRecord.from_dict(facts.embedder)
     except (ValueError, TypeError) as error:
@@ -189,7 +184,7 @@ def _exclusions(
     """Those the file states, and one for every clip without numbers that it says nothing about."""
     known = set(clips.keys)
     try:
-        stored = json.loads(str(arrays.get("exclusions", "[]")))
+        stored = parse_json(str(arrays.get("exclusions", "[]")))
         stated = [Exclusion(*(str(text) for text in row)) for row in stored]
     except (ValueError, TypeError) as error:
         raise DatasetError(f"{path}: its `exclusions` is not the JSON of [clip, reason, detail] rows") from error

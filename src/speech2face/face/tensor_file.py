@@ -58,7 +58,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # not by its name, whose ending would decide how it is read
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "truncated" in str(error):
             raise WeightsError(f"{path} is cut short or damaged; fetch it again") from error
@@ -66,5 +67,5 @@ def _read_torch(path: Path) -> Any:
             f"{path} is a pickle with more than tensors in it, which could run anything when opened, and is refused;"
             " save the network's state_dict() from a program you trust"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError, AttributeError, KeyError) as error:
+    except Exception as error:  # unpickling damaged bytes raises nearly every kind there is
         raise WeightsError(f"{path} is cut short or damaged ({type(error).__name__}); fetch it again") from error

@@ -28,6 +28,7 @@ from speech2face.face.embedder_settings import Colours
 from speech2face.face.tensor_file import read_tensors
 from speech2face.face.vggface import CONVOLUTIONS, LEFT_PIXELS, VGGFace, VGGFaceConfig, mean_colour
 from speech2face.face.weight_file import file_sha256, weight_file
+from speech2face.untrusted import parse_json
 
 Fc6Order = Literal["channels_first", "channels_last"]
 """Order of fc6's input: (channels, height, width), or (height, width, channels) as Keras flattens."""
@@ -143,7 +144,7 @@ def _is_converted(path: Path) -> bool:
         return False
     try:
         with safe_open(str(path), framework="pt") as file:
-            stored = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            stored = parse_json((file.metadata() or {}).get(METADATA, "{}"))
             return isinstance(stored, dict) and stored.get("format") == FORMAT
     except (SafetensorError, OSError, ValueError):
         return False  # reading it says what is wrong

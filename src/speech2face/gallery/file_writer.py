@@ -20,6 +20,7 @@ from speech2face.gallery.faiss_index import FaissIndex
 from speech2face.gallery.record import PARTS, RECORD, Record, StoredFile, read_record
 from speech2face.gallery.store import Upserted
 from speech2face.training.run_folder import LOCK
+from speech2face.untrusted import map_npy
 
 if TYPE_CHECKING:
     from speech2face.gallery.files import FileStore
@@ -170,7 +171,7 @@ class FileWriter:
         if index is None or index.outgrown:
             if len(entries) < INDEXED_FROM:
                 return record.changed(index=None)
-            vectors = np.load(storage.local / record.files["vectors"].file, mmap_mode="r")
+            vectors = map_npy(storage.local / record.files["vectors"].file)
             index = FaissIndex.make(vectors, entries.numbers)
         name = f"index-{record.generation:06d}.faiss"
         file = _write(storage, name, [index.encode()])

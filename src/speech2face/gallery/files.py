@@ -29,6 +29,7 @@ from speech2face.gallery.faiss_index import FaissIndex
 from speech2face.gallery.file_writer import FileWriter
 from speech2face.gallery.record import PARTS, RECORD, Record, read_record
 from speech2face.gallery.store import Found
+from speech2face.untrusted import map_npy
 
 SEARCHED_EXACTLY = 10_000  # so many faces are compared one by one within 5 ms
 LEAST_SHARE = 0.05  # where a filter keeps fewer, most of what an index looks at would be thrown away
@@ -61,9 +62,8 @@ class FileStore:
                     f"{self.storage.where(file.file)} has {size} bytes, {RECORD} says {file.bytes}; restore the"
                     " gallery or build it anew"
                 )
-            assert name in PARTS
-        if not {"entries", "vectors", "thumbnails"} <= set(record.files):
-            raise DatasetError(f"{self.storage.where(RECORD)} names no entries or vectors; build the gallery anew")
+        if not {"entries", "vectors", "thumbnails"} <= set(record.files) <= set(PARTS):
+            raise DatasetError(f"{self.storage.where(RECORD)} names no entries or vectors, or files of no gallery; build it anew")
         table = record.files["entries"].file
         self.entries, lengths = decode_entries(self.storage.read(table), self.storage.where(table))
         self._ends = np.cumsum(lengths)
@@ -76,7 +76,7 @@ class FileStore:
         path = self.folder / self.record.files["vectors"].file
         wanted = (len(self.entries), self.record.space.size)
         try:
-            vectors = np.load(path, mmap_mode="r" if len(self.entries) else None, allow_pickle=False)
+            vectors = map_npy(path)
         except (OSError, ValueError) as error:
             raise DatasetError(f"{path} is no file of vectors ({error}); build the gallery anew") from error
         if vectors.shape != wanted or vectors.dtype != np.float32:

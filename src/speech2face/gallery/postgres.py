@@ -9,7 +9,6 @@ pgvector compares at most 2,000 numbers in an index; longer face embeddings are 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from speech2face.gallery.postgres_connection import Database
 from speech2face.gallery.postgres_tables import COLUMNS, Tables
 from speech2face.gallery.record import Record
 from speech2face.gallery.store import Found, Upserted
+from speech2face.untrusted import parse_json
 
 LEAST_SHARE = 0.05
 SAMPLE = 1000
@@ -215,4 +215,4 @@ def _entry(row: Sequence[Any]) -> Entry:
     values = dict(zip(COLUMNS, row, strict=False))
     labels = values.pop("labels")
     picture = bytes(values.pop("thumbnail") or b"")
-    return Entry(**values, labels=labels if isinstance(labels, dict) else json.loads(labels), thumbnail=picture)
+    return Entry(**values, labels=labels if isinstance(labels, dict) else parse_json(labels), thumbnail=picture)

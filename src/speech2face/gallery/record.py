@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.untrusted import parse_json
 
 RECORD = "gallery.json"
 FORMAT = 1
@@ -115,7 +116,7 @@ def read_record(storage: Storage) -> Record:
         raise DatasetError(f"{storage} holds no gallery; build one: speech2face gallery build")
     where = storage.where(RECORD)
     try:
-        stated: dict[str, Any] = json.loads(storage.read(RECORD))
+        stated: dict[str, Any] = parse_json(storage.read(RECORD))
         if stated["format"] != FORMAT:
             raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
         if stated["backend"] not in BACKENDS:

@@ -1,6 +1,5 @@
 """The record of a release learned from pairs of a voice and a face: sizes, face embedder, spread, thresholds."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.release import Release, common_parts, open_release, parsing
+from speech2face.untrusted import load_npz
 from speech2face.voice.spread import Spread
 
 KIND = "paired"
@@ -48,9 +48,8 @@ class PairedRelease(Release):
 
 def _read_belief(path: Path, embedding: int) -> tuple[FloatArray, Spread]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        arrays = load_npz(path)
+    except (OSError, ValueError) as error:
         raise WeightsError(f"{path} cannot be read: {error}; fetch the release again") from error
     mean, spread = arrays["mean_embedding"].astype(np.float32), Spread.from_arrays(arrays)
     if mean.shape != (embedding,) or spread.axes.shape[1] != embedding:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError
 from speech2face.release import sha256
+from speech2face.untrusted import parse_json
 
 FORMAT = 1
 FOLDER = "checkpoints"
@@ -150,7 +151,7 @@ def read_checkpoint(file: CheckpointFile, *, prefixes: tuple[str, ...] = (NETWOR
     file.verify()
     try:
         with safe_open(file.path, framework="pt") as opened:
-            metadata = json.loads((opened.metadata() or {})["speech2face"])
+            metadata = parse_json((opened.metadata() or {})["speech2face"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys() if name.startswith(prefixes)}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise CheckpointError(f"{file.path} is no checkpoint of this program: {error}") from error

@@ -30,6 +30,7 @@ from speech2face.release import FORMATS, write_manifest
 from speech2face.runtime import FACE_DECODER, LANDMARKS
 from speech2face.training.paired_card import CARD, paired_card
 from speech2face.training.paired_measures import Measures
+from speech2face.untrusted import load_npz
 from speech2face.voice.column_stream import FIRST_FRAMES, ColumnStep
 from speech2face.voice.encoder import COLUMN_FREQUENCIES, COLUMN_HOP, RECEPTIVE_FRAMES, VoiceEncoder
 from speech2face.voice.golden import golden_speech
@@ -142,7 +143,7 @@ def check_golden(model: PairedModel) -> None:
     Raises:
         WeightsError: they do not say what torch said.
     """
-    golden = np.load(model.release.file(GOLDEN), allow_pickle=False)
+    golden = load_npz(model.release.file(GOLDEN))
     said = model.hear(golden_speech()).face_embedding
     wrong = np.linalg.norm(said - golden["face_embedding"]) / max(
         float(np.linalg.norm(golden["face_embedding"])), 1e-12

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speech2face.errors import CannotWrite, RunLocked
+from speech2face.untrusted import parse_json
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -97,7 +98,7 @@ def _drop_after(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            done = json.loads(line)["step"]
+            done = parse_json(line)["step"]
         except (ValueError, KeyError, TypeError):
             continue
         if done <= step:
@@ -109,7 +110,7 @@ def _drop_after(path: Path, step: int) -> None:
 
 def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
     """The lines of a run, oldest first; of one kind where one is named."""
-    lines = [json.loads(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
+    lines = [parse_json(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if kind in (None, line["kind"])]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from speech2face.errors import WeightsError
 from speech2face.face.detector import DetectorName
 from speech2face.face.embedder_settings import check_choice, check_normalisation
+from speech2face.untrusted import parse_json
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -122,7 +122,7 @@ class ReaderSettings:
             WeightsError: it cannot be read, or says something that is not allowed.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")))
         except OSError as error:
             raise WeightsError(f"the reader's settings {path} cannot be read: {error.strerror}") from error
         except (ValueError, TypeError) as error:

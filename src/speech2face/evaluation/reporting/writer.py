@@ -15,6 +15,7 @@ from speech2face.evaluation.reporting.facts import ReportFacts
 from speech2face.evaluation.reporting.html import page
 from speech2face.evaluation.reporting.tables import exclusions_csv, numbers_csv, table_csv
 from speech2face.outputs import check_outputs, write_together
+from speech2face.untrusted import parse_json
 
 SCHEMA, SCHEMA_VERSION = "speech2face-report", 1
 RESULTS, PAGE, NUMBERS, EXCLUSIONS = "results.json", "index.html", "numbers.csv", "exclusions.csv"
@@ -136,7 +137,7 @@ def _file(folder: str, part: Part, name: str, ending: str) -> str:
 def _files_of(results: Path) -> set[str]:
     """Tables and figures of a report that is there, and nothing else it may name."""
     try:
-        stated = json.loads(results.read_text(encoding="utf-8"))
+        stated = parse_json(results.read_text(encoding="utf-8"))
         found = [entry["file"] for part in stated["parts"] for entry in (*part["tables"], *part["figures"])]
     except (OSError, ValueError, KeyError, TypeError):
         return set()

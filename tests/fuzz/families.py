@@ -1,0 +1,543 @@
+"""Every reader of bytes that strangers give, each with whole inputs to begin from and one call that reads them.
+
+A reader may only succeed or raise what it promises: an error of this program with an exit code, or inside the data
+format `Malformed`, in the service an answer below 500.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from speech2face.errors import Speech2FaceError
+
+Reader = Callable[[bytes], object]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Whole inputs, who reads them, and what the reader may raise."""
+
+    name: str
+    seeds: Callable[[], tuple[bytes, ...]]
+    reader: Callable[[], contextlib.AbstractContextManager[Reader]]
+    allowed: tuple[type[Exception], ...] = (Speech2FaceError,)
+
+
+FAMILIES: dict[str, Family] = {}
+RELEASE = "SPEECH2FACE_FUZZED_RELEASE"  # names a folder with a small paired release, whose making takes half a minute
+ONLY_TYPED: tuple[type[Exception], ...] = (Speech2FaceError,)
+
+
+def family(
+    name: str, seeds: Callable[[], tuple[bytes, ...]], *allowed: type[Exception]
+) -> Callable[[Callable[[], Iterator[Reader]]], object]:
+    """Enter a reader, a generator that yields it once, into the table."""
+
+    def enter(reader: Callable[[], Iterator[Reader]]) -> object:
+        FAMILIES[name] = Family(name, cache(seeds), contextlib.contextmanager(reader), (Speech2FaceError, *allowed))
+        return reader
+
+    return enter
+
+
+def _voice(seconds: float = 1.6) -> np.ndarray:
+    from tests.voices import made_voice
+
+    return np.asarray(made_voice(seconds), np.float32)[None]
+
+
+def _recordings() -> tuple[bytes, ...]:
+    from speech2face.evaluation.encoding import can_encode, encode
+
+    forms = (
+        *(("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame"), ("ogg", "vorbis"), ("ogg", "libopus")),
+        *(("mp4", "aac"), ("matroska", "libopus"), ("aiff", "pcm_s16be"), ("adts", "aac"), ("w64", "pcm_s16le")),
+        *(("caf", "pcm_s16be"), ("au", "pcm_s16be"), ("mpegts", "aac"), ("avi", "pcm_s16le"), ("webm", "libopus")),
+    )
+    return tuple(
+        encode(_voice(), 48_000, container=container, codec=codec) for container, codec in forms if can_encode(codec)
+    )
+
+
+@family("recordings", _recordings)
+def _read_recordings() -> Iterator[Reader]:
+    from speech2face.audio.recording import read_recording
+
+    yield read_recording
+
+
+@family(
+    "live_media",
+    lambda: tuple(each for each in _recordings() if each[:4] in (b"OggS", b"\x1aE\xdf\xa3") or each[4:8] == b"ftyp"),
+)
+def _hear_live_media() -> Iterator[Reader]:
+    from speech2face.audio.stream_media import DEMUXERS, Media, MediaStream
+
+    def read(content: bytes) -> None:
+        for container in DEMUXERS:
+            stream = MediaStream(Media(container))
+            try:
+                for start in range(0, len(content), 1500):
+                    stream.push(content[start : start + 1500])
+                stream.finish()
+            except Speech2FaceError:
+                continue
+            finally:
+                stream.close()
+
+    yield read
+
+
+def _pictures() -> tuple[bytes, ...]:
+    from PIL import Image
+
+    from speech2face.provenance import portrait_png
+    from tests.signing.pictures import FACTS, PICTURE, PROVENANCE
+
+    found = [portrait_png(PICTURE, PROVENANCE, FACTS)]
+    for kind, mode in (("PNG", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGB"), ("GIF", "P"), ("TIFF", "I;16"), ("BMP", "L")):
+        sink = io.BytesIO()
+        image = Image.fromarray(PICTURE)
+        deep = Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 257)
+        (deep if mode == "I;16" else image.convert(mode)).save(sink, kind)
+        found.append(sink.getvalue())
+    return tuple(found)
+
+
+@family("photographs", _pictures)
+def _read_photographs() -> Iterator[Reader]:
+    from speech2face.face.photograph import read_photograph
+
+    with _file("photograph") as (path, write):
+        yield lambda content: (write(content), read_photograph(path))
+
+
+@family("provenance", lambda: _pictures()[:1])
+def _read_provenance() -> Iterator[Reader]:
+    from speech2face.provenance import read_provenance
+
+    with _file("portrait.png") as (path, write):
+        yield lambda content: (write(content), read_provenance(path))
+
+
+def _signed() -> tuple[bytes, ...]:
+    from tests.signing.pictures import signed
+
+    return (signed(),)
+
+
+@family("signatures", _signed)
+def _verify_signatures() -> Iterator[Reader]:
+    """A signed picture that is not, to the last byte, the one that was signed is never called intact."""
+    from speech2face.signing.verification import inspect_picture
+
+    whole = set(_signed())
+
+    def read(content: bytes) -> None:
+        write(content)
+        found = inspect_picture(path)
+        assert found.signature.state != "intact" or content in whole, "a changed picture called intact"
+
+    with _file("portrait.png") as (path, write):
+        yield read
+
+
+@contextlib.contextmanager
+def _file(name: str) -> Iterator[tuple[Path, Callable[[bytes], object]]]:
+    """A path in a folder of its own, and what writes there."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        yield path, path.write_bytes
+
+
+def _npy() -> tuple[bytes, ...]:
+    from speech2face.data.members import encode_npy
+
+    plain = io.BytesIO()
+    np.save(plain, np.arange(12, dtype=np.float64).reshape(3, 4))
+    return encode_npy(np.ones(8, np.float32)), encode_npy(np.ones((4, 2), np.float32)), plain.getvalue()
+
+
+@family("arrays", _npy, ValueError)
+def _read_arrays() -> Iterator[Reader]:
+    from speech2face.data.members import Malformed, decode_npy
+    from speech2face.untrusted import array_of
+
+    def read(content: bytes) -> None:
+        with contextlib.suppress(Malformed):
+            decode_npy(memoryview(content), (8,))
+        array_of(content)
+
+    yield read
+
+
+def _npz() -> tuple[bytes, ...]:
+    plain, packed = io.BytesIO(), io.BytesIO()
+    arrays = {"keys": np.array(["a", "b"]), "embeddings": np.ones((2, 4), np.float32)}
+    np.savez(plain, allow_pickle=False, **arrays)
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    return plain.getvalue(), packed.getvalue()
+
+
+@family("archives_of_arrays", _npz, ValueError)
+def _read_archives() -> Iterator[Reader]:
+    from speech2face.untrusted import load_npz
+
+    yield lambda content: load_npz(io.BytesIO(content))
+
+
+def _safetensors() -> tuple[bytes, ...]:
+    from safetensors.numpy import save
+
+    return (save({"a": np.ones((3, 2), np.float32), "b": np.ones(4, np.float16)}, {"config": "{}"}),)
+
+
+@family("tensors", _safetensors)
+def _read_tensors() -> Iterator[Reader]:
+    from speech2face.face.tensor_file import read_tensors
+    from speech2face.stored_tensors import read_stored
+
+    def read(content: bytes) -> None:
+        write(content)
+        with contextlib.suppress(Speech2FaceError):
+            read_tensors(path)
+        read_stored(path, ("a", "b"))
+
+    with _file("weights.safetensors") as (path, write):
+        yield read
+
+
+def _state_dicts() -> tuple[bytes, ...]:
+    import torch
+
+    sink, old = io.BytesIO(), io.BytesIO()
+    torch.save({"a": torch.ones(3, 2)}, sink)
+    torch.save({"a": torch.ones(3, 2)}, old, _use_new_zipfile_serialization=False)
+    return sink.getvalue(), old.getvalue()
+
+
+@family("state_dicts", _state_dicts)
+def _read_state_dicts() -> Iterator[Reader]:
+    from speech2face.face.tensor_file import read_tensors
+
+    with _file("weights.pth") as (path, write):
+        yield lambda content: (write(content), read_tensors(path))
+
+
+@cache
+def _data_set() -> dict[str, bytes]:
+    """The files of a small data set by name."""
+    from tests.data.made_clips import made_data
+
+    with tempfile.TemporaryDirectory() as folder:
+        made_data(folder, 6, clips_per_shard=6)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def _named(end: str) -> Callable[[], tuple[bytes, ...]]:
+    return lambda: tuple(content for name, content in sorted(_data_set().items()) if name.endswith(end))
+
+
+@contextlib.contextmanager
+def _data_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in _data_set().items():
+            (Path(folder) / name).write_bytes(content)
+        yield Path(folder)
+
+
+@family("manifests", _named("manifest.json"))
+def _open_manifests() -> Iterator[Reader]:
+    from speech2face.data.manifest import MANIFEST, Manifest
+
+    with _data_folder() as folder:
+        yield lambda content: ((folder / MANIFEST).write_bytes(content), Manifest.open(folder))
+
+
+@family("shards", _named(".tar"))
+def _read_shards() -> Iterator[Reader]:
+    """The clips of a shard whose manifest is made to believe it."""
+    from speech2face.data.members import Malformed, decode_npy, decode_png, decode_wav
+    from speech2face.data.storage import Storage
+    from speech2face.data.stored import stored_clips, stored_layout
+
+    def read(content: bytes) -> None:
+        (folder / shard).write_bytes(content)
+        with contextlib.suppress(Speech2FaceError):
+            stored_layout(Storage(folder), shard)
+        for clip in stored_clips(io.BytesIO(content), shard):
+            for end, part in clip.parts.items():
+                with contextlib.suppress(Malformed):
+                    if end == "wav":
+                        decode_wav(part)
+                    elif end.endswith("npy"):
+                        decode_npy(part, (8,))
+                    elif end.endswith("png"):
+                        decode_png(part, (6, 5))
+
+    with _data_folder() as folder:
+        (shard,) = (path.name for path in folder.glob("*.tar"))
+        yield read
+
+
+@family("members", _named(".tar"), ValueError)
+def _read_members() -> Iterator[Reader]:
+    """What a training reads: parts of clips by their place, whatever lies there."""
+    from speech2face.data.members import Malformed, decode_npy, decode_png, decode_wav, members
+
+    def read(content: bytes) -> None:
+        for name, part in members(content[: len(content) - len(content) % 512]):
+            for decode in (decode_wav, lambda x: decode_npy(x, (8,)), lambda x: decode_png(x, (6, 5))):
+                with contextlib.suppress(Malformed):
+                    decode(part)
+            assert name
+
+    yield read
+
+
+@family("indexes", _named(".csv"))
+def _read_indexes() -> Iterator[Reader]:
+    from speech2face.data.index import decode_index
+
+    labels = tuple(json.loads(_data_set()["manifest.json"])["labels"])
+    yield lambda content: decode_index(content, labels, "index", 10_000)
+
+
+def _tombstones() -> tuple[bytes, ...]:
+    from speech2face.data.storage import Storage
+    from speech2face.data.tombstones import TOMBSTONES, Tombstones, write_tombstones
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_tombstones(Storage(folder), Tombstones.new().with_speakers(["anna"]).with_clips(["one"]))
+        return ((Path(folder) / TOMBSTONES).read_bytes(),)
+
+
+@family("tombstones", _tombstones)
+def _read_tombstones() -> Iterator[Reader]:
+    from speech2face.data.storage import Storage
+    from speech2face.data.tombstones import TOMBSTONES, read_tombstones
+
+    with _file(TOMBSTONES) as (path, write):
+        yield lambda content: (write(content), read_tombstones(Storage(path.parent)))
+
+
+@cache
+def _release() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(os.environ.get(RELEASE) or Path(folder) / "release")
+        if not out.is_dir():
+            from tests.paired import write_tiny
+
+            write_tiny(out)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+@contextlib.contextmanager
+def _release_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in _release().items():
+            (Path(folder) / name).write_bytes(content)
+        yield Path(folder)
+
+
+@family("releases", lambda: (_release()["model.json"],))
+def _open_releases() -> Iterator[Reader]:
+    from speech2face.model import load_model
+
+    with _release_folder() as folder:
+        yield lambda content: ((folder / "model.json").write_bytes(content), load_model(folder))
+
+
+def _replaced_in_release(name: str) -> Iterator[Reader]:
+    """A release whose record states the SHA-256 of the changed file, as its maker could."""
+    from speech2face.model import load_model
+
+    with _release_folder() as folder:
+        stated = json.loads(_release()["model.json"])
+
+        def read(content: bytes) -> None:
+            (folder / name).write_bytes(content)
+            stated["files"][name] = hashlib.sha256(content).hexdigest()
+            (folder / "model.json").write_text(json.dumps(stated))
+            load_model(folder).warm()
+
+        yield read
+
+
+@family("beliefs_of_releases", lambda: (_release()["belief.npz"],))
+def _open_beliefs() -> Iterator[Reader]:
+    yield from _replaced_in_release("belief.npz")
+
+
+@family("networks_of_releases", lambda: (_release()["voice_head.onnx"],))
+def _open_networks() -> Iterator[Reader]:
+    yield from _replaced_in_release("voice_head.onnx")
+
+
+@cache
+def _gallery() -> dict[str, bytes]:
+    from tests.gallery.made import made_gallery
+
+    with tempfile.TemporaryDirectory() as folder:
+        made_gallery(Path(folder), count=6).close()
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def _gallery_file(start: str) -> Callable[[], tuple[bytes, ...]]:
+    return lambda: tuple(content for name, content in sorted(_gallery().items()) if name.startswith(start))
+
+
+def _replaced_in_gallery(start: str) -> Iterator[Reader]:
+    from speech2face.gallery.gallery import Gallery
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        for name, content in _gallery().items():
+            (folder / name).write_bytes(content)
+        (path,) = folder.glob(f"{start}*")
+        record = json.loads(_gallery()["gallery.json"])
+
+        def read(content: bytes) -> None:
+            path.write_bytes(content)
+            for stated in record["files"].values():
+                if stated["file"] == path.name:
+                    stated["bytes"] = len(content)
+            if path.name != "gallery.json":
+                (folder / "gallery.json").write_text(json.dumps(record))
+            Gallery.open(folder).close()
+
+        yield read
+
+
+@family("records_of_galleries", _gallery_file("gallery.json"))
+def _open_gallery_records() -> Iterator[Reader]:
+    yield from _replaced_in_gallery("gallery.json")
+
+
+@family("entries_of_galleries", _gallery_file("entries"))
+def _open_gallery_entries() -> Iterator[Reader]:
+    yield from _replaced_in_gallery("entries")
+
+
+@family("vectors_of_galleries", _gallery_file("vectors"))
+def _open_gallery_vectors() -> Iterator[Reader]:
+    yield from _replaced_in_gallery("vectors")
+
+
+def _checkpoints() -> tuple[bytes, ...]:
+    import torch
+    from safetensors.torch import save
+
+    return (save({"network.weight": torch.ones(2, 2)}, {"speech2face": json.dumps({"step": 1, "stage": "x"})}),)
+
+
+@family("checkpoints", _checkpoints)
+def _read_checkpoints() -> Iterator[Reader]:
+    from speech2face.training.checkpoint import find_checkpoint, read_checkpoint
+
+    def read(content: bytes) -> None:
+        digest = hashlib.sha256(content).hexdigest()
+        path = folder / f"step-00000001-{digest[:16]}.safetensors"
+        path.write_bytes(content)
+        try:
+            read_checkpoint(find_checkpoint(path))
+        finally:
+            path.unlink()
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        yield read
+
+
+def _live_messages() -> tuple[bytes, ...]:
+    start = {"type": "start", "format": "s16le", "sample_rate": 48000, "channels": 1, "interval_ms": 250}
+    return (
+        json.dumps(start).encode(),
+        *(b'{"type":"set","given":{"age":40},"exaggerate":1.2}', b'{"type":"finish"}', b'{"type":"hold","on":true}'),
+    )
+
+
+@family("live_messages", _live_messages, ValueError)
+def _read_live_messages() -> Iterator[Reader]:
+    from pydantic import ValidationError
+
+    from speech2face.app.live_messages import read_control, read_start
+
+    def read(content: bytes) -> None:
+        text = content.decode("utf-8", "replace")
+        for reader in (read_start, read_control):
+            with contextlib.suppress(ValidationError):
+                reader(text)
+
+    yield read
+
+
+def _call_messages() -> tuple[bytes, ...]:
+    start = {
+        "event": "start",
+        "streamSid": "MZ1",
+        "start": {
+            "callSid": "CA1",
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {"samples": "0"},
+        },
+    }
+    media = {"event": "media", "media": {"track": "inbound", "payload": "f39/fw==", "timestamp": "20", "chunk": "1"}}
+    return json.dumps(start).encode(), json.dumps(media).encode(), b'{"event":"stop","stop":{"callSid":"CA1"}}'
+
+
+@family("call_messages", _call_messages, ValueError)
+def _read_call_messages() -> Iterator[Reader]:
+    from speech2face.app.call_messages import read_event
+
+    yield lambda content: read_event(content.decode("utf-8", "replace"))
+
+
+BOUNDARY = "b0undary"
+
+
+def _bodies() -> tuple[bytes, ...]:
+    import base64
+
+    voice = _recordings()[2]
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="recording"; filename="v.mp3"\r\n\r\n'.encode()
+    option = (
+        f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="samples"\r\n\r\n1\r\n--{BOUNDARY}--\r\n'.encode()
+    )
+    stated = json.dumps({"recording": base64.b64encode(voice[:4000]).decode(), "samples": 1}).encode()
+    return head + voice + option, stated, voice
+
+
+@family("http_bodies", _bodies)
+def _post_bodies() -> Iterator[Reader]:
+    import time
+
+    from starlette.testclient import TestClient
+
+    from speech2face.app.service import Settings, create_app
+
+    kinds = (f"multipart/form-data; boundary={BOUNDARY}", "application/json", "audio/mpeg")
+    with TestClient(
+        create_app(Settings(workers=1)), base_url="http://localhost:8765", raise_server_exceptions=False
+    ) as client:
+        while client.get("/health").json()["status"] == "starting":
+            time.sleep(0.05)
+
+        def read(content: bytes) -> None:
+            for kind in kinds:
+                answer = client.post("/v1/portrait", content=content, headers={"Content-Type": kind})
+                assert answer.status_code < 500, f"{kind}: {answer.status_code} {answer.text[:200]}"
+
+        yield read
