@@ -133,18 +133,10 @@ def search(
 
 
 def _write_sheet(found: Search, out: Path, *, force: bool) -> None:
-    import io
-
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    from speech2face.gallery.sheet import draw_search_sheet
+    from speech2face.gallery.sheet import search_sheet_png
     from speech2face.outputs import write_together
 
-    facts, sink = PngInfo(), io.BytesIO()
-    facts.add_text("Description", " ".join(found.limits))
-    Image.fromarray(draw_search_sheet(found)).save(sink, "PNG", pnginfo=facts)
-    write_together({out: sink.getvalue()}, force=force)
+    write_together({out: search_sheet_png(found)}, force=force)
 
 
 def _print_hits(found: Search, out: Path | None) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from speech2face.errors import NotAPortrait, RecordingNotFound
+from speech2face.face.picture_file import UnreadablePicture, open_picture
 from speech2face.provenance import SIGNED, Provenance, read_provenance
 from speech2face.signing import changes
 from speech2face.signing.changes import Finding
+from speech2face.signing.layout import is_as_written
 from speech2face.signing.names import ASSERTION, DEVELOPMENT, OFFLINE
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
@@ -130,6 +132,8 @@ def _judged(content: bytes, store: _Store) -> Signature:
     findings = changes.of_content(content, own) if CONTENT_CHANGED in store.failures else ()
     if store.own is None:
         findings = (*findings, changes.others_manifest(store.signer, ours_below=store.ours_below))
+    elif not findings and not is_as_written(content):
+        findings = (changes.FRAME_CHANGED,)
     return Signature(
         state="tampered" if findings else "intact",
         findings=findings,
@@ -204,7 +208,7 @@ def _media_type(content: bytes) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with open_picture(content) as picture:
             return Image.MIME.get(picture.format or "")
-    except (OSError, ValueError, SyntaxError):
+    except UnreadablePicture:
         return None  # the library finds out by itself
