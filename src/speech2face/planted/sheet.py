@@ -42,6 +42,13 @@ def draw(decoder: nn.Module, face_embedding: NDArray[np.floating]) -> list[NDArr
     return list((faces.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
 
 
+def write_people(rows: list[list[tuple[str, NDArray[np.uint8]]]], cell_pixels: int, out: Path) -> None:
+    """A row of labelled pictures for each person, as a file; all faces on it are synthetic."""
+    made = comparison_provenance(model_name="synthetic (planted) world", model_version="", notice=NOTICE)
+    facts = comparison_facts("Voices of the test split and faces of the planted world", synthetic=4 * len(rows))
+    write_sheet(np.asarray(contact_sheet(rows, cell_pixels)), made, facts, out)
+
+
 def main() -> None:
     """Parse the command line and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,9 +77,7 @@ def main() -> None:
         "from the voice": draw(decoder, said),
     }
     rows = [[(name, pictures[row]) for name, pictures in columns.items()] for row in range(arguments.people)]
-    made = comparison_provenance(model_name="synthetic (planted) world", model_version="", notice=NOTICE)
-    facts = comparison_facts("Voices of the test split and faces of the planted world", synthetic=4 * len(rows))
-    write_sheet(np.asarray(contact_sheet(rows, arguments.cell)), made, facts, arguments.out)
+    write_people(rows, arguments.cell, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from speech2face.errors import NotAPortrait, RecordingNotFound
-from speech2face.face.picture_file import UnreadablePicture, open_picture
 from speech2face.provenance import SIGNED, Provenance, read_provenance
 from speech2face.signing import changes
 from speech2face.signing.changes import Finding
 from speech2face.signing.layout import is_as_written
-from speech2face.signing.names import ASSERTION, DEVELOPMENT, OFFLINE
+from speech2face.signing.names import ASSERTION, DEVELOPMENT, OFFLINE, PNG_MARK
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]
@@ -205,10 +204,9 @@ def _parse_store(values: Mapping[str, Any]) -> _Store:
 
 
 def _media_type(content: bytes) -> str | None:
-    from PIL import Image
-
-    try:
-        with open_picture(content) as picture:
-            return Image.MIME.get(picture.format or "")
-    except UnreadablePicture:
-        return None  # the library finds out by itself
+    """By the first bytes, for the picture behind them may be damaged."""
+    if content.startswith(PNG_MARK):
+        return "image/png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/jpeg" if content.startswith(b"\xff\xd8\xff") else None  # the library finds out by itself
