@@ -275,7 +275,7 @@ def test_a_chart_is_no_synthetic_face(tmp_path: Path) -> None:
 SHEETS = ("audit-channels.jpg", "drawn.png", "faces_by_age.jpg", "faces_by_group.jpg", "planted.jpg", "speakers.png")
 
 
-@pytest.mark.parametrize("name", (*SHEETS, "portrait.png"))
+@pytest.mark.parametrize("name", [*SHEETS, "portrait.png"])
 def test_the_faces_that_the_documentation_shows_are_labelled(name: str) -> None:
     said, _ = read_provenance(Path(__file__).parents[1] / "docs" / "images" / name)
     assert said.digital_source_type == DIGITAL_SOURCE_TYPE

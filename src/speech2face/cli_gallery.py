@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "SPEECH2FACE_DATABASE"
 POSTGRES_PACKAGES = ("psycopg", "pgvector")
 PROGRESS_EVERY = 1024
+NAMED = 3  # files of each reason for which some were left out
 
 gallery = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +54,7 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build a gallery; a face without consent basis does not enter."""
+    from speech2face.batch import printable
     from speech2face.gallery.build import BuildOptions, build_gallery
     from speech2face.gallery.record import BACKENDS
     from speech2face.model import load_model
@@ -81,7 +83,9 @@ def build(
         done = counts.upserted
         rows = [("gallery", str(out)), ("entered", f"{done.added:,} new, {done.replaced:,} replaced")]
         rows += [("unchanged", f"{counts.unchanged:,}")] if counts.unchanged else []
-        print_rows(rows + [(reason.replace("_", " "), f"{count:,}") for reason, count in counts.left_out.items()])
+        rows += [(reason.replace("_", " "), f"{count:,}") for reason, count in counts.left_out.items()]
+        shown = [(reason, why) for reason, named in counts.named.items() for why in named[:NAMED]]
+        print_rows(rows + [(f"{reason.replace('_', ' ')}, e.g.", printable(why)) for reason, why in shown])
 
 
 def _address(database: str | None, backend: str) -> str:

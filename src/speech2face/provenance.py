@@ -230,7 +230,7 @@ def picture_bytes(
     picture, packet, file = Image.fromarray(image), xmp_packet(provenance), io.BytesIO()
     if encoding == "png":
         options = PNG_SMALL if small else PNG_COMPRESSION
-        picture.save(file, "PNG", pnginfo=_png_texts(packet, facts), **options)
+        picture.save(file, "PNG", pnginfo=_png_texts(packet, provenance.notice, facts), **options)
     elif encoding == "webp":
         picture.save(file, "WEBP", quality=WEBP_QUALITY, method=WEBP_EFFORT, xmp=packet.encode())
     else:
@@ -241,11 +241,12 @@ def picture_bytes(
     return signer.sign(content, f"image/{encoding}", provenance, facts, image if encoding == "png" else None)
 
 
-def _png_texts(packet: str, facts: Mapping[str, Any]) -> "PngInfo":
+def _png_texts(packet: str, notice: str, facts: Mapping[str, Any]) -> "PngInfo":
     from PIL.PngImagePlugin import PngInfo
 
     texts = PngInfo()
     texts.add_itxt(XMP_KEYWORD, packet)
+    texts.add_itxt("Description", notice)  # PNG's own, for viewers that know no XMP
     texts.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
     return texts
 

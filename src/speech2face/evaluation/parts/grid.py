@@ -12,7 +12,7 @@ from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.metrics.retrieval import rank_gallery
 from speech2face.evaluation.parts.grid_drawing import NOTICE, Column, draw_grid
 from speech2face.evaluation.parts.part import Exclusion, Figure, Part, Table
-from speech2face.evaluation.pictures import NO_FACE, PictureSet
+from speech2face.evaluation.pictures import FACE_REASONS, PictureSet
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +57,9 @@ def measure(evaluation: EvaluationSet, *, pictures: PictureSet | None = None, se
     table = Table("chosen", "Clips shown", ("rule", "clip", "how good"), tuple(rows))
     notes = [NOTICE, _rule(order, pictures, each, seed)] + [HIDDEN.format(len(hidden))] * bool(hidden)
     shown = {evaluation.keys[row] for members in chosen.values() for row in members}
-    lost = [e for e in pictures.exclusions if e.clip in shown and e.reason != NO_FACE]  # a face is not looked for here
+    lost = [
+        e for e in pictures.exclusions if e.clip in shown and e.reason not in FACE_REASONS
+    ]  # a face is not looked for here
     return Part(NAME, TITLE, (), (table,), tuple(figures), tuple(notes), tuple(dict.fromkeys((*lost, *hidden))))
 
 
