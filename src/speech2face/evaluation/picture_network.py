@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from speech2face.data.texts import read_json
 from speech2face.errors import WeightsError
 from speech2face.face.embedder_settings import check_normalisation
 from speech2face.face.onnx_embedder import open_network, picture_input
@@ -99,7 +99,6 @@ def _settings_beside(path: Path) -> NetworkSettings:
     if not beside.is_file():
         return NetworkSettings()
     try:
-        stated = json.loads(beside.read_text(encoding="utf-8"))
-        return NetworkSettings.from_dict(stated)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return NetworkSettings.from_dict(read_json(beside, WeightsError))
+    except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error

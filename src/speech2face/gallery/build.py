@@ -35,6 +35,7 @@ from speech2face.gallery.spaces import open_face_embedder, space_of
 from speech2face.gallery.store import Upserted, Writer
 from speech2face.models.contract import Model
 
+FIRST = 3  # files that fit a message
 MOST_NAMED = 20  # of each reason
 AT_ONCE = 256  # entries; what a database that went away makes do again
 Progress = Callable[[int], None]
@@ -151,8 +152,9 @@ def _reasons(counts: Counts) -> str:
         "no_picture": "whose file is no picture",
     }
     found = [f"{count} {texts[reason]}" for reason, count in sorted(counts.left_out.items())]
-    first = next((named[0] for named in counts.named.values()), "")
-    return f"of {counts.offered} faces " + (", ".join(found) or "none") + (f"; the first: {first}" if first else "")
+    first = [why for named in counts.named.values() for why in named][:FIRST]
+    named = f"; the first: {'; '.join(first)}" if first else ""
+    return f"of {counts.offered} faces {', '.join(found) or 'none'}{named}"
 
 
 def _candidates(source: str, model: Model, space: Space, options: BuildOptions) -> Iterator[Candidate]:

@@ -7,7 +7,6 @@ further column is a label.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.reader import SpanReader
-from speech2face.data.sources.files import pictures_below
+from speech2face.data.sources.files import pictures_below, with_slashes
+from speech2face.data.sources.tables import read_table
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, SeveralFaces, UnreadableRecording
 from speech2face.face.detector import Picture
@@ -84,20 +84,15 @@ def _by_folder(folder: str) -> list[tuple[str, Entry, bool]]:
 
 
 def _table(storage: Storage) -> list[tuple[str, Entry]]:
-    where = storage.where(TABLE)
-    try:
-        rows = list(csv.DictReader(io.StringIO(storage.read(TABLE).decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{where} is no CSV: {error}") from error
     found = []
-    for number, row in enumerate(rows, start=2):
-        cells = {name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str)}
-        path, person = cells.get("file", ""), cells.get("speaker", "")
+    for row in read_table(storage.where(TABLE), needed=("file", "speaker"), known=("file", *FIELDS)):
+        path, person = row.get("file"), row.get("speaker")
         if not path or not person:
-            raise DatasetError(f"{where}, row {number}: no file or no speaker; both columns are needed in every row")
-        labels = {name: cell for name, cell in cells.items() if cell and name not in (*FIELDS, "file")}
-        consent, source, licence = (cells.get(name, "") for name in ("consent", "source", "licence"))
-        found.append((path, Entry(cells.get("id") or path, person, consent, source, licence, labels)))
+            raise row.wrong("file", f"row {row.line}: no file or no speaker; both columns are needed in every row")
+        path = with_slashes(storage.name, path)
+        labels = {name: cell for name in row.columns if (cell := row.get(name)) and name not in (*FIELDS, "file")}
+        consent, source, licence = (row.get(name) for name in ("consent", "source", "licence"))
+        found.append((path, Entry(row.get("id") or path, person, consent, source, licence, labels)))
     return found
 
 

@@ -121,7 +121,14 @@ def beside(folder: str, path: str) -> str:
     """A path or URL as a table in this folder means it: relative to the folder unless it is whole."""
     if "://" in path or os.path.isabs(path):
         return path
-    return Storage(folder).where(path)
+    return Storage(folder).where(with_slashes(folder, path))
+
+
+def with_slashes(folder: str, path: str) -> str:
+    """A path as it is written on any machine: one with backslashes is meant as folders, unless a file is called so."""
+    if "\\" not in path or (not is_url(folder) and os.path.exists(os.path.join(folder, path))):
+        return path
+    return path.replace("\\", "/")
 
 
 def is_missing(place: str) -> bool:
