@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from speech2face import __version__
 from speech2face.audio.recording import is_recording
 from speech2face.contact_sheet import draw_contact_sheet
 from speech2face.errors import InvalidOption, RecordingNotFound
 from speech2face.notices import SHEET_NOTICE, SHEET_NOTICES
-from speech2face.provenance import Kind, Provenance, Signer, portrait_png, portrait_svg
+from speech2face.provenance import CREATOR_TOOL, Kind, Provenance, Signer, portrait_png, portrait_svg
 
 if TYPE_CHECKING:
     import numpy as np
@@ -236,7 +235,7 @@ def provenance_of(facts: dict[str, Any], kind: Kind) -> Provenance:
     return Provenance(
         model_name=facts["model"]["name"],
         model_version=facts["model"]["version"],
-        creator_tool=f"speech2face {__version__}",
+        creator_tool=CREATOR_TOOL,
         notice=facts["notice"],
         kind=kind,
         given={name: str(value) for name, value in facts.get("given", {}).items()},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DATABASE_VARIABLE = "SPEECH2FACE_DATABASE"
 POSTGRES_PACKAGES = ("psycopg", "pgvector")
 PROGRESS_EVERY = 1024
+NAMED = 3  # files of each reason for which some were left out
 
 gallery = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +54,7 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build a gallery; a face without consent basis does not enter."""
+    from speech2face.batch import printable
     from speech2face.gallery.build import BuildOptions, build_gallery
     from speech2face.gallery.record import BACKENDS
     from speech2face.model import load_model
@@ -81,7 +83,9 @@ def build(
         done = counts.upserted
         rows = [("gallery", str(out)), ("entered", f"{done.added:,} new, {done.replaced:,} replaced")]
         rows += [("unchanged", f"{counts.unchanged:,}")] if counts.unchanged else []
-        print_rows(rows + [(reason.replace("_", " "), f"{count:,}") for reason, count in counts.left_out.items()])
+        rows += [(reason.replace("_", " "), f"{count:,}") for reason, count in counts.left_out.items()]
+        shown = [(reason, why) for reason, named in counts.named.items() for why in named[:NAMED]]
+        print_rows(rows + [(f"{reason.replace('_', ' ')}, e.g.", printable(why)) for reason, why in shown])
 
 
 def _address(database: str | None, backend: str) -> str:
@@ -133,18 +137,10 @@ def search(
 
 
 def _write_sheet(found: Search, out: Path, *, force: bool) -> None:
-    import io
-
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    from speech2face.gallery.sheet import draw_search_sheet
+    from speech2face.gallery.sheet import search_sheet_png
     from speech2face.outputs import write_together
 
-    facts, sink = PngInfo(), io.BytesIO()
-    facts.add_text("Description", " ".join(found.limits))
-    Image.fromarray(draw_search_sheet(found)).save(sink, "PNG", pnginfo=facts)
-    write_together({out: sink.getvalue()}, force=force)
+    write_together({out: search_sheet_png(found)}, force=force)
 
 
 def _print_hits(found: Search, out: Path | None) -> None:

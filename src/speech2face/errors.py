@@ -135,6 +135,12 @@ class TamperedPicture(Speech2FaceError):
     exit_code = 29
 
 
+class SeveralFaces(FaceNotFound):
+    """A picture in which more than one person could be meant; says how many faces were found."""
+
+    exit_code = 31
+
+
 class SomeRecordingsFailed(Speech2FaceError):
     """A batch went through, but at least one recording gave no portrait."""
 

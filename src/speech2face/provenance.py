@@ -1,12 +1,14 @@
 """What every picture says about itself: that it is synthetic, which model drew it, and from what.
 
-Written twice into the PNG or SVG: as XMP (ISO 16684-1) with the IPTC digital source type "trainedAlgorithmicMedia",
-which other software reads and keeps; and as JSON with all the facts, which only we read.
+Written twice into the PNG or SVG: as XMP (ISO 16684-1) with the IPTC digital source type, which other software reads
+and keeps; and as JSON with all the facts, which only we read. JPEG and WebP carry the XMP alone. Whatever this program
+draws becomes bytes in `picture_bytes` or `portrait_svg` and nowhere else, so that nothing leaves without its label.
 """
 
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,16 +16,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Protocol, cast,
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from speech2face import __version__
 from speech2face.audio.arguments import BytesLike, PathLike, plain_bytes, read_content
-from speech2face.errors import NotAPortrait, RecordingNotFound
+from speech2face.errors import InvalidOption, NotAPortrait, RecordingNotFound
+from speech2face.face.picture_file import UnreadablePicture, open_picture
 from speech2face.outputs import write_together
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL.PngImagePlugin import PngInfo
 
 # IPTC NewsCodes, digital source type: made by a trained model, not captured.
 DIGITAL_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+# One with faces from such a model and others that are not: photographs of real people, pictures of another origin.
+COMPOSITE_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+# A picture of numbers, without any face.
+CHART_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/dataDrivenMedia"
+CREATOR_TOOL: Final = f"speech2face {__version__}"
 XMP_KEYWORD: Final = "XML:com.adobe.xmp"  # XMP specification part 3, section 1.1.5 (PNG)
 FACTS_KEYWORD: Final = "speech2face:facts"
 NAMESPACES: Final = {
@@ -38,18 +48,30 @@ SIGNED: Final = "C2PA"  # what the XMP of a signed picture begins to say of it
 # Runs alone (zlib's Z_RLE) suit a smooth face on a plain ground: 9 ms and 121 kB for 512 x 512; the usual search for
 # repeats takes 13 ms and 132 kB at level 3.
 PNG_COMPRESSION: Final = {"compress_level": 1, "compress_type": 3}
+PNG_SMALL: Final = {"optimize": True}  # of sheets and charts: drawn once, kept and passed on
+JPEG_QUALITY: Final = 90
+WEBP_QUALITY: Final = 85  # beyond it a face looks no better
+WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth less
 
-Kind = Literal["portrait", "sample", "contact sheet", "reconstruction"]
-"""A reconstruction is drawn from a photograph's face embedding, everything else from a voice."""
+Kind = Literal["portrait", "sample", "contact sheet", "reconstruction", "comparison sheet", "chart"]
+"""A contact sheet holds one voice's faces, a comparison sheet those of several voices, models or origins.
+
+A reconstruction is drawn from a photograph's face embedding, a chart from numbers.
+"""
+
+PictureEncoding = Literal["png", "jpeg", "webp"]
+ENCODINGS: Final[Mapping[str, PictureEncoding]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+"""By the ending of a file's name."""
 
 
 @dataclass(frozen=True)
 class Provenance:
     """What a picture is and where it comes from.
 
-    `given` holds the attributes the user set instead of the voice; `exaggerate` is 0 where nothing was; `seed` is
-    None where no draw was made repeatable. `signed` is "" unless a signed manifest is in the file as well, and then
-    says so, with the SHA-256 of the pixels where the file keeps them to the last bit.
+    `model_name` is that of the model that drew it, "" where none did. `given` holds the attributes the user set instead
+    of the voice; `exaggerate` is 0 where nothing was; `seed` is None where no draw was made repeatable. `signed` is ""
+    unless a signed manifest is in the file as well, and then says so, with the SHA-256 of the pixels where the file
+    keeps them to the last bit.
     """
 
     model_name: str
@@ -96,21 +118,30 @@ def xmp_packet(provenance: Provenance) -> str:
         '<rdf:Description rdf:about=""',
         *(f'  xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items() if prefix not in {"x", "rdf"}),
         ">",
-        f"<Iptc4xmpExt:DigitalSourceType>{escape(provenance.digital_source_type)}</Iptc4xmpExt:DigitalSourceType>",
+        f"<Iptc4xmpExt:DigitalSourceType>{_xml(provenance.digital_source_type)}</Iptc4xmpExt:DigitalSourceType>",
         # IPTC Photo Metadata 2025.1
-        f"<Iptc4xmpExt:AISystemUsed>{escape(provenance.model_name)}</Iptc4xmpExt:AISystemUsed>",
-        f"<Iptc4xmpExt:AISystemVersionUsed>{escape(provenance.model_version)}</Iptc4xmpExt:AISystemVersionUsed>",
-        f"<xmp:CreatorTool>{escape(provenance.creator_tool)}</xmp:CreatorTool>",
-        f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{escape(provenance.notice)}</rdf:li></rdf:Alt>'
+        f"<Iptc4xmpExt:AISystemUsed>{_xml(provenance.model_name)}</Iptc4xmpExt:AISystemUsed>",
+        f"<Iptc4xmpExt:AISystemVersionUsed>{_xml(provenance.model_version)}</Iptc4xmpExt:AISystemVersionUsed>",
+        f"<xmp:CreatorTool>{_xml(provenance.creator_tool)}</xmp:CreatorTool>",
+        f'<dc:description><rdf:Alt><rdf:li xml:lang="x-default">{_xml(provenance.notice)}</rdf:li></rdf:Alt>'
         "</dc:description>",
-        *(f"<speech2face:{name}>{escape(value)}</speech2face:{name}>" for name, value in own.items()),
+        *(f"<speech2face:{name}>{_xml(value)}</speech2face:{name}>" for name, value in own.items()),
         "<speech2face:Given><rdf:Bag>",
-        *(f"<rdf:li>{escape(name)}={escape(value)}</rdf:li>" for name, value in provenance.given.items()),
+        *(f"<rdf:li>{_xml(name)}={_xml(value)}</rdf:li>" for name, value in provenance.given.items()),
         "</rdf:Bag></speech2face:Given>",
         "</rdf:Description></rdf:RDF></x:xmpmeta>",
         '<?xpacket end="r"?>',
     ]
     return "\n".join(lines)
+
+
+# What XML 1.0 cannot hold even as a reference (its production 2, Char).
+_NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _xml(text: str) -> str:
+    """A text as XML holds it; a letter that it cannot hold would make the whole label unreadable."""
+    return escape(_NOT_XML.sub("\ufffd", text))
 
 
 def parse_xmp_packet(packet: str) -> Provenance | None:
@@ -157,22 +188,75 @@ def _items(tree: ElementTree.Element, name: str) -> list[str]:
     return [item.text or "" for item in tree.iterfind(f"rdf:RDF/rdf:Description/{name}/*/rdf:li", NAMESPACES)]
 
 
-def portrait_png(
-    image: "NDArray[np.uint8]", provenance: Provenance, facts: dict[str, Any], signer: Signer | None = None
+def comparison_provenance(*, model_name: str, model_version: str, notice: str, photographs: bool = False) -> Provenance:
+    """Of a sheet of faces; `photographs` says that not all of them are synthetic."""
+    return Provenance(
+        model_name=model_name,
+        model_version=model_version,
+        creator_tool=CREATOR_TOOL,
+        notice=notice,
+        kind="comparison sheet",
+        digital_source_type=COMPOSITE_SOURCE_TYPE if photographs else DIGITAL_SOURCE_TYPE,
+    )
+
+
+def chart_provenance() -> Provenance:
+    """Of a chart."""
+    return Provenance("", "", CREATOR_TOOL, "A chart of numbers; it shows no face.", "chart",
+                      digital_source_type=CHART_SOURCE_TYPE)  # fmt: skip
+
+
+def comparison_facts(shows: str, *, synthetic: int, photographs: int = 0) -> dict[str, Any]:
+    """What the record of a sheet says: what is on it, and how many faces of which origin."""
+    return {"shows": shows, "synthetic_faces": synthetic, "photographs": photographs}
+
+
+def picture_bytes(
+    image: "NDArray[np.uint8]",
+    provenance: Provenance,
+    facts: Mapping[str, Any],
+    *,
+    encoding: PictureEncoding = "png",
+    small: bool = False,
+    signer: Signer | None = None,
 ) -> bytes:
-    """A picture, (height, width, 3) uint8 RGB, as the bytes of a PNG that says what it is, signed by `signer`."""
+    """A picture, (height, width, 3) uint8 RGB, as the bytes of a file that says what it is, signed by `signer`.
+
+    `small` looks longer for a small PNG.
+    """
     from PIL import Image
+
+    if signer is not None:  # only a PNG keeps every pixel, and with them their digest
+        provenance = replace(provenance, signed=f"{SIGNED} {pixel_digest(image)}" if encoding == "png" else SIGNED)
+    picture, packet, file = Image.fromarray(image), xmp_packet(provenance), io.BytesIO()
+    if encoding == "png":
+        options = PNG_SMALL if small else PNG_COMPRESSION
+        picture.save(file, "PNG", pnginfo=_png_texts(packet, provenance.notice, facts), **options)
+    elif encoding == "webp":
+        picture.save(file, "WEBP", quality=WEBP_QUALITY, method=WEBP_EFFORT, xmp=packet.encode())
+    else:
+        picture.save(file, "JPEG", quality=JPEG_QUALITY, xmp=packet.encode())
+    content = file.getvalue()
+    if signer is None:
+        return content
+    return signer.sign(content, f"image/{encoding}", provenance, facts, image if encoding == "png" else None)
+
+
+def _png_texts(packet: str, notice: str, facts: Mapping[str, Any]) -> "PngInfo":
     from PIL.PngImagePlugin import PngInfo
 
-    if signer is not None:
-        provenance = replace(provenance, signed=f"{SIGNED} {pixel_digest(image)}")
-    metadata = PngInfo()
-    metadata.add_itxt(XMP_KEYWORD, xmp_packet(provenance))
-    metadata.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", pnginfo=metadata, **PNG_COMPRESSION)
-    content = file.getvalue()
-    return content if signer is None else signer.sign(content, "image/png", provenance, facts, image)
+    texts = PngInfo()
+    texts.add_itxt(XMP_KEYWORD, packet)
+    texts.add_itxt("Description", notice)  # PNG's own, for viewers that know no XMP
+    texts.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
+    return texts
+
+
+def portrait_png(
+    image: "NDArray[np.uint8]", provenance: Provenance, facts: Mapping[str, Any], signer: Signer | None = None
+) -> bytes:
+    """A picture, (height, width, 3) uint8 RGB, as the bytes of a PNG that says what it is, signed by `signer`."""
+    return picture_bytes(image, provenance, facts, signer=signer)
 
 
 def pixel_digest(image: "NDArray[np.uint8]") -> str:
@@ -180,22 +264,22 @@ def pixel_digest(image: "NDArray[np.uint8]") -> str:
     return hashlib.sha256(image.tobytes()).hexdigest()
 
 
-def portrait_svg(drawing: str, provenance: Provenance, facts: dict[str, Any]) -> bytes:
+def portrait_svg(drawing: str, provenance: Provenance, facts: Mapping[str, Any]) -> bytes:
     """A drawing as the bytes of an SVG that says what it is, in its metadata (SVG 2, section 5.8)."""
     packet = xmp_packet(provenance)
     described = packet[packet.index("<x:xmpmeta") : packet.rindex("<?xpacket")].strip()
-    text = escape(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+    text = _xml(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     own = f'<facts xmlns="{NAMESPACES["speech2face"]}">{text}</facts>'
     end = drawing.rindex("</svg>")
     return f"{drawing[:end]}<metadata>\n{described}\n{own}\n</metadata>\n{drawing[end:]}".encode()
 
 
-def _read_svg(path: Path) -> dict[str, str]:
+def _read_svg(path: str | Path, content: bytes) -> dict[str, str]:
     """The texts of an SVG as those of a PNG are named; empty where it has none."""
     try:
-        text = path.read_text("utf-8")
+        text = content.decode("utf-8")
         facts = ElementTree.fromstring(text).find(f".//{{{NAMESPACES['speech2face']}}}facts")
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
         raise NotAPortrait(f"{path} is not a picture that can be read") from error
     return {XMP_KEYWORD: text} | ({} if facts is None else {FACTS_KEYWORD: facts.text or ""})
 
@@ -216,6 +300,21 @@ def write_portrait_png(
     write_together({Path(path): portrait_png(image, provenance, facts)}, force=force)
 
 
+def write_sheet(
+    image: "NDArray[np.uint8]", provenance: Provenance, facts: Mapping[str, Any], path: Path, *, force: bool = True
+) -> None:
+    """Write a sheet as PNG, JPEG or WebP by the ending of its name.
+
+    Raises:
+        InvalidOption: another ending.
+        OutputExists, CannotWrite: as `write_portrait_png`.
+    """
+    encoding = ENCODINGS.get(path.suffix.lower())
+    if encoding is None:
+        raise InvalidOption(f"{path} says no kind of picture that can be labelled; end it in {', '.join(ENCODINGS)}")
+    write_together({path: picture_bytes(image, provenance, facts, encoding=encoding, small=True)}, force=force)
+
+
 def read_provenance(
     path: PathLike | BytesLike | BinaryIO, content: BytesLike | None = None
 ) -> tuple[Provenance, dict[str, Any]]:
@@ -227,24 +326,26 @@ def read_provenance(
         RecordingNotFound, UnreadableRecording: no such file; a folder, or no permission, or no path at all.
         NotAPortrait: not a picture, or one without our provenance.
     """
-    from PIL import Image
-
     given = read_content(path, "the picture")
     if isinstance(given, bytes):
         path, content = Path("the picture"), given
     else:
         path, content = given, None if content is None else plain_bytes(content, "the content")
     try:
-        if Path(path).suffix.lower() == ".svg":
-            texts: dict[Any, Any] = {**_read_svg(Path(path))}
-        else:
-            with Image.open(path if content is None else io.BytesIO(content)) as picture:
-                picture.load()  # a PNG's text may lie after its pixels
-                texts = dict(picture.info)
+        content = Path(path).read_bytes() if content is None else content
     except FileNotFoundError:
         raise RecordingNotFound(f"no such file: {path}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise NotAPortrait(f"{path} is not a picture that can be read") from error
+    except OSError as error:
+        raise NotAPortrait(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        if Path(path).suffix.lower() == ".svg":
+            texts: dict[Any, Any] = {**_read_svg(path, content)}
+        else:
+            with open_picture(content) as picture:
+                picture.load()  # a PNG's text may lie after its pixels
+                texts = dict(picture.info)
+    except UnreadablePicture as error:
+        raise NotAPortrait(f"{path} is not a picture that can be read: {error}") from error
     packet, stated = picture_texts(texts)
     provenance = parse_xmp_packet(packet)
     if provenance is None:

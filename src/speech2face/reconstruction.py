@@ -1,14 +1,15 @@
 """A photograph in, the canonical face of its embedding out: the face side of a model alone."""
 
+import os
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from speech2face.audio.arguments import BytesLike, PathLike, plain_path, read_content
+from speech2face.audio.arguments import PathLike, plain_path, read_content
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.errors import FaceNotFound
-from speech2face.face.photograph import read_photograph
+from speech2face.errors import FaceNotFound, SeveralFaces
+from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.models.contract import Model
 from speech2face.notices import DECODED_NOTICE
 from speech2face.portrait import check_exaggeration, check_model
@@ -40,12 +41,12 @@ class Reconstruction:
 
 def decode_photograph(
     model: Model,
-    photograph: PathLike | BytesLike | BinaryIO,
+    photograph: PhotographSource,
     *,
     embedder_file: PathLike | None = None,
     exaggerate: float = 0.0,
 ) -> Reconstruction:
-    """Draw the canonical face of the largest face in a photograph.
+    """Draw the canonical face of the person in a photograph.
 
     Args:
         model: from `load_model`; one whose face embeddings come from photographs.
@@ -55,6 +56,7 @@ def decode_photograph(
 
     Raises:
         FaceNotFound: no picture, or none with a face in it.
+        SeveralFaces: more than one person could be meant.
         InvalidOption, WeightsError, MissingExtra: the model's face embedder is not at hand, with what to do.
     """
     check_model(model)
@@ -64,9 +66,12 @@ def decode_photograph(
     picture = read_photograph(photograph)
     kind, embedder = model.face_embedder(weights)
     model.prefetch_face()
-    face_embedding = embedder.embed(picture)
+    name = str(photograph) if isinstance(photograph, str | os.PathLike) else "the photograph"
+    try:
+        face_embedding = embedder.embed(picture)
+    except SeveralFaces as error:
+        raise SeveralFaces(f"{name}: {error}") from error
     if face_embedding is None:
-        name = "the photograph" if isinstance(photograph, bytes) else photograph
         raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
     return Reconstruction(
         image=model.decode(model.exaggerated(face_embedding, exaggerate)),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.batch import Job, printable
-from speech2face.provenance import Provenance
+from speech2face.provenance import COMPOSITE_SOURCE_TYPE, Provenance
 
 
 def age_text(facts: dict[str, Any]) -> str:
@@ -67,17 +67,31 @@ def summary_line(*, drawn: int, failed: int, skipped: int) -> str:
     return ", ".join(parts + ([f"{skipped} skipped (no sound in them)"] if skipped else []))
 
 
+def kind_text(provenance: Provenance) -> str:
+    """What a picture is in words; on a composite not every face is synthetic."""
+    if provenance.kind == "chart":
+        return "chart, without a face"
+    if provenance.digital_source_type == COMPOSITE_SOURCE_TYPE:
+        return f"{provenance.kind}: synthetic faces beside photographs"
+    return f"synthetic {provenance.kind}"
+
+
+def faces_text(facts: dict[str, Any]) -> str:
+    """How many faces of which origin a sheet shows."""
+    photographs = f", {int(facts['photographs'])} photographs or other pictures" if facts["photographs"] else ""
+    return f"{int(facts['synthetic_faces'])} synthetic{photographs}"
+
+
 def provenance_rows(path: Path, provenance: Provenance, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What a picture says about itself."""
-    rows = [
-        ("picture", printable(path)),
-        ("kind", f"synthetic {provenance.kind}"),
-        ("model", f"{provenance.model_name} {provenance.model_version}"),
-        ("made with", provenance.creator_tool),
-        ("source type", provenance.digital_source_type),
-    ]
+    rows = [("picture", printable(path)), ("kind", kind_text(provenance))]
+    rows += [("model", f"{provenance.model_name} {provenance.model_version}".strip())] * bool(provenance.model_name)
+    rows += [("made with", provenance.creator_tool), ("source type", provenance.digital_source_type)]
     try:
-        rows += fact_rows(facts)
+        if provenance.kind not in ("comparison sheet", "chart"):
+            rows += fact_rows(facts)
+        elif facts:
+            rows += [("shows", printable(facts["shows"])), ("faces", faces_text(facts))]
     except (KeyError, TypeError, ValueError):  # dropped by other software, or changed by somebody
         rows.append(("facts", "missing or not readable"))
     if not facts and provenance.given:

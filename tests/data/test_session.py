@@ -20,6 +20,8 @@ from speech2face.data.publication import JOURNAL
 from speech2face.data.rejects import SOURCES, WORKERS, read_rejects
 from speech2face.data.runners import run_local
 from speech2face.data.session import prepare_data
+from speech2face.data.sources.basis import Basis
+from speech2face.data.sources.pairs import Pairs
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.tally import Tally, spoken_time
 from speech2face.errors import (
@@ -73,6 +75,29 @@ def test_a_preparation_keeps_what_is_good_and_says_why_the_rest_fell_out(tmp_pat
     assert set(manifest.splits) <= {"train", "test"}
     assert manifest.embedder == stand_in.EMBEDDER
     assert JOURNAL not in contents(tmp_path / "out")
+
+
+def test_where_every_path_is_wrong_the_first_are_named_and_all_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    rows = "\n".join(f"missing/{number}.wav;Ann;clip-00{number}" for number in range(5))
+    (tmp_path / "tables" / "pairs.csv").write_text(f"recording;speaker;key\n{rows}\n")
+    source = Pairs(str(tmp_path / "tables" / "pairs.csv"))
+    wrong = replace(preparation(texts(tmp_path / "media")), sources=(source,))
+    for _ in range(2):  # and again, where the table of the first try lies
+        with pytest.raises(DatasetError) as caught:
+            prepare_data(tmp_path / "out", wrong, here)
+        said = str(caught.value)
+        assert "5 times no_media" in said
+        assert [f"there is no {tmp_path}/tables/missing/{n}.wav" in said for n in range(4)] == [True] * 3 + [False]
+        assert f"paths are relative to {tmp_path}/tables" in said
+        assert f"all are listed in {tmp_path}/out/{SOURCES}" in said
+        assert [each.reason for each in read_rejects(Storage(tmp_path / "out"))] == ["no_media"] * 5
+    for number in range(5):  # the paths mended, the same folder takes the data
+        (tmp_path / "tables" / "missing").mkdir(exist_ok=True)
+        (tmp_path / "tables" / "missing" / f"{number}.wav").touch()
+    sources = (replace(source, basis=Basis(licence="own", consent="written")),)
+    prepare_data(tmp_path / "out", replace(wrong, sources=sources), here)
+    assert not [each for each in read_rejects(Storage(tmp_path / "out")) if each.reason == "no_media"]
 
 
 def test_processes_give_the_same_bytes_whatever_their_number(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:

@@ -15,7 +15,7 @@ from speech2face.cli import app
 from speech2face.data.clip import Clip
 from speech2face.data.erasure import forget as forget_in_data
 from speech2face.data.shards import write_shards
-from speech2face.errors import DatasetError, InvalidOption, OutputExists, WeightsError
+from speech2face.errors import DatasetError, InvalidOption, OutputExists, SeveralFaces, WeightsError
 from speech2face.face.detector import Picture
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord
@@ -28,6 +28,7 @@ from speech2face.models.contract import Model
 from speech2face.models.paired_model import PairedHearing, PairedModel
 from speech2face.models.paired_release import PairedRelease, VoiceGeometry
 from speech2face.models.paired_runtime import PairedRuntime
+from speech2face.provenance import read_provenance
 from speech2face.release import MANIFEST
 from speech2face.voice.spread import Spread
 from tests.gallery.server import Server
@@ -193,6 +194,45 @@ def test_photographs_are_embedded_and_those_without_a_face_counted(
     assert [hit.entry.id for hit in gallery.search(probe, 3).hits] == ["ann/1.png", "ann/deep/2.jpg", "bob/3.png"]
 
 
+def test_pictures_of_any_ending_enter_and_every_other_file_is_counted_and_named(
+    photos: Path, model: Model, embedder: Brightness, tmp_path: Path
+) -> None:
+    for name, kind in (
+        ("dan/1.gif", "GIF"),
+        ("dan/photo.jpeg.bak", "JPEG"),
+        ("dan/no-ending", "PNG"),
+        ("dan/5.JPG", "PNG"),
+    ):
+        (photos / "dan").mkdir(exist_ok=True)
+        Image.new("RGB", (40, 30), (0, 0, 200)).save(photos / name, kind)
+    (photos / "dan" / "notes.txt").write_text("whose is this?")
+    (photos / "dan" / "empty.jpg").write_bytes(b"")
+    (photos / ".hidden").write_text("the system's own")
+    counts = build_gallery(photos, model, tmp_path / "g", BuildOptions(consent="signed"))
+    assert counts.offered == 5 + 6
+    assert counts.left_out == {"no_face": 1, "unreadable": 2, "no_picture": 1}
+    assert counts.upserted.added == 3 + 4
+    named = counts.to_dict()["left_out_first"]
+    assert isinstance(named, dict)
+    assert named["no_picture"] == ["dan/notes.txt"]
+    assert [str(photos / name) in " ".join(named["unreadable"]) for name in ("bob/5.png", "dan/empty.jpg")] == [
+        True
+    ] * 2
+
+
+def test_a_photograph_of_two_people_is_left_out_and_named(
+    photos: Path, model: Model, embedder: Brightness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two(picture: Picture) -> np.ndarray:
+        raise SeveralFaces("2 faces were found where one person is meant; cut the picture to one face")
+
+    monkeypatch.setattr(embedder, "embed", two)
+    with pytest.raises(
+        DatasetError, match=r"4 in which several faces were found, 1 that cannot be read; the first: .*2 faces"
+    ):
+        build_gallery(photos, model, tmp_path / "g", BuildOptions(consent="signed"))
+
+
 def test_what_has_not_changed_is_not_embedded_again(
     photos: Path, model: Model, embedder: Brightness, tmp_path: Path
 ) -> None:
@@ -291,6 +331,14 @@ def test_the_command_line_builds_searches_shows_and_forgets(data: Path, model: M
     assert found["ranked"] == 6 and found["hits"][0]["chance"] == pytest.approx(1 / 6)
     assert "not identification" in found["limits"][0]
     assert set(found["random"]) == {"cosine_mean", "cosine_sd"}
+    said, facts = read_provenance(sheet)
+    assert "not identification" in said.notice
+    assert (said.kind, said.model_name, facts["synthetic_faces"], facts["photographs"]) == (
+        "comparison sheet",
+        "tiny",
+        1,
+        3,
+    )
     with Image.open(sheet) as picture:
         assert "not identification" in picture.info["Description"]
         assert picture.width > 800

@@ -1,11 +1,12 @@
 """A signed picture is known again, and whatever is done to it is found and named."""
 
+import contextlib
 import http.server
 import io
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +21,16 @@ import numpy as np
 from PIL import Image
 
 from speech2face.errors import NotAPortrait, RecordingNotFound
-from speech2face.provenance import FACTS_KEYWORD, XMP_KEYWORD, portrait_png, portrait_svg, xmp_packet
-from speech2face.signing import development, verification
+from speech2face.provenance import (
+    FACTS_KEYWORD,
+    XMP_KEYWORD,
+    PictureEncoding,
+    picture_bytes,
+    portrait_png,
+    portrait_svg,
+    xmp_packet,
+)
+from speech2face.signing import changes, development, verification
 from speech2face.signing.credentials import load_credential
 from speech2face.signing.names import OFFLINE
 from speech2face.signing.signer import PictureSigner
@@ -151,18 +160,91 @@ def test_where_the_xmp_is_gone_the_manifest_speaks(tmp_path: Path) -> None:
     assert found.facts == FACTS
 
 
-def test_every_byte_of_the_manifest_counts_but_its_padding(tmp_path: Path) -> None:
-    whole = signed()
-    manifest = dict(chunks(whole))[b"caBX"]
-    start, used = whole.index(manifest), len(manifest.rstrip(b"\0"))
-    places = [*range(0, used, 53), used - 1]
+SMALL = PICTURE[:8, :8].copy()
+
+
+def with_right_checksum(png: bytes) -> bytes:
+    """What somebody makes of a changed picture who knows the format."""
+    return changes.with_right_checksums(png)[0]
+
+
+@pytest.mark.parametrize("encoding", ["png", "webp", "jpeg"])
+def test_a_change_of_any_byte_is_found_also_where_no_signature_covers_it(
+    encoding: PictureEncoding, tmp_path: Path
+) -> None:
+    whole = picture_bytes(SMALL, PROVENANCE, FACTS, encoding=encoding, signer=signer())
+    name = f"portrait.{encoding}"
+    assert inspected(tmp_path, whole, name).signature.state == "intact"
+    frames = [place for word in FRAMES for place in places_around(whole, word)]  # what no signature covers
+    places = sorted({*range(0, len(whole), 23), *frames})
     unnoticed = []
     for place in places:
         content = bytearray(whole)
-        content[start + place] ^= 1
-        if inspected(tmp_path, bytes(content)).signature.state != "tampered":
-            unnoticed.append(place)
+        content[place] ^= 1 << place % 8
+        changed = with_right_checksum(bytes(content)) if encoding == "png" else bytes(content)
+        if changed == whole:  # the checksum itself
+            continue
+        with contextlib.suppress(NotAPortrait):  # as good as found: nothing is said to be intact
+            if inspected(tmp_path, changed, name).signature.state != "tampered":
+                unnoticed.append(place)
     assert unnoticed == []
+
+
+FRAMES = (b"jumdc2pa", b"jumdc2ma", b"jumdc2as", b"jumdcbor", b"jumdjson", b"jumdc2cl", b"jumdc2cs", b"cpad")
+
+
+def places_around(content: bytes, word: bytes) -> range:
+    """Every fifth byte from before a word to behind it: heads of boxes, kinds, names, the beginning of the padding."""
+    place = content.index(word)
+    return range(place - 16, place + 48, 5)
+
+
+def inserted(content: bytes) -> Iterator[bytes]:
+    """A byte more, a byte less, two neighbours exchanged, at every hundredth place."""
+    for place in range(40, len(content) - 40, 97):
+        yield content[:place] + b"\0" + content[place:]
+        yield content[:place] + content[place + 1 :]
+        yield content[:place] + content[place + 1 : place - 1 : -1] + content[place + 2 :]
+
+
+def test_bytes_put_in_taken_out_or_exchanged_are_found(tmp_path: Path) -> None:
+    whole = picture_bytes(SMALL, PROVENANCE, FACTS, encoding="webp", signer=signer())
+    unnoticed = 0
+    for changed in inserted(whole):
+        with contextlib.suppress(NotAPortrait):
+            unnoticed += changed != whole and inspected(tmp_path, changed, "a.webp").signature.state == "intact"
+    assert unnoticed == 0
+
+
+def test_padding_that_is_used_for_something_is_named(tmp_path: Path) -> None:
+    def change(chunk: Chunk) -> Chunk:
+        return (chunk[0], chunk[1].replace(bytes(40), b"hidden" + bytes(34), 1)) if chunk[0] == b"caBX" else chunk
+
+    found = inspected(tmp_path, with_chunks(signed(), change))
+    assert (found.signature.state, codes(found)) == ("tampered", ["frame_changed"])
+
+
+def test_a_signed_picture_with_a_long_record_in_several_pieces_of_a_jpeg_is_intact(tmp_path: Path) -> None:
+    facts = FACTS | {"more": "x" * 150_000}
+    content = picture_bytes(SMALL, PROVENANCE, facts, encoding="jpeg", signer=signer())
+    assert content.count(b"\xff\xeb") > 2
+    assert inspected(tmp_path, content, "a.jpg").signature.state == "intact"
+
+
+@pytest.mark.parametrize("side", [60_000, 11_000])  # beyond what is decoded, and what Pillow only warns of
+def test_a_picture_changed_to_claim_a_huge_size_is_damaged_and_no_error_of_another_library(
+    side: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    for whole, is_signed in ((signed(), True), (portrait_png(PICTURE, PROVENANCE, FACTS), False)):
+        content = bytearray(whole)
+        content[16:24] = side.to_bytes(4) * 2
+        if is_signed:
+            found = inspected(tmp_path, with_right_checksum(bytes(content)))
+            assert codes(found) == ["picture_damaged"]
+        else:
+            with pytest.raises(NotAPortrait, match=r"at most 178,956,970|damaged or cut off"):
+                inspected(tmp_path, with_right_checksum(bytes(content)))
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Portraits as the bytes that leave the service: every one says in itself that it is synthetic."""
 
-import io
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from speech2face.app import signatures
 from speech2face.batch import provenance_of
 from speech2face.errors import InvalidOption
-from speech2face.provenance import Kind, portrait_png, portrait_svg, xmp_packet
+from speech2face.provenance import Kind, picture_bytes, portrait_svg
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,22 +20,12 @@ MEDIA_TYPES: Final[dict[PictureFormat | Literal["svg"], str]] = {
     "webp": "image/webp",
     "svg": "image/svg+xml",
 }
-WEBP_QUALITY: Final = 85  # beyond it a face looks no better
 WEBP_MOST_PIXELS: Final = 16_383  # width and height that the format can say
-WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth less
 
 
 def encoded(image: "NDArray[np.uint8]", facts: dict[str, Any], kind: Kind, picture: PictureFormat) -> bytes:
     """A picture, (height, width, 3), with its provenance inside."""
-    if picture == "png":
-        return portrait_png(image, provenance_of(facts, kind), facts, signatures.current())
-    from PIL import Image
-
-    file = io.BytesIO()
-    provenance = signatures.promised(provenance_of(facts, kind))
-    xmp = xmp_packet(provenance).encode()
-    Image.fromarray(image).save(file, "WEBP", quality=WEBP_QUALITY, method=WEBP_EFFORT, xmp=xmp)
-    return signatures.signed(file.getvalue(), MEDIA_TYPES[picture], provenance, facts)
+    return picture_bytes(image, provenance_of(facts, kind), facts, encoding=picture, signer=signatures.current())
 
 
 def drawing(portrait: "Portrait") -> bytes:

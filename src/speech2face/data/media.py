@@ -185,5 +185,5 @@ def read_picture(place: str) -> Picture:
         raise Rejected("unreadable", f"{place} is over {MOST_PHOTOGRAPH_BYTES // 2**20} MiB: no photograph")
     try:
         return read_photograph(content)
-    except (FaceNotFound, DatasetError, RecordingNotFound, UnreadableRecording) as error:
+    except (FaceNotFound, DatasetError, MissingExtra, RecordingNotFound, UnreadableRecording) as error:
         raise Rejected("unreadable", f"{place}: {error}") from error

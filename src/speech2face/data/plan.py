@@ -26,7 +26,12 @@ from speech2face.untrusted import parse_json
 PLAN = "plan.json"
 FORMAT = 1
 RECORDS_PER_SHARD = 500  # about 130 MB with faces, two minutes of one core
+_FIRST = 3  # rejects that fit a message
 _NAMED = 5  # differences that fit a message
+
+
+class NothingToPrepare(DatasetError):
+    """Every row of the sources fell out; says why the first did."""
 
 
 @dataclass(frozen=True)
@@ -168,15 +173,19 @@ def make_plan(
     """Read the sources once, and check all that can be known before any media is opened.
 
     Raises:
-        DatasetError: two records have one key, or there is no record.
+        DatasetError: two records have one key.
+        NothingToPrepare: there is no record.
         SpeakerLeak: a speaker is in two splits.
         InvalidOption: the grouping cannot be.
     """
     grouping.check()
     rejected: dict[str, int] = {}
+    first: list[str] = []
 
     def count(reject: Reject) -> None:
         rejected[reject.reason] = rejected.get(reject.reason, 0) + 1
+        if len(first) < _FIRST:
+            first.append(reject.detail)
         on_reject(reject)
 
     shards: list[PlannedShard] = []
@@ -196,7 +205,7 @@ def make_plan(
     check_speakers(leaks)
     _check_keys(keys, sources, grouping)
     if not shards:
-        raise DatasetError(f"the sources hold no record to prepare{_why(rejected)}")
+        raise NothingToPrepare(f"the sources hold no record to prepare{_why(rejected, first, sources)}")
     return Plan(
         sources=tuple(settings_of(source) for source in sources),
         options=settings_of(options),
@@ -227,10 +236,14 @@ def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping)
         )
 
 
-def _why(rejected: Mapping[str, int]) -> str:
+def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[Source]) -> str:
     if not rejected:
         return ""
-    return ": " + ", ".join(f"{count} times {reason}" for reason, count in sorted(rejected.items()))
+    counts = ", ".join(f"{count} times {reason}" for reason, count in sorted(rejected.items()))
+    folders = {str(getattr(source, "relative_to", "")) for source in sources} - {""}
+    absolute = sorted(folder if "://" in folder else os.path.abspath(folder) for folder in folders)
+    beside = f"; paths are relative to {', '.join(absolute)}" if absolute else ""
+    return f": {counts}, the first: {'; '.join(first)}{beside}"
 
 
 def write_plan(storage: Storage, plan: Plan) -> None:

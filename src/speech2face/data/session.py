@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING
 from speech2face.data.crew import OnCulprits
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.plan import (
+    PLAN,
     Grouping,
+    NothingToPrepare,
     Plan,
     check_plan,
     deal,
@@ -160,6 +162,11 @@ class Session:
                 write_tombstones(storage, self._forgotten)
             if not (begun and storage.exists(SOURCES) and _sha256(storage.read(SOURCES)) == table.sha256):
                 table.finish()
+        except NothingToPrepare as error:
+            if storage.exists(PLAN):  # a preparation that is under way keeps its own table
+                raise
+            table.finish()
+            raise NothingToPrepare(f"{error}; all are listed in {storage.where(SOURCES)}") from error
         finally:
             table.discard()
         return plan

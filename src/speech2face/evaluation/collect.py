@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
@@ -30,12 +29,12 @@ from speech2face.data.reader import SpanReader
 from speech2face.errors import DatasetError
 from speech2face.evaluation.evaluation_set import Embeddings, Floats
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.training.corpus import read_voices
+from speech2face.training.corpus import VOICES, read_voice_rows, read_voices
 
 Labels = Mapping[str, tuple[str, ...]]
 
-VOICES = "voices.csv"
 ALL = "all"
+FIRST = 3  # of what is missing
 SPLITS_TRIED = ("test", "validation")
 READ_AT_ONCE = 256  # clips, whose bytes are in memory together
 
@@ -209,10 +208,8 @@ class FolderClips:
 
     def __init__(self, folder: Path, *, split: str | None, limit: int | None, seed: int) -> None:
         try:
-            known = read_voices(folder)
-            with (folder / VOICES).open(newline="", encoding="utf-8") as file:
-                table = list(csv.DictReader(file))
-        except (KeyError, ValueError, UnicodeDecodeError) as error:
+            known, table = read_voices(folder), read_voice_rows(folder)
+        except DatasetError as error:
             raise DatasetError(f"{folder / VOICES} lacks or mistakes {error}; see docs/evaluation.md") from error
         self.split = _chosen_split(split, tuple(dict.fromkeys(str(person.split) for person in known)), folder)
         rows = [row for row, person in enumerate(known) if self.split in (ALL, person.split)]
@@ -229,7 +226,7 @@ class FolderClips:
         self.speaker = np.array([places[name] for name in names], np.int64)
         self.seconds = np.array([known[row].seconds for row in rows], np.float64)
         columns = [name for name in table[0] if name not in ("speaker", "file", "seconds")]
-        self.labels: Labels = {name: tuple((table[row][name] or "").strip() for row in rows) for name in columns}
+        self.labels: Labels = {name: tuple(table[row][name] for row in rows) for name in columns}
 
     @cached_property
     def sha256(self) -> str:
@@ -252,6 +249,7 @@ def _check_files(files: Sequence[Path], folder: Path) -> None:
     missing = [file.name for file in files if not file.is_file()]
     twice = [name for name, count in Counter(file.stem for file in files).items() if count > 1]
     if missing:
-        raise DatasetError(f"{folder} lacks {len(missing)} of its recordings, {missing[0]} for one; copy it again")
+        first = ", ".join(missing[:FIRST])
+        raise DatasetError(f"{folder} lacks {len(missing)} of its recordings, {first} for one; copy it again")
     if twice:
         raise DatasetError(f"{folder / VOICES} names {twice[0]} twice; a recording is one row")

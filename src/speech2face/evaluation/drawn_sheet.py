@@ -13,6 +13,7 @@ from speech2face.config import Style
 from speech2face.drawn.raster import rasterise
 from speech2face.models.attribute_model import AttributeModel, load_attribute_model
 from speech2face.picture import draw_picture
+from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet
 
 AGES, SEED = (20, 35, 50, 70), 7
 CELL, SMALL, GAP = 180, 64, 10  # pixels
@@ -54,7 +55,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    draw_sheet(load_attribute_model()).save(arguments.out)
+    model = load_attribute_model()
+    release = model.release
+    made = comparison_provenance(model_name=release.name, model_version=release.version, notice=model.notice)
+    facts = comparison_facts("Portraits and their drawings", synthetic=3 * 4 * len(AGES))  # women and men, two rows
+    write_sheet(np.asarray(draw_sheet(model)), made, facts, arguments.out)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from speech2face.data.texts import read_json
 from speech2face.errors import WeightsError
 from speech2face.face.embedder_settings import check_normalisation
 from speech2face.face.onnx_embedder import open_network, picture_input
 from speech2face.face.weight_file import file_sha256, weight_file
-from speech2face.untrusted import parse_json
 
 Picture = NDArray[np.uint8]
 VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)  # red, green, blue; of the SF2F protocol (Bai et al., ACM MM 2022)
@@ -99,7 +99,6 @@ def _settings_beside(path: Path) -> NetworkSettings:
     if not beside.is_file():
         return NetworkSettings()
     try:
-        stated = parse_json(beside.read_text(encoding="utf-8"))
-        return NetworkSettings.from_dict(stated)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return NetworkSettings.from_dict(read_json(beside, WeightsError))
+    except (ValueError, TypeError, AttributeError) as error:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error

@@ -9,14 +9,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.data.manifest import Manifest
-from speech2face.errors import FaceNotFound, InvalidOption, UnreadableRecording
+from speech2face.data.sources.files import PICTURES, has_picture, suffix_of
+from speech2face.errors import FaceNotFound, InvalidOption, MissingExtra, SeveralFaces, UnreadableRecording
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.parts.part import Exclusion
 from speech2face.evaluation.readers.face_points import FacePointFinder
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
 Kind = Literal["voice", "face", "original"]
 """Drawn from the voice, drawn from the embedding of the clip's own face, the clip's own aligned face."""
 KINDS: tuple[Kind, ...] = ("voice", "face", "original")
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+Number = TypeVar("Number", np.float32, np.float64)
 CACHE_BYTES = 2**30  # what lies beyond is drawn again whenever it is asked for
 
 PICTURE_MISSING: Final = "picture_missing"
 PICTURE_UNREADABLE: Final = "picture_unreadable"
 NO_FACE: Final = "no_face"
+SEVERAL_FACES: Final = "several_faces"
+FACE_REASONS: Final = frozenset({NO_FACE, SEVERAL_FACES})  # only where a face is looked for
 NO_PREDICTION: Final = "no_prediction"
 NO_REFERENCE: Final = "no_reference"
 NO_ORIGINAL: Final = "no_original"
@@ -98,7 +102,7 @@ class PictureSet:
         embedder: FaceEmbedder | None = None,
         exaggerate: float = 0.0,
     ) -> PictureSet:
-        """Pictures from the voice are the folder's (`KEY.png`, or .jpg, .jpeg, .webp) where one is given.
+        """Pictures from the voice are the folder's (`KEY.png`, or another kind of picture) where one is given.
 
         Otherwise the model draws them; it also draws those of the reference embeddings. Originals are the data's
         aligned faces. `rows` None are all clips, `seconds` None the longest heard.
@@ -209,18 +213,16 @@ class PictureSet:
         return self.drawn(values[chosen].mean(0, dtype=np.float64).astype(np.float32)) if chosen.any() else None
 
     def embedding(self, kind: Kind, row: int) -> NDArray[np.float32] | None:
-        """The face embedder's embedding of the largest face in a picture; None without picture, embedder or face."""
+        """The face embedder's embedding of the one face in a picture; None without picture, embedder or face."""
         place = (kind, row)
         if place not in self._embeddings and self._embedder is not None:
             picture = self.picture(kind, row)
-            found = None if picture is None else self._embedder.embed(picture)
-            if picture is not None and found is None:
-                self._note(row, NO_FACE, kind)
+            found = self._of_a_face(row, kind, picture, self._embedder.embed)
             self._embeddings[place] = found
         return self._embeddings.get(place)
 
     def face_points(self, kind: Kind, row: int) -> Points | None:
-        """The 68 landmarks (68, 2) of the largest frontal face in a picture; None without picture or face.
+        """The 68 landmarks (68, 2) of the one frontal face in a picture; None without picture or face.
 
         Raises:
             MissingExtra: the extra that finds faces is not installed.
@@ -229,11 +231,23 @@ class PictureSet:
         if place not in self._points:
             finder = FacePointFinder(*self.prepare_faces())
             picture = self.picture(kind, row)
-            points = None if picture is None else finder.find(picture)
-            if picture is not None and points is None:
-                self._note(row, NO_FACE, kind)
-            self._points[place] = points
+            self._points[place] = self._of_a_face(row, kind, picture, finder.find)
         return self._points[place]
+
+    def _of_a_face(
+        self, row: int, kind: Kind, picture: Picture | None, find: Callable[[Picture], NDArray[Number] | None]
+    ) -> NDArray[Number] | None:
+        """What is found of the one face in a picture; why nothing is, is noted."""
+        if picture is None:
+            return None
+        try:
+            found = find(picture)
+        except SeveralFaces:
+            self._note(row, SEVERAL_FACES, kind)
+            return None
+        if found is None:
+            self._note(row, NO_FACE, kind)
+        return found
 
     def prepare_faces(self) -> tuple[FaceDetector, FaceLandmarker]:
         """What finds faces and their landmarks, opened once.
@@ -257,15 +271,23 @@ class PictureSet:
     def _read(self, folder: Path, row: int) -> Picture | None:
         key = self.evaluation_set.keys[row]
         plain = Path(key).name == key  # a key is no way out of the folder
-        found = next((p for p in (folder / f"{key}{ending}" for ending in ENDINGS) if plain and p.is_file()), None)
+        found = _named(folder, key) if plain else None
         if found is None:
             self._note(row, PICTURE_MISSING, "")
             return None
         try:
             return read_photograph(found)
-        except (FaceNotFound, UnreadableRecording):  # no picture, damaged, or no permission
-            self._note(row, PICTURE_UNREADABLE, found.name)
+        except (FaceNotFound, UnreadableRecording, MissingExtra) as error:  # no picture, damaged, no permission, HEIC
+            self._note(row, PICTURE_UNREADABLE, f"{found.name}: {error}".replace(str(found), "it"))
             return None
+
+
+def _named(folder: Path, key: str) -> Path | None:
+    """The picture of a clip, KEY.png before others; with any ending, in small letters or capitals."""
+    found = {suffix_of(path.name): path for path in folder.glob(f"{escape(key)}.*") if path.stem == key}
+    endings = [*(ending for ending in (".png", ".jpg", ".jpeg", ".webp") if ending in found), *sorted(found)]
+    pictures = (found[ending] for ending in endings if ending in PICTURES or has_picture(found[ending]))
+    return next((path for path in pictures if path.is_file()), None)
 
 
 @cache

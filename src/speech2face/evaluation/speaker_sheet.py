@@ -19,6 +19,7 @@ from speech2face.contact_sheet import FAINT_INK, GAP_PIXELS, INK, PAPER
 from speech2face.errors import Speech2FaceError
 from speech2face.models.attribute_model import AttributeModel, load_attribute_model
 from speech2face.portrait import reconstruct
+from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet
 from speech2face.training.corpus import Speaker, read_speakers
 
 logger = logging.getLogger(__name__)
@@ -180,8 +181,11 @@ def main() -> None:
     counts = f"{len(readings)} heard, {short} under {LEAST_SECONDS:.0f} s, {refused} refused"
     title = f"Validation speakers, {model.release.name} {model.release.version}: {counts}"
     sheet = draw_sheet(rows, pictures, title=title)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(arguments.out, optimize=True)
+    made = comparison_provenance(
+        model_name=model.release.name, model_version=model.release.version, notice=model.notice
+    )
+    facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
+    write_sheet(np.asarray(sheet), made, facts, arguments.out)
     logger.info("%s", title)
     for row in rows:
         logger.info("%s", row.title)

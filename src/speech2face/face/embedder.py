@@ -8,21 +8,34 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.face.detector import DetectorName, DlibDetector, FaceBox, Picture, dlib_model, dlib_module
+from speech2face.errors import SeveralFaces
+from speech2face.face.detector import DetectorName, DlibDetector, FaceBox, Picture, dlib_model, dlib_module, sole_face
 
 DLIB_MATCH_DISTANCE = 0.6
 """Euclidean distance under which dlib's network calls two photographs one person (dlib's own documentation)."""
 
 
 class FaceEmbedder(Protocol):
-    """Anything that embeds the largest face of a picture (height, width, 3)."""
+    """Anything that embeds the face of a picture (height, width, 3) of one person."""
 
     size: int
     """Length of an embedding."""
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the largest face, or None where no face is found."""
+        """The embedding (size,) of the picture's one face, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
         ...
+
+
+def embed_drawn(embedder: FaceEmbedder, picture: Picture) -> NDArray[np.float32] | None:
+    """The embedding (size,) of a face that was drawn; None where a detector sees none in it, or sees more than one."""
+    try:
+        return embedder.embed(picture)
+    except SeveralFaces:
+        return None
 
 
 class CropEmbedder(FaceEmbedder, Protocol):
@@ -70,9 +83,13 @@ class DlibEmbedder:
         self._network = dlib.face_recognition_model_v1(str(dlib_model(self.network_file)))
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (128,) of the largest face, or None where no face is found."""
-        found = self._detector.detect(picture)
-        return self.embed_box(picture, found[0]) if found else None
+        """The embedding (128,) of the picture's one face, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        found = sole_face(self._detector, picture)
+        return None if found is None else self.embed_box(picture, found)
 
     def embed_box(self, picture: Picture, box: FaceBox) -> NDArray[np.float32]:
         """The embedding (128,) of the face in a box that is already known."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech2face.errors import WeightsError
 from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector
+from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector, sole_face
 from speech2face.face.embedder_settings import OnnxSettings
 from speech2face.face.five_points import PointFinder, crop_by_points
 from speech2face.face.weight_file import weight_file
@@ -36,9 +36,13 @@ class OnnxEmbedder:
         self._points = None if alignment == "box" else PointFinder(alignment)
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the largest face, or None where no face is found."""
-        found = self._detector.detect(picture)
-        return self.embed_crop(self.crop(picture, found[0])) if found else None
+        """The embedding (size,) of the picture's one face, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        found = sole_face(self._detector, picture)
+        return None if found is None else self.embed_crop(self.crop(picture, found))
 
     @property
     def crop_detector(self) -> DetectorName:

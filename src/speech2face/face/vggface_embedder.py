@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector
+from speech2face.face.detector import DetectorName, FaceBox, Picture, open_detector, sole_face
 from speech2face.face.embedder_settings import VGGFaceSettings
 from speech2face.face.vggface import INPUT_PIXELS, MEAN_RED_GREEN_BLUE, VGGFaceConfig
 from speech2face.face.vggface_weights import load_vggface
@@ -31,9 +31,13 @@ class VGGFaceEmbedder:
         self._detector = open_detector(self.settings.detector)
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the largest face, or None where no face is found."""
-        found = self._detector.detect(picture)
-        return self.embed_crop(self.crop(picture, found[0])) if found else None
+        """The embedding (size,) of the picture's one face, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        found = sole_face(self._detector, picture)
+        return None if found is None else self.embed_crop(self.crop(picture, found))
 
     def crop(self, picture: Picture, box: FaceBox) -> Picture:
         """The square (224, 224, 3) that the network sees of a face in a box."""

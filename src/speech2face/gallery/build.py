@@ -21,6 +21,7 @@ from speech2face.errors import (
     FaceNotFound,
     InvalidOption,
     OutputExists,
+    SeveralFaces,
     UnreadableRecording,
     WeightsError,
 )
@@ -34,6 +35,8 @@ from speech2face.gallery.spaces import open_face_embedder, space_of
 from speech2face.gallery.store import Upserted, Writer
 from speech2face.models.contract import Model
 
+FIRST = 3  # files that fit a message
+MOST_NAMED = 20  # of each reason
 AT_ONCE = 256  # entries; what a database that went away makes do again
 Progress = Callable[[int], None]
 
@@ -82,12 +85,22 @@ class Counts:
     """There already, made from the same."""
     upserted: Upserted = field(default_factory=Upserted)
     left_out: Counter[str] = field(default_factory=Counter)
-    """By reason: no_consent, forgotten, no_face, unreadable."""
+    """By reason: no_consent, forgotten, no_face, several_faces, unreadable, no_picture."""
+    named: dict[str, list[str]] = field(default_factory=dict)
+    """By reason, the first that were left out for what their file is, and why."""
 
     def to_dict(self) -> dict[str, object]:
         """JSON-ready."""
         done = {"added": self.upserted.added, "replaced": self.upserted.replaced, "unchanged": self.unchanged}
-        return {"offered": self.offered} | done | {"left_out": dict(sorted(self.left_out.items()))}
+        counts = {"offered": self.offered} | done | {"left_out": dict(sorted(self.left_out.items()))}
+        return counts | ({"left_out_first": dict(sorted(self.named.items()))} if self.named else {})
+
+    def leave_out(self, reason: str, why: str) -> None:
+        """Count one file, and name it if it is among the first."""
+        self.left_out[reason] += 1
+        named = self.named.setdefault(reason, [])
+        if len(named) < MOST_NAMED:
+            named.append(why)
 
 
 def build_gallery(
@@ -99,8 +112,8 @@ def build_gallery(
 ) -> Counts:
     """Build a gallery in a folder; `progress` hears how many faces were offered so far.
 
-    A photograph without a face, or that cannot be read, is counted and left out, as is whoever has no consent basis
-    and whoever was forgotten.
+    A photograph without a face or with several, or a file that cannot be read, is counted, named and left out; counted
+    and left out is whoever has no consent basis, and whoever was forgotten.
 
     Raises:
         OutputExists: there is a gallery, and it is neither to be added to nor replaced.
@@ -134,10 +147,14 @@ def _reasons(counts: Counts) -> str:
         "no_consent": "without consent basis (state one with --consent)",
         "forgotten": "of speakers who were forgotten",
         "no_face": "in which no face was found",
+        "several_faces": "in which several faces were found",
         "unreadable": "that cannot be read",
+        "no_picture": "whose file is no picture",
     }
     found = [f"{count} {texts[reason]}" for reason, count in sorted(counts.left_out.items())]
-    return f"of {counts.offered} faces " + (", ".join(found) or "none")
+    first = [why for named in counts.named.values() for why in named][:FIRST]
+    named = f"; the first: {'; '.join(first)}" if first else ""
+    return f"of {counts.offered} faces {', '.join(found) or 'none'}{named}"
 
 
 def _candidates(source: str, model: Model, space: Space, options: BuildOptions) -> Iterator[Candidate]:
@@ -205,6 +222,9 @@ class _Build:
         counts.offered += len(some)
         wanted: list[tuple[Entry, Candidate]] = []
         for candidate in some:
+            if not candidate.is_picture:
+                counts.leave_out("no_picture", candidate.entry.id)
+                continue
             entry = replace(
                 candidate.entry,
                 consent=(candidate.entry.consent or self._options.consent).strip(),
@@ -226,10 +246,12 @@ class _Build:
             check_entry(entry)
             try:
                 vectors.append(unit_rows(candidate.embed()[None], entry.id)[0])
-            except FaceNotFound:
-                counts.left_out["no_face"] += 1
-            except UnreadableRecording:
-                counts.left_out["unreadable"] += 1
+            except SeveralFaces as error:
+                counts.leave_out("several_faces", str(error))
+            except FaceNotFound as error:
+                counts.leave_out("no_face", str(error))
+            except UnreadableRecording as error:
+                counts.leave_out("unreadable", str(error))
             else:
                 picture = candidate.thumbnail() if self._options.thumbnails else b""
                 entries.append(replace(entry, thumbnail=picture))

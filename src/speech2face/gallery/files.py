@@ -50,7 +50,7 @@ class FileStore:
 
     def _open(self, record: Record) -> None:
         self.record = record
-        for name, file in record.files.items():
+        for file in record.files.values():
             (size,) = self.storage.sizes([file.file])
             if size is None:
                 raise DatasetError(
@@ -63,7 +63,8 @@ class FileStore:
                     " gallery or build it anew"
                 )
         if not {"entries", "vectors", "thumbnails"} <= set(record.files) <= set(PARTS):
-            raise DatasetError(f"{self.storage.where(RECORD)} names no entries or vectors, or files of no gallery; build it anew")
+            where = self.storage.where(RECORD)
+            raise DatasetError(f"{where} names no entries or vectors, or files of no gallery; build the gallery anew")
         table = record.files["entries"].file
         self.entries, lengths = decode_entries(self.storage.read(table), self.storage.where(table))
         self._ends = np.cumsum(lengths)

@@ -7,7 +7,6 @@ further column is a label.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
@@ -21,9 +20,10 @@ from numpy.typing import NDArray
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.reader import SpanReader
-from speech2face.data.sources.files import PICTURES, files_below
+from speech2face.data.sources.files import pictures_below, with_slashes
+from speech2face.data.sources.tables import read_table
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, FaceNotFound, UnreadableRecording
+from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, SeveralFaces, UnreadableRecording
 from speech2face.face.detector import Picture
 from speech2face.face.embedder import FaceEmbedder
 from speech2face.face.photograph import read_photograph
@@ -46,10 +46,12 @@ class Candidate:
     """The face embedding, (K,).
 
     Raises:
-        FaceNotFound, UnreadableRecording: no face in the photograph, or no photograph.
+        FaceNotFound, SeveralFaces, UnreadableRecording: no face in the photograph, more than one, or no photograph.
     """
     thumbnail: Callable[[], bytes]
     """A small JPEG, after `embed`."""
+    is_picture: bool = True
+    """False of a file among photographs that is none: it is counted, and never enters."""
 
 
 def is_data_set(place: str | Path) -> bool:
@@ -64,37 +66,43 @@ def photographs(folder: str, embedder: FaceEmbedder) -> Iterator[Candidate]:
         DatasetError: no such folder, none in it, or a table that does not say whose they are.
     """
     storage = Storage(folder)
-    listed = _table(storage) if storage.exists(TABLE) else _by_folder(folder)
-    if not listed:
-        raise DatasetError(f"{folder} holds no photograph; give PERSON/PICTURE.jpg, or a {TABLE}")
-    for path, entry in listed:
-        yield _photograph(storage, path, entry, embedder)
+    listed = [(*row, True) for row in _table(storage)] if storage.exists(TABLE) else _by_folder(folder)
+    if not any(is_picture for *_, is_picture in listed):
+        others = f" ({len(listed)} other files)" if listed else ""
+        raise DatasetError(f"{folder} holds no photograph{others}; give PERSON/PICTURE.jpg, or a {TABLE}")
+    for path, entry, is_picture in listed:
+        yield _photograph(storage, path, entry, embedder) if is_picture else _other(storage.where(path), entry)
 
 
-def _by_folder(folder: str) -> list[tuple[str, Entry]]:
+def _by_folder(folder: str) -> list[tuple[str, Entry, bool]]:
+    """Every file with whose it would be, and whether it is a picture."""
     found = []
-    for path in files_below(folder, PICTURES):
+    for path, is_picture in pictures_below(folder):
         person = path.split("/")[0] if "/" in path else Path(path).stem
-        found.append((path, Entry(path, person, "")))
+        found.append((path, Entry(path, person, ""), is_picture))
     return found
 
 
 def _table(storage: Storage) -> list[tuple[str, Entry]]:
-    where = storage.where(TABLE)
-    try:
-        rows = list(csv.DictReader(io.StringIO(storage.read(TABLE).decode("utf-8-sig"), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{where} is no CSV: {error}") from error
     found = []
-    for number, row in enumerate(rows, start=2):
-        cells = {name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str)}
-        path, person = cells.get("file", ""), cells.get("speaker", "")
+    for row in read_table(storage.where(TABLE), needed=("file", "speaker"), known=("file", *FIELDS)):
+        path, person = row.get("file"), row.get("speaker")
         if not path or not person:
-            raise DatasetError(f"{where}, row {number}: no file or no speaker; both columns are needed in every row")
-        labels = {name: cell for name, cell in cells.items() if cell and name not in (*FIELDS, "file")}
-        consent, source, licence = (cells.get(name, "") for name in ("consent", "source", "licence"))
-        found.append((path, Entry(cells.get("id") or path, person, consent, source, licence, labels)))
+            raise row.wrong("file", f"row {row.line}: no file or no speaker; both columns are needed in every row")
+        path = with_slashes(storage.name, path)
+        labels = {name: cell for name in row.columns if (cell := row.get(name)) and name not in (*FIELDS, "file")}
+        consent, source, licence = (row.get(name) for name in ("consent", "source", "licence"))
+        found.append((path, Entry(row.get("id") or path, person, consent, source, licence, labels)))
     return found
+
+
+def _other(where: str, entry: Entry) -> Candidate:
+    """A file among photographs that is none."""
+
+    def embed() -> NDArray[np.float32]:
+        raise UnreadableRecording(f"{where} is no picture")
+
+    return Candidate(entry, embed, lambda: b"", is_picture=False)
 
 
 def _photograph(storage: Storage, path: str, entry: Entry, embedder: FaceEmbedder) -> Candidate:
@@ -110,9 +118,14 @@ def _photograph(storage: Storage, path: str, entry: Entry, embedder: FaceEmbedde
     def embed() -> NDArray[np.float32]:
         try:
             state["picture"] = read_photograph(content())
-        except FaceNotFound as error:  # a file that is no picture
-            raise UnreadableRecording(f"{storage.where(path)}: {error}") from error
-        found = embedder.embed(state["picture"])
+        except (FaceNotFound, MissingExtra) as error:  # a file that is no picture, or HEIC without what decodes it
+            raise UnreadableRecording(
+                f"{storage.where(path)}: {error}".replace(" the photograph is", " it is")
+            ) from error
+        try:
+            found = embedder.embed(state["picture"])
+        except SeveralFaces as error:
+            raise SeveralFaces(f"{storage.where(path)}: {error}") from error
         if found is None:
             raise FaceNotFound(f"no face found in {storage.where(path)}")
         return np.asarray(found, np.float32)

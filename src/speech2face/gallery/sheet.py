@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from speech2face.contact_sheet import FAINT_INK, GAP_PIXELS, INK, PAPER
 from speech2face.gallery.gallery import Hit
 from speech2face.gallery.search import Search
+from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,6 +24,7 @@ HEADER_PIXELS, FOOTER_LINE_PIXELS = 64, 18
 COLUMNS = 4
 MOST_PICTURES = 40
 NO_PICTURE = (228, 228, 228)
+BESIDE_IT = "The first face is synthetic, the others are pictures of the gallery's own."
 FROM_THE_GALLERY = "from the gallery, not the speaker"
 
 
@@ -39,6 +41,20 @@ def captions(hit: Hit) -> tuple[str, str, str, str]:
         f"by chance this far up: {chance_text(hit.chance)}",
         hit.entry.speaker,
     )
+
+
+def search_sheet_png(search: Search) -> bytes:
+    """The sheet as a labelled PNG: a synthetic portrait, and beside it the gallery's own pictures if it keeps any."""
+    shown = sum(bool(hit.entry.thumbnail) for hit in search.ranking.hits[:MOST_PICTURES])
+    portrait = search.portrait
+    provenance = comparison_provenance(
+        model_name=portrait.model_name,
+        model_version=portrait.model_version,
+        notice=" ".join((portrait.notice, *([BESIDE_IT] if shown else []), *search.limits)),
+        photographs=shown > 0,
+    )
+    facts = comparison_facts("Faces of a gallery nearest to what a voice suggests", synthetic=1, photographs=shown)
+    return picture_bytes(draw_search_sheet(search), provenance, facts, small=True)
 
 
 def draw_search_sheet(search: Search) -> NDArray[np.uint8]:

@@ -20,9 +20,11 @@ from speech2face.data.manifest import Manifest
 from speech2face.planted.faces import FaceArtist
 from speech2face.planted.scores import predict, world_of
 from speech2face.planted.shards import FIRST_SPEAKER
+from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet
 from speech2face.training.checkpoint import load_network
 from speech2face.training.face_sheet import contact_sheet
 
+NOTICE = "Synthetic faces of made-up people, drawn from made-up traits. Nobody's likeness."
 DYNAMIC_DB = 75.0  # shown below the loudest place
 
 
@@ -38,6 +40,13 @@ def draw(decoder: nn.Module, face_embedding: NDArray[np.floating]) -> list[NDArr
     """Face embeddings (people, embedding) to pictures (size, size, 3)."""
     faces = decoder(torch.from_numpy(np.asarray(face_embedding, np.float32)))  # (people, 3, size, size)
     return list((faces.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy())
+
+
+def write_people(rows: list[list[tuple[str, NDArray[np.uint8]]]], cell_pixels: int, out: Path) -> None:
+    """A row of labelled pictures for each person, as a file; all faces on it are synthetic."""
+    made = comparison_provenance(model_name="synthetic (planted) world", model_version="", notice=NOTICE)
+    facts = comparison_facts("Voices of the test split and faces of the planted world", synthetic=4 * len(rows))
+    write_sheet(np.asarray(contact_sheet(rows, cell_pixels)), made, facts, out)
 
 
 def main() -> None:
@@ -68,7 +77,7 @@ def main() -> None:
         "from the voice": draw(decoder, said),
     }
     rows = [[(name, pictures[row]) for name, pictures in columns.items()] for row in range(arguments.people)]
-    contact_sheet(rows, arguments.cell).save(arguments.out, quality=90)
+    write_people(rows, arguments.cell, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """What was done to a picture that is not as it was signed, in words."""
 
-import io
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from speech2face.face.picture_file import UnreadablePicture, open_picture
 from speech2face.provenance import pixel_digest
 from speech2face.signing.digests import FIELDS, Digests, digests_of, field_edges
+from speech2face.signing.names import PNG_MARK
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,11 @@ class Finding:
     text: str
 
 
-PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 CHUNK_FRAME: Final = 12  # bytes of length, kind and checksum
+FRAME_CHANGED: Final = Finding(
+    "frame_changed",
+    "bytes of the signed manifest that no signature covers, lengths, names or padding, are not as they were written",
+)
 CHUNK_NAMES: Final = {"IHDR": "its size", "IDAT": "its pixels", "iTXt": "its texts", "caBX": "its signed manifest"}
 MANIFEST_DAMAGED: Final = Finding(
     "manifest_damaged",
@@ -70,7 +74,7 @@ def manifest_removed(content: bytes, pixels: str) -> Finding:
     """The XMP promises a manifest that is not there; `pixels` is the digest it states, "" for none."""
     try:
         same = bool(pixels) and pixels == _pixels(content)
-    except (OSError, ValueError, SyntaxError):
+    except UnreadablePicture:
         same = False
     if same:
         text = "the signed manifest was taken out; the pixels are those that the XMP states, which proves nothing"
@@ -96,7 +100,7 @@ def of_content(content: bytes, own: Mapping[str, Any] | None) -> tuple[Finding, 
         return (Finding("content_changed", "the file is not as it was signed"),)
     try:
         now = digests_of(content)
-    except (OSError, ValueError, SyntaxError):
+    except UnreadablePicture:
         return (Finding("picture_damaged", "the picture is damaged: it can no longer be decoded"),)
     found = [*_of_pixels(before, now)]
     for name, was, is_now in (("xmp", before.xmp, now.xmp), ("facts", before.facts, now.facts)):
@@ -130,7 +134,5 @@ def _of_pixels(before: Digests, now: Digests) -> list[Finding]:
 
 
 def _pixels(content: bytes) -> str:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as picture:
+    with open_picture(content) as picture:
         return pixel_digest(np.asarray(picture.convert("RGB")))

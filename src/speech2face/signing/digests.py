@@ -4,7 +4,6 @@ C2PA's own hash (its assertion `c2pa.hash.data`) says that some byte of a file c
 """
 
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.face.picture_file import open_picture
 from speech2face.provenance import picture_texts, pixel_digest
 
 FIELDS: Final = 8  # a picture is compared in 8 x 8 fields: enough to say eyes or chin, in half a kilobyte
@@ -51,11 +51,9 @@ def digests_of(content: bytes, image: NDArray[np.uint8] | None = None) -> Digest
     """Fingerprints of the bytes of a picture; `image` are its pixels, (height, width, 3), where they are known.
 
     Raises:
-        OSError, ValueError, SyntaxError: it cannot be decoded.
+        UnreadablePicture: it cannot be decoded.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as picture:
+    with open_picture(content) as picture:
         if image is None:
             picture.load()  # a PNG's text may lie after its pixels; ours lies before them
             image = np.asarray(picture.convert("RGB"))  # (height, width, 3)

@@ -16,7 +16,8 @@ from speech2face.errors import NotAPortrait, RecordingNotFound
 from speech2face.provenance import SIGNED, Provenance, read_provenance
 from speech2face.signing import changes
 from speech2face.signing.changes import Finding
-from speech2face.signing.names import ASSERTION, DEVELOPMENT, OFFLINE
+from speech2face.signing.layout import is_as_written
+from speech2face.signing.names import ASSERTION, DEVELOPMENT, OFFLINE, PNG_MARK
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]
@@ -130,6 +131,8 @@ def _judged(content: bytes, store: _Store) -> Signature:
     findings = changes.of_content(content, own) if CONTENT_CHANGED in store.failures else ()
     if store.own is None:
         findings = (*findings, changes.others_manifest(store.signer, ours_below=store.ours_below))
+    elif not findings and not is_as_written(content):
+        findings = (changes.FRAME_CHANGED,)
     return Signature(
         state="tampered" if findings else "intact",
         findings=findings,
@@ -201,10 +204,9 @@ def _parse_store(values: Mapping[str, Any]) -> _Store:
 
 
 def _media_type(content: bytes) -> str | None:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return Image.MIME.get(picture.format or "")
-    except (OSError, ValueError, SyntaxError):
-        return None  # the library finds out by itself
+    """By the first bytes, for the picture behind them may be damaged."""
+    if content.startswith(PNG_MARK):
+        return "image/png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/jpeg" if content.startswith(b"\xff\xd8\xff") else None  # the library finds out by itself

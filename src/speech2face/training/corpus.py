@@ -1,11 +1,16 @@
 """The starter's speakers: labels as intervals, and speaker-disjoint splits."""
 
-import csv
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from speech2face.data.sources.files import with_slashes
+from speech2face.data.sources.tables import read_table
+
+VOICES = "voices.csv"
+NEEDED = ("speaker", "file", "seconds", "gender", "age", "age_impression", "language", "source")
 
 Split = Literal["train", "calibration", "validation"]
 Gender = Literal["female", "male"]
@@ -105,14 +110,34 @@ def read_speakers(starter: Path) -> list[Speaker]:
     return read_voices(starter / "voices")
 
 
+def read_voice_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of `voices.csv`, each cell by its column's name.
+
+    Raises:
+        FileNotFoundError: the folder has no such file.
+        DatasetError: it is no table with these columns.
+    """
+    table = folder / VOICES
+    if not table.exists():
+        raise FileNotFoundError(table)
+    found = []
+    for row in read_table(str(table), needed=NEEDED):
+        seconds, file = row.seconds("seconds"), with_slashes(str(folder), row.printable("file", needed=True))
+        if seconds is None:
+            raise row.wrong("seconds", "seconds is empty")
+        cells = {name: row.get(name) for name in row.columns}
+        found.append(cells | {"speaker": row.needed("speaker"), "file": file, "seconds": f"{seconds:g}"})
+    return found
+
+
 def read_voices(folder: Path) -> list[Speaker]:
     """Read the `voices.csv` of a folder of recordings, in the file's order.
 
     Raises:
         FileNotFoundError: the folder has no such file.
+        DatasetError: it is no such table, with line and column.
     """
-    with (folder / "voices.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_voice_rows(folder)
     split = _splits(rows)
     speakers = []
     for row in rows:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 
 from speech2face.decoder.face_decoder import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.attributes import AttributeBasis
+from speech2face.notices import NOTICE
+from speech2face.provenance import comparison_provenance, write_sheet
 
 AGES_YEARS = (20, 30, 40, 50, 60, 70, 80)
 LABEL_PIXELS = 14
@@ -96,9 +98,15 @@ def main() -> None:
     parser.add_argument("--cell", type=int, default=192, help="pixels of one portrait")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    ages = ages_sheet(arguments.weights, draws=arguments.draws, seed=arguments.seed, cell_pixels=arguments.cell)
-    ages.save(arguments.out / "faces_by_age.jpg", quality=90)
-    groups_sheet(arguments.weights, cell_pixels=arguments.cell).save(arguments.out / "faces_by_group.jpg", quality=90)
+    made = comparison_provenance(model_name="face model in training", model_version="", notice=NOTICE)
+    sheets = {
+        "faces_by_age.jpg": ages_sheet(
+            arguments.weights, draws=arguments.draws, seed=arguments.seed, cell_pixels=arguments.cell
+        ),
+        "faces_by_group.jpg": groups_sheet(arguments.weights, cell_pixels=arguments.cell),
+    }
+    for name, sheet in sheets.items():
+        write_sheet(np.asarray(sheet), made, {}, arguments.out / name)
 
 
 if __name__ == "__main__":

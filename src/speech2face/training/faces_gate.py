@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.face.attributes import AttributeBasis
-from speech2face.face.embedder import FaceEmbedder, FaceMatcher
+from speech2face.face.embedder import FaceEmbedder, FaceMatcher, embed_drawn
 
 Picture = NDArray[np.uint8]
 Render = Callable[[NDArray[np.float64]], Picture]
@@ -54,7 +54,7 @@ def summary(found: Array, threshold: float) -> dict[str, Any]:
 
 def embed_all(pictures: Iterator[Picture], embedder: FaceEmbedder) -> tuple[Array, int]:
     """Embeddings (found, size), and in how many pictures no face was found."""
-    found = [embedder.embed(picture) for picture in pictures]
+    found = [embed_drawn(embedder, picture) for picture in pictures]
     kept = [numbers.astype(np.float64) for numbers in found if numbers is not None]
     return np.stack(kept), len(found) - len(kept)
 

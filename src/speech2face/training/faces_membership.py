@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.decoder.warp import warp
 from speech2face.face.alignment import Points
-from speech2face.face.embedder import FaceMatcher
+from speech2face.face.embedder import FaceMatcher, embed_drawn
 from speech2face.training.faces_controls import FLOW_NODES, Controls
 from speech2face.training.faces_photographs import SIZE, Faces
 from speech2face.training.faces_regression import penalties
@@ -51,10 +51,10 @@ def membership(
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for face, group in enumerate(london.group):
-        person = embedder.embed((london.pictures[face] * 255.0).round().astype(np.uint8))
+        person = embed_drawn(embedder, (london.pictures[face] * 255.0).round().astype(np.uint8))
         pair = []
         for without in (False, True):
-            embedded = embedder.embed(picture_of(mixing(x, face, without=without), controls, textures))
+            embedded = embed_drawn(embedder, picture_of(mixing(x, face, without=without), controls, textures))
             if person is not None and embedded is not None:
                 pair.append(float(np.linalg.norm(person - embedded)))
         if len(pair) == 2:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from speech2face.data.sources.tables import read_table
 from speech2face.face.alignment import Points
 
 SIZE = 512  # pixels of the canvas and of the portrait, both ways
@@ -43,8 +43,8 @@ def _read_picture(path: Path, pixels: int) -> NDArray[np.float32]:
 
 def _read_table(folder: Path) -> tuple[list[dict[str, str]], Points, float]:
     """Rows of faces.csv, their landmarks, and the width in pixels these are measured in."""
-    with open(folder / "faces.csv", newline="", encoding="utf-8") as table:
-        rows = list(csv.DictReader(table))
+    table = read_table(str(folder / "faces.csv"), needed=("face", "file", "age"))
+    rows = [{name: row.get(name) for name in row.columns} for row in table]
     marks = json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))
     return rows, np.array([marks["landmarks"][row["face"]] for row in rows], dtype=np.float64), marks["image_size"][0]
 

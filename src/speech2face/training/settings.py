@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from speech2face.data.order import WINDOW_SHARDS
+from speech2face.data.texts import read_toml
 from speech2face.errors import InvalidSettings
 from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
 from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
@@ -214,12 +215,7 @@ def read_settings(path: Path, overrides: Iterable[str] = ()) -> TrainingSettings
     Raises:
         InvalidSettings: no such file, no TOML, an unknown key (the known ones are named), a value out of range.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(f"{path} is not TOML: {error}") from error
+    values = read_toml(path)
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():

@@ -189,3 +189,23 @@ def test_the_same_pair_twice_is_listed_and_the_same_key_twice_is_an_error(tmp_pa
     assert found[2].detail == "line 4 is of the same files and span as line 2"
     with pytest.raises(DatasetError, match=r":5:11: the key 'k1' is in line 3 already"):
         list(pairs(tmp_path, content + "a.wav,Ann,k1\n").records())
+
+
+def test_paths_of_windows_are_folders_and_give_the_keys_of_others(tmp_path: Path) -> None:
+    touch(tmp_path, "talks/a.wav", "faces/deep/a.png")
+    keys = []
+    for slash in ("/", "\\"):
+        (found,) = pairs(
+            tmp_path, f"Recording;Photograph;Speaker\ntalks{slash}a.wav;faces{slash}deep{slash}a.png;Ann\n"
+        ).records()
+        assert isinstance(found, Record)
+        assert (found.media, found.photograph) == (str(tmp_path / "talks/a.wav"), str(tmp_path / "faces/deep/a.png"))
+        keys.append(found.key)
+    assert keys[0] == keys[1]
+
+
+def test_a_file_that_is_called_with_a_backslash_is_that_file(tmp_path: Path) -> None:
+    touch(tmp_path, "talks\\a.wav")
+    (found,) = pairs(tmp_path, "recording,speaker\ntalks\\a.wav,Ann\n").records()
+    assert isinstance(found, Record)
+    assert found.media == str(tmp_path / "talks\\a.wav")

@@ -7,7 +7,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
-from speech2face.data.sources.files import PICTURES, files_below
+from speech2face.data.sources.files import pictures_below
 from speech2face.data.storage import Storage
 
 
@@ -21,9 +21,9 @@ class FacesByIdentity:
         """
         self._storage = Storage(folder)
         self._pictures: dict[str, list[str]] = defaultdict(list)
-        for path in files_below(folder, PICTURES):
+        for path, is_picture in pictures_below(folder):
             identity, _, rest = path.partition("/")
-            if rest:
+            if rest and is_picture:
                 self._pictures[_plain(identity)].append(path)
 
     def one(self, names: Sequence[str], video: str, key: str) -> str | None:

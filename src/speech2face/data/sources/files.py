@@ -9,13 +9,17 @@ from urllib.parse import urlsplit
 
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, MissingExtra
+from speech2face.face.photograph import FIRST_BYTES, is_photograph
 
 VIDEOS = frozenset(
     {".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".3gp", ".ogv", ".wmv"}
     | {".ts", ".m2ts", ".mts", ".m2t"}  # transport streams, of broadcasts and cameras
 )
 SOUNDS = frozenset({".wav", ".m4a", ".flac", ".mp3", ".ogg", ".opus", ".aac", ".mka", ".weba"})
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PICTURES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
+)
+"""Endings of pictures; others are looked into."""
 
 UNFINISHED = frozenset({".part", ".ytdl", ".tmp", ".crdownload"})  # what downloaders leave
 
@@ -25,8 +29,42 @@ def suffix_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def files_below(place: str, suffixes: Collection[str]) -> Iterator[str]:
+def pictures_below(place: str) -> Iterator[tuple[str, bool]]:
+    """All files of a folder as `files_below`, and of each whether it is a picture.
+
+    It is where its name or its first bytes say so: cameras and websites name pictures in many ways, and a file that is
+    passed over because of its name is missed by nobody.
+
+    Raises:
+        DatasetError: as `files_below`.
+    """
+    storage = Storage(place)
+    for path in files_below(place, None):
+        if suffix_of(path) in PICTURES:
+            yield path, True
+            continue
+        if storage.local is not None:
+            yield path, has_picture(storage.local / path)
+            continue
+        try:
+            yield path, is_photograph(storage.read_ranges([(path, 0, FIRST_BYTES)])[0])
+        except DatasetError:
+            yield path, False
+
+
+def has_picture(path: Path) -> bool:
+    """Whether a file of this machine begins as a picture does."""
+    try:
+        with path.open("rb") as file:
+            return is_photograph(file.read(FIRST_BYTES))
+    except OSError:
+        return False
+
+
+def files_below(place: str, suffixes: Collection[str] | None) -> Iterator[str]:
     """Paths inside a folder, `/` between names, of all files with these endings, folder after folder in order of name.
+
+    `suffixes` None takes every file.
 
     Hidden files and folders are passed over.
 
@@ -41,11 +79,11 @@ def files_below(place: str, suffixes: Collection[str]) -> Iterator[str]:
         return
     for path in sorted(_remote_paths(storage), key=lambda path: path.split("/")):
         hidden = any(part.startswith(".") for part in path.split("/"))
-        if not hidden and suffix_of(path) in suffixes:
+        if not hidden and (suffixes is None or suffix_of(path) in suffixes):
             yield path
 
 
-def _below(folder: Path, inside: str, suffixes: Collection[str]) -> Iterator[str]:
+def _below(folder: Path, inside: str, suffixes: Collection[str] | None) -> Iterator[str]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
@@ -56,7 +94,7 @@ def _below(folder: Path, inside: str, suffixes: Collection[str]) -> Iterator[str
             continue
         if entry.is_dir():
             yield from _below(folder / entry.name, f"{inside}{entry.name}/", suffixes)
-        elif suffix_of(entry.name) in suffixes:
+        elif suffixes is None or suffix_of(entry.name) in suffixes:
             yield inside + entry.name
 
 
@@ -84,7 +122,14 @@ def beside(folder: str, path: str) -> str:
     """A path or URL as a table in this folder means it: relative to the folder unless it is whole."""
     if "://" in path or os.path.isabs(path):
         return path
-    return Storage(folder).where(path)
+    return Storage(folder).where(with_slashes(folder, path))
+
+
+def with_slashes(folder: str, path: str) -> str:
+    """A path as it is written on any machine: one with backslashes is meant as folders, unless a file is called so."""
+    if "\\" not in path or (not is_url(folder) and os.path.exists(os.path.join(folder, path))):
+        return path
+    return path.replace("\\", "/")
 
 
 def is_missing(place: str) -> bool:

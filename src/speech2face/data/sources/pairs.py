@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from speech2face.data.index import COLUMNS as INDEX_COLUMNS
 from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key, reject
 from speech2face.data.sources.basis import Basis
-from speech2face.data.sources.files import beside, is_missing
+from speech2face.data.sources.files import beside, is_missing, with_slashes
 from speech2face.data.sources.tables import Row, read_table, split_place
 
 NEEDED = ("recording", "speaker")
@@ -39,6 +39,11 @@ class Pairs:
     def name(self) -> str:
         """As in `Record.source`."""
         return "pairs"
+
+    @property
+    def relative_to(self) -> str:
+        """What paths in the table are relative to."""
+        return split_place(self.table)[0]
 
     def records(self) -> Iterator[Record | Reject]:
         """In the table's order.
@@ -74,7 +79,8 @@ def _labels(row: Row) -> tuple[str, ...]:
 
 
 def _record(row: Row, folder: str, labels: tuple[str, ...]) -> Record:
-    recording, photograph = row.printable("recording", needed=True), row.printable("photograph")
+    recording = with_slashes(folder, row.printable("recording", needed=True))
+    photograph = with_slashes(folder, row.printable("photograph"))
     start, end = row.seconds("start"), row.seconds("end")
     if end is not None and end <= (start or 0.0):
         raise row.wrong("end", f"end is {end:g}, not after the start at {start or 0.0:g}")

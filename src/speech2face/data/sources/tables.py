@@ -1,4 +1,8 @@
-"""Tables of text as sources have them (CSV, tab separated), whose mistakes are named by file, line and column."""
+"""Tables of text as users and publishers have them, whose mistakes are named by file, line and column.
+
+Every table that comes from outside is read here, so that all of them may have a byte order mark, another separator,
+capitals in their header, spaces before quotes and the line ends of any machine.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,26 @@ import csv
 import difflib
 import io
 import math
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from speech2face.data.storage import Storage
+from speech2face.data.texts import decode_text
 from speech2face.errors import DatasetError
 
+SEPARATORS = ("\t", ",", ";", "|")
+"""What may stand between cells, the first of those that fit a header as well as another."""
+NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+_SAID = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # Excel's own first line
 NEAR = 0.81  # difflib's ratio: license and licence have 0.86, start and a label state 0.8
 
 
 def split_place(place: str) -> tuple[str, str]:
     """Folder and name of a file given as path or URL; the folder of a bare name is "."."""
+    if os.sep == "\\":  # on Windows both separate
+        place = place.replace("\\", "/")
     folder, _, name = place.rpartition("/")
     if folder.endswith(":/") or (not folder and place.startswith("/")):
         folder += "/"
@@ -24,21 +37,13 @@ def split_place(place: str) -> tuple[str, str]:
 
 
 def read_text(place: str) -> str:
-    """A whole file of text, path or URL; a byte order mark is left out.
+    """A whole file of text, path or URL, without its mark.
 
     Raises:
-        DatasetError: it cannot be read, or is no UTF-8; names the line.
+        DatasetError: it cannot be read, or is no Unicode; names the line.
     """
     folder, name = split_place(place)
-    content = Storage(folder).read(name)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line, column = before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
-        raise DatasetError(
-            f"{place}:{line}:{column}: byte {content[error.start]:#04x} is no UTF-8; save the table as UTF-8"
-        ) from error
+    return decode_text(Storage(folder).read(name), place)
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class Row:
         cell = self.get(column)
         if not cell:
             return None
+        if self.delimiter != "," and cell.count(",") == 1 and "." not in cell:
+            cell = cell.replace(",", ".")  # as spreadsheets write it where a semicolon separates
         try:
             number = float(cell)
         except ValueError:
@@ -127,16 +134,21 @@ def _place_of(text: str, cell: int, delimiter: str) -> tuple[int, int]:
         elif character == delimiter and not quoted:
             cell, start = cell - 1, place + 1
     before = text[:start]
-    return before.count("\n"), start - (before.rfind("\n") + 1) + 1
+    lines = re.split(r"\r\n|\r|\n", before)
+    return len(lines) - 1, len(lines[-1]) + 1
 
 
-def read_rows(place: str, columns: Sequence[str], *, delimiter: str = ",") -> Iterator[Row]:
+def read_rows(place: str, columns: Sequence[str]) -> Iterator[Row]:
     """The rows of a table without a header; empty lines are passed over.
 
     Raises:
         DatasetError: no table, or a quote that is never closed.
     """
-    yield from _rows(place, read_text(place), tuple(columns), delimiter)
+    text = read_text(place)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    # A comma last: it may be in a number, where none of the others is in anything.
+    fitting = [each for each in (*SEPARATORS[2:], SEPARATORS[0]) if len(_cells(first, each)) >= len(columns)]
+    yield from _rows(place, text, tuple(columns), fitting[0] if fitting else ",")
 
 
 def read_table(
@@ -146,21 +158,25 @@ def read_table(
     known: Sequence[str] = (),
     refuse: Callable[[str], str | None] = lambda column: None,
 ) -> Iterator[Row]:
-    """The rows of a table with a header, separated by commas, or by tabs where the header has one.
+    """The rows of a table with a header, separated by commas, semicolons, tabs or bars, whichever fits the header.
 
     Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". A column
     that is nearly one of `known`, which the table lacks, is a slip of the pen. `refuse` says why a column may not be
-    there, None where it may.
+    there, None where it may. Columns without a name must be empty.
 
     Raises:
         DatasetError: a column is missing, misspelt, refused or there twice, a row has more cells than the header,
             there is no row, or as `read_rows`.
     """
-    text = read_text(place)
-    delimiter = "\t" if "\t" in text.split("\n", 1)[0] else ","
-    rows = _rows(place, text, (), delimiter)
+    text, skipped = read_text(place), 0
+    if said := _SAID.fullmatch(text.splitlines()[0] if text else ""):
+        text, skipped = text[len(text.splitlines(keepends=True)[0]) :], 1
+    delimiter = said[1] if said else _separator(text, (*needed, *known))
+    rows = _rows(place, text, (), delimiter, first_line=1 + skipped)
     header = next(rows)
-    names = tuple("".join(cell.split()).lower() for cell in header.cells)
+    names = tuple(map(_plain, header.cells))
+    while names and not names[-1]:  # spreadsheets save columns that were used once
+        names = names[:-1]
     _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
     empty = True
     for row in rows:
@@ -169,11 +185,35 @@ def read_table(
             line, character = _place_of(row.text, len(names), delimiter)
             raise DatasetError(
                 f"{place}:{row.line + line}:{character}: {len(row.cells)} cells, the header has {len(names)}; put "
-                "quotes around a cell with a comma in it"
+                f"quotes around a cell with {NAMES.get(delimiter, repr(delimiter))} in it"
             )
         yield Row(place, row.line, row.cells, names, delimiter, row.text)
     if empty:
         raise DatasetError(f"{place}:{header.line + 1}:1: the table has a header and no row")
+
+
+def _plain(name: str) -> str:
+    """A column's name as it is compared."""
+    return "".join(name.split()).lower()
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of one line, as far as they can be read alone."""
+    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+
+
+def _separator(text: str, names: Sequence[str]) -> str:
+    """What separates the header: what gives most of the names looked for, among equals most cells."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        cells = [_plain(cell) for cell in _cells(header, delimiter)]
+        return sum(name in cells for name in dict.fromkeys(names)), len(cells)
+
+    if "\t" in header and fit("\t")[0] >= max(fit(each)[0] for each in SEPARATORS):
+        return "\t"
+    best = max((each for each in SEPARATORS if each != "\t"), key=fit)  # a comma before others that fit as well
+    return best if len(_cells(header, best)) > 1 else ","
 
 
 def _check_header(
@@ -192,10 +232,12 @@ def _check_header(
             raise header.wrong(name, f"{name!r} is no column of such a table: {why}")
     for name in needed:
         if name not in header.cells:
-            raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}")
+            separated = f", separated by {NAMES.get(header.delimiter, repr(header.delimiter))}"
+            found = f"{', '.join(filter(None, header.cells)) or 'none'}{separated if len(header.cells) > 1 else ''}"
+            raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}, and has {found}")
 
 
-def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str) -> Iterator[Row]:
+def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str, *, first_line: int = 1) -> Iterator[Row]:
     consumed: list[str] = []  # the lines of the row being read: a quoted cell may go over several
 
     def lines() -> Iterator[str]:
@@ -203,8 +245,8 @@ def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str) -> It
             consumed.append(line)
             yield line
 
-    line, empty = 1, True
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+    line, empty = first_line, True
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True, skipinitialspace=True)
     while True:
         try:
             cells = next(reader, None)

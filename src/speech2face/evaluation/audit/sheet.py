@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.contact_sheet import FAINT_INK, INK, PAPER
+from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
+from speech2face.release import Release
 
 CELL_PIXELS = 168
 GAP_PIXELS = 10
@@ -29,9 +30,14 @@ def draw_sheet(
     columns: Sequence[str],
     rows: Sequence[str],
     captions: Sequence[Sequence[str]],
-    title: str,
+    release: Release,
+    notice: str,
 ) -> bytes:
-    """A PNG of pictures (height, width, 3), a row a voice and a column a channel, each with its caption."""
+    """A PNG of pictures (height, width, 3), a row a voice and a column a channel, each with its caption.
+
+    `release` drew them, and `notice` is what it says of every picture.
+    """
+    title = f"{release.name} {release.version}: the same voice through {len(columns)} channels"
     down = CELL_PIXELS + CAPTION_PIXELS
     width = LEFT_PIXELS + len(columns) * (CELL_PIXELS + GAP_PIXELS)
     sheet = Image.new("RGB", (width, HEAD_PIXELS + len(rows) * down + FOOTER_PIXELS), PAPER)
@@ -50,6 +56,6 @@ def draw_sheet(
             sheet.paste(thumbnail, (left, top))
             draw.text((left, top + CELL_PIXELS + 3), captions[row][column], INK, small)
     draw.text((GAP_PIXELS, sheet.height - FOOTER_PIXELS + 6), FOOTER, FAINT_INK, small)
-    sink = io.BytesIO()
-    sheet.save(sink, "PNG", optimize=True)
-    return sink.getvalue()
+    drawn = comparison_provenance(model_name=release.name, model_version=release.version, notice=notice)
+    facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
+    return picture_bytes(np.asarray(sheet), drawn, facts, small=True)

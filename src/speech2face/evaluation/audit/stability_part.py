@@ -91,9 +91,9 @@ def _sheet(model: Model, observations: Mapping[str, Observations], channels: Seq
         ages = [observations[name].attributes[row] for name in channels]
         captions.append([_caption(share, belief) for share, belief in zip(shares, ages, strict=True)])
     names = PLACES if len(found.sheet_clips) == len(PLACES) else tuple(map(str, range(1, len(found.sheet_clips) + 1)))
-    title = f"{model.release.name} {model.release.version}: the same voice through {len(channels)} channels"
+    rows = [name.replace(" ", "\n", 1) for name in names]
     png = draw_sheet(
-        pictures, columns=channels, rows=[name.replace(" ", "\n", 1) for name in names], captions=captions, title=title
+        pictures, columns=channels, rows=rows, captions=captions, release=model.release, notice=model.notice
     )
     moved = found.moved[list(found.sheet_clips)]
     return Figure(

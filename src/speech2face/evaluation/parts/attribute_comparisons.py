@@ -11,8 +11,8 @@ from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.parts import attribute_opinions as opinions
 from speech2face.evaluation.parts.attribute_opinions import PICTURES, Opinion
 from speech2face.evaluation.parts.part import Exclusion
-from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
-from speech2face.evaluation.readers.reader import AttributeReader
+from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
+from speech2face.evaluation.readers.reader import AttributeReader, read_drawn
 
 WITHIN_ONE = "agreement_within_one_decade"
 PUBLISHED_FROM_VOICE = {
@@ -78,7 +78,9 @@ def comparisons_of(
     exclusions = [*labels.exclusions]
     if pictures is not None and reader is not None:
         read = {kind: opinions.read(reader, pictures, kind) for kind in pictures.kinds}
-        exclusions += [one for one in pictures.exclusions if one.reason != NO_FACE]  # the reader finds its own faces
+        exclusions += [
+            one for one in pictures.exclusions if one.reason not in FACE_REASONS
+        ]  # the reader finds its own faces
         exclusions += [one for opinion in read.values() for one in opinion.exclusions]
         found += _of_pictures(read, labels, f"{pictures.seconds:g}", _cheats(pictures, reader))
     for seconds in sorted(evaluation.stated, reverse=True):
@@ -115,5 +117,5 @@ def _cheats(pictures: PictureSet, reader: AttributeReader) -> tuple[Opinion | No
     if mean is None:
         return None, None
     drawn = {one: pictures.mean_face(one) for one in opinions.GENDERS}
-    readings = {one: None if picture is None else reader.read(picture) for one, picture in drawn.items()}
-    return opinions.same_for_all(reader.read(mean), len(gender)), opinions.by_gender(readings, gender)
+    readings = {one: None if picture is None else read_drawn(reader, picture) for one, picture in drawn.items()}
+    return opinions.same_for_all(read_drawn(reader, mean), len(gender)), opinions.by_gender(readings, gender)

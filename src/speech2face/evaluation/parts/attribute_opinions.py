@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.errors import SeveralFaces
 from speech2face.evaluation.evaluation_set import EvaluationSet, Floats, StatedAttributes
 from speech2face.evaluation.metrics.confusion import DECADES, Places, class_places, decade_places
 from speech2face.evaluation.parts.part import Exclusion, exclude
-from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
+from speech2face.evaluation.pictures import NO_FACE, SEVERAL_FACES, Kind, PictureSet
 from speech2face.evaluation.readers.reader import Attribute, AttributeReader, AttributeReading
 
 GENDERS = ("female", "male")
@@ -79,15 +80,18 @@ def stated(attributes: StatedAttributes) -> Opinion:
 
 
 def read(reader: AttributeReader, pictures: PictureSet, kind: Kind) -> Opinion:
-    """A reader's word on the pictures of one kind; a picture without a face is a counted exclusion."""
+    """A reader's word on the pictures of one kind; one without a face or with several is a counted exclusion."""
     evaluation = pictures.evaluation_set
     readings: list[AttributeReading | None] = [None] * len(evaluation)
     exclusions = []
     for row in pictures.rows:
-        picture = pictures.picture(kind, row)
-        readings[row] = None if picture is None else reader.read(picture)
+        picture, reason = pictures.picture(kind, row), NO_FACE
+        try:
+            readings[row] = None if picture is None else reader.read(picture)
+        except SeveralFaces:
+            reason = SEVERAL_FACES
         if picture is not None and readings[row] is None:
-            exclusions.append(Exclusion(evaluation.keys[row], NO_FACE, kind))
+            exclusions.append(Exclusion(evaluation.keys[row], reason, kind))
     return _of_readings(PICTURES[kind], readings, tuple(exclusions))
 
 

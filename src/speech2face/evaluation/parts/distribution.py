@@ -19,7 +19,7 @@ from speech2face.evaluation.metrics.inception_score import VGGFACE_SPLITS, incep
 from speech2face.evaluation.parts.part import Exclusion, Number, Part
 from speech2face.evaluation.parts.picture_quality import SHOWN, mean_pictures
 from speech2face.evaluation.picture_network import PictureNetwork
-from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
+from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 
 Matrix = NDArray[np.floating]
 People = NDArray[np.int64]
@@ -62,7 +62,7 @@ def measure(
             frechet += _of_pictures(evaluation, pictures, fid_network, seed)
         if identity_classifier is not None:
             scores += _scores(evaluation, pictures, identity_classifier, seed)
-        lost = (e for e in pictures.exclusions if e.reason != NO_FACE)  # these networks ask for no face
+        lost = (e for e in pictures.exclusions if e.reason not in FACE_REASONS)  # these networks ask for no face
         exclusions = tuple(lost) if fid_network or identity_classifier else ()
     if not frechet and not scores:
         return Part(NAME, TITLE, skipped=SKIPPED)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from speech2face.evaluation.evaluation_set import Floats
 from speech2face.evaluation.parts.attribute_opinions import PICTURES
 from speech2face.evaluation.parts.part import Exclusion
-from speech2face.evaluation.pictures import NO_FACE, Kind, PictureSet
+from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 from speech2face.face.points68 import COUNT
 
 PAIRS: tuple[tuple[Kind, Kind], ...] = (("face", "voice"), ("original", "voice"), ("original", "face"))
@@ -62,7 +62,7 @@ def without_face(pictures: PictureSet, shapes: Mapping[Kind, Floats]) -> tuple[E
     return tuple(
         one
         for one in pictures.exclusions
-        if one.clip in (missing.get(one.detail, set()) if one.reason == NO_FACE else anywhere)
+        if one.clip in (missing.get(one.detail, set()) if one.reason in FACE_REASONS else anywhere)
     )
 
 

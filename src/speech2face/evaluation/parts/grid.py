@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from speech2face.evaluation.evaluation_set import EvaluationSet
 from speech2face.evaluation.metrics.retrieval import rank_gallery
-from speech2face.evaluation.parts.grid_drawing import Column, draw_grid
+from speech2face.evaluation.parts.grid_drawing import NOTICE, Column, draw_grid
 from speech2face.evaluation.parts.part import Exclusion, Figure, Part, Table
-from speech2face.evaluation.pictures import NO_FACE, PictureSet
+from speech2face.evaluation.pictures import FACE_REASONS, PictureSet
 
 Floats = NDArray[np.float64]
 
@@ -25,10 +25,6 @@ RULES = {
     "error": "by how far what the model states is from the labels: years of age, and 50 more for the other gender",
 }
 OTHER_GENDER_YEARS = 50.0  # worse than any likely error of age
-NOTE = (
-    "Every picture from a voice or from a face embedding is synthetic. One from a voice is what voices like it most"
-    " often go with in the data the model learned from, not the speaker's face."
-)
 HIDDEN = "{} original faces are not shown: the data do not name both the licence and the consent that they rest on."
 SHOWN_AS = {"best": "Best", "median": "Around the median", "worst": "Worst"}
 
@@ -55,13 +51,15 @@ def measure(evaluation: EvaluationSet, *, pictures: PictureSet | None = None, se
     mean, heard = pictures.mean_face(), "Voice" if pictures.given else f"{pictures.heard} s of voice"
     for name, members in chosen.items():
         columns = [_column(evaluation, pictures, row, order, hidden) for row in members]
-        png = draw_grid(columns, mean, heard=heard)
+        png = draw_grid(columns, mean, heard=heard, model=(evaluation.model.name, evaluation.model.version))
         figures.append(Figure(name, _caption(name, order, len(pictures)), png, _alt(name, columns)))
         rows += [(name, evaluation.keys[row], order.said[row] if order else "") for row in members]
     table = Table("chosen", "Clips shown", ("rule", "clip", "how good"), tuple(rows))
-    notes = [NOTE, _rule(order, pictures, each, seed)] + [HIDDEN.format(len(hidden))] * bool(hidden)
+    notes = [NOTICE, _rule(order, pictures, each, seed)] + [HIDDEN.format(len(hidden))] * bool(hidden)
     shown = {evaluation.keys[row] for members in chosen.values() for row in members}
-    lost = [e for e in pictures.exclusions if e.clip in shown and e.reason != NO_FACE]  # a face is not looked for here
+    lost = [
+        e for e in pictures.exclusions if e.clip in shown and e.reason not in FACE_REASONS
+    ]  # a face is not looked for here
     return Part(NAME, TITLE, (), (table,), tuple(figures), tuple(notes), tuple(dict.fromkeys((*lost, *hidden))))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 
 from speech2face.contact_sheet import FAINT_INK, INK, PAPER
 from speech2face.face.detector import Picture
+from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
 
 THUMBNAIL_PIXELS = 224
 GAP_PIXELS = 18
@@ -20,8 +19,11 @@ LINE_PIXELS = 24
 TYPE_PIXELS = 18
 ABSENT = (238, 239, 241)
 FACT_LINES = 3
-SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
+NOTICE = (
+    "Faces from a voice or from a face embedding are synthetic. One from a voice is what voices like it most often go"
+    " with in the data the model learned from, not the speaker's face."
+)
+WITH_ORIGINALS = "The row of original faces shows real people, photographed."
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,13 @@ class Column:
     facts: tuple[str, ...]
 
 
-def draw_grid(columns: Sequence[Column], mean: Picture | None, *, heard: str) -> bytes:
+def draw_grid(
+    columns: Sequence[Column], mean: Picture | None, *, heard: str, model: tuple[str, str] = ("", "")
+) -> bytes:
     """A PNG of clips and the mean face; `heard` names the voices, such as "6 s of voice".
 
-    Rows that nobody has are left out. The metadata say that it is synthetic, or partly so.
+    Rows that nobody has are left out. The label says that it is synthetic, or partly so, and that the `model` of this
+    name and version drew it.
     """
     originals = any(column.original is not None for column in columns)
     kinds: list[tuple[str, str, list[Picture | None]]] = []
@@ -64,7 +69,13 @@ def draw_grid(columns: Sequence[Column], mean: Picture | None, *, heard: str) ->
         for line, fact in enumerate(facts[:FACT_LINES]):
             where = (NAME_PIXELS + place * cell, top + line * LINE_PIXELS)
             _write(draw, where, fact, THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
-    return _png(sheet, COMPOSITE if originals else SYNTHETIC)
+    real = sum(column.original is not None for column in columns)
+    faces = sum(picture is not None for _, _, pictures in kinds for picture in pictures)
+    name, version = model
+    notice = f"{NOTICE} {WITH_ORIGINALS}" if real else NOTICE
+    drawn = comparison_provenance(model_name=name, model_version=version, notice=notice, photographs=bool(real))
+    facts = comparison_facts("Clips by a stated rule", synthetic=faces - real, photographs=real)
+    return picture_bytes(np.asarray(sheet), drawn, facts, small=True)
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int], picture: Picture | None) -> None:
@@ -88,16 +99,3 @@ def _write(
     while size > 9 and draw.textlength(text, ImageFont.load_default(size)) > width:
         size -= 1
     draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
-
-
-def _png(sheet: Image.Image, source_type: str) -> bytes:
-    packet = (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
-        f' Iptc4xmpExt:DigitalSourceType="{source_type}"/></rdf:RDF></x:xmpmeta>'
-    )
-    said = PngInfo()
-    said.add_itxt("XML:com.adobe.xmp", packet)
-    sink = io.BytesIO()
-    sheet.save(sink, "PNG", pnginfo=said)
-    return sink.getvalue()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from speech2face.errors import MissingExtra
 from speech2face.evaluation.metrics import picture_quality
 from speech2face.evaluation.pictures import Kind, PictureSet
-from speech2face.evaluation.readers.face_points import FacePointFinder
+from speech2face.evaluation.readers.face_points import FacePointFinder, drawn_points
 from speech2face.face.alignment import Points
 from speech2face.face.detector import Picture
 from speech2face.face.head_pose import head_pose
@@ -61,7 +61,7 @@ def measure_picture(picture: Picture | None) -> tuple[dict[str, float], NDArray[
 
 def measure_alone(picture: Picture, finder: FacePointFinder | None) -> dict[str, float]:
     """All measures of a picture that belongs to no clip, those of its face where a finder is at hand."""
-    faces = {} if finder is None else pose_measures(finder.find(picture))
+    faces = {} if finder is None else pose_measures(drawn_points(finder, picture))
     return measure_picture(picture)[0] | faces
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import safe_open
 
-from speech2face.evaluation.readers.face_points import FacePointFinder
+from speech2face.evaluation.readers.face_points import FacePointFinder, drawn_points
 from speech2face.evaluation.readers.reader import Attribute, AttributeReading
 from speech2face.face.alignment import Points, fit_similarity
 from speech2face.face.appearance import AppearanceModel
@@ -152,7 +152,7 @@ def _learn(model: AttributeModel, finder: FacePointFinder, draws: int) -> _Likel
     spread = population.residual_sd.astype(np.float64)
     embeddings, found = [], []
     for embedding in random_faces(population.basis, spread, draws, seed=0):
-        points = finder.find(model.decode(embedding.astype(np.float32)))
+        points = drawn_points(finder, model.decode(embedding.astype(np.float32)))
         if points is not None:
             embeddings.append(embedding)
             found.append(points)

@@ -1,4 +1,4 @@
-"""Find the 68 landmarks of a picture's largest face, asking again at other sizes where a detector passes it over.
+"""Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
 
 A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
 small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from speech2face.errors import SeveralFaces
 from speech2face.face.alignment import Points
-from speech2face.face.detector import DlibDetector, FaceBox, FaceDetector, Picture
+from speech2face.face.detector import DlibDetector, FaceBox, FaceDetector, Picture, check_sole
 from speech2face.face.points68 import DlibLandmarker, FaceLandmarker
 
 SEARCHED_PIXELS = (320, 400, 512, 768)
@@ -31,7 +32,11 @@ class FacePointFinder:
         self._landmarker = DlibLandmarker() if landmarker is None else landmarker
 
     def find(self, picture: Picture) -> Points | None:
-        """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face."""
+        """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
         box = find_box(picture, self._detector)
         if box is None:
             return None
@@ -41,11 +46,24 @@ class FacePointFinder:
         return np.asarray((points + 0.5) * scale - 0.5)
 
 
+def drawn_points(finder: FacePointFinder, picture: Picture) -> Points | None:
+    """The landmarks (68, 2) of a face that was drawn; None where none is seen in it, or more than one."""
+    try:
+        return finder.find(picture)
+    except SeveralFaces:
+        return None
+
+
 def find_box(picture: Picture, detector: FaceDetector) -> FaceBox | None:
-    """The box of the largest face in pixels of the picture (height, width, 3), None without a face."""
+    """The box of the one face in pixels of the picture (height, width, 3), None without a face.
+
+    Raises:
+        SeveralFaces: more than one person could be meant.
+    """
     for pixels in SEARCHED_PIXELS:
         searched = _resized(picture, pixels)
         if boxes := detector.detect(searched):
+            check_sole(boxes)
             return _scaled(boxes[0], max(picture.shape) / max(searched.shape))
     return None
 

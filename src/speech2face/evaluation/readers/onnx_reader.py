@@ -72,7 +72,11 @@ class OnnxReader:
         return () if self.settings.group is None else tuple(dict.fromkeys(self.settings.group.names))
 
     def read(self, picture: Picture) -> AttributeReading | None:
-        """What the largest face looks like, or None where no face is found."""
+        """What the one face looks like, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
         crop = self._crop(picture)
         return None if crop is None else self.read_crop(crop)
 

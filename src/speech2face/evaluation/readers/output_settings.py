@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from speech2face.data.texts import read_json
 from speech2face.errors import WeightsError
 from speech2face.face.detector import DetectorName
 from speech2face.face.embedder_settings import check_choice, check_normalisation
-from speech2face.untrusted import parse_json
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -122,9 +122,7 @@ class ReaderSettings:
             WeightsError: it cannot be read, or says something that is not allowed.
         """
         try:
-            return cls.from_dict(parse_json(Path(path).read_text(encoding="utf-8")))
-        except OSError as error:
-            raise WeightsError(f"the reader's settings {path} cannot be read: {error.strerror}") from error
+            return cls.from_dict(read_json(Path(path), WeightsError))
         except (ValueError, TypeError) as error:
             raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from speech2face.errors import SeveralFaces
 from speech2face.face.detector import Picture
 
 Attribute = Literal["gender", "age", "group"]
@@ -37,7 +38,7 @@ class AttributeReading:
 
 
 class AttributeReader(Protocol):
-    """Anything that reads attributes off the largest face of a picture (height, width, 3)."""
+    """Anything that reads attributes off the one face of a picture (height, width, 3)."""
 
     @property
     def name(self) -> str:
@@ -60,10 +61,22 @@ class AttributeReader(Protocol):
         ...
 
     def read(self, picture: Picture) -> AttributeReading | None:
-        """What the largest face looks like, or None where no face is found."""
+        """What the one face looks like, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
         ...
+
+
+def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | None:
+    """The reading of a face that was drawn; None where none is seen in it, or more than one."""
+    try:
+        return reader.read(picture)
+    except SeveralFaces:
+        return None
 
 
 def read_pictures(reader: AttributeReader, pictures: Iterable[Picture | None]) -> list[AttributeReading | None]:
     """Readings of many pictures, one at a time; None where there is no picture or no face in it."""
-    return [None if picture is None else reader.read(picture) for picture in pictures]
+    return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
