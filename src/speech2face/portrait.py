@@ -9,7 +9,7 @@ import numpy as np
 from speech2face.audio.activity import Activity, require_speech
 from speech2face.audio.recording import Recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.cautions import Caution, find_cautions
+from speech2face.cautions import OTHER_TRACKS, Caution, find_cautions
 from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidOption
 from speech2face.given import Given
@@ -26,7 +26,7 @@ class Portrait:
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
     `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
-    style is drawn.
+    style is drawn. `track` is the sound track that was heard, from 1, of the recording's `tracks`.
     """
 
     image: np.ndarray
@@ -45,10 +45,14 @@ class Portrait:
     notice: str
     style: Style = Style.photographic
     drawing: str | None = None
+    track: int = 1
+    tracks: int = 1
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; what the model does not state is left out."""
         return heard_facts(self) | {
+            "track": self.track,
+            "tracks": self.tracks,
             "seed": self.seed,
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
@@ -154,6 +158,7 @@ def reconstruct(
     exaggerate: float = 0.0,
     seed: int | None = None,
     style: Style | str = Style.photographic,
+    track: int | None = None,
 ) -> Portrait:
     """Draw the face that a voice like the one in `recording` most often goes with.
 
@@ -165,6 +170,8 @@ def reconstruct(
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
         style: "photographic", or "drawn" for a vector drawing of the same face.
+        track: which of several sound tracks is heard, from 1; None takes the one that a player would, or the next
+            where nobody speaks in that one. A `Recording` is one track already.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
@@ -172,7 +179,9 @@ def reconstruct(
     given, style = given or Given(), check_style(model, style)
     _check_options(model, given, samples, exaggerate)
     model.prefetch()
-    heard = recording if isinstance(recording, Recording) else read_recording(recording)
+    heard = recording if isinstance(recording, Recording) else read_recording(recording, track=track)
+    if track not in (None, heard.track):
+        raise InvalidOption(f"the recording is track {heard.track} already; read track {track} of the file instead")
     activity, hearing = hear(model, heard.waveform)
     belief = hearing.belief(given)
     if samples and seed is None:
@@ -195,7 +204,7 @@ def reconstruct(
             activity,
             model.release.thresholds,
             speaker_change=hearing.speaker_change(),
-            of_the_voice=hearing.cautions(),
+            of_the_voice=[*hearing.cautions(), *([OTHER_TRACKS] if heard.tracks > 1 else [])],
         ),
         given=given,
         exaggerate=exaggerate,
@@ -206,4 +215,6 @@ def reconstruct(
         notice=model.notice,
         style=style,
         drawing=shown.drawing,
+        track=heard.track,
+        tracks=heard.tracks,
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.config import MAX_RECORDING_CHANNELS
+from speech2face.config import MAX_RECORDING_CHANNELS, MAX_RECORDING_SECONDS
 from speech2face.errors import CorruptRecording, RecordingTooLong
 
 if TYPE_CHECKING:
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
 SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond it a header is damaged, and takes ages
 GATHERED_SAMPLES = 16_384  # a third of a second at 48 kHz, accordingly less of over `MAX_RECORDING_CHANNELS` channels
-MOST_CHANNELS = 256  # 64 is what FFmpeg has layouts for, and Ambisonics needs; a damaged header states 65,535
-FREE_BYTES = 128 * 2**20  # half an hour of one channel at 16 kHz, from however few bytes
-BYTES_A_BYTE = 2560  # beyond it: what a channel at 16 kHz takes where a file holds 200 bit/s, less than any voice needs
+MOST_CHANNELS = 64  # the most that FFmpeg resamples; a damaged header states 65,535
+# Some kilobytes of FLAC can claim half an hour of eight silent channels: 2 GB while they are mixed. So one channel may
+# always be as long as the limit, and beyond that a file may take what it would at 320 bit/s a channel, less than a voice.
+FREE_BYTES = int(MAX_RECORDING_SECONDS) * SAMPLE_RATE * 4
+BYTES_A_BYTE = 8 * SAMPLE_RATE * 4 // 320
 
 
 class ChannelResampler:
