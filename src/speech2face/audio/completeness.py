@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 MOST_PARTS = 1000  # recordings joined in one file: a day of internet radio, where every title begins one
+# Demuxers of frames with nothing around them.
+WALKED_DEMUXERS = {"mp3": mp3_frame, "aac": adts_frame}
 # Demuxers that read a length from its own field or give none; others fall back on the bit rate.
 READING_DEMUXERS = frozenset({"mov", "tta", "wv", "ape"})
 
@@ -90,8 +92,8 @@ def expected(container: "InputContainer", stream: "AudioStream", part: Part, tra
     if part.pages is not None:
         return Expected(lost_seconds=part.pages.lost_seconds(track))
     kind = container.format.name
-    if kind in ("mp3", "aac"):
-        return _of_frames(walk_frames(part.source, mp3_frame if kind == "mp3" else adts_frame))
+    if kind in WALKED_DEMUXERS:
+        return _of_frames(walk_frames(part.source, WALKED_DEMUXERS[kind]))
     if part.header.seconds is None and not part.header.fragmented and READING_DEMUXERS & set(kind.split(",")):
         ticks, tick = stream.duration, stream.time_base
         return Expected(None if ticks is None or tick is None else believed(float(ticks * tick)))

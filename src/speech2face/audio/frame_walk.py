@@ -99,6 +99,8 @@ def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], Frame | N
             resumed = _next_frame(content, _after_tags(content, at), read_frame)
             if resumed is not None and not _is_padding(content, at, resumed, read_frame):
                 lost_bytes += resumed - at
+            elif resumed is None and read_frame is adts_frame:  # behind MP3 stand tags of many kinds
+                lost_bytes += _damage_at_end(content[at:])
             at = resumed
             continue
         tag_frames = _tagged_frames(content, at) if read_frame is mp3_frame else None
@@ -150,6 +152,11 @@ def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[byt
     if between.lstrip(b"\0").startswith(TAG_BEGINNINGS):
         return True
     return read_frame is mp3_frame and not between.strip(b"\0") and _tagged_frames(content, resumed) is not None
+
+
+def _damage_at_end(rest: bytes) -> int:
+    """How many bytes behind the last frame are neither padding nor a tag."""
+    return 0 if rest.lstrip(b"\0").startswith(TAG_BEGINNINGS) else len(rest.rstrip(b"\0"))
 
 
 def _tagged_frames(content: bytes, at: int) -> int | None:

@@ -22,6 +22,7 @@ import numpy as np
 from speech2face.audio.activity import require_speech
 from speech2face.audio.byte_source import ByteSource, is_rewindable, not_empty, read_bytes, unreadable
 from speech2face.audio.completeness import (
+    WALKED_DEMUXERS,
     Expected,
     Part,
     declares_for_all_streams,
@@ -321,6 +322,7 @@ class _Reading:
         self._lost_seconds = 0.0
         self._packed = not stream.codec_context.name.startswith(("pcm_", "adpcm_"))
         self._heard = (0, 0.0)  # bytes and seconds of packets that could be decoded
+        self._walked = container.format.name in WALKED_DEMUXERS
 
     def read_all(self) -> None:
         """Decode to the end.
@@ -363,5 +365,5 @@ class _Reading:
 
     def _lose(self, packet: "Packet", seconds: float) -> None:
         """Count a packet as lost: one that swallowed damage as long as its bytes would sound."""
-        size, heard = self._heard
+        size, heard = (0, 0.0) if self._walked else self._heard  # what lies between these frames is counted already
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * heard / size if size else 0.0)

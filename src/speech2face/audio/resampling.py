@@ -19,7 +19,7 @@ SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond 
 GATHERED_SAMPLES = 16_384  # a third of a second at 48 kHz, accordingly less of over `MAX_RECORDING_CHANNELS` channels
 MOST_CHANNELS = 64  # the most that FFmpeg resamples; a damaged header states 65,535
 # Some kilobytes of FLAC can claim half an hour of eight silent channels: 2 GB while they are mixed. So one channel may
-# always be as long as the limit, and beyond that a file may take what it would at 320 bit/s a channel, less than a voice.
+# always be as long as the limit; beyond that a file may take what it would at 320 bit/s a channel, less than a voice.
 FREE_BYTES = int(MAX_RECORDING_SECONDS) * SAMPLE_RATE * 4
 BYTES_A_BYTE = 8 * SAMPLE_RATE * 4 // 320
 

@@ -132,7 +132,7 @@ def _riff(source: ByteSource) -> Header:
             if wide and size == 0xFFFF_FFFF:
                 size = long_size
                 if long_size_at and (size < 0 or is_placeholder(size, present)):
-                    mended = {long_size_at: present.to_bytes(8, "little")}
+                    mended = {long_size_at: present.to_bytes(8, "little") + bytes(8)}  # and no count of samples
             seconds, there = _counted(size, present, bytes_a_second)
             end = at + size + (size & 1)
             follows = 0 < size < present and source.read_at(end, 4) in (b"RIFF", b"RF64")
@@ -162,7 +162,9 @@ def _w64(source: ByteSource) -> Header:
         elif head[:16] == b"data" + W64_TAIL:
             present = source.size - at - 24
             unknown = size <= 24 or is_placeholder(size - 24, present)
-            mended = {at + 16: (present + 24).to_bytes(8, "little")} if unknown and present > 0 else {}
+            mended = {}
+            if unknown and present > 0:
+                mended = {16: source.size.to_bytes(8, "little"), at + 16: (present + 24).to_bytes(8, "little")}
             return Header(*_counted(max(0, size - 24), present, bytes_a_second), mended=mended)
         if size < 24:
             break
@@ -192,7 +194,7 @@ def _avi(source: ByteSource) -> Header:
 
 
 def _aiff(source: ByteSource) -> Header:
-    frames, rate, frame_bytes, frames_at = 0, 0.0, 0, None
+    frames, rate, frame_bytes, frames_at = 0, 0.0, 0, 0
     for name, at, size in _chunks(source, 12, ">I"):
         if name == b"COMM":
             comm = source.read_at(at, 22)
@@ -204,17 +206,21 @@ def _aiff(source: ByteSource) -> Header:
             sample_bytes = 1 if kind in AIFF_LOGARITHMIC else (bits + 7) // 8 if kind in AIFF_PCM else 0
             frame_bytes = channels * sample_bytes
         elif name == b"SSND":
-            present, stated = source.size - at - 8, size - 8
-            mended = {}
-            if present > 0 and (stated <= 0 or is_placeholder(stated, present)):
-                mended = {at - 4: min(present + 8, 2**31 - 1).to_bytes(4, "big")}
-                if frames_at is not None and frame_bytes:
-                    mended[frames_at] = min(present // frame_bytes, 2**32 - 1).to_bytes(4, "big")
-                return Header(mended=mended)
-            if not frame_bytes or is_placeholder(frames * frame_bytes, present):
-                return Header(believed(frames / rate) if rate and frames and not frame_bytes else None)
-            return Header(*_counted(frames * frame_bytes, present, rate * frame_bytes))
+            present = source.size - at - 8  # behind offset and block size
+            unknown = is_placeholder(size - 8, present)
+            mended = {4: _big(source.size - 8), at - 4: _big(present + 8)} if unknown else {}
+            if not frames_at or not frame_bytes:
+                return Header(None if unknown or not rate else believed(frames / rate), mended=mended)
+            if is_placeholder(frames * frame_bytes, present):
+                return Header(mended=mended | {frames_at: _big(present // frame_bytes)})
+            seconds, there = _counted(frames * frame_bytes, present, rate * frame_bytes)
+            return Header(seconds, there, mended=mended)
     return Header()
+
+
+def _big(number: int) -> bytes:
+    """A field of 32 bits, or the most that it holds where FFmpeg takes it for signed."""
+    return min(number, 2**31 - 1).to_bytes(4, "big")
 
 
 def _extended(number: bytes) -> float:
