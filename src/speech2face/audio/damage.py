@@ -9,6 +9,7 @@ from speech2face.audio.byte_source import ByteSource
 from speech2face.audio.stated_length import EBML, SEGMENT, element
 
 BLOCK_BYTES = 2**18
+LEAST_ABSURD_BYTES = 2**14
 CLUSTER = 0x1F43B675
 # RFC 9559: elements to look into, those beside a cluster, and those inside of it.
 OPENED = frozenset({SEGMENT, CLUSTER})
@@ -29,7 +30,7 @@ def is_damaged(source: ByteSource, container: str) -> bool:
 
 
 def _matroska_is_damaged(source: ByteSource) -> bool:
-    window, window_at, at = b"", 0, 0
+    window, window_at, at, largest = b"", 0, 0, LEAST_ABSURD_BYTES
     while at < source.size:
         if not window_at <= at <= window_at + len(window) - 12:
             window, window_at = source.read_at(at, BLOCK_BYTES), at
@@ -37,7 +38,9 @@ def _matroska_is_damaged(source: ByteSource) -> bool:
         if number in OPENED:
             at = inside
         elif number in TOP | INSIDE and size is not None:
-            at = inside + size
+            if inside + size > source.size and size > 4 * largest:
+                return True  # no last element that was cut off, but one that is none
+            at, largest = inside + size, max(largest, size)
         else:
             return any(source.read_at(at, BLOCK_BYTES))  # zeros to the end are padding
     return False

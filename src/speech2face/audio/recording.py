@@ -271,10 +271,12 @@ def _read_part(
     try:
         reading.read_all()
         resampler.flush()
+    except Speech2FaceError:
+        part.source.check()  # what could not be read is the better reason
+        raise
     except (av.FFmpegError, *DECODER_ERRORS) as error:
         part.source.check()
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise CorruptRecording(f"{name} is damaged: {reason}; copy it again") from error
+        raise CorruptRecording(f"{name} is damaged: {_reason(error)}; copy it again") from error
     part.source.check()
     seconds = (resampler.samples - before) / SAMPLE_RATE
     present = reading.reach_seconds if declares_for_all_streams(container) else seconds
@@ -328,7 +330,7 @@ class _Reading:
         """Decode to the end.
 
         Raises:
-            FFmpegError: more than half a second cannot be decoded.
+            CorruptRecording: more than half a second cannot be decoded.
         """
         # Floats once, not a fraction for every packet: that would take as long as decoding.
         tick_seconds = {each.index: float(each.time_base or 0) for each in self.container.streams}
@@ -351,19 +353,30 @@ class _Reading:
         import av
 
         if self._packed and packet.size >= LEAST_ZERO_BYTES and not any(bytes(packet)):
-            self._lose(packet, seconds)
+            self._lose(packet, seconds, "bytes that are all zero")
+            return
         try:
             frames = self.stream.decode(packet)
-        except av.FFmpegError:
-            self._lose(packet, seconds)
-            if self._lost_seconds > LOST_SECONDS:
-                raise
+        except av.FFmpegError as error:
+            self._lose(packet, seconds, _reason(error))
             return
         self._heard = (self._heard[0] + packet.size, self._heard[1] + seconds)
         for frame in frames:
             self.resampler.add(frame)
 
-    def _lose(self, packet: "Packet", seconds: float) -> None:
-        """Count a packet as lost: one that swallowed damage as long as its bytes would sound."""
+    def _lose(self, packet: "Packet", seconds: float, reason: str) -> None:
+        """Count a packet as lost: one that swallowed damage as long as its bytes would sound.
+
+        Raises:
+            CorruptRecording: more than half a second is lost.
+        """
         size, heard = (0, 0.0) if self._walked else self._heard  # what lies between these frames is counted already
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * heard / size if size else 0.0)
+        if self._lost_seconds > LOST_SECONDS:
+            raise CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
+
+
+def _reason(error: BaseException) -> str:
+    """What FFmpeg or PyAV says went wrong; codecs have numbers of their own that it has no words for."""
+    text = getattr(error, "strerror", None) or type(error).__name__
+    return "Invalid data found when processing input" if text.startswith("Error number") else text

@@ -136,7 +136,9 @@ def _riff(source: ByteSource) -> Header:
             seconds, there = _counted(size, present, bytes_a_second)
             end = at + size + (size & 1)
             follows = 0 < size < present and source.read_at(end, 4) in (b"RIFF", b"RF64")
-            return Header(seconds, there, next_part=end if follows else None, mended=mended)
+            # FFmpeg leaves the bytes a second of ADPCM out: then any missing byte counts.
+            cut = bytes_a_second <= 0 and size > present and not is_placeholder(size, present)
+            return Header(seconds, there, cut=cut, next_part=end if follows else None, mended=mended)
     return Header()
 
 
@@ -242,6 +244,8 @@ def _caf(source: ByteSource) -> Header:
     seconds: float | None = None
     end = 8
     for name, at, size in _chunks(source, 8, ">q"):
+        if name == b"caff":  # another file behind this one
+            break
         end = at + size
         if name == b"desc":
             desc = source.read_at(at, 32).ljust(32, b"\0")
