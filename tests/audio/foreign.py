@@ -1,8 +1,10 @@
 """Files as other programs write them: lengths unknown, tags behind the sound, parts joined, pages missing."""
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -178,15 +180,40 @@ def ogg(channels: int = 1, seconds: float = SECONDS, *, page_milliseconds: int =
 
 def ogg_without_packets(first: int, last: int) -> bytes:
     """An Ogg Opus whose writer got no packets from number `first` to `last`: its pages follow on each other."""
-    import io
-
-    import av
-
     file = io.BytesIO()
     with av.open(io.BytesIO(ogg())) as source, av.open(file, "w", format="ogg") as output:
         stream = output.add_stream_from_template(source.streams.audio[0])
         for number, packet in enumerate(source.demux(source.streams.audio[0])):
             if packet.size and not first <= number < last:
+                packet.stream = stream
+                output.mux(packet)
+    return file.getvalue()
+
+
+def renumbered(page: bytes, number: int) -> bytes:
+    """The page with another number, and the checksum that belongs to it (RFC 3533, section 6)."""
+    page = page[:18] + struct.pack("<I", number) + bytes(4) + page[26:]
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = checksum << 1 ^ 0x04C1_1DB7 if checksum >> 31 else checksum << 1
+            checksum &= 0xFFFF_FFFF
+    return page[:22] + struct.pack("<I", checksum) + page[26:]
+
+
+def webm_with_a_pause() -> bytes:
+    """A live WebM whose time stamps leap three seconds in the middle, where the recorder was paused."""
+    file = io.BytesIO()
+    with (
+        av.open(io.BytesIO(packed("webm", "libopus"))) as source,
+        av.open(file, "w", format="webm", options={"live": "1"}) as output,
+    ):
+        stream = output.add_stream_from_template(source.streams.audio[0])
+        for number, packet in enumerate(source.demux(source.streams.audio[0])):
+            if packet.size:
+                shift = 3000 if number > 100 else 0
+                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
                 packet.stream = stream
                 output.mux(packet)
     return file.getvalue()

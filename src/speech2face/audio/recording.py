@@ -58,7 +58,14 @@ Source = str | Path | bytes | BinaryIO
 LOST_SECONDS = 0.5  # what may be missing or undecodable: encoder padding and one bad packet, not a word
 LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is counted as
 LOST_SHARE = 0.02  # ... or this share of the declared length, for headers that round
-LEAST_ZERO_BYTES = 8  # packets of silence are shorter (Opus DTX), and no compressed packet is nothing but zeros
+# Codecs of which no packet is nothing but zeros, not even of silence, where it is longer than Opus's pauses.
+NEVER_ZERO_CODECS = frozenset({"aac", "aac_latm", "ac3", "alac", "eac3", "flac", "opus", "libopus", "vorbis"}) | {
+    *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float"),
+}
+LEAST_ZERO_BYTES = 8
+# RFC 4867, section 5.3: five bits of a frame's first byte are fixed, but of a frame without data writers differ.
+AMR_CODECS = frozenset({"amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb"})
+AMR_FIXED_BITS, AMR_GOOD, AMR_NO_DATA = 0x87, 0x04, 15
 # What PyAV lets through for damaged bytes, beside FFmpeg's own errors: a demuxer's IndexError, a size beyond C's.
 DECODER_ERRORS = (
     ArithmeticError,
@@ -322,7 +329,7 @@ class _Reading:
         self.container, self.stream, self.resampler = container, stream, resampler
         self.reach_seconds = self.gap_seconds = 0.0
         self._lost_seconds = 0.0
-        self._packed = not stream.codec_context.name.startswith(("pcm_", "adpcm_"))
+        self._codec = stream.codec_context.name
         self._heard = (0, 0.0)  # bytes and seconds of packets that could be decoded
         self._walked = container.format.name in WALKED_DEMUXERS
 
@@ -352,8 +359,8 @@ class _Reading:
     def _decode(self, packet: "Packet", seconds: float) -> None:
         import av
 
-        if self._packed and packet.size >= LEAST_ZERO_BYTES and not any(bytes(packet)):
-            self._lose(packet, seconds, "bytes that are all zero")
+        if _is_no_packet(packet, self._codec):
+            self._lose(packet, seconds, "Invalid data found when processing input")
             return
         try:
             frames = self.stream.decode(packet)
@@ -374,6 +381,16 @@ class _Reading:
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * heard / size if size else 0.0)
         if self._lost_seconds > LOST_SECONDS:
             raise CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
+
+
+def _is_no_packet(packet: "Packet", codec: str) -> bool:
+    """Whether a decoder would make sound of what was never a packet of that codec."""
+    if codec in NEVER_ZERO_CODECS:
+        return packet.size >= LEAST_ZERO_BYTES and not any(bytes(packet))
+    if codec in AMR_CODECS and packet.size:
+        first = bytes(packet)[0]
+        return first & AMR_FIXED_BITS != AMR_GOOD and first >> 3 & 15 != AMR_NO_DATA
+    return False
 
 
 def _reason(error: BaseException) -> str:
