@@ -74,6 +74,9 @@ def fake_portrait(given: Given, samples: int, exaggerate: float, style: Style, s
     return SimpleNamespace(image=square, samples=(square,) * samples, facts=lambda: dict(facts), drawing=drawing)
 
 
+_drawn = fake_portrait
+
+
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
     monkeypatch.chdir(tmp_path)
@@ -253,6 +256,37 @@ def test_a_batch_seed_gives_every_recording_the_same_draws_as_alone(program: Pro
     names = [recording(Path("a.wav")), recording(Path("b.wav"))]
     program("portrait", *names, "--seed", "3", "-q", "--samples", "1")
     assert [call["seed"] for call in program.calls] == [3, 3]
+
+
+def test_a_track_is_handed_on_where_it_is_asked_for_and_only_there(program: Program) -> None:
+    path = recording(Path("talk.wav"))
+    program.monkeypatch.setattr(sys.modules[__name__], "fake_portrait", lambda track=None, **rest: _drawn(**rest))
+    assert program("portrait", path, "-q").code == 0
+    assert program("portrait", path, "-qf", "--track", "2").code == 0
+    assert [call.get("track") for call in program.calls] == [None, 2]
+    assert "track" not in program.calls[0]
+    ran = program("portrait", path, "-qf", "--track", "0")
+    assert (ran.code, "counted from 1" in ran.err) == (23, True)
+
+
+def test_a_recording_that_cannot_be_read_does_not_end_a_folder(program: Program) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        recording(Path("talks") / name)
+    real = open
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    def failing(file: Any, *arguments: Any, **named: Any) -> Any:
+        return Broken(bytes(100)) if str(file).endswith("b.wav") else real(file, *arguments, **named)
+
+    program.monkeypatch.setattr("builtins.open", failing)
+    ran = program("portrait", "talks", "-o", "out")
+    assert ran.code == errors.SomeRecordingsFailed.exit_code
+    assert "b.wav: cannot read b.wav: Input/output error" in ran.err
+    assert "Traceback" not in ran.err
+    assert [name for name in program.files() if name.endswith(".png")] == ["out/a.png", "out/c.png"]
 
 
 def test_nothing_is_overwritten_without_force(program: Program) -> None:

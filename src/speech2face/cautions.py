@@ -26,7 +26,10 @@ CHILD = Caution(
 )
 SEVERAL = Caution("several_speakers", "More than one voice seems to speak; the portrait mixes them.")
 UNSURE = Caution("unsure", "The voice leaves age or gender open; the portrait lies between quite different faces.")
-ALL = (SHORT, TELEPHONE, NOISY, CHILD, SEVERAL, UNSURE)  # the order in which they are said
+OTHER_TRACKS = Caution(
+    "other_tracks", "The file has further sound tracks, which were not heard; the track option chooses another one."
+)
+ALL = (SHORT, TELEPHONE, NOISY, CHILD, SEVERAL, UNSURE, OTHER_TRACKS)  # the order in which they are said
 
 
 def find_cautions(

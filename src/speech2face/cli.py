@@ -83,6 +83,10 @@ def portrait(
         Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")
     ] = Style.photographic,
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
+    track: Annotated[
+        int | None,
+        typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
     sign_key: cli_sign.SignKey = None,
@@ -101,6 +105,8 @@ def portrait(
     check_range("samples", samples, MAX_SAMPLES)
     check_range("exaggerate", exaggerate, MAX_EXAGGERATION)
     check_range("seed", 0 if seed is None else seed, MAX_SEED)
+    if track is not None and track < 1:
+        raise InvalidOption(f"--track {track} is none: tracks are counted from 1")
     gathered = gather(recordings)
     if None in gathered.recordings and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
@@ -111,7 +117,7 @@ def portrait(
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer)
+    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer, track)
     if gathered.single:
         facts = drawing.draw(jobs[0])
         _print_one(facts, jobs[0], as_json=as_json, quiet=quiet)
@@ -185,11 +191,12 @@ class Drawing:
         seed: int | None,
         force: bool,
         signer: "Signer | None",
+        track: int | None = None,
     ) -> None:
         self.model = model
         self.options: dict[str, Any] = {
             "given": given, "samples": samples, "exaggerate": exaggerate, "style": style, "seed": seed,
-        }  # fmt: skip
+        } | ({} if track is None else {"track": track})  # fmt: skip
         self.force = force
         self.signer = signer
 

@@ -10,7 +10,7 @@ from speech2face.audio.activity import Activity, require_speech
 from speech2face.audio.arguments import described, real_number, seed_number, whole_number
 from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.cautions import Caution, find_cautions
+from speech2face.cautions import OTHER_TRACKS, Caution, find_cautions
 from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.given import Given
@@ -27,7 +27,7 @@ class Portrait:
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
     `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
-    style is drawn.
+    style is drawn. `track` is the sound track that was heard, from 1, of the recording's `tracks`.
     """
 
     image: np.ndarray
@@ -46,10 +46,14 @@ class Portrait:
     notice: str
     style: Style = Style.photographic
     drawing: str | None = None
+    track: int = 1
+    tracks: int = 1
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; what the model does not state is left out."""
         return heard_facts(self) | {
+            "track": self.track,
+            "tracks": self.tracks,
             "seed": self.seed,
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
@@ -154,11 +158,13 @@ def check_samples(samples: int) -> int:
     return number
 
 
-def _read(recording: Source | Recording, sample_rate: float | None) -> Recording:
+def _read(recording: Source | Recording, sample_rate: float | None, track: int | None) -> Recording:
     if not isinstance(recording, Recording):
-        return read_recording(recording, sample_rate=sample_rate)
+        return read_recording(recording, sample_rate=sample_rate, track=track)
     if sample_rate is not None:
         raise InvalidOption("a Recording is at 16 kHz; sample_rate belongs to an array")
+    if track not in (None, recording.track):
+        raise InvalidOption(f"the recording is track {recording.track} already; read track {track} of the file instead")
     return checked_recording(recording)
 
 
@@ -201,6 +207,7 @@ def reconstruct(
     exaggerate: float = 0.0,
     seed: int | None = None,
     style: Style | str = Style.photographic,
+    track: int | None = None,
 ) -> Portrait:
     """Draw the face that a voice like the one in `recording` most often goes with.
 
@@ -213,6 +220,8 @@ def reconstruct(
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
         style: "photographic", or "drawn" for a vector drawing of the same face.
+        track: which of several sound tracks is heard, from 1; None takes the one that a player would, or the next
+            where nobody speaks in that one. A `Recording` is one track already.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
@@ -221,7 +230,7 @@ def reconstruct(
     given, style = check_given(model, given), check_style(model, style)
     samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
     model.prefetch()
-    heard = _read(recording, sample_rate)
+    heard = _read(recording, sample_rate, track)
     activity, hearing = hear(model, heard.waveform)
     belief = hearing.belief(given)
     if samples and seed is None:
@@ -244,7 +253,7 @@ def reconstruct(
             activity,
             model.release.thresholds,
             speaker_change=hearing.speaker_change(),
-            of_the_voice=hearing.cautions(),
+            of_the_voice=[*hearing.cautions(), *([OTHER_TRACKS] if heard.tracks > 1 else [])],
         ),
         given=given,
         exaggerate=exaggerate,
@@ -255,4 +264,6 @@ def reconstruct(
         notice=model.notice,
         style=style,
         drawing=shown.drawing,
+        track=heard.track,
+        tracks=heard.tracks,
     )

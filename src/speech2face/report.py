@@ -25,6 +25,8 @@ def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("drawn from", "a photograph's face embedding"), ("face embedder", facts["photograph"]["embedder"])]
     else:
         rows.append(("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"))
+    if facts.get("tracks", 1) > 1:
+        rows.append(("sound track", f"{facts['track']} of {facts['tracks']}; --track chooses another"))
     if facts.get("given"):
         rows.append(("given instead", ", ".join(f"{name} {value}" for name, value in facts["given"].items())))
     if facts["exaggerate"]:

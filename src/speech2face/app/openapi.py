@@ -70,6 +70,8 @@ SCHEMAS: Final[dict[str, Any]] = {
         gender=_object(("reading", "probability"), reading={"enum": ["feminine", "masculine"]}, probability=NUMBER),
         seconds_heard=NUMBER | {"description": "Of speech."},
         seconds_recorded=NUMBER,
+        track={"type": "integer", "description": "The sound track that was heard, from 1."},
+        tracks={"type": "integer", "description": "How many sound tracks the recording has."},
         cautions=_list(_object(("code", "text"), code=TEXT, text=TEXT)),
         given={"type": "object", "description": "What was stated instead of heard."},
         exaggerate=NUMBER,

@@ -5,6 +5,7 @@ Everything is made from two clean utterances and arithmetic, so that the table i
 
 import io
 import logging
+import struct
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.evaluation import synthesiser
-from speech2face.evaluation.encoding import can_encode, encode, encode_silent_video
+from speech2face.evaluation.encoding import can_encode, encode, encode_silent_video, encode_tracks
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def awkward_files(first: Sound, second: Sound, seed: int = 0) -> Iterator[Awkwar
     voices = _Voices(first, second)
     rng = np.random.default_rng(seed)
     yield from _formats(voices)
+    yield from _writers(voices)
     yield from _channels(voices)
     yield from _levels(voices)
     yield from _surroundings(voices, rng)
@@ -90,6 +92,40 @@ def _formats(voices: _Voices) -> Iterator[AwkwardFile]:
     yield packed("WebM from a browser", "talk.webm", "webm", "libopus", 48_000)
     yield packed("MP4 video with sound", "clip.mp4", "mp4", "aac", 48_000, video_codec="mpeg4")
     yield packed("Matroska video with sound", "clip.mkv", "matroska", "aac", 48_000, video_codec="mpeg4")
+
+
+def _writers(voices: _Voices) -> Iterator[AwkwardFile]:
+    """Whole files whose headers say little, or what is not so."""
+    mono, wav = voices.first[None], _wav(voices.first)
+    for kind, size in (("0", 0), ("2000000000", 2_000_000_000), ("0xFFFFFFFF", 0xFFFF_FFFF)):
+        streamed = _with_wav_size(wav, size)
+        yield AwkwardFile(f"WAV from a pipe, its size {kind}", "streamed.wav", streamed, True)
+    mp3 = encode(mono, SAMPLE_RATE, container="mp3", codec="libmp3lame", codec_rate=44_100)
+    yield AwkwardFile("MP3 with a cover in APEv2 behind it", "cover.mp3", mp3 + _ape_tag(bytes(range(256)) * 150), True)
+    yield AwkwardFile("MP3 with zeros behind it", "padded.mp3", mp3 + bytes(20_000), True)
+    yield AwkwardFile("two WAV files joined", "joined.wav", wav + wav, True)
+    chained = [
+        encode(np.repeat(mono, channels, axis=0), SAMPLE_RATE, container="ogg", codec="libopus", codec_rate=48_000)
+        for channels in (1, 2)
+    ]
+    yield AwkwardFile("Ogg of one channel, then of two", "chained.opus", b"".join(chained), True)
+    yield AwkwardFile(
+        "a silent track, then the voice's", "desktop.mkv", encode_tracks([0 * mono, mono], SAMPLE_RATE), True
+    )
+
+
+def _with_wav_size(wav: bytes, size: int) -> bytes:
+    at = wav.index(b"data") + 4
+    field = struct.pack("<I", size)
+    return wav[:4] + field + wav[8:at] + field + wav[at + 4 :]
+
+
+def _ape_tag(picture: bytes) -> bytes:
+    """An APEv2 tag with header and footer around one picture."""
+    item = struct.pack("<II", len(picture), 2) + b"Cover Art (Front)\0" + picture
+    size = struct.pack("<III", 2000, len(item) + 32, 1)
+    header, footer = (b"APETAGEX" + size + struct.pack("<I", flags) + bytes(8) for flags in (0xA000_0000, 0x8000_0000))
+    return header + item + footer
 
 
 def _channels(voices: _Voices) -> Iterator[AwkwardFile]:
@@ -184,6 +220,14 @@ def _damaged(voices: _Voices) -> Iterator[AwkwardFile]:
     yield half("FLAC cut in half", "cut.flac", "flac", "flac", 44_100, codec_format="s16")
     yield half("MP3 cut in half", "cut.mp3", "mp3", "libmp3lame", 44_100)
     yield half("Ogg Opus cut in half", "cut.opus", "ogg", "libopus", 48_000)
+    for kind, name, container, codec in (
+        ("Ogg Opus with a hole in the middle", "hole.opus", "ogg", "libopus"),
+        ("AAC with a hole in the middle", "hole.aac", "adts", "aac"),
+        ("MP3 with a hole in the middle", "hole.mp3", "mp3", "libmp3lame"),
+    ):
+        content = encode(mono, SAMPLE_RATE, container=container, codec=codec, codec_rate=48_000)
+        start, stop = len(content) * 2 // 5, len(content) * 3 // 5
+        yield AwkwardFile(kind, name, content[:start] + bytes(stop - start) + content[stop:], False)
     broken = voices.first.astype(np.float32)
     broken[SAMPLE_RATE] = np.nan
     yield AwkwardFile("samples that are not numbers", "nan.wav", _wav(broken, "pcm_f32le"), False)

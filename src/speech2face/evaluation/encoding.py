@@ -1,6 +1,7 @@
 """Recordings in any format, made in memory: what the robustness table and the tests are fed with."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,23 @@ def can_encode(codec: str) -> bool:
     except UnknownCodecError:
         return False
     return True
+
+
+def encode_tracks(tracks: Sequence[NDArray[Any]], sample_rate: int, defaults: Sequence[int] = (0,)) -> bytes:
+    """Sound tracks, (1, samples) each, side by side in a Matroska file; those numbered in `defaults` have that flag."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        streams: list[Any] = [output.add_stream("pcm_s16le", rate=sample_rate, layout="mono") for _ in tracks]
+        for number, stream in enumerate(streams):
+            stream.disposition = int(number in defaults)
+        for stream, track in zip(streams, tracks, strict=True):
+            samples = (np.clip(track, -1, 1) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            frame.sample_rate = sample_rate
+            output.mux(stream.encode(frame))
+    return file.getvalue()
 
 
 def _encode_video(output: Any, stream: Any, seconds: float) -> None:
