@@ -19,7 +19,17 @@ from speech2face import (
 )
 from speech2face.config import MAX_SAMPLES, Style
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
-from speech2face.terminal import leave, note, one_line_errors, print_error, print_json, print_rows, with_progress
+from speech2face.terminal import (
+    leave,
+    note,
+    one_line_errors,
+    prepare_streams,
+    print_error,
+    print_json,
+    print_line,
+    print_rows,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
@@ -34,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: at 80 columns tables cut long option names, and pipes need no frames
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Draw the face that a voice most often goes with: a synthetic average face, nobody's likeness.",
 )
@@ -41,7 +52,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"speech2face {__version__}")
+        print_line(f"speech2face {__version__}")
         raise typer.Exit
 
 
@@ -242,7 +253,7 @@ def _draw_batch(drawing: Drawing, jobs: "tuple[Job, ...]", gathered: "Gathered",
         if as_json:
             print_json(_facts_line(facts, job))
         elif not quiet:
-            typer.echo(portrait_line(facts, job))
+            print_line(portrait_line(facts, job))
     summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped))
     if failed:
         raise SomeRecordingsFailed(summary)
@@ -277,6 +288,7 @@ cli_sign.register(app)
 
 def main() -> None:
     """Entry point of the `speech2face` program."""
+    prepare_streams()
     with one_line_errors():
         code = app(standalone_mode=False)
     leave(code if isinstance(code, int) else 0)

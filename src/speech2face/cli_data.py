@@ -10,7 +10,7 @@ import typer
 
 from speech2face.cli_prepare import prepare
 from speech2face.errors import DatasetError
-from speech2face.terminal import note, print_json, print_rows
+from speech2face.terminal import note, print_json, print_rows, print_text
 
 if TYPE_CHECKING:
     from speech2face.data.erasure import Forgotten
@@ -141,7 +141,7 @@ def show(
     if as_json:
         print_json(statement | {"export": [{"refused": gap.refused, "gap": gap.sentence} for gap in gaps]})
     else:
-        typer.echo(statement_markdown(statement), nl=False)
+        print_text(statement_markdown(statement))
         for gap in gaps:
             note(str(gap))
 

@@ -1,15 +1,17 @@
 """What the command line prints: results on standard output, everything else on standard error."""
 
+import codecs
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
-from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, MissingExtra, Speech2FaceError
+from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, CannotWrite, MissingExtra, Speech2FaceError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -36,9 +38,91 @@ def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:
         )
 
 
+class ReaderLeft(Exception):
+    """Nobody reads standard output any more. No `BrokenPipeError`: click and Rich would make 1 of its exit code."""
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream that says once what is wrong with it, and is quiet from then on."""
+
+    def write(self, text: str) -> int:
+        """All of it, with escapes for letters that the encoding has no place for."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._end(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Let it go."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        # What is still in the buffer must not be tried again, also not while Python shuts down.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        self.failed(error)
+
+    def failed(self, error: OSError) -> None:
+        """Notes are worth less than the work: it goes on without them."""
+
+
+class _Results(_Stream):
+    """Standard output."""
+
+    def failed(self, error: OSError) -> None:
+        """Without its results the work is in vain: it ends.
+
+        Raises:
+            ReaderLeft: the other end of the pipe is closed.
+            CannotWrite: anything else, such as a full disk.
+        """
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeft from None
+        raise CannotWrite(f"standard output cannot be written: {error.strerror or error}") from None
+
+
+def prepare_streams() -> None:
+    """Make the process's own standard streams such that nothing about them ends in a traceback."""
+    for descriptor in (0, 1, 2):  # one that is closed would be given to the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdout = _replaced(sys.stdout, 1, _Results)
+    sys.stderr = _replaced(sys.stderr, 2, _Stream)
+
+
+def _replaced(stream: TextIO | None, descriptor: int, kind: type[_Stream]) -> TextIO:
+    """The stream, guarded; one that a program has put in its place is left as it is."""
+    if stream is None:
+        return kind(open(descriptor, "wb", closefd=False), "utf-8", "backslashreplace")
+    if stream is not (None, sys.__stdout__, sys.__stderr__)[descriptor] or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    return kind(stream.buffer, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering)
+
+
+def print_text(text: str) -> None:
+    """A result as it is, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """One line of a result."""
+    print_text(f"{text}\n")
+
+
 def print_json(value: dict[str, Any]) -> None:
-    """One line of JSON."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One line of JSON; in ASCII where the encoding of standard output is not Unicode's."""
+    unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
+    print_line(json.dumps(value, ensure_ascii=not unicode, allow_nan=False))
 
 
 def print_rows(rows: list[tuple[str, str]]) -> None:
@@ -46,7 +130,7 @@ def print_rows(rows: list[tuple[str, str]]) -> None:
     if not sys.stdout.isatty():
         width = max([NAME_COLUMNS, *(len(name) + 2 for name, _ in rows)])
         for name, value in rows:
-            typer.echo(f"{name:<{width}}{value}")
+            print_line(f"{name:<{width}}{value}")
         return
     from rich.console import Console
     from rich.table import Table
@@ -61,14 +145,15 @@ def print_rows(rows: list[tuple[str, str]]) -> None:
 
 def note(text: str) -> None:
     """A line beside the result, on standard error."""
-    typer.echo(text, err=True)
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def print_error(text: object) -> None:
     """One line, whatever the text holds."""
     from speech2face.batch import printable
 
-    typer.echo(f"speech2face: error: {printable(text)}", err=True)
+    note(f"speech2face: error: {printable(text)}")
 
 
 @contextmanager
@@ -80,19 +165,20 @@ def one_line_errors() -> Iterator[None]:
     except Speech2FaceError as error:
         print_error(error)
         leave(error.exit_code)
-    except BrokenPipeError:
-        # What is still in the buffer must not be tried again while Python shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderLeft:
         leave(BROKEN_PIPE_EXIT_CODE)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("speech2face: interrupted", err=True)
+        note("speech2face: interrupted")
         leave(INTERRUPTED_EXIT_CODE)
     except Exception as error:
         message = getattr(error, "format_message", None)  # click's usage errors, whose class typer hides
         if message is None:
             raise
-        if message():  # empty where no command was named and the help was shown
-            print_error(f"{message()} (see speech2face --help)")
+        text = str(message())
+        if "\n" in text:  # no command was named: this is the help, and nothing was done
+            note(text)
+        elif text:
+            print_error(f"{text} (see speech2face --help)")
         leave(USAGE_EXIT_CODE)
 
 

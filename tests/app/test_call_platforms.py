@@ -143,7 +143,7 @@ def cut(samples: bytes, size: int) -> list[bytes]:
 
 
 Platform = Callable[[dict[str, Any], list[bytes]], list[dict[str, Any]]]
-CALLS = {telnyx: "v2:T02llQxIyaRkhfRKxgAP8nY511EhFLizdvdUKJiSw8d6A9BborherQ",
+CALLS: dict[Platform, str] = {telnyx: "v2:T02llQxIyaRkhfRKxgAP8nY511EhFLizdvdUKJiSw8d6A9BborherQ",
          plivo: "5401fd2e-6344-40df-a22c-c8ffea7a92e7", exotel: "CA7", signalwire: "CA-signalwire"}  # fmt: skip
 SENT: list[tuple[Platform, dict[str, Any], int, str]] = [
     (telnyx, {"encoding": "PCMU", "sample_rate": 8000, "channels": 1}, 8000, "mulaw"),

@@ -36,8 +36,12 @@ HOST = "Host: 127.0.0.1\r\n"
 def logged() -> Iterator[list[logging.LogRecord]]:
     """What the service, the server and their libraries log meanwhile."""
     records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.INFO)
-    handler.emit = records.append  # type: ignore[method-assign]
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler = Kept(logging.INFO)
     loggers = [logging.getLogger(name) for name in ("speech2face", "uvicorn", "asyncio")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
