@@ -8,12 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speech2face.planted.scores import BEST_RUN
-from speech2face.planted.traits import SHARED_TRAITS
+from speech2face.planted.traits import SHARED, Kind
 
 MAIN = "all terms"
 """The run that is trained longest; the others are compared with `SHORT`, which is trained as long as they are."""
 SHORT = "all terms, short"
 PAPER = "the paper's own settings"
+STATIONARY = "no network: mean log spectrum and pitch, kernel ridge"
+MOVEMENT = "no network: covariances over time, kernel ridge"
+"""Names of the runs that `planted.ridge` makes; `runs/planted.sh` scores them under these."""
+LONG_RUNS = {MAIN: "", STATIONARY: STATIONARY}
+"""Runs by length of test audio, and what their rows are called beside it."""
+MOVING_RUNS = {SHORT: "voice encoder, short training", STATIONARY: STATIONARY, MOVEMENT: MOVEMENT}
 WHAT_THE_PAPER_SAYS = {
     SHORT: "what is used",
     PAPER: "its weights 0.025 and 200, Adam and learning rate; there for 637,500 steps and other features",
@@ -49,13 +55,20 @@ def _limits(rows: list[dict[str, str]], numbers: list[str], key: str) -> list[st
     return [f"{float(found[number]):.2f}" for number in numbers]
 
 
-def lengths_table(rows: list[dict[str, str]], split: str = "") -> str:
-    """The main run by the length of test audio, beside the best possible and the cheat; `split` ends the names."""
-    run, best = MAIN + split, BEST_RUN + split
-    rows = [row for row in rows if row["run"] in (run, best)]
+def _lengths(rows: list[dict[str, str]], run: str) -> list[str]:
+    return sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
+
+
+def lengths_table(rows: list[dict[str, str]], ending: str = "", runs: Mapping[str, str] = LONG_RUNS) -> str:
+    """Runs by the length of test audio, beside the best possible and the cheat; `ending` ends the runs' names."""
+    best = BEST_RUN + ending
+    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in runs))]
     numbers = ["r2", "share_of_formula", "share_of_best", "cosine", "recall_at_1", "recall_at_10"]
-    lengths = sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
-    lines = [[f"{length} s", *(_cell(rows, run, length, number) for number in numbers)] for length in lengths]
+    lines = [
+        [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
+        for run, said in runs.items()
+        for length in _lengths(rows, run + ending)
+    ]
     lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
     lines.append(["best possible, all speakers", *_limits(rows, numbers, "best")])
     lines.append(["chance or cheat", *_limits(rows, numbers, "chance")])
@@ -73,17 +86,24 @@ def lengths_table(rows: list[dict[str, str]], split: str = "") -> str:
     )
 
 
-def traits_table(rows: list[dict[str, str]]) -> str:
-    """R^2 of each shared trait by the length of test audio, main run."""
-    lengths = sorted({row["seconds"] for row in rows if row["run"] == MAIN}, key=float)
-    numbers = [f"r2_{name}" for name in SHARED_TRAITS]
-    lines = [[f"{length} s", *(_cell(rows, MAIN, length, number) for number in numbers)] for length in lengths]
+def traits_table(
+    rows: list[dict[str, str]], kind: Kind = "spectrum", ending: str = "", runs: Mapping[str, str] = LONG_RUNS
+) -> str:
+    """R^2 of each shared trait by the length of test audio."""
+    rows = [row for row in rows if row["run"] in [run + ending for run in runs]]
+    numbers = [f"r2_{name}" for name in SHARED[kind]]
+    lines = [
+        [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
+        for run, said in runs.items()
+        for length in _lengths(rows, run + ending)
+    ]
     lines.append(["best possible", *_limits(rows, numbers, "best")])
-    return _table(["test audio", *(name.replace("_", " ") for name in SHARED_TRAITS)], lines)
+    return _table(["test audio", *(name.replace("_", " ") for name in SHARED[kind])], lines)
 
 
 def ablation_table(rows: list[dict[str, str]], seconds: str = "6") -> str:
     """Short runs of one length beside what the paper says of them."""
+    rows = [row for row in rows if row["run"] in WHAT_THE_PAPER_SAYS]  # others had another gallery
     numbers = ["share_of_best", "squared_correlation", "cosine", "recall_at_10"]
     lines = [
         [run, *(_cell(rows, run, seconds, number) for number in numbers), said]
@@ -113,11 +133,12 @@ def main() -> None:
     parser.add_argument("--page", type=Path, required=True, help="Markdown with places for the tables")
     arguments = parser.parse_args()
     rows = read_scores(arguments.scores)
-    second = lengths_table(rows, ", confirmation")
     tables = {
         "lengths": lengths_table(rows),
-        "confirmation": second,
+        "confirmation": lengths_table(rows, ", confirmation"),
         "traits": traits_table(rows),
+        "movement": lengths_table(rows, ", movement", MOVING_RUNS),
+        "movement traits": traits_table(rows, "movement", ", movement", MOVING_RUNS),
         "ablation": ablation_table(rows),
     }
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.planted.traits import Voice
+from speech2face.planted.traits import MEAN_RATE, MovingVoice, Voice
 
 FloatArray = NDArray[np.float64]
 
@@ -22,6 +22,7 @@ VOWELS_HZ = np.array(  # Peterson and Barney 1952, men: first three formants
 )  # fmt: skip
 VOWEL_SPREAD = 0.04  # of a formant from one token to the next, as a share of it
 SIBILANTS = (1.0, 0.62)  # s and sh: centre of the noise relative to the speaker's s
+MURMUR = 0.05  # voicing that a moving voice keeps throughout, 26 dB down: where nothing sounds, edges would be heard
 CONSONANTS = ("none", "sibilant", "sibilant", "breath", "stop", "weak")
 
 
@@ -77,8 +78,49 @@ def _phrase_pitch(frames: int, voice: Voice, rng: np.random.Generator) -> FloatA
     return np.asarray(voice.intonation_octaves * (0.6 * accents + 1.2 * fall) + 0.05 * rng.standard_normal())
 
 
+def _glides(voice: MovingVoice, frames: int, rng: np.random.Generator) -> FloatArray:
+    """Formants that move from vowel to vowel all the time, (frames, 3), syllables being laid over it (Ohman 1966).
+
+    A rise and a fall between the same two vowels take the same way and together always the same time. So speed and
+    direction change nothing about how often a place is passed: only in what order, and how fast.
+    """
+    mean = FRAME_RATE / voice.glides_per_second
+    starts, targets = [-mean * rng.uniform(4, 8)], [_vowel(rng)]
+    while starts[-1] < frames:
+        targets.append(_vowel(rng))
+        share = voice.rise_share if targets[-1][1] > targets[-2][1] else 1 - voice.rise_share
+        starts.append(starts[-1] + 2 * share * mean * rng.uniform(0.7, 1.3))
+    at, log_hz = np.array(starts), np.log(np.array(targets))
+    glide = np.searchsorted(at, np.arange(frames), side="right") - 1
+    done = (np.arange(frames) - at[glide]) / (at[glide + 1] - at[glide])
+    eased = 0.5 - 0.5 * np.cos(np.pi * done)
+    return np.asarray(np.exp(log_hz[glide] + eased[:, None] * (log_hz[glide + 1] - log_hz[glide])))
+
+
+def _vowel(rng: np.random.Generator) -> FloatArray:
+    """One token of a vowel drawn at random, (3,) formants in Hz."""
+    return np.asarray(VOWELS_HZ[rng.integers(len(VOWELS_HZ))] * (1 + VOWEL_SPREAD * rng.standard_normal(3)))
+
+
 def write_score(voice: Voice, frames: int, rng: np.random.Generator) -> Score:
-    """Syllables of consonant and vowel in phrases with pauses, `frames` frames of them."""
+    """Syllables of consonant and vowel in phrases with pauses, `frames` frames of them.
+
+    A moving voice begins in the middle, and all times go with the syllables': how much of the time is a consonant or a
+    pause tells nothing of the rate.
+    """
+    if not isinstance(voice, MovingVoice):
+        return _syllables(voice, frames, rng, stretch=1.0)
+    stretch = MEAN_RATE / voice.syllables_per_second
+    before = round(FRAME_RATE * stretch * rng.uniform(2, 6))
+    whole = _syllables(voice, before + frames, rng, stretch=stretch)
+    score = Score(*(track[before:] for track in vars(whole).values()))
+    score.voicing = np.maximum(score.voicing, MURMUR)
+    score.formants_hz = _glides(voice, frames, rng)
+    return score
+
+
+def _syllables(voice: Voice, frames: int, rng: np.random.Generator, *, stretch: float) -> Score:
+    """The tracks of syllables from the beginning of a phrase; `stretch` is of the pauses and the smoothing."""
     score = Score(*(np.zeros((frames, 3) if n == 0 else frames) for n in range(7)))
     score.frication_hz[:], score.frication_octaves[:] = 5000.0, 0.3
     octaves = np.zeros(frames)
@@ -88,18 +130,16 @@ def write_score(voice: Voice, frames: int, rng: np.random.Generator) -> Score:
         for _ in range(rng.integers(4, 10)):
             length = FRAME_RATE / voice.syllables_per_second * rng.uniform(0.6, 1.4)
             opening, end = at + round(length * rng.uniform(0.25, 0.45)), at + round(length)
-            score.formants_hz[at:end] = VOWELS_HZ[rng.integers(len(VOWELS_HZ))] * (
-                1 + VOWEL_SPREAD * rng.standard_normal(3)
-            )
+            score.formants_hz[at:end] = _vowel(rng)
             _consonant(score, at, opening, voice, rng)
             score.voicing[opening:end] = rng.uniform(0.6, 1.0)
             at = end
         octaves[phrase:at] = _phrase_pitch(at - phrase, voice, rng)[: frames - phrase]
-        pause = round(FRAME_RATE * rng.uniform(0.1, 0.35))
+        pause = round(FRAME_RATE * stretch * rng.uniform(0.1, 0.35))
         score.formants_hz[at : at + pause] = (500.0, 1500.0, 2500.0)
         at += pause
     score.formants_hz = _smooth(score.formants_hz, 0.08)
-    score.voicing, score.aspiration = _smooth(score.voicing), _smooth(score.aspiration)
-    score.frication = _smooth(score.frication)
+    for track in ("voicing", "aspiration", "frication"):
+        setattr(score, track, _smooth(getattr(score, track), SMOOTHING_SECONDS * stretch))
     score.pitch_hz = voice.pitch_hz * 2 ** _smooth(octaves)
     return score

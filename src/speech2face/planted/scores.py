@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,9 @@ from speech2face.data.manifest import Manifest
 from speech2face.evaluation.embeddings import Embeddings, cosines, explained_variance, ranks, recall
 from speech2face.evaluation.intervals import Estimate, bootstrap
 from speech2face.planted import bounds
+from speech2face.planted.ridge import FEATURES, FaceRidge, features_and_faces
 from speech2face.planted.shards import speaker_number
-from speech2face.planted.traits import SHARED_TRAITS, FloatArray
+from speech2face.planted.traits import FloatArray
 from speech2face.planted.world import World
 from speech2face.training.checkpoint import load_network
 from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm
@@ -77,7 +78,7 @@ def predict(network: nn.Module, clips: ClipDataset, *, limit: int | None = None)
 def trait_r2(world: World, predicted: Embeddings, reference: Embeddings) -> list[float]:
     """R^2 along each shared trait's direction of the face embedding; best is correlation squared."""
     said, shown = world.shown_traits(predicted.astype(np.float64)), world.shown_traits(reference.astype(np.float64))
-    return [1 - float(np.mean((shown[:, k] - said[:, k]) ** 2) / shown[:, k].var()) for k in range(len(SHARED_TRAITS))]
+    return [1 - float(np.mean((shown[:, k] - said[:, k]) ** 2) / shown[:, k].var()) for k in range(shown.shape[1])]
 
 
 def squared_correlation(said: FloatArray, shown: FloatArray) -> float:
@@ -146,9 +147,15 @@ def score_run(
         found = bootstrap(_mean, (rank <= at).astype(np.float64))
         yield score(f"recall_at_{at}", found, limits.recall[at], at / count, f"{at} of {count} people")
         assert np.isclose(found.value, recall(rank, at))
-    for name, value in zip(SHARED_TRAITS, trait_r2(world, predicted, reference), strict=True):
+    for name, value in zip(world.shared_traits, trait_r2(world, predicted, reference), strict=True):
         nothing = Estimate(value, float("nan"), float("nan"), count)
         yield score(f"r2_{name}", nothing, world.correlation**2, 0.0, "the mean face for everybody")
+
+
+def name_ending(world: World, split: str = "test") -> str:
+    """What stands behind a run's name where it was scored in another world or split than usual."""
+    parts = ("" if world.kind == "spectrum" else world.kind, "" if split == "test" else split)
+    return "".join(f", {part}" for part in parts if part)
 
 
 def best_predictions(world: World, numbers: Iterable[int]) -> tuple[Embeddings, Embeddings]:
@@ -159,38 +166,69 @@ def best_predictions(world: World, numbers: Iterable[int]) -> tuple[Embeddings, 
     return predicted.astype(np.float32), faces.astype(np.float32)
 
 
-def score_runs(
-    runs: Mapping[str, Path], manifest: Manifest, seconds: Iterable[float], *, split: str = "test"
-) -> Iterator[Score]:
-    """Scores of trained encoders, by the names of the runs, at each length of test audio.
+Predictor = Callable[[ClipDataset], tuple[Embeddings, Embeddings]]
+"""Predicted and reference face embeddings of all clips."""
+
+
+def encoder_of(folder: Path) -> Predictor:
+    """What a trained encoder predicts.
 
     Raises:
-        CheckpointError, DatasetError: a run or the data set is not there or damaged.
+        CheckpointError: the run is not there or damaged.
+    """
+    network, _ = load_network(folder)
+    return lambda clips: predict(network, clips)
+
+
+def ridge_of(name: str, learned_from: Manifest, seconds: float) -> Predictor:
+    """What a kernel ridge predicts from the features of this name, learned from the split train; prints its choice."""
+    features = FEATURES[name]
+    ridge = FaceRidge(*features_and_faces(features, ClipDataset(learned_from, "train", seconds=seconds)))
+    print(f"{name}: {ridge.chosen}")
+
+    def predict_by_ridge(clips: ClipDataset) -> tuple[Embeddings, Embeddings]:
+        found, faces = features_and_faces(features, clips)
+        return ridge.predict(found), faces
+
+    return predict_by_ridge
+
+
+def score_runs(
+    runs: Mapping[str, Predictor], manifest: Manifest, seconds: Iterable[float], *, split: str = "test"
+) -> Iterator[Score]:
+    """Scores of predictions, by the names of the runs, at each length of test audio.
+
+    Raises:
+        DatasetError: the data set is not there or damaged.
     """
     world, table = world_of(manifest), manifest.clips(split)
     limits = Limits.of(world, len(table))
     lengths = tuple(seconds)
     numbers = [speaker_number(table.key_of(clip)) for clip in range(len(table))]
     best, faces = best_predictions(world, numbers)
-    of_split = "" if split == "test" else f", {split}"
+    of_split = name_ending(world, split)
     yield from score_run(BEST_RUN + of_split, best, faces, seconds=0, best=best, limits=limits)
-    for name, folder in runs.items():
-        network, _ = load_network(folder)
+    for name, predictor in runs.items():
         for length in lengths:
-            predicted, reference = predict(network, ClipDataset(manifest, split, seconds=length))
+            predicted, reference = predictor(ClipDataset(manifest, split, seconds=length))
             yield from score_run(name + of_split, predicted, reference, seconds=length, best=best, limits=limits)
 
 
-def _named(text: str) -> tuple[str, Path]:
-    name, _, folder = text.partition("=")
-    return name, Path(folder)
+def _named(text: str) -> tuple[str, str]:
+    name, _, what = text.partition("=")
+    return name, what
 
 
 def main() -> None:
     """Parse the command line, score, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, help="data set with a split named test")
-    parser.add_argument("--run", action="append", type=_named, required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--run", action="append", type=_named, default=[], metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--ridge", action="append", type=_named, default=[], metavar="NAME=FEATURES", help=" or ".join(FEATURES)
+    )
+    parser.add_argument("--learn-from", metavar="FOLDER", help="data set whose split train ridges learn from; --world")
+    parser.add_argument("--learn-seconds", type=float, default=3.0, help="of each recording that ridges learn from")
     parser.add_argument("--seconds", type=float, action="append", help="length of the test audio; may be repeated")
     parser.add_argument("--split", default="test", help="another one's name is written behind the runs' names")
     parser.add_argument("--fact", action="append", default=[], metavar="NAME=VALUE", help="a column for every row")
@@ -205,7 +243,10 @@ def main() -> None:
         with arguments.out.open(newline="", encoding="utf-8") as file:
             kept = [row for row in csv.reader(file) if row != header]
     manifest, seconds = Manifest.open(arguments.world), arguments.seconds or (6.0,)
-    scores = list(score_runs(dict(arguments.run), manifest, seconds, split=arguments.split))
+    runs = {name: encoder_of(Path(folder)) for name, folder in arguments.run}
+    learned_from = Manifest.open(arguments.learn_from or arguments.world)
+    runs |= {name: ridge_of(what, learned_from, arguments.learn_seconds) for name, what in arguments.ridge}
+    scores = list(score_runs(runs, manifest, seconds, split=arguments.split))
     made = {score.run for score in scores}
     kept = [row for row in kept if row[len(facts)] not in made]
     with arguments.out.open("w", newline="", encoding="utf-8") as file:

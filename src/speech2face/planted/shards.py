@@ -20,7 +20,7 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.shards import ShardWriter
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.planted.faces import FaceArtist
-from speech2face.planted.traits import SHARED_TRAITS
+from speech2face.planted.traits import SHARED
 from speech2face.planted.world import World
 
 AT_ONCE = 50  # speakers that a process makes in one go
@@ -91,7 +91,9 @@ def clips(world: World, split: Split, artist: FaceArtist | None = None, *, proce
     if artist is not None:
         faces, landmarks = artist.draw(embeddings.astype(np.float64))  # type: ignore[assignment]
     for row, (number, samples) in enumerate(zip(split.numbers, _waveforms(world, split, processes), strict=True)):
-        labels = {name: round(float(trait), 4) for name, trait in zip(SHARED_TRAITS, traits.shared[row], strict=True)}
+        labels = {
+            name: round(float(trait), 4) for name, trait in zip(world.shared_traits, traits.shared[row], strict=True)
+        }
         yield Clip(
             key=speaker_name(number),
             speaker=speaker_name(number),
@@ -161,11 +163,12 @@ def main() -> None:
     parser.add_argument("--head", type=Path, help="also write the planted teacher's classification layer here")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0, help="of the world")
+    parser.add_argument("--kind", choices=tuple(SHARED), default="spectrum", help="what of a voice its face shows")
     arguments = parser.parse_args()
     if arguments.shuffle:
         write_shuffled(arguments.out, Manifest.open(arguments.shuffle), arguments.seconds)
         return
-    world = World(seed=arguments.seed)
+    world = World(seed=arguments.seed, kind=arguments.kind)
     splits = [
         Split("train", arguments.train, arguments.seconds),
         Split("validation", arguments.validation, arguments.seconds),

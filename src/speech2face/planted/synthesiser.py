@@ -22,6 +22,8 @@ REFERENCE_TRACT_CENTIMETRES = 17.5  # the men of Peterson and Barney
 OVERSAMPLING = 4  # a closing glottis is a corner, which would alias at 16 kHz
 OPEN_QUOTIENT = 0.6
 UPPER_FORMANTS_HZ = (3500.0, 4500.0, 5500.0, 6500.0, 7500.0)  # of a neutral tube; the lower three are the vowel's
+CHANNEL_FROM_HZ = 100.0  # below it a channel is flat
+CHANNEL_WAVES = 6  # half waves from there to 8 kHz: about one an octave
 UPPER_BANDWIDTHS_HZ = (250.0, 300.0, 400.0, 500.0, 600.0)
 
 
@@ -93,8 +95,22 @@ def _overlap_add(spectra: NDArray[np.complex64], samples: int) -> FloatArray:
     return whole.ravel()[FRAME : FRAME + samples]
 
 
-def synthesise(voice: Voice, seconds: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A waveform of `seconds` seconds, (samples,), saying something random in this voice, as a microphone heard it."""
+def channel(rng: np.random.Generator, spread_db: float) -> FloatArray:
+    """Gain of a random microphone and room, (frequency,): smooth over octaves, `spread_db` its standard deviation."""
+    octaves = np.log2(np.maximum(FREQUENCY_HZ, CHANNEL_FROM_HZ) / CHANNEL_FROM_HZ)
+    waves = np.arange(1, CHANNEL_WAVES + 1)[:, None]
+    shapes = np.cos(np.pi * waves * octaves / octaves[-1])  # (waves, frequency), mean square about a half
+    gain_db = spread_db * np.sqrt(2 / CHANNEL_WAVES) * rng.standard_normal(CHANNEL_WAVES) @ shapes
+    return np.asarray(10 ** (gain_db / 20))
+
+
+def synthesise(
+    voice: Voice, seconds: float, rng: np.random.Generator, *, channel_db: float = 0.0
+) -> NDArray[np.float32]:
+    """A waveform of `seconds` seconds, (samples,), saying something random in this voice, as a microphone heard it.
+
+    `channel_db` is how much microphones differ; 0 takes one without a sound of its own.
+    """
     samples = round(seconds * SAMPLE_RATE)
     score = write_score(voice, -(-samples // FRAME) + 1, rng)
     frames = len(score.pitch_hz)
@@ -105,6 +121,8 @@ def synthesise(voice: Voice, seconds: float, rng: np.random.Generator) -> NDArra
     source = score.voicing[:, None].astype(np.float32) * (tilt(voice).astype(np.float32) * voiced)
     source = source + breath[:, None].astype(np.float32) * noise
     spectra = source * vocal_tract(score, voice) + frication(score) * noise
+    if channel_db:
+        spectra = spectra * channel(rng, channel_db).astype(np.float32)
     return _record(_overlap_add(spectra, samples), rng)
 
 

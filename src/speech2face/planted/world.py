@@ -17,9 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.planted.synthesiser import synthesise
-from speech2face.planted.traits import SEEN_TRAITS, SHARED_TRAITS, FloatArray, Traits, draw_traits, voice_of
+from speech2face.planted.traits import (
+    SEEN_TRAITS,
+    SHARED,
+    SHARED_TRAITS,
+    FloatArray,
+    Kind,
+    Traits,
+    draw_traits,
+    voice_of,
+)
 
-_SHARED = len(SHARED_TRAITS)
+_SHARED = len(SHARED_TRAITS)  # of either kind: so the faces, their decoder and the teacher's head serve both
+CHANNEL_DB = 6.0  # telephones, rooms and distances differ by that much and more
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,18 @@ class World:
     """rho: how closely the face follows a shared trait."""
     identities: int = 128
     """People whom the planted teacher's head tells apart."""
+    kind: Kind = "spectrum"
+    """Which traits are shared: of the voice's spectrum, or of its movement and rhythm, the spectrum a nuisance."""
+
+    @property
+    def shared_traits(self) -> tuple[str, ...]:
+        """Names of the shared traits."""
+        return SHARED[self.kind]
+
+    @property
+    def channel_db(self) -> float:
+        """How much the recordings' microphones differ: not at all where the spectrum is what is to be heard."""
+        return CHANNEL_DB if self.kind == "movement" else 0.0
 
     @cached_property
     def _directions(self) -> FloatArray:
@@ -97,11 +119,11 @@ class World:
 
     def traits(self, speakers: range) -> Traits:
         """Traits of the speakers of these numbers."""
-        return draw_traits(speakers, seed=self.seed)
+        return draw_traits(speakers, seed=self.seed, kind=self.kind)
 
     def waveforms(self, speakers: range, seconds: float, *, clip: int = 0) -> Iterator[NDArray[np.float32]]:
         """A recording of each speaker, (samples,); `clip` numbers a speaker's recordings."""
         traits = self.traits(speakers)
         for number, shared, heard in zip(speakers, traits.shared, traits.heard, strict=True):
             rng = np.random.default_rng([self.seed, number, 1 + clip])
-            yield synthesise(voice_of(shared, heard), seconds, rng)
+            yield synthesise(voice_of(shared, heard, self.kind), seconds, rng, channel_db=self.channel_db)
