@@ -191,20 +191,29 @@ def test_a_wrong_recording_is_refused(changes: dict[str, Any], error: type[Speec
 
 def test_a_recording_that_the_caller_cut_or_that_has_another_precision_is_taken(model: Model) -> None:
     expected = reconstruct(model, (VOICE[:32_000], SAMPLE_RATE)).belief.mean
-    for waveform in (VOICE[:32_000], VOICE[:32_000].astype(np.float64)):
+    waveforms: list[Any] = [VOICE[:32_000], VOICE[:32_000].astype(np.float64)]
+    for waveform in waveforms:
         found = reconstruct(model, dataclasses.replace(GOOD, waveform=waveform)).belief.mean
         np.testing.assert_array_equal(found, expected)
 
 
+def stated(**values: Any) -> Given:
+    return Given(**values)
+
+
+def each(name: str, error: type[Speech2FaceError], *values: Any) -> list[tuple[dict[str, Any], type[Speech2FaceError]]]:
+    return [({name: value}, error) for value in values]
+
+
 WRONG_OPTIONS: list[tuple[dict[str, Any], type[Speech2FaceError]]] = [
-    *(({"samples": value}, InvalidOption) for value in ("3", 2.5, None, True, [1], -1, 10**30, np.array([1, 2]))),
-    *(({"seed": value}, InvalidOption) for value in ("x", -1, 1.5, True, [1], 2**64)),
-    *(({"exaggerate": value}, InvalidOption) for value in (None, "1", float("nan"), float("inf"), True, 3, [1], 1j)),
-    *(({"style": value}, InvalidOption) for value in ("oil", None, 3, [], {})),
-    *(({"given": value}, InvalidGiven) for value in ("female", {"age": 30}, 30, [])),
-    *(({"given": Given(age=value)}, InvalidGiven) for value in ("30", float("nan"), [30], True)),
-    *(({"given": Given(gender=value)}, InvalidGiven) for value in (1, [], "other")),
-    *(({"given": Given(group=value)}, InvalidGiven) for value in (1, [], "Martian")),
+    *each("samples", InvalidOption, "3", 2.5, None, True, [1], -1, 10**30, np.array([1, 2])),
+    *each("seed", InvalidOption, "x", -1, 1.5, True, [1], 2**64),
+    *each("exaggerate", InvalidOption, None, "1", float("nan"), float("inf"), True, 3, [1], 1j),
+    *each("style", InvalidOption, "oil", None, 3, [], {}),
+    *each("given", InvalidGiven, "female", {"age": 30}, 30, []),
+    *each("given", InvalidGiven, *(stated(age=age) for age in ("30", float("nan"), [30], True))),
+    *each("given", InvalidGiven, *(stated(gender=gender) for gender in (1, [], "other"))),
+    *each("given", InvalidGiven, *(stated(group=group) for group in (1, [], "Martian"))),
     ({"sample_rate": 16_000}, InvalidOption),
 ]
 
@@ -287,7 +296,7 @@ def test_a_session_takes_every_form_of_samples_and_refuses_others(model: Model) 
     session = LiveSession(model, PcmFormat())
     for wrong in ("text", None, 3, [1, 2], VOICE, samples[None]):
         with pytest.raises(InvalidOption):
-            session.push(wrong)  # type: ignore[arg-type]
+            session.push(wrong)
     for options in ({"samples": "3"}, {"samples": -1}, {"pixels": 0}, {"pixels": "9"}):
         with pytest.raises(InvalidOption):
             session.draw(seen[0], **options)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,14 @@ from PIL import Image
 
 import speech2face
 from speech2face.client import Client, LiveUpdate, ServiceError
-from speech2face.errors import InvalidGiven, NotMedia, RecordingNotFound, SilentRecording
+from speech2face.errors import (
+    InvalidGiven,
+    InvalidOption,
+    NotMedia,
+    RecordingNotFound,
+    SilentRecording,
+    UnreadableRecording,
+)
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, PIECE, label_in, pcm, voice, wav
 
@@ -150,3 +159,25 @@ def test_sound_that_fails_on_the_way_fails_here_and_not_after_two_minutes(client
 def test_live_silence_is_the_librarys_error(client: Client) -> None:
     with pytest.raises(SilentRecording):
         list(client.live([bytes(32_000)], sample_rate=16_000))
+
+
+def test_what_a_caller_passes_is_taken_or_refused_by_name(client: Client) -> None:
+    content = (EXAMPLES / "male.flac").read_bytes()
+    expected = client.portrait(content)[1]
+    for form in (bytearray(content), memoryview(content), io.BytesIO(content), str(EXAMPLES / "male.flac")):
+        assert client.portrait(form)[1] == expected
+    wrong: list[Callable[[], Any]] = [
+        *(lambda source=source: client.portrait(source) for source in (None, 3, object(), io.StringIO("text"))),
+        *(lambda several=several: client.portraits(several) for several in ("voice.wav", b"voice", None, 3)),
+        *(lambda value=value: client.portrait(content, seed=value) for value in ([1], {"a": 1}, object())),
+        *(lambda url=url: Client(url) for url in (None, 3, "", "http://[::1", "nowhere")),
+        *(lambda token=token: Client(token=token) for token in ("löwe", "a\nb", 3)),
+        lambda: Client(seconds="x"),  # type: ignore[arg-type]
+        lambda: list(client.live(pieces(), given=object())),
+        lambda: list(client.live(["text"])),  # type: ignore[list-item]
+    ]
+    for call in wrong:
+        with pytest.raises((InvalidOption, UnreadableRecording)):
+            call()
+    error = pickle.loads(pickle.dumps(ServiceError("busy", code="busy", status=503)))
+    assert (str(error), error.code, error.status) == ("busy", "busy", 503)

@@ -67,6 +67,7 @@ def paired_card(values: dict[str, Any]) -> str:
         "",
         "- It states no age and no gender, and takes none.",
         "- It cannot tell speech from music or noise that voice activity detection lets pass.",
+        "- It hears a recording as it is: long silences pull the face towards that of silence; cut them away.",
         _speakers(measured["same_speaker"]),
         "- Whether it draws faces that pass for people it was trained on has not been measured.",
         "",
