@@ -40,7 +40,7 @@ class Moment:
         """Seconds from an earlier moment of the same device; both have come."""
         if self.event is None or earlier.event is None:
             return self.seconds - earlier.seconds
-        return float(earlier.event.elapsed_time(self.event)) / 1000  # type: ignore[no-untyped-call]
+        return float(earlier.event.elapsed_time(self.event)) / 1000
 
 
 class Speed:
