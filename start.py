@@ -63,7 +63,7 @@ def project() -> dict[str, object]:
 
 def pip_install(environment: Path, *arguments: str) -> None:
     """Install into an environment, in pip's own way of configuring indexes."""
-    pip = [environment_program("python", environment), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [environment_program("python", environment), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, *arguments], cwd=ROOT, check=True)
 
 

@@ -103,6 +103,7 @@ def test_the_pythons_of_the_package_of_the_readme_and_of_the_first_command_are_t
 
 def test_every_library_has_a_lower_and_an_upper_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(text for texts in project["optional-dependencies"].values() for text in texts)]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(text for texts in extras for text in texts)]
     bound = re.compile(r"(speech2face\[\w+\])|[\w.-]+(\[\w+\])?>=[\w.]+,<[\w.]+(;.*)?")
     assert [text for text in wanted if not bound.fullmatch(text)] == []
