@@ -90,3 +90,20 @@ def test_the_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     portrait = names["portrait"]
     assert portrait.image.shape == (512, 512, 3)  # type: ignore[attr-defined]
     assert len(portrait.samples) == 2  # type: ignore[attr-defined]
+
+
+def test_the_pythons_of_the_package_of_the_readme_and_of_the_first_command_are_the_same() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    first, last = (tuple(map(int, version.split("."))) for version in (versions[0], versions[-1]))
+    assert project["requires-python"] == f">={versions[0]},<{last[0]}.{last[1] + 1}"
+    assert f"Python {', '.join(versions[:-1])} or {versions[-1]}" in README.replace("\n", " ")
+    assert f"{first} <= sys.version_info[:2] <= {last}" in (ROOT / "start.py").read_text()
+
+
+def test_every_library_has_a_lower_and_an_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(text for texts in extras for text in texts)]
+    bound = re.compile(r"(speech2face\[\w+\])|[\w.-]+(\[\w+\])?>=[\w.]+,<[\w.]+(;.*)?")
+    assert [text for text in wanted if not bound.fullmatch(text)] == []
