@@ -28,9 +28,10 @@ AFTER_TURN = ("blurred", "eyes_shut", "mouth_open")  # reasons that are looked a
 TURN_MEANS = (
     "The angle is estimated from landmarks, to 3 degrees aside and 7 up or down. What a turn does was measured with "
     "photographs turned by known angles, as the distance between dlib's embeddings of the turned face and of the same "
-    "face as it was, where another person's nearest is 0.61 away: 0.28 at 20 degrees aside and 0.34 at 25; 0.42 at 20 "
-    "degrees down and 0.46 at 25, in the worst tenth 0.53. Landmarks of a face turned 20 degrees aside differ from their "
-    "mirror image by a quarter of the distance between the eyes, at 30 degrees by two fifths: a face decoder learns that."
+    "face as it was, where another person's nearest is 0.61 away: 0.28 at 20 degrees aside and 0.34 at 25; 0.42 "
+    "at 20 degrees down and 0.46 at 25, in the worst tenth 0.53. Landmarks of a face turned 20 degrees aside differ "
+    "from their mirror image by a quarter of the distance between the eyes, at 30 degrees by two fifths: a face "
+    "decoder learns that."
 )
 """Numbers of benchmarks/head_pose.csv."""
 
@@ -228,8 +229,8 @@ def _turn(turned: Mapping[str, Any] | None) -> list[str]:
     rejected, faces, limit = turned["rejected"], turned["of_faces"], turned["limit_degrees"]
     share = f" ({rejected / faces:.0%})" if faces else ""
     said = (
-        f"{rejected:,} of {faces:,} faces{share} were turned by more than {limit:g} degrees aside or down from the camera "
-        f"and are `not_frontal`. {TURN_MEANS}"
+        f"{rejected:,} of {faces:,} faces{share} were turned by more than {limit:g} degrees aside, up or down, and are "
+        f"`not_frontal`. {TURN_MEANS}"
     )
     return ["## Turned faces", "", said, ""]
 
