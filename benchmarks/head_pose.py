@@ -35,9 +35,11 @@ from speech2face.face.points68 import DlibLandmarker, eyes
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("faces", "faces_synthetic", "faces_synthetic2")
 LIMITS = (10, 15, 20, 25, 30, 35)
-TURNS = [(0, 0)] + [(yaw, 0) for yaw in (10, 20, 25, 30, 35)] + [(0, pitch) for pitch in (-25, -20, -10, 10, 20, 25)]
+TURNS = ((20, 0), (0, 20), (30, 0), (0, -20), (25, 0), (0, 25), (35, 0), (0, 10))
 PIXELS = 450  # of a photograph, the set's own size by three
-EVERY = 4  # of the evenly lit set is turned
+EVERY = 8  # of the evenly lit set is turned
+EVERY_MIRROR = 4  # of photographs turned by less than STRAIGHT_DEGREES is mirrored; all others are
+STRAIGHT_DEGREES = 10.0
 # The rest of a head, in mm as in AVERAGE_HEAD: landmarks of the brows and jaw, and places that have none.
 FURTHER = {
     0: (-72, 5, -85), 2: (-70, 40, -75), 4: (-60, 75, -50), 8: (0, 112, 10), 12: (60, 75, -50), 14: (70, 40, -75),
@@ -146,7 +148,10 @@ def passing(seen: dict[str, list[Seen]]) -> list[Result]:
 def mirrors(seen: dict[str, list[Seen]], eye: Eye) -> list[Result]:
     """A photograph against its mirror image: one person from both sides, so twice the turn aside is between them."""
     turns, distances, uneven = [], [], []
-    for each in (each for faces in seen.values() for each in faces):
+    every = [each for faces in seen.values() for each in faces]
+    straight = [each for each in every if each.face.pose.turn_degrees < STRAIGHT_DEGREES]
+    aside = [each for each in every if each.face.pose.turn_degrees >= STRAIGHT_DEGREES]
+    for each in (*straight[::EVERY_MIRROR], *aside):
         other = eye.see(np.ascontiguousarray(each.face.picture[:, ::-1]))
         if other is not None:
             turns.append(each.face.pose.turn_degrees)

@@ -51,10 +51,10 @@ def look(path: Path, span: Span, *, sound_begins: float = 0.0) -> Looked:
     )
 
 
-def check_together(looked: Looked) -> None:
+def check_together(looked: Looked, seconds: float = 0.2) -> None:
     """Sound and every picture are of one time, to a coarse grey level and an encoder's delay."""
     assert looked.pictures_ahead
-    np.testing.assert_allclose(looked.pictures_ahead, looked.sound_ahead, atol=0.2)
+    np.testing.assert_allclose(looked.pictures_ahead, looked.sound_ahead, atol=seconds)
 
 
 @pytest.mark.parametrize("ending", [".ts", ".mpg", ".mkv", ".mp4", ".webm", ".flv"])
@@ -177,8 +177,9 @@ def test_without_a_length_in_the_header_a_media_is_read_to_its_end(ending: str, 
     looked = look(path, Span())
     assert looked.stop_seconds == pytest.approx(12.0, abs=0.3)
     assert looked.key_seconds == pytest.approx([0, 2, 4, 6, 8, 10], abs=0.3)
-    check_together(looked)
-    check_together(look(path, Span(5.0, 9.0)))
+    # Without an edit list, which only the end of a file could bring, an MP4 shows pictures two frames late.
+    check_together(looked, 0.35)
+    check_together(look(path, Span(5.0, 9.0)), 0.35)
 
 
 def test_a_gap_in_the_sound_costs_what_is_missing_and_no_more(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_a_gap_in_the_sound_costs_what_is_missing_and_no_more(tmp_path: Path) ->
         for packet in source.demux():
             if packet.dts is None:
                 continue
-            if packet.stream.type == "audio" and 2.0 <= float(packet.pts * packet.time_base) < 3.0:
+            if packet.stream.type == "audio" and 2.0 <= float(packet.dts * packet.time_base) < 3.0:
                 continue
             packet.stream = streams[packet.stream.index]
             sink.mux(packet)

@@ -99,10 +99,10 @@ def test_workers_larger_than_any_machine_are_refused_rather_than_waited_for() ->
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of five videos of drawn faces that speak, in four containers, and of three that give no clip."""
+    """A folder of four videos of drawn faces that speak, in four containers, and of three that give no clip."""
     folder = tmp_path_factory.mktemp("videos")
     for number, (name, age, masculine) in enumerate(
-        [("ann.mp4", 25, 0.0), ("bea.webm", 60, 0.0), ("cid.mkv", 30, 1.0), ("dan.mp4", 55, 1.0)]
+        [("ann.mp4", 25, 0.0), ("bea.webm", 60, 0.0), ("cid.mkv", 30, 1.0)]
     ):
         face, voice = drawn_face(age, masculine), made_voice(2.0 + 0.5 * number)
         frame = scene(Placed(face, x=0.4 + 0.05 * number))
@@ -121,9 +121,9 @@ def prepared(videos: Path, out: Path, *where: str) -> dict[str, bytes]:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])}
     stated = ["--videos", str(videos), "--out", str(out), "--licence", "CC0 1.0", "--consent", "made up"]
-    split = ["--shares", "train=1,validation=0,test=0", "--records-per-shard", "3", "--quiet"]
+    split = ["--shares", "train=1,validation=0,test=0", "--records-per-shard", "4", "--quiet"]
     command = [sys.executable, "-m", "speech2face", "data", "prepare", *stated, *split, *where]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 0, ran.stderr
     return contents(out)
 
@@ -143,10 +143,10 @@ def test_real_videos_become_the_same_data_set_on_a_cluster_and_broken_ones_fall_
     }
     assert "cut.mp4" in rejected["cut"][1]
     manifest = Manifest.open(tmp_path / "ray")
-    assert sorted(manifest.table.speakers) == ["ann", "bea", "cid", "dan", "eve"]
+    assert sorted(manifest.table.speakers) == ["ann", "bea", "cid", "eve"]
     assert len(manifest.shards) > 1
     dataset = ClipDataset(manifest, "train", parts=("waveform", "face_embedding"), seconds=2.0)
-    for clip in (dataset[number] for number in range(5)):
+    for clip in (dataset[number] for number in range(4)):
         assert np.abs(np.asarray(clip["waveform"])).max() > 0.05
         assert np.isfinite(np.asarray(clip["face_embedding"])).all()
 

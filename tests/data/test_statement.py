@@ -97,6 +97,24 @@ def test_the_licence_of_the_68_landmarks_is_told(tmp_path: Path) -> None:
     assert "300-W" in statement_markdown(statement | {"landmarks": 68})
 
 
+def test_what_the_limit_on_turned_faces_took_is_counted_among_the_faces_that_came_to_it(tmp_path: Path) -> None:
+    manifest = made_data(tmp_path)
+    out = rejects("not_frontal", "not_frontal", "blurred", "no_face", "too_small")  # the last two come before it
+    settings = {"options": {"limits": {"max_turn_degrees": 25.0}}}
+    statement = make_statement(manifest, out, settings=settings)
+    faces = len(manifest.table) + 3
+    assert statement["turned"] == {"limit_degrees": 25.0, "rejected": 2, "of_faces": faces}
+    page = statement_markdown(statement)
+    assert f"2 of {faces} faces ({2 / faces:.0%}) were turned by more than 25 degrees" in page
+    assert "at 20 degrees down" in page
+    assert "Turned faces" not in statement_markdown(make_statement(manifest, out, settings={}))
+    assert "Turned faces" not in statement_markdown({k: v for k, v in statement.items() if k != "turned"})  # an old one
+
+
+def test_without_faces_nothing_is_said_of_turns(tmp_path: Path) -> None:
+    assert make_statement(four_clips(tmp_path), rejects("silent"))["turned"] is None
+
+
 def test_no_speaker_is_named(tmp_path: Path) -> None:
     statement = make_statement(four_clips(tmp_path), rejects("no_face"))
     for text in (json.dumps(statement), statement_markdown(statement)):

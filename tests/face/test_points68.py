@@ -5,7 +5,7 @@ import pytest
 
 from speech2face.face.alignment import Points
 from speech2face.face.detector import DlibDetector
-from speech2face.face.head_pose import AVERAGE_HEAD, head_pose
+from speech2face.face.head_pose import ASIDE_GAIN, AVERAGE_HEAD, head_pose
 from speech2face.face.points68 import COUNT, DlibLandmarker, eye_opening, eyes, mouth_opening
 from tests.data.made_videos import drawn_face
 
@@ -39,8 +39,8 @@ def test_a_mouth_three_high_and_ten_wide_is_open_by_three_tenths() -> None:
 
 
 def turned(yaw: float, pitch: float, roll: float) -> Points:
-    """The average head in a picture, turned by degrees."""
-    y, p, r = np.radians([yaw, pitch, roll])
+    """The average head in a picture, turned by degrees; aside by so much more as dlib's landmarks exaggerate it."""
+    y, p, r = np.arcsin(ASIDE_GAIN * np.sin(np.radians(yaw))), *np.radians([pitch, roll])
     aside = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
     down = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
     level = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])

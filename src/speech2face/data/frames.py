@@ -39,7 +39,10 @@ class FaceLimits:
     min_face_pixels: int = 64
     """Side of the detector's square in the picture."""
     max_turn_degrees: float | None = 25.0
-    """Angle between where the head looks and the camera, estimated to some five degrees."""
+    """Angle between where the head looks and the camera, estimated to 3 degrees aside and 7 up or down. At 25 down, the
+    embedding of the worst tenth is 0.53 away from the same face seen straight, and another person's nearest is at 0.61
+    in the median. At 25 aside it is 0.38, but the aligned face is uneven by a third of the distance between the eyes
+    (benchmarks/head_pose.csv)."""
     min_sharpness: float | None = 0.015
     """As `sharpness` measures. Sharp photographs of 64 to 224 pixels have 0.05 to 0.6; a blur of 1 pixel in a face of
     160 leaves 0.07, of 2 pixels, where one begins to see it, 0.014; strong compression adds up to 0.01."""

@@ -160,7 +160,7 @@ class Media:
         self._unread = False
         self.container.seek(round((seconds + self.begins_seconds) / tick) if tick else 0, stream=stream, backward=True)
 
-    def packets(self, *streams: Stream) -> Iterator[Packet]:
+    def packets(self, *streams: Stream) -> Iterator[Packet[Any]]:
         """From where the container stands on, of these streams or of all; the last ones have no bytes.
 
         Raises:

@@ -44,7 +44,7 @@ class Clock:
         self._next: dict[Any, float] = {}  # ... and when its next packet is due
         self._last: dict[Any, float] = {}
 
-    def put_right(self, packet: Packet) -> None:
+    def put_right(self, packet: Packet[Any]) -> None:
         """Move a packet's stamps to this time line; packets of a media come here in their order."""
         tick = float(packet.time_base or 0)
         stream = packet.stream.index
@@ -87,7 +87,7 @@ class Clock:
         return self._last[stream] - BACK_SECONDS <= seconds <= end + JUMP_SECONDS
 
 
-def read_packets(media: Media, stream: int, start_seconds: float) -> Iterator[Packet]:
+def read_packets(media: Media, stream: int, start_seconds: float) -> Iterator[Packet[Any]]:
     """Packets of the stream with this number, from a key frame at or before the start on, where there is one.
 
     The last has no bytes: it brings the last frames out of a decoder. Times are `seconds_of`.
@@ -110,7 +110,7 @@ def read_packets(media: Media, stream: int, start_seconds: float) -> Iterator[Pa
         raise Rejected("unreadable", f"{media.place} is damaged: {error}") from error
 
 
-def seconds_of(media: Media, packet: Packet) -> float | None:
+def seconds_of(media: Media, packet: Packet[Any]) -> float | None:
     """When a packet is shown or heard, from where the media begins to play; None: it has no stamp."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return None if stamp is None or not packet.time_base else float(stamp * packet.time_base) - media.begins_seconds
@@ -133,7 +133,7 @@ def reach_seconds(media: Media) -> float:
     return reach
 
 
-def _length(packet: Packet) -> float:
+def _length(packet: Packet[Any]) -> float:
     return float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
 
 
@@ -146,7 +146,7 @@ def states_no_length(media: Media) -> bool:
     return declares_for_all_streams(container) and media.begins_seconds > LATE_BEGIN_SECONDS
 
 
-def _sought(media: Media, stream: int, start: float) -> Iterator[Packet]:
+def _sought(media: Media, stream: int, start: float) -> Iterator[Packet[Any]]:
     """After a seek to a place at or before the start; from the beginning where that cannot be done."""
     import av
 
@@ -157,7 +157,7 @@ def _sought(media: Media, stream: int, start: float) -> Iterator[Packet]:
     yield from media.packets(media.container.streams[stream])
 
 
-def _late(media: Media, first: Packet, start: float) -> bool:
+def _late(media: Media, first: Packet[Any], start: float) -> bool:
     """Whether a seek landed behind the start though the stream begins before."""
     stamp = first.dts if first.dts is not None else first.pts
     if stamp is None or first.time_base is None:
@@ -168,12 +168,12 @@ def _late(media: Media, first: Packet, start: float) -> bool:
     return at > max(start, stream_begins) + tick
 
 
-def _through(media: Media, stream: int, start: float) -> Iterator[Packet]:
+def _through(media: Media, stream: int, start: float) -> Iterator[Packet[Any]]:
     """From the beginning of the media, with a mended clock; what lies before the last key frame is left out."""
     media.begin_again()
     wanted, clock = media.container.streams[stream], Clock()
     # Since the last key frame, until the start is reached.
-    kept: deque[Packet] | None = deque(maxlen=MOST_KEPT) if start > 0 else None
+    kept: deque[Packet[Any]] | None = deque(maxlen=MOST_KEPT) if start > 0 else None
     for packet in media.packets():
         if packet.size and packet.stream.type in ("audio", "video"):
             clock.put_right(packet)

@@ -70,7 +70,7 @@ class VideoFrames:
     def _inside(self, seconds: float | None) -> bool:
         return seconds is not None and self.start_seconds <= seconds < self.stop_seconds
 
-    def _alone(self, packet: Packet) -> tuple[float, Picture] | None:
+    def _alone(self, packet: Packet[Any]) -> tuple[float, Picture] | None:
         """One key frame by itself: the decoder is emptied after it, so nothing else needs to be decoded."""
         import av
 
@@ -122,7 +122,7 @@ class VideoFrames:
         length = self.stop_seconds - self.start_seconds
         return [self.start_seconds + (number + 0.5) / count * length for number in range(count)]
 
-    def _packets(self, start: float) -> Iterator[Packet]:
+    def _packets(self, start: float) -> Iterator[Packet[Any]]:
         """From the key frame at or before the start to the span's end; nothing is decoded."""
         for packet in read_packets(self._media, self._number, start):
             # Packets lie in the order of decoding: one shown after the end may stand before one inside.
@@ -144,12 +144,12 @@ class VideoFrames:
         return np.ascontiguousarray(np.rot90(picture, turns))
 
 
-def _from_key_frame(packets: Iterator[Packet]) -> Iterator[Packet]:
+def _from_key_frame(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
     """Without what lies before the first key frame, as where a stream is joined on the way: it shows smears.
 
     All of them, where none is marked as one: a stream may be renewed strip by strip.
     """
-    before: deque[Packet] = deque(maxlen=MOST_KEPT)
+    before: deque[Packet[Any]] = deque(maxlen=MOST_KEPT)
     for packet in packets:
         if packet.is_keyframe or not packet.size:
             yield from () if packet.size else before
