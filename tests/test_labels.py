@@ -109,7 +109,7 @@ def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str
     from speech2face.app.pictures import drawing, encoded
 
     facts = portrait(Style.drawn).facts()
-    pictures = {f"served.{kind}": encoded(FACE, facts, "sample", kind) for kind in ("png", "webp")}  # type: ignore[arg-type]
+    pictures = {f"served.{kind}": encoded(FACE, facts, "sample", kind) for kind in ("png", "webp")}
     return pictures | {"served.svg": drawing(portrait(Style.drawn))}
 
 
@@ -153,7 +153,7 @@ def of_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, by
     pytest.importorskip("matplotlib", reason="figures are drawn with matplotlib; install the extra `eval`")
     from speech2face.evaluation.reporting.figures import render
 
-    return {"chart.png": render(lambda canvas: canvas.subplots().plot([1, 2], [2, 1]), (2.0, 1.0)) or b""}
+    return {"chart.png": render(lambda canvas: canvas.set_facecolor("red"), (2.0, 1.0))}
 
 
 def written_by(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, out: Path, *more: str) -> Mapping[str, bytes]:

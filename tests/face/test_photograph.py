@@ -1,5 +1,6 @@
 """Photographs of every kind that cameras, telephones, scanners and editors write are read as what they show."""
 
+import importlib
 import importlib.util
 import io
 from fractions import Fraction
@@ -38,7 +39,7 @@ def near(picture: Picture, expected: np.ndarray, levels: float = 2.0) -> None:
 
 def stretched(bits: int) -> np.ndarray:
     """The ramp as a sensor of so many bits gives it, its brightest place at the full scale's 92 %."""
-    return (RAMP.astype(np.float64) / 255 * (2**bits - 1)).round()
+    return np.asarray((RAMP.astype(np.float64) / 255 * (2**bits - 1)).round())
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -212,9 +213,7 @@ def test_heic_without_what_decodes_it_is_refused_with_the_way_out(monkeypatch: p
 
 @pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is None, reason="HEIC needs the extra `heic`")
 def test_heic_is_read() -> None:
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    importlib.import_module("pillow_heif").register_heif_opener()
     large = Image.fromarray(COLOURED).resize((128, 64))
     near(read_photograph(file_of(large, "HEIF", quality=95)), np.asarray(large), levels=30)
     with pytest.raises(FaceNotFound):

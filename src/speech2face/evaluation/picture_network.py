@@ -100,5 +100,5 @@ def _settings_beside(path: Path) -> NetworkSettings:
         return NetworkSettings()
     try:
         return NetworkSettings.from_dict(read_json(beside, WeightsError))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, WeightsError) as error:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error

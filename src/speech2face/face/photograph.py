@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -134,9 +135,7 @@ def _open_heif(name: str, content: bytes) -> None:
         return
     if avif or find_spec("pillow_heif") is None:
         raise MissingExtra(f"{name} {AVIF_MISSING if avif else HEIC_MISSING}")
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    import_module("pillow_heif").register_heif_opener()  # by name: it has no types, and need not be there
 
 
 def _what_else(content: bytes) -> str:
@@ -209,7 +208,7 @@ def _coloured(image: Image, content: bytes) -> Image:
     try:
         import av
 
-        with av.open(io.BytesIO(content)) as container:
+        with av.open(io.BytesIO(content), "r") as container:
             frame = next(container.decode(video=0))
         values = frame.to_ndarray(format="rgb48le")
     except (av.FFmpegError, StopIteration, ValueError, IndexError):

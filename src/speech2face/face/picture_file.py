@@ -6,7 +6,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +32,7 @@ class UnreadablePicture(ValueError):
 
 
 @contextmanager
-def open_picture(content: bytes, formats: Sequence[str] | None = None) -> Iterator[Image]:
+def open_picture(content: bytes, formats: list[str] | tuple[str, ...] | None = None) -> Iterator[Image]:
     """A picture, not decoded yet; keep what is done with it in the `with` statement short.
 
     Raises:

@@ -74,8 +74,8 @@ def draw_grid(
     name, version = model
     notice = f"{NOTICE} {WITH_ORIGINALS}" if real else NOTICE
     drawn = comparison_provenance(model_name=name, model_version=version, notice=notice, photographs=bool(real))
-    facts = comparison_facts("Clips by a stated rule", synthetic=faces - real, photographs=real)
-    return picture_bytes(np.asarray(sheet), drawn, facts, small=True)
+    counted = comparison_facts("Clips by a stated rule", synthetic=faces - real, photographs=real)
+    return picture_bytes(np.asarray(sheet), drawn, counted, small=True)
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int], picture: Picture | None) -> None:

@@ -123,7 +123,7 @@ class ReaderSettings:
         """
         try:
             return cls.from_dict(read_json(Path(path), WeightsError))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, WeightsError) as error:
             raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
 
 

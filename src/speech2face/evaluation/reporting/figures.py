@@ -72,6 +72,6 @@ def render(draw: Callable[[Canvas], None], inches: tuple[float, float] = (6.4, 4
         canvas = Figure(figsize=inches, dpi=DOTS_PER_INCH, layout="constrained")
         agg = FigureCanvasAgg(canvas)
         draw(canvas)
-        agg.draw()
-        image = np.ascontiguousarray(np.asarray(agg.buffer_rgba())[..., :3])  # on paper: nothing shines through
+        agg.draw()  # type: ignore[no-untyped-call]
+        image = np.ascontiguousarray(np.asarray(agg.buffer_rgba())[..., :3])  # type: ignore[no-untyped-call]
     return picture_bytes(image, chart_provenance(), {}, small=True)
