@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -178,11 +179,18 @@ def ogg(channels: int = 1, seconds: float = SECONDS, *, page_milliseconds: int =
     return packed("ogg", "libopus", seconds=seconds, channels=channels, options=options)
 
 
+def _copied_stream(output: Any, template: Any) -> Any:
+    """A stream for packets as they are; PyAV 13 has another name for it."""
+    if hasattr(output, "add_stream_from_template"):
+        return output.add_stream_from_template(template)
+    return output.add_stream(template=template)
+
+
 def ogg_without_packets(first: int, last: int) -> bytes:
     """An Ogg Opus whose writer got no packets from number `first` to `last`: its pages follow on each other."""
     file = io.BytesIO()
-    with av.open(io.BytesIO(ogg())) as source, av.open(file, "w", format="ogg") as output:
-        stream = output.add_stream_from_template(source.streams.audio[0])
+    with av.open(io.BytesIO(ogg()), "r") as source, av.open(file, "w", format="ogg") as output:
+        stream = _copied_stream(output, source.streams.audio[0])
         for number, packet in enumerate(source.demux(source.streams.audio[0])):
             if packet.size and not first <= number < last:
                 packet.stream = stream
@@ -206,10 +214,10 @@ def webm_with_a_pause() -> bytes:
     """A live WebM whose time stamps leap three seconds in the middle, where the recorder was paused."""
     file = io.BytesIO()
     with (
-        av.open(io.BytesIO(packed("webm", "libopus"))) as source,
+        av.open(io.BytesIO(packed("webm", "libopus")), "r") as source,
         av.open(file, "w", format="webm", options={"live": "1"}) as output,
     ):
-        stream = output.add_stream_from_template(source.streams.audio[0])
+        stream = _copied_stream(output, source.streams.audio[0])
         for number, packet in enumerate(source.demux(source.streams.audio[0])):
             if packet.size:
                 shift = 3000 if number > 100 else 0

@@ -82,7 +82,8 @@ def test_frames_are_counted_and_what_lies_between_them_costs_their_mean() -> Non
     sound = mp3(tagged=False)
     frames = walk_frames(source(sound), mp3_frame)
     assert frames is not None
-    assert (frames.seconds, frames.lost_seconds, frames.stated_seconds) == (pytest.approx(4.03, abs=0.05), 0, None)
+    assert frames.seconds == pytest.approx(4.03, abs=0.05)
+    assert (frames.lost_seconds, frames.stated_seconds) == (0, None)
     place = 0
     for _ in range(20):
         frame = mp3_frame(sound, place)

@@ -70,15 +70,13 @@ def can_encode(codec: str) -> bool:
     return True
 
 
-def encode_tracks(tracks: Sequence[NDArray[Any]], sample_rate: int, defaults: Sequence[int] = (0,)) -> bytes:
-    """Sound tracks, (1, samples) each, side by side in a Matroska file; those numbered in `defaults` have that flag."""
+def encode_tracks(tracks: Sequence[NDArray[Any]], sample_rate: int) -> bytes:
+    """Sound tracks, (1, samples) each, side by side in a Matroska file."""
     import av
 
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
         streams: list[Any] = [output.add_stream("pcm_s16le", rate=sample_rate, layout="mono") for _ in tracks]
-        for number, stream in enumerate(streams):
-            stream.disposition = int(number in defaults)
         for stream, track in zip(streams, tracks, strict=True):
             samples = (np.clip(track, -1, 1) * 32767).astype(np.int16)
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
