@@ -8,9 +8,8 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-# Bits of FFmpeg's AV_DISPOSITION_*; PyAV names them only since version 13.1.
-DEFAULT, COMMENT, LYRICS, KARAOKE = 0x0001, 0x0008, 0x0010, 0x0020
-HEARING_IMPAIRED, VISUAL_IMPAIRED, CLEAN_EFFECTS = 0x0080, 0x0100, 0x0200
+# Bits of FFmpeg's AV_DISPOSITION_*; PyAV 13.0 does not show them, and the order of the file decides there.
+DEFAULT, COMMENT, KARAOKE, VISUAL_IMPAIRED, CLEAN_EFFECTS = 0x0001, 0x0008, 0x0020, 0x0100, 0x0200
 NOT_THE_MAIN_SOUND = COMMENT | KARAOKE | VISUAL_IMPAIRED | CLEAN_EFFECTS
 
 
