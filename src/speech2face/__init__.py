@@ -1,9 +1,9 @@
 """Speech2Face: a recording of a voice in, the synthetic average face that goes with such a voice out.
 
-import speech2face
+    import speech2face
 
-model = speech2face.load_model()
-portrait = speech2face.reconstruct(model, "recording.mp3")
+    model = speech2face.load_model()
+    portrait = speech2face.reconstruct(model, "recording.mp3")
 """
 
 from typing import TYPE_CHECKING, Any

@@ -84,7 +84,8 @@ def test_a_flac_of_unknown_impossible_or_too_small_length_is_whole(samples: int)
     check_whole(foreign.flac(samples))
 
 
-CUT_AT_A_COUNTED_BYTE = {
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}
+CUT_AT_A_COUNTED_BYTE: dict[str, Callable[[], bytes]] = {
     "wav": lambda: wav(),
     "wav of a riff size of 0": lambda: wav(None, 0),
     "adpcm": lambda: packed("wav", "adpcm_ms"),
@@ -99,7 +100,6 @@ CUT_AT_A_COUNTED_BYTE = {
     "fragmented mp4": lambda: packed("mp4", "aac", options=FRAGMENTED),
     "matroska without a duration": lambda: without_duration(packed("matroska", "pcm_s16le")),
 }
-FRAGMENTED = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}
 
 
 def without_duration(matroska: bytes) -> bytes:

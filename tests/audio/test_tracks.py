@@ -85,7 +85,7 @@ def test_a_track_can_be_asked_for_by_its_number() -> None:
 
 @needs_flags
 def test_an_open_container_gives_its_track_to_whoever_decodes_by_himself() -> None:
-    with av.open(io.BytesIO(film(HIGH, LOW, flags=(0, DEFAULT)))) as container:
+    with av.open(io.BytesIO(film(HIGH, LOW, flags=(0, DEFAULT))), "r") as container:
         assert choose_track(container, "film").index == 1
         assert choose_track(container, "film", 1).index == 0
 

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet
+    from av.stream import Stream
 
 Samples = NDArray[Any] | Sequence[Any]
 Source = PathLike | BytesLike | BinaryIO | tuple[Any, Any] | Samples
@@ -388,7 +389,7 @@ class _Reading:
                 follows = begins + seconds
             self._decode(packet, seconds)
 
-    def _decode(self, packet: "Packet[AudioStream]", seconds: float) -> None:
+    def _decode(self, packet: "Packet[Stream]", seconds: float) -> None:
         import av
 
         if _is_no_packet(packet, self._codec):
@@ -403,7 +404,7 @@ class _Reading:
         for frame in frames:
             self.resampler.add(frame)
 
-    def _lose(self, packet: "Packet[AudioStream]", seconds: float, reason: str) -> None:
+    def _lose(self, packet: "Packet[Stream]", seconds: float, reason: str) -> None:
         """Count a packet as lost: one that swallowed damage as long as its bytes would sound.
 
         Raises:
@@ -415,7 +416,7 @@ class _Reading:
             raise CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
 
 
-def _is_no_packet(packet: "Packet[AudioStream]", codec: str) -> bool:
+def _is_no_packet(packet: "Packet[Stream]", codec: str) -> bool:
     """Whether a decoder would make sound of what was never a packet of that codec."""
     if codec in NEVER_ZERO_CODECS:
         return packet.size >= LEAST_ZERO_BYTES and not any(bytes(packet))

@@ -1,9 +1,9 @@
 """The folder of one training: who may write in it, its numbers as JSON lines and for TensorBoard.
 
-settings.json      the settings of the last start
-numbers.jsonl      one line for each written step and each evaluation
-tensorboard/       the same for TensorBoard
-checkpoints/       see `checkpoint.py`
+    settings.json      the settings of the last start
+    numbers.jsonl      one line for each written step and each evaluation
+    tensorboard/       the same for TensorBoard
+    checkpoints/       see `checkpoint.py`
 """
 
 from __future__ import annotations

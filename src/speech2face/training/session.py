@@ -92,7 +92,7 @@ def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int,
         CheckpointError: nothing is trained yet.
     """
     if settings.stage != "encoder":
-        raise InvalidSettings("balance is about the voice encoder's loss; the settings' stage is \"decoder\"")
+        raise InvalidSettings('balance is about the voice encoder\'s loss; the settings\' stage is "decoder"')
     newest = newest_checkpoint(settings.out)
     if newest is None:
         raise CheckpointError(
