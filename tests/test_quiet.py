@@ -99,7 +99,8 @@ def test_onnx_runtime_is_imported_in_one_place_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found += [f"{path.name}:{node.lineno}" for name in names if name.split(".")[0] == "onnxruntime"]
+            line = getattr(node, "lineno", 0)
+            found += [f"{path.name}:{line}" for name in names if name.split(".")[0] == "onnxruntime"]
     assert found == []
 
 
@@ -264,8 +265,8 @@ def test_export_decode_gallery_preparation_and_evaluation_are_as_quiet(watch: Wa
     assert_quiet(watch.run(*PROGRAM, *build))
     (watch.work / "photographs").mkdir()
     (watch.work / "photographs" / "somebody.png").write_bytes(FACE.read_bytes())
-    build = ("gallery", "build", "photographs", *embedder, "--consent", "a drawing", "--licence", "CC0-1.0")
-    assert_quiet(watch.run(*PROGRAM, *build, "-o", "faces", "--quiet"))
+    faces = ("gallery", "build", "photographs", *embedder, "--consent", "a drawing", "--licence", "CC0-1.0")
+    assert_quiet(watch.run(*PROGRAM, *faces, "-o", "faces", "--quiet"))
     search = ("gallery", "search", RECORDING, "-g", "gallery", "--model", "model", "--out", "sheet.png", "--quiet")
     assert_quiet(watch.run(*PROGRAM, *search))
 

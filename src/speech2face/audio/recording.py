@@ -232,7 +232,8 @@ def _container(file: ByteSource, name: str) -> "InputContainer":
 
     file.seek(0)
     try:
-        return av.open(_Nameless(file), mode="r", options=OPEN_OPTIONS, **any_tags())
+        opened: InputContainer = av.open(_Nameless(file), mode="r", options=OPEN_OPTIONS, **any_tags())
+        return opened
     except (av.FFmpegError, *DECODER_ERRORS) as error:
         file.check()
         raise _unopenable(file, name) from error
@@ -389,7 +390,7 @@ class _Reading:
                 follows = begins + seconds
             self._decode(packet, seconds)
 
-    def _decode(self, packet: "Packet[Stream]", seconds: float) -> None:
+    def _decode(self, packet: "Packet[Any]", seconds: float) -> None:
         import av
 
         if _is_no_packet(packet, self._codec):
