@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -86,7 +87,7 @@ def _hear_live_media() -> Iterator[Reader]:
 
     def read(content: bytes) -> None:
         for container in DEMUXERS:
-            stream = MediaStream(Media(container))
+            stream = MediaStream(Media(cast(Any, container)))
             try:
                 for start in range(0, len(content), 1500):
                     stream.push(content[start : start + 1500])

@@ -115,6 +115,6 @@ def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str
     keys = [None] * len(speakers) if clips is None or clips.shape != speakers.shape else clips.tolist()
     stays = np.array([not gone(tombstones, *row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
     sink = io.BytesIO()
-    rows = {name: array[stays] if array.shape[:1] == stays.shape else array for name, array in arrays.items()}
+    rows: dict[str, Any] = {name: array[stays] if array.shape[:1] == stays.shape else array for name, array in arrays.items()}
     np.savez(sink, **rows)
     return sink.getvalue(), frozenset(speakers[~stays].tolist())
