@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -115,6 +115,8 @@ def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str
     keys = [None] * len(speakers) if clips is None or clips.shape != speakers.shape else clips.tolist()
     stays = np.array([not gone(tombstones, *row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
     sink = io.BytesIO()
-    rows: dict[str, Any] = {name: array[stays] if array.shape[:1] == stays.shape else array for name, array in arrays.items()}
+    rows: dict[str, Any] = {}
+    for name, array in arrays.items():
+        rows[name] = array[stays] if array.shape[:1] == stays.shape else array
     np.savez(sink, **rows)
     return sink.getvalue(), frozenset(speakers[~stays].tolist())
