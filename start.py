@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
-TEST_EXTRAS = "[train,faces,cluster,eval,serve,calls,retrieval,c2pa,test]"
+TEST_EXTRAS = "[train,faces,cluster,eval,serve,calls,retrieval,heic,c2pa,test]"
 MAX_TEST_PROCESSES = 4  # each one holds torch and a model
 # One thread a process: the tests already run side by side, and threads on top only wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -93,7 +93,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError as error:
         raise DatasetError(f"no such file: {path}") from error
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is no .npz file of plain arrays, as numpy.savez writes them: {error}") from error
+        raise DatasetError(f"{path} is no .npz file of plain arrays: {error}; write it with numpy.savez") from error
     missing = [name for name in ("keys", "embeddings") if name not in arrays]
     if missing:
         raise DatasetError(f"{path} lacks {' and '.join(missing)}; see docs/evaluation.md for what it must hold")
