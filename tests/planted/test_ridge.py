@@ -95,7 +95,7 @@ def test_a_louder_voice_has_higher_means_the_same_spread_and_the_same_pitch() ->
 
 
 def test_noise_has_no_pitch() -> None:
-    noise = 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
+    noise = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
     assert np.isnan(stationary(noise)[-1])
 
 
