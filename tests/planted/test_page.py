@@ -52,7 +52,9 @@ def test_runs_of_the_harder_world_are_told_from_those_of_the_other_by_the_end_of
 
 
 def test_short_runs_are_read_against_the_limits_of_their_own_gallery() -> None:
-    other = [row(f"{MAIN}, confirmation", "6", number, "0.4") | {"best": "0.21", "chance": "0.01"} for number in NUMBERS]
+    other = [
+        row(f"{MAIN}, confirmation", "6", number, "0.4") | {"best": "0.21", "chance": "0.01"} for number in NUMBERS
+    ]
     own = [row(SHORT, "6", number, "0.4") | {"best": "0.51", "chance": "0.03"} for number in NUMBERS]
     best, chance = ablation_table(own + other).splitlines()[-2:]
     assert "0.21" not in best and "0.51" in best and "0.03" in chance
