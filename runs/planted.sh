@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The planted world of docs/planted.md: what an encoder learns of voices whose faces are known, beside what is possible.
 #
-#   bash runs/planted.sh [WORK]      about an hour and a quarter of one core, 2 GB of disk under WORK (build/planted)
+#   bash runs/planted.sh [WORK]      about an hour and a half of one core, 3 GB of disk under WORK (build/planted)
 #
-# Needs the extra train (pip install -c constraints.txt -e '.[train]'). What is there already is not made again, and a
-# training that was interrupted goes on, so the script may be started again at any time.
+# Needs the extra eval (pip install -c constraints.txt -e '.[eval]'), for the kernel ridges. What is there already is not
+# made again, and a training that was interrupted goes on, so the script may be started again at any time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 WORK=${1:-build/planted}
@@ -27,7 +27,7 @@ train() { # CONFIG NAME SETTINGS...
 }
 
 # 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined and 1,500 others to confirm it; faces
-#    alone for the face decoder; the same voices with other people's faces.
+#    alone for the face decoder; the same voices with other people's faces; voices and faces of the harder world.
 stage "$WORK/world/manifest.json" python -m speech2face.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
     --train 8000 --validation 200 --test 300 --seconds 3 --test-seconds 10
 stage "$WORK/confirmation/manifest.json" python -m speech2face.planted.shards --out "$WORK/confirmation" \
@@ -36,6 +36,8 @@ stage "$WORK/faces/manifest.json" python -m speech2face.planted.shards --out "$W
     --train 1500 --validation 200 --seconds 0 --faces 64
 stage "$WORK/shuffled/manifest.json" python -m speech2face.planted.shards --out "$WORK/shuffled" \
     --shuffle "$WORK/world" --seconds 3
+stage "$WORK/moving/manifest.json" python -m speech2face.planted.shards --out "$WORK/moving" --kind movement \
+    --train 4800 --validation 200 --test 300 --seconds 3 --test-seconds 6
 
 # 2. Stage one, the face decoder, whose first layer the encoder's loss needs. Stage two, the encoder.
 train planted-decoder decoder --set data.manifest="$WORK/faces"
@@ -59,13 +61,19 @@ encoder short-paper "${SHORT[@]}" --set encoder_loss.decoder_layer=1 --set encod
 encoder short-decoder "${SHORT[@]}" --set encoder_loss.cosine=0 --set encoder_loss.distillation=0
 encoder short-cosine "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.distillation=0
 encoder short-distillation "${SHORT[@]}" --set encoder_loss.decoder_layer=0 --set encoder_loss.cosine=0
+encoder short-moving "${SHORT[@]}" --set data.manifest="$WORK/moving"  # the harder world, trained as long
 
-# 4. Scores on unseen speakers, and the page.
+# 4. Scores on unseen speakers, and the page. Beside the encoder a kernel ridge, which learns from the same speakers.
 FACTS=(--fact date="$(date +%F)" --fact commit="$(git rev-parse --short HEAD)"
     --fact hardware="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc --all) cores")
 score() { nice python -m speech2face.planted.scores --out "$SCORES" "${FACTS[@]}" "$@"; }
-score --world "$WORK/world" --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder"
-score --append --world "$WORK/confirmation" --split confirmation --seconds 3 --seconds 6 --run "all terms=$WORK/encoder"
+AVERAGES=(--ridge "no network: mean log spectrum and pitch, kernel ridge=stationary")
+ORDER=(--ridge "no network: covariances over time, kernel ridge=movement")
+score --world "$WORK/world" --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder" "${AVERAGES[@]}"
+score --append --world "$WORK/confirmation" --split confirmation --seconds 3 --seconds 6 --run "all terms=$WORK/encoder" \
+    --learn-from "$WORK/world" "${AVERAGES[@]}"
+score --append --world "$WORK/moving" --seconds 3 --seconds 6 --run "all terms, short=$WORK/short-moving" \
+    "${AVERAGES[@]}" "${ORDER[@]}"
 score --append --world "$WORK/world" --seconds 6 --run "all terms, short=$WORK/short-all" --run "shuffled pairs=$WORK/short-shuffled" \
     --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
     --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation" \

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.planted.page import MAIN, PAPER, SHORT, ablation_table, fill, lengths_table
+from speech2face.planted.page import (
+    MAIN,
+    MOVEMENT,
+    MOVING_RUNS,
+    PAPER,
+    SHORT,
+    STATIONARY,
+    ablation_table,
+    fill,
+    lengths_table,
+    traits_table,
+)
 from speech2face.planted.sheet import spectrogram_picture
 
 
@@ -21,6 +32,33 @@ def test_lengths_come_in_order_with_their_intervals() -> None:
     first, second = table.splitlines()[2:4]
     assert first.startswith("| 3 s | 0.50 [0.49, 0.51]") and second.startswith("| 10 s |")
     assert "| best possible, all speakers | 0.61 |" in table
+
+
+def test_what_no_network_earns_stands_below_the_encoder_where_it_was_measured() -> None:
+    rows = [row(run, "3", number, "0.5") for run in (MAIN, STATIONARY) for number in NUMBERS]
+    encoder, ridge = lengths_table(rows).splitlines()[2:4]
+    assert encoder.startswith("| 3 s | 0.50") and ridge.startswith(f"| 3 s, {STATIONARY} | 0.50 [0.49, 0.51]")
+    assert STATIONARY not in lengths_table(rows[: len(NUMBERS)])
+
+
+def test_runs_of_the_harder_world_are_told_from_those_of_the_other_by_the_end_of_their_names() -> None:
+    numbers = (*NUMBERS, "r2_speaking_rate", "r2_formant_speed", "r2_formant_direction")
+    rows = [row(SHORT, "3", number, "0.9") for number in NUMBERS]
+    rows += [row(f"{run}, movement", "3", number, "0.2") for run in MOVING_RUNS for number in numbers]
+    table = lengths_table(rows, ", movement", MOVING_RUNS)
+    assert "0.90" not in table and f"| 3 s, {MOVEMENT} | 0.20 [0.19, 0.21]" in table
+    of_traits = traits_table(rows, "movement", ", movement", MOVING_RUNS).splitlines()
+    assert of_traits[0] == "| test audio | speaking rate | formant speed | formant direction |"
+    assert of_traits[2].startswith(f"| 3 s, {MOVING_RUNS[SHORT]} | 0.20")
+
+
+def test_short_runs_are_read_against_the_limits_of_their_own_gallery() -> None:
+    other = [
+        row(f"{MAIN}, confirmation", "6", number, "0.4") | {"best": "0.21", "chance": "0.01"} for number in NUMBERS
+    ]
+    own = [row(SHORT, "6", number, "0.4") | {"best": "0.51", "chance": "0.03"} for number in NUMBERS]
+    best, chance = ablation_table(own + other).splitlines()[-2:]
+    assert "0.21" not in best and "0.51" in best and "0.03" in chance
 
 
 def test_a_run_that_is_not_there_is_said_to_be_missing() -> None:

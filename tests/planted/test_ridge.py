@@ -88,14 +88,14 @@ def test_averages_do_not_know_in_what_order_things_were_said() -> None:
 
 
 def test_a_louder_voice_has_higher_means_the_same_spread_and_the_same_pitch() -> None:
-    quiet, loud = stationary(pulses(160)), stationary(4 * pulses(160) / 2)
+    quiet, loud = stationary(pulses(160)), stationary(np.float32(2) * pulses(160))
     np.testing.assert_allclose(loud[:BANDS] - quiet[:BANDS], np.log(4), atol=0.01)
     np.testing.assert_allclose(loud[BANDS:], quiet[BANDS:], atol=0.01)
     assert quiet[-1] == pytest.approx(np.log2(160), abs=0.02)
 
 
 def test_noise_has_no_pitch() -> None:
-    noise = 0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE, dtype=np.float32)
     assert np.isnan(stationary(noise)[-1])
 
 
