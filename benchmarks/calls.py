@@ -29,12 +29,12 @@ from live import floor_seconds
 from record import ROOT, Result, print_results, processor, write
 
 from speech2face import load_model, read_recording
-from speech2face.app.call_track import CallTrack, TrackOptions
+from speech2face.app.calls import CallTrack, TrackOptions
 from speech2face.app.server import listen, make_server
 from speech2face.app.service import Settings
-from speech2face.evaluation.encoding import encode
 from speech2face.live import PcmFormat
-from speech2face.models.attribute_model import AttributeModel
+from speech2face.models.attributes import AttributeModel
+from tests.recordings import encode
 
 FRAME_BYTES, FRAME_SECONDS = 160, 0.02
 HOP_FRAMES = 5  # are heard at once

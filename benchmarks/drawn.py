@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 from record import Result, print_results, write
 
-from speech2face.drawn.avatar import draw_avatar
-from speech2face.drawn.raster import rasterise
-from speech2face.models.attribute_model import load_attribute_model
+from speech2face.drawn.avatar import draw_avatar, rasterise
+from speech2face.models.attributes import load_attribute_model
 
 TARGET_MS = 20.0
 EMPTY = '<svg xmlns="http://www.w3.org/2000/svg" width="512" height="512"><rect width="512" height="512"/></svg>'

@@ -25,14 +25,12 @@ from record import Result, print_results, write
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data import duplicates
-from speech2face.data.aligned import aligned_face, face_alignment
-from speech2face.data.clip import to_samples
-from speech2face.data.fingerprint import FRAMES, fingerprint
-from speech2face.data.likeness import NUMBERS, PIXELS, Projection, picture_vector, unit
-from speech2face.data.members import decode_png, decode_wav, encode_png, encode_wav
-from speech2face.face.detector import DlibDetector
-from speech2face.face.embedder import DlibEmbedder
-from speech2face.face.points68 import DlibLandmarker
+from speech2face.data.duplicates import FRAMES, NUMBERS, PIXELS, Projection, fingerprint, picture_vector, unit
+from speech2face.data.faces import aligned_face, face_alignment
+from speech2face.data.members import decode_png, decode_wav, encode_png, encode_wav, to_samples
+from speech2face.face.detect import DlibDetector
+from speech2face.face.embed import DlibEmbedder
+from speech2face.face.landmarks import DlibLandmarker
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDINGS, COPIES, FACE_COPIES = 300, 60, 20

@@ -41,8 +41,7 @@ def encoder_operations(frames: int) -> tuple[float, float]:
     import torch
     from torch import nn
 
-    from speech2face.voice.column_stream import ColumnStep
-    from speech2face.voice.encoder import COLUMN_HOP, VoiceEncoder, VoiceEncoderConfig
+    from speech2face.voice.encoder import COLUMN_HOP, ColumnStep, VoiceEncoder, VoiceEncoderConfig
 
     total = 0.0
 
@@ -69,8 +68,7 @@ def export_graphs(folder: Path) -> None:
     """The whole encoder for 6 s and one step of the stream, with random weights."""
     import torch
 
-    from speech2face.voice.column_stream import ColumnStep
-    from speech2face.voice.encoder import COLUMN_HOP, VoiceEncoder, VoiceEncoderConfig
+    from speech2face.voice.encoder import COLUMN_HOP, ColumnStep, VoiceEncoder, VoiceEncoderConfig
 
     torch.manual_seed(0)
     network = VoiceEncoder(VoiceEncoderConfig()).eval()

@@ -22,11 +22,11 @@ from record import Result, print_results, write
 from threadpoolctl import threadpool_limits
 
 from speech2face.evaluation.evaluate import PARTS
-from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts
-from speech2face.evaluation.material import EvaluationSettings, Material
-from speech2face.evaluation.metrics.retrieval import CACHE_NUMBERS
-from speech2face.evaluation.reporting.facts import ReportFacts
-from speech2face.evaluation.reporting.writer import write_report
+from speech2face.evaluation.page import write_report
+from speech2face.evaluation.pictures import EvaluationSettings, Material
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import ModelFacts, ReportFacts
+from speech2face.metrics.matching import CACHE_NUMBERS
 
 CLIPS, CLIPS_A_SPEAKER, EMBEDDING = 5000, 4, 4096  # Speech2Face: 5,000 clips, VGG-Face's fc7
 CORES = 2

@@ -21,12 +21,9 @@ from record import Result, matrix_rate, median_seconds, print_results, write
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import Entry
-from speech2face.gallery.exact import Vectors, nearest, recall
-from speech2face.gallery.faiss_index import TRAINED_PER_LIST, made_probes
-from speech2face.gallery.file_writer import FileWriter
+from speech2face.gallery.entries import RECORD, BackendName, Entry, Record, Space
+from speech2face.gallery.files import TRAINED_PER_LIST, FileWriter, Vectors, made_probes, nearest, recall
 from speech2face.gallery.gallery import Gallery
-from speech2face.gallery.record import RECORD, BackendName, Record, Space
 
 SIZE = 512
 FACES_OF_ONE = 20

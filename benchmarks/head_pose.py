@@ -23,14 +23,12 @@ from record import Result, print_results, write
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import distance_transform_edt, zoom
 
-from speech2face.data.aligned import face_alignment
-from speech2face.data.frames import Candidate, FaceLimits, FaceSearch, SeenFace
+from speech2face.data.faces import Candidate, FaceLimits, FaceSearch, SeenFace, face_alignment
 from speech2face.data.media import Rejected
-from speech2face.face.detector import DlibDetector, Picture
-from speech2face.face.embedder import DLIB_MATCH_DISTANCE, DlibEmbedder
-from speech2face.face.head_pose import AVERAGE_HEAD
+from speech2face.face.detect import DlibDetector, Picture
+from speech2face.face.embed import DLIB_MATCH_DISTANCE, DlibEmbedder
+from speech2face.face.landmarks import AVERAGE_HEAD, DlibLandmarker, eyes
 from speech2face.face.photograph import read_photograph
-from speech2face.face.points68 import DlibLandmarker, eyes
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("faces", "faces_synthetic", "faces_synthetic2")

@@ -27,7 +27,7 @@ from record import ROOT, Result, print_results, processor, write
 from speech2face import load_model, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, spectrogram
 from speech2face.live import LiveSession, PcmFormat
-from speech2face.models.attribute_model import AttributeModel
+from speech2face.models.attributes import AttributeModel
 
 UPDATES_PER_SECOND = 4
 STREAM_RATE = 48_000

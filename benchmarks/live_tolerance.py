@@ -16,10 +16,9 @@ from record import Result, print_results, write
 
 from speech2face import Portrait, Recording, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.cautions import SEVERAL
 from speech2face.errors import Speech2FaceError
 from speech2face.live import LiveLook, LiveSession, PcmFormat
-from speech2face.models.contract import Model
+from speech2face.models.contract import SEVERAL, Model
 
 CHUNK_SECONDS = 0.25
 LONG_SECONDS, PHRASE_SECONDS, PAUSE_SECONDS = 100, 5, 0.5

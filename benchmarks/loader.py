@@ -32,15 +32,12 @@ import torch
 from PIL import Image
 from record import Result, machine, print_results, write
 
-from speech2face.data.clip import Clip
 from speech2face.data.clips import ClipDataset, clip_loader
-from speech2face.data.index import Row, encode_index
-from speech2face.data.layout import Layout, Part
-from speech2face.data.manifest import Manifest, ShardRecord
-from speech2face.data.order import BatchOrder
-from speech2face.data.shards import write_manifest, write_shards
+from speech2face.data.manifest import Layout, Manifest, Part, Row, ShardRecord, encode_index
+from speech2face.data.members import Clip
+from speech2face.data.shards import BatchOrder, write_manifest, write_shards
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.training.progress import Moment, Speed
+from speech2face.training.engine import Moment, Speed
 
 CLIPS, CLIPS_PER_SHARD = 2000, 250
 SECONDS, EMBEDDING, FACE, LANDMARKS = 6, 4096, 224, 68

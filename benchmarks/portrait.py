@@ -94,9 +94,9 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
 def warm_results(recording: bytes, rate: float) -> list[Result]:
     """Per clip in a process that is already running, and its stages."""
     from speech2face import read_recording, reconstruct
-    from speech2face.audio.activity import require_speech
     from speech2face.audio.spectrogram import spectrogram
-    from speech2face.models.attribute_model import load_attribute_model
+    from speech2face.audio.speech import require_speech
+    from speech2face.models.attributes import load_attribute_model
     from speech2face.voice.segments import SEGMENT_SAMPLES
 
     model = load_attribute_model()

@@ -29,20 +29,17 @@ from record import ROOT, Result, print_results, write
 
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.data.clip import layout_of
-from speech2face.data.frames import resized
-from speech2face.data.one_clip import ClipMaker, open_maker
-from speech2face.data.options import PrepareOptions
-from speech2face.data.prepare import ShardTask, index_labels, prepare_shard
+from speech2face.data.faces import PrepareOptions, resized
+from speech2face.data.members import layout_of
+from speech2face.data.prepare import STAGES, ClipMaker, ShardTask, Stopwatch, index_labels, open_maker, prepare_shard
 from speech2face.data.record import Record
-from speech2face.data.runners import run_local
 from speech2face.data.shards import ShardFile
-from speech2face.data.stopwatch import STAGES, Stopwatch
 from speech2face.data.storage import Storage
-from speech2face.face.detector import DlibDetector, Picture
+from speech2face.data.workers import run_local
+from speech2face.face.detect import DlibDetector, Picture
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
-from speech2face.face.points68 import DlibLandmarker
-from speech2face.models.attribute_model import load_attribute_model
+from speech2face.face.landmarks import DlibLandmarker
+from speech2face.models.attributes import load_attribute_model
 
 SECONDS, RATE, KEY_EVERY = 10, 25, 60  # of the videos; key frames as often as video sites put them, every few seconds
 CLIPS, MEMORY_CLIPS, SCALING_CLIPS = 8, 24, 24

@@ -42,7 +42,7 @@ def made_voice() -> np.ndarray:
 
 
 def wav_bytes(waveform: np.ndarray) -> bytes:
-    from speech2face.evaluation.encoding import encode
+    from tests.recordings import encode
 
     return encode(waveform[None], RATE, container="wav", codec="pcm_s16le")
 
@@ -198,8 +198,7 @@ def library_seconds(body: bytes) -> tuple[float, float]:
 def engine_seconds(sound: bytes) -> float:
     """Processor time the live engine alone takes for a second of speech, updates and pictures included."""
     from speech2face import load_model
-    from speech2face.app.live_engine import LiveEngine
-    from speech2face.app.live_messages import read_start
+    from speech2face.app.live import LiveEngine, read_start
 
     model = load_model(threads=1)
     model.warm()

@@ -20,12 +20,14 @@ from PIL import Image
 from record import ROOT, Result, print_results, write
 
 from speech2face import load_model, reconstruct
-from speech2face.app.pictures import PictureFormat, encoded, resized
-from speech2face.app.signatures import sign_with
-from speech2face.signing.credentials import load_credential
-from speech2face.signing.development import write_development_credential
-from speech2face.signing.signer import PictureSigner, release_digests
-from speech2face.signing.verification import inspect_picture
+from speech2face.app.service import PictureFormat, encoded, resized, sign_with
+from speech2face.signing import (
+    PictureSigner,
+    inspect_picture,
+    load_credential,
+    release_digests,
+    write_development_credential,
+)
 
 RUNS = 60
 

@@ -27,13 +27,10 @@ from loader import encoder_loader
 from record import ROOT, Result, machine, median_seconds, print_results, write
 from torch import Tensor, nn
 
-from speech2face.training.encoder_stage import EncoderStage
-from speech2face.training.engine import Trainer
+from speech2face.training.engine import Ranks, Speed, StopRequest, Trainer, choose_device
 from speech2face.training.losses import EncoderLoss
-from speech2face.training.progress import Speed
-from speech2face.training.ranks import Ranks, choose_device
 from speech2face.training.settings import settings_from
-from speech2face.training.stopping import StopRequest
+from speech2face.training.stages import EncoderStage
 from speech2face.voice.encoder import KERNEL, POOL, TABLE_1, VoiceEncoder, VoiceEncoderConfig
 
 SECONDS, SAMPLES = 6, 96_000

@@ -28,15 +28,15 @@ train() { # CONFIG NAME SETTINGS...
 
 # 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined and 1,500 others to confirm it; faces
 #    alone for the face decoder; the same voices with other people's faces; voices and faces of the harder world.
-stage "$WORK/world/manifest.json" python -m speech2face.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
+stage "$WORK/world/manifest.json" python -m recipes.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
     --train 8000 --validation 200 --test 300 --seconds 3 --test-seconds 10
-stage "$WORK/confirmation/manifest.json" python -m speech2face.planted.shards --out "$WORK/confirmation" \
+stage "$WORK/confirmation/manifest.json" python -m recipes.planted.shards --out "$WORK/confirmation" \
     --train 0 --validation 0 --confirmation 1500 --test-seconds 6
-stage "$WORK/faces/manifest.json" python -m speech2face.planted.shards --out "$WORK/faces" \
+stage "$WORK/faces/manifest.json" python -m recipes.planted.shards --out "$WORK/faces" \
     --train 1500 --validation 200 --seconds 0 --faces 64
-stage "$WORK/shuffled/manifest.json" python -m speech2face.planted.shards --out "$WORK/shuffled" \
+stage "$WORK/shuffled/manifest.json" python -m recipes.planted.shards --out "$WORK/shuffled" \
     --shuffle "$WORK/world" --seconds 3
-stage "$WORK/moving/manifest.json" python -m speech2face.planted.shards --out "$WORK/moving" --kind movement \
+stage "$WORK/moving/manifest.json" python -m recipes.planted.shards --out "$WORK/moving" --kind movement \
     --train 4800 --validation 200 --test 300 --seconds 3 --test-seconds 6
 
 # 2. Stage one, the face decoder, whose first layer the encoder's loss needs. Stage two, the encoder.
@@ -66,7 +66,7 @@ encoder short-moving "${SHORT[@]}" --set data.manifest="$WORK/moving"  # the har
 # 4. Scores on unseen speakers, and the page. Beside the encoder a kernel ridge, which learns from the same speakers.
 FACTS=(--fact date="$(date +%F)" --fact commit="$(git rev-parse --short HEAD)"
     --fact hardware="$(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc --all) cores")
-score() { nice python -m speech2face.planted.scores --out "$SCORES" "${FACTS[@]}" "$@"; }
+score() { nice python -m recipes.planted.scores --out "$SCORES" "${FACTS[@]}" "$@"; }
 AVERAGES=(--ridge "no network: mean log spectrum and pitch, kernel ridge=stationary")
 ORDER=(--ridge "no network: covariances over time, kernel ridge=movement")
 score --world "$WORK/world" --seconds 3 --seconds 6 --seconds 10 --run "all terms=$WORK/encoder" "${AVERAGES[@]}"
@@ -78,6 +78,6 @@ score --append --world "$WORK/world" --seconds 6 --run "all terms, short=$WORK/s
     --run "without batch normalisation=$WORK/short-no-norm" --run "decoder layer alone=$WORK/short-decoder" \
     --run "cosine alone=$WORK/short-cosine" --run "distillation alone=$WORK/short-distillation" \
     --run "the paper's own settings=$WORK/short-paper"
-python -m speech2face.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \
+python -m recipes.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \
     --out docs/images/planted.jpg
-python -m speech2face.planted.page --scores "$SCORES" --page docs/planted.md
+python -m recipes.planted.page --scores "$SCORES" --page docs/planted.md

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import speech2face
 from speech2face.audio.recording import read_recording
-from speech2face.evaluation.awkward import AwkwardFile, awkward_files
+from tests.recordings import AwkwardFile, awkward_files
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "robustness.md"

@@ -13,7 +13,7 @@ rm -rf "$WORK"
 mkdir -p "$WORK"
 
 # 1. 96 people to learn from and 24 others: 3 s of speech, a face of 32 pixels and a face embedding of 64 numbers each.
-python -m speech2face.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
+python -m recipes.planted.shards --out "$WORK/world" --head "$WORK/head.safetensors" \
     --train 96 --validation 24 --seconds 3 --faces 32
 
 # 2. Stage one: the face decoder. Stage two: the voice encoder, the face side frozen.

@@ -22,31 +22,31 @@ stage() { # NAME FILE COMMAND...: run the command unless its file is there
 }
 
 # 1. The face side and its release gate, measured and printed (minutes).
-stage "faces" "$WORK/face/face.safetensors" nice python -m speech2face.training.faces --starter "$STARTER" --out "$WORK/face"
+stage "faces" "$WORK/face/face.safetensors" nice python -m recipes.starter.faces --starter "$STARTER" --out "$WORK/face"
 # 2. Each voice clean and through five microphones, rooms and lines; telephone and noisy for evaluation (20 minutes).
 stage "features" "$WORK/features/features.json" \
-    python -m speech2face.training.features --starter "$STARTER" --out "$WORK/features" --variants 5
+    python -m recipes.starter.features --starter "$STARTER" --out "$WORK/features" --variants 5
 # 3. Classical descriptors, and the teacher of age that is fitted to them (2 minutes).
 stage "descriptors" "$WORK/features/descriptors.npy" \
-    python -m speech2face.training.descriptors --starter "$STARTER" --features "$WORK/features"
+    python -m recipes.starter.descriptors --starter "$STARTER" --features "$WORK/features"
 stage "teacher" "$WORK/teacher.safetensors" \
-    python -m speech2face.training.teacher --starter "$STARTER" --features "$WORK/features" --out "$WORK/teacher.safetensors"
+    python -m recipes.starter.teacher --starter "$STARTER" --features "$WORK/features" --out "$WORK/teacher.safetensors"
 # 4. The voice encoder, and on it the layer that tells children (20 minutes).
 stage "voice encoder" "$WORK/encoder.safetensors" \
-    python -m speech2face.training.voices --starter "$STARTER" --features "$WORK/features" \
+    python -m recipes.starter.voices --starter "$STARTER" --features "$WORK/features" \
     --teacher "$WORK/teacher.safetensors" --out "$WORK/encoder.safetensors"
 stage "child layer" "$WORK/voice.safetensors" \
-    python -m speech2face.training.child --starter "$STARTER" --features "$WORK/features" \
+    python -m recipes.starter.child --starter "$STARTER" --features "$WORK/features" \
     --voice "$WORK/encoder.safetensors" --out "$WORK/voice.safetensors"
 # 5. The release: half precision, ONNX, calibration, golden tensors, checksums.
-python -m speech2face.training.starter_release --starter "$STARTER" --features "$WORK/features" \
+python -m recipes.starter.release --starter "$STARTER" --features "$WORK/features" \
     --voice "$WORK/voice.safetensors" --face "$WORK/face" --out "$RELEASE"
 # 6. Every number of the card on speakers that nothing above has seen, and the card.
-python -m speech2face.evaluation.starter --starter "$STARTER" --features "$WORK/features" --out docs
-python -m speech2face.evaluation.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
-python -m speech2face.evaluation.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
-python -m speech2face.training.face_sheet --weights "$RELEASE" --out docs/images
-python -m speech2face.evaluation.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"
+python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features" --out docs
+python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
+python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
+python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
+python -m recipes.starter.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"
 # 7. For whom it is wrong, and the outcome into the card (4 minutes).
 python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card docs/model-card.md --card "$RELEASE/CARD.md"
 mkdir -p docs/audit

@@ -17,7 +17,7 @@ def paired_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick_export(paired_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing a release of the tiny networks takes the files that are there instead of exporting for seconds."""
-    from speech2face.training import paired_release
+    from speech2face.training import export as paired_release
 
     def copied(out: Path, *arguments: object) -> dict[str, float]:
         for path in paired_folder.iterdir():

@@ -9,14 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="a paired release is made with torch; install the extra `train`")
 
-from speech2face.decoder.convolutional import (  # noqa: E402
-    ConvolutionalFaceDecoder,
-    ConvolutionalFaceDecoderConfig,
-)
+from speech2face.decoder.paper import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig  # noqa: E402
 from speech2face.face.embedders import EmbedderRecord  # noqa: E402
-from speech2face.models.paired_model import PairedModel  # noqa: E402
-from speech2face.training.paired_measures import Measures, measure  # noqa: E402
-from speech2face.training.paired_release import Citation, write_paired_release  # noqa: E402
+from speech2face.models.paired import PairedModel  # noqa: E402
+from speech2face.training.export import Citation, Measures, measure, write_paired_release  # noqa: E402  # noqa: E402
 from speech2face.voice.encoder import VoiceEncoder, VoiceEncoderConfig  # noqa: E402
 
 EMBEDDING = 12

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cautions import Caution, find_cautions
-from speech2face.models.attribute_model import AttributeHearing, AttributeModel
-from speech2face.models.attribute_runtime import Moments, VoiceReading
-from speech2face.voice.age import BIN_CENTRES
-from speech2face.voice.belief import AttributeBelief, Calibration
+from speech2face.audio.speech import find_speech
+from speech2face.models.attributes import AttributeHearing, AttributeModel, Moments, VoiceReading
+from speech2face.models.contract import Caution, find_cautions
+from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
 from tests.voices import made_voice
 
 

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from speech2face import __version__, cli, errors
+from speech2face import __version__, errors
 from speech2face.audio.recording import read_recording
-from speech2face.config import Style
+from speech2face.cli import main as cli
 from speech2face.errors import SilentRecording, Speech2FaceError
-from speech2face.evaluation.encoding import encode
-from speech2face.given import Given
+from speech2face.limits import Style
+from speech2face.models.contract import Given
 from speech2face.provenance import read_provenance
+from tests.recordings import encode
 
 
 @dataclass
@@ -90,7 +91,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     model = SimpleNamespace(check=lambda given: given.check(("white", "black")))
     monkeypatch.setattr("speech2face.portrait.reconstruct", reconstruct)
-    monkeypatch.setattr("speech2face.model.load_model", lambda folder: model)
+    monkeypatch.setattr("speech2face.models.open.load_model", lambda folder: model)
     return run
 
 

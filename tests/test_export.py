@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="export needs torch; install the ext
 
 import onnxruntime  # noqa: E402
 
-from speech2face.export import export, load_half, save_half  # noqa: E402
+from speech2face.training.export import export, load_half, save_half  # noqa: E402
 
 
 def network() -> Any:

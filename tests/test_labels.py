@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from speech2face.cli import app
-from speech2face.config import Style
+from speech2face.cli.main import app
 from speech2face.errors import InvalidOption
-from speech2face.models.attribute_model import AttributeModel, load_attribute_model
+from speech2face.limits import Style
+from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.portrait import Portrait, reconstruct
 from speech2face.provenance import (
     CHART_SOURCE_TYPE,
@@ -35,29 +35,29 @@ from speech2face.provenance import (
     xmp_packet,
 )
 
-PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "speech2face"
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "recipes").rglob("*.py")])
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 LABELLERS = {"picture_bytes", "portrait_png", "portrait_svg", "write_sheet", "write_portrait_png"}
 # Who makes the bytes of a picture beside the labelled ones, and why that may be.
 OTHER_WRITERS = {
     "provenance.py": "the one place where a picture becomes bytes, with its label",
-    "signing/signer.py": "eight black pixels, signed for trial and thrown away",
-    "gallery/photographs.py": "small copies of the user's own photographs, kept in the gallery",
+    "signing.py": "eight black pixels, signed for trial and thrown away",
+    "gallery/build.py": "small copies of the user's own photographs, kept in the gallery",
     "data/members.py": "aligned photographs inside a data set's shards",
-    "data/inspection.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
-    "evaluation/encoding.py": "grey films to try the reading of videos with",
-    "app/portrait_video.py": "live video, which can carry no XMP: its label is painted into every frame",
-    "app/webrtc_peer.py": "passes that video on",
-    "training/augmentation.py": "sound only",
-    "drawn/raster.py": "pixels of a drawing, which are then labelled as any others",
-    "evaluation/reporting/strip.py": "marks beside a number of a report's table: lines and dots, no face",
+    "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
+    "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
+    "training/augment.py": "sound only",
+    "drawn/avatar.py": "pixels of a drawing, which are then labelled as any others",
+    "evaluation/page.py": "marks beside a number of a report's table: lines and dots, no face",
 }
 NOT_PICTURES = ("np.save", "torch.save", "self.save", "self._journal.save", "onnx.save")
 
 
 def place(path: Path) -> str:
-    return path.relative_to(PACKAGE).as_posix()
+    return path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT).as_posix()
 
 
 def calls(path: Path) -> list[ast.Call]:
@@ -79,7 +79,7 @@ def makes_pictures(path: Path) -> bool:
 
 
 def test_pictures_become_bytes_in_one_place_or_for_a_stated_reason() -> None:
-    found = {place(path) for path in PACKAGE.rglob("*.py") if makes_pictures(path)}
+    found = {place(path) for path in FILES if makes_pictures(path)}
     assert found <= set(OTHER_WRITERS)
 
 
@@ -95,7 +95,7 @@ def portrait(style: Style = Style.photographic) -> Portrait:
 
 def of_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
     from speech2face.batch import Job, Outputs, portrait_files, reconstruction_files
-    from speech2face.reconstruction import Reconstruction
+    from speech2face.portrait import Reconstruction
 
     sheet, samples = folder / "sheet.png", (folder / "1.png", folder / "2.png")
     outputs = Outputs(folder / "drawn.png", folder / "facts.json", samples, sheet, folder / "drawn.svg")
@@ -106,7 +106,7 @@ def of_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, byte
 
 
 def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.app.pictures import drawing, encoded
+    from speech2face.app.service import drawing, encoded
 
     facts = portrait(Style.drawn).facts()
     pictures = {f"served.{kind}": encoded(FACE, facts, "sample", kind) for kind in ("png", "webp")}
@@ -114,14 +114,14 @@ def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str
 
 
 def of_the_audit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.evaluation.audit.sheet import draw_sheet
+    from speech2face.evaluation.audit.stability import draw_sheet
 
     words = {"columns": ["clean", "telephone"], "rows": ["median"], "captions": [["clean", "12%"]]}
     return {"audit.png": draw_sheet([[FACE, FACE]], **words, release=model().release, notice=model().notice)}  # type: ignore[arg-type]
 
 
 def of_the_grid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.evaluation.parts.grid_drawing import Column, draw_grid
+    from speech2face.sheets import Column, draw_grid
 
     drawn, beside = Column(None, FACE, FACE, ("rank 1",)), Column(FACE, None, FACE, ("rank 2",))
     return {
@@ -132,11 +132,9 @@ def of_the_grid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
 
 
 def of_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
+    from speech2face.gallery.build import thumbnail
     from speech2face.gallery.entries import Entry
-    from speech2face.gallery.gallery import Hit, Ranking
-    from speech2face.gallery.photographs import thumbnail
-    from speech2face.gallery.search import Search
-    from speech2face.gallery.sheet import search_sheet_png
+    from speech2face.gallery.gallery import Hit, Ranking, Search, search_sheet_png
 
     def search(kept: bytes) -> Search:
         hit = Hit(1, 0.9, 0.1, Entry("1.jpg", "somebody", "written", thumbnail=kept))
@@ -151,7 +149,7 @@ def of_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, 
 
 def of_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
     pytest.importorskip("matplotlib", reason="figures are drawn with matplotlib; install the extra `eval`")
-    from speech2face.evaluation.reporting.figures import render
+    from speech2face.evaluation.page import render
 
     return {"chart.png": render(lambda canvas: canvas.set_facecolor("red"), (2.0, 1.0))}
 
@@ -164,14 +162,14 @@ def written_by(main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, out: P
 
 
 def of_drawings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.evaluation import drawn_sheet
+    from recipes.starter import drawn_sheet
 
     monkeypatch.setattr(drawn_sheet, "draw_sheet", lambda model: Image.fromarray(FACE))
     return written_by(drawn_sheet.main, monkeypatch, folder / "drawings.png")
 
 
 def of_speakers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.evaluation import speaker_sheet
+    from recipes.starter import speaker_sheet
 
     monkeypatch.setattr(speaker_sheet, "read_speakers", lambda starter: [])
     monkeypatch.setattr(speaker_sheet, "read_validation", lambda model, speakers: ([], 0, 0))
@@ -180,7 +178,7 @@ def of_speakers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
 
 
 def of_the_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.training import face_sheet
+    from recipes.starter import face_sheet
 
     for name in ("ages_sheet", "groups_sheet"):
         monkeypatch.setattr(face_sheet, name, lambda weights, **how: Image.fromarray(FACE))
@@ -189,7 +187,7 @@ def of_the_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[
 
 
 def of_the_planted_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.planted import sheet
+    from recipes.planted import sheet
 
     sheet.write_people([[("planted face", FACE), ("from the voice", FACE)]], 32, folder / "planted.jpg")
     return {"planted.jpg": (folder / "planted.jpg").read_bytes()}
@@ -197,22 +195,22 @@ def of_the_planted_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mappi
 
 EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]] = {
     "batch.py": of_batch,
-    "app/pictures.py": of_the_service,
-    "evaluation/audit/sheet.py": of_the_audit,
-    "evaluation/parts/grid_drawing.py": of_the_grid,
-    "evaluation/reporting/figures.py": of_figures,
-    "evaluation/drawn_sheet.py": of_drawings,
-    "evaluation/speaker_sheet.py": of_speakers,
-    "gallery/sheet.py": of_a_gallery,
-    "planted/sheet.py": of_the_planted_world,
-    "training/face_sheet.py": of_the_face_model,
+    "app/service.py": of_the_service,
+    "evaluation/audit/stability.py": of_the_audit,
+    "sheets.py": of_the_grid,
+    "evaluation/page.py": of_figures,
+    "recipes/starter/drawn_sheet.py": of_drawings,
+    "recipes/starter/speaker_sheet.py": of_speakers,
+    "gallery/gallery.py": of_a_gallery,
+    "recipes/planted/sheet.py": of_the_planted_world,
+    "recipes/starter/face_sheet.py": of_the_face_model,
 }
 
 
 def test_everybody_who_emits_pictures_is_asked_for_one_here() -> None:
     found = {
         place(path)
-        for path in PACKAGE.rglob("*.py")
+        for path in FILES
         for call in calls(path)
         if ast.unparse(call.func).split(".")[-1] in LABELLERS and path.name != "provenance.py"
     }

@@ -7,20 +7,13 @@ import pytest
 
 from speech2face import Given, Portrait, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.stream_speech import SETTLED_SECONDS
-from speech2face.errors import (
-    CorruptRecording,
-    InvalidGiven,
-    InvalidOption,
-    NoSpeech,
-    SilentRecording,
-    TooLittleSpeech,
-)
-from speech2face.evaluation.encoding import encode
+from speech2face.audio.stream import SETTLED_SECONDS
+from speech2face.errors import CorruptRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording, TooLittleSpeech
 from speech2face.live import LiveLook, LiveSession, Media, PcmFormat
-from speech2face.models.attribute_model import AttributeModel, load_attribute_model
+from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Model
-from speech2face.runtime import FACE_DECODER
+from speech2face.models.release import FACE_DECODER
+from tests.recordings import encode
 from tests.voices import made_voice
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -9,9 +9,9 @@ import speech2face
 from speech2face import Given, Portrait
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
-from speech2face.evaluation.encoding import encode
-from speech2face.models.attribute_model import AttributeModel, load_attribute_model
-from speech2face.notices import NOTICE
+from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.provenance import NOTICE
+from tests.recordings import encode
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

@@ -24,10 +24,10 @@ from speech2face.errors import (
     Speech2FaceError,
     UnreadableRecording,
 )
-from speech2face.evaluation.encoding import encode
 from speech2face.live import LiveSession, Media, PcmFormat
 from speech2face.models.contract import Model
 from speech2face.provenance import Provenance, portrait_png
+from tests.recordings import encode
 from tests.voices import made_voice
 
 VOICE = made_voice(2.5)

@@ -187,7 +187,7 @@ def test_a_service_that_idles_speaks_to_this_machine_alone(watch: Watch) -> None
 
 LEARN = """
 import torch
-from speech2face.training.optimisation import make_optimiser
+from speech2face.training.engine import make_optimiser
 from speech2face.training.settings import OptimiserSettings
 
 network = torch.nn.Linear(3, 3)
@@ -208,7 +208,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from speech2face.data.clip import Clip
+from speech2face.data.members import Clip
 from speech2face.data.shards import ShardWriter
 from speech2face.face.embedders import describe_embedder
 from tests.paired import EMBEDDING, write_tiny

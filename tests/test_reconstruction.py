@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import speech2face
-from speech2face import cli
+from speech2face.cli import main as cli
 from speech2face.errors import (
     FaceNotFound,
     InvalidOption,
@@ -25,11 +25,10 @@ from speech2face.errors import (
 )
 from speech2face.face.embedders import describe_embedder
 from speech2face.face.photograph import LONGEST_SIDE_PIXELS, read_photograph
-from speech2face.models.attribute_model import load_attribute_model
-from speech2face.models.paired_model import load_paired_model
-from speech2face.notices import DECODED_NOTICE
-from speech2face.provenance import read_provenance
-from speech2face.release import MANIFEST
+from speech2face.models.attributes import load_attribute_model
+from speech2face.models.paired import load_paired_model
+from speech2face.models.release import MANIFEST
+from speech2face.provenance import DECODED_NOTICE, read_provenance
 
 RELEASE_SIZE = 12  # numbers in the tiny release's face embedding
 
@@ -45,7 +44,7 @@ class FakeEmbedder:
 
 @pytest.fixture
 def embedded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speech2face.models.paired_model.open_embedder", lambda record, file: FakeEmbedder())
+    monkeypatch.setattr("speech2face.models.paired.open_embedder", lambda record, file: FakeEmbedder())
 
 
 @pytest.fixture

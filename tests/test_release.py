@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from speech2face.errors import WeightsError
-from speech2face.model import load_model
-from speech2face.models.attribute_release import load_attribute_release
-from speech2face.models.attribute_runtime import AttributeRuntime, VoiceReading
-from speech2face.release import MANIFEST, SHIPPED, sha256
+from speech2face.models.attributes import AttributeRuntime, VoiceReading, load_attribute_release
+from speech2face.models.open import load_model
+from speech2face.models.release import MANIFEST, SHIPPED, sha256
 
 PARITY = 1e-4  # of embeddings and logits between torch and ONNX Runtime
 GREY_LEVELS = 1
@@ -76,7 +75,7 @@ def test_a_graph_that_is_no_onnx_is_refused_when_it_is_needed(copy: Path) -> Non
 
 
 def golden_reading(runtime: AttributeRuntime) -> VoiceReading:
-    from speech2face.voice.golden import golden_speech
+    from speech2face.voice.segments import golden_speech
 
     return runtime.read([runtime.segment_moments(golden_speech())])
 
@@ -95,9 +94,9 @@ def test_golden_tensors_come_out_again() -> None:
 
 def test_torch_and_onnx_agree_on_the_shipped_weights() -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
+    from recipes.starter.release import load_face_decoder, load_released_encoder
     from speech2face.audio.spectrogram import spectrogram
-    from speech2face.training.starter_release import load_face_decoder, load_released_encoder
-    from speech2face.voice.golden import golden_speech
+    from speech2face.voice.segments import golden_speech
 
     runtime = AttributeRuntime(load_attribute_release())
     encoder = load_released_encoder(SHIPPED)

@@ -15,9 +15,9 @@ import pytest
 import typer
 
 from speech2face import errors
-from speech2face.cli import app
-from speech2face.evaluation.encoding import encode
-from speech2face.terminal import BROKEN_PIPE_EXIT_CODE
+from speech2face.cli.main import app
+from speech2face.cli.terminal import BROKEN_PIPE_EXIT_CODE
+from tests.recordings import encode
 from tests.voices import made_voice
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -99,13 +99,17 @@ class Watch:
         """A user's: nothing in it says that this is a test, or where caches may lie."""
         kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        return kept | threads | {
-            "HOME": str(self.home),
-            "TMPDIR": str(self.temporary),
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        return (
+            kept
+            | threads
+            | {
+                "HOME": str(self.home),
+                "TMPDIR": str(self.temporary),
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            }
+        )
 
     def run(
         self,

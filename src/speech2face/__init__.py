@@ -1,9 +1,9 @@
 """Speech2Face: a recording of a voice in, the synthetic average face that goes with such a voice out.
 
-    import speech2face
+import speech2face
 
-    model = speech2face.load_model()
-    portrait = speech2face.reconstruct(model, "recording.mp3")
+model = speech2face.load_model()
+portrait = speech2face.reconstruct(model, "recording.mp3")
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,10 @@ from speech2face.quiet import hush
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
     from speech2face.errors import Speech2FaceError
-    from speech2face.given import Given
-    from speech2face.model import load_model
-    from speech2face.models.contract import Model
-    from speech2face.portrait import Portrait, reconstruct
+    from speech2face.models.contract import Given, Model
+    from speech2face.models.open import load_model
+    from speech2face.portrait import Portrait, Reconstruction, decode_photograph, reconstruct
     from speech2face.provenance import Provenance, read_provenance
-    from speech2face.reconstruction import Reconstruction, decode_photograph
 
 __version__ = "0.1.0"
 
@@ -38,15 +36,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Given": "given",
+    "Given": "models.contract",
     "Model": "models.contract",
     "Portrait": "portrait",
     "Provenance": "provenance",
-    "Reconstruction": "reconstruction",
+    "Reconstruction": "portrait",
     "Recording": "audio.recording",
     "Speech2FaceError": "errors",
-    "decode_photograph": "reconstruction",
-    "load_model": "model",
+    "decode_photograph": "portrait",
+    "load_model": "models.open",
     "read_provenance": "provenance",
     "read_recording": "audio.recording",
     "reconstruct": "portrait",

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from speech2face import errors
-from speech2face.audio.arguments import (
+from speech2face.errors import InvalidOption, Speech2FaceError
+from speech2face.inputs import (
     BytesLike,
     PathLike,
     content_of,
@@ -29,7 +30,6 @@ from speech2face.audio.arguments import (
     read_content,
     real_number,
 )
-from speech2face.errors import InvalidOption, Speech2FaceError
 
 DEFAULT_URL: Final = "http://127.0.0.1:8765"
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")

@@ -3,7 +3,11 @@
 Messages are one line: what was found, what is allowed, what to do. Codes are never reused for another meaning.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    pass
 
 USAGE_EXIT_CODE = 2  # typer's own: an unknown option, a missing argument
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shells' convention
@@ -199,3 +203,21 @@ class SpeakerNotForgotten(DatasetError):
     """A forgotten speaker is still in the data, or forgetting was interrupted; names the file."""
 
     exit_code = 48
+
+
+TRAINING_PACKAGES = ("torch", "safetensors", "pydantic", "fsspec")  # the first of the extra 'train' to be missed
+
+
+def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:
+    """Refuse early where an extra is not installed; nothing is imported.
+
+    Raises:
+        MissingExtra: naming what is missing and how to install it.
+    """
+    from importlib.util import find_spec
+
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(
+            f"{purpose} needs the extra '{extra}' ({missing[0]} is missing): pip install 'speech2face[{extra}]'"
+        )

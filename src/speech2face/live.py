@@ -11,26 +11,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from speech2face.audio.arguments import BytesLike, described, plain_bytes, seed_number, whole_number
-from speech2face.audio.array import is_array
-from speech2face.audio.quality import high_band_db, snr_db
+from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import PcmFormat, PcmStream, SoundStream
-from speech2face.audio.stream_media import Media, MediaStream
-from speech2face.audio.stream_speech import SpeechStream
-from speech2face.cautions import Caution, judge_cautions
-from speech2face.config import MIN_SPEECH_SECONDS, Style
+from speech2face.audio.speech import high_band_db, snr_db
+from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
-from speech2face.given import Given
-from speech2face.models.contract import FaceBelief, Hearing, Listening, Model
-from speech2face.picture import Picture, draw_picture
+from speech2face.inputs import BytesLike, described, plain_bytes, seed_number, whole_number
+from speech2face.limits import MIN_SPEECH_SECONDS, Style
+from speech2face.models.contract import Caution, FaceBelief, Given, Hearing, Listening, Model, judge_cautions
 from speech2face.portrait import (
+    Picture,
     Portrait,
     check_exaggeration,
     check_given,
     check_model,
     check_samples,
     check_style,
+    draw_picture,
     hear,
     heard_facts,
 )

@@ -1,21 +1,21 @@
 """A recording in, a portrait out: the whole path."""
 
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from speech2face.audio.activity import Activity, require_speech
-from speech2face.audio.arguments import described, real_number, seed_number, whole_number
 from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.cautions import OTHER_TRACKS, Caution, find_cautions
-from speech2face.config import MAX_SAMPLES, Style
-from speech2face.errors import InvalidGiven, InvalidOption
-from speech2face.given import Given
-from speech2face.models.contract import FaceBelief, Hearing, Model
-from speech2face.picture import Picture, draw_picture
+from speech2face.audio.speech import Activity, require_speech
+from speech2face.errors import FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
+from speech2face.face.photograph import PhotographSource, read_photograph
+from speech2face.inputs import PathLike, described, plain_path, read_content, real_number, seed_number, whole_number
+from speech2face.limits import MAX_SAMPLES, Style
+from speech2face.models.contract import OTHER_TRACKS, Caution, FaceBelief, Given, Hearing, Model, find_cautions
+from speech2face.provenance import DECODED_NOTICE
 from speech2face.voice.belief import AttributeBelief
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
@@ -266,4 +266,120 @@ def reconstruct(
         drawing=shown.drawing,
         track=heard.track,
         tracks=heard.tracks,
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# A face embedding becomes a picture: the canonical face itself, or a drawing of it.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`image` is (height, width, 3) uint8; `drawing` is its SVG where it is drawn."""
+
+    image: np.ndarray
+    drawing: str | None = None
+
+
+def draw_picture(
+    model: Model, face_embedding: FloatArray, style: Style = Style.photographic, *, pixels: int | None = None
+) -> Picture:
+    """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
+
+    Raises:
+        InvalidOption: the model cannot be drawn in this style.
+    """
+    image = model.decode(face_embedding)
+    size = pixels or len(image)
+    if style is Style.drawn:
+        from speech2face.drawn.avatar import draw_avatar, rasterise
+
+        age, femininity = model.apparent(face_embedding)
+        drawing = draw_avatar(
+            image,
+            model.landmarks(face_embedding),
+            age=age,
+            femininity=0.5 if femininity is None else femininity,
+            description=model.notice,
+        )
+        return Picture(rasterise(drawing, size), drawing)
+    if size == len(image):
+        return Picture(image)
+    from PIL import Image
+
+    smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
+    return Picture(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
+
+
+# --------------------------------------------------------------------------------------------------
+# A photograph in, the canonical face of its embedding out: the face side of a model alone.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A face drawn from a photograph's face embedding: the best that the decoder could do for a perfect voice encoder.
+
+    `image` is (height, width, 3) uint8, `face_embedding` (K,); `embedder` is the kind of network that made it.
+    """
+
+    image: np.ndarray
+    face_embedding: FloatArray
+    embedder: str
+    exaggerate: float
+    model_name: str
+    model_version: str
+
+    def facts(self) -> dict[str, Any]:
+        """Everything but picture and embedding, JSON-ready. The embedding would identify a person: it is not in it."""
+        return {
+            "photograph": {"embedder": self.embedder},
+            "exaggerate": self.exaggerate,
+            "model": {"name": self.model_name, "version": self.model_version},
+            "notice": DECODED_NOTICE,
+        }
+
+
+def decode_photograph(
+    model: Model,
+    photograph: PhotographSource,
+    *,
+    embedder_file: PathLike | None = None,
+    exaggerate: float = 0.0,
+) -> Reconstruction:
+    """Draw the canonical face of the person in a photograph.
+
+    Args:
+        model: from `load_model`; one whose face embeddings come from photographs.
+        photograph: a path, the bytes of a picture, or a binary file.
+        embedder_file: the face embedder's weights, where they are the user's own file.
+        exaggerate: how far to move the embedding from the mean face; 0 does not.
+
+    Raises:
+        FaceNotFound: no picture, or none with a face in it.
+        SeveralFaces: more than one person could be meant.
+        InvalidOption, WeightsError, MissingExtra: the model's face embedder is not at hand, with what to do.
+    """
+    check_model(model)
+    exaggerate = check_exaggeration(exaggerate)
+    weights = None if embedder_file is None else plain_path(embedder_file, "embedder_file")
+    photograph = read_content(photograph, "the photograph")
+    picture = read_photograph(photograph)
+    kind, embedder = model.face_embedder(weights)
+    model.prefetch_face()
+    name = str(photograph) if isinstance(photograph, str | os.PathLike) else "the photograph"
+    try:
+        face_embedding = embedder.embed(picture)
+    except SeveralFaces as error:
+        raise SeveralFaces(f"{name}: {error}") from error
+    if face_embedding is None:
+        raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
+    return Reconstruction(
+        image=model.decode(model.exaggerated(face_embedding, exaggerate)),
+        face_embedding=face_embedding,
+        embedder=kind,
+        exaggerate=exaggerate,
+        model_name=model.release.name,
+        model_version=model.release.version,
     )

@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from speech2face import __version__
-from speech2face.audio.arguments import BytesLike, PathLike, plain_bytes, read_content
 from speech2face.errors import InvalidOption, NotAPortrait, RecordingNotFound
-from speech2face.face.picture_file import UnreadablePicture, open_picture
+from speech2face.face.photograph import UnreadablePicture, open_picture
+from speech2face.inputs import BytesLike, PathLike, plain_bytes, read_content
 from speech2face.outputs import write_together
 
 if TYPE_CHECKING:
@@ -52,13 +52,11 @@ PNG_SMALL: Final = {"optimize": True}  # of sheets and charts: drawn once, kept 
 JPEG_QUALITY: Final = 90
 WEBP_QUALITY: Final = 85  # beyond it a face looks no better
 WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth less
-
 Kind = Literal["portrait", "sample", "contact sheet", "reconstruction", "comparison sheet", "chart"]
 """A contact sheet holds one voice's faces, a comparison sheet those of several voices, models or origins.
 
 A reconstruction is drawn from a photograph's face embedding, a chart from numbers.
 """
-
 PictureEncoding = Literal["png", "jpeg", "webp"]
 ENCODINGS: Final[Mapping[str, PictureEncoding]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 """By the ending of a file's name."""
@@ -366,3 +364,25 @@ def _facts(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):  # anybody can write them, nested deeper than the parser goes
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+# --------------------------------------------------------------------------------------------------
+# What is said of every picture, by the way it came about: synthetic, and whose likeness it is not.
+# --------------------------------------------------------------------------------------------------
+
+NOTICE: Final = (
+    "Synthetic average face: what a voice like this most often goes with in the data the model learned from."
+    " Nobody's likeness."
+)
+# A model of pairs learned from people whose voice and face are both known; that it draws none of them is not proven.
+PAIRED_NOTICE: Final = (
+    "Synthetic face: what a voice like this most often goes with in the data the model learned from."
+    " Not the speaker's face."
+)
+DECODED_NOTICE: Final = (
+    "Synthetic face, drawn from the numbers that a face recogniser took from a photograph."
+    " Not a photograph of anybody; it may resemble the person photographed."
+)
+SHEET_NOTICES: Final = {NOTICE: "Average faces made by a computer, nobody's likeness."}
+"""The short form under a contact sheet; where there is none, `SHEET_NOTICE`."""
+SHEET_NOTICE: Final = "Faces made by a computer, not the speaker's."

@@ -9,8 +9,9 @@ pytest.importorskip("httpx", reason="the service's tests need the extra `serve`"
 
 from starlette.testclient import TestClient
 
-from speech2face.app.limits import Limits
-from speech2face.app.service import Service, Settings, create_app
+from speech2face.app.http import Limits
+from speech2face.app.server import create_app
+from speech2face.app.service import Service, Settings
 from tests.app.speaking import wait_until
 
 AT_HOME = "http://localhost:8765"

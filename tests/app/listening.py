@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from speech2face.app.limits import Limits
+from speech2face.app.http import Limits
 from speech2face.app.server import listen, make_server
 from speech2face.app.service import Service, Settings
 from tests.app.speaking import wait_until

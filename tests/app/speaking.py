@@ -11,8 +11,8 @@ import numpy as np
 
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.evaluation.encoding import encode
 from speech2face.provenance import Provenance, read_provenance
+from tests.recordings import encode
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PIECE = 3200  # bytes: 100 ms of 16 kHz s16le

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.evaluation.encoding import encode
 from tests.app.speaking import Socket
+from tests.recordings import encode
 
 ADDRESS = "ws://localhost:8765/v1/media-stream"
 FRAME_BYTES = 160  # 20 ms

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from speech2face.app.limits import CloseCode, Limits
-from speech2face.app.live_messages import read_control, read_start
+from speech2face.app.http import CloseCode, Limits
+from speech2face.app.live import read_control, read_start
 from speech2face.app.portraits import Options
 from tests.app.listening import server
 

@@ -13,12 +13,12 @@ from av import AudioFrame
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
-from speech2face.app.call_platforms import plain_start
-from speech2face.app.limits import Limits
-from speech2face.evaluation.encoding import encode
+from speech2face.app.calls import plain_start
+from speech2face.app.http import Limits
 from tests.app.speaking import voice
 from tests.app.telephone import STOP, mulaw, start
 from tests.app.test_media_stream import FAST, TELEPHONE, Make, hold_call, line, picture_of, pixels
+from tests.recordings import encode
 
 __all__ = ["line"]  # the fixture
 

@@ -11,13 +11,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from speech2face.app.limits import Limits
-from speech2face.app.live_messages import Hold, Reset
-from speech2face.app.live_queues import MAX_REPLIES, STEP_BYTES, Allowance, Inbox, Outbox
+from speech2face.app.http import Limits
+from speech2face.app.live import MAX_REPLIES, STEP_BYTES, Allowance, Hold, Inbox, Outbox, Reset
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.evaluation.encoding import encode
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until
+from tests.recordings import encode
 
 LIMITS = Limits(frame_bytes=64_000, send_seconds=0.5, body_seconds=0.5, messages_per_second=1000, message_burst=5000)
 
@@ -169,7 +168,7 @@ def test_small_pieces_are_heard_as_one_hop_and_a_wish_does_not_wait_for_it() -> 
 
 
 def test_a_hop_is_of_the_stated_format_and_a_container_has_none() -> None:
-    from speech2face.app.live_messages import read_start
+    from speech2face.app.live import read_start
 
     assert read_start(start(sample_rate=48_000, channels=2)).bytes_in(0.03) == 1440 * 4
     assert read_start(start(format="f32le", sample_rate=44_100)).bytes_in(0.03) == 1323 * 4
@@ -178,8 +177,7 @@ def test_a_hop_is_of_the_stated_format_and_a_container_has_none() -> None:
 
 def test_a_closed_engine_holds_no_voice() -> None:
     import speech2face
-    from speech2face.app.live_engine import LiveEngine
-    from speech2face.app.live_messages import read_start
+    from speech2face.app.live import LiveEngine, read_start
 
     engine = LiveEngine(speech2face.load_model(), read_start(start()))
     assert engine.hear(pcm(voice(2.0)), look=False)[0]
@@ -226,7 +224,7 @@ def test_an_inbox_is_filled_by_empty_messages_too() -> None:
 
 
 def test_the_outbox_holds_one_update_and_few_answers() -> None:
-    from speech2face.app.live_engine import Reply
+    from speech2face.app.live import Reply
 
     async def run() -> None:
         outbox = Outbox()

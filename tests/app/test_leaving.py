@@ -19,9 +19,10 @@ import pytest
 pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
 
 from speech2face.app import portraits
-from speech2face.app.limits import Limits
+from speech2face.app.http import Limits
 from speech2face.app.portraits import draw
-from speech2face.app.service import Settings, create_app
+from speech2face.app.server import create_app
+from speech2face.app.service import Settings
 from tests.app import telephone
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until

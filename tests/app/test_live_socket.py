@@ -12,9 +12,9 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 import speech2face
-from speech2face.app.limits import Limits
-from speech2face.evaluation.encoding import encode
+from speech2face.app.http import Limits
 from tests.app.speaking import hear, hear_until, label_in, say, speak, start, voice, wait_until
+from tests.recordings import encode
 
 LIVE = "ws://localhost:8765/v1/live"
 

@@ -16,9 +16,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
-from speech2face.app.call_track import CallTrack, TrackOptions
-from speech2face.app.callbacks import check_callback
-from speech2face.app.limits import Limits
+from speech2face.app.calls import CallTrack, TrackOptions, check_callback
+from speech2face.app.http import Limits
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.live import LiveSession, PcmFormat
 from tests.app.conftest import service_of
@@ -34,7 +33,8 @@ Make = Callable[..., TestClient]
 @pytest.fixture(scope="module")
 def line() -> Iterator[TestClient]:
     """A service that takes calls faster than they are spoken; nobody changes it."""
-    from speech2face.app.service import Settings, create_app
+    from speech2face.app.server import create_app
+    from speech2face.app.service import Settings
 
     app = create_app(Settings(workers=2, limits=FAST))
     with TestClient(app, base_url="http://localhost:8765", raise_server_exceptions=False) as client:

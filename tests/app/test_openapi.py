@@ -12,7 +12,8 @@ import requests  # noqa: E402
 from hypothesis import HealthCheck, Phase, settings  # noqa: E402
 from schemathesis.specs.openapi import checks as conformance  # noqa: E402
 
-from speech2face.app.service import Settings, create_app  # noqa: E402
+from speech2face.app.server import create_app  # noqa: E402
+from speech2face.app.service import Settings  # noqa: E402
 from tests.app.listening import Listening, server  # noqa: E402
 
 SCHEMA = schemathesis.openapi.from_dict(create_app(Settings()).openapi())

@@ -11,14 +11,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 import speech2face
+from speech2face.app.http import BASE64_PIECE, Problem
 from speech2face.app.portraits import wanted_by
-from speech2face.app.problems import Problem
-from speech2face.app.uploads import BASE64_PIECE
-from speech2face.drawn.raster import rasterise
-from speech2face.evaluation import awkward
-from speech2face.evaluation.encoding import encode
+from speech2face.drawn.avatar import rasterise
 from speech2face.portrait import Portrait
+from tests import recordings as awkward
 from tests.app.speaking import EXAMPLES, label_in, voice, wav
+from tests.recordings import encode
 from tests.voices import made_voice
 
 FEMALE = EXAMPLES / "female.mp3"

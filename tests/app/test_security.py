@@ -6,8 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from speech2face.app.limits import Limits
-from speech2face.app.security import check_address, is_loopback
+from speech2face.app.http import Limits, check_address, is_loopback
 from speech2face.errors import InvalidOption
 from tests.app.speaking import EXAMPLES, start
 

@@ -12,11 +12,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from speech2face.app.logs import JsonLines
+from speech2face.app.http import JsonLines
 from speech2face.app.server import serve
 from speech2face.app.service import Settings
 from speech2face.errors import InvalidOption, WeightsError
-from speech2face.release import SHIPPED
+from speech2face.models.release import SHIPPED
 from tests.app.listening import health, program
 from tests.app.speaking import EXAMPLES, start, wait_until
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from speech2face.model import load_model
-from speech2face.models.paired_model import PairedModel
+from speech2face.models.open import load_model
+from speech2face.models.paired import PairedModel
 from tests.app.speaking import EXAMPLES, hear_until, say, speak, start, voice
 
 LIVE = "ws://localhost:8765/v1/live"

@@ -19,10 +19,9 @@ from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 from PIL import Image
 
-from speech2face.app.call_sound import Unheard
-from speech2face.app.limits import Limits
-from speech2face.app.portrait_video import CLOCK, FRAMES_PER_SECOND, PortraitVideo, labelled, planes, scaled
-from speech2face.app.webrtc_peer import mono
+from speech2face.app.calls import Unheard
+from speech2face.app.http import Limits
+from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, PortraitVideo, labelled, mono, planes, scaled
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
 from tests.app.speaking import label_in, wait_until
@@ -308,8 +307,8 @@ def test_one_portrait_fades_into_the_next_at_a_steady_pace(monkeypatch: pytest.M
     async def pass_time(seconds: float) -> None:
         clock[0] += seconds
 
-    monkeypatch.setattr("speech2face.app.portrait_video.monotonic", lambda: clock[0])
-    monkeypatch.setattr("speech2face.app.portrait_video.sleep", pass_time)
+    monkeypatch.setattr("speech2face.app.webrtc.monotonic", lambda: clock[0])
+    monkeypatch.setattr("speech2face.app.webrtc.sleep", pass_time)
 
     async def watch() -> list[tuple[int, int]]:
         video = PortraitVideo(64)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2face.evaluation.encoding import encode
+from tests.recordings import encode
 
 RATE = 16_000
 SECONDS = 4.0

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from speech2face.audio.activity import FRAME, Activity, find_speech, require_speech
-from speech2face.audio.quality import high_band_db, snr_db
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.speech import FRAME, Activity, find_speech, high_band_db, require_speech, snr_db
 from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
 from tests.voices import made_voice
 

@@ -5,10 +5,16 @@ import struct
 
 import pytest
 
-from speech2face.audio.byte_source import ByteSource
-from speech2face.audio.frame_walk import adts_frame, mp3_frame, walk_frames
-from speech2face.audio.ogg_pages import read_pages
-from speech2face.audio.stated_length import element, id3_bytes, is_placeholder
+from speech2face.audio.completeness import (
+    ByteSource,
+    adts_frame,
+    element,
+    id3_bytes,
+    is_placeholder,
+    mp3_frame,
+    read_pages,
+    walk_frames,
+)
 from tests.audio.foreign import id3v2, mp3, renumbered
 
 

@@ -8,7 +8,7 @@ from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.stream import PcmFormat, PcmStream, StreamResampler, expand_alaw, expand_mulaw, joined
 from speech2face.errors import CorruptRecording, InvalidOption
-from speech2face.evaluation.encoding import encode
+from tests.recordings import encode
 from tests.voices import made_voice
 
 CODECS = {"s16le": "pcm_s16le", "f32le": "pcm_f32le", "mulaw": "pcm_mulaw", "alaw": "pcm_alaw"}

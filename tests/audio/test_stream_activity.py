@@ -3,12 +3,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from speech2face.audio import activity
-from speech2face.audio.activity import FRAME, find_speech
-from speech2face.audio.quality import high_band_db, snr_db
+from speech2face.audio import speech as activity
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.stream_activity import STEP_DB, ActivityStream, LevelCounts, SpeechRuns
-from speech2face.audio.stream_speech import SETTLED_SECONDS, SpeechStream
+from speech2face.audio.speech import FRAME, find_speech, high_band_db, snr_db
+from speech2face.audio.stream import SETTLED_SECONDS, STEP_DB, ActivityStream, LevelCounts, SpeechRuns, SpeechStream
 from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
 from tests.voices import made_voice
 

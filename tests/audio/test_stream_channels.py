@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from speech2face.audio.resampling import mix
+from speech2face.audio.recording import mix
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream_channels import ChannelMix
+from speech2face.audio.stream import ChannelMix
 from tests.voices import made_voice
 
 

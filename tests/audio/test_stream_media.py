@@ -6,10 +6,9 @@ import pytest
 
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import joined
-from speech2face.audio.stream_media import Media, MediaStream
+from speech2face.audio.stream import Media, MediaStream, joined
 from speech2face.errors import CorruptRecording, InvalidOption, NoAudioStream, RecordingTooLong, Speech2FaceError
-from speech2face.evaluation.encoding import encode
+from tests.recordings import encode
 from tests.voices import made_voice
 
 CODECS = {"webm": "libopus", "ogg": "libopus"}
@@ -89,7 +88,7 @@ def test_a_film_without_sound_is_refused() -> None:
 
 
 def test_a_piece_that_swells_into_hours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speech2face.audio.stream_media.MAX_CHUNK_SECONDS", 1.0)
+    monkeypatch.setattr("speech2face.audio.stream.MAX_CHUNK_SECONDS", 1.0)
     with pytest.raises(RecordingTooLong):
         streamed("webm", encoded("webm", 3.0), 10**7)
     assert media_threads() == []

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from speech2face.audio.recording import read_recording
-from speech2face.audio.stream import joined
-from speech2face.audio.stream_media import Media, MediaStream
+from speech2face.audio.stream import Media, MediaStream, joined
 from speech2face.data.media import open_media
-from speech2face.evaluation.encoding import encode
+from tests.recordings import encode
 from tests.voices import made_voice
 
 WRITTEN_BY = b"Lavf"  # every muxer of FFmpeg names itself in a tag

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speech2face.audio.tiling import tile
+from speech2face.audio.spectrogram import tile
 
 
 def test_short_speech_is_repeated_then_cut() -> None:

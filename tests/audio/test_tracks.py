@@ -10,9 +10,8 @@ import pytest
 
 import speech2face
 from speech2face import errors
-from speech2face.audio.recording import read_recording
+from speech2face.audio.recording import choose_track, read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.tracks import choose_track
 from tests.voices import made_voice
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2face.data.clip import Clip
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.shards import ShardWriter
 from speech2face.face.embedders import EmbedderRecord
 

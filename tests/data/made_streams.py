@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.face.detector import Picture
+from speech2face.face.detect import Picture
 
 CODECS = {
     ".ts": ("libx264", "aac"),

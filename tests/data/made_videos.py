@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.face.detector import Picture
+from speech2face.face.detect import Picture
 
 RATE = 25  # frames a second
 WIDTH, HEIGHT = 640, 360
@@ -26,7 +26,7 @@ CODECS = {  # by container: pictures, sound
 @functools.cache
 def drawn_face(age: float = 30.0, masculine: float = 0.0) -> Picture:
     """A face of the shipped model, (512, 512, 3): nobody's, and the detector takes it for a photograph."""
-    from speech2face.models.attribute_model import load_attribute_model
+    from speech2face.models.attributes import load_attribute_model
 
     model = load_attribute_model()
     return np.ascontiguousarray(model.runtime.decode(model.release.population.embedding(age, masculine)))

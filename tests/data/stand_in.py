@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speech2face.data.clip import Clip
-from speech2face.data.options import PrepareOptions
+from speech2face.data.faces import PrepareOptions
+from speech2face.data.members import Clip
 from speech2face.data.prepare import ShardResult, ShardTask
-from speech2face.data.record import LABELS, Record, Reject, reject
-from speech2face.data.rejects import write_rejects
+from speech2face.data.record import LABELS, Record, Reject, reject, write_rejects
 from speech2face.data.shards import write_shard
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
@@ -74,8 +73,7 @@ def texts(folder: Path, count: int = 40, **said: str) -> Texts:
 
 def preparation(source: Texts) -> Preparation:
     """Of this source, seven records a shard."""
-    from speech2face.data.plan import Grouping
-    from speech2face.data.session import Preparation
+    from speech2face.data.session import Grouping, Preparation
 
     grouping = Grouping(records_per_shard=7, shares={"train": 0.6, "validation": 0.0, "test": 0.4})
     return Preparation([source], PrepareOptions(), EMBEDDER, grouping=grouping)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from speech2face.data.aligned import EYE_LINE_SHARE, aligned_face, beyond_edge, face_alignment
-from speech2face.face.points68 import COUNT, LEFT_EYE, RIGHT_EYE, eyes
+from speech2face.data.faces import EYE_LINE_SHARE, aligned_face, beyond_edge, face_alignment
+from speech2face.face.landmarks import COUNT, LEFT_EYE, RIGHT_EYE, eyes
 
 
 def points_with_eyes(left: tuple[float, float], right: tuple[float, float]) -> np.ndarray:

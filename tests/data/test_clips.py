@@ -13,14 +13,11 @@ import torch
 from numpy.testing import assert_array_equal
 from torch.testing import assert_close
 
-from speech2face.audio.tiling import tile
-from speech2face.data.clip import Clip
+from speech2face.audio.spectrogram import tile
 from speech2face.data.clips import Batch, ClipDataset, Parts, clip_loader
-from speech2face.data.layout import PARTS, Part
-from speech2face.data.manifest import Manifest
-from speech2face.data.order import BatchOrder, PassOrder
-from speech2face.data.shard_cache import ShardCache
-from speech2face.data.shards import write_shards
+from speech2face.data.manifest import PARTS, Manifest, Part
+from speech2face.data.members import Clip
+from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, write_shards
 from speech2face.errors import DatasetError
 from tests.data.made_clips import made_clip, made_data
 
@@ -200,7 +197,7 @@ def test_a_forked_process_leaves_its_parents_files_alone(tmp_path: Path) -> None
 
 
 def test_more_shards_than_open_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("speech2face.data.reader.OPEN_FILES", 2)
+    monkeypatch.setattr("speech2face.data.shards.OPEN_FILES", 2)
     clips = clips_of(made_data(tmp_path, clips_per_shard=2))
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     assert len(clips.batch(range(32))["speaker"]) == 32

@@ -8,18 +8,27 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from speech2face.data.clip import Clip
 from speech2face.data.duplicates import (
     ENOUGH_EMBEDDINGS,
+    FRAMES,
     MOST_DIFFERING,
+    Projection,
+    bucket_pairs,
+    centred,
     count_duplicates,
+    differing_share,
     encode_duplicates,
     find_duplicates,
+    fingerprint,
+    keys,
+    near_pairs,
     not_compared,
+    ones,
+    picture_vector,
+    unit,
 )
-from speech2face.data.fingerprint import FRAMES, differing_share, fingerprint, keys, ones
-from speech2face.data.likeness import Projection, bucket_pairs, centred, near_pairs, picture_vector, unit
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError
 from tests.data.made_clips import EMBEDDER, EMBEDDING

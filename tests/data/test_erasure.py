@@ -11,21 +11,27 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from speech2face.cli import app
-from speech2face.data import duplicates, erasure, publication
-from speech2face.data.erasure import forget
-from speech2face.data.galleries import clean_gallery
-from speech2face.data.index import COLUMNS, read_columns
-from speech2face.data.manifest import MANIFEST, Manifest
-from speech2face.data.plan import PLAN
+from speech2face import forget as erasure
+from speech2face.cli.main import app
+from speech2face.data import duplicates
+from speech2face.data import session as publication
+from speech2face.data.manifest import COLUMNS, MANIFEST, Manifest, read_columns
 from speech2face.data.record import LABELS as RECORD_LABELS
-from speech2face.data.record import SOURCE_LABEL, Record, Reject
+from speech2face.data.record import (
+    PLAN,
+    SOURCE_LABEL,
+    TOMBSTONES,
+    Record,
+    Reject,
+    Tombstones,
+    read_tombstones,
+    write_tombstones,
+)
 from speech2face.data.session import Preparation, prepare_data
-from speech2face.data.shard_cache import default_cache_folder
+from speech2face.data.shards import default_cache_folder
 from speech2face.data.storage import NewFile, Storage
-from speech2face.data.tombstones import TOMBSTONES, Tombstones, read_tombstones, write_tombstones
-from speech2face.data.verification import verify_data
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten
+from speech2face.forget import clean_gallery, forget, verify_data
 from tests.data.made_clips import made_clips, made_data
 from tests.data.stand_in import Texts, preparation, texts
 from tests.data.test_session import contents, here

@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from speech2face.data.index import COLUMNS
-from speech2face.data.manifest import Manifest
-from speech2face.data.order import WINDOW_SHARDS
+from speech2face.data.manifest import COLUMNS, Manifest
+from speech2face.data.shards import WINDOW_SHARDS
 from speech2face.training.settings import DataSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "data-format.md"

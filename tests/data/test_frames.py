@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speech2face.data.frames import Candidate, FaceLimits, FaceSearch, SeenFace, sharpness
+from speech2face.data.faces import Candidate, FaceLimits, FaceSearch, SeenFace, sharpness
 from speech2face.data.media import Rejected
-from speech2face.face.alignment import Points
-from speech2face.face.detector import DlibDetector, FaceBox, Picture
-from speech2face.face.head_pose import HeadPose
-from speech2face.face.points68 import COUNT, LEFT_EYE, RIGHT_EYE, DlibLandmarker
+from speech2face.face.align import Points
+from speech2face.face.detect import DlibDetector, FaceBox, Picture
+from speech2face.face.landmarks import COUNT, LEFT_EYE, RIGHT_EYE, DlibLandmarker, HeadPose
 from tests.data.made_videos import Placed, drawn_face, scene
 
 PICTURE = np.zeros((400, 600, 3), np.uint8)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech2face.data.index import COLUMNS, Row, encode_index, read_columns
+from speech2face.data.manifest import COLUMNS, Row, encode_index, read_columns
 from speech2face.errors import DatasetError
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters=',"'), max_size=5)

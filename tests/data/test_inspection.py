@@ -12,9 +12,15 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from speech2face.cli import app
-from speech2face.cli_prepare import _nested, _numbers, open_sources, stated_sources
-from speech2face.data.inspection import (
+from speech2face.cli.data import _nested, _numbers, open_sources, stated_sources
+from speech2face.cli.main import app
+from speech2face.data.manifest import MANIFEST, Manifest
+from speech2face.data.record import Record, decode_rejects, encode_rejects
+from speech2face.data.session import prepare_data, settings_of
+from speech2face.data.sources.corpora import VoxCeleb, open_source
+from speech2face.data.sources.own import Pairs
+from speech2face.data.sources.tables import Basis
+from speech2face.data.statement import (
     find_records,
     frame_of,
     html_page,
@@ -24,15 +30,6 @@ from speech2face.data.inspection import (
     spectrogram_picture,
     statement_of,
 )
-from speech2face.data.manifest import MANIFEST, Manifest
-from speech2face.data.plan import settings_of
-from speech2face.data.record import Record
-from speech2face.data.rejects import decode_rejects, encode_rejects
-from speech2face.data.session import prepare_data
-from speech2face.data.source_settings import open_source
-from speech2face.data.sources.basis import Basis
-from speech2face.data.sources.pairs import Pairs
-from speech2face.data.sources.voxceleb import VoxCeleb
 from speech2face.errors import DatasetError, InvalidOption
 from tests.data.made_clips import made_data
 from tests.data.stand_in import preparation, texts

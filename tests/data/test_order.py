@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from speech2face.data.order import BatchOrder, PassOrder, epoch_order
-from speech2face.data.table import ClipTable
+from speech2face.data.manifest import ClipTable
+from speech2face.data.shards import BatchOrder, PassOrder, epoch_order
 from speech2face.errors import InvalidSettings
 
 

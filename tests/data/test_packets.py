@@ -6,14 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.data.frames import resized
-from speech2face.data.media import Rejected, open_media
-from speech2face.data.options import PrepareOptions
-from speech2face.data.packets import Clock, reach_seconds
-from speech2face.data.prepare import ShardTask, prepare_shard
+from speech2face.data.faces import PrepareOptions, resized
+from speech2face.data.media import Clock, Rejected, Span, VideoFrames, open_media, reach_seconds
+from speech2face.data.prepare import ShardTask, prepare_shard, read_speech
 from speech2face.data.record import Record
-from speech2face.data.speech import Span, read_speech
-from speech2face.data.video import VideoFrames
 from speech2face.face.embedders import describe_embedder
 from tests.data.made_streams import RATE, Streamed, chirp, time_heard, time_shown, write_streamed
 from tests.data.made_videos import Placed, drawn_face, scene

@@ -6,9 +6,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from speech2face.cli_prepare import _nested
-from speech2face.data.frames import FaceLimits
-from speech2face.data.options import LIMITS, MAY_BE_NONE, PrepareOptions
+from speech2face.cli.data import _nested
+from speech2face.data.faces import LIMITS, MAY_BE_NONE, FaceLimits, PrepareOptions
 from speech2face.data.record import REASONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data-preparation.md").read_text()

@@ -12,26 +12,22 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.cli import app
-from speech2face.data import one_clip, prepare
+from speech2face.cli.main import app
+from speech2face.data import prepare
+from speech2face.data import prepare as one_clip
 from speech2face.data.clips import ClipDataset
-from speech2face.data.frames import FaceLimits, SeenFace
-from speech2face.data.layout import Layout
-from speech2face.data.manifest import Manifest
-from speech2face.data.options import PrepareOptions
-from speech2face.data.prepare import ShardResult, ShardTask, index_labels, prepare_shard
-from speech2face.data.record import Record
-from speech2face.data.rejects import read_rejects
+from speech2face.data.faces import FaceLimits, PrepareOptions, SeenFace
+from speech2face.data.manifest import Layout, Manifest
+from speech2face.data.prepare import STAGES, ShardResult, ShardTask, Stopwatch, index_labels, prepare_shard
+from speech2face.data.record import Record, read_rejects
 from speech2face.data.shards import ShardFile, write_manifest
-from speech2face.data.stopwatch import STAGES, Stopwatch
 from speech2face.data.storage import Storage
 from speech2face.errors import CannotWrite, InvalidOption, WeightsError
-from speech2face.face.detector import FaceBox, Picture
-from speech2face.face.embedder import DlibEmbedder
+from speech2face.face.detect import FaceBox, Picture
+from speech2face.face.embed import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
-from speech2face.face.head_pose import HeadPose
-from speech2face.face.points68 import eyes
-from speech2face.face.weight_file import file_sha256
+from speech2face.face.files import file_sha256
+from speech2face.face.landmarks import HeadPose, eyes
 from tests.data.made_videos import Placed, drawn_face, garble, scene, truncate, write_video, write_wav
 from tests.voices import made_voice
 

@@ -7,14 +7,13 @@ import pytest
 
 from speech2face.audio.recording import read_recording
 from speech2face.data.clips import ClipDataset
-from speech2face.data.layout import Layout
-from speech2face.data.manifest import Manifest
-from speech2face.data.options import PrepareOptions
+from speech2face.data.faces import PrepareOptions
+from speech2face.data.manifest import Layout, Manifest
 from speech2face.data.prepare import ShardTask, index_labels, prepare_shard
 from speech2face.data.record import Record
 from speech2face.data.shards import write_manifest
-from speech2face.face.detector import Picture
-from speech2face.face.embedder import DLIB_MATCH_DISTANCE, DlibEmbedder
+from speech2face.face.detect import Picture
+from speech2face.face.embed import DLIB_MATCH_DISTANCE, DlibEmbedder
 from speech2face.face.embedders import describe_embedder
 from speech2face.face.photograph import read_photograph
 from tests.data.made_videos import Placed, scene, write_video

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from speech2face.data.clips import ClipDataset
-from speech2face.data.crew import Limits, OnCulprits
 from speech2face.data.manifest import Manifest
 from speech2face.data.prepare import ShardResult, ShardTask
-from speech2face.data.ray_runner import run_ray
-from speech2face.data.rejects import read_rejects
+from speech2face.data.record import read_rejects
 from speech2face.data.session import prepare_data
 from speech2face.data.storage import Storage
+from speech2face.data.workers import Limits, OnCulprits, run_ray
 from speech2face.errors import CannotWrite, InvalidOption
 from tests.data import stand_in
 from tests.data.made_streams import Streamed, write_streamed
@@ -153,7 +152,7 @@ def test_real_videos_become_the_same_data_set_on_a_cluster_and_broken_ones_fall_
 
 DRIVER = """
 import sys
-from speech2face.data.ray_runner import run_ray
+from speech2face.data.workers import run_ray
 from speech2face.data.session import prepare_data
 from tests.data import stand_in
 def run(tasks, on_culprits):

@@ -12,18 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from speech2face.data.crew import Limits, OnCulprits
 from speech2face.data.manifest import Manifest
-from speech2face.data.plan import PLAN
 from speech2face.data.prepare import ShardResult, ShardTask
-from speech2face.data.publication import JOURNAL
-from speech2face.data.rejects import SOURCES, WORKERS, read_rejects
-from speech2face.data.runners import run_local
-from speech2face.data.session import prepare_data
-from speech2face.data.sources.basis import Basis
-from speech2face.data.sources.pairs import Pairs
+from speech2face.data.record import PLAN, SOURCES, WORKERS, read_rejects
+from speech2face.data.session import JOURNAL, prepare_data
+from speech2face.data.sources.own import Pairs
+from speech2face.data.sources.tables import Basis
 from speech2face.data.storage import NewFile, Storage
-from speech2face.data.tally import Tally, spoken_time
+from speech2face.data.workers import Limits, OnCulprits, Tally, run_local, spoken_time
 from speech2face.errors import (
     CannotWrite,
     DatasetError,

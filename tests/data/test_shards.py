@@ -14,8 +14,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from speech2face.data.clip import Clip, check_clip, layout_of, to_samples
 from speech2face.data.manifest import MANIFEST, Manifest
+from speech2face.data.members import Clip, check_clip, layout_of, to_samples
 from speech2face.data.shards import ShardWriter, write_manifest, write_shard, write_shards
 from speech2face.errors import CannotWrite, DatasetError, OutputExists
 from speech2face.face.embedders import EmbedderRecord

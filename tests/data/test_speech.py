@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.data.media import Rejected, open_media, read_picture
-from speech2face.data.one_clip import ClipMaker
-from speech2face.data.options import PrepareOptions
+from speech2face.data.faces import PrepareOptions
+from speech2face.data.media import Rejected, Span, open_media, read_picture
+from speech2face.data.prepare import ClipMaker, Stopwatch, check_speech, read_speech
 from speech2face.data.record import Record
-from speech2face.data.speech import Span, check_speech, read_speech
-from speech2face.data.stopwatch import Stopwatch
 from tests.data.made_videos import garble, truncate, write_video, write_wav
 from tests.voices import made_voice
 

@@ -2,8 +2,7 @@ from collections import Counter
 
 import pytest
 
-from speech2face.data.record import Record
-from speech2face.data.splits import assign_split, check_speakers, official_split, speaker_draw, split_of
+from speech2face.data.record import Record, assign_split, check_speakers, official_split, speaker_draw, split_of
 from speech2face.errors import InvalidOption, SpeakerLeak
 
 SPEAKERS = [f"id{number:05d}" for number in range(20_000)]

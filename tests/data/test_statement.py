@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2face.data.clip import Clip
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.record import Reject
 from speech2face.data.shards import write_shards
 from speech2face.data.statement import make_statement, statement_markdown

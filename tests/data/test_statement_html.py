@@ -1,6 +1,6 @@
 """The data statement as HTML."""
 
-from speech2face.data.statement_html import statement_html
+from speech2face.data.statement import statement_html
 
 
 def test_headings_tables_lists_and_paragraphs_become_html_by_hand() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from speech2face.data.texts import read_json, read_toml
 from speech2face.errors import InvalidSettings, WeightsError
+from speech2face.inputs import read_json, read_toml
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 STATED = "stage = \"decoder\"\n\n[data]\nplace = 'C:\\data\\größe'\n"

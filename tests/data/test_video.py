@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from speech2face.data import media as media_module
-from speech2face.data.media import Rejected, open_media
-from speech2face.data.speech import Span
-from speech2face.data.video import VideoFrames, spread
-from speech2face.face.detector import Picture
+from speech2face.data.media import Rejected, Span, VideoFrames, open_media, spread
+from speech2face.face.detect import Picture
 from tests.data.made_videos import RATE, garble, truncate, write_video, write_wav
 
 SECONDS = 6.0

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speech2face.decoder.convolutional import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig, DecodedFace
-from speech2face.decoder.spline_warp import BorderedSpline
+from speech2face.decoder.paper import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig, DecodedFace
+from speech2face.decoder.warp import BorderedSpline
 
 TINY = ConvolutionalFaceDecoderConfig(
     embedding=6,
@@ -135,7 +135,7 @@ def test_a_mean_shape_of_other_landmarks_is_refused() -> None:
 
 def test_the_exported_graph_draws_the_same_faces(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    from speech2face.export import export, save_half
+    from speech2face.training.export import export, save_half
 
     network = decoder()
     weights = tmp_path / "weights.safetensors"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speech2face.decoder.face_decoder import LinearFaceDecoder, LinearFaceDecoderConfig
-from speech2face.export import export, save_half
+from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
+from speech2face.training.export import export, save_half
 
 CONFIG = LinearFaceDecoderConfig(
     attributes=3,

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch.testing import assert_close
 
 from speech2face.decoder.warp import Places, SplineWarp, fetch, invert_flow, pixel_centres, warp
-from speech2face.face.spline import border_points, pixel_grid, spline_map
+from speech2face.face.align import border_points, pixel_grid, spline_map
 
 SIZE, NODES = 32, 16
 

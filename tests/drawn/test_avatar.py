@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2face.drawn.avatar import draw_avatar
+from speech2face.drawn.avatar import draw_avatar, rasterise
 from speech2face.drawn.contours import POINTS_68, UNITS, face_contours
-from speech2face.drawn.raster import rasterise
 from speech2face.errors import InvalidOption
-from speech2face.models.attribute_model import load_attribute_model
+from speech2face.models.attributes import load_attribute_model
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float32]]
 

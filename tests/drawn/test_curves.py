@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.drawn.curves import band, curve
-from speech2face.drawn.tones import shift, to_hex, to_lab
+from speech2face.drawn.avatar import band, curve, shift, to_hex, to_lab
 
 LINE = np.array([[0.0, 0.0], [3.0, 0.0], [6.0, 0.0]])
 

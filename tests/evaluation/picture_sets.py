@@ -6,7 +6,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import ModelFacts
 from speech2face.models.contract import Model
 
 SIDE = 16

@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts
-from speech2face.evaluation.parts.part import Number, Part
-from speech2face.planted.world import World
+from recipes.planted.world import World
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import ModelFacts, Number, Part
 
 WORLD = World()
 SPEAKERS = 300

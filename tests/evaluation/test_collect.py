@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.data.clip import to_samples
-from speech2face.data.members import encode_wav
+from speech2face.data.members import encode_wav, to_samples
 from speech2face.errors import DatasetError
-from speech2face.evaluation.collect import open_clips
+from speech2face.evaluation.clips import open_clips
 from tests.data.made_clips import made_clip, made_data
 from tests.voices import made_voice
 

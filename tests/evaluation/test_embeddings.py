@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.evaluation.embeddings import angles_degrees, embedding_numbers, explained_variance, ranks, recall
+from speech2face.metrics.embeddings import angles_degrees, embedding_numbers, explained_variance, ranks, recall
 
 GALLERY = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from speech2face import cli
-from speech2face.data.clip import Clip
+from speech2face.cli import main as cli
+from speech2face.data.members import Clip
 from speech2face.data.shards import ShardWriter
 from speech2face.evaluation.evaluate import PARTS, evaluate
-from speech2face.evaluation.material import EvaluationSettings
+from speech2face.evaluation.pictures import EvaluationSettings
 from tests.paired import EMBEDDING, PLANTED
 
 CLIPS = 28
@@ -165,9 +165,8 @@ def test_models_are_compared_when_there_are_several(data: Path, paired_folder: P
 
 
 def test_a_model_of_attributes_is_not_compared_with_embeddings_and_says_so(data: Path, tmp_path: Path) -> None:
-    from speech2face.evaluation.collect import open_clips
-    from speech2face.evaluation.listeners import open_listener
-    from speech2face.evaluation.predictions import references_for
+    from speech2face.evaluation.clips import open_clips
+    from speech2face.evaluation.predictions import open_listener, references_for
 
     reference, notes = references_for(open_clips(data), open_listener(None).facts)
     assert reference is None and "not compared" in notes[0]

@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts, StatedAttributes, parse_age
+from speech2face.evaluation.clips import parse_age
+from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
+from speech2face.evaluation.report import ModelFacts
 
 NAN = float("nan")
 REFERENCE = np.array([[1, 1], [3, 1], [5, 3], [7, 7], [NAN, NAN]], np.float32)

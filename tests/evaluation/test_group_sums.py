@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from speech2face.evaluation.group_sums import group_sums
+from speech2face.metrics.intervals import group_sums
 
 
 def test_rows_are_added_by_hand() -> None:

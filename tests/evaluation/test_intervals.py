@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.evaluation.intervals import SpeakerBootstrap
+from speech2face.metrics.intervals import SpeakerBootstrap
 
 RNG = np.random.default_rng(0)
 SPEAKER = np.array([7, 7, 7, 2, 2, 9, 4, 4])

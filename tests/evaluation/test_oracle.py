@@ -5,11 +5,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from speech2face.evaluation.evaluation_set import EvaluationSet
-from speech2face.evaluation.parts import consistency, feature_similarity, matching, projection, retrieval
-from speech2face.evaluation.parts.part import Part
-from speech2face.planted import bounds
-from speech2face.planted.traits import draw_traits
+from recipes.planted import world as bounds
+from recipes.planted.synthesiser import draw_traits
+from speech2face.evaluation.parts import retrieval
+from speech2face.evaluation.parts import retrieval as matching
+from speech2face.evaluation.parts import similarity as consistency
+from speech2face.evaluation.parts import similarity as feature_similarity
+from speech2face.evaluation.parts import similarity as projection
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import Part
 from tests.evaluation.planted_sets import SPEAKERS, WORLD, number, oracle, predicting, reached
 
 RESAMPLINGS = 300
@@ -18,11 +22,11 @@ SHUFFLE = np.random.default_rng(3).permutation(SPEAKERS)
 
 @cache
 def matched(evaluation: EvaluationSet) -> Part:
-    return matching.measure(evaluation, resamplings=RESAMPLINGS)
+    return matching.measure_matching(evaluation, resamplings=RESAMPLINGS)
 
 
 def test_an_oracle_reaches_the_best_feature_similarity() -> None:
-    part = feature_similarity.measure(oracle())
+    part = feature_similarity.measure_feature_similarity(oracle())
     r2, cosine = number(part, "r2"), number(part, "cosine")
     assert reached(r2, bounds.best_r2(WORLD))
     assert r2.mean_face == pytest.approx(0, abs=0.01)
@@ -34,7 +38,7 @@ def test_an_oracle_reaches_the_best_feature_similarity() -> None:
 
 
 def test_an_oracle_reaches_the_best_recall_by_cosine() -> None:
-    part = retrieval.measure(oracle())
+    part = retrieval.measure_retrieval(oracle())
     for at in (1, 10):
         found = number(part, f"recall_at_{at}", distance="cosine", reading="clip")
         assert reached(found, bounds.cosine_recall(WORLD, at, SPEAKERS, repeats=4))
@@ -67,7 +71,7 @@ def test_a_constant_earns_chance_in_every_choice_between_faces() -> None:
         assert found.estimate.value == 0  # all voices are alike, and ties are lost
     assert number(part, "verification_auc", foils="anyone").estimate.value == pytest.approx(0.5, abs=1e-3)
     assert number(part, "verification_eer", foils="anyone").estimate.value == pytest.approx(0.5, abs=5e-3)
-    part = retrieval.measure(predicting(oracle(), constant))
+    part = retrieval.measure_retrieval(predicting(oracle(), constant))
     found = number(part, "recall_at_10", distance="cosine", reading="clip")
     assert found.estimate.value == pytest.approx(10 / SPEAKERS)
     assert number(part, "map", distance="cosine").estimate.value == pytest.approx(
@@ -86,7 +90,7 @@ def test_the_mean_face_of_the_gender_earns_what_stands_beside_the_oracle_and_not
     within = number(of_means, "choice_accuracy", **(anyone | {"foils": "same gender"}))
     assert within.estimate.value == pytest.approx(0.5, abs=1e-3)
     assert number(of_means, "verification_auc", foils="same gender").estimate.value == pytest.approx(0.5, abs=0.01)
-    ranked = number(retrieval.measure(predicting(oracle(), means)), "map", distance="cosine")
+    ranked = number(retrieval.measure_retrieval(predicting(oracle(), means)), "map", distance="cosine")
     assert ranked.estimate.value == pytest.approx(ranked.gender_mean_face, abs=1e-6)
 
 
@@ -99,8 +103,8 @@ def test_the_answers_for_other_people_earn_chance() -> None:
             found = number(part, "choice_accuracy", direction=direction, foils=foils, choices="2")
             assert reached(found, 0.5)
     # Errors of unrelated answers add up the variance of both sides.
-    assert reached(number(feature_similarity.measure(shuffled), "r2"), -bounds.best_r2(WORLD))
-    ranked = number(retrieval.measure(shuffled), "median_rank_percent", distance="cosine")
+    assert reached(number(feature_similarity.measure_feature_similarity(shuffled), "r2"), -bounds.best_r2(WORLD))
+    ranked = number(retrieval.measure_retrieval(shuffled), "median_rank_percent", distance="cosine")
     assert reached(ranked, 50)
 
 
@@ -108,7 +112,7 @@ def test_known_noise_from_clip_to_clip_gives_the_known_consistency() -> None:
     noise = 0.5
     of_speakers = bounds.best_r2(WORLD) * WORLD.deviation**2
     of_clips = noise**2 * WORLD.embedding
-    part = consistency.measure(oracle(200, 3, noise))
+    part = consistency.measure_consistency(oracle(200, 3, noise))
     assert reached(number(part, "icc"), of_speakers / (of_speakers + of_clips))
     assert reached(number(part, "spread_ratio"), np.sqrt(of_clips / (of_speakers + of_clips)))
     assert number(part, "icc").best == pytest.approx(1, abs=1e-4)  # all clips of a speaker show one face
@@ -116,11 +120,13 @@ def test_known_noise_from_clip_to_clip_gives_the_known_consistency() -> None:
 
 
 def test_the_gender_of_the_world_is_told_from_predictions_at_least_as_well_as_from_faces() -> None:
-    part = projection.measure(oracle(), tsne=False)
+    part = projection.measure_projection(oracle(), tsne=False)
     found = number(part, "separability", attribute="gender")
     assert found.chance == 0.5
     assert found.best is not None
     assert 0.75 < found.best < found.estimate.value
     random = np.random.default_rng(0).standard_normal(oracle().predicted[6.0].shape).astype(np.float32)
-    nothing = number(projection.measure(predicting(oracle(), random), tsne=False), "separability", attribute="gender")
+    nothing = number(
+        projection.measure_projection(predicting(oracle(), random), tsne=False), "separability", attribute="gender"
+    )
     assert reached(nothing, 0.5)

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from scipy import linalg, ndimage
 
-from speech2face.evaluation.metrics import picture_quality
-from speech2face.evaluation.metrics.fid import fid, frechet_distance
-from speech2face.evaluation.metrics.inception_score import inception_score, softmax
-from speech2face.evaluation.metrics.picture_quality import PairwiseSpread
+from speech2face.metrics import pictures as picture_quality
+from speech2face.metrics.pictures import PairwiseSpread, fid, frechet_distance, inception_score, softmax
 
 
 def made_grey(seed: int = 0) -> np.ndarray:

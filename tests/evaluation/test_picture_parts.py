@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from speech2face.errors import MissingExtra, WeightsError
-from speech2face.evaluation.evaluation_set import EvaluationSet, StatedAttributes
-from speech2face.evaluation.parts import distribution, grid, picture_quality
-from speech2face.evaluation.parts.grid_drawing import Column, draw_grid
-from speech2face.evaluation.parts.part import Number, Part
-from speech2face.evaluation.parts.picture_measures import pose_measures
-from speech2face.evaluation.picture_network import NetworkSettings, PictureNetwork
-from speech2face.evaluation.pictures import PictureSet
+from speech2face.evaluation.parts import pictures as distribution
+from speech2face.evaluation.parts import pictures as grid
+from speech2face.evaluation.parts import pictures as picture_quality
+from speech2face.evaluation.parts.pictures import pose_measures
+from speech2face.evaluation.pictures import NetworkSettings, PictureNetwork, PictureSet
+from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
+from speech2face.evaluation.report import Number, Part
+from speech2face.sheets import Column, draw_grid
 from tests.evaluation.picture_sets import SIDE, made_set, tiny_model
 
 CLIPS = 24
@@ -42,7 +43,7 @@ def drawn(clips: EvaluationSet, folder: Path | None = None) -> PictureSet:
 
 
 def test_predictions_half_way_to_the_mean_have_half_the_spread() -> None:
-    part = picture_quality.measure(made_set(CLIPS))
+    part = picture_quality.measure_picture_quality(made_set(CLIPS))
     found = number(part, "embedding_spread")
     assert found.estimate.value == pytest.approx(0.5, abs=1e-5)
     assert found.estimate.n == CLIPS // 2
@@ -58,7 +59,7 @@ def test_one_face_for_everybody_earns_no_spread_and_the_reference_itself_earns_o
     perfect = replace(clips, predicted={6.0: clips.reference})
     for changed, value in ((same, 0.0), (perfect, 1.0)):
         with drawn(changed) as pictures:
-            part = picture_quality.measure(changed, pictures=pictures)
+            part = picture_quality.measure_picture_quality(changed, pictures=pictures)
         for metric in ("embedding_spread", "pixel_spread"):
             estimate = number(part, metric).estimate
             assert (estimate.value, estimate.low, estimate.high) == pytest.approx((value, value, value), abs=0.01)
@@ -68,7 +69,7 @@ def test_pictures_from_the_voice_stand_beside_those_of_the_face_and_the_mean_fac
     clips = made_set(CLIPS)
     clips.predicted[6.0][1] = np.nan
     with drawn(clips) as pictures:
-        part = picture_quality.measure(clips, pictures=pictures)
+        part = picture_quality.measure_picture_quality(clips, pictures=pictures)
     voice = number(part, "sharpness", pictures="from the voice")
     face = number(part, "sharpness", pictures="from the face embedding")
     assert voice.clips == CLIPS - 1
@@ -83,7 +84,7 @@ def test_pictures_from_the_voice_stand_beside_those_of_the_face_and_the_mean_fac
 def test_without_the_extra_that_finds_faces_the_rest_is_measured_and_it_is_said() -> None:
     clips = made_set(CLIPS)
     with drawn(clips) as pictures:
-        part = picture_quality.measure(clips, pictures=pictures)
+        part = picture_quality.measure_picture_quality(clips, pictures=pictures)
     assert picture_quality.NO_FINDER in part.notes
     assert "face_found" not in {n.metric for n in part.numbers}
     assert "sharpness" in {n.metric for n in part.numbers}
@@ -97,7 +98,7 @@ def test_a_disc_is_no_face_and_that_is_counted(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(PictureSet, "prepare_faces", lambda self: (Blind(), Blind()))
     clips = made_set(CLIPS)
     with drawn(clips) as pictures:
-        part = picture_quality.measure(clips, pictures=pictures)
+        part = picture_quality.measure_picture_quality(clips, pictures=pictures)
     found = number(part, "face_found", pictures="from the voice")
     assert [found.estimate.value, found.mean_face, found.gender_mean_face] == [0, 0, 0]  # mean faces are searched too
     assert found.best is None  # what the decoder makes of faces has a row of its own, and may be worse
@@ -106,7 +107,7 @@ def test_a_disc_is_no_face_and_that_is_counted(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_face_is_frontal_under_a_few_degrees() -> None:
-    from speech2face.face.head_pose import AVERAGE_HEAD
+    from speech2face.face.landmarks import AVERAGE_HEAD
 
     points = np.zeros((68, 2))
     for place, (x, y, _) in AVERAGE_HEAD.items():
@@ -121,15 +122,15 @@ def test_a_face_is_frontal_under_a_few_degrees() -> None:
 
 def test_nothing_to_look_at_is_a_skipped_part_that_says_what_to_give() -> None:
     clips = replace(made_set(CLIPS), reference=None)
-    assert "--pictures" in picture_quality.measure(clips).skipped
-    assert "--fid-network" in distribution.measure(clips).skipped
+    assert "--pictures" in picture_quality.measure_picture_quality(clips).skipped
+    assert "--fid-network" in distribution.measure_distribution(clips).skipped
     assert "--model" in grid.measure(clips).skipped
 
 
 def test_the_references_against_themselves_reach_the_best_distance_and_one_face_for_all_does_not() -> None:
     clips = made_set(60)
     assert clips.reference is not None
-    part = distribution.measure(replace(clips, predicted={6.0: clips.reference}))
+    part = distribution.measure_distribution(replace(clips, predicted={6.0: clips.reference}))
     found = number(part, "frechet_distance")
     assert found.best is not None
     assert found.estimate.value == pytest.approx(found.best)
@@ -207,7 +208,9 @@ def test_distances_and_scores_of_pictures_come_from_the_users_networks(network: 
     features = PictureNetwork(network("mean"), NetworkSettings(mean=(0, 0, 0), deviation=(255, 255, 255)))
     classes = PictureNetwork(network("classes"), NetworkSettings(mean=(128, 128, 128), deviation=(10, 10, 10)))
     with drawn(clips) as pictures:
-        part = distribution.measure(clips, pictures=pictures, fid_network=features, identity_classifier=classes)
+        part = distribution.measure_distribution(
+            clips, pictures=pictures, fid_network=features, identity_classifier=classes
+        )
     frechet = number(part, "frechet_distance", network="mean.onnx")
     assert frechet.best is not None
     assert frechet.mean_face is not None
@@ -219,7 +222,7 @@ def test_distances_and_scores_of_pictures_come_from_the_users_networks(network: 
     assert score.estimate.low < score.estimate.value
     same = replace(clips, predicted={6.0: np.full((60, 3), 0.7, np.float32)})
     with drawn(same) as pictures:
-        part = distribution.measure(same, pictures=pictures, identity_classifier=classes)
+        part = distribution.measure_distribution(same, pictures=pictures, identity_classifier=classes)
     assert number(part, "vggface_score", pictures="from the voice").estimate.value == pytest.approx(1)
 
 
@@ -299,10 +302,13 @@ def test_a_failure_stays_in_the_grid_as_an_empty_place() -> None:
 
 
 def test_every_number_of_the_parts_can_be_written(tmp_path: Path) -> None:
-    from speech2face.evaluation.reporting.tables import numbers_csv
+    from speech2face.evaluation.report import numbers_csv
 
     clips = made_set(CLIPS)
     with drawn(clips) as pictures:
-        parts = [picture_quality.measure(clips, pictures=pictures), distribution.measure(clips, pictures=pictures)]
+        parts = [
+            picture_quality.measure_picture_quality(clips, pictures=pictures),
+            distribution.measure_distribution(clips, pictures=pictures),
+        ]
     rows = list(csv.reader(io.StringIO(numbers_csv(parts).decode())))
     assert len(rows) == 1 + sum(len(part.numbers) for part in parts)

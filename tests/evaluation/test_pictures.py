@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from speech2face.data.clip import Clip
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.pictures import PictureSet, choose_rows

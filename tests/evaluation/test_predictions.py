@@ -11,13 +11,19 @@ import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import DatasetError, NoSpeech, Speech2FaceError, WeightsError
-from speech2face.evaluation.collect import Clips, open_clips
-from speech2face.evaluation.evaluation_set import EvaluationSet, ModelFacts
-from speech2face.evaluation.listeners import Heard, ReleaseListener, open_listener
-from speech2face.evaluation.parts.part import Exclusion
-from speech2face.evaluation.prediction_file import encode_predictions, read_predictions
-from speech2face.evaluation.predictions import predict, reason_of
-from speech2face.models.attribute_model import load_attribute_model
+from speech2face.evaluation.clips import Clips, open_clips
+from speech2face.evaluation.predictions import (
+    EvaluationSet,
+    Heard,
+    ReleaseListener,
+    encode_predictions,
+    open_listener,
+    predict,
+    read_predictions,
+    reason_of,
+)
+from speech2face.evaluation.report import Exclusion, ModelFacts
+from speech2face.models.attributes import load_attribute_model
 from tests.data.made_clips import EMBEDDER, EMBEDDING, made_data
 from tests.evaluation.test_collect import voices_folder
 

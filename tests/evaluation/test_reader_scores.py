@@ -8,10 +8,9 @@ import pytest
 
 pytest.importorskip("safetensors", reason="the face model is a safetensors file; install the extra `eval`")
 
-from speech2face.evaluation.reader_scores import FaceSet, scores, write_csv
-from speech2face.evaluation.readers.appearance_reader import LIMITS
-from speech2face.evaluation.readers.reader import Attribute, AttributeReading
-from speech2face.face.detector import Picture
+from recipes.starter.reader_scores import FaceSet, scores, write_csv
+from speech2face.evaluation.readers import LIMITS, Attribute, AttributeReading
+from speech2face.face.detect import Picture
 
 MEASURED = Path(__file__).parents[2] / "docs" / "reader_scores.csv"
 

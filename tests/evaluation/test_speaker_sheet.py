@@ -2,8 +2,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2face.evaluation.speaker_sheet import EACH, Reading, caption, choose, draw_sheet
-from speech2face.training.corpus import Gender, Speaker
+from recipes.starter.speaker_sheet import EACH, Reading, caption, choose, draw_sheet
+from speech2face.evaluation.clips import Gender, Speaker
 
 
 def reading(

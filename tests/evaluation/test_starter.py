@@ -6,10 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="reads the torch encoder; install the extra `train`")
 
-from speech2face.evaluation.intervals import Estimate  # noqa: E402
-from speech2face.evaluation.starter import ALL_SOURCES, Row, markdown, write_csv  # noqa: E402
-from speech2face.evaluation.voices import read_packed  # noqa: E402
-from speech2face.training.batches import Packed  # noqa: E402
+from recipes.starter.batches import Packed  # noqa: E402
+from recipes.starter.readings import read_packed  # noqa: E402
+from recipes.starter.scores import ALL_SOURCES, Row, markdown, write_csv  # noqa: E402
+from speech2face.metrics.intervals import Estimate  # noqa: E402
 from speech2face.voice.compact import CompactVoiceEncoder  # noqa: E402
 from speech2face.voice.segments import SEGMENT_HOPS, segment_spans  # noqa: E402
 from tests.training.test_voices import SMALL  # noqa: E402

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from numpy.testing import assert_allclose
 
-from speech2face.face.attributes import AttributeBasis
+from speech2face.face.appearance import AttributeBasis
 
 EVERYONE = np.full(4, 0.25)
 

@@ -3,10 +3,9 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from speech2face.face.alignment import Similarity
-from speech2face.face.crop import box_crop, take_crop
-from speech2face.face.detector import FaceBox
-from speech2face.face.five_points import TEMPLATE, crop_by_points, eyes_of_five, five_of_sixty_eight, template
+from speech2face.face.align import Similarity
+from speech2face.face.detect import FaceBox, box_crop, take_crop
+from speech2face.face.embed import TEMPLATE, crop_by_points, eyes_of_five, five_of_sixty_eight, template
 
 
 def numbered(height: int, width: int) -> np.ndarray:

@@ -5,16 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
-from speech2face.face.attributes import AttributeBasis
-from speech2face.training.faces_gate import (
-    distances,
-    nearest,
-    no_nearer_than_strangers,
-    passes,
-    random_faces,
-    run_gate,
-    summary,
-)
+from recipes.starter.face_gate import distances, nearest, no_nearer_than_strangers, passes, run_gate, summary
+from speech2face.face.appearance import AttributeBasis, random_faces
 
 PEOPLE = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from speech2face.face.landmarks import COUNT, INNER_LIPS, close_mouths, mirror, mirror_pairs
+from speech2face.face.landmarks import HAND_PLACED_COUNT as COUNT
+from speech2face.face.landmarks import HAND_PLACED_INNER_LIPS as INNER_LIPS
+from speech2face.face.landmarks import close_mouths, mirror, mirror_pairs
 
 STARTER = Path(__file__).resolve().parents[3] / "shared" / "starter" / "faces" / "landmarks.json"
 # two eyes, two mouth corners, a chin; the second face lopsided

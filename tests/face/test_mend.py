@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from speech2face.training.faces_border import EARS_ROW
-from speech2face.training.faces_mend import CREASE_DEPTH_PIXELS, flatten_crease, join_ears
+from recipes.starter.face_model import CREASE_DEPTH_PIXELS, EARS_ROW, flatten_crease, join_ears
 
 ROWS, COLUMNS = 300, 80
 

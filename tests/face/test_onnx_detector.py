@@ -12,8 +12,7 @@ onnx = pytest.importorskip("onnx", reason="networks for these tests are made wit
 from onnx import NodeProto, TensorProto, helper, numpy_helper  # noqa: E402
 
 from speech2face.errors import WeightsError  # noqa: E402
-from speech2face.face.detector import FaceBox, open_detector  # noqa: E402
-from speech2face.face.onnx_detector import NUMBERS, STRIDES, YuNetDetector, suppressed  # noqa: E402
+from speech2face.face.detect import NUMBERS, STRIDES, FaceBox, YuNetDetector, open_detector, suppressed  # noqa: E402  # noqa: E402
 
 Cell = tuple[int, int, int]
 """Stride, row, column."""

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from speech2face.errors import WeightsError  # noqa: E402
-from speech2face.face.embedder_settings import OnnxSettings  # noqa: E402
-from speech2face.face.onnx_embedder import OnnxEmbedder  # noqa: E402
+from speech2face.face.embed import (  # noqa: E402
+    OnnxEmbedder,
+    OnnxSettings,
+)
 
 PORTRAIT = Path(__file__).parents[2] / "docs" / "images" / "portrait.png"
 PLAIN = OnnxSettings(mean=(0, 0, 0), deviation=(1, 1, 1), normalise=False, alignment="box")

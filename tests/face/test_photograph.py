@@ -13,9 +13,16 @@ from PIL import Image, ImageCms, features
 
 from speech2face.errors import FaceNotFound, MissingExtra, RecordingNotFound, SeveralFaces, UnreadableRecording
 from speech2face.face import photograph
-from speech2face.face.detector import FaceBox, Picture, check_sole, sole_face
-from speech2face.face.photograph import FIRST_BYTES, eight_bits, is_photograph, read_photograph
-from speech2face.face.picture_file import NOT_OPENED, UnreadablePicture, open_picture
+from speech2face.face.detect import FaceBox, Picture, check_sole, sole_face
+from speech2face.face.photograph import (
+    FIRST_BYTES,
+    NOT_OPENED,
+    UnreadablePicture,
+    eight_bits,
+    is_photograph,
+    open_picture,
+    read_photograph,
+)
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 SIDE = 24
@@ -291,7 +298,7 @@ def test_the_pictures_that_failed_are_read_as_what_they_are(name: str) -> None:
     if not (CASES / name).is_file():
         pytest.skip("the folder of failing inputs is not here")
     pytest.importorskip("dlib", reason="faces are found by the extra `faces`")
-    from speech2face.face.detector import DlibDetector
+    from speech2face.face.detect import DlibDetector
 
     if name == "iphone.heic" and importlib.util.find_spec("pillow_heif") is None:
         with pytest.raises(MissingExtra, match="heic"):

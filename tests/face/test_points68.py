@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 
-from speech2face.face.alignment import Points
-from speech2face.face.detector import DlibDetector
-from speech2face.face.head_pose import ASIDE_GAIN, AVERAGE_HEAD, head_pose
-from speech2face.face.points68 import COUNT, DlibLandmarker, eye_opening, eyes, mouth_opening
+from speech2face.face.align import Points
+from speech2face.face.detect import DlibDetector
+from speech2face.face.landmarks import (
+    ASIDE_GAIN,
+    AVERAGE_HEAD,
+    COUNT,
+    DlibLandmarker,
+    eye_opening,
+    eyes,
+    head_pose,
+    mouth_opening,
+)
 from tests.data.made_videos import drawn_face
 
 

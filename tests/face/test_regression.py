@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from speech2face.training.faces_regression import FITTED, _fit_plane, group_weights, penalties
+from recipes.starter.face_model import FITTED, _fit_plane, group_weights, penalties
 
 TERMS = 1 + len(FITTED)
 

@@ -16,12 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from speech2face.errors import CannotWrite, WeightsError  # noqa: E402
-from speech2face.face.vggface import MEAN_RED_GREEN_BLUE, VGGFace, VGGFaceConfig  # noqa: E402
-from speech2face.face.vggface_weights import (  # noqa: E402
-    NAMINGS,
-    convert_vggface,
-    load_vggface,
-)
+from speech2face.face.vggface import MEAN_RED_GREEN_BLUE, NAMINGS, VGGFace, VGGFaceConfig, convert_vggface, load_vggface  # noqa: E402
 
 SMALL = VGGFaceConfig(channels=(2, 3, 4, 4, 5), hidden=12, identities=7)
 MATCONVNET, LUA, LUA_NESTED, TORCHVISION = range(4)

@@ -13,10 +13,10 @@ pytest.importorskip("dlib", reason="faces are found by dlib; install the extra `
 from PIL import Image  # noqa: E402
 
 from speech2face.errors import WeightsError  # noqa: E402
-from speech2face.face.detector import DlibCnnDetector, FaceBox  # noqa: E402
-from speech2face.face.embedder_settings import VGGFaceSettings  # noqa: E402
+from speech2face.face.detect import DlibCnnDetector, FaceBox  # noqa: E402
+from speech2face.face.embed import VGGFaceSettings  # noqa: E402
 from speech2face.face.embedders import EmbedderRecord, open_embedder  # noqa: E402
-from speech2face.face.vggface_embedder import OUTSIDE, VGGFaceEmbedder  # noqa: E402
+from speech2face.face.vggface import OUTSIDE, VGGFaceEmbedder  # noqa: E402
 from tests.face.test_onnx_embedder import PORTRAIT  # noqa: E402
 from tests.face.test_vggface import SMALL, saved, weights  # noqa: E402
 

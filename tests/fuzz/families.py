@@ -59,7 +59,7 @@ def _voice(seconds: float = 1.6) -> np.ndarray:
 
 
 def _recordings() -> tuple[bytes, ...]:
-    from speech2face.evaluation.encoding import can_encode, encode
+    from tests.recordings import can_encode, encode
 
     forms = (
         *(("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame"), ("ogg", "libopus")),
@@ -83,7 +83,7 @@ def _read_recordings() -> Iterator[Reader]:
     lambda: tuple(each for each in _recordings() if each[:4] in (b"OggS", b"\x1aE\xdf\xa3") or each[4:8] == b"ftyp"),
 )
 def _hear_live_media() -> Iterator[Reader]:
-    from speech2face.audio.stream_media import DEMUXERS, Media, MediaStream
+    from speech2face.audio.stream import DEMUXERS, Media, MediaStream
 
     def read(content: bytes) -> None:
         for container in DEMUXERS:
@@ -141,7 +141,7 @@ def _signed() -> tuple[bytes, ...]:
 @family("signatures", _signed)
 def _verify_signatures() -> Iterator[Reader]:
     """A signed picture that is not, to the last byte, the one that was signed is never called intact."""
-    from speech2face.signing.verification import inspect_picture
+    from speech2face.signing import inspect_picture
 
     whole = set(_signed())
 
@@ -173,7 +173,7 @@ def _npy() -> tuple[bytes, ...]:
 @family("arrays", _npy, ValueError)
 def _read_arrays() -> Iterator[Reader]:
     from speech2face.data.members import Malformed, decode_npy
-    from speech2face.untrusted import array_of
+    from speech2face.inputs import array_of
 
     def read(content: bytes) -> None:
         with contextlib.suppress(Malformed):
@@ -193,7 +193,7 @@ def _npz() -> tuple[bytes, ...]:
 
 @family("archives_of_arrays", _npz, ValueError)
 def _read_archives() -> Iterator[Reader]:
-    from speech2face.untrusted import load_npz
+    from speech2face.inputs import load_npz
 
     yield lambda content: load_npz(io.BytesIO(content))
 
@@ -206,8 +206,8 @@ def _safetensors() -> tuple[bytes, ...]:
 
 @family("tensors", _safetensors)
 def _read_tensors() -> Iterator[Reader]:
-    from speech2face.face.tensor_file import read_tensors
-    from speech2face.stored_tensors import read_stored
+    from speech2face.face.vggface import read_tensors
+    from speech2face.models.release import read_stored
 
     def read(content: bytes) -> None:
         write(content)
@@ -230,7 +230,7 @@ def _state_dicts() -> tuple[bytes, ...]:
 
 @family("state_dicts", _state_dicts)
 def _read_state_dicts() -> Iterator[Reader]:
-    from speech2face.face.tensor_file import read_tensors
+    from speech2face.face.vggface import read_tensors
 
     with _file("weights.pth") as (path, write):
         yield lambda content: (write(content), read_tensors(path))
@@ -270,8 +270,8 @@ def _open_manifests() -> Iterator[Reader]:
 def _read_shards() -> Iterator[Reader]:
     """The clips of a shard whose manifest is made to believe it."""
     from speech2face.data.members import Malformed, decode_npy, decode_png, decode_wav
+    from speech2face.data.shards import stored_clips, stored_layout
     from speech2face.data.storage import Storage
-    from speech2face.data.stored import stored_clips, stored_layout
 
     def read(content: bytes) -> None:
         (folder / shard).write_bytes(content)
@@ -309,15 +309,15 @@ def _read_members() -> Iterator[Reader]:
 
 @family("indexes", _named(".csv"))
 def _read_indexes() -> Iterator[Reader]:
-    from speech2face.data.index import decode_index
+    from speech2face.data.manifest import decode_index
 
     labels = tuple(json.loads(_data_set()["manifest.json"])["labels"])
     yield lambda content: decode_index(content, labels, "index", 10_000)
 
 
 def _tombstones() -> tuple[bytes, ...]:
+    from speech2face.data.record import TOMBSTONES, Tombstones, write_tombstones
     from speech2face.data.storage import Storage
-    from speech2face.data.tombstones import TOMBSTONES, Tombstones, write_tombstones
 
     with tempfile.TemporaryDirectory() as folder:
         write_tombstones(Storage(folder), Tombstones.new().with_speakers(["anna"]).with_clips(["one"]))
@@ -326,8 +326,8 @@ def _tombstones() -> tuple[bytes, ...]:
 
 @family("tombstones", _tombstones)
 def _read_tombstones() -> Iterator[Reader]:
+    from speech2face.data.record import TOMBSTONES, read_tombstones
     from speech2face.data.storage import Storage
-    from speech2face.data.tombstones import TOMBSTONES, read_tombstones
 
     with _file(TOMBSTONES) as (path, write):
         yield lambda content: (write(content), read_tombstones(Storage(path.parent)))
@@ -354,7 +354,7 @@ def _release_folder() -> Iterator[Path]:
 
 @family("releases", lambda: (_release()["model.json"],))
 def _open_releases() -> Iterator[Reader]:
-    from speech2face.model import load_model
+    from speech2face.models.open import load_model
 
     with _release_folder() as folder:
         yield lambda content: ((folder / "model.json").write_bytes(content), load_model(folder))
@@ -362,7 +362,7 @@ def _open_releases() -> Iterator[Reader]:
 
 def _replaced_in_release(name: str) -> Iterator[Reader]:
     """A release whose record states the SHA-256 of the changed file, as its maker could."""
-    from speech2face.model import load_model
+    from speech2face.models.open import load_model
 
     with _release_folder() as folder:
         stated = json.loads(_release()["model.json"])
@@ -473,7 +473,7 @@ def _live_messages() -> tuple[bytes, ...]:
 def _read_live_messages() -> Iterator[Reader]:
     from pydantic import ValidationError
 
-    from speech2face.app.live_messages import read_control, read_start
+    from speech2face.app.live import read_control, read_start
 
     def read(content: bytes) -> None:
         text = content.decode("utf-8", "replace")
@@ -501,7 +501,7 @@ def _call_messages() -> tuple[bytes, ...]:
 
 @family("call_messages", _call_messages, ValueError)
 def _read_call_messages() -> Iterator[Reader]:
-    from speech2face.app.call_messages import read_event
+    from speech2face.app.telephone import read_event
 
     yield lambda content: read_event(content.decode("utf-8", "replace"))
 
@@ -527,7 +527,8 @@ def _post_bodies() -> Iterator[Reader]:
 
     from starlette.testclient import TestClient
 
-    from speech2face.app.service import Settings, create_app
+    from speech2face.app.server import create_app
+    from speech2face.app.service import Settings
 
     kinds = (f"multipart/form-data; boundary={BOUNDARY}", "application/json", "audio/mpeg")
     with TestClient(

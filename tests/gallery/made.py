@@ -10,11 +10,9 @@ from numpy.typing import NDArray
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import Entry
-from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.file_writer import FileWriter
+from speech2face.gallery.entries import RECORD, BackendName, Entry, Record, Space
+from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
-from speech2face.gallery.record import RECORD, BackendName, Record, Space
 
 SIZE = 12
 SPACE = Space(SIZE, EmbedderRecord("planted", SIZE), "tiny", "0.1.0", "0" * 64)

@@ -8,17 +8,22 @@ import pytest
 
 from speech2face.data.storage import Storage
 from speech2face.errors import WeightsError
-from speech2face.evaluation.readers.reader import AttributeReading
-from speech2face.gallery.appearance import AppearanceEmbedder, attribute_coordinates, attribute_size
-from speech2face.gallery.entries import Entry
-from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.file_writer import FileWriter
-from speech2face.gallery.gallery import Gallery
-from speech2face.gallery.record import Record
-from speech2face.gallery.search import search_gallery
-from speech2face.gallery.sheet import MOST_PICTURES, chance_text, draw_search_sheet
-from speech2face.gallery.spaces import BY_ATTRIBUTES, space_of
-from speech2face.models.attribute_model import AttributeModel, load_attribute_model
+from speech2face.evaluation.readers import AttributeReading
+from speech2face.gallery.entries import Entry, Record
+from speech2face.gallery.files import FileWriter, unit_rows
+from speech2face.gallery.gallery import (
+    BY_ATTRIBUTES,
+    MOST_PICTURES,
+    AppearanceEmbedder,
+    Gallery,
+    attribute_coordinates,
+    attribute_size,
+    chance_text,
+    draw_search_sheet,
+    search_gallery,
+    space_of,
+)
+from speech2face.models.attributes import AttributeModel, load_attribute_model
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PEOPLE = {

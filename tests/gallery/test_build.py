@@ -11,26 +11,23 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cli import app
-from speech2face.data.clip import Clip
-from speech2face.data.erasure import forget as forget_in_data
+from speech2face.cli.main import app
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError, InvalidOption, OutputExists, SeveralFaces, WeightsError
-from speech2face.face.detector import Picture
-from speech2face.face.embedder import FaceEmbedder
+from speech2face.face.detect import Picture
+from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.forget import forget as forget_in_data
 from speech2face.gallery import build as building
 from speech2face.gallery.build import BuildOptions, build_gallery
-from speech2face.gallery.gallery import Gallery
-from speech2face.gallery.record import RECORD, Space
-from speech2face.gallery.spaces import space_of
+from speech2face.gallery.entries import RECORD, Space
+from speech2face.gallery.gallery import Gallery, space_of
 from speech2face.models.contract import Model
-from speech2face.models.paired_model import PairedHearing, PairedModel
-from speech2face.models.paired_release import PairedRelease, VoiceGeometry
-from speech2face.models.paired_runtime import PairedRuntime
+from speech2face.models.paired import PairedHearing, PairedModel, PairedRelease, PairedRuntime, VoiceGeometry
+from speech2face.models.release import MANIFEST
 from speech2face.provenance import read_provenance
-from speech2face.release import MANIFEST
-from speech2face.voice.spread import Spread
+from speech2face.voice.belief import Spread
 from tests.gallery.server import Server
 
 EMBEDDING = 12
@@ -65,7 +62,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PairedModel:
     spread = Spread(np.eye(EMBEDDING, dtype=np.float32)[:2], np.ones(2, np.float32), 1.0)
     release = PairedRelease(folder, "tiny", "0.1.0", "CC0-1.0", {}, EMBEDDING, 64, PLANTED, geometry, mean, spread, {})
     made = StandIn(release, cast(PairedRuntime, None))
-    monkeypatch.setattr("speech2face.model.load_model", lambda place: made)
+    monkeypatch.setattr("speech2face.models.open.load_model", lambda place: made)
     return made
 
 
@@ -356,7 +353,7 @@ def test_the_command_line_builds_searches_shows_and_forgets(data: Path, model: M
 
 
 def test_a_gallery_of_another_model_is_not_searched(data: Path, model: Model, tmp_path: Path) -> None:
-    from speech2face.gallery.search import search_gallery
+    from speech2face.gallery.gallery import search_gallery
 
     build_gallery(data, model, tmp_path / "g")
     gallery = Gallery.open(tmp_path / "g")

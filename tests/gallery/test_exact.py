@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from speech2face.errors import DatasetError
-from speech2face.gallery import exact
-from speech2face.gallery.exact import nearest, recall, unit_rows
+from speech2face.gallery import files as exact
+from speech2face.gallery.files import nearest, recall, unit_rows
 
 
 def test_the_nearest_faces_of_four_by_hand() -> None:

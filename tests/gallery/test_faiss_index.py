@@ -9,8 +9,7 @@ pytest.importorskip("faiss", reason="install the extra `retrieval`")
 
 from speech2face.errors import DatasetError
 from speech2face.gallery import files
-from speech2face.gallery.exact import Vectors, nearest, recall, unit_rows
-from speech2face.gallery.faiss_index import FaissIndex, made_probes
+from speech2face.gallery.files import FaissIndex, Vectors, made_probes, nearest, recall, unit_rows
 from tests.gallery.made import made_entry, made_faces, made_gallery
 
 COUNT = 3000

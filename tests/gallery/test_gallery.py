@@ -8,17 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.data.galleries import check_galleries, clean_gallery
+from speech2face.data.record import Tombstones, read_tombstones
 from speech2face.data.storage import Storage
-from speech2face.data.tombstones import Tombstones, read_tombstones
 from speech2face.errors import DatasetError, InvalidOption, RunLocked, WeightsError
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import Entry, parse_where
-from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.file_writer import FileWriter
+from speech2face.forget import check_galleries, clean_gallery
+from speech2face.gallery.entries import RECORD, BackendName, Entry, Upserted, parse_where
+from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
-from speech2face.gallery.record import RECORD, BackendName
-from speech2face.gallery.store import Upserted
 from tests.gallery.made import SIZE, SPACE, made_entry, made_faces, made_gallery
 
 
@@ -169,7 +166,7 @@ def break_at(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"speech2face.gallery.file_writer.{where}", fail)
+    monkeypatch.setattr(f"speech2face.gallery.files.{where}", fail)
 
 
 @pytest.mark.parametrize("where", ["NewFile", "FileWriter._pictures"])

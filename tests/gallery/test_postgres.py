@@ -14,14 +14,23 @@ psycopg = pytest.importorskip("psycopg", reason="install the extra `retrieval`")
 
 from speech2face.data.storage import Storage  # noqa: E402
 from speech2face.errors import DatasetError, InvalidOption, RunLocked  # noqa: E402
-from speech2face.gallery import postgres_connection, postgres_tables  # noqa: E402
-from speech2face.gallery.exact import nearest, recall, unit_rows  # noqa: E402
+from speech2face.gallery import postgres as postgres_connection  # noqa: E402
+from speech2face.gallery import postgres as postgres_tables  # noqa: E402
+from speech2face.gallery.entries import (  # noqa: E402
+    RECORD,
+    Record,
+    Upserted,
+)
+from speech2face.gallery.files import nearest, recall, unit_rows  # noqa: E402
 from speech2face.gallery.gallery import Gallery  # noqa: E402
-from speech2face.gallery.postgres import PostgresBuild, is_taken  # noqa: E402
-from speech2face.gallery.postgres_connection import Database, shown, without_password  # noqa: E402
-from speech2face.gallery.postgres_tables import Tables  # noqa: E402
-from speech2face.gallery.record import RECORD, Record  # noqa: E402
-from speech2face.gallery.store import Upserted  # noqa: E402
+from speech2face.gallery.postgres import (  # noqa: E402  # noqa: E402
+    Database,
+    PostgresBuild,
+    Tables,
+    is_taken,
+    shown,
+    without_password,
+)
 from tests.gallery.made import SPACE, made_entry, made_faces, made_gallery  # noqa: E402
 from tests.gallery.server import Server  # noqa: E402
 

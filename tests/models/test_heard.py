@@ -6,21 +6,19 @@ import numpy as np
 import pytest
 
 from speech2face import Recording, load_model, reconstruct
-from speech2face.audio.spectrogram import SAMPLE_RATE, SAMPLE_SCALE, FloatArray, spectrogram
-from speech2face.audio.tiling import tile
-from speech2face.data.clip import Clip
+from speech2face.audio.spectrogram import SAMPLE_RATE, SAMPLE_SCALE, FloatArray, spectrogram, tile
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import SilentRecording
-from speech2face.evaluation.collect import open_clips
-from speech2face.evaluation.encoding import encode
-from speech2face.evaluation.listeners import ReleaseListener
-from speech2face.evaluation.predictions import predict
+from speech2face.evaluation.clips import open_clips
+from speech2face.evaluation.predictions import ReleaseListener, predict
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.contract import Model
-from speech2face.models.paired_model import PairedHearing, PairedModel, load_paired_model
+from speech2face.models.paired import PairedHearing, PairedModel, load_paired_model
 from tests.paired import tiny_encoder, torch
+from tests.recordings import encode
 from tests.voices import made_voice
 
 ONE = 1e-5  # of an embedding's length: float rounding
@@ -79,7 +77,7 @@ def test_evaluation_portrait_and_live_give_one_embedding_for_one_clip(clip: str,
 
 @pytest.mark.parametrize("clip", CLIPS)
 def test_the_papers_network_hears_the_waveform_itself(clip: str, paired: PairedModel, tmp_path: Path) -> None:
-    from speech2face.export import load_half
+    from speech2face.training.export import load_half
 
     encoder = tiny_encoder()
     load_half(encoder, paired.release.file("voice.safetensors"))

@@ -7,11 +7,15 @@ import pytest
 from speech2face import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import NoSpeech
-from speech2face.given import Given
-from speech2face.models.attribute_model import AttributeHearing, AttributeModel, load_attribute_model
-from speech2face.models.attribute_runtime import VOICE_FRAMES, AttributeRuntime
-from speech2face.models.contract import Model
-from speech2face.models.stretches import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
+from speech2face.models.attributes import (
+    VOICE_FRAMES,
+    AttributeHearing,
+    AttributeModel,
+    AttributeRuntime,
+    load_attribute_model,
+)
+from speech2face.models.contract import Given, Model
+from speech2face.voice.segments import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
 from tests.voices import made_voice
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 
 from speech2face import load_model, reconstruct
-from speech2face.audio.spectrogram import COMPRESSION, SAMPLE_RATE, FloatArray, spectrogram
-from speech2face.audio.tiling import tile
+from speech2face.audio.spectrogram import COMPRESSION, SAMPLE_RATE, FloatArray, spectrogram, tile
 from speech2face.errors import InvalidGiven, TooLittleSpeech, WeightsError
-from speech2face.evaluation.encoding import encode
-from speech2face.export import load_half
-from speech2face.given import Given
-from speech2face.models.paired_model import PairedHearing, PairedModel, load_paired_model
-from speech2face.models.paired_runtime import SEGMENT_COLUMNS, ColumnStream, ColumnSum, join
-from speech2face.notices import PAIRED_NOTICE
-from speech2face.release import MANIFEST, SHIPPED, sha256
+from speech2face.models.contract import Given
+from speech2face.models.paired import (
+    SEGMENT_COLUMNS,
+    ColumnStream,
+    ColumnSum,
+    PairedHearing,
+    PairedModel,
+    join,
+    load_paired_model,
+)
+from speech2face.models.release import MANIFEST, SHIPPED, sha256
+from speech2face.provenance import PAIRED_NOTICE
+from speech2face.training.export import load_half
 from tests.paired import CITATION, EMBEDDING, tiny_encoder, torch
+from tests.recordings import encode
 from tests.voices import made_voice
 
 PARITY = 1e-5  # of an embedding's length: float rounding
@@ -183,7 +189,7 @@ def test_speech_is_cut_into_segments_whose_voices_the_networks_can_compare(model
 
 
 def test_the_golden_tensors_come_out_again(model: PairedModel) -> None:
-    from speech2face.voice.golden import golden_speech
+    from speech2face.voice.segments import golden_speech
 
     golden = np.load(model.release.file("golden.npz"))
     assert_says(model.hear(golden_speech()).face_embedding, golden["face_embedding"])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from speech2face.evaluation.embeddings import cosines, explained_variance, ranks, recall
-from speech2face.planted import bounds
-from speech2face.planted.traits import SEEN_TRAITS, SHARED_TRAITS, Traits
-from speech2face.planted.world import World
+from recipes.planted import world as bounds
+from recipes.planted.synthesiser import SEEN_TRAITS, SHARED_TRAITS, Traits
+from recipes.planted.world import World
+from speech2face.metrics.embeddings import cosines, explained_variance, ranks, recall
 
 SHARED = len(SHARED_TRAITS)
 
@@ -81,7 +81,7 @@ def test_shown_traits_undo_the_face_embedding() -> None:
 
 
 def test_the_teachers_head_knows_its_own_people() -> None:
-    from speech2face.planted.traits import draw_traits
+    from recipes.planted.synthesiser import draw_traits
 
     world = World(identities=40)
     weight, bias = world.teacher_head()

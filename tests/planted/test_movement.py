@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2face.evaluation.embeddings import cosines, explained_variance
-from speech2face.planted import bounds
-from speech2face.planted.ridge import movement, stationary
-from speech2face.planted.score import FRAME_RATE, Score, write_score
-from speech2face.planted.synthesiser import FREQUENCY_HZ, channel, synthesise
-from speech2face.planted.traits import HEARD, SHARED, MovingVoice, Voice, draw_traits, voice_of
-from speech2face.planted.world import World
+from recipes.planted import world as bounds
+from recipes.planted.ridge import movement, stationary
+from recipes.planted.synthesiser import (
+    FRAME_RATE,
+    FREQUENCY_HZ,
+    HEARD,
+    SHARED,
+    MovingVoice,
+    Score,
+    Voice,
+    channel,
+    draw_traits,
+    synthesise,
+    voice_of,
+    write_score,
+)
+from recipes.planted.world import World
+from speech2face.metrics.embeddings import cosines, explained_variance
 
 WORLD = World(kind="movement")
 TRAITS = SHARED["movement"]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.planted.page import (
+from recipes.planted.page import (
     MAIN,
     MOVEMENT,
     MOVING_RUNS,
@@ -16,7 +15,8 @@ from speech2face.planted.page import (
     lengths_table,
     traits_table,
 )
-from speech2face.planted.sheet import spectrogram_picture
+from recipes.planted.sheet import spectrogram_picture
+from speech2face.audio.spectrogram import SAMPLE_RATE
 
 
 def row(run: str, seconds: str, number: str, value: str) -> dict[str, str]:

@@ -8,23 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from recipes.planted import scores, shards
+from recipes.planted.ridge import CEPSTRA, LAGS, PENALTIES, WIDTHS, FaceRidge, features_and_faces, movement, stationary
+from recipes.planted.shards import Split, write_world
+from recipes.planted.world import World
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.planted import scores, shards
-from speech2face.planted.ridge import (
-    CEPSTRA,
-    LAGS,
-    PENALTIES,
-    WIDTHS,
-    FaceRidge,
-    features_and_faces,
-    movement,
-    stationary,
-)
-from speech2face.planted.shards import Split, write_world
-from speech2face.planted.world import World
-from speech2face.voice.mel import BANDS
+from speech2face.voice.compact import BANDS
 
 
 def spoken(seconds: float = 2.0) -> NDArray[np.float32]:

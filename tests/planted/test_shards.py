@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from recipes.planted import world as bounds
+from recipes.planted.scores import Limits, best_predictions, predict, score_run, world_of
+from recipes.planted.shards import Split, speaker_number, write_shuffled, write_teacher_head, write_world
+from recipes.planted.world import LANDMARKS, FaceArtist, World
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.planted import bounds
-from speech2face.planted.faces import LANDMARKS, FaceArtist
-from speech2face.planted.scores import Limits, best_predictions, predict, score_run, world_of
-from speech2face.planted.shards import Split, speaker_number, write_shuffled, write_teacher_head, write_world
-from speech2face.planted.world import World
-from speech2face.training.encoder_stage import load_teacher_head
+from speech2face.training.stages import load_teacher_head
 from speech2face.voice.encoder import VoiceEncoder, VoiceEncoderConfig
 
 WORLD = World(seed=5)

@@ -5,10 +5,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recipes.planted.synthesiser import (
+    FRAME_RATE,
+    FREQUENCY_HZ,
+    HEARD_TRAITS,
+    SHARED_TRAITS,
+    VOWELS_HZ,
+    Score,
+    Voice,
+    glottal_source,
+    synthesise,
+    tilt,
+    vocal_tract,
+    voice_of,
+    write_score,
+)
 from speech2face.audio.spectrogram import SAMPLE_RATE, stft
-from speech2face.planted.score import FRAME_RATE, VOWELS_HZ, Score, write_score
-from speech2face.planted.synthesiser import FREQUENCY_HZ, glottal_source, synthesise, tilt, vocal_tract
-from speech2face.planted.traits import HEARD_TRAITS, SHARED_TRAITS, Voice, voice_of
 
 VOICE = voice_of(np.zeros(len(SHARED_TRAITS)), np.zeros(len(HEARD_TRAITS)))
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from speech2face.planted.traits import HEARD_TRAITS, SEEN_TRAITS, SHARED_TRAITS, draw_traits, voice_of
+from recipes.planted.synthesiser import HEARD_TRAITS, SEEN_TRAITS, SHARED_TRAITS, draw_traits, voice_of
 
 
 def test_a_speaker_is_the_same_in_whatever_company() -> None:

@@ -10,9 +10,7 @@ import numpy as np
 from PIL import Image
 
 from speech2face.provenance import Provenance, portrait_png
-from speech2face.signing.credentials import Credential, load_credential
-from speech2face.signing.development import write_development_credential
-from speech2face.signing.signer import PictureSigner
+from speech2face.signing import Credential, PictureSigner, load_credential, write_development_credential
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 PROVENANCE = Provenance(

@@ -16,12 +16,12 @@ import numpy as np
 import typer.main
 from PIL import Image
 
-from speech2face import cli, errors
+from speech2face import errors
 from speech2face.batch import reconstruction_files
+from speech2face.cli import main as cli
+from speech2face.models.release import MANIFEST, SHIPPED, sha256
 from speech2face.provenance import portrait_png
-from speech2face.release import MANIFEST, SHIPPED, sha256
-from speech2face.signing.signer import PictureSigner, release_digests
-from speech2face.signing.verification import inspect_picture
+from speech2face.signing import PictureSigner, inspect_picture, release_digests
 from tests.signing.pictures import FACTS, PICTURE, PROVENANCE, credential, signed, signer, with_pixels
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "female.mp3"
@@ -103,9 +103,9 @@ def test_what_the_service_gives_out_is_signed_while_it_runs(tmp_path: Path) -> N
     pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
     import asyncio
 
-    from speech2face.app import signatures
-    from speech2face.app.pictures import PictureFormat, encoded
-    from speech2face.app.service import Settings, create_app
+    from speech2face.app import service as signatures
+    from speech2face.app.server import create_app
+    from speech2face.app.service import PictureFormat, Settings, encoded
 
     facts = FACTS | {"model": {"name": "planted", "version": "1.2"}, "notice": "nobody", "seed": None}
     forms: tuple[PictureFormat, ...] = ("png", "webp")

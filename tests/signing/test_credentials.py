@@ -18,10 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from speech2face.errors import CannotWrite, InvalidOption, OutputExists
 from speech2face.provenance import portrait_png
-from speech2face.signing.credentials import load_credential
-from speech2face.signing.development import development_credential, write_development_credential
-from speech2face.signing.signer import PictureSigner
-from speech2face.signing.verification import inspect_picture
+from speech2face.signing import (
+    PictureSigner,
+    development_credential,
+    inspect_picture,
+    load_credential,
+    write_development_credential,
+)
 from tests.signing.pictures import FACTS, PICTURE, PROVENANCE
 
 PEM = serialization.Encoding.PEM

@@ -20,6 +20,9 @@ import c2pa
 import numpy as np
 from PIL import Image
 
+from speech2face import signing as changes
+from speech2face import signing as development
+from speech2face import signing as verification
 from speech2face.errors import NotAPortrait, RecordingNotFound
 from speech2face.provenance import (
     FACTS_KEYWORD,
@@ -30,11 +33,7 @@ from speech2face.provenance import (
     portrait_svg,
     xmp_packet,
 )
-from speech2face.signing import changes, development, verification
-from speech2face.signing.credentials import load_credential
-from speech2face.signing.names import OFFLINE
-from speech2face.signing.signer import PictureSigner
-from speech2face.signing.verification import Inspection, inspect_picture
+from speech2face.signing import OFFLINE, Inspection, PictureSigner, inspect_picture, load_credential
 from tests.signing.pictures import (
     FACTS,
     MODEL_SHA256,

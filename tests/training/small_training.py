@@ -8,12 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speech2face.training.encoder_stage import EncoderStage
-from speech2face.training.engine import Trainer
+from speech2face.training.engine import Ranks, StopRequest, Trainer
 from speech2face.training.losses import EncoderLoss
-from speech2face.training.ranks import Ranks
 from speech2face.training.settings import TrainingSettings, settings_from
-from speech2face.training.stopping import StopRequest
+from speech2face.training.stages import EncoderStage
 from speech2face.voice.encoder import VoiceEncoder, VoiceEncoderConfig
 
 SAMPLES = 258 * 160 + 400  # 259 frames: one column
@@ -74,9 +72,7 @@ def tiny_loss() -> EncoderLoss:
     return EncoderLoss(nn.Linear(EMBEDDING, 10), tiny_head(), distillation_weight=1.0)
 
 
-def tiny_trainer(
-    settings: TrainingSettings, *, ranks: Ranks | None = None, stop: StopRequest | None = None
-) -> Trainer:
+def tiny_trainer(settings: TrainingSettings, *, ranks: Ranks | None = None, stop: StopRequest | None = None) -> Trainer:
     """A trainer of the tiny encoder in this process."""
     ranks = ranks or Ranks(0, 1, torch.device("cpu"))
     torch.manual_seed(settings.seed)

@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("torch", reason="calibration reads the torch encoder's outputs; install the extra `train`")
 
-from speech2face.evaluation.attributes import coverage
-from speech2face.evaluation.voices import Readings
-from speech2face.training.calibration import Heard, beliefs, fit, interval_coverage, log_prior
-from speech2face.training.corpus import Speaker
-from speech2face.voice.age import BIN_CENTRES
+from recipes.starter.calibration import Heard, beliefs, fit, interval_coverage, log_prior
+from recipes.starter.readings import Readings
+from speech2face.evaluation.clips import Speaker
+from speech2face.metrics.attributes import coverage
+from speech2face.voice.belief import BIN_CENTRES
 
 
 def planted(count: int, overconfidence: float) -> tuple[Readings, list[Speaker]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from speech2face.data.storage import locked
 from speech2face.errors import CannotWrite, CheckpointError, RunLocked
 from speech2face.training import checkpoint
-from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, load_network, read_checkpoint
-from speech2face.training.run_folder import Records, locked, read_numbers
+from speech2face.training.checkpoint import Records, find_checkpoint, list_checkpoints, read_checkpoint, read_numbers
+from speech2face.training.stages import load_network
 
 TENSORS = {"network.weight": torch.arange(6.0).reshape(2, 3)}
 
@@ -49,7 +50,7 @@ def test_a_folder_without_one_says_what_to_name(tmp_path: Path) -> None:
 def test_another_files_safetensors_are_no_checkpoint(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from speech2face.release import sha256
+    from speech2face.models.release import sha256
 
     plain = tmp_path / "checkpoints" / "plain"
     plain.parent.mkdir()
@@ -86,9 +87,7 @@ except CannotWrite as error:
 
 
 def test_a_real_failure_in_the_middle_of_writing_leaves_only_the_one_before(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "cannot write a checkpoint" in ran.stdout and "step 1 is untouched" in ran.stdout, ran.stderr
     assert [path.name[:13] for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
     assert read_checkpoint(find_checkpoint(tmp_path)).step == 1
@@ -106,7 +105,7 @@ def test_what_a_killed_process_left_is_cleared_and_never_read(tmp_path: Path) ->
 HOLD = """
 import sys
 from pathlib import Path
-from speech2face.training.run_folder import locked
+from speech2face.training.checkpoint import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the encoder is torch; install the extra `train`")
 
-from speech2face.training.child import balanced_weights, logistic
+from recipes.starter.child import balanced_weights, logistic
 
 
 def test_children_weigh_as_much_as_all_adults_and_both_kinds_of_adults_alike() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from speech2face.training.corpus import Speaker, read_speakers
+from speech2face.evaluation.clips import Speaker, read_speakers
 
 COLUMNS = ["speaker", "file", "seconds", "gender", "age", "age_impression", "language", "accent", "source", "licence"]
 REAL = Path(__file__).resolve().parents[3] / "shared" / "starter"

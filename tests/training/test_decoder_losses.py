@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from speech2face.decoder.convolutional import DecodedFace
-from speech2face.training.decoder_losses import DecoderLoss, landmark_loss, similarity_loss, texture_loss
+from speech2face.decoder.paper import DecodedFace
+from speech2face.training.losses import DecoderLoss, landmark_loss, similarity_loss, texture_loss
 
 
 def decoded(texture: float, shift: float) -> DecodedFace:

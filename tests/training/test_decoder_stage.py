@@ -8,12 +8,12 @@ from torch.testing import assert_close
 
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.decoder.convolutional import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig
+from speech2face.decoder.paper import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig
 from speech2face.errors import DatasetError, InvalidSettings
 from speech2face.face.vggface import VGGFace, VGGFaceConfig
-from speech2face.training.decoder_losses import DecoderLoss
-from speech2face.training.decoder_stage import DecoderStage, ResizedEmbedder, build_decoder_stage, fit_first_layer
+from speech2face.training.losses import DecoderLoss
 from speech2face.training.settings import TrainingSettings, settings_from
+from speech2face.training.stages import DecoderStage, ResizedEmbedder, build_decoder_stage, fit_first_layer
 from tests.data.made_clips import made_data
 from tests.training.drawn_faces import SIZE, drawn_data
 

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
-from speech2face.training import progress
-from speech2face.training.balance import suggest_weights
-from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, load_network, read_checkpoint
-from speech2face.training.encoder_stage import EncoderStage
-from speech2face.training.engine import Trainer
-from speech2face.training.progress import Moment, Speed
-from speech2face.training.run_folder import read_numbers
+from speech2face.training import engine as progress
+from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, read_checkpoint, read_numbers
+from speech2face.training.engine import Moment, Speed, Trainer
+from speech2face.training.losses import suggest_weights
+from speech2face.training.stages import EncoderStage, load_network
 from tests.training.small_training import EMBEDDING, tiny_settings, tiny_trainer
 
 
@@ -185,9 +183,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path, data={"batch": 6}, optimiser={"accumulation": 3})
     trainer = tiny_trainer(settings)
     with pytest.raises(InvalidSettings, match="cannot be shared by 4 processes in 3 pieces"):
-        Trainer(
-            settings, trainer.stage, trainer.batches, type(trainer.ranks)(0, 4, trainer.ranks.device), trainer.stop
-        )
+        Trainer(settings, trainer.stage, trainer.batches, type(trainer.ranks)(0, 4, trainer.ranks.device), trainer.stop)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +319,7 @@ def test_a_term_that_is_far_off_is_logged(tmp_path: Path, caplog: pytest.LogCapt
 TWO_RANKS = """
     import sys
     from pathlib import Path
-    from speech2face.training.ranks import joined
+    from speech2face.training.engine import joined
     from tests.training.small_training import tiny_settings, tiny_trainer
 
     out, stop_at = Path(sys.argv[1]), int(sys.argv[2])
@@ -361,8 +357,8 @@ def test_two_processes_resume_to_the_last_bit_too(tmp_path: Path) -> None:
 SIGNALLED = """
     import sys
     from pathlib import Path
-    from speech2face.terminal import one_line_errors
-    from speech2face.training.stopping import on_signals
+    from speech2face.cli.terminal import one_line_errors
+    from speech2face.training.engine import on_signals
     from tests.training.small_training import tiny_settings, tiny_trainer
 
     with one_line_errors(), on_signals() as stop:

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from speech2face.cli import app
-from speech2face.cli_prepare import _foresee
+from speech2face.cli.data import _foresee
+from speech2face.cli.main import app
 from speech2face.data.manifest import Manifest
-from speech2face.data.plan import Plan
-from speech2face.data.session import prepare_data
+from speech2face.data.session import Plan, prepare_data
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.training.engine import train_by_settings
+from speech2face.training.export import check_clips, tell_speakers
 from speech2face.training.export_needs import LEAST_CLIPS, LEAST_PAIRS, SpeakerPairs, data_gaps, planned_gaps
-from speech2face.training.paired_measures import check_clips, tell_speakers
-from speech2face.training.session import train_by_settings
 from tests.data import stand_in
 from tests.data.stand_in import preparation, texts
 from tests.paired import PLANTED

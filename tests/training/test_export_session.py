@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face import cli, load_model
-from speech2face.cli_models import release_rows
-from speech2face.data.clip import Clip
+from speech2face import load_model
+from speech2face.cli import main as cli
+from speech2face.cli.models import release_rows
 from speech2face.data.manifest import Manifest
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import CheckpointError, DatasetError, InvalidOption, OutputExists, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.models.paired_model import PairedModel
-from speech2face.release import MANIFEST
+from speech2face.models.paired import PairedModel
+from speech2face.models.release import MANIFEST
 from speech2face.training.checkpoint import NETWORK, save_checkpoint
+from speech2face.training.export import Citation, export_by_runs
 from speech2face.training.export_needs import LEAST_CLIPS
-from speech2face.training.export_session import export_by_runs
-from speech2face.training.paired_release import Citation
 from speech2face.training.settings import settings_from
 from tests.paired import EMBEDDING, PLANTED, tiny_decoder, tiny_encoder
 
@@ -190,7 +190,7 @@ def test_data_of_another_embedder_are_not_measured_on(runs: tuple[Path, Path], t
 def test_too_few_clips_are_refused_before_anything_is_computed(
     runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr("speech2face.training.export_session.predict")
+    monkeypatch.delattr("speech2face.training.export.predict")
     write_shards(tmp_path / "few", clips(LEAST_CLIPS - 2), embedder=PLANTED)
     write_shards(tmp_path / "none", clips(0), embedder=PLANTED)
     for name, count in (("few", LEAST_CLIPS - 2), ("none", 0)):

@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speech2face.training.balance import Balance, far_off, gradient_lengths, suggest_weights
 from speech2face.training.losses import (
     COSINE_WEIGHT,
     DISTILLATION_WEIGHT,
+    Balance,
     EncoderLoss,
     cosine_loss,
     decoder_layer_loss,
     distillation_loss,
+    far_off,
+    gradient_lengths,
+    suggest_weights,
 )
 
 

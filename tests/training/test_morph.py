@@ -11,10 +11,17 @@ from torch.testing import assert_close
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
 from speech2face.errors import DatasetError
-from speech2face.face.detector import Picture
-from speech2face.training.gradient_blend import blend_gradients, hull_mask
-from speech2face.training.morph import Morpher, draw_morph, face_descriptors, nearest_faces
-from speech2face.training.morph_clips import FACE_PARTS, write_morphs
+from speech2face.face.detect import Picture
+from speech2face.training.morph import (
+    FACE_PARTS,
+    Morpher,
+    blend_gradients,
+    draw_morph,
+    face_descriptors,
+    hull_mask,
+    nearest_faces,
+    write_morphs,
+)
 from tests.training.drawn_faces import SIZE, drawn_data, drawn_face
 
 

@@ -9,15 +9,22 @@ from safetensors.torch import load_file
 
 from speech2face.audio.spectrogram import spectrogram
 from speech2face.errors import CannotWrite, DatasetError, OutputExists, WeightsError
-from speech2face.export import _without_torchvision, load_half, save_half
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.models.paired_model import load_paired_model
-from speech2face.release import MANIFEST
-from speech2face.training import paired_release
+from speech2face.models.paired import load_paired_model
+from speech2face.models.release import MANIFEST
+from speech2face.training import export as paired_release
+from speech2face.training.card import paired_card
+from speech2face.training.export import (
+    FALSE_ALARMS,
+    _without_torchvision,
+    load_half,
+    measure,
+    predict,
+    save_half,
+    tell_speakers,
+    whole_tensors,
+)
 from speech2face.training.export_needs import LEAST_CLIPS
-from speech2face.training.paired_card import paired_card
-from speech2face.training.paired_measures import FALSE_ALARMS, measure, predict, tell_speakers
-from speech2face.training.paired_release import whole_tensors
 from speech2face.voice.encoder import VoiceEncoderConfig
 from tests.paired import EMBEDDING, tiny_decoder, tiny_encoder, tiny_measures, torch, write_tiny
 

@@ -10,22 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from speech2face.cli import app
-from speech2face.data.clip import Clip
+from speech2face.cli.main import app
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
-from speech2face.errors import (
-    CheckpointError,
-    DatasetError,
-    InvalidSettings,
-    RunLocked,
-    SpeakerLeak,
-    WeightsError,
-)
+from speech2face.data.storage import locked
+from speech2face.errors import CheckpointError, DatasetError, InvalidSettings, RunLocked, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.training.checkpoint import find_checkpoint, load_network, read_checkpoint
-from speech2face.training.run_folder import locked, read_numbers
-from speech2face.training.session import balance_by_settings, train_by_settings
+from speech2face.training.checkpoint import find_checkpoint, read_checkpoint, read_numbers
+from speech2face.training.engine import balance_by_settings, train_by_settings
 from speech2face.training.settings import TrainingSettings, settings_from
+from speech2face.training.stages import load_network
 
 EMBEDDING, FACE, LANDMARKS = 8, 32, 5
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speech2face.errors import InvalidSettings
-from speech2face.training.optimisation import learning_rate
+from speech2face.training.engine import learning_rate
 from speech2face.training.settings import EncoderLossSettings, OptimiserSettings, read_settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"

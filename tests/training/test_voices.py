@@ -5,27 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch; install the extra `train`")
 
-from speech2face.training.ages import interval_loss, interval_masses  # noqa: E402
-from speech2face.training.augmentation import (  # noqa: E402
-    CODECS,
-    companded,
-    degraded,
-    mix,
-    recoded,
-)
-from speech2face.training.batches import Packed, masked, microphone, sampling_weights  # noqa: E402
-from speech2face.training.corpus import Speaker  # noqa: E402
-from speech2face.training.sounds import NOT_VOICES, not_a_voice  # noqa: E402
-from speech2face.training.teacher import distribution, regress  # noqa: E402
-from speech2face.training.voices import (  # noqa: E402
-    MarginSoftmax,
-    VoiceTraining,
-    load_encoder,
-    save_encoder,
-    train,
-    update_average,
-)
-from speech2face.voice.age import BIN_CENTRES, BIN_EDGES  # noqa: E402
+from recipes.starter.batches import Packed, interval_loss, interval_masses, masked, microphone, sampling_weights  # noqa: E402  # noqa: E402
+from recipes.starter.teacher import distribution, regress  # noqa: E402
+from recipes.starter.voices import MarginSoftmax, VoiceTraining, load_encoder, save_encoder, train, update_average  # noqa: E402
+from speech2face.evaluation.clips import Speaker  # noqa: E402
+from speech2face.training.augment import CODECS, NOT_VOICES, companded, degraded, mix, not_a_voice, recoded  # noqa: E402
+from speech2face.voice.belief import BIN_CENTRES, BIN_EDGES  # noqa: E402
 from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder  # noqa: E402
 from tests.training.test_corpus import written  # noqa: E402
 from tests.voices import made_voice  # noqa: E402

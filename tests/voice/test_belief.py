@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from speech2face.face.attributes import AttributeBasis
-from speech2face.voice.age import BIN_CENTRES, BIN_EDGES
-from speech2face.voice.belief import AttributeBelief, Calibration, FacePopulation
+from speech2face.face.appearance import AttributeBasis
+from speech2face.voice.belief import BIN_CENTRES, BIN_EDGES, AttributeBelief, Calibration, FacePopulation
 
 
 def population() -> FacePopulation:

@@ -14,23 +14,21 @@ from torch import Tensor, nn  # noqa: E402
 
 from speech2face.audio.spectrogram import FREQUENCIES, frame_count  # noqa: E402
 from speech2face.errors import SpeechTooShort  # noqa: E402
-from speech2face.voice.column_stream import (  # noqa: E402
-    FIRST_FRAMES,
-    WARM_UP_COLUMNS,
-    ColumnStep,
-    ColumnStream,
-    WaveformColumnStream,
-)
 from speech2face.voice.encoder import (  # noqa: E402
     COLUMN_FREQUENCIES,
     COLUMN_HOP,
+    FIRST_FRAMES,
     RECEPTIVE_FRAMES,
     TABLE_1,
+    WARM_UP_COLUMNS,
+    ColumnStep,
+    ColumnStream,
+    SpectrogramFrontEnd,
     VoiceEncoder,
     VoiceEncoderConfig,
+    WaveformColumnStream,
     column_count,
 )
-from speech2face.voice.front_end import SpectrogramFrontEnd  # noqa: E402
 
 SMALL = VoiceEncoderConfig(channels=(2, 2, 3, 3, 3, 4, 4, 5, 6), hidden=8, embedding=7)
 

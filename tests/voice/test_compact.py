@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="the voice encoder is torch; install the extra `train`")
 
 from speech2face.audio.spectrogram import spectrogram  # noqa: E402
-from speech2face.voice.compact import CompactConfig, CompactVoiceEncoder, parameter_count  # noqa: E402
-from speech2face.voice.mel import BANDS, log_mel, mel_filters  # noqa: E402
+from speech2face.voice.compact import BANDS, CompactConfig, CompactVoiceEncoder, log_mel, mel_filters, parameter_count  # noqa: E402  # noqa: E402
 from tests.voices import made_voice  # noqa: E402
 
 SMALL = CompactConfig(stem_channels=(4, 6, 8), channels=16, blocks=2, attention_channels=8, embedding=12, hidden=10)

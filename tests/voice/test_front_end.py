@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch", reason="the front end on a device needs torch; install the extra `train`")
 
 from speech2face.audio.spectrogram import COMPRESSION, WINDOW, spectrogram  # noqa: E402
-from speech2face.voice.front_end import SpectrogramFrontEnd, from_pcm  # noqa: E402
+from speech2face.voice.encoder import SpectrogramFrontEnd, from_pcm  # noqa: E402
 
 
 def expanded(compressed: NDArray[np.float32]) -> NDArray[np.float64]:

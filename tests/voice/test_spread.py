@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from speech2face.voice.spread import Spread, SpreadBelief
+from speech2face.voice.belief import Spread, SpreadBelief
 
 
 def embeddings(clips: int, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,15 +10,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
-from speech2face.app import openapi
-from speech2face.app.live_messages import Exaggeration, Pixels, Shown
-from speech2face.app.pictures import MEDIA_TYPES, PictureFormat, drawing, encoded, portrait_at, resized
-from speech2face.app.problems import Problem, problem_of
-from speech2face.app.uploads import Upload, first_mistake
+from speech2face.app import schemas as openapi
+from speech2face.app.http import Problem, Upload, first_mistake, problem_of
+from speech2face.app.schemas import Exaggeration, Pixels, Shown
+from speech2face.app.service import MEDIA_TYPES, PictureFormat, drawing, encoded, portrait_at, resized
 from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption, Speech2FaceError
-from speech2face.given import Given
+from speech2face.models.contract import Given
 from speech2face.portrait import reconstruct
 
 if TYPE_CHECKING:

@@ -3,34 +3,34 @@
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Protocol, TypeVar
 
-from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
-from starlette.staticfiles import StaticFiles
+import numpy as np
 
-from speech2face import __version__
-from speech2face.app import metrics, openapi, signatures
-from speech2face.app.limits import CloseCode, Limits
-from speech2face.app.live_socket import LiveConnection
-from speech2face.app.observer import Observer
-from speech2face.app.problems import TITLES, Problem, disconnected
-from speech2face.app.security import Door, is_loopback, right_token
-from speech2face.app.shelf import Shelf
-from speech2face.app.uploads import Gate
-from speech2face.errors import Speech2FaceError
-from speech2face.provenance import Signer
+from speech2face.app import http as metrics
+from speech2face.app.http import (
+    Gate,
+    Limits,
+    Problem,
+    not_ready,
+    right_token,
+)
+from speech2face.batch import provenance_of
+from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
+from speech2face.limits import MAX_SAMPLES
+from speech2face.models.release import SHIPPED, read_manifest
+from speech2face.portrait import MAX_EXAGGERATION
+from speech2face.provenance import Kind, Signer, picture_bytes, portrait_svg
 
 if TYPE_CHECKING:
-    from speech2face.app.calls import Seat
+    from numpy.typing import NDArray
+
+    from speech2face.models.contract import Model
+    from speech2face.portrait import Portrait
 
 log = logging.getLogger(__name__)
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -77,6 +77,15 @@ class Threads(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
+class Listening(Protocol):
+    """Somebody who is being heard, by whatever way: told to end, and known to have gone."""
+
+    gone: asyncio.Event
+
+    def end(self) -> None:
+        """Say goodbye."""
+
+
 class Service:
     """What all requests share."""
 
@@ -89,7 +98,7 @@ class Service:
         self.threads = Threads(settings.workers, "portrait")
         self.live_threads = Threads(settings.workers, "live")
         self.gate = Gate(self.limits)
-        self.live: set[LiveConnection | Seat] = set()
+        self.live: set[Listening] = set()
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
@@ -126,123 +135,160 @@ class Service:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application with its routes; `app.state.service` is what they share."""
-    from speech2face.app import calls, portraits
+# --------------------------------------------------------------------------------------------------
+# The models of one service, opened and warmed beside its start; the first one answers where none is named.
+# --------------------------------------------------------------------------------------------------
 
-    service = Service(settings or Settings())
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        opening = asyncio.create_task(service.open_models())
-        signatures.sign_with(service.settings.signer)
-        yield
-        await service.end_live(service.limits.shutdown_seconds)
-        await opening
-        service.close()
-        signatures.sign_with(None)
-
-    app = FastAPI(
-        title="Speech2Face",
-        version=__version__,
-        description=openapi.DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,  # the pages FastAPI would show load scripts from elsewhere
-        redoc_url=None,
-        openapi_url="/openapi.json",
-    )
-    app.state.service = service
-    _add_handlers(app)
-    _add_own_routes(app, service)
-    app.include_router(portraits.router)
-    calls.install(app, service)
-    _add_page(app)
-    openapi.install(app, portraits.Options.model_json_schema())
-    app.add_middleware(Observer, service_metrics=service.metrics)
-    app.add_middleware(Door, token=service.settings.token, any_host=_any_host(service.settings))
-    return app
+State = Literal["starting", "ready", "failed"]
 
 
-def _any_host(settings: Settings) -> bool:
-    """A service for a network does not know its own names; its token keeps other sites' pages out."""
-    return not is_loopback(settings.host)
+class Shelf:
+    """Models by name; `folders` are releases, None being the starter inside the package."""
 
+    def __init__(self, folders: Sequence[Path | None]) -> None:
+        self._folders = tuple(folders) or (None,)
+        self._models: dict[str, Model] = {}
+        self.state: State = "starting"
+        self.failure: Speech2FaceError | None = None
 
-def _add_own_routes(app: FastAPI, service: Service) -> None:
-    @app.get("/health", tags=["service"], summary="Whether the models are loaded", **openapi.HEALTH)
-    async def health() -> JSONResponse:
-        state = "ending" if service.ending else service.shelf.state
-        values = {"status": state, "version": __version__, "live_sessions": len(service.live)}
-        return JSONResponse(values, 503 if state == "failed" else 200, {"Cache-Control": "no-store"})
+    def check(self) -> None:
+        """Refuse at once what is no release or has two of one name; the files themselves are read by `open`.
 
-    @app.get("/metrics", tags=["service"], summary="Counts, as Prometheus reads them", **openapi.METRICS)
-    async def read_metrics() -> PlainTextResponse:
-        return PlainTextResponse(service.metrics.text(), media_type=metrics.TEXT_TYPE)
+        Raises:
+            WeightsError: no manifest, or none of this program's.
+            InvalidOption: two models of one name.
+        """
+        names: list[str] = []
+        for folder in self._folders:
+            values = read_manifest(SHIPPED if folder is None else folder)
+            missing = [name for name in values.get("files", ()) if not ((folder or SHIPPED) / name).is_file()]
+            if missing:
+                raise WeightsError(f"the release {folder or SHIPPED} lacks {missing[0]}; install or fetch it again")
+            if values.get("name") in names:
+                raise InvalidOption(f'two models are named "{values["name"]}"; the name is how a request chooses')
+            names.append(str(values.get("name")))
 
-    @app.websocket("/v1/live")
-    async def live(socket: WebSocket) -> None:
-        await socket.accept()
-        turned_away = _turned_away(service)
-        if turned_away is not None:
-            code, name, text = turned_away
-            await socket.send_json({"type": "error", "code": name, "text": text, "fatal": True})
-            await socket.close(code, text)
-            return
-        connection = LiveConnection(socket, service)
-        service.live.add(connection)
+    def open(self) -> None:
+        """Open and warm all models; to be called in a thread of its own.
+
+        Raises:
+            Speech2FaceError: a release is damaged; also kept as `failure`.
+        """
+        from speech2face.models.open import load_model
+
         try:
-            await connection.run()
-        finally:
-            service.live.discard(connection)
+            for folder in self._folders:
+                model = load_model(folder, threads=1)  # requests run beside each other
+                model.warm()
+                self._models[model.release.name] = model
+        except Speech2FaceError as error:
+            self.failure, self.state = error, "failed"
+            raise
+        self.state = "ready"
+
+    def model(self, name: str | None = None) -> "Model":
+        """The named model, or the first.
+
+        Raises:
+            Problem: 503 while the models are being loaded, 422 for an unknown name.
+        """
+        if self.state != "ready":
+            raise not_ready()
+        if name is None:
+            return next(iter(self._models.values()))
+        if name not in self._models:
+            raise Problem(422, "unknown_model", f'no model "{name[:80]}" here; there is {", ".join(self._models)}')
+        return self._models[name]
+
+    def describe(self, samples: int = MAX_SAMPLES) -> list[dict[str, Any]]:
+        """What each model is and what may be asked of it, JSON-ready; empty while they are being loaded.
+
+        `samples` is how many one answer may hold.
+        """
+        models = self._models.values() if self.state == "ready" else ()
+        return [describe(model, samples) | {"default": number == 0} for number, model in enumerate(models)]
 
 
-def _turned_away(service: Service) -> tuple[CloseCode, str, str] | None:
-    """Why nobody else can be heard now: close code, error code and words; None where there is room."""
-    if service.ending:
-        return CloseCode.SHUTDOWN, "shutdown", "the service is ending"
-    if len(service.live) >= service.limits.sessions_at_once:
-        return CloseCode.TOO_MANY, "too_many", "as many people are speaking as can be heard; try again later"
-    return None
+def describe(model: "Model", samples: int) -> dict[str, Any]:
+    """One model, JSON-ready; `given` names the attributes that may be stated, empty where it takes none."""
+    from speech2face.voice.belief import ADULT_AGE, OLDEST_FACE
+
+    groups = list(model.population)
+    given = {"age": [ADULT_AGE, OLDEST_FACE], "gender": ["female", "male"], "group": groups} if groups else {}
+    return {
+        "name": model.release.name,
+        "version": model.release.version,
+        "licence": model.release.licence,
+        "states_attributes": bool(groups),
+        "given": given,
+        "exaggerate": [0, MAX_EXAGGERATION],
+        "samples": samples,
+        "styles": [style.value for style in model.styles],
+        "notice": model.notice,
+    }
 
 
-def _add_page(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        file = PAGE_FOLDER / "index.html"
-        if not file.is_file():
-            raise Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
-        return FileResponse(file, headers={"Cache-Control": "no-cache"})
+# --------------------------------------------------------------------------------------------------
+# What signs the pictures of this process: one key for everything that leaves, so that no route can forget it.
+# --------------------------------------------------------------------------------------------------
 
-    app.mount("/page", _Static(directory=PAGE_FOLDER, check_dir=False))
+_signer: Signer | None = None
 
 
-class _Static(StaticFiles):
-    """The page's files; a browser asks each time whether they changed, which is a few bytes."""
-
-    def file_response(self, *arguments: Any, **options: Any) -> Response:
-        """One file."""
-        response = super().file_response(*arguments, **options)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
+def sign_with(signer: Signer | None) -> None:
+    """From now on sign with this; None signs nothing."""
+    global _signer
+    _signer = signer
 
 
-def _add_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> Response:
-        return error.response()
+def current() -> Signer | None:
+    """What signs now."""
+    return _signer
 
-    @app.exception_handler(ClientDisconnect)
-    async def left(request: Request, error: ClientDisconnect) -> Response:
-        return disconnected().response()
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        status = error.status_code if error.status_code in TITLES else 400
-        code = TITLES[status].lower().replace(" ", "_")
-        return Problem(status, code, str(error.detail), headers=error.headers).response()
+# --------------------------------------------------------------------------------------------------
+# Portraits as the bytes that leave the service: every one says in itself that it is synthetic.
+# --------------------------------------------------------------------------------------------------
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = [{"where": ".".join(map(str, e["loc"])), "text": str(e["msg"])} for e in error.errors()]
-        text = "; ".join(f"{each['where']}: {each['text']}" for each in found)
-        return Problem(422, "invalid_request", text, more={"errors": found}).response()
+PictureFormat = Literal["png", "webp"]
+MEDIA_TYPES: Final[dict[PictureFormat | Literal["svg"], str]] = {
+    "png": "image/png",
+    "webp": "image/webp",
+    "svg": "image/svg+xml",
+}
+WEBP_MOST_PIXELS: Final = 16_383  # width and height that the format can say
+
+
+def encoded(image: "NDArray[np.uint8]", facts: dict[str, Any], kind: Kind, picture: PictureFormat) -> bytes:
+    """A picture, (height, width, 3), with its provenance inside."""
+    return picture_bytes(image, provenance_of(facts, kind), facts, encoding=picture, signer=current())
+
+
+def drawing(portrait: "Portrait") -> bytes:
+    """A drawn portrait as SVG, with its provenance inside.
+
+    Raises:
+        InvalidOption: it is not drawn.
+    """
+    if portrait.drawing is None:
+        raise InvalidOption('only a portrait in the style "drawn" can be had as SVG')
+    facts = portrait.facts()
+    return portrait_svg(portrait.drawing, provenance_of(facts, "portrait"), facts)
+
+
+def resized(image: "NDArray[np.uint8]", pixels: int | None) -> "NDArray[np.uint8]":
+    """A square picture at another width; None leaves it."""
+    if pixels is None or pixels == len(image):
+        return image
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.LANCZOS))
+
+
+def portrait_at(portrait: "Portrait", pixels: int | None) -> "NDArray[np.uint8]":
+    """The portrait at another width; what is drawn is drawn at that width."""
+    if pixels is None or portrait.drawing is None:
+        return resized(portrait.image, pixels)
+    from speech2face.drawn.avatar import rasterise
+
+    return rasterise(portrait.drawing, pixels)

@@ -20,24 +20,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.audio.activity import require_speech
-from speech2face.audio.arguments import BytesLike, PathLike, plain_source
-from speech2face.audio.array import array_and_rate, checked_waveform, decode_array, is_array, is_array_with_rate
-from speech2face.audio.byte_source import ByteSource, is_rewindable, not_empty, read_bytes, unreadable
 from speech2face.audio.completeness import (
     WALKED_DEMUXERS,
+    ByteSource,
     Expected,
     Part,
     declares_for_all_streams,
     expected,
     find_parts,
     hole_seconds,
+    is_rewindable,
+    not_empty,
+    read_bytes,
+    unreadable,
 )
-from speech2face.audio.resampling import ChannelResampler, mix_blocks
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.tags import any_tags
-from speech2face.audio.tracks import choose_track, track_number, tracks_by_preference
-from speech2face.config import MAX_PIPED_BYTES, MAX_RECORDING_SECONDS
+from speech2face.audio.speech import require_speech
 from speech2face.errors import (
     CorruptRecording,
     EmptyRecording,
@@ -52,17 +50,159 @@ from speech2face.errors import (
     TooLittleSpeech,
     UnreadableRecording,
 )
+from speech2face.inputs import BytesLike, PathLike, described, plain_source, real_number, whole_number
+from speech2face.limits import MAX_PIPED_BYTES, MAX_RECORDING_CHANNELS, MAX_RECORDING_SECONDS
 
 if TYPE_CHECKING:
+    from av.audio.fifo import AudioFifo
+    from av.audio.frame import AudioFrame
+    from av.audio.layout import AudioLayout
+    from av.audio.resampler import AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet
     from av.stream import Stream
 
+# --------------------------------------------------------------------------------------------------
+# Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform.
+# --------------------------------------------------------------------------------------------------
+
+DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
+SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond it a header is damaged, and takes ages
+GATHERED_SAMPLES = 16_384  # a third of a second at 48 kHz, accordingly less of over `MAX_RECORDING_CHANNELS` channels
+MOST_CHANNELS = 64  # the most that FFmpeg resamples; a damaged header states 65,535
+# Some kilobytes of FLAC can claim half an hour of eight silent channels: 2 GB while they are mixed. So one channel may
+# always be as long as the limit; beyond that a file may take what it would at 320 bit/s a channel, less than a voice.
+FREE_BYTES = int(MAX_RECORDING_SECONDS) * SAMPLE_RATE * 4
+BYTES_A_BYTE = 8 * SAMPLE_RATE * 4 // 320
+
+
+class ChannelResampler:
+    """Frames of any format, rate and layout in; all channels at 16 kHz out, as many as the first frame has.
+
+    Frames are gathered before they are resampled: one by one, as small as decoders make them, the calls would take
+    longer than the work.
+    """
+
+    def __init__(self, name: str, max_seconds: float, file_bytes: int | None = None) -> None:
+        self.name = name
+        self.max_seconds = max_seconds
+        self.most_bytes = None if file_bytes is None else FREE_BYTES + BYTES_A_BYTE * file_bytes
+        self.blocks: list[FloatArray] = []
+        self.samples = 0
+        self.gathered: AudioFifo | None = None
+        self.swr: AudioResampler | None = None
+        self.layout: AudioLayout | None = None
+        self.format: tuple[str, str, int] | None = None
+        self.sample_rate = 0  # of the first frame; what the container says may be that of a later part
+
+    def add(self, frame: "AudioFrame") -> None:
+        """Take the next frame."""
+        # Joined Ogg and MP3 files change in the middle. AudioFifo trusts what it is given: it must not see that.
+        found = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self.gathered is None or found != self.format:
+            self.flush()
+            self.format = found
+            self._begin(frame)
+        assert self.gathered is not None
+        frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
+        self.gathered.write(frame)
+        channels = max(MAX_RECORDING_CHANNELS, frame.layout.nb_channels)
+        if self.gathered.samples * channels >= GATHERED_SAMPLES * MAX_RECORDING_CHANNELS:
+            self._resample()
+
+    def finish(self) -> FloatArray:
+        """Everything so far, (channels, samples)."""
+        self.flush()
+        return np.concatenate(self.blocks, axis=1) if self.blocks else np.zeros((1, 0), np.float32)
+
+    def _begin(self, frame: "AudioFrame") -> None:
+        from av.audio.fifo import AudioFifo
+        from av.audio.resampler import AudioResampler
+
+        if frame.sample_rate not in SAMPLE_RATES:
+            raise CorruptRecording(f"{self.name} states {frame.sample_rate} samples a second; export it again")
+        if frame.layout.nb_channels > MOST_CHANNELS:
+            found = f"{frame.layout.nb_channels} channels, at most {MOST_CHANNELS} are read"
+            raise CorruptRecording(f"{self.name} states {found}; export it again")
+        self.layout = self.layout or frame.layout
+        self.sample_rate = self.sample_rate or frame.sample_rate
+        self.gathered = AudioFifo()
+        self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
+
+    def _resample(self) -> None:
+        assert self.gathered is not None
+        assert self.swr is not None
+        frame = self.gathered.read()
+        if frame is not None:
+            self._keep(self.swr.resample(frame))
+
+    def flush(self) -> None:
+        """Resample what is still gathered into `blocks`, (channels, samples) each; the next frame begins anew."""
+        if self.swr is not None:
+            self._resample()
+            self._keep(self.swr.resample(None))
+            self.gathered = self.swr = None
+
+    def _keep(self, frames: "list[AudioFrame]") -> None:
+        for frame in frames:
+            # Interleaved: PyAV 18 miscounts the planes of eight channels and more.
+            interleaved = frame.to_ndarray().astype(np.float32, copy=False)  # (1, samples x channels)
+            block = interleaved.reshape(-1, frame.layout.nb_channels).T  # (channels, samples)
+            self.blocks.append(block)
+            self.samples += block.shape[1]
+            limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])
+            if self.samples > limit * SAMPLE_RATE:
+                raise RecordingTooLong(f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first")
+            if self.most_bytes is not None and self.samples * block.shape[0] * block.itemsize > self.most_bytes:
+                found = f"over {self.samples / SAMPLE_RATE:.0f} s in {block.shape[0]} channels"
+                raise RecordingTooLong(f"{self.name} claims {found}: so few bytes hold no voice for so long")
+
+
+def mix(channels: FloatArray) -> FloatArray:
+    """All channels that carry sound in one, (channels, samples) -> (samples,) in [-1, 1].
+
+    A dead channel would cost 6 dB and an inverted one everything, so the first is left out and the second turned
+    round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped. One
+    channel alone stays as it was recorded, direct current and all: only which channels live is judged without it.
+    """
+    return mix_blocks([channels])
+
+
+def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
+    """The same of channels in pieces, (channels, samples) each and at least one; empties the list to spare memory."""
+    loudest_sample = max(float(np.abs(block).max(initial=0.0)) for block in blocks)
+    scale = np.float32(loudest_sample if loudest_sample > 1.0 else 1.0)  # squares must not overflow
+    size = sum(block.shape[1] for block in blocks)
+    total = np.sum([(block / scale).sum(axis=1, dtype=np.float64) for block in blocks], axis=0)
+    centre = (total / max(size, 1)).astype(np.float32)[:, None]  # (channels, 1)
+    energy = np.sum([_energy(block / scale - centre) for block in blocks], axis=0)
+    live = energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)
+    if not live.any():
+        return np.zeros(size, np.float32)
+    loudest = int(energy.argmax())
+    alike = np.zeros(int(live.sum()), np.float64)
+    for block in blocks:
+        centred = block / scale - centre
+        alike += centred[live] @ centred[loudest]
+    signs = np.where(alike < 0, -1.0, 1.0).astype(np.float32)
+    mixed = np.empty(size, np.float32)
+    at = 0
+    while blocks:
+        scaled = (blocks.pop(0) / scale)[live]
+        mixed[at : at + scaled.shape[1]] = signs @ scaled / np.float32(len(scaled))
+        at += scaled.shape[1]
+    peak = float(np.abs(mixed).max(initial=0.0))  # the mean of what is within full scale, but for rounding
+    return np.asarray(mixed / peak if peak > 1.0 else mixed, np.float32)
+
+
+def _energy(channels: FloatArray) -> "np.ndarray":
+    return np.asarray(np.einsum("cs,cs->c", channels, channels, dtype=np.float64))
+
+
 Samples = NDArray[Any] | Sequence[Any]
 Source = PathLike | BytesLike | BinaryIO | tuple[Any, Any] | Samples
 """A path, the bytes of a file, a binary file, or an array of samples and its rate in a tuple."""
-
 LOST_SECONDS = 0.5  # what may be missing or undecodable: encoder padding and one bad packet, not a word
 LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is counted as
 LOST_SHARE = 0.02  # ... or this share of the declared length, for headers that round
@@ -87,7 +227,6 @@ DECODER_ERRORS = (
 )
 # FFmpeg opens other files and addresses named inside playlists; a recording must never make it do so.
 OPEN_OPTIONS = {"protocol_whitelist": "none"}
-
 # WAV and AVI, RF64, FLAC, Ogg, Matroska and WebM, AIFF, CAF, AMR; and the boxes an MP4 begins with.
 KNOWN_BEGINNINGS = frozenset(
     {b"RIFF", b"RF64", b"BW64", b"riff", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"FORM", b"caff", b".snd", b"#!AM"}
@@ -126,9 +265,9 @@ def read_recording(
 
     `source` is a path, the bytes themselves, or a binary file object; a seekable one is read whole from its beginning,
     one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open. Or samples
-    that were decoded already, `(array, sample_rate)` or an array with its `sample_rate`: see `audio/array.py`. `track`
-    is the number of the track, from 1; None takes the one that a player would, or where there is no speech in it the
-    next that has some. An array is one track.
+    that were decoded already, `(array, sample_rate)` or an array with its `sample_rate`: see `decode_array`. `track` is
+    the number of the track, from 1; None takes the one that a player would, or where there is no speech in it the next
+    that has some. An array is one track.
 
     Raises:
         RecordingNotFound, UnreadableRecording: no such file; a folder, no permission, or reading failed.
@@ -431,3 +570,228 @@ def _reason(error: BaseException) -> str:
     """What FFmpeg or PyAV says went wrong; codecs have numbers of their own that it has no words for."""
     text = getattr(error, "strerror", None) or type(error).__name__
     return "Invalid data found when processing input" if text.startswith("Error number") else text
+
+
+MAX_CHANNELS = 8
+LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's for one to eight; all are kept apart
+
+
+# --------------------------------------------------------------------------------------------------
+# Samples that the caller already has, with their rate, become the recording that a file of them would be.
+# `(array, sample_rate)` is what `librosa.load`, `soundfile.read` and `torchaudio.load` return;
+# `scipy.io.wavfile.read` has it the other way round. Both orders are taken, and so are (samples,), (channels,
+# samples) and (samples, channels).
+# --------------------------------------------------------------------------------------------------
+
+NAME = "the array"
+BLOCK_SAMPLES = 2**18  # of every channel in one frame
+LONGER_SECONDS = 0.1  # than stated: it is at another rate than 16 kHz
+UNSIGNED_MIDDLE = 128  # 8-bit samples of files are unsigned: silence is 128
+TYPES = "float16 to float64 in [-1, 1], int16, int32, or uint8 as in files"
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array or a tensor, of whatever library."""
+    return hasattr(value, "__array__")
+
+
+def is_array_with_rate(value: object) -> bool:
+    """Whether a value is a pair, an array and its rate."""
+    return isinstance(value, tuple | list) and len(value) == 2
+
+
+def array_and_rate(value: Any, sample_rate: object) -> tuple[NDArray[Any], int]:
+    """The array and its rate, of `(array, rate)`, `(rate, array)`, or an array with the rate stated beside it.
+
+    Raises:
+        InvalidOption: no array, no rate, two of them, or a rate that cannot be.
+    """
+    if is_array_with_rate(value) and not is_array(value):
+        if sample_rate is not None:
+            raise InvalidOption("the rate is stated twice, beside the array and as sample_rate; state it once")
+        first, second = value
+        value, sample_rate = (second, first) if np.ndim(_plain(first)) == 0 else (first, second)
+    elif sample_rate is None:
+        raise InvalidOption("an array does not say how many samples a second it has; give (array, sample_rate)")
+    if getattr(sample_rate, "ndim", None) == 0 or (isinstance(sample_rate, float) and sample_rate.is_integer()):
+        sample_rate = _plain(sample_rate).item()
+        sample_rate = int(sample_rate) if isinstance(sample_rate, float) and sample_rate.is_integer() else sample_rate
+    return _plain(value), whole_number("sample_rate", sample_rate, SAMPLE_RATES[0], SAMPLE_RATES[-1])
+
+
+def _plain(value: Any) -> NDArray[Any]:
+    """As a numpy array; a tensor leaves its graph and its device.
+
+    Raises:
+        InvalidOption: it is not one.
+    """
+    try:
+        if is_array(value) and hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = value.float() if value.is_floating_point() else value  # numpy has no bfloat16
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise InvalidOption(f"no array of samples can be made of {described(value)}: {error}") from None
+
+
+def as_floats(samples: NDArray[Any], name: str = NAME) -> FloatArray:
+    """Samples of any type that sound is stored in, (any), as float32; full scale is 1, floats may go beyond it.
+
+    Raises:
+        InvalidOption: a type that says nothing about full scale.
+        CorruptRecording: samples that are not finite numbers.
+    """
+    kind, size = samples.dtype.kind, samples.dtype.itemsize
+    if kind == "f":
+        with np.errstate(over="ignore"):
+            floats = samples.astype(np.float32)
+        if not np.isfinite(floats).all():
+            raise CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
+        return floats
+    if kind == "i" and size in (2, 4):
+        return np.asarray(samples / np.float64(2 ** (8 * size - 1)), np.float32)
+    if kind == "u" and size == 1:
+        return np.asarray((samples.astype(np.float32) - UNSIGNED_MIDDLE) / UNSIGNED_MIDDLE, np.float32)
+    raise InvalidOption(f"{name} has samples of type {samples.dtype}; give {TYPES}")
+
+
+def _channels(array: NDArray[Any]) -> NDArray[Any]:
+    """(samples,), (channels, samples) or (samples, channels) as (channels, samples): a sound is longer than wide.
+
+    Raises:
+        InvalidOption: another shape.
+    """
+    channels = array[None] if array.ndim == 1 else array
+    if channels.ndim != 2:
+        raise InvalidOption(f"{NAME} has the shape {array.shape}; give (samples,) or (channels, samples)")
+    if channels.shape[0] > channels.shape[1] > 0:
+        channels = channels.T
+    if channels.size and channels.shape[0] > MAX_CHANNELS:
+        raise InvalidOption(f"{NAME} of shape {array.shape} has {channels.shape[0]} channels; give 1 to {MAX_CHANNELS}")
+    return channels
+
+
+def decode_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> tuple[FloatArray, int]:
+    """The waveform of an array as of a file, (samples,) mono at 16 kHz, and its number of channels.
+
+    Raises:
+        InvalidOption: a shape or a type that is no sound.
+        EmptyRecording, CorruptRecording, RecordingTooLong: as of a file.
+    """
+    channels = _channels(array)
+    if not channels.size:
+        raise EmptyRecording(f"{NAME} has no samples: its shape is {array.shape}")
+    seconds = channels.shape[1] / sample_rate
+    if seconds > max_seconds:
+        raise RecordingTooLong(f"{NAME} lasts {seconds:.0f} s, at most {max_seconds:.0f} s are read; cut it first")
+    floats = as_floats(channels)
+    if sample_rate != SAMPLE_RATE:
+        resampler = ChannelResampler(NAME, max_seconds)
+        for start in range(0, floats.shape[1], BLOCK_SAMPLES):
+            resampler.add(_frame(floats[:, start : start + BLOCK_SAMPLES], sample_rate))
+        floats = resampler.finish()
+    if not floats.size:
+        raise EmptyRecording(f"{NAME} is too short: {channels.shape[1]} samples")
+    return mix(floats), len(channels)
+
+
+def _frame(channels: FloatArray, sample_rate: int) -> "AudioFrame":
+    from av.audio.frame import AudioFrame
+
+    interleaved = np.ascontiguousarray(channels.T).reshape(1, -1)
+    frame = AudioFrame.from_ndarray(interleaved, format="flt", layout=LAYOUTS[len(channels) - 1])
+    frame.sample_rate = sample_rate
+    return frame
+
+
+def checked_waveform(waveform: object, seconds: object) -> FloatArray:
+    """The waveform of a `Recording` that may be the caller's own, (samples,) float32 in [-1, 1] at 16 kHz.
+
+    Raises:
+        InvalidOption: no array, not mono, or at another rate than its length in seconds says.
+        EmptyRecording, CorruptRecording: no samples, or some that are not finite numbers.
+    """
+    what, way_out = "the recording's waveform", "give read_recording((array, sample_rate)) what you have"
+    if not is_array(waveform):
+        raise InvalidOption(f"{what} is {described(waveform)}; {way_out}")
+    array = _plain(waveform)
+    if array.ndim != 1:
+        raise InvalidOption(f"{what} has the shape {array.shape}, mono is (samples,); {way_out}")
+    if not array.size:
+        raise EmptyRecording(f"{what} has no samples")
+    floats = as_floats(array, what)
+    lasts, stated = floats.size / SAMPLE_RATE, real_number("the recording's seconds", seconds)
+    if lasts > stated + LONGER_SECONDS:  # shorter is a part of the recording, cut by the caller
+        found = f"{floats.size} samples are {lasts:.2f} s at {SAMPLE_RATE} Hz, where the recording says {stated:.2f} s"
+        raise InvalidOption(f"{what}: {found}; {way_out}")
+    return mix(floats[None]) if float(np.abs(floats).max()) > 1.0 else floats
+
+
+# --------------------------------------------------------------------------------------------------
+# Which of several sound tracks is heard: the one that a player would play, unless another one was asked for.
+# --------------------------------------------------------------------------------------------------
+
+# Bits of FFmpeg's AV_DISPOSITION_*; PyAV 13.0 does not show them, and the order of the file decides there.
+DEFAULT, COMMENT, KARAOKE, VISUAL_IMPAIRED, CLEAN_EFFECTS = 0x0001, 0x0008, 0x0020, 0x0100, 0x0200
+NOT_THE_MAIN_SOUND = COMMENT | KARAOKE | VISUAL_IMPAIRED | CLEAN_EFFECTS
+
+
+def tracks_by_preference(container: "InputContainer", name: str) -> "list[AudioStream]":
+    """The sound tracks that can be decoded, as players would choose: default ones, then by their order in the file.
+
+    Raises:
+        NoAudioStream: there is no sound.
+        NotMedia: none of it can be decoded.
+    """
+    if not container.streams.audio:
+        raise NoAudioStream(f"{name} has no sound in it ({container.format.long_name}); give a recording with a voice")
+    # PyAV leaves the context out where FFmpeg has no decoder, against its own annotation.
+    decodable = [stream for stream in container.streams.audio if getattr(stream, "codec_context", None) is not None]
+    if not decodable:
+        raise NotMedia(f"{name} holds sound in a codec that cannot be decoded; convert it to WAV or FLAC")
+    return sorted(decodable, key=_preference)
+
+
+def _preference(stream: "AudioStream") -> tuple[bool, bool]:
+    flags = int(getattr(stream, "disposition", 0))
+    return bool(flags & NOT_THE_MAIN_SOUND), not flags & DEFAULT
+
+
+def track_number(container: "InputContainer", stream: "AudioStream") -> int:
+    """A track's number among the sound tracks of its file, from 1."""
+    return 1 + [each.index for each in container.streams.audio].index(stream.index)
+
+
+def choose_track(container: "InputContainer", name: str, track: int | None = None) -> "AudioStream":
+    """The sound track that is heard: the `track`-th of the file, from 1, or the one that a player would choose.
+
+    Raises:
+        NoAudioStream: there is no sound.
+        NotMedia: it cannot be decoded.
+        InvalidOption: there is no track of that number.
+    """
+    preferred = tracks_by_preference(container, name)
+    if track is None:
+        return preferred[0]
+    count = len(container.streams.audio)
+    if not 1 <= track <= count:
+        there = "one sound track" if count == 1 else f"{count} sound tracks"
+        raise InvalidOption(f"{name} has {there}; track {track} is none of them")
+    stream = container.streams.audio[track - 1]
+    if stream not in preferred:
+        raise NotMedia(f"track {track} of {name} is in a codec that cannot be decoded; choose another or convert it")
+    return stream
+
+
+# --------------------------------------------------------------------------------------------------
+# Tags of recordings in any encoding must not keep PyAV from opening them, in whichever of its versions is there.
+# --------------------------------------------------------------------------------------------------
+
+STRICT_BEFORE = 19  # from this version on PyAV takes tags that are not UTF-8, and no longer knows the setting for it
+
+
+def any_tags() -> dict[str, Any]:
+    """What `av.open` must be told so that title and artist may be in any encoding: Latin-1, Shift-JIS, rubbish."""
+    import av  # 50 ms, and not needed to refuse a missing file
+
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < STRICT_BEFORE else {}

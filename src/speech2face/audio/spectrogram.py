@@ -4,6 +4,8 @@ Source: Speech2Face (Oh et al., CVPR 2019), section 3.1: 16 kHz, Hann window of 
 sgn(x)|x|^0.3 on the real and imaginary parts, so that 6 s give 598 x 257 x 2.
 """
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,7 @@ HOP = SAMPLE_RATE * 10 // 1000  # 10 ms = 160 samples
 FFT_SIZE = 512  # the window is padded with zeros on the right
 FREQUENCIES = FFT_SIZE // 2 + 1  # 257 one-sided bins, 0 Hz and 8 kHz included
 COMPRESSION = 0.3
-
 FloatArray = NDArray[np.float32]
-
 # Periodic, as torch.hann_window makes it by default.
 _HANN: FloatArray = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 
@@ -42,3 +42,23 @@ def spectrogram(waveform: FloatArray) -> FloatArray:
     transform = stft(waveform)
     parts = np.stack([transform.real.T, transform.imag.T])  # (2, frequency, frames)
     return np.ascontiguousarray(np.copysign(np.abs(parts) ** np.float32(COMPRESSION), parts), dtype=np.float32)
+
+
+# --------------------------------------------------------------------------------------------------
+# Speech that is shorter than wanted is repeated, then cut: Speech2Face (Oh et al., CVPR 2019), section 3.1.
+# --------------------------------------------------------------------------------------------------
+
+Numbers = TypeVar("Numbers", bound=np.generic)
+
+
+def tile(waveform: NDArray[Numbers], samples: int) -> NDArray[Numbers]:
+    """Exactly `samples` samples from the beginning of a waveform (..., any), repeated where it is shorter.
+
+    Any type of sample, so that 16-bit sound stays 16-bit.
+    """
+    length = waveform.shape[-1]
+    assert length > 0, "nothing to repeat"
+    if length >= samples:
+        return waveform[..., :samples]
+    times: tuple[Any, ...] = (1,) * (waveform.ndim - 1) + (-(-samples // length),)
+    return np.tile(waveform, times)[..., :samples]

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.data.layout import Part
-from speech2face.data.manifest import Manifest
+from speech2face.data.manifest import Manifest, Part
 from speech2face.data.members import (
     ALIGNED_FACE,
     FACE_EMBEDDING,
@@ -32,8 +31,7 @@ from speech2face.data.members import (
     decode_wav,
     members,
 )
-from speech2face.data.reader import SpanReader
-from speech2face.data.shard_cache import ShardCache
+from speech2face.data.shards import ShardCache, SpanReader
 from speech2face.errors import DatasetError, Speech2FaceError
 
 Batch = dict[str, Tensor]

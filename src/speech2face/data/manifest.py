@@ -2,27 +2,308 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.data.index import decode_index, read_columns
-from speech2face.data.layout import Layout
 from speech2face.data.storage import Storage
-from speech2face.data.table import ClipTable, TableBuilder, keys_given_twice, speakers_in_several_splits
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.untrusted import parse_json
+from speech2face.inputs import parse_json
+
+# --------------------------------------------------------------------------------------------------
+# What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
+# --------------------------------------------------------------------------------------------------
+
+Part = Literal["waveform", "face_embedding", "aligned_face", "landmarks"]
+PARTS: tuple[Part, ...] = ("waveform", "face_embedding", "aligned_face", "landmarks")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of every clip; None (False) where no clip has that part."""
+
+    waveform: bool
+    embedding: int | None
+    """Length of a face embedding."""
+    face: tuple[int, int] | None
+    """Height and width of an aligned face in pixels."""
+    landmarks: int | None
+    """Number of landmarks of a face."""
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What there is to read of a clip."""
+        there = (self.waveform, self.embedding is not None, self.face is not None, self.landmarks is not None)
+        return tuple(part for part, is_there in zip(PARTS, there, strict=True) if is_there)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it stands in a manifest."""
+        return asdict(self) | {"face": None if self.face is None else list(self.face)}
+
+    @classmethod
+    def from_dict(cls, stated: Mapping[str, Any]) -> Layout:
+        """Read from a manifest.
+
+        Raises:
+            DatasetError: a key is missing or of the wrong type.
+        """
+        face = stated.get("face")
+        try:
+            layout = cls(
+                waveform=stated["waveform"],
+                embedding=stated["embedding"],
+                face=None if face is None else (int(face[0]), int(face[1])),
+                landmarks=stated["landmarks"],
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DatasetError(f"the layout {dict(stated)} is none: {type(error).__name__} {error}") from error
+        sizes = (layout.embedding, *(layout.face or (None,)), layout.landmarks)
+        if not isinstance(layout.waveform, bool) or not all(size is None or _is_size(size) for size in sizes):
+            raise DatasetError(f"the layout {dict(stated)} is none: sizes are whole numbers above 0, or null")
+        return layout
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+# --------------------------------------------------------------------------------------------------
+# A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
+# --------------------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "clip",
+    "speaker",
+    "split",
+    "seconds",
+    "licence",
+    "consent",
+    "offset",
+    "length",
+    "length_without_face",
+)
+"""The columns of every index, in this order; a data set's own labels follow."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip of a shard. Its bytes are [offset, offset + length); the aligned face, if any, lies last in them."""
+
+    clip: str
+    speaker: str
+    split: str
+    seconds: float
+    licence: str
+    consent: str
+    offset: int
+    length: int
+    length_without_face: int
+    labels: tuple[str, ...]
+
+    def cells(self) -> tuple[str, ...]:
+        """As it stands in the file."""
+        spans = (str(self.offset), str(self.length), str(self.length_without_face))
+        return (
+            *(self.clip, self.speaker, self.split, f"{self.seconds:.3f}", self.licence, self.consent),
+            *(*spans, *self.labels),
+        )
+
+
+def encode_index(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
+    """The whole file."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow([*COLUMNS, *labels])
+    writer.writerows(row.cells() for row in rows)
+    return sink.getvalue().encode()
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """An index as it was read: columns of text, and of numbers where the bytes are."""
+
+    clip: tuple[str, ...]
+    speaker: tuple[str, ...]
+    split: tuple[str, ...]
+    seconds: NDArray[np.float32]
+    offset: NDArray[np.int64]
+    length: NDArray[np.int64]
+    length_without_face: NDArray[np.int64]
+
+
+def read_columns(content: bytes, names: Sequence[str], labels: Sequence[str], where: str) -> list[tuple[str, ...]]:
+    """Columns of text by name.
+
+    Raises:
+        DatasetError: no CSV, other columns than the manifest's, or a row of another length.
+    """
+    wanted = [*COLUMNS, *labels]
+    try:
+        text = content.decode()
+        columns = _split_plain(text, len(wanted)) or _split(text, where)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{where} is no index: {error}; copy it again or prepare the shard anew") from error
+    header = [column[0] for column in columns]
+    if header != wanted:
+        found = ", ".join(header) or "none"
+        raise DatasetError(f"{where} has the columns {found}; its manifest says {', '.join(wanted)}")
+    return [columns[wanted.index(name)][1:] for name in names]
+
+
+def _split_plain(text: str, width: int) -> list[tuple[str, ...]] | None:
+    """Columns of a text without quoted cells, None where it is not as simple; several times faster than by rows."""
+    if '"' in text or "\r" in text or not text.endswith("\n"):
+        return None
+    marks = np.frombuffer(text.encode("ascii", "replace"), np.uint8)
+    marks = marks[(marks == ord(",")) | (marks == ord("\n"))]
+    ends = np.flatnonzero(marks == ord("\n")) + 1
+    if not np.array_equal(ends, width * np.arange(1, ends.size + 1)):  # every row has as many cells
+        return None
+    cells = text[:-1].replace("\n", ",").split(",")
+    return [tuple(cells[column::width]) for column in range(width)]
+
+
+def _split(text: str, where: str) -> list[tuple[str, ...]]:
+    """Columns of any CSV.
+
+    Raises:
+        DatasetError: a row has more or fewer cells than the first.
+    """
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise DatasetError(f"{where}, line {number}, has {len(row)} cells; its header has {len(rows[0])}")
+    return list(zip(*rows, strict=True))
+
+
+def decode_index(content: bytes, labels: Sequence[str], where: str, shard_bytes: int) -> Index:
+    """An index, checked against the shard's size.
+
+    Raises:
+        DatasetError: as `read_columns`, a number that is none, or bytes the shard does not have.
+    """
+    names = ("clip", "speaker", "split", "seconds", "offset", "length", "length_without_face")
+    clip, speaker, split, *numbers = read_columns(content, names, labels, where)
+    try:
+        seconds = np.fromiter(map(float, numbers[0]), np.float32, len(clip))
+        offset, length, without_face = (np.fromiter(map(int, column), np.int64, len(clip)) for column in numbers[1:])
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{where} has a number that is none: {error}; prepare the shard anew") from error
+    ends = np.cumsum(length)  # clips follow one another without gaps
+    fits = np.array_equal(offset, ends - length) and (
+        shard_bytes == (ends[-1] if ends.size else 0) + len(END_OF_ARCHIVE)
+    )
+    sound = bool(
+        np.all((without_face > 0) & (without_face <= length) & (length % BLOCK == 0) & (without_face % BLOCK == 0))
+    )
+    if not (fits and sound and np.isfinite(seconds).all() and (seconds >= 0).all()):
+        raise DatasetError(
+            f"{where} names bytes its shard of {shard_bytes} bytes does not have; prepare the shard anew"
+        )
+    return Index(clip, speaker, split, seconds, offset, length, without_face)
+
+
+# --------------------------------------------------------------------------------------------------
+# Many clips as columns of numbers: what is needed to order and find them, some 70 bytes a clip.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ClipTable:
+    """Clips in the order of their shards; each column is (clips,)."""
+
+    key: NDArray[np.bytes_]
+    speaker: NDArray[np.int32]
+    """Place in `speakers`."""
+    split: NDArray[np.int16]
+    """Place in `splits`."""
+    seconds: NDArray[np.float32]
+    shard: NDArray[np.int32]
+    """Place in the manifest's shards; never falls."""
+    offset: NDArray[np.int64]
+    length: NDArray[np.int64]
+    length_without_face: NDArray[np.int64]
+    speakers: tuple[str, ...]
+    """All of the data set, whichever clips the table holds."""
+    splits: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, which: NDArray[Any]) -> ClipTable:
+        """Some of the clips, by number or as a mask."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: c[which] for name, c in columns.items() if isinstance(c, np.ndarray)})
+
+    def key_of(self, clip: int) -> str:
+        """A clip's name."""
+        return bytes(self.key[clip]).decode("ascii")
+
+
+class TableBuilder:
+    """Joins the indexes of shards, one after another, and names speakers by number."""
+
+    def __init__(self) -> None:
+        self._columns: list[dict[str, NDArray[Any]]] = []
+        self._speakers: dict[str, int] = {}
+        self._splits: dict[str, int] = {}
+
+    def add(self, index: Index, shard: int) -> None:
+        """The clips of one shard."""
+        count = len(index.clip)
+        speaker = np.fromiter(_numbered(index.speaker, self._speakers), np.int32, count)
+        split = np.fromiter(_numbered(index.split, self._splits), np.int16, count)
+        self._columns.append(
+            {
+                "key": np.array(index.clip, dtype=np.bytes_),
+                "speaker": speaker,
+                "split": split,
+                "seconds": index.seconds,
+                "shard": np.full(count, shard, np.int32),
+                "offset": index.offset,
+                "length": index.length,
+                "length_without_face": index.length_without_face,
+            }
+        )
+
+    def build(self) -> ClipTable:
+        """All of them."""
+        joined = {name: np.concatenate([columns[name] for columns in self._columns]) for name in self._columns[0]}
+        return ClipTable(**joined, speakers=tuple(self._speakers), splits=tuple(self._splits))
+
+
+def _numbered(names: Sequence[str], known: dict[str, int]) -> Iterator[int]:
+    for name in dict.fromkeys(names):
+        known.setdefault(name, len(known))
+    return map(known.__getitem__, names)
+
+
+def keys_given_twice(table: ClipTable) -> Sequence[str]:
+    """Names that more than one clip has."""
+    ordered = np.sort(table.key)
+    return [bytes(name).decode("ascii") for name in np.unique(ordered[1:][ordered[1:] == ordered[:-1]])]
+
+
+def speakers_in_several_splits(table: ClipTable) -> dict[str, list[str]]:
+    """The speakers who are in more than one split, with these splits."""
+    pairs = np.unique(table.speaker.astype(np.int64) * len(table.splits) + table.split)
+    speaker, split = pairs // len(table.splits), pairs % len(table.splits)
+    leaking = np.unique(speaker[1:][speaker[1:] == speaker[:-1]])
+    return {table.speakers[who]: sorted(table.splits[s] for s in split[speaker == who]) for who in leaking}
+
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-
 _INDEXES_AT_ONCE = 256  # read together: bounds memory, and hides the delay of object stores
 _READ_AT_ONCE = 2**24  # bytes, when shards are verified
 _NAMED = 5  # as many culprits as fit a line
@@ -247,3 +528,7 @@ def _check_table(table: ClipTable, storage: Storage) -> None:
             f"{storage} has {len(leaks)} speakers in more than one split ({named}): scores would be of people already "
             "heard; put each speaker into one split and prepare the data set anew"
         )
+
+
+BLOCK = 512  # tar counts in these
+END_OF_ARCHIVE = bytes(2 * BLOCK)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import hmac
+import io
+import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+import secrets
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from typing import Any, Protocol
 
-from speech2face.errors import DatasetError
+from speech2face.data.storage import Storage
+from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
+from speech2face.inputs import parse_json
 
 LABELS = ("language", "gender", "age", "group", "accent", "nationality")
 """What every record has a label for, "" where it is not known; a source may have more."""
 SOURCE_LABEL = "source"
 """The label of a clip that says which source its record came from."""
-
 MAX_KEY = 80  # characters; tar's names are the limit
-
 REASONS: Mapping[str, str] = {
     "no_media": "the source names a recording or video that is not there",
     "no_photograph": "the source names a photograph that is not there",
@@ -43,7 +50,6 @@ REASONS: Mapping[str, str] = {
     "failed": "an error nobody foresaw; the detail says which",
 }
 """Why there is no clip: a stable code, and what it means."""
-
 _KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_KEY}}}")
 
 
@@ -189,3 +195,311 @@ def _wrong(record: Record) -> str | None:
     if any(place is not None and not 0 <= place <= 1 for place in (record.face_x, record.face_y)):
         return f"the face's centre ({record.face_x:g}, {record.face_y:g}) is outside the picture's 0 to 1"
     return None
+
+
+# --------------------------------------------------------------------------------------------------
+# Tables of rejects: beside each shard what fell out of it, `sources` for what never got so far, `workers` for what
+# ended a worker.
+# --------------------------------------------------------------------------------------------------
+
+SUFFIX = ".rejects.csv"
+SOURCES, WORKERS = f"sources{SUFFIX}", f"workers{SUFFIX}"
+_FILES_AT_ONCE = 256
+
+
+def encode_rejects(rejects: Iterable[Reject], *, header: bool = True) -> bytes:
+    """The whole file, or further lines of one."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    if header:
+        writer.writerow(REJECT_COLUMNS)
+    for each in rejects:
+        row = each.to_dict()
+        writer.writerow([row[column] for column in REJECT_COLUMNS])
+    return sink.getvalue().encode()
+
+
+def write_rejects(storage: Storage, name: str, rejects: Iterable[Reject]) -> None:
+    """The table of one shard: the last thing that is written of it.
+
+    Raises:
+        CannotWrite: no room, no permission.
+    """
+    storage.write(f"{name}{SUFFIX}", encode_rejects(rejects))
+
+
+def decode_rejects(content: bytes, where: str) -> list[Reject]:
+    """From the file.
+
+    Raises:
+        DatasetError: it is none; names the line.
+    """
+    try:
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
+        if tuple(rows.fieldnames or ()) != REJECT_COLUMNS:
+            raise DatasetError(f"{where}:1: the columns are {', '.join(REJECT_COLUMNS)}, not {rows.fieldnames}")
+        found = []
+        for row in rows:
+            if row.get("reason") not in REASONS or None in row or None in row.values():
+                raise DatasetError(f"{where}:{rows.line_num}: no reject; it has {', '.join(REJECT_COLUMNS)}")
+            found.append(Reject(**row))
+        return found
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{where} is no table of rejects: {error}") from error
+
+
+def read_rejects(storage: Storage) -> Iterator[Reject]:
+    """All of a folder's, by file and line.
+
+    Raises:
+        DatasetError: a file cannot be read.
+    """
+    names = [name for name in storage.names() if name.endswith(SUFFIX)]
+    for start in range(0, len(names), _FILES_AT_ONCE):
+        group = names[start : start + _FILES_AT_ONCE]
+        for name, content in zip(group, storage.read_together(group), strict=True):
+            yield from decode_rejects(content, storage.where(name))
+
+
+# --------------------------------------------------------------------------------------------------
+# Which split a speaker belongs to: the source's own, or one drawn by a stable hash of the speaker's name.
+# The hash does not depend on which other speakers there are, on their order, or on the machine: data prepared in
+# parts, or again with more speakers, keeps everyone where they were.
+# --------------------------------------------------------------------------------------------------
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SHARES: Mapping[str, float] = {TRAIN: 0.9, VALIDATION: 0.05, TEST: 0.05}
+_NAMED = 5  # as many culprits as fit a line
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Shares of speakers add up to one.
+
+    Raises:
+        InvalidOption: they do not, or one is negative.
+    """
+    total = sum(shares.values())
+    if not all(share >= 0 for share in shares.values()) or not math.isclose(total, 1, abs_tol=1e-6):
+        stated = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+        raise InvalidOption(f"the shares of the splits ({stated}) add up to {total:g}; they are from 0 and make 1")
+
+
+def speaker_draw(speaker: str, *, seed: int) -> float:
+    """A number from 0 to below 1, always the same for a speaker and seed, and spread evenly over speakers."""
+    name = unicodedata.normalize("NFC", speaker)  # the same letters, however they were typed
+    digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48  # exact in a double, so never 1
+
+
+def assign_split(speaker: str, *, seed: int, shares: Mapping[str, float] = SHARES) -> str:
+    """The split of a speaker whose source names none.
+
+    Raises:
+        InvalidOption: the shares do not add up to one.
+    """
+    check_shares(shares)
+    draw, below = speaker_draw(speaker, seed=seed), 0.0
+    some = [name for name in sorted(shares) if shares[name] > 0]  # by name: a mapping's order must not matter
+    for name in some:
+        below += shares[name]
+        if draw < below:
+            return name
+    return some[-1]  # rounding of the sum
+
+
+def split_of(record: Record, *, seed: int, shares: Mapping[str, float] = SHARES) -> str:
+    """The source's own split, or else the hash's."""
+    return record.split if record.split is not None else assign_split(record.speaker, seed=seed, shares=shares)
+
+
+def official_split(official: str, speaker: str, *, seed: int, validation: float) -> str:
+    """A corpus's own split; of its training speakers, this share is kept for validation: most corpora name none."""
+    if official != TRAIN or validation == 0:
+        return official
+    return assign_split(speaker, seed=seed, shares={TRAIN: 1 - validation, VALIDATION: validation})
+
+
+def check_speakers(placed: Iterable[tuple[str, str]]) -> None:
+    """(speaker, split) of all records, before anything dear: each speaker is in one split.
+
+    Raises:
+        SpeakerLeak: naming speakers and splits.
+    """
+    found: dict[str, str] = {}
+    leaks: dict[str, set[str]] = {}
+    for speaker, split in placed:
+        if found.setdefault(speaker, split) != split:
+            leaks.setdefault(speaker, {found[speaker]}).add(split)
+    if leaks:
+        named = "; ".join(f"{who} in {' and '.join(sorted(where))}" for who, where in list(leaks.items())[:_NAMED])
+        raise SpeakerLeak(
+            f"{len(leaks)} speakers are in more than one split ({named}): give each speaker one split, or none and let "
+            "the hash decide"
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# Who asked to be forgotten, kept without saying who: salted hashes beside the data, which every later run honours.
+# A hash proves that a name is not there; it does not hide a name from somebody who can guess it (HMAC-SHA-256 with a
+# salt in the same file; VoxCeleb's ids can be counted through). The file is as confidential as the data it lies
+# beside.
+# --------------------------------------------------------------------------------------------------
+
+TOMBSTONES = "tombstones.json"
+FORMAT = 1
+SALT_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Tombstones:
+    """Forgotten speakers and the names of their clips, as salted hashes."""
+
+    salt: str
+    speakers: frozenset[str] = frozenset()
+    clips: frozenset[str] = frozenset()
+    manifests: tuple[str, ...] = ()
+    """SHA-256 of every manifest that still listed one of them: what was trained on these has seen them."""
+    shards: tuple[str, ...] = ()
+    """SHA-256 of every shard that held one of them: copies of these are removed from caches whenever they are found."""
+    finished: bool = True
+    """False while shards are rewritten; forgetting has to be run again where it stayed so."""
+
+    @classmethod
+    def new(cls) -> Tombstones:
+        """Of nobody, with a salt of its own."""
+        return cls(secrets.token_hex(SALT_BYTES))
+
+    def __len__(self) -> int:
+        return len(self.speakers)
+
+    def hash(self, what: str, name: str) -> str:
+        """The name's salted hash; `what` keeps speakers and clips of the same name apart."""
+        text = unicodedata.normalize("NFC", name)  # as the splits' hash: however it was typed
+        return hmac.new(bytes.fromhex(self.salt), f"{what}\0{text}".encode(), hashlib.sha256).hexdigest()
+
+    def has_speaker(self, speaker: str) -> bool:
+        """Whether this speaker asked to be forgotten."""
+        return bool(self.speakers) and self.hash("speaker", speaker) in self.speakers
+
+    def has_clip(self, key: str) -> bool:
+        """Whether this clip was one of theirs."""
+        return bool(self.clips) and self.hash("clip", key) in self.clips
+
+    def with_speakers(self, speakers: Iterable[str]) -> Tombstones:
+        """And these."""
+        return replace(self, speakers=self.speakers | {self.hash("speaker", name) for name in speakers})
+
+    def with_clips(self, keys: Iterable[str]) -> Tombstones:
+        """And these clips of theirs."""
+        return replace(self, clips=self.clips | {self.hash("clip", key) for key in keys})
+
+    def with_manifest(self, sha256: str) -> Tombstones:
+        """And this manifest, which listed one of them."""
+        return self if sha256 in self.manifests else replace(self, manifests=(*self.manifests, sha256))
+
+    def with_shards(self, sha256s: Iterable[str]) -> Tombstones:
+        """And these shards, which held one of them."""
+        return replace(self, shards=tuple(dict.fromkeys((*self.shards, *sha256s))))
+
+    def merged(self, other: Tombstones | None) -> Tombstones:
+        """Taking over what another data set's file says; hashes of two salts cannot be joined.
+
+        Raises:
+            DatasetError: both name speakers, under different salts.
+        """
+        if other is None or not other.speakers or other.salt == self.salt:
+            more = Tombstones(self.salt) if other is None else other
+            return replace(self, speakers=self.speakers | more.speakers, clips=self.clips | more.clips)
+        if self.speakers:
+            raise DatasetError(
+                "this folder has tombstones of its own, which cannot be joined with another folder's; forget the "
+                "speakers here by name (speech2face data forget)"
+            )
+        return replace(other, manifests=self.manifests, shards=self.shards, finished=True)
+
+
+def read_tombstones(storage: Storage) -> Tombstones | None:
+    """The folder's tombstones, None where nobody was forgotten.
+
+    Raises:
+        DatasetError: the file is damaged; it must not be taken for none.
+    """
+    if not storage.exists(TOMBSTONES):
+        return None
+    where = storage.where(TOMBSTONES)
+    try:
+        return tombstones_from(parse_json(storage.read(TOMBSTONES)))
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{where} is damaged ({error}); restore it: it says who must not come back") from error
+
+
+def tombstones_from(stated: Mapping[str, Any]) -> Tombstones:
+    """From `tombstones_to`'s result.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none; the caller names where it lies.
+    """
+    if stated["format"] != FORMAT:
+        raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
+    bytes.fromhex(stated["salt"])
+    return Tombstones(
+        stated["salt"],
+        frozenset(stated["speakers"]),
+        frozenset(stated["clips"]),
+        tuple(stated["manifests"]),
+        tuple(stated.get("shards", ())),  # files written before shards were kept have none
+        bool(stated["finished"]),
+    )
+
+
+def tombstones_to(tombstones: Tombstones) -> dict[str, Any]:
+    """JSON-ready."""
+    return {
+        "format": FORMAT,
+        "salt": tombstones.salt,
+        "finished": tombstones.finished,
+        "manifests": list(tombstones.manifests),
+        "shards": list(tombstones.shards),
+        "speakers": sorted(tombstones.speakers),
+        "clips": sorted(tombstones.clips),
+    }
+
+
+def another_tombstones(place: str) -> Tombstones:
+    """The tombstones of another data set that are to be honoured too.
+
+    Raises:
+        DatasetError: there are none: a name mistyped here would bring somebody back.
+    """
+    storage = Storage(place)
+    found = read_tombstones(storage)
+    if found is None:
+        there = "" if storage.local is None or storage.local.is_dir() else "; there is no such folder"
+        raise DatasetError(f"no {TOMBSTONES} in {place}{there}: name a data set that forgot somebody, or none")
+    return found
+
+
+def write_tombstones(storage: Storage, tombstones: Tombstones) -> None:
+    """Put them beside the data.
+
+    Raises:
+        CannotWrite: no room, no permission.
+    """
+    storage.write(TOMBSTONES, (json.dumps(tombstones_to(tombstones), indent=1) + "\n").encode())
+
+
+NEAR_NAMES = 3  # shown for a name that is not in the data
+
+
+def near_names(names: Iterable[str], known: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each name up to three that are like it, whatever their case, the likest first."""
+    folded: dict[str, list[str]] = {}
+    for name in sorted(known):
+        folded.setdefault(name.casefold(), []).append(name)
+    return {
+        name: tuple(each for like in get_close_matches(name.casefold(), folded) for each in folded[like])[:NEAR_NAMES]
+        for name in names
+    }
+
+
+PLAN = "plan.json"

@@ -7,34 +7,56 @@ and a folder without a manifest is no data set.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
-from speech2face.data.clip import Clip, Label, check_clip, layout_of, to_samples
-from speech2face.data.index import Row, encode_index
-from speech2face.data.layout import Layout
-from speech2face.data.manifest import MANIFEST, ShardRecord, encode_manifest
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.data.manifest import (
+    BLOCK,
+    END_OF_ARCHIVE,
+    MANIFEST,
+    ClipTable,
+    Layout,
+    Row,
+    ShardRecord,
+    encode_index,
+    encode_manifest,
+)
 from speech2face.data.members import (
     ALIGNED_FACE,
-    END_OF_ARCHIVE,
     FACE_EMBEDDING,
     FACTS,
     LANDMARKS,
     WAVEFORM,
+    Clip,
+    Label,
+    Malformed,
+    check_clip,
     encode_npy,
     encode_png,
     encode_wav,
     framed,
+    layout_of,
+    members,
+    to_samples,
 )
 from speech2face.data.storage import NewFile, Storage
-from speech2face.errors import DatasetError, OutputExists
+from speech2face.errors import CannotWrite, DatasetError, InvalidSettings, OutputExists
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.inputs import array_of, parse_json
 
 Place = str | os.PathLike[str]
-
 CLIPS_PER_SHARD = 1000
 BYTES_PER_SHARD = 2**28  # 256 MiB: about 1,000 clips of 6 s with their faces
 
@@ -259,3 +281,393 @@ def write_shards(
     with ShardWriter(folder, embedder=embedder, statement=statement, clips_per_shard=clips_per_shard) as writer:
         for clip in clips:
             writer.add(clip)
+
+
+# --------------------------------------------------------------------------------------------------
+# What lies in a shard, read from its bytes alone, one clip at a time; nothing may hide between the clips.
+# --------------------------------------------------------------------------------------------------
+
+ENDS = (FACTS, FACE_EMBEDDING, LANDMARKS, WAVEFORM, ALIGNED_FACE)
+FACT_NAMES = {"speaker", "split", "seconds", "licence", "consent", "labels"}
+_NAME_BYTES = 100  # of a tar header
+
+
+@dataclass(frozen=True, eq=False)
+class StoredClip:
+    """One clip as it lies in a shard."""
+
+    key: str
+    span: bytes
+    """All of its bytes, tar headers included."""
+    length_without_face: int
+    facts: dict[str, Any]
+    parts: dict[str, memoryview]
+    """Content by the member's end: `wav`, `face.png` ..."""
+
+    @property
+    def speaker(self) -> str:
+        """Whose it is, as its own bytes say."""
+        return str(self.facts["speaker"])
+
+
+def stored_clips(file: BinaryIO, where: str) -> Iterator[StoredClip]:
+    """Each clip of a shard, from a file open at its beginning; every byte is read and accounted for.
+
+    Raises:
+        DatasetError: a byte is none of a clip's: something else lies in the shard, or it is damaged.
+    """
+    key, span = "", b""
+    for name, member in _framed_members(file, where):
+        this = name.split(".", 1)[0]
+        if this != key and span:
+            yield _clip(key, span, where)
+            span = b""
+        key, span = this, span + member
+    if span:
+        yield _clip(key, span, where)
+
+
+def _framed_members(file: BinaryIO, where: str) -> Iterator[tuple[str, bytes]]:
+    """Name and all bytes of each member."""
+    while True:
+        header = file.read(BLOCK)
+        if header == bytes(BLOCK):
+            if header + file.read(len(END_OF_ARCHIVE)) != END_OF_ARCHIVE or file.read(1):
+                raise DatasetError(f"{where} does not end where its clips do; prepare the shard anew")
+            return
+        try:
+            name = header[:_NAME_BYTES].rstrip(b"\0").decode("ascii")
+            size = int(header[124:136].strip(b" \0"), 8)
+            content = file.read(size + -size % BLOCK)
+            if framed(name, content[:size]) != header + content:
+                raise Malformed(f"a member {name!r} that this program did not write")
+        except (ValueError, UnicodeError) as error:  # Malformed is one
+            raise DatasetError(f"{where} is damaged: {error}; copy it again or prepare it anew") from error
+        yield name, header + content
+
+
+def _clip(key: str, span: bytes, where: str) -> StoredClip:
+    parts = {name.split(".", 1)[1]: content for name, content in members(span)}
+    try:
+        facts = parse_json(bytes(parts[FACTS]))
+        strange = (set(parts) - set(ENDS)) | (set(facts) ^ FACT_NAMES)
+        if strange:
+            raise ValueError(f"{sorted(strange)[0]} is unknown or missing")
+    except (KeyError, ValueError, TypeError) as error:
+        raise DatasetError(f"{where}: clip {key} is none of this format ({error}); prepare the shard anew") from error
+    face = parts.get(ALIGNED_FACE)
+    face_bytes = 0 if face is None else BLOCK + len(face) + -len(face) % BLOCK
+    return StoredClip(key, span, len(span) - face_bytes, facts, parts)
+
+
+def stored_layout(storage: Storage, shard: str) -> Layout:
+    """What the clips of a shard hold, by its first.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    import io
+
+    from PIL import Image
+
+    with storage.open(shard) as file:
+        clip = next(stored_clips(file, storage.where(shard)))
+
+    def array(end: str) -> Any:
+        part = clip.parts.get(end)
+        return None if part is None else array_of(part)
+
+    embedding, landmarks = array(FACE_EMBEDDING), array(LANDMARKS)
+    face = None
+    if ALIGNED_FACE in clip.parts:
+        with Image.open(io.BytesIO(clip.parts[ALIGNED_FACE]), formats=("PNG",)) as picture:
+            face = (picture.height, picture.width)
+    return Layout(
+        waveform=WAVEFORM in clip.parts,
+        embedding=None if embedding is None else embedding.size,
+        face=face,
+        landmarks=None if landmarks is None else len(landmarks),
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
+# --------------------------------------------------------------------------------------------------
+
+_PREFIX = ".speech2face-"
+_READ_AT_ONCE = 2**22
+
+
+def default_cache_folder() -> Path:
+    """Where training keeps its copies when its settings name no folder."""
+    return Path(tempfile.gettempdir()) / f"speech2face-shards-{os.getuid()}"
+
+
+def check_caches(folders: Sequence[Path]) -> None:
+    """Refuse folders that copies could not be removed from.
+
+    Raises:
+        DatasetError: there is no such folder.
+        CannotWrite: no permission.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise DatasetError(f"there is no cache {folder}; name a folder of cached shards, or none")
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise CannotWrite(f"cannot remove copies from the cache {folder}: no permission")
+
+
+def remove_copies(folders: Sequence[Path], sha256s: Iterable[str]) -> Iterator[Path]:
+    """Remove the copies of these shards; the paths that were there.
+
+    Raises:
+        CannotWrite: no permission.
+    """
+    for copy in (folder / f"{sha256}.tar" for sha256 in sha256s for folder in folders):
+        try:
+            copy.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CannotWrite(f"cannot remove {copy}: {error.strerror}") from error
+        yield copy
+
+
+class ShardCache:
+    """A folder of shards named by their SHA-256, so that a changed data set never meets an old copy.
+
+    Two processes that want the same shard at once may both fetch it; each puts its whole copy in place in one step.
+    A copy that another process has open may be removed: it goes on reading it (POSIX).
+    """
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder, self._most_bytes = folder, most_bytes
+
+    def open(self, storage: Storage, shard: ShardRecord) -> BinaryIO:
+        """The shard's copy, fetched and verified where it is not there yet.
+
+        Raises:
+            DatasetError: it cannot be read, or its bytes are not the manifest's.
+            CannotWrite: the cache's folder cannot be written.
+        """
+        copy = self._folder / f"{shard.sha256}.tar"
+        with contextlib.suppress(FileNotFoundError):
+            file = copy.open("rb", buffering=0)
+            os.utime(copy)  # used now: the last to be removed
+            return file
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._make_room(shard.bytes)
+            handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=self._folder)
+            os.close(handle)
+        except OSError as error:
+            raise CannotWrite(f"cannot write the cache {self._folder}: {error.strerror}") from error
+        temporary = Path(name)
+        try:
+            storage.download(shard.file, temporary)
+            _check(temporary, storage.where(shard.file), shard.sha256)
+            file = temporary.open("rb", buffering=0)  # before others can see it, and make room
+            temporary.replace(copy)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return file
+
+    def _make_room(self, wanted: int) -> None:
+        """Remove what was not used for longest, until there is room. Others may be doing the same."""
+        copies = []
+        for path in self._folder.glob("*.tar"):
+            with contextlib.suppress(OSError):
+                copies.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        held = sum(size for _, size, _ in copies)
+        for _, size, path in sorted(copies):
+            if held + wanted <= self._most_bytes:
+                return
+            path.unlink(missing_ok=True)
+            held -= size
+
+
+def _check(path: Path, where: str, sha256: str) -> None:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while content := file.read(_READ_AT_ONCE):
+            digest.update(content)
+    if digest.hexdigest() != sha256:
+        raise DatasetError(f"{where} has been changed or damaged: its SHA-256 is not the manifest's; copy it again")
+
+
+# --------------------------------------------------------------------------------------------------
+# The bytes of clips, wherever their shards lie: files of this machine, copies in a cache, stretches over the network.
+# Each process opens files of its own when it first needs them: a reader may be forked or pickled at any time.
+# --------------------------------------------------------------------------------------------------
+
+OPEN_FILES = 64  # of one process: systems allow 1,024 by default, and tensors between processes take some
+Span = tuple[int, int, int]
+"""A shard's place in the manifest, first byte, length."""
+
+
+class SpanReader:
+    """Reads stretches of shards."""
+
+    def __init__(self, storage: Storage, shards: Sequence[ShardRecord], cache: ShardCache | None = None) -> None:
+        """Without a cache, remote shards are read in stretches: right for a near store, or a single pass."""
+        self._storage, self._shards, self._cache = storage, tuple(shards), cache
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": OrderedDict()}
+
+    def read(self, spans: Sequence[Span]) -> list[bytes]:
+        """The bytes of each span, in the order asked for.
+
+        Raises:
+            DatasetError: a shard is gone or shorter than the manifest says.
+        """
+        if self._storage.local is None and self._cache is None:
+            found = self._storage.read_ranges([(self._shards[shard].file, start, size) for shard, start, size in spans])
+            return [self._whole(content, span) for content, span in zip(found, spans, strict=True)]
+        contents: list[bytes] = [b""] * len(spans)
+        for number in sorted(range(len(spans)), key=spans.__getitem__):  # as they lie on the disk
+            contents[number] = self._read_file(spans[number])
+        return contents
+
+    def _read_file(self, span: Span) -> bytes:
+        shard, start, size = span
+        try:
+            file = self._file(shard)
+            file.seek(start)
+            content = file.read(size)
+        except OSError as error:
+            where = self._storage.where(self._shards[shard].file)
+            raise DatasetError(f"cannot read {where}: {error.strerror}; copy it again") from error
+        return self._whole(content, span)
+
+    def _whole(self, content: bytes, span: Span) -> bytes:
+        if len(content) == span[2]:
+            return content
+        where = self._storage.where(self._shards[span[0]].file)
+        raise DatasetError(
+            f"{where} is cut short: {len(content)} of {span[2]} bytes at {span[1]}; copy it again or prepare it anew"
+        )
+
+    def _file(self, shard: int) -> BinaryIO:
+        if self._process != os.getpid():  # forked: the parent's files are not ours to close
+            self._files, self._process = OrderedDict(), os.getpid()
+        if shard not in self._files:
+            while len(self._files) >= OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+            self._files[shard] = self._open(shard)
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+    def _open(self, shard: int) -> BinaryIO:
+        record = self._shards[shard]
+        if self._storage.local is not None:
+            return (self._storage.local / record.file).open("rb", buffering=0)
+        assert self._cache is not None
+        return self._cache.open(self._storage, record)
+
+
+# --------------------------------------------------------------------------------------------------
+# In which order a training sees the clips: decided by the seed alone, never by how many processes read them.
+# A step's clips are the same whatever the number of ranks, workers or parts a step is accumulated from; they only
+# decide who reads which. An order is a formula of (seed, epoch) and can be entered at any step: resuming is starting
+# there.
+# --------------------------------------------------------------------------------------------------
+
+WINDOW_SHARDS = 8
+"""Shards whose clips are mixed, some thousands of clips: more mixes better, fewer touches fewer files at a time."""
+Order = NDArray[np.int64]
+
+
+def epoch_order(table: ClipTable, *, seed: int, epoch: int, window_shards: int = WINDOW_SHARDS) -> Order:
+    """The clips' numbers (clips,), each once: shards shuffled, taken in windows, and shuffled within a window.
+
+    Made of a bit generator's raw numbers and a stable sort, both of which NumPy promises not to change (NEP 19), where
+    it may change `permutation`: a run resumes on another version.
+    """
+    shards, place = np.unique(table.shard, return_inverse=True)
+    bits = np.random.PCG64(np.random.SeedSequence([seed, epoch]))
+    turn = np.empty(len(shards), np.int64)  # when each shard's turn comes
+    turn[np.argsort(bits.random_raw(len(shards)), kind="stable")] = np.arange(len(shards))
+    window = turn[place] // window_shards  # (clips,)
+    return np.lexsort((bits.random_raw(len(table)), window))
+
+
+class BatchOrder:
+    """Batches without end from a step on; batch b of rank r holds the same clips in every run with this seed.
+
+    An iteration gives lists of draws, `accumulation` lists a step. A draw is epoch x clips + clip: it names the clip
+    and tells apart the times it is seen, for what is random about a clip. What is left of an epoch after its last whole
+    batch is not seen in that epoch (another part each time).
+    """
+
+    def __init__(
+        self,
+        table: ClipTable,
+        batch: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        accumulation: int = 1,
+        start_step: int = 0,
+        window_shards: int = WINDOW_SHARDS,
+    ) -> None:
+        """`batch` is the clips of one optimiser's step over all ranks and accumulated parts.
+
+        Raises:
+            InvalidSettings: the batch cannot be shared evenly, or is larger than the table.
+        """
+        assert 0 <= rank < ranks and accumulation > 0 and start_step >= 0 and seed >= 0 and window_shards > 0
+        if batch < 1 or batch % (ranks * accumulation):
+            raise InvalidSettings(
+                f"a batch of {batch} cannot be shared by {ranks} ranks in {accumulation} parts; take a multiple of "
+                f"{ranks * accumulation}"
+            )
+        if batch > len(table):
+            raise InvalidSettings(f"a batch of {batch} is larger than the split, which has {len(table)} clips")
+        self._table, self._seed, self._window_shards = table, seed, window_shards
+        self._batch, self._rank, self._ranks, self._accumulation = batch, rank, ranks, accumulation
+        self._start_step = start_step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in an epoch."""
+        return len(self._table) // self._batch
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch a step belongs to."""
+        return step // self.steps_per_epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, first = divmod(self._start_step, self.steps_per_epoch)
+        while True:
+            order = epoch_order(self._table, seed=self._seed, epoch=epoch, window_shards=self._window_shards)
+            for step in range(first, self.steps_per_epoch):
+                clips = order[step * self._batch : (step + 1) * self._batch]
+                for part in clips.reshape(self._accumulation, self._ranks, -1)[:, self._rank]:
+                    yield (part + epoch * len(self._table)).tolist()
+            epoch, first = epoch + 1, 0
+
+
+class PassOrder:
+    """Every clip once, in the order of the table: for evaluation. The last batch may be smaller.
+
+    A rank takes every `ranks`-th batch; all of them together see each clip exactly once.
+    """
+
+    def __init__(
+        self, table: ClipTable, batch: int, *, rank: int = 0, ranks: int = 1, limit: int | None = None
+    ) -> None:
+        """`limit` keeps that many clips, spread evenly over the table, so that all shards have a part."""
+        assert batch > 0 and 0 <= rank < ranks and (limit is None or limit > 0)
+        count = len(table) if limit is None else min(limit, len(table))
+        clips = np.arange(count) * len(table) // max(count, 1)
+        self._batches = [clips[start : start + batch].tolist() for start in range(rank * batch, count, ranks * batch)]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
-from speech2face.errors import CannotWrite, DatasetError, MissingExtra
+from speech2face.errors import CannotWrite, DatasetError, MissingExtra, RunLocked
+
+if TYPE_CHECKING:
+    pass
 
 Result = TypeVar("Result")
-
 _FILE_MODE = 0o666  # before the umask: what open() gives, where a temporary file gets 0o600
 _TEMPORARY_PREFIX = ".speech2face-"
 
@@ -275,3 +279,50 @@ class NewFile:
                 f"cannot write {self._storage.where(self.name)}: {error.strerror or error}; make room or choose "
                 "another folder"
             ) from error
+
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process; the system lets go of it however the process ends.
+
+    Raises:
+        RunLocked: another training holds it.
+        CannotWrite: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise CannotWrite(f"cannot write in {folder}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 64, 0).decode(errors="replace").strip()
+            raise RunLocked(
+                f"another training (process {holder or 'unknown'}) writes into {folder}; wait for it, or choose another"
+                " `out`"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def locked_data(storage: Storage) -> Iterator[None]:
+    """Hold a data folder for this process, without what killed processes left half written; URLs are not held."""
+    if storage.local is None:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(storage.local))
+        except RunLocked as error:
+            raise RunLocked(f"{storage} is being prepared or cleaned by another process; wait for it") from error
+        storage.remove_temporary()
+        yield

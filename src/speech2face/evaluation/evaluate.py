@@ -11,27 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.errors import InvalidOption
-from speech2face.evaluation.material import EvaluationSettings, Material, Progress
-from speech2face.evaluation.parts import (
-    ablations,
-    anthropometry,
-    attributes,
-    consistency,
-    craniofacial,
-    distribution,
-    duration,
-    feature_similarity,
-    grid,
-    languages,
-    matching,
-    picture_quality,
-    projection,
-    retrieval,
-)
-from speech2face.evaluation.parts.part import Exclusion, Part
-from speech2face.evaluation.prediction_file import encode_predictions
-from speech2face.evaluation.reporting.facts import ReportFacts
-from speech2face.evaluation.reporting.writer import check_report, write_report
+from speech2face.evaluation.page import check_report, write_report
+from speech2face.evaluation.parts import attributes, retrieval
+from speech2face.evaluation.parts import pictures as distribution
+from speech2face.evaluation.parts import pictures as grid
+from speech2face.evaluation.parts import pictures as picture_quality
+from speech2face.evaluation.parts import retrieval as matching
+from speech2face.evaluation.parts import shapes as anthropometry
+from speech2face.evaluation.parts import shapes as craniofacial
+from speech2face.evaluation.parts import similarity as ablations
+from speech2face.evaluation.parts import similarity as consistency
+from speech2face.evaluation.parts import similarity as duration
+from speech2face.evaluation.parts import similarity as feature_similarity
+from speech2face.evaluation.parts import similarity as languages
+from speech2face.evaluation.parts import similarity as projection
+from speech2face.evaluation.pictures import EvaluationSettings, Material, Progress
+from speech2face.evaluation.predictions import encode_predictions
+from speech2face.evaluation.report import Exclusion, Part, ReportFacts
 from speech2face.outputs import check_outputs, write_together
 
 log = logging.getLogger(__name__)
@@ -49,11 +45,11 @@ class Entry:
 
 def _attributes(material: Material) -> Part:
     pictures, reader = material.pictures, material.reader
-    return attributes.measure(material.evaluation, pictures=pictures, reader=reader, seed=material.seed)
+    return attributes.measure_attributes(material.evaluation, pictures=pictures, reader=reader, seed=material.seed)
 
 
 def _distribution(material: Material) -> Part:
-    return distribution.measure(
+    return distribution.measure_distribution(
         material.evaluation,
         pictures=material.pictures,
         fid_network=material.fid_network,
@@ -63,18 +59,23 @@ def _distribution(material: Material) -> Part:
 
 
 PARTS: tuple[Entry, ...] = (
-    Entry("feature_similarity", lambda m: feature_similarity.measure(m.evaluation, seed=m.seed)),
-    Entry("retrieval", lambda m: retrieval.measure(m.evaluation, seed=m.seed)),
-    Entry("matching", lambda m: matching.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("feature_similarity", lambda m: feature_similarity.measure_feature_similarity(m.evaluation, seed=m.seed)),
+    Entry("retrieval", lambda m: retrieval.measure_retrieval(m.evaluation, seed=m.seed)),
+    Entry("matching", lambda m: matching.measure_matching(m.evaluation, pictures=m.pictures, seed=m.seed)),
     Entry("attributes", _attributes),
-    Entry("craniofacial", lambda m: craniofacial.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry("anthropometry", lambda m: anthropometry.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry("duration", lambda m: duration.measure(m.evaluation, seed=m.seed)),
-    Entry("ablations", lambda m: ablations.measure(m.evaluations, seed=m.seed)),
-    Entry("consistency", lambda m: consistency.measure(m.evaluation, seed=m.seed)),
-    Entry("languages", lambda m: languages.measure(m.evaluation, seed=m.seed)),
-    Entry("projection", lambda m: projection.measure(m.evaluation, seed=m.seed, tsne=m.settings.tsne)),
-    Entry("picture_quality", lambda m: picture_quality.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("craniofacial", lambda m: craniofacial.measure_craniofacial(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry(
+        "anthropometry", lambda m: anthropometry.measure_anthropometry(m.evaluation, pictures=m.pictures, seed=m.seed)
+    ),
+    Entry("duration", lambda m: duration.measure_duration(m.evaluation, seed=m.seed)),
+    Entry("ablations", lambda m: ablations.measure_ablations(m.evaluations, seed=m.seed)),
+    Entry("consistency", lambda m: consistency.measure_consistency(m.evaluation, seed=m.seed)),
+    Entry("languages", lambda m: languages.measure_languages(m.evaluation, seed=m.seed)),
+    Entry("projection", lambda m: projection.measure_projection(m.evaluation, seed=m.seed, tsne=m.settings.tsne)),
+    Entry(
+        "picture_quality",
+        lambda m: picture_quality.measure_picture_quality(m.evaluation, pictures=m.pictures, seed=m.seed),
+    ),
     Entry("distribution", _distribution),
     Entry("grid", lambda m: grid.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
 )

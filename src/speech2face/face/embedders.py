@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 from speech2face.errors import MissingExtra, WeightsError
-from speech2face.face.detector import dlib_model
-from speech2face.face.embedder import DlibEmbedder, FaceEmbedder
-from speech2face.face.embedder_settings import OnnxSettings, VGGFaceSettings
-from speech2face.face.onnx_embedder import OnnxEmbedder
-from speech2face.face.weight_file import check_sha256, file_sha256, weight_file
+from speech2face.face.detect import dlib_model
+from speech2face.face.embed import DlibEmbedder, FaceEmbedder, OnnxEmbedder, OnnxSettings, VGGFaceSettings
+from speech2face.face.files import check_sha256, file_sha256, weight_file
 
 EmbedderKind = Literal["dlib", "vggface", "onnx", "planted"]
 KINDS: tuple[EmbedderKind, ...] = get_args(EmbedderKind)
@@ -130,7 +128,7 @@ def _open_file(kind: EmbedderKind, file: Path | str | None, settings: Mapping[st
     path = weight_file(file)
     if kind == "vggface":
         try:
-            from speech2face.face.vggface_embedder import VGGFaceEmbedder
+            from speech2face.face.vggface import VGGFaceEmbedder
         except ImportError as error:
             raise MissingExtra("VGG-Face needs the extra 'train': pip install 'speech2face[train]'") from error
         return VGGFaceEmbedder(path, _settings(VGGFaceSettings, settings))

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from speech2face.gallery.build import BuildOptions, build_gallery
     from speech2face.gallery.entries import Entry
-    from speech2face.gallery.gallery import Gallery, Ranking
-    from speech2face.gallery.search import search_gallery
-    from speech2face.gallery.sheet import draw_search_sheet
+    from speech2face.gallery.gallery import Gallery, Ranking, draw_search_sheet, search_gallery
 
 __all__ = ["BuildOptions", "Entry", "Gallery", "Ranking", "build_gallery", "draw_search_sheet", "search_gallery"]
 
@@ -18,7 +16,7 @@ _HOMES = {
     "Ranking": "gallery",
     "build_gallery": "build",
     "draw_search_sheet": "sheet",
-    "search_gallery": "search",
+    "search_gallery": "gallery",
 }
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.data.record import Tombstones
+from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.inputs import parse_json
 
 FIELDS = ("id", "speaker", "source", "licence", "consent", "digest")
 FILTER_FIELDS = ("speaker", "source", "licence", "consent")
@@ -194,3 +199,241 @@ def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerows(rows)
     return sink.getvalue().encode()
+
+
+# --------------------------------------------------------------------------------------------------
+# `gallery.json`: whose face embeddings a gallery holds, where they lie, and how they are searched.
+# --------------------------------------------------------------------------------------------------
+
+RECORD = "gallery.json"
+FORMAT = 1
+PARTS = {"entries": "csv", "vectors": "npy", "thumbnails": "bin", "index": "faiss"}
+"""Files of a gallery and their endings."""
+BackendName = Literal["exact", "faiss", "postgres"]
+BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The numbers that faces and voices share: who makes them, and how many they are."""
+
+    size: int
+    """Length of a face embedding, K."""
+    embedder: EmbedderRecord | None
+    """What makes them from photographs; None: the model's own reading of age and gender (`appearance.py`)."""
+    model_name: str = ""
+    model_version: str = ""
+    model_sha256: str = ""
+    """Of the release that the gallery was built with."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        model = {"name": self.model_name, "version": self.model_version, "sha256": self.model_sha256}
+        embedder = None if self.embedder is None else self.embedder.to_dict()
+        return {"size": self.size, "embedder": embedder, "model": model}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Space:
+        """From `to_dict`'s result.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing or impossible; the caller names the file.
+        """
+        model, embedder = values["model"], values["embedder"]
+        record = None if embedder is None else EmbedderRecord.from_dict(embedder)
+        return cls(int(values["size"]), record, str(model["name"]), str(model["version"]), str(model["sha256"]))
+
+    def holds(self, other: Space) -> bool:
+        """Whether embeddings of both may be compared.
+
+        The face embedder decides, not the model: a better model that learned from the same embedder searches the same
+        gallery. Readings of age and gender are the release's own.
+        """
+        if self.size != other.size or (self.embedder is None) != (other.embedder is None):
+            return False
+        if self.embedder is None or other.embedder is None:
+            return self.model_sha256 == other.model_sha256
+        return self.embedder.comparable_with(other.embedder)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file beside `gallery.json`."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """The whole of `gallery.json`."""
+
+    name: str
+    space: Space
+    backend: BackendName
+    identity: str
+    """Drawn when the gallery was made; a database says the same."""
+    database: str = ""
+    """Where it lies, without a password; "" for files."""
+    entries: int = 0
+    """In files; a database counts its own."""
+    next_number: int = 0
+    generation: int = 0
+    """Counts the changes; every change writes new files and then names them here."""
+    files: Mapping[str, StoredFile] = field(default_factory=dict)
+    index: Mapping[str, Any] | None = None
+
+    def encode(self) -> bytes:
+        """The file."""
+        files = {name: asdict(file) for name, file in self.files.items()}
+        content = {"format": FORMAT} | self._plain() | {"files": files, "index": self.index}
+        return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+    def _plain(self) -> dict[str, Any]:
+        names = ("name", "backend", "identity", "database", "entries", "next_number", "generation")
+        return {name: getattr(self, name) for name in names} | {"space": self.space.to_dict()}
+
+    def changed(self, **values: Any) -> Record:
+        """With other values."""
+        return replace(self, **values)
+
+
+def read_record(storage: Storage) -> Record:
+    """The record of a folder.
+
+    Raises:
+        DatasetError: there is no gallery, or its record is damaged or of another version.
+    """
+    if not storage.exists(RECORD):
+        raise DatasetError(f"{storage} holds no gallery; build one: speech2face gallery build")
+    where = storage.where(RECORD)
+    try:
+        stated: dict[str, Any] = parse_json(storage.read(RECORD))
+        if stated["format"] != FORMAT:
+            raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
+        if stated["backend"] not in BACKENDS:
+            raise ValueError(f"backend {stated['backend']!r}")
+        files = {name: StoredFile(**file) for name, file in stated["files"].items()}
+        for file in files.values():
+            if "/" in file.file or "\\" in file.file or file.file.startswith("."):
+                raise ValueError(f"{file.file!r} is no name of a file beside it")
+        return Record(
+            name=str(stated["name"]),
+            space=Space.from_dict(stated["space"]),
+            backend=stated["backend"],
+            identity=str(stated["identity"]),
+            database=str(stated["database"]),
+            entries=int(stated["entries"]),
+            next_number=int(stated["next_number"]),
+            generation=int(stated["generation"]),
+            files=files,
+            index=stated["index"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{where} is damaged ({error}); restore the gallery or build it anew") from error
+
+
+# --------------------------------------------------------------------------------------------------
+# What every backend of a gallery can do; a variant is a new file with this contract.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest entries, nearest first, and what they were compared with."""
+
+    hits: tuple[tuple[Entry, float], ...]
+    """Entries and their cosines."""
+    of: int
+    """Entries that the filter keeps."""
+    mean: float
+    """Mean cosine of what was compared: all faces, or a sample of them."""
+    sd: float
+    exact: bool
+    """Whether every face was compared."""
+
+
+@dataclass(frozen=True)
+class Upserted:
+    """What became of entries that were given."""
+
+    added: int = 0
+    replaced: int = 0
+    """Entries whose id was there already."""
+
+    def __add__(self, other: Upserted) -> Upserted:
+        return Upserted(self.added + other.added, self.replaced + other.replaced)
+
+
+class Writer(Protocol):
+    """Entries on their way into a gallery; nobody sees a gallery that is half built."""
+
+    def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """Of those that are there already, also from a build that was interrupted."""
+        ...
+
+    def put(self, entries: Sequence[Entry], vectors: Embeddings) -> Upserted:
+        """Take entries with vectors (entries, K) of length one; an id that is there is replaced."""
+        ...
+
+    def finish(self) -> Record:
+        """Show them."""
+        ...
+
+    def close(self) -> None:
+        """Leave nothing half written behind; after `finish` it does nothing."""
+        ...
+
+
+class Store(Protocol):
+    """A gallery's entries and vectors, wherever they lie."""
+
+    record: Record
+
+    def __len__(self) -> int: ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of labels that entries have."""
+        ...
+
+    def index_facts(self) -> dict[str, Any] | None:
+        """What its index is and how well it searches; None where there is none."""
+        ...
+
+    def search(self, probe: NDArray[np.float32], top: int, where: Where | None) -> Found:
+        """The entries nearest to a probe (K,) of length one."""
+        ...
+
+    def writer(self) -> Writer:
+        """To add entries and replace some."""
+        ...
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove entries; how many there were."""
+        ...
+
+    def speakers(self) -> set[str]:
+        """Everybody in it."""
+        ...
+
+    def ids_of(self, speakers: Iterable[str]) -> list[str]:
+        """Entries of these speakers."""
+        ...
+
+    def ids(self) -> Iterable[str]:
+        """All of them."""
+        ...
+
+    def tombstones(self) -> Tombstones | None:
+        """Who was forgotten, None where nobody was."""
+        ...
+
+    def write_tombstones(self, tombstones: Tombstones) -> None:
+        """Keep them."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.data.erasure import near_names
+from speech2face.audio.recording import Recording, read_recording
+from speech2face.data.record import Tombstones, near_names
 from speech2face.data.storage import Storage
-from speech2face.data.tombstones import Tombstones
-from speech2face.errors import DatasetError, InvalidOption, WeightsError
-from speech2face.gallery.entries import Entry, Where, check_entry
-from speech2face.gallery.exact import unit_rows
-from speech2face.gallery.files import open_files
-from speech2face.gallery.record import Record, Space, read_record
-from speech2face.gallery.store import Store, Upserted, Writer
+from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
+from speech2face.face.detect import Picture
+from speech2face.face.embed import FaceEmbedder
+from speech2face.gallery.entries import Entry, Record, Space, Store, Upserted, Where, Writer, check_entry, read_record
+from speech2face.gallery.files import open_files, unit_rows
+from speech2face.models.attributes import AttributeModel
+from speech2face.models.contract import Given, Model
+from speech2face.models.paired import PairedRelease
+from speech2face.models.release import MANIFEST, sha256
+from speech2face.portrait import Portrait, reconstruct
+from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
+from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+    from speech2face.evaluation.readers import AppearanceReader
 
 MOST_HITS = 1000
 Floats = NDArray[np.floating[Any]]
@@ -253,3 +267,300 @@ def _fingerprint(record: dict[str, Any]) -> str:
     import json
 
     return "record " + hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
+
+
+# --------------------------------------------------------------------------------------------------
+# From a recording to the faces of a gallery that are nearest to what its voice suggests.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Search:
+    """What was found for a recording."""
+
+    ranking: Ranking
+    portrait: Portrait
+    """What the voice suggests, as a picture."""
+    gallery: dict[str, Any]
+    """Name, size and how it is searched."""
+    where: dict[str, str]
+    limits: tuple[str, ...]
+    """What must be said with the ranking."""
+
+    def facts(self) -> dict[str, Any]:
+        """JSON-ready."""
+        mean, sd = self.ranking.random_cosine
+        hits = [
+            {"rank": hit.rank, "cosine": round(hit.cosine, 5), "chance": round(hit.chance, 8)} | hit.entry.facts()
+            for hit in self.ranking.hits
+        ]
+        return {
+            "hits": hits,
+            "ranked": self.ranking.of,
+            "random": {"cosine_mean": round(mean, 5), "cosine_sd": round(sd, 5)},
+            "exact": self.ranking.exact,
+            "gallery": self.gallery,
+            "filter": self.where,
+            "given": self.portrait.given.to_dict(),
+            "seconds_heard": round(self.portrait.seconds_heard, 2),
+            "cautions": [{"code": each.code, "text": each.text} for each in self.portrait.cautions],
+            "model": {"name": self.portrait.model_name, "version": self.portrait.model_version},
+            "limits": list(self.limits),
+        }
+
+
+def search_gallery(
+    gallery: Gallery,
+    model: Model,
+    recording: str | Path | bytes | BinaryIO | Recording,
+    *,
+    top: int = 10,
+    where: Where | None = None,
+    given: Given | None = None,
+) -> Search:
+    """Rank a gallery's faces by how near they are to what a voice suggests.
+
+    Raises:
+        WeightsError: the gallery was built with another model's face embeddings.
+        Speech2FaceError: of the recording, the gallery and the options.
+    """
+    given = given or Given()
+    space = space_of(model)
+    gallery.check_space(space)
+    heard = recording if isinstance(recording, Recording) else read_recording(recording)
+    portrait = reconstruct(model, heard, given=given)
+    ranking = gallery.search(probe_of(model, np.asarray(portrait.belief.mean)), top, where)
+    record = gallery.record
+    facts = {"name": record.name, "backend": record.backend, "entries": len(gallery), "index": gallery.index_facts()}
+    return Search(ranking, portrait, facts, dict(where or {}), limits_of(space))
+
+
+# --------------------------------------------------------------------------------------------------
+# Which numbers a model shares with photographs, for models that learned from pairs and for those that did not.
+# --------------------------------------------------------------------------------------------------
+
+NOT_IDENTIFICATION = (
+    "A ranking by likeness to what a voice suggests, not identification: it names nobody, and the speaker need not be"
+    " in the gallery."
+)
+BY_ATTRIBUTES = (
+    "This model knows no faces of its speakers: the ranking is by apparent age and gender alone, and faces of the same"
+    " age and gender stand in no meaningful order."
+)
+
+
+def space_of(model: Model) -> Space:
+    """The space of the model's face embeddings, as far as photographs can be brought to it."""
+    release = model.release
+    digest = sha256(release.folder / MANIFEST)
+    if isinstance(release, PairedRelease):
+        return Space(release.embedding, release.embedder, release.name, release.version, digest)
+
+    assert isinstance(model, AttributeModel)
+    return Space(attribute_size(model), None, release.name, release.version, digest)
+
+
+def open_face_embedder(model: Model, file: Path | None = None) -> FaceEmbedder:
+    """What brings photographs to the model's space.
+
+    Raises:
+        WeightsError, MissingExtra: it is not at hand.
+        InvalidOption: a weight file for a model that needs none.
+    """
+    if not isinstance(model, AttributeModel):
+        return model.face_embedder(file)[1]
+    if file is not None:
+        raise InvalidOption(f"{model.release.name} reads faces by its own appearance model; leave --embedder out")
+
+    return AppearanceEmbedder(model)
+
+
+def probe_of(model: Model, face_embedding: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a voice suggests, the mean of a belief (K,), in the model's space."""
+    if not isinstance(model, AttributeModel):
+        return face_embedding
+
+    return attribute_coordinates(model, face_embedding)
+
+
+def limits_of(space: Space) -> tuple[str, ...]:
+    """What must be said with every ranking."""
+    return (NOT_IDENTIFICATION,) if space.embedder is not None else (NOT_IDENTIFICATION, BY_ATTRIBUTES)
+
+
+# --------------------------------------------------------------------------------------------------
+# A gallery for a model that never saw its speakers' faces: photographs and voices meet in apparent age and gender.
+# The starter's face embedding holds coordinates of age, gender and group, and residuals that no voice tells. Of these
+# a photograph can be read for age and gender (`evaluation/readers.py`, whose limits hold here too);
+# the group is never read off a face, and residuals are zero in what a voice suggests. So the shared numbers are the
+# coordinates of age and gender, each in units of how far adults differ in it, and a constant: beside a large constant
+# the cosine ranks as the distance does, where directions alone would call everybody near the middle unlike.
+# --------------------------------------------------------------------------------------------------
+
+AGES = np.arange(18.0, 81.0)
+CONSTANT = 10.0  # the coordinates of an adult are about 2.6 long together
+
+
+def attribute_size(model: AttributeModel) -> int:
+    """How many coordinates age and gender fix, and the constant."""
+    return int(_centre_and_scale(model)[0].size) + 1
+
+
+def attribute_coordinates(model: AttributeModel, face_embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Those of a face embedding (K,), around the middle of adults and in units of their spread."""
+    centre, scale = _centre_and_scale(model)
+    return np.append((face_embedding[: centre.size] - centre) / scale, CONSTANT).astype(np.float32)
+
+
+def _designs(model: AttributeModel) -> NDArray[np.float64]:
+    """Of all adult ages and both genders, (ages, 2, coordinates)."""
+    basis = model.release.population.basis
+    even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)
+    return np.asarray(whole[..., : -len(basis.groups)], np.float64)
+
+
+def _centre_and_scale(model: AttributeModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    designs = _designs(model).reshape(-1, _designs(model).shape[-1])
+    return designs.mean(0), np.maximum(designs.std(0), 1e-3)
+
+
+class AppearanceEmbedder:
+    """Reads the coordinates of age and gender off a photograph."""
+
+    def __init__(self, model: AttributeModel, reader: AppearanceReader | None = None) -> None:
+        """
+        Raises:
+            MissingExtra: what finds landmarks is not installed.
+        """
+        if reader is None:
+            try:
+                from speech2face.evaluation.readers import AppearanceReader
+            except ImportError as error:
+                raise MissingExtra(
+                    f"reading age and gender off photographs needs the extras 'eval' and 'faces' ({error.name} is"
+                    " missing): pip install 'speech2face[eval,faces]'"
+                ) from error
+            reader = AppearanceReader(model.release.folder)
+        self._model, self._reader = model, reader
+        self.size = attribute_size(model)
+
+    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
+        """The coordinates (size,) of the face that is found, or None."""
+        reading = self._reader.read(picture)
+        if reading is None or reading.age is None or reading.femininity is None:
+            return None
+        basis = self._model.release.population.basis
+        even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+        return attribute_coordinates(self._model, basis.design(reading.age, reading.femininity, even))
+
+
+# --------------------------------------------------------------------------------------------------
+# A ranking as one picture: what the voice suggests, then the gallery's nearest faces, each labelled as what it is.
+# --------------------------------------------------------------------------------------------------
+
+PICTURE_PIXELS = 192
+CAPTION_PIXELS = 78
+SEARCH_HEADER_PIXELS, FOOTER_LINE_PIXELS = 64, 18
+COLUMNS = 4
+MOST_PICTURES = 40
+NO_PICTURE = (228, 228, 228)
+BESIDE_IT = "The first face is synthetic, the others are pictures of the gallery's own."
+FROM_THE_GALLERY = "from the gallery, not the speaker"
+
+
+def chance_text(chance: float) -> str:
+    """A probability as a share one can picture: "1 in 250"."""
+    return "certain" if chance >= 1 else f"1 in {1 / chance:,.0f}" if chance <= 0.05 else f"{chance:.0%}"
+
+
+def captions(hit: Hit) -> tuple[str, str, str, str]:
+    """Four lines under a face: what it is, rank, similarity and what a random order gives, whose it is."""
+    return (
+        FROM_THE_GALLERY,
+        f"rank {hit.rank}   similarity {hit.cosine:.3f}",
+        f"by chance this far up: {chance_text(hit.chance)}",
+        hit.entry.speaker,
+    )
+
+
+def search_sheet_png(search: Search) -> bytes:
+    """The sheet as a labelled PNG: a synthetic portrait, and beside it the gallery's own pictures if it keeps any."""
+    shown = sum(bool(hit.entry.thumbnail) for hit in search.ranking.hits[:MOST_PICTURES])
+    portrait = search.portrait
+    provenance = comparison_provenance(
+        model_name=portrait.model_name,
+        model_version=portrait.model_version,
+        notice=" ".join((portrait.notice, *([BESIDE_IT] if shown else []), *search.limits)),
+        photographs=shown > 0,
+    )
+    facts = comparison_facts("Faces of a gallery nearest to what a voice suggests", synthetic=1, photographs=shown)
+    return picture_bytes(draw_search_sheet(search), provenance, facts, small=True)
+
+
+def draw_search_sheet(search: Search) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB; at most MOST_PICTURES faces are shown."""
+    from PIL import Image, ImageDraw
+
+    hits = search.ranking.hits[:MOST_PICTURES]
+    cell, row_pixels = PICTURE_PIXELS + GAP_PIXELS, PICTURE_PIXELS + CAPTION_PIXELS + GAP_PIXELS
+    width = COLUMNS * cell + GAP_PIXELS
+    footer = [line for text in _footer(search) for line in textwrap.wrap(text, 112)]
+    rows = -(-(len(hits) + 1) // COLUMNS)
+    height = SEARCH_HEADER_PIXELS + rows * row_pixels + FOOTER_LINE_PIXELS * len(footer) + GAP_PIXELS
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _line(draw, (GAP_PIXELS, 12), "Faces of the gallery nearest to what the voice suggests", 20, width, INK)
+    _line(draw, (GAP_PIXELS, 38), _title(search), 14, width, FAINT_INK)
+    suggested = ("synthetic: what the voice suggests", "what the ranking is by", "", "")
+    cells = [(Image.fromarray(search.portrait.image), suggested)]
+    cells += [(_picture(hit.entry.thumbnail), captions(hit)) for hit in hits]
+    for index, (picture, lines) in enumerate(cells):
+        left = GAP_PIXELS + index % COLUMNS * cell
+        top = SEARCH_HEADER_PIXELS + index // COLUMNS * row_pixels
+        sheet.paste(picture.resize((PICTURE_PIXELS,) * 2, Image.Resampling.LANCZOS), (left, top))
+        for number, text in enumerate(lines):
+            below = top + PICTURE_PIXELS + 3 + 18 * number
+            _line(draw, (left, below), text, 13, PICTURE_PIXELS, (INK, INK, FAINT_INK, FAINT_INK)[number])
+    for number, text in enumerate(footer):
+        below = height - GAP_PIXELS // 2 - FOOTER_LINE_PIXELS * (len(footer) - number)
+        _line(draw, (GAP_PIXELS, below), text, 13, width - 2 * GAP_PIXELS, FAINT_INK)
+    return np.asarray(sheet)
+
+
+def _title(search: Search) -> str:
+    kept = ", ".join(f"{name}={value}" for name, value in search.where.items())
+    of = f"{search.ranking.of:,} faces" + (f" with {kept}" if kept else "")
+    how = "every face compared" if search.ranking.exact else "searched by an index"
+    return f"{search.gallery['name']}: {of}, {how}; {search.portrait.seconds_heard:.1f} s of speech heard"
+
+
+def _footer(search: Search) -> tuple[str, ...]:
+    mean, sd = search.ranking.random_cosine
+    random = f"Similarity is the cosine of two face embeddings; a random face of it has {mean:.3f} +- {sd:.3f}."
+    return (*search.limits, random)
+
+
+def _picture(thumbnail: bytes) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(thumbnail), formats=("JPEG",)) as picture:
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        return Image.new("RGB", (PICTURE_PIXELS,) * 2, NO_PICTURE)
+
+
+def _line(
+    draw: ImageDraw, place: tuple[int, int], text: str, size: int, width: int, fill: tuple[int, int, int]
+) -> None:
+    """One line, made smaller, then cut, until it fits."""
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size)
+    while size > 9 and draw.textlength(text, font) > width:
+        size -= 1
+        font = ImageFont.load_default(size)
+    while text and draw.textlength(text, font) > width:
+        text = text[:-2].rstrip() + "…"
+    draw.text(place, text, fill=fill, font=font)

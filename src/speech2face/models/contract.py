@@ -1,19 +1,137 @@
 """What every kind of model can do: the whole of what a portrait needs to know about it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
-from speech2face.audio.activity import Spans
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cautions import Caution
-from speech2face.config import Style
-from speech2face.face.embedder import FaceEmbedder
-from speech2face.given import Given
-from speech2face.release import Release
-from speech2face.voice.belief import AttributeBelief
+from speech2face.audio.speech import Activity, Spans, high_band_db, snr_db
+from speech2face.errors import InvalidGiven
+from speech2face.face.embed import FaceEmbedder
+from speech2face.inputs import described, real_number
+from speech2face.limits import Style
+from speech2face.models.release import Release
+from speech2face.voice.belief import ADULT_AGE, OLDEST_FACE, AttributeBelief
+
+# --------------------------------------------------------------------------------------------------
+# Attributes that a user states instead of leaving them to the voice.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Given:
+    """Attributes that the user states instead of leaving them to the voice; None leaves them."""
+
+    age: float | None = None
+    gender: Literal["female", "male"] | None = None
+    group: str | None = None
+
+    def check(self, groups: tuple[str, ...]) -> None:
+        """Refuse what no face can show.
+
+        Raises:
+            InvalidGiven: an age outside the adults the model draws, an unknown gender or group.
+        """
+        self.plain()
+        if self.age is not None and not ADULT_AGE <= self.age <= OLDEST_FACE:
+            raise InvalidGiven(
+                f"given age {self.age:g} is outside {ADULT_AGE} to {OLDEST_FACE}, the ages that can be drawn"
+            )
+        if self.gender not in (None, "female", "male"):
+            raise InvalidGiven(f'given gender "{self.gender}" is unknown; give female or male')
+        if self.group is not None and self.group not in groups:
+            raise InvalidGiven(f'given group "{self.group}" is unknown; give one of {", ".join(groups)}')
+
+    def plain(self) -> "Given":
+        """The same, its age a number of Python's own.
+
+        Raises:
+            InvalidGiven: values of another type.
+        """
+        for name in ("gender", "group"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise InvalidGiven(f"given {name} is {described(value)}; give its name")
+        return self if self.age is None else replace(self, age=real_number("given age", self.age, InvalidGiven))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what was given."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+# --------------------------------------------------------------------------------------------------
+# What the user must know about one portrait, found out from the recording and the belief.
+# --------------------------------------------------------------------------------------------------
+
+SHORT_SECONDS = 3.0  # under this the release's accuracy falls off; see the model card's table by duration
+
+
+@dataclass(frozen=True)
+class Caution:
+    """A stable code for programs and a sentence for people."""
+
+    code: str
+    text: str
+
+
+SHORT = Caution("short_recording", "Little speech was heard; a few seconds more would make the portrait surer.")
+TELEPHONE = Caution("telephone_band", "The sound has nothing above 4 kHz, like a telephone; readings are less sure.")
+NOISY = Caution("noise", "There is loud noise behind the voice; readings are less sure.")
+CHILD = Caution(
+    "likely_child",
+    "The voice is most likely a child's. Only adults are drawn: the picture is the youngest adult face.",
+)
+SEVERAL = Caution("several_speakers", "More than one voice seems to speak; the portrait mixes them.")
+UNSURE = Caution("unsure", "The voice leaves age or gender open; the portrait lies between quite different faces.")
+OTHER_TRACKS = Caution(
+    "other_tracks", "The file has further sound tracks, which were not heard; the track option chooses another one."
+)
+ALL = (SHORT, TELEPHONE, NOISY, CHILD, SEVERAL, UNSURE, OTHER_TRACKS)  # the order in which they are said
+
+
+def find_cautions(
+    activity: Activity,
+    thresholds: Mapping[str, float],
+    *,
+    speaker_change: float | None,
+    of_the_voice: Collection[Caution] = (),
+) -> tuple[Caution, ...]:
+    """All cautions that hold, in a fixed order; `of_the_voice` are those the model's own reading gave reason for.
+
+    What has no threshold, or no measurement, is not judged: it gives no caution.
+    """
+    return judge_cautions(
+        thresholds,
+        seconds=activity.seconds,
+        high_band=high_band_db(activity.speech()),
+        snr=snr_db(activity),
+        speaker_change=speaker_change,
+        of_the_voice=of_the_voice,
+    )
+
+
+def judge_cautions(
+    thresholds: Mapping[str, float],
+    *,
+    seconds: float,
+    high_band: float | None,
+    snr: float | None,
+    speaker_change: float | None,
+    of_the_voice: Collection[Caution] = (),
+) -> tuple[Caution, ...]:
+    """The same from what was measured: seconds of speech, `high_band_db` and `snr_db` in decibels."""
+    measured = {
+        TELEPHONE: ("telephone_high_band_db", high_band),
+        NOISY: ("noise_snr_db", snr),
+        SEVERAL: ("same_speaker_cosine", speaker_change),
+    }
+    found = set(of_the_voice) | ({SHORT} if seconds < SHORT_SECONDS else set())
+    for caution, (name, value) in measured.items():
+        if value is not None and name in thresholds and value < thresholds[name]:
+            found.add(caution)
+    return tuple(caution for caution in ALL if caution in found)
 
 
 class FaceBelief(Protocol):

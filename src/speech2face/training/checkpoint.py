@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,15 +22,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError
-from speech2face.release import sha256
-from speech2face.untrusted import parse_json
+from speech2face.inputs import parse_json
+from speech2face.models.release import sha256
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 FORMAT = 1
 FOLDER = "checkpoints"
 CHECKSUM_DIGITS = 16
 _NAME = re.compile(rf"step-(\d{{8,}})-([0-9a-f]{{{CHECKSUM_DIGITS}}})\.safetensors")
 _TEMPORARY_SUFFIX = ".writing"
-
 NETWORK, AVERAGE, OPTIMISER = "network.", "average.", "optimiser."
 
 
@@ -137,7 +140,6 @@ def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
 
 
 def _synchronise(handle: int) -> None:
-    import os
 
     os.fsync(handle)
 
@@ -187,18 +189,77 @@ def find_checkpoint(path: Path) -> CheckpointFile:
     return newest
 
 
-def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a run folder or checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
+# --------------------------------------------------------------------------------------------------
+# The folder of one training: who may write in it, its numbers as JSON lines and for TensorBoard.
+# settings.json      the settings of the last start numbers.jsonl      one line for each written step and each
+# evaluation tensorboard/       the same for TensorBoard checkpoints/       see `checkpoint.py`
+# --------------------------------------------------------------------------------------------------
 
-    Where the training kept a running average of the weights, it is that.
+SETTINGS = "settings.json"
+NUMBERS = "numbers.jsonl"
+TENSORBOARD = "tensorboard"
 
-    Raises:
-        CheckpointError: none there, or damaged.
-    """
-    from speech2face.training.stages import build_network
 
-    checkpoint = read_checkpoint(find_checkpoint(path), prefixes=(NETWORK, AVERAGE))
-    network = build_network(checkpoint.metadata["stage"], checkpoint.metadata["network"])
-    weights = checkpoint.part(AVERAGE) or checkpoint.part(NETWORK)
-    network.load_state_dict(weights)
-    return network.eval(), checkpoint.metadata
+class Records:
+    """Numbers of a run, written as they come; `step` counts finished steps."""
+
+    def __init__(self, folder: Path, *, start_step: int) -> None:
+        """What an earlier start wrote after `start_step` is dropped: those steps are done again."""
+        self._path = folder / NUMBERS
+        _drop_after(self._path, start_step)
+        self._lines = self._path.open("a", encoding="utf-8")
+        self._board = _tensorboard(folder / TENSORBOARD, start_step)
+
+    def write(self, step: int, kind: str, numbers: Mapping[str, float]) -> None:
+        """One line; `kind` is training or evaluation."""
+        self._lines.write(json.dumps({"step": step, "kind": kind} | dict(numbers)) + "\n")
+        self._lines.flush()
+        if self._board is not None:
+            for name, number in numbers.items():
+                self._board.add_scalar(f"{kind}/{name}", number, step)
+
+    def close(self) -> None:
+        """Finish both files."""
+        self._lines.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _tensorboard(folder: Path, start_step: int) -> SummaryWriter | None:
+    """TensorBoard's writer, None where TensorBoard is not installed; nothing else needs it."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Cut the lines that a training will write again, and a last line that was cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            done = parse_json(line)["step"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if done <= step:
+            kept.append(line + "\n")
+    temporary = path.with_suffix(".writing")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """The lines of a run, oldest first; of one kind where one is named."""
+    lines = [parse_json(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if kind in (None, line["kind"])]
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Keep the settings of this start beside its numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{SETTINGS}.writing"
+    temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / SETTINGS)

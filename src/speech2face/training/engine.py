@@ -8,84 +8,368 @@ checkpoint needs no more than weights, moments and the number of steps done, and
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import os
+import signal
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speech2face.data.layout import Part
-from speech2face.errors import CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
+from speech2face.data.clips import ClipDataset, clip_loader
+from speech2face.data.manifest import Manifest, Part
+from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, default_cache_folder
+from speech2face.data.storage import locked
+from speech2face.errors import (
+    CheckpointError,
+    DatasetError,
+    InvalidSettings,
+    LossNotFinite,
+    TrainingStopped,
+    WeightsError,
+)
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.quiet import away_from_home
+from speech2face.training.card import check_decoder_data
 from speech2face.training.checkpoint import (
     AVERAGE,
     NETWORK,
     OPTIMISER,
+    Records,
     newest_checkpoint,
     optimiser_tensors,
     read_checkpoint,
     restore_optimiser,
     save_checkpoint,
+    write_settings,
 )
-from speech2face.training.optimisation import RunningAverage, clip_gradients, learning_rate, make_optimiser
-from speech2face.training.progress import Moment, Progress, Speed
-from speech2face.training.ranks import Ranks
-from speech2face.training.run_folder import Records, write_settings
-from speech2face.training.settings import TrainingSettings
-from speech2face.training.stopping import StopRequest
+from speech2face.training.export_needs import data_gaps
+from speech2face.training.losses import Balance, suggest_weights
+from speech2face.training.settings import OptimiserSettings, TrainingSettings
+from speech2face.training.stages import TRAINING_SPLIT, Batch, EncoderStage, Stage, build_stage, load_network
+
+# --------------------------------------------------------------------------------------------------
+# Adam, the learning rate as a function of the step, and the running average of the weights.
+# --------------------------------------------------------------------------------------------------
+
+
+def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
+    """Adam over what is trainable (Kingma and Ba 2015), with the settings' constants."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    on_card = trained[0].is_cuda
+    with away_from_home():  # every optimiser of torch imports its compiler, which makes its cache's folder
+        return torch.optim.Adam(
+            trained,
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            fused=True if on_card else None,
+        )
+
+
+def learning_rate(settings: OptimiserSettings, step: int) -> float:
+    """The paper's: times `decay` after every `decay_every` steps, in steps; before it a warm-up where one is set."""
+    rate = settings.learning_rate * settings.decay ** (step // settings.decay_every)
+    return rate * min(1.0, (step + 1) / settings.warm_up) if settings.warm_up else rate
+
+
+class RunningAverage:
+    """Exponential moving average of a network's parameters; buffers (normalisation statistics) are copied as they are.
+
+    Source: Polyak and Juditsky 1992. The first steps average over all there were, so that the start is forgotten.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take the weights after step number `step` (from 0) in."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        trained = dict(network.named_parameters())
+        for name, tensor in network.state_dict().items():
+            if name in trained:
+                self.tensors[name].lerp_(tensor, 1 - decay)
+            else:
+                self.tensors[name].copy_(tensor)
+
+    @contextmanager
+    def in_place_of(self, network: nn.Module) -> Iterator[None]:
+        """Let the network have the averaged weights for a while."""
+        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(self.tensors)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
+
+
+def clip_gradients(network: nn.Module, clip_norm: float) -> Tensor:
+    """Shorten the gradient to `clip_norm` where it is longer, 0 leaving it; returns its length before, ()."""
+    if clip_norm:
+        return nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
+
+
+# --------------------------------------------------------------------------------------------------
+# The processes of one training: alone, or started by torchrun (gloo on processors, NCCL on graphics cards).
+# --------------------------------------------------------------------------------------------------
+
+EVALUATION_LIMIT = timedelta(hours=2)  # the other ranks wait this long while the first one evaluates
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the training."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average over all ranks, the same shape; alone it is the values themselves."""
+        if self.count > 1:
+            distributed.all_reduce(values)
+            values /= self.count
+        return values
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """`auto` takes a graphics card where there is one.
+
+    Raises:
+        InvalidSettings: `cuda` without one.
+    """
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise InvalidSettings('run.device is "cuda", but torch finds no graphics card; set it to "auto" or "cpu"')
+    if local_rank >= torch.cuda.device_count():
+        raise InvalidSettings(f"process {local_rank} of this machine has no graphics card of its own; start fewer")
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """This process's place, from torchrun's environment; alone where there is none."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    where = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if count == 1:
+        yield Ranks(0, 1, where)
+        return
+    backend = "nccl" if where.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=EVALUATION_LIMIT)
+    try:
+        yield Ranks(distributed.get_rank(), distributed.get_world_size(), where)
+        distributed.barrier()  # a rank that is gone while another still talks to it would abort
+    finally:
+        distributed.destroy_process_group()
+
+
+# --------------------------------------------------------------------------------------------------
+# Stop at the end of a step when the system or the user asks for it.
+# --------------------------------------------------------------------------------------------------
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """Whether somebody asked."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self) -> None:
+        """From now on."""
+        self.asked = True
+
+
+@contextmanager
+def on_signals() -> Iterator[StopRequest]:
+    """The first SIGTERM or SIGINT asks; a second one ends the program as usual."""
+    request = StopRequest()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        request.ask()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --------------------------------------------------------------------------------------------------
+# How far a training is: a bar on a terminal, lines elsewhere, both on standard error.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point in time by the device's own clock: a graphics card is behind the processor that gives it work."""
+
+    seconds: float
+    event: torch.cuda.Event | None = None
+
+    @classmethod
+    def now(cls, device: torch.device) -> Moment:
+        """When the device will have done all that it was given so far."""
+        if device.type != "cuda":
+            return cls(time.perf_counter())
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return cls(0.0, event)
+
+    def wait(self) -> None:
+        """Until it has come."""
+        if self.event is not None:
+            self.event.synchronize()
+
+    def since(self, earlier: Moment) -> float:
+        """Seconds from an earlier moment of the same device; both have come."""
+        if self.event is None or earlier.event is None:
+            return self.seconds - earlier.seconds
+        return float(earlier.event.elapsed_time(self.event)) / 1000
+
+
+class Speed:
+    """Clips over the time that their steps took, from the end of the step before to their own.
+
+    The first step of a start is left out: reading begins, a graph is compiled, memory is found. So is whatever is done
+    between two steps, evaluations and checkpoints.
+    """
+
+    def __init__(self) -> None:
+        self.clips, self.seconds = 0, 0.0
+        """Of all steps that were timed."""
+        self._late_clips, self._late_seconds = 0, 0.0
+        self._from: Moment | None = None
+
+    def begin(self, now: Moment) -> None:
+        """The next step begins now."""
+        self._from = now
+
+    def step(self, finished: Moment, clips: int) -> None:
+        """A step is done."""
+        if self._from is not None:
+            seconds = finished.since(self._from)
+            self.clips, self.seconds = self.clips + clips, self.seconds + seconds
+            self._late_clips, self._late_seconds = self._late_clips + clips, self._late_seconds + seconds
+        self._from = finished
+
+    def of_late(self) -> float | None:
+        """Clips a second since this was last asked; None where no step was timed since."""
+        rate = self._late_clips / self._late_seconds if self._late_seconds > 0 else None
+        self._late_clips, self._late_seconds = 0, 0.0
+        return rate
+
+
+class Progress:
+    """Steps done, the loss, clips/s and the time left."""
+
+    def __init__(self, start: int, last: int, *, quiet: bool) -> None:
+        self._last = last
+        self._quiet = quiet
+        self._speed = ""
+        self._bar: Bar | None = None
+        if not quiet and sys.stderr.isatty():
+            self._bar = Bar(
+                TextColumn("step"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=last, completed=start)
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def rate(self, step: int, clips_per_second: float | None, batch: int) -> None:
+        """The speed of late, None where it is not known; the time left follows from it."""
+        self._speed = ""
+        if clips_per_second is not None:
+            left = timedelta(seconds=round((self._last - step) * batch / clips_per_second))
+            self._speed = f", {clips_per_second:.1f} clips/s, {left} left"
+
+    def step(self, step: int, loss: float, terms: Mapping[str, float], *, written: bool) -> None:
+        """A step is done."""
+        if self._quiet:
+            return
+        text = f"loss {loss:.4g}"
+        if len(terms) > 1:
+            text += f" ({', '.join(f'{name} {value:.4g}' for name, value in terms.items())})"
+        text += self._speed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=text)
+        elif written:
+            self._line(f"[{step}/{self._last}] {text}")
+
+    def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Numbers on validation clips."""
+        if numbers and not self._quiet:
+            self._line(f"[{step}/{self._last}] evaluation: " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+
+    def warning(self, sentence: str) -> None:
+        """What the user must read."""
+        if not self._quiet:
+            self._line(f"warning: {sentence}")
+
+    def ended(self, step: int, clips: int, seconds: float) -> None:
+        """The last step of this start is done; clips and seconds are those of all timed steps."""
+        if seconds > 0 and not self._quiet:
+            took = timedelta(seconds=round(seconds))
+            self._line(f"[{step}/{self._last}] {clips:,} clips in {took}, {clips / seconds:.1f} clips/s")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
 
 logger = logging.getLogger(__name__)
-
-Batch = dict[str, Tensor]
-
-
-class WeightRule(Protocol):
-    """How the weights of a stage's loss should be: measured once, before hours are spent on others."""
-
-    @property
-    def balanced_at(self) -> int:
-        """Steps after which the rule holds."""
-        ...
-
-    def gradients(self, network: nn.Module, batch: Batch) -> dict[str, float]:
-        """Length of each term's gradient; nothing in the network changes."""
-        ...
-
-    def judge(self, gradients: Mapping[str, float], step: int) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Named numbers to keep, and sentences that the user must read."""
-        ...
-
-
-class Stage(Protocol):
-    """What is trained, and by which loss; the loop knows neither voices nor faces."""
-
-    name: str
-    network: nn.Module
-    parts: tuple[Part, ...]
-
-    def to(self, device: torch.device) -> None:
-        """Move the network and everything frozen."""
-        ...
-
-    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Weighted terms, each (); `network` is `self.network`, perhaps wrapped."""
-        ...
-
-    def evaluate(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        """Named numbers on clips that are not trained on."""
-        ...
-
-    def notes(self) -> tuple[str, ...]:
-        """What the user must know before hours are spent: what is left out of the loss."""
-        ...
-
-    @property
-    def rule(self) -> WeightRule | None:
-        """By which the weights of its loss are judged."""
-        ...
 
 
 class Batches(Protocol):
@@ -429,3 +713,182 @@ def _difference(had: Any, has: Any) -> str:
         keys = [key for key in sorted({*had, *has}) if had.get(key) != has.get(key)]
         return ", ".join(f"{key} {had.get(key)}, now {has.get(key)}" for key in keys)
     return f"{had}, now {has}"
+
+
+# --------------------------------------------------------------------------------------------------
+# Clips of a data set for the engine: each rank's share of each step, from any step on.
+# --------------------------------------------------------------------------------------------------
+
+
+class ShardBatches:
+    """A manifest's training and evaluation clips; `parts` is set to what the stage reads before any clip is."""
+
+    def __init__(self, settings: TrainingSettings, ranks: Ranks) -> None:
+        """Opens and checks the manifest.
+
+        Raises:
+            DatasetError: missing, damaged, a speaker in two splits, or without embeddings to learn.
+        """
+        self.settings = settings
+        self.ranks = ranks
+        self.parts: tuple[Part, ...] = ()
+        self.manifest = Manifest.open(settings.data.manifest)
+        if self.manifest.embedder is None:
+            raise DatasetError(
+                f"{self.manifest.storage} holds no face embeddings; prepare the data with a face embedder"
+            )
+        self.embedder: EmbedderRecord = self.manifest.embedder
+        self._training = self.manifest.clips(TRAINING_SPLIT)
+        self.manifest.clips(settings.run.evaluate_split)  # refuse a missing split now, not after hours
+        self._order(0)  # and a batch that there are too few clips for
+
+    @property
+    def sha256(self) -> str:
+        """Of the manifest."""
+        return self.manifest.sha256
+
+    @property
+    def count(self) -> int:
+        """Training clips."""
+        return len(self._training)
+
+    @property
+    def speakers(self) -> int:
+        """Speakers among the training clips."""
+        return len(set(self._training.speaker.tolist()))
+
+    def training(self, start_step: int) -> Iterable[dict[str, Tensor]]:
+        """This rank's clips of each step, for ever."""
+        clips = self._clips(TRAINING_SPLIT)
+        pin = self.ranks.device.type == "cuda"
+        return clip_loader(clips, self._order(start_step), workers=self.settings.data.workers, pin=pin)
+
+    def _order(self, start_step: int) -> BatchOrder:
+        """This rank's share of each step.
+
+        Raises:
+            InvalidSettings: a batch that is larger than the split, or cannot be shared by the ranks.
+        """
+        data = self.settings.data
+        return BatchOrder(
+            self._training,
+            data.batch,
+            seed=self.settings.seed,
+            rank=self.ranks.rank,
+            ranks=self.ranks.count,
+            start_step=start_step,
+            window_shards=data.window_shards,
+        )
+
+    def evaluation(self) -> Iterable[dict[str, Tensor]]:
+        """The same clips of the evaluation's split each time, each once."""
+        run, data = self.settings.run, self.settings.data
+        clips = self._clips(run.evaluate_split)
+        order = PassOrder(clips.table, data.batch, limit=run.evaluate_clips)
+        return clip_loader(clips, order, workers=min(data.workers, 2))
+
+    def _clips(self, split: str) -> ClipDataset:
+        data = self.settings.data
+        cache = None
+        if self.manifest.storage.local is None:
+            folder = data.cache or default_cache_folder()
+            cache = ShardCache(folder, round(data.cache_gigabytes * 1e9))
+        return ClipDataset(
+            self.manifest, split, parts=self.parts, seconds=data.seconds, seed=self.settings.seed, cache=cache
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# A training from its settings: data, stage, ranks and signals brought together.
+# --------------------------------------------------------------------------------------------------
+
+log = logging.getLogger(__name__)
+
+
+def train_by_settings(settings: TrainingSettings, *, stop_at: int | None = None, quiet: bool = False) -> None:
+    """Train until the settings' last step, or `stop_at`; goes on from the newest checkpoint of the run folder.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for everything that is wrong with settings, data, folder or loss.
+    """
+    with joined(settings.run.device) as ranks, contextlib.ExitStack() as opened:
+        batches = ShardBatches(settings, ranks)
+        torch.manual_seed(settings.seed)  # the networks' first weights
+        stage = build_stage(settings, batches.manifest)
+        batches.parts = stage.parts
+        if ranks.first:
+            opened.enter_context(locked(settings.out))
+        ranks.wait()  # nobody reads a checkpoint before it is known whose folder it is
+        stop = opened.enter_context(on_signals())
+        trainer = Trainer(settings, stage, batches, ranks, stop, quiet=quiet)
+        if ranks.first and not quiet:
+            _say(trainer, batches, [] if trainer.step >= settings.run.steps else _missing(settings, batches))
+        trainer.train(stop_at)
+
+
+def _missing(settings: TrainingSettings, batches: ShardBatches) -> list[str]:
+    """What `speech2face export` will refuse or leave out of what is trained here; a decoder's data are not measured on.
+
+    Said now, because what it takes is to prepare or to train again.
+    """
+    if settings.stage != "encoder":
+        return []
+    said = [str(gap) for gap in data_gaps(batches.manifest, settings.run.evaluate_split)]
+    if settings.teacher.face_decoder is not None:
+        try:
+            check_decoder_data(load_network(settings.teacher.face_decoder)[1], batches.embedder)
+        except WeightsError as error:
+            said.append(f"for export: it is refused: {error}")
+    return said
+
+
+def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
+    """What begins, on standard error."""
+    settings, network = trainer.settings, trainer.stage.network
+    parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    lines = [
+        f"{settings.stage}: {parameters:,} parameters, {batches.count:,} training clips of {batches.speakers:,}"
+        f" speakers, {settings.data.batch} a step, {settings.run.steps:,} steps"
+        f" ({settings.run.steps * settings.data.batch / max(1, batches.count):,.1f} epochs),"
+        f" {trainer.ranks.count} x {trainer.ranks.device.type}, {settings.run.precision}",
+        *trainer.stage.notes(),
+        *missing,
+    ]
+    if trainer.step >= settings.run.steps:
+        lines.append(f"finished: all {trainer.step:,} steps are done; raise run.steps to go on")
+    elif trainer.step:
+        lines.append(f"going on from step {trainer.step:,}")
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int, list[Balance], tuple[str, ...]]:
+    """Suggested weights from the newest checkpoint of an encoder's run: its step, the terms, what is left out.
+
+    Raises:
+        InvalidSettings: settings of a decoder.
+        CheckpointError: nothing is trained yet.
+    """
+    if settings.stage != "encoder":
+        raise InvalidSettings("balance is about the voice encoder's loss; the settings' stage is \"decoder\"")
+    newest = newest_checkpoint(settings.out)
+    if newest is None:
+        raise CheckpointError(
+            f"{settings.out} holds no checkpoint; train first: the paper measured after 1000 steps (train --stop-at"
+            " 1000)"
+        )
+    with joined(settings.run.device) as ranks:
+        batches = ShardBatches(settings, ranks)
+        stage = build_stage(settings, batches.manifest)
+        assert isinstance(stage, EncoderStage)
+        stage.network, _ = load_network(Path(newest.path))
+        batches.parts = stage.parts
+        stage.to(ranks.device)
+        count = max(1, clips // settings.data.batch)
+        moved = (
+            {name: part.to(ranks.device) for name, part in batch.items()}
+            for batch in itertools.islice(batches.training(newest.step), count)
+        )
+        with torch.no_grad():
+            pairs = [(stage.predict(stage.network, batch), batch["face_embedding"]) for batch in moved]
+        return newest.step, suggest_weights(stage.loss, pairs), stage.notes()

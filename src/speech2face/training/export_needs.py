@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.data.manifest import Manifest
-from speech2face.data.order import PassOrder
-from speech2face.data.splits import VALIDATION
+from speech2face.data.record import VALIDATION
+from speech2face.data.shards import PassOrder
 
 LEAST_CLIPS = 16  # fewer say nothing about a spread
 LEAST_PAIRS = 100  # of one speaker; fewer do not place a twentieth

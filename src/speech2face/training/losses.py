@@ -4,20 +4,22 @@ In all of them `predicted` is the voice encoder's face embedding v_s and `target
 (batch, embedding); each returns the mean over the batch, (). The paper's weights belong to reductions that it does not
 state. The first term is taken as a mean over the decoder layer's outputs: with a sum over its 1000, the other two would
 pull a thousandth of it by the paper's weights; with the mean, .025 and 200 are what its own rule gives for embeddings
-of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `training/balance.py` suggests other weights.
+of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `training/losses.py` suggests other weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-Layer = Callable[[Tensor], Tensor]
+from speech2face.decoder.paper import DecodedFace
 
+Layer = Callable[[Tensor], Tensor]
 DISTILLATION_TEMPERATURE = 2.0  # T of Equation 2
 COSINE_WEIGHT = 0.025  # lambda 1
 DISTILLATION_WEIGHT = 200.0  # lambda 2
@@ -93,3 +95,162 @@ class EncoderLoss:
     def __call__(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The terms, weighted: their sum is the loss."""
         return {name: self.weights[name] * term for name, term in self.terms(predicted, target).items()}
+
+
+# --------------------------------------------------------------------------------------------------
+# The face decoder's loss (Cole et al. 2017): texture, landmarks, and whether the drawn face is the same person.
+# The papers name the terms and not their weights. Each function returns the mean over the batch, ().
+# --------------------------------------------------------------------------------------------------
+
+Embedder = Callable[[Tensor], Tensor]
+"""Differentiable: aligned faces (batch, 3, size, size) in [0, 1] -> (batch, embedding)."""
+INTEROCULAR_SHARE = 55 / 224  # Cole et al. align faces to 55 pixels between the eyes in pictures of 224
+TEXTURE_WEIGHT = 1.0
+LANDMARKS_WEIGHT = 1.0
+SIMILARITY_WEIGHT = 0.1
+
+
+def texture_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute difference of textures on the mean shape, (batch, 3, size, size) in [0, 1]."""
+    return (predicted - target).abs().mean()
+
+
+def landmark_loss(predicted: Tensor, target: Tensor, size: int) -> Tensor:
+    """Mean squared distance of landmarks, (batch, landmarks, 2) pixels of a picture of this size.
+
+    The unit of length is the distance between the eyes that Cole et al. align to, whatever the picture's size.
+    """
+    return ((predicted - target) / (INTEROCULAR_SHARE * size)).square().sum(dim=2).mean()
+
+
+def similarity_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 - cos of the embeddings of the drawn and the target face, (batch, embedding): 0 is the same, 1 is unrelated."""
+    return 1.0 - functional.cosine_similarity(predicted, target, dim=1).mean()
+
+
+@dataclass(frozen=True)
+class DecoderLoss:
+    """The three terms. Without a differentiable embedder, or with a weight of 0, a term is left out and said so."""
+
+    size: int
+    """Pixels of the face."""
+    embedder: Embedder | None = None
+    texture_weight: float = TEXTURE_WEIGHT
+    landmarks_weight: float = LANDMARKS_WEIGHT
+    similarity_weight: float = SIMILARITY_WEIGHT
+
+    def terms(self, predicted: DecodedFace, target: DecodedFace) -> dict[str, Tensor]:
+        """The terms without their weights, by name, each (); the target's texture is what its photograph shows."""
+        found: dict[str, Tensor] = {}
+        if self.texture_weight:
+            found["texture"] = texture_loss(predicted.texture.float(), target.texture.float())
+        if self.landmarks_weight:
+            found["landmarks"] = landmark_loss(predicted.landmarks.float(), target.landmarks.float(), self.size)
+        if self.embedder is not None and self.similarity_weight:
+            with torch.no_grad():
+                wanted = self.embedder(target.face)
+            found["embedder_similarity"] = similarity_loss(self.embedder(predicted.face).float(), wanted.float())
+        return found
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each term."""
+        return {
+            "texture": self.texture_weight,
+            "landmarks": self.landmarks_weight,
+            "embedder_similarity": self.similarity_weight,
+        }
+
+    def left_out(self) -> tuple[str, ...]:
+        """What is not in the loss, one sentence each."""
+        reasons = []
+        if self.embedder is None and self.similarity_weight:
+            reasons.append("embedder_similarity is left out: no face embedder that gradients pass through is named")
+        return tuple(reasons + [f"{name} is left out: its weight is 0" for name, w in self.weights.items() if not w])
+
+    def __call__(self, predicted: DecodedFace, target: DecodedFace) -> dict[str, Tensor]:
+        """The terms, weighted: their sum is the loss."""
+        return {name: self.weights[name] * term for name, term in self.terms(predicted, target).items()}
+
+
+# --------------------------------------------------------------------------------------------------
+# Weights for the terms of the loss by the paper's rule (Oh et al., CVPR 2019, section 4, implementation details).
+# There they are chosen so that the gradients of all terms with respect to the predicted face embedding have about the
+# same magnitude at iteration 1000. The paper's numbers fit its own feature scale; other embedders need others.
+# `speech2face train` measures once, at that step, and warns; `speech2face balance` measures a checkpoint.
+# --------------------------------------------------------------------------------------------------
+
+PAPER_STEP = 1000
+REFERENCE_TERM = "decoder_layer"  # its weight is 1 in Equation 1
+FAR_OFF = 10.0  # "similar" is no number; a term this many times weaker or stronger than the first is not that
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One term: how long its gradient is without a weight, and the weight that makes it as long as the reference's."""
+
+    term: str
+    gradient: float
+    weight: float
+    suggested: float
+
+    @property
+    def pull(self) -> float:
+        """Length of the weighted term's gradient: how hard it pulls at the prediction."""
+        return self.gradient * self.weight
+
+
+def gradient_lengths(loss: EncoderLoss, predicted: Tensor, target: Tensor) -> dict[str, float]:
+    """Mean length over the batch of each unweighted term's gradient with respect to one clip's predicted embedding."""
+    lengths = {}
+    for name in loss.terms(predicted, target):
+        free = predicted.detach().requires_grad_()
+        term = loss.terms(free, target)[name]
+        (gradient,) = torch.autograd.grad(term * len(free), free)  # the term is a mean over clips
+        lengths[name] = float(gradient.norm(dim=1).mean())
+    return lengths
+
+
+def suggest_weights(loss: EncoderLoss, pairs: Iterable[tuple[Tensor, Tensor]]) -> list[Balance]:
+    """Suggested weights from (predicted, target) batches, as `balance_of` their mean gradients."""
+    sums: dict[str, float] = {}
+    count = 0
+    for predicted, target in pairs:
+        count += 1
+        for name, length in gradient_lengths(loss, predicted, target).items():
+            sums[name] = sums.get(name, 0.0) + length
+    return balance_of({name: total / count for name, total in sums.items()}, loss.weights)
+
+
+def balance_of(lengths: Mapping[str, float], weights: Mapping[str, float]) -> list[Balance]:
+    """The terms by their unweighted gradients' lengths; the reference keeps its own weight and comes first.
+
+    Where there is no decoder_layer term, the first one that is there is the reference.
+    """
+    reference = REFERENCE_TERM if REFERENCE_TERM in lengths else next(iter(lengths))
+    pull = weights[reference] * lengths[reference]
+    return [
+        Balance(name, lengths[name], weights[name], pull / lengths[name] if lengths[name] else math.inf)
+        for name in (reference, *(name for name in lengths if name != reference))
+    ]
+
+
+def far_off(terms: list[Balance], step: int) -> tuple[str, ...]:
+    """A sentence for each term that pulls ten times less or more than the first, with the way out."""
+    reference, *others = terms
+    if not reference.pull > 0:  # nothing to compare with: the prediction is exact, or the gradient is no number
+        return ()
+    sentences = []
+    for term in others:
+        ratio = term.pull / reference.pull
+        if 1 / FAR_OFF < ratio < FAR_OFF:
+            continue
+        name, effect = term.term, "hardly counts" if ratio < 1 else "drowns the others"
+        remedy = f": --set encoder_loss.{name}={term.suggested:.3g}" if 0 < term.suggested < math.inf else ""
+        sentences.append(
+            f"at step {step} the gradient of {name} ({term.gradient:.3g} x weight {term.weight:g}) is {ratio:.2g} times"
+            f" as long as that of {reference.term} ({reference.gradient:.3g} x weight {reference.weight:g}), so {name}"
+            f" {effect}; by the paper's rule they are about equal at step {PAPER_STEP}. Begin again with the weights"
+            f" that `speech2face balance` measures{remedy}"
+        )
+    return tuple(sentences)

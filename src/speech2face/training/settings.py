@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from speech2face.data.order import WINDOW_SHARDS
-from speech2face.data.texts import read_toml
+from speech2face.data.shards import WINDOW_SHARDS
 from speech2face.errors import InvalidSettings
+from speech2face.inputs import read_toml
 from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
 from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
 

@@ -5,8 +5,8 @@ import fsspec
 import pytest
 
 from speech2face.data.record import Record, Reject
-from speech2face.data.sources.avspeech import AVSpeech
-from speech2face.data.sources.basis import Basis
+from speech2face.data.sources.corpora import AVSpeech
+from speech2face.data.sources.tables import Basis
 from speech2face.errors import DatasetError
 
 ASKED = Basis(consent="ethics board 12/26")

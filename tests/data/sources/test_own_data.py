@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 
 from speech2face.data.record import LABELS, REASONS, Record, Reject
-from speech2face.data.sources.avspeech import AVSpeech
-from speech2face.data.sources.basis import STATED, Basis
-from speech2face.data.sources.pairs import Pairs
-from speech2face.data.sources.videos import Videos
-from speech2face.data.sources.voxceleb import read_metadata
+from speech2face.data.sources.corpora import AVSpeech, read_metadata
+from speech2face.data.sources.own import Pairs, Videos
+from speech2face.data.sources.tables import STATED, Basis
 from speech2face.errors import DatasetError, InvalidOption
 
 DOCS = Path(__file__).parents[3] / "docs" / "data-sources.md"

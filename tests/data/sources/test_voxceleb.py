@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from speech2face.data.record import Record, Reject
-from speech2face.data.sources.basis import Basis
-from speech2face.data.sources.voxceleb import VoxCeleb, read_metadata
+from speech2face.data.sources.corpora import VoxCeleb, read_metadata
+from speech2face.data.sources.tables import Basis
 from speech2face.errors import DatasetError, SpeakerLeak
 
 ASKED = Basis(consent="ethics board 12/26")

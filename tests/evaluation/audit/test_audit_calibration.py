@@ -13,8 +13,7 @@ from speech2face.evaluation.audit.calibration import (
     pit_histogram,
     reliability,
 )
-from speech2face.voice.age import BIN_CENTRES, BIN_EDGES
-from speech2face.voice.belief import AttributeBelief
+from speech2face.voice.belief import BIN_CENTRES, BIN_EDGES, AttributeBelief
 
 
 def test_the_calibration_error_of_two_bins_by_hand() -> None:

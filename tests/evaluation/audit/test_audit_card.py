@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from speech2face.errors import CannotWrite, RecordingNotFound
-from speech2face.evaluation.audit.card import (
+from speech2face.evaluation.audit.audit import (
     END,
     HEADING,
     NOT_MEASURED,
@@ -17,8 +17,8 @@ from speech2face.evaluation.audit.card import (
     read_card,
     weights_mark,
 )
-from speech2face.evaluation.audit.comparison import SMALLEST_SHOWN
-from speech2face.release import MANIFEST, SHIPPED, sha256
+from speech2face.metrics.intervals import SMALLEST_SHOWN
+from speech2face.models.release import MANIFEST, SHIPPED, sha256
 
 ROOT = Path(__file__).parents[3]
 SHA256 = "0123456789ab" + "0" * 52

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
-from speech2face.evaluation.audit.comparison import (
+from speech2face.metrics.intervals import (
     SMALLEST_TESTED,
     Sample,
     benjamini_hochberg,
@@ -50,7 +50,7 @@ def test_p_agrees_with_all_permutations_of_a_small_sample() -> None:
     every = [abs(np.mean(order[:3]) - np.mean(order[3:])) for order in permutations(values)]
     observed = abs(values[member].mean() - values[~member].mean())
     exact = np.mean(np.array(every) >= observed - 1e-9)
-    from speech2face.evaluation.audit import comparison
+    from speech2face.metrics import intervals as comparison
 
     found = comparison._permutation_p(one_stratum(values), member[None], 20_000)[0]
     assert found == pytest.approx(exact, abs=0.004)

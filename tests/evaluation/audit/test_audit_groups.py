@@ -8,16 +8,27 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.errors import InvalidOption
-from speech2face.evaluation.audit.by_group import Finding, audit_groups, worst_first
-from speech2face.evaluation.audit.conditions import CONDITIONS, choose_conditions
-from speech2face.evaluation.audit.groups import Dimension, band, decade, dimensions, pitch_band
-from speech2face.evaluation.audit.left_out import left_out
-from speech2face.evaluation.audit.measures import Measure, attribute_measures, mean_of_others, strata, two_way_choice
-from speech2face.evaluation.audit.observations import Observations
-from speech2face.evaluation.audit.parts import channels_part, found_worse, groups_part
-from speech2face.evaluation.audit.voices import AuditClip
-from speech2face.voice.age import BIN_CENTRES
-from speech2face.voice.belief import AttributeBelief
+from speech2face.evaluation.audit.audit import channels_part, groups_part
+from speech2face.evaluation.audit.groups import (
+    Dimension,
+    Finding,
+    Measure,
+    attribute_measures,
+    audit_groups,
+    band,
+    decade,
+    dimensions,
+    found_worse,
+    left_out,
+    mean_of_others,
+    pitch_band,
+    strata,
+    two_way_choice,
+    worst_first,
+)
+from speech2face.evaluation.audit.observations import CONDITIONS, Observations, choose_conditions
+from speech2face.evaluation.clips import AuditClip
+from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
 
 CLEAN = CONDITIONS[0]
 TELEPHONE = CONDITIONS[1]

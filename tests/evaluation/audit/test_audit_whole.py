@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from speech2face.audio.activity import find_speech
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.cli import app
-from speech2face.data.clip import Clip
+from speech2face.audio.speech import find_speech
+from speech2face.cli.main import app
+from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import CorruptRecording, DatasetError, OutputExists
-from speech2face.evaluation.audit.audit import AuditSettings, audit
-from speech2face.evaluation.audit.card import END, START
-from speech2face.evaluation.audit.conditions import CONDITIONS
-from speech2face.evaluation.audit.observations import changed, observe
+from speech2face.evaluation.audit.audit import END, START, AuditSettings, audit
+from speech2face.evaluation.audit.observations import CONDITIONS, changed, observe
 from speech2face.evaluation.audit.stability import between_speakers, grey_difference, measure_stability
-from speech2face.evaluation.audit.voices import AuditClip
+from speech2face.evaluation.clips import AuditClip
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.model import load_model
+from speech2face.models.open import load_model
 from tests.voices import made_voice
 
 STARTER = Path(__file__).parents[3].parent / "shared" / "starter"

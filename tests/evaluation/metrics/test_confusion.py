@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from speech2face.evaluation.metrics import confusion as metrics
+from speech2face.metrics import attributes as metrics
 
 COUNTS = np.array([[3.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
 
@@ -81,7 +81,7 @@ def test_decades_begin_at_their_first_year_and_the_last_is_open() -> None:
 
 
 def test_the_papers_age_matrix_has_the_macro_agreement_that_is_quoted_beside_ours() -> None:
-    from speech2face.evaluation.parts.attribute_tables import FROM_VOICE
+    from speech2face.evaluation.parts.attributes import FROM_VOICE
 
     for attribute, expected in (("age", 0.246), ("group", 0.338), ("gender", 0.94)):
         published = FROM_VOICE[attribute]  # type: ignore[index]

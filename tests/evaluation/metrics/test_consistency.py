@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import f_oneway
 
-from speech2face.evaluation.metrics.consistency import SpeakerSums, neighbours
+from speech2face.metrics.embeddings import SpeakerSums, neighbours
 
 ALL = np.ones((1, 12))
 

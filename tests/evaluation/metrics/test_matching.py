@@ -5,8 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from speech2face.evaluation.intervals import SpeakerBootstrap
-from speech2face.evaluation.metrics.matching import Choices, chance_of_choice, cosine_similarity
+from speech2face.metrics.intervals import SpeakerBootstrap
+from speech2face.metrics.matching import Choices, chance_of_choice, cosine_similarity
 
 
 def brute_force(

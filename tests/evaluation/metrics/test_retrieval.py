@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score
 
-from speech2face.evaluation.metrics.retrieval import (
+from speech2face.metrics.matching import (
     DISTANCES,
     Distance,
     average_precision_chance,

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from speech2face.evaluation.intervals import SpeakerBootstrap
-from speech2face.evaluation.metrics import verification
-from speech2face.evaluation.metrics.matching import cosine_similarity
-from speech2face.evaluation.metrics.verification import Roc, roc, verify
+from speech2face.metrics import matching as verification
+from speech2face.metrics.intervals import SpeakerBootstrap
+from speech2face.metrics.matching import Roc, cosine_similarity, roc, verify
 
 
 def by_sklearn(genuine: np.ndarray, impostors: np.ndarray) -> tuple[float, float]:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, StatedAttributes
-from speech2face.evaluation.parts import attribute_tables, attributes
-from speech2face.evaluation.parts.part import Number, Part, count_reasons
+from speech2face.evaluation.page import render
+from speech2face.evaluation.parts import attributes
+from speech2face.evaluation.parts import attributes as attribute_tables
 from speech2face.evaluation.pictures import PictureSet
-from speech2face.evaluation.readers.reader import ATTRIBUTES, Attribute, AttributeReading, read_pictures
-from speech2face.evaluation.reporting.figures import render
-from speech2face.face.detector import Picture
+from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
+from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReading, read_pictures
+from speech2face.evaluation.report import Number, Part, count_reasons
+from speech2face.face.detect import Picture
 from tests.evaluation.picture_sets import SIDE, made_set, tiny_model
 
 CLIPS = 8
@@ -69,7 +70,9 @@ def clips(**changes: Any) -> EvaluationSet:
 
 def measured(evaluation: EvaluationSet, reader: ColourReader | None = None) -> Part:
     with PictureSet.open(evaluation, tiny_model()[0]) as pictures:
-        return attributes.measure(evaluation, pictures=pictures, reader=reader or ColourReader(), resamplings=20)
+        return attributes.measure_attributes(
+            evaluation, pictures=pictures, reader=reader or ColourReader(), resamplings=20
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +155,7 @@ def test_what_a_model_states_is_held_against_the_labels_without_any_picture() ->
     feminine = np.array([0.9, 0.2, 0.3, 0.1, np.nan, 0.4, 0.9, 0.9])
     ages = np.array([25, 38, 29, 61, 44, 30, 30, 25], np.float64)
     said = StatedAttributes(ages, ages - 9, ages + 9, feminine, np.zeros(CLIPS))
-    part = attributes.measure(clips(stated={3.0: said, 6.0: said}), resamplings=20)
+    part = attributes.measure_attributes(clips(stated={3.0: said, 6.0: said}), resamplings=20)
     for seconds in ("3", "6"):
         gender = number(part, "gender_agreement", reading="stated by the model", seconds=seconds)
         assert gender.clips == 5  # one is not stated, one "other", one unlabelled
@@ -175,7 +178,7 @@ def test_a_reader_of_ages_alone_makes_no_other_matrix_and_says_so() -> None:
 def test_another_systems_missing_picture_is_counted(tmp_path: Path) -> None:
     evaluation = clips()
     with PictureSet.open(evaluation, pictures_folder=tmp_path) as pictures:
-        part = attributes.measure(evaluation, pictures=pictures, reader=ColourReader(), resamplings=20)
+        part = attributes.measure_attributes(evaluation, pictures=pictures, reader=ColourReader(), resamplings=20)
     assert part.skipped != ""
     assert count_reasons(part.exclusions)["picture_missing"] == CLIPS
 
@@ -185,7 +188,7 @@ def test_the_papers_rows_stand_below_ours_only_where_they_are_of_the_same_thing(
     original = {row: np.full((SIDE, SIDE, 3), [200, 25, 0], np.uint8) for row in range(CLIPS)}
     with PictureSet.open(evaluation, tiny_model()[0]) as pictures:
         pictures._sources["original"] = original.get
-        part = attributes.measure(evaluation, pictures=pictures, reader=ColourReader(), resamplings=20)
+        part = attributes.measure_attributes(evaluation, pictures=pictures, reader=ColourReader(), resamplings=20)
     tables = {table.name: table for table in part.tables}
     papers = tables["confusion_gender_picture_from_the_voice_against_original_picture_6s"]
     assert [row[:4] for row in papers.rows if row[0] == "paper"] == [
@@ -230,7 +233,7 @@ def test_without_its_inputs_the_part_says_what_to_give(
 ) -> None:
     evaluation = clips(labels=labels)
     with PictureSet.open(evaluation, tiny_model()[0]) as pictures:
-        part = attributes.measure(evaluation, pictures=pictures if pictured else None, reader=reader)
+        part = attributes.measure_attributes(evaluation, pictures=pictures if pictured else None, reader=reader)
     assert why in part.skipped
     assert part.numbers == ()
 

@@ -5,14 +5,15 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.errors import MissingExtra
-from speech2face.evaluation.evaluation_set import EvaluationSet
-from speech2face.evaluation.metrics.craniofacial import MEASUREMENTS, measurements
-from speech2face.evaluation.parts import anthropometry, craniofacial
-from speech2face.evaluation.parts.face_shapes import strangers
-from speech2face.evaluation.parts.part import Number, Part
+from speech2face.evaluation.page import render
+from speech2face.evaluation.parts import shapes as anthropometry
+from speech2face.evaluation.parts import shapes as craniofacial
+from speech2face.evaluation.parts.shapes import strangers
 from speech2face.evaluation.pictures import Kind, PictureSet
-from speech2face.evaluation.reporting.figures import render
-from speech2face.face.alignment import Points
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import Number, Part
+from speech2face.face.align import Points
+from speech2face.metrics.faces import MEASUREMENTS, measurements
 from tests.evaluation.metrics.test_craniofacial import face
 from tests.evaluation.picture_sets import made_set, tiny_model
 
@@ -49,8 +50,8 @@ def measured(given: dict[Kind, Shapes]) -> tuple[Part, Part]:
     evaluation = made_set(CLIPS)
     with Landmarks.of(evaluation, given) as pictures:
         return (
-            craniofacial.measure(evaluation, pictures=pictures, resamplings=FEW),
-            anthropometry.measure(evaluation, pictures=pictures, resamplings=FEW),
+            craniofacial.measure_craniofacial(evaluation, pictures=pictures, resamplings=FEW),
+            anthropometry.measure_anthropometry(evaluation, pictures=pictures, resamplings=FEW),
         )
 
 
@@ -163,7 +164,7 @@ def test_without_references_or_pictures_or_a_detector_the_parts_say_so() -> None
         def face_points(self, kind: Kind, row: int) -> Points | None:
             raise MissingExtra("install the extra 'faces'")
 
-    for measure in (craniofacial.measure, anthropometry.measure):
+    for measure in (craniofacial.measure_craniofacial, anthropometry.measure_anthropometry):
         assert "--model" in measure(evaluation).skipped
         with Blind.of(evaluation, {"face": shapes(0), "voice": shapes(1)}) as pictures:
             assert measure(evaluation, pictures=pictures).skipped == "install the extra 'faces'"
@@ -180,6 +181,6 @@ def test_real_pictures_of_a_model_are_drawn_and_searched() -> None:
     pytest.importorskip("dlib", reason="faces are found by dlib; install the extra `faces`")
     evaluation = made_set(2)  # discs, in which there is no face
     with PictureSet.open(evaluation, tiny_model()[0]) as pictures:
-        part = craniofacial.measure(evaluation, pictures=pictures)
+        part = craniofacial.measure_craniofacial(evaluation, pictures=pictures)
     assert part.skipped != ""
     assert len(part.exclusions) == 4

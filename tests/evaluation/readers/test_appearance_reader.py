@@ -10,13 +10,12 @@ from PIL import Image
 pytest.importorskip("dlib", reason="faces are found by dlib; install the extra `faces`")
 pytest.importorskip("safetensors", reason="the face model is a safetensors file; install the extra `eval`")
 
-from speech2face.evaluation.readers.appearance_reader import AppearanceReader
-from speech2face.evaluation.readers.face_points import FacePointFinder, find_box
-from speech2face.face.alignment import Points
-from speech2face.face.detector import FaceBox, Picture
-from speech2face.face.points68 import COUNT
-from speech2face.model import load_model
-from speech2face.models.attribute_model import AttributeModel
+from speech2face.evaluation.readers import AppearanceReader, FacePointFinder, find_box
+from speech2face.face.align import Points
+from speech2face.face.detect import FaceBox, Picture
+from speech2face.face.landmarks import COUNT
+from speech2face.models.attributes import AttributeModel
+from speech2face.models.open import load_model
 
 
 @cache

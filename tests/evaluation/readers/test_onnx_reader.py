@@ -14,8 +14,10 @@ onnx = pytest.importorskip("onnx", reason="networks for these tests are made wit
 from onnx import TensorProto, helper  # noqa: E402
 
 from speech2face.errors import WeightsError  # noqa: E402
-from speech2face.evaluation.readers.onnx_reader import OnnxReader  # noqa: E402
-from speech2face.evaluation.readers.output_settings import ReaderSettings  # noqa: E402
+from speech2face.evaluation.readers import (  # noqa: E402
+    OnnxReader,
+    ReaderSettings,
+)
 
 SIDE = 4
 WHOLE = {"alignment": "picture", "mean": [0, 0, 0], "deviation": [1, 1, 1]}

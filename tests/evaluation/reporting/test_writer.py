@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 
 from speech2face.errors import OutputExists
-from speech2face.evaluation.evaluation_set import ModelFacts
-from speech2face.evaluation.intervals import Estimate
-from speech2face.evaluation.parts.part import Exclusion, Figure, Number, Part, Table
-from speech2face.evaluation.reporting.facts import ReportFacts
-from speech2face.evaluation.reporting.html import png_size
-from speech2face.evaluation.reporting.strip import WIDTH, Scale, scale_of, strip_svg
-from speech2face.evaluation.reporting.tables import number_text, words
-from speech2face.evaluation.reporting.writer import check_report, write_report
+from speech2face.evaluation.page import WIDTH, Scale, check_report, png_size, scale_of, strip_svg, write_report
+from speech2face.evaluation.report import (
+    Exclusion,
+    Figure,
+    ModelFacts,
+    Number,
+    Part,
+    ReportFacts,
+    Table,
+    number_text,
+    words,
+)
+from speech2face.metrics.intervals import Estimate
 
 PNG = bytes.fromhex(  # one white pixel
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"

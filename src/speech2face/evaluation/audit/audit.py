@@ -5,33 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speech2face.errors import DatasetError
-from speech2face.evaluation.audit.by_group import Finding, audit_groups
-from speech2face.evaluation.audit.calibration_part import calibration_part
-from speech2face.evaluation.audit.card import put_block, read_card
-from speech2face.evaluation.audit.card_text import card_block
-from speech2face.evaluation.audit.comparison import PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED
-from speech2face.evaluation.audit.conditions import CLEAN, choose_conditions
-from speech2face.evaluation.audit.groups import dimensions
-from speech2face.evaluation.audit.left_out import left_out
-from speech2face.evaluation.audit.measures import Measure, measures, strata
-from speech2face.evaluation.audit.observations import Observations, observe
-from speech2face.evaluation.audit.parts import channels_part, groups_part
-from speech2face.evaluation.audit.stability import Stability
-from speech2face.evaluation.audit.stability_part import stability_part
-from speech2face.evaluation.audit.voices import MOST_SECONDS, audit_clips
-from speech2face.evaluation.collect import Clips, open_clips
-from speech2face.evaluation.listeners import ReleaseListener
-from speech2face.evaluation.parts.part import Part
-from speech2face.evaluation.predictions import references_for
-from speech2face.evaluation.reporting.facts import ReportFacts
-from speech2face.evaluation.reporting.writer import check_report, write_report
-from speech2face.model import load_model
+from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
+from speech2face.evaluation.audit.calibration import calibration_part
+from speech2face.evaluation.audit.groups import (
+    CHANGED,
+    EVERYBODY,
+    SHORT_TITLES,
+    Audit,
+    Finding,
+    Measure,
+    audit_groups,
+    dimensions,
+    found_worse,
+    is_condition,
+    left_out,
+    measures,
+    strata,
+    worst_first,
+)
+from speech2face.evaluation.audit.observations import CLEAN, Observations, choose_conditions, observe
+from speech2face.evaluation.audit.stability import Stability, stability_part
+from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
+from speech2face.evaluation.page import check_report, write_report
+from speech2face.evaluation.predictions import ReleaseListener, references_for
+from speech2face.evaluation.report import Cell, Figure, Number, Part, ReportFacts, Table
+from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
+from speech2face.models.open import load_model
 from speech2face.outputs import write_together
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+    from speech2face.evaluation.audit.groups import Audit
 
 Progress = Callable[[int, int], None]
 
@@ -54,17 +63,6 @@ class AuditSettings:
     permutations: int = PERMUTATIONS
     seed: int = 0
     force: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Audit:
-    """What an audit found."""
-
-    parts: tuple[Part, ...]
-    findings: tuple[Finding, ...]
-    measures: tuple[Measure, ...]
-    stability: Stability | None
-    facts: ReportFacts
 
 
 def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit:
@@ -143,3 +141,425 @@ def _settings_facts(settings: AuditSettings, findings: Sequence[Finding], condit
         "tests": sum(found.tested for found in findings),
         "seed": settings.seed,
     }
+
+
+# --------------------------------------------------------------------------------------------------
+# The audit's findings as parts of a report: numbers, tables and figures.
+# --------------------------------------------------------------------------------------------------
+
+GROUPS, CHANNELS = "groups", "channels"
+MOST_BARS = 18
+HEADER = (
+    *("by", "group", "speakers", "clips", "value", "low_95", "high_95", "constant_answer"),
+    *("difference", "difference_low_95", "difference_high_95", "p", "p_holm", "p_bh", "verdict"),
+)
+RULES = (
+    f"Groups of fewer than {SMALLEST_SHOWN} speakers are listed without a value: it would be nearly one person's own;"
+    f" those of fewer than {SMALLEST_TESTED} are not tested.",
+    "The difference is to everybody else of the same gender (for readings of gender) or of the same age group (for"
+    " ages); by gender and by age themselves it is to everybody else. Each speaker counts once.",
+    "For a coverage and for stated less given, worse is farther from the best on either side of it.",
+    f"p: {PERMUTATIONS:,} permutations over speakers, two-sided, so that 1 / {PERMUTATIONS + 1:,} is the least there"
+    " is. p_holm is corrected for all tests of this audit"
+    f" (worse or better: at most {LEVEL}); p_bh bounds the share of false findings (perhaps worse or perhaps better).",
+)
+
+
+def groups_part(findings: Sequence[Finding], measures: Sequence[Measure], notes: Sequence[str] = ()) -> Part:
+    """Every measure by group of people; `notes` are put before the rules."""
+    people = [found for found in findings if not is_condition(found)]
+    tables = [_worse_table(people)]
+    figures = []
+    for measure in measures:
+        own = worst_first([found for found in people if found.measure is measure])
+        tables.append(_table(f"by-{measure.name.replace('_', '-')}", measure.title, own, measure))
+        figure = _bars(measure, own)
+        if figure is not None:
+            figures.append(figure)
+    return Part(
+        GROUPS, "By group", tuple(_number(GROUPS, found) for found in people if found.shown and found.speakers),
+        tuple(tables), tuple(figures), (*notes, *RULES),
+    )  # fmt: skip
+
+
+def channels_part(findings: Sequence[Finding], measures: Sequence[Measure]) -> Part:
+    """Every measure under every condition, beside the same recordings clean."""
+    changed = [found for found in findings if is_condition(found)]
+    if not changed:
+        return Part(CHANNELS, "By channel and length", skipped="only clean recordings were asked for (--channels)")
+    tables = tuple(
+        _table(f"by-{measure.name.replace('_', '-')}", measure.title,
+               [found for found in changed if found.measure is measure], measure)
+        for measure in measures
+    )  # fmt: skip
+    notes = (
+        "The difference is to the same recordings clean and whole, speaker by speaker; p by random signs.",
+        "telephone: 8 kHz and G.711; low bit rate: Opus at 6 kbit/s; far away: an echo of 0.8 s that is 3 dB louder"
+        " than the voice, room noise at 25 dB; noise: pink, below the voice by so many dB; first n s: so much speech of"
+        " recordings that have more.",
+    )
+    numbers = tuple(_number(CHANNELS, found) for found in changed if found.shown)
+    return Part(CHANNELS, "By channel and length", numbers, tables, notes=notes)
+
+
+def _number(part: str, found: Finding) -> Number:
+    measure = found.measure
+    cheat = None if not np.isfinite(found.cheat) else found.cheat
+    mean_face = measure.cheat_is.startswith("the mean face")
+    return Number(
+        part=part,
+        metric=measure.name,
+        estimate=found.value,
+        clips=found.clips,
+        conditions={"by": found.dimension.removesuffix(CHANGED), "group": found.group}
+        if found.dimension
+        else {"group": EVERYBODY},
+        chance=None if mean_face else cheat,
+        mean_face=cheat if mean_face else None,
+        best=measure.target,
+        higher_is_better=measure.higher_is_better,
+    )
+
+
+def _cells(found: Finding) -> tuple[Cell, ...]:
+    value, change = found.value, found.difference
+    return (
+        *(found.dimension.removesuffix(CHANGED), found.group, found.speakers, found.clips),
+        *(value.value, value.low, value.high, found.cheat, change.value, change.low, change.high),
+        *(found.p, found.p_holm, found.p_bh, found.verdict),
+    )
+
+
+def _table(name: str, title: str, findings: Sequence[Finding], measure: Measure) -> Table:
+    note = f"Best is {measure.target:g}."
+    if measure.cheat_is:
+        note += f" The constant answer: {measure.cheat_is}."
+    return Table(name, title, HEADER, tuple(_cells(found) for found in findings), note)
+
+
+def _worse_table(findings: Sequence[Finding]) -> Table:
+    rows = tuple(
+        (SHORT_TITLES.get(found.measure.name, found.measure.name), *_cells(found)) for found in found_worse(findings)
+    )
+    tested = sum(found.tested for found in findings)
+    note = f"{tested} differences between groups of people were tested. What is missing here was not shown to differ:"
+    note += " with so few speakers that is no proof of equality."
+    return Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
+
+
+def _bars(measure: Measure, findings: Sequence[Finding]) -> Figure | None:
+    """The worst tested groups with their intervals, beside everybody."""
+    from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+
+    shown = [found for found in findings if found.tested][:MOST_BARS]
+    everybody = next((found for found in findings if found.group == EVERYBODY and found.speakers), None)
+    if not shown or everybody is None:
+        return None
+
+    def draw(canvas: Canvas) -> None:
+        axes: Any = canvas.add_subplot()
+        places = np.arange(len(shown))[::-1]
+        for place, found in zip(places, shown, strict=True):
+            colour = COLOURS[1] if found.verdict == "worse" else COLOURS[3] if "worse" in found.verdict else COLOURS[0]
+            axes.plot([found.value.low, found.value.high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([found.value.value], [place], "o", color=colour, markersize=5)
+            if np.isfinite(found.cheat):
+                axes.plot([found.cheat], [place], "|", color=CHANCE_COLOUR, markersize=9)
+        axes.axvline(everybody.value.value, color=CHANCE_COLOUR, linewidth=1.2, linestyle="--")
+        axes.set_yticks(places, [f"{found.dimension}: {found.group} ({found.speakers})" for found in shown])
+        axes.set_xlabel(measure.title)
+        axes.grid(axis="y", visible=False)
+
+    words = "; ".join(f"{found.dimension} {found.group} {found.value.value:.3g}" for found in shown[:5])
+    return Figure(
+        f"worst-{measure.name.replace('_', '-')}",
+        f"{measure.title}: the worst of the tested groups with 95 % intervals, in brackets how many speakers. Dashed:"
+        " everybody. Grey strokes: the constant answer. Red: worse than the rest after correction for all tests; ochre:"
+        " perhaps.",
+        render(draw, (7.6, 1.2 + 0.3 * len(shown))),
+        f"Everybody {everybody.value.value:.3g}. Worst groups: {words}.",
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# The audit's block in a model card: put in by the audit, kept by whoever writes the rest of the card.
+# --------------------------------------------------------------------------------------------------
+
+START, END = "<!-- audit -->", "<!-- /audit -->"
+HEADING = "## Audit by group"
+MARK_LETTERS = 12
+BEFORE = ("\n## Release gate\n", "\n## Limits\n")
+"""Headings that the section goes before, the first there is; otherwise it ends the card."""
+NOT_MEASURED = "No audit has been made of these weights: `speech2face audit --help`."
+
+
+def block_in(card: str) -> str | None:
+    """What stands between the markers, None where there are none.
+
+    Raises:
+        CannotWrite: one marker without the other.
+    """
+    if START not in card and END not in card:
+        return None
+    start, end = card.find(START), card.find(END)
+    if start < 0 or end < start or card.count(START) != 1 or card.count(END) != 1:
+        raise CannotWrite(f"the card's audit block is broken; it needs one {START} and one {END} after it")
+    return card[start + len(START) : end].strip("\n")
+
+
+def put_block(card: str, block: str) -> str:
+    """The card with its audit block replaced, or with a section for it where it has none.
+
+    Raises:
+        CannotWrite: one marker without the other.
+    """
+    marked = f"{START}\n{block.strip()}\n{END}"
+    if block_in(card) is not None:
+        start, end = card.index(START), card.index(END) + len(END)
+        return card[:start] + marked + card[end:]
+    section = f"{HEADING}\n\n{marked}\n"
+    for heading in BEFORE:
+        if heading in card:
+            return card.replace(heading, f"\n{section}{heading}", 1)
+    return card.rstrip("\n") + f"\n\n{section}"
+
+
+def weights_mark(sha256: str) -> str:
+    """How a block names the weights it is about: by the SHA-256 of their `model.json`."""
+    return f"`{sha256[:MARK_LETTERS]}`"
+
+
+def kept_block(path: Path, sha256: str) -> str:
+    """The block of a card that is about to be written anew, if it is about the weights of this `model.json`.
+
+    Otherwise a word that these weights were not audited: numbers of others would be worse than none.
+    """
+    found = block_in(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return NOT_MEASURED if found is None or weights_mark(sha256) not in found else found
+
+
+def section(block: str) -> str:
+    """The section's text under its heading, for whoever writes a whole card."""
+    return f"{START}\n{block.strip()}\n{END}"
+
+
+def read_card(path: Path) -> str:
+    """A card that is there.
+
+    Raises:
+        RecordingNotFound: there is none.
+        CannotWrite: its audit block is broken.
+    """
+    if not path.is_file():
+        raise RecordingNotFound(f"no such model card: {path}; --card puts the audit into one that is there")
+    card = path.read_text(encoding="utf-8")
+    block_in(card)
+    return card
+
+
+# --------------------------------------------------------------------------------------------------
+# The audit's block of a model card, as Markdown.
+# --------------------------------------------------------------------------------------------------
+
+CALIBRATION_TITLES = {
+    "gender_calibration_error": "gender, calibration error",
+    "gender_brier": "gender, Brier score",
+    "age_interval_coverage": "adults inside the {} age interval",
+    "spread_coverage": "own faces inside {} of the spread",
+}
+FEW_GROUPS = ("gender", "age", "pitch")
+"""Divisions whose groups are listed also where they are too small to be tested."""
+IN_TABLE = (
+    *("gender_balanced_accuracy", "age_error_years", "age_bias_years", "age_interval_coverage", "adult_called_child"),
+    *("angle_degrees", "two_way_choice", "two_way_choice_same_gender", "spread_coverage", "refused"),
+)
+
+
+def card_block(audit: Audit) -> str:
+    """Everything between the card's markers."""
+    people = [found for found in audit.findings if not is_condition(found)]
+    changed = [found for found in audit.findings if is_condition(found)]
+    columns = [measure for measure in audit.measures if measure.name in IN_TABLE]
+    parts = [
+        _introduction(audit),
+        "**Told worse than the rest.** " + _worse_words(people),
+        _card_worse_table(people),
+        _child_words(people),
+        "**By group**, within each division the worst by the first column first; everybody at the top. Languages and"
+        " accents as the data call them.",
+        _group_table(people, columns),
+    ]
+    if changed:
+        parts += [
+            "**By channel and length**, the same recordings made otherwise; the change is to clean and whole.",
+            _change_table(changed, columns),
+        ]
+    parts += [_calibration_table(audit)]
+    if audit.stability is not None:
+        parts += [_stability_words(audit.stability), _stability_table(audit.stability)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _introduction(audit: Audit) -> str:
+    data, settings, made = audit.facts.data, audit.facts.settings, audit.facts.made
+    refused = ", ".join(f"{count} {reason}" for reason, count in data["refused"].items()) or "none"
+    return (
+        f"Written by `speech2face audit` on {made['date']} about the weights"
+        f" {weights_mark(audit.facts.models[0].sha256)}: {data['recordings']} recordings of {data['speakers']} speakers"
+        f" of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value [95 % interval"
+        f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer"
+        f" than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by"
+        f" {settings['permutations']:,} permutations over speakers, corrected for all of them together (Holm)."
+    )
+
+
+def _digits(value: float, digits: int) -> str:
+    return "" if not np.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _cell(found: Finding | None) -> str:
+    if found is None or not found.shown or not np.isfinite(found.value.value):
+        return "-"
+    return f"{_estimate(found.value, found.measure.digits)}, n {found.speakers}"
+
+
+def _estimate(estimate: Estimate, digits: int) -> str:
+    if not np.isfinite(estimate.value):
+        return "-"
+    low, high = _digits(estimate.low, digits), _digits(estimate.high, digits)
+    return f"{estimate.value:.{digits}f}" + (f" [{low}, {high}]" if low else "")
+
+
+def _card_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _worse_words(people: Sequence[Finding]) -> str:
+    sure = [found for found in found_worse(people) if found.verdict == "worse"]
+    if not sure:
+        return "No group of people was shown to be told worse; with so few speakers that is no proof of equality."
+    return (
+        "Compared with everybody else of the same gender (readings of gender) or age group (ages), after correction."
+        " Worse is farther from the best, on either side of it. What is not listed was not shown to differ; with so few"
+        " speakers that is no proof of equality."
+    )
+
+
+def _card_worse_table(people: Sequence[Finding]) -> str:
+    rows = [
+        [
+            *(
+                SHORT_TITLES[found.measure.name],
+                f"{found.dimension}: {found.group}",
+                _cell(found),
+            ),
+            *(_estimate(found.difference, found.measure.digits), f"{found.p_holm:.3f}"),
+            _digits(found.cheat, found.measure.digits) or "-",
+        ]
+        for found in found_worse(people)
+        if found.verdict == "worse"
+    ]
+    head = ("measure", "group", "value", "difference", "p (Holm)", "a constant answer earns")
+    return _card_table(head, rows) if rows else ""
+
+
+def _child_words(people: Sequence[Finding]) -> str:
+    """The one number that concerns nobody else."""
+    found = [one for one in people if one.measure.name == "child_missed" and one.group == EVERYBODY and one.shown]
+    return f"Children under 13 without the caution of a child's voice: {_cell(found[0])}." if found else ""
+
+
+def _group_table(people: Sequence[Finding], columns: Sequence[Measure]) -> str:
+    found = {(one.dimension, one.group, one.measure.name): one for one in people}
+    dimensions = list(dict.fromkeys(one.dimension for one in people if one.dimension))
+    rows = [["everybody", *(_cell(found.get(("", EVERYBODY, column.name))) for column in columns)]]
+    for dimension in dimensions:
+        names = list(dict.fromkeys(one.group for one in people if one.dimension == dimension))
+        names = [name for name in names if _enough(found, dimension, name, columns)]
+        for name in sorted(names, key=lambda name: _order(found, dimension, name, columns)):
+            rows.append([f"{dimension}: {name}", *(_cell(found.get((dimension, name, c.name))) for c in columns)])
+    return _card_table(("group", *(SHORT_TITLES[column.name] for column in columns)), rows)
+
+
+Found = dict[tuple[str, str, str], Finding]
+
+
+def _enough(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> bool:
+    """Tested for more than refusals, or shown in a division of few groups; the rest is in the report's tables."""
+    asked = [column.name for column in columns if not column.of_refused]
+    own = [one for name in asked if (one := found.get((dimension, group, name))) is not None]
+    return any(one.tested for one in own) or (dimension in FEW_GROUPS and any(one.shown for one in own))
+
+
+def _order(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> tuple[float, ...]:
+    keys = []
+    for column in columns:
+        one = found.get((dimension, group, column.name))
+        keys.append(-column.badness(one.value.value) if one is not None and one.shown else np.inf)
+    return tuple(keys)
+
+
+def _change_table(changed: Sequence[Finding], columns: Sequence[Measure]) -> str:
+    found = {(one.dimension, one.group, one.measure.name): one for one in changed}
+    rows = []
+    for dimension, name in dict.fromkeys((one.dimension, one.group) for one in changed):
+        cells = []
+        for column in columns:
+            one = found.get((dimension, name, column.name))
+            mark = {"worse": " **worse**", "better": " better"}.get(one.verdict, "") if one is not None else ""
+            change = "" if one is None else f"; {one.difference.value:+.{column.digits}f}{mark}"
+            cells.append("-" if _cell(one) == "-" else f"{_cell(one)}{change}")
+        rows.append([f"{dimension.removesuffix(CHANGED)}: {name}", *cells])
+    return _card_table(("made otherwise", *(SHORT_TITLES[column.name] for column in columns)), rows)
+
+
+def _calibration_table(audit: Audit) -> str:
+    """What is stated and how often it was so, under every condition."""
+    part = next((part for part in audit.parts if part.name == "calibration" and not part.skipped), None)
+    if part is None:
+        return ""
+    conditions = list(dict.fromkeys(number.conditions["condition"] for number in part.numbers))
+    columns = list(dict.fromkeys((number.metric, number.conditions.get("stated", "")) for number in part.numbers))
+    cells = {
+        (number.conditions["condition"], number.metric, number.conditions.get("stated", "")): _stated(number)
+        for number in part.numbers
+    }
+    head = [CALIBRATION_TITLES[metric].format(_percent(stated)) for metric, stated in columns]
+    rows = [[name, *(cells.get((name, *column), "-") for column in columns)] for name in conditions]
+    words = (
+        "**Stated probabilities and intervals.** The calibration error of the gender is the mean difference between the"
+        " stated probability and how often it was so; its floor is what exactly true statements would show by chance."
+    )
+    if not any(metric == "gender_calibration_error" for metric, _ in columns):
+        words = "**Stated spread.** How many own faces lie inside the stated share of it."
+    return f"{words}\n\n" + _card_table(("recordings", *head), rows)
+
+
+def _percent(share: str) -> str:
+    return f"{100 * float(share):g} %" if share else ""
+
+
+def _stated(number: Number) -> str:
+    text = _estimate(number.estimate, 3)
+    return f"{text}, floor {number.best:.3f}" if number.metric == "gender_calibration_error" else text
+
+
+def _stability_words(stability: Stability) -> str:
+    return (
+        "**The same voice through several channels.** Movement of the face embedding and of the picture, as a share of"
+        " the distance between two speakers' clean recordings: 0 is none, 1 is another speaker."
+    )
+
+
+def _stability_table(stability: Stability) -> str:
+    head = ("channel", "embedding", "picture", "picture, grey levels of 255", "stated age, years", "gender turned")
+    rows = [
+        [
+            moved.condition,
+            *(_estimate(moved.embedding_share, 2), _estimate(moved.grey_share, 2), _estimate(moved.grey_levels, 1)),
+            *(_estimate(moved.age_years, 1), _estimate(moved.gender_turned, 3)),
+        ]
+        for moved in stability.movements
+    ]
+    return _card_table(head, rows)

@@ -2,24 +2,268 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, Floats
-from speech2face.evaluation.intervals import NOTHING, RESAMPLINGS, SpeakerBootstrap
-from speech2face.evaluation.metrics import confusion as metrics
-from speech2face.evaluation.parts.attribute_comparisons import WITHIN_ONE, Comparison, comparisons_of
-from speech2face.evaluation.parts.attribute_opinions import Opinion, classes_of, labelled
-from speech2face.evaluation.parts.attribute_tables import Matrix, confusion_figure, confusion_table
-from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
-from speech2face.evaluation.pictures import PictureSet
-from speech2face.evaluation.readers.reader import ATTRIBUTES, Attribute, AttributeReader
+from speech2face.errors import SeveralFaces
+from speech2face.evaluation.page import render
+from speech2face.evaluation.pictures import FACE_REASONS, NO_FACE, SEVERAL_FACES, Kind, PictureSet
+from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
+from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReader, AttributeReading, read_drawn
+from speech2face.evaluation.report import Cell, Exclusion, Figure, Number, Part, Table, exclude
+from speech2face.metrics import attributes as metrics
+from speech2face.metrics.attributes import DECADES, Floats, Places, class_places, decade_places, row_normalised
+from speech2face.metrics.intervals import NOTHING, RESAMPLINGS, SpeakerBootstrap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# --------------------------------------------------------------------------------------------------
+# Who says what of each clip's age, gender and group: the labels, the model itself, or a reader of pictures.
+# --------------------------------------------------------------------------------------------------
+
+GENDERS = ("female", "male")
+LABELS, STATED = "label", "stated by the model"
+PICTURES: dict[Kind, str] = {
+    "voice": "picture from the voice",
+    "face": "picture from the face",
+    "original": "original picture",
+}
+NO_LABEL, LABEL_UNKNOWN = "no_label", "label_unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Opinion:
+    """One source's word on every clip."""
+
+    source: str
+    age: Floats
+    """(clips,) years, NaN where nothing is said."""
+    gender: NDArray[np.str_]
+    """(clips,) one of GENDERS, or ""."""
+    group: NDArray[np.str_]
+    """(clips,) "" where nothing is said."""
+    exclusions: tuple[Exclusion, ...] = ()
+
+    def places(self, attribute: Attribute, classes: Sequence[str]) -> Places:
+        """Place of every clip among the classes of an attribute, -1 where nothing is said, (clips,)."""
+        if attribute == "age":
+            return decade_places(self.age)
+        return class_places((self.gender if attribute == "gender" else self.group).tolist(), classes)
+
+
+def classes_of(attribute: Attribute, groups: Sequence[str]) -> tuple[str, ...]:
+    """The classes of an attribute's matrices, in their order."""
+    return {"age": DECADES, "gender": GENDERS, "group": tuple(groups)}[attribute]
+
+
+def plain(name: str) -> str:
+    """A group's name as it is compared: "East_Asian" and "east asian" are one."""
+    return " ".join(name.replace("_", " ").replace("-", " ").lower().split())
+
+
+def labelled(evaluation: EvaluationSet, groups: Sequence[str]) -> Opinion:
+    """The labels; those that say nothing, or something that is none of the classes, are counted exclusions."""
+    gender, age = evaluation.gender(), evaluation.age_years()
+    known = {plain(name): name for name in groups}
+    group = np.array([known.get(plain(name), "") for name in evaluation.label("group")], dtype=np.str_)
+    understood = {"age": np.isfinite(age), "gender": gender != "", "group": group != ""}
+    exclusions: list[Exclusion] = []
+    for name, fine in understood.items():
+        texts = evaluation.label(name)
+        if not (texts != "").any() or (name == "group" and not groups):
+            continue  # said once in a note, not once a clip
+        exclusions += exclude(evaluation.keys, np.flatnonzero(texts == ""), NO_LABEL, name)
+        for row in np.flatnonzero((texts != "") & ~fine):
+            exclusions.append(Exclusion(evaluation.keys[row], LABEL_UNKNOWN, f"{name}: {texts[row]}"))
+    return Opinion(LABELS, age, gender, group, tuple(exclusions))
+
+
+def stated(attributes: StatedAttributes) -> Opinion:
+    """What a model says of the voice itself."""
+    feminine = attributes.femininity
+    gender = np.where(np.isnan(feminine), "", np.where(feminine > 0.5, *GENDERS))
+    return Opinion(STATED, attributes.age, gender, np.full(len(gender), "", dtype=np.str_))
+
+
+def read(reader: AttributeReader, pictures: PictureSet, kind: Kind) -> Opinion:
+    """A reader's word on the pictures of one kind; one without a face or with several is a counted exclusion."""
+    evaluation = pictures.evaluation_set
+    readings: list[AttributeReading | None] = [None] * len(evaluation)
+    exclusions = []
+    for row in pictures.rows:
+        picture, reason = pictures.picture(kind, row), NO_FACE
+        try:
+            readings[row] = None if picture is None else reader.read(picture)
+        except SeveralFaces:
+            reason = SEVERAL_FACES
+        if picture is not None and readings[row] is None:
+            exclusions.append(Exclusion(evaluation.keys[row], reason, kind))
+    return _of_readings(PICTURES[kind], readings, tuple(exclusions))
+
+
+def _of_readings(
+    source: str, readings: Sequence[AttributeReading | None], exclusions: tuple[Exclusion, ...] = ()
+) -> Opinion:
+    ages = [np.nan if one is None or one.age is None else one.age for one in readings]
+    genders = ["" if one is None else one.gender for one in readings]
+    groups = ["" if one is None else one.group or "" for one in readings]
+    return Opinion(
+        source, np.array(ages, np.float64), np.array(genders, np.str_), np.array(groups, np.str_), exclusions
+    )
+
+
+def same_for_all(reading: AttributeReading | None, clips: int) -> Opinion:
+    """One reading for every clip: the mean face for everybody."""
+    return _of_readings("mean face", [reading] * clips)
+
+
+def one_answer(labels: Opinion, reading: Opinion) -> tuple[Opinion, Opinion]:
+    """The median age and the commonest gender for everybody, and the median age of each labelled gender.
+
+    Both of the labels of those clips that the reading speaks of; the second says nothing where the gender is unknown.
+    """
+    gender = np.where(reading.gender != "", labels.gender, "")
+    age = np.where(np.isfinite(reading.age), labels.age, np.nan)
+    commonest = max(GENDERS, key=lambda one: int((gender == one).sum()))
+    of_gender = np.full(len(age), np.nan)
+    for one in GENDERS:
+        of_gender[labels.gender == one] = _median(age[labels.gender == one])
+    nothing = np.full(len(age), "", dtype=np.str_)
+    return (
+        Opinion("one answer", np.full(len(age), _median(age)), np.full(len(age), commonest), nothing),
+        Opinion("one answer for each gender", of_gender, labels.gender, nothing),
+    )
+
+
+def _median(ages: Floats) -> float:
+    known = ages[np.isfinite(ages)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def by_gender(readings: dict[str, AttributeReading | None], gender: NDArray[np.str_]) -> Opinion:
+    """One reading for each labelled gender: the mean face of the gender; nothing where the gender is not known."""
+    return _of_readings("mean face of the gender", [readings.get(str(one)) for one in gender])
+
+
+# --------------------------------------------------------------------------------------------------
+# Which reading of the attributes is held against which reference, with the cheats and the ceiling of each.
+# --------------------------------------------------------------------------------------------------
+
+WITHIN_ONE = "agreement_within_one_decade"
+PUBLISHED_FROM_VOICE = {
+    "gender_agreement": "0.94",
+    "gender_balanced_agreement": "0.94",
+    "age_agreement": "0.286, where the twenties for everybody earn 0.294",
+    "age_balanced_agreement": "0.246",
+    f"age_{WITHIN_ONE}": "0.71, weighted by the test set's ages",
+    "group_agreement": "0.476 of four groups, where White for everybody earns 0.502",
+    "group_balanced_agreement": "0.338 of four groups",
+}
+PUBLISHED_FROM_FACE = {
+    "gender_balanced_agreement": "0.935",
+    "age_agreement": "0.48, weighted by the test set's ages",
+    f"age_{WITHIN_ONE}": "0.90, weighted by the test set's ages",
+    "group_balanced_agreement": "0.608 of four groups",
+}
+PUBLISHED_READING = "Face++ on original and picture (AVSpeech)"
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A reading held against a reference, with its cheats and its ceiling."""
+
+    reference: Opinion
+    reading: Opinion
+    seconds: str
+    """Heard; "" where the reading heard nothing."""
+    mean_face: Opinion | None = None
+    """Or, where no picture is read, one answer for everybody."""
+    gender_mean_face: Opinion | None = None
+    ceiling: Opinion | None = None
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What the report shows beside its numbers."""
+        seconds = {"seconds": self.seconds} if self.seconds else {}
+        return {"reference": self.reference.source, "reading": self.reading.source, **seconds}
+
+    @property
+    def name(self) -> str:
+        """For the names of files."""
+        words = f"{self.reading.source} against {self.reference.source}"
+        return "_".join(words.split()) + (f"_{self.seconds}s" if self.seconds else "")
+
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether it is that of Figure 4."""
+        return (self.reference.source, self.reading.source) == (PICTURES["original"], PICTURES["voice"])
+
+    def published(self, metric: str) -> str:
+        """What the paper found in the same place, with its reading; "" where it has no such number."""
+        is_ceiling = (self.reference.source, self.reading.source) == (PICTURES["original"], PICTURES["face"])
+        known = PUBLISHED_FROM_VOICE if self.is_the_papers else PUBLISHED_FROM_FACE if is_ceiling else {}
+        return f"{known[metric]} ({PUBLISHED_READING})" if metric in known else ""
+
+
+def comparisons_of(
+    evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None, labels: Opinion
+) -> tuple[list[Comparison], tuple[Exclusion, ...]]:
+    """What is held against what, and the clips that one side has nothing to say of."""
+    found: list[Comparison] = []
+    exclusions = [*labels.exclusions]
+    if pictures is not None and reader is not None:
+        read = {kind: read(reader, pictures, kind) for kind in pictures.kinds}
+        exclusions += [
+            one for one in pictures.exclusions if one.reason not in FACE_REASONS
+        ]  # the reader finds its own faces
+        exclusions += [one for opinion in read.values() for one in opinion.exclusions]
+        found += _of_pictures(read, labels, f"{pictures.seconds:g}", _cheats(pictures, reader))
+    for seconds in sorted(evaluation.stated, reverse=True):
+        said = stated(evaluation.stated[seconds])
+        found.append(Comparison(labels, said, f"{seconds:g}", *one_answer(labels, said)))
+    return [one for one in found if _any_in_common(one)], tuple(dict.fromkeys(exclusions))
+
+
+def _of_pictures(
+    read: dict[Kind, Opinion], labels: Opinion, seconds: str, cheats: tuple[Opinion | None, Opinion | None]
+) -> Iterator[Comparison]:
+    """The paper's comparison first, the ceilings last."""
+    references = [*([read["original"]] if "original" in read else []), labels]
+    voice, face = read.get("voice"), read.get("face")
+    if voice is not None:
+        for reference in references:
+            yield Comparison(reference, voice, seconds, *cheats, face)
+        if face is not None:
+            yield Comparison(face, voice, seconds, *cheats)
+    if face is not None:
+        for reference in references:
+            yield Comparison(reference, face, "", *cheats)
+
+
+def _any_in_common(one: Comparison) -> bool:
+    sides = (one.reference, one.reading)
+    said = [(np.isfinite(side.age), side.gender != "", side.group != "") for side in sides]
+    return any(bool((a & b).any()) for a, b in zip(*said, strict=True))
+
+
+def _cheats(pictures: PictureSet, reader: AttributeReader) -> tuple[Opinion | None, Opinion | None]:
+    """The mean face for everybody and that of the labelled gender, drawn and read; None without a model that draws."""
+    mean, gender = pictures.mean_face(), pictures.evaluation_set.gender()
+    if mean is None:
+        return None, None
+    drawn = {one: pictures.mean_face(one) for one in GENDERS}
+    readings = {one: None if picture is None else read_drawn(reader, picture) for one, picture in drawn.items()}
+    return same_for_all(read_drawn(reader, mean), len(gender)), by_gender(readings, gender)
+
 
 NAME, TITLE = "attributes", "Attributes of the picture"
-NOTES = (
+ATTRIBUTES_NOTES = (
     "An agreement says that two readings of a face are alike, not that either is right about a person. Gender is the"
     " apparent one, and of two kinds only, as the paper had it; whoever gave another answer is counted as left out.",
     "Chance is what the same answers would earn dealt out at random; the majority column is what one answer for"
@@ -29,7 +273,7 @@ NOTES = (
 MOST_FOR_CHANCE = 2_000  # clips whose ages are paired with each other's
 
 
-def measure(
+def measure_attributes(
     evaluation: EvaluationSet,
     *,
     pictures: PictureSet | None = None,
@@ -50,7 +294,7 @@ def measure(
     if not numbers:
         return Part(NAME, TITLE, skipped="no clip has both a reading and a reference of it", exclusions=excluded)
     rows = tuple(row for one in shown for row in one.rows)
-    tables = [Table("attribute_agreement", "Agreement, chance and cheats", _HEADER, rows)]
+    tables = [Table("attribute_agreement", "Agreement, chance and cheats", _ATTRIBUTES_HEADER, rows)]
     tables += [table for one in shown for table in one.tables]
     figures = tuple(figure for one in shown for figure in one.figures)
     return Part(NAME, TITLE, numbers, tuple(tables), figures, _notes(evaluation, reader), excluded)
@@ -98,7 +342,7 @@ def _missing(evaluation: EvaluationSet, pictures: PictureSet | None, reader: Att
 
 def _notes(evaluation: EvaluationSet, reader: AttributeReader | None) -> tuple[str, ...]:
     unlabelled = [name for name in ATTRIBUTES if not (evaluation.label(name) != "").any()]
-    notes = [*NOTES]
+    notes = [*ATTRIBUTES_NOTES]
     if reader is not None:
         unread = [name for name in ATTRIBUTES if name not in reader.reads]
         notes.append(f"Read by: {reader.name}. {reader.statement}")
@@ -196,7 +440,7 @@ def _age_error(measured: _Measured, bootstrap: SpeakerBootstrap) -> Number:
 
 
 _NONE = NOTHING
-_HEADER = (
+_ATTRIBUTES_HEADER = (
     *("reference", "reading", "seconds", "metric", "value", "low", "high", "clips", "speakers"),
     *("chance", "majority", "mean face", "mean face of the gender", "face to face"),
 )
@@ -223,3 +467,128 @@ def _majority(metric: str, measured: _Measured) -> float:
         return metrics.majority(counts)
     ages: NDArray[np.float64] = measured.comparison.reference.age[measured.kept]
     return float(np.abs(ages - np.median(ages)).mean())
+
+
+# --------------------------------------------------------------------------------------------------
+# How the attribute part shows its matrices: tables with the paper's rows beside, and the figure like its Figure 4.
+# --------------------------------------------------------------------------------------------------
+
+FACE_PLUS_PLUS_GROUPS = ("Asian", "Black", "India", "White")
+_PAPER_DECADES = DECADES[1:8]  # 10 to 70
+Rows = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A row-normalised matrix of the paper, of AVSpeech, both sides read by Face++."""
+
+    classes: tuple[str, ...]
+    rows: Rows
+
+
+def _rows(classes: Sequence[str], text: str) -> Rows:
+    numbers = [tuple(float(number) for number in line.split()) for line in text.strip().splitlines()]
+    return dict(zip(classes, numbers, strict=True))
+
+
+FROM_VOICE: dict[Attribute, Published] = {
+    "gender": Published(GENDERS, _rows(GENDERS, ".94 .06\n.06 .94")),
+    "group": Published(
+        FACE_PLUS_PLUS_GROUPS,
+        _rows(FACE_PLUS_PLUS_GROUPS, ".50 .03 .10 .38\n.27 .11 .13 .49\n.27 .13 .13 .48\n.30 .04 .05 .61"),
+    ),
+    "age": Published(
+        _PAPER_DECADES,
+        _rows(
+            _PAPER_DECADES,
+            """.00 .38 .38 .23 0 0 0
+            0 .26 .38 .24 .09 .02 .01
+            0 .21 .32 .32 .10 .03 .02
+            0 .09 .32 .33 .18 .05 .02
+            0 .07 .24 .27 .30 .08 .05
+            0 .05 .12 .33 .28 .16 .05
+            0 .08 .14 .20 .14 .10 .35""",
+        ),
+    ),
+}
+"""Original picture against the picture from the voice: Figure 4 (the figure's own PDF)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """One confusion matrix of a comparison."""
+
+    attribute: Attribute
+    classes: tuple[str, ...]
+    counts: Floats
+    """(reference, read)"""
+
+
+def confusion_table(name: str, title: str, matrix: Matrix, *, beside_the_paper: bool) -> Table:
+    """Row-normalised, with how many clips each row stands on, and the paper's rows below."""
+    shares, clips = row_normalised(matrix.counts), matrix.counts.sum(1)
+    header = ("source", "reference", *(f"read as {one}" for one in matrix.classes), "clips")
+    rows: list[tuple[Cell, ...]] = [
+        ("measured", one, *(_cell(share) for share in shares[place]), int(clips[place]))
+        for place, one in enumerate(matrix.classes)
+        if clips[place] > 0
+    ]
+    published = FROM_VOICE[matrix.attribute]
+    if beside_the_paper and set(published.classes) <= set(matrix.classes):
+        for one, numbers in published.rows.items():
+            told = dict(zip(published.classes, numbers, strict=True))
+            rows.append(("paper", one, *(told.get(read) for read in matrix.classes), None))
+    empty = [one for place, one in enumerate(matrix.classes) if clips[place] == 0]
+    note = f"No clip has the reference {', '.join(empty)}." if empty else ""
+    return Table(name, title, header, tuple(rows), note)
+
+
+def _cell(share: float) -> float | None:
+    return None if np.isnan(share) else round(float(share), 4)
+
+
+def confusion_figure(name: str, title: str, matrices: Sequence[Matrix]) -> Figure:
+    """The matrices beside each other, as in Figure 4 of the paper."""
+    shown = [matrix for matrix in matrices if matrix.counts.sum() > 0]
+    widths = [_inches(_present(matrix)[1]) for matrix in shown]
+
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.subplots(1, len(shown), width_ratios=widths, squeeze=False)[0]
+        for place, matrix in zip(axes, shown, strict=True):
+            _heat(place, matrix)
+
+    png = render(draw, (sum(widths) + 0.4, max(widths) + 0.1))
+    caption = f"{title}. Each row sums to 1: of the clips whose reference is the row, the share read as the column."
+    return Figure(name, caption, png, " ".join(_in_words(matrix) for matrix in shown))
+
+
+def _present(matrix: Matrix) -> tuple[Floats, tuple[str, ...]]:
+    """The matrix over the classes that occur on either side."""
+    there = np.flatnonzero(matrix.counts.sum(0) + matrix.counts.sum(1) > 0)
+    return matrix.counts[np.ix_(there, there)], tuple(matrix.classes[place] for place in there)
+
+
+def _inches(classes: Sequence[str]) -> float:
+    return 1.5 + 0.42 * len(classes)
+
+
+def _heat(axes: Axes, matrix: Matrix) -> None:
+    counts, classes = _present(matrix)
+    shares = row_normalised(counts)
+    axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0.0, vmax=1.0)
+    for (row, column), share in np.ndenumerate(shares):
+        text = "" if np.isnan(share) else f"{share:.2f}".lstrip("0") if share < 1 else "1"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if share > 0.55 else "black")
+    labels = [f"{one} ({int(count)})" for one, count in zip(classes, counts.sum(1), strict=True)]
+    axes.set_yticks(range(len(classes)), labels)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(title=matrix.attribute, xlabel="read as", ylabel="reference (clips)")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _in_words(matrix: Matrix) -> str:
+    counts, classes = _present(matrix)
+    diagonal = np.diagonal(row_normalised(counts))
+    told = [f"{one} {share:.2f}" for one, share in zip(classes, diagonal, strict=True) if np.isfinite(share)]
+    return f"{matrix.attribute.capitalize()}, share read as their reference: {', '.join(told)}."

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.evaluation_set import EvaluationSet, Floats
-from speech2face.evaluation.intervals import SpeakerBootstrap
-from speech2face.evaluation.metrics.retrieval import (
+from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+from speech2face.evaluation.parts.similarity import (
+    ANYONE,
+    NO_PAIRS,
+    NO_REFERENCES,
+    Stratum,
+    missing_references,
+    strata_of,
+)
+from speech2face.evaluation.pictures import PictureSet
+from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import Cell, Embeddings, Exclusion, Figure, Floats, Number, Part, Table, exclude
+from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
+from speech2face.metrics.matching import (
     DISTANCES,
+    Choices,
     Distance,
     Ranking,
+    Roc,
+    Singles,
     average_precision_chance,
+    cosine_similarity,
     percent_places,
     rank_answers,
     rank_gallery,
     recall,
+    roc,
     speaker_recall_chance,
+    square,
+    verify,
 )
-from speech2face.evaluation.parts.feature_similarity import NO_PAIRS, NO_REFERENCES, missing_references
-from speech2face.evaluation.parts.part import Cell, Figure, Number, Part, Table
-from speech2face.evaluation.reporting.figures import CHANCE_COLOUR, render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -45,7 +60,7 @@ TABLE_3: dict[tuple[float, Distance], tuple[float, ...]] = {
 }
 """Percent of queries, by seconds heard and distance; columns are RECALL_PERCENT."""
 PAPER_RANKS = "{} of 5,000 ({} %), from the 100 ranks that the paper's supplement prints"
-NOTES = (
+RETRIEVAL_NOTES = (
     "The paper's Table 3 prints chance levels of 1, 2, 5 and 10 % beside a gallery of 5,000 faces: its K counts percent"
     " of the gallery, not faces. The ranks of 100 queries in its supplement say the same: 31 % are within the first 5 %"
     " of the gallery (the table says 30.60), 2 % among the first five faces. Recall at so many faces must not be held"
@@ -67,7 +82,7 @@ class _Ranked:
     """(clips,) that have a prediction and a face."""
 
 
-def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     """Recall, ranks and average precision by L2, L1 and cosine, for each of the seconds heard."""
     if evaluation.reference is None:
         return Part(NAME, TITLE, skipped=NO_REFERENCES)
@@ -86,7 +101,7 @@ def measure(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
         return Part(NAME, TITLE, skipped=NO_PAIRS, exclusions=missing_references(evaluation))
     tables = (_paper_table(numbers), _whole_table(numbers))
     figures = (_histogram(histograms),) if histograms else ()
-    return Part(NAME, TITLE, tuple(numbers), tables, figures, NOTES, missing_references(evaluation))
+    return Part(NAME, TITLE, tuple(numbers), tables, figures, RETRIEVAL_NOTES, missing_references(evaluation))
 
 
 def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranked:
@@ -244,3 +259,239 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
         render(draw),
         f"Histogram of ranks in {HISTOGRAM_BINS} steps of the gallery. {said}; chance: 50 %.",
     )
+
+
+# --------------------------------------------------------------------------------------------------
+# Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
+# --------------------------------------------------------------------------------------------------
+
+MATCHING_NAME, MATCHING_TITLE = "matching", "Matching and verification"
+WAYS = (2, 5, 10)
+MOST_CLIPS = 6_000
+"""Beyond, speakers are drawn: similarities of all pairs are held in memory."""
+CHEAT_CLIPS = 1_500
+"""What the cheats earn is measured on no more clips, of drawn speakers."""
+VOICE_TO_FACE, FACE_TO_VOICE = "voice to face", "face to voice"
+DIRECTIONS = (VOICE_TO_FACE, FACE_TO_VOICE)
+PUBLISHED = "0.816, implied by the ranks of 100 clips among 5,000 (AVSpeech, project page)"
+PUBLISHED_FOR = ("6", "embedding", VOICE_TO_FACE, ANYONE, "2")
+MATCHING_NOTES = (
+    "A choice is won if the own face (or voice) is nearer by cosine than every foil; ties are lost. The numbers are"
+    " expectations over all foils of other speakers, not a draw of trials.",
+    "Who hears only the speaker's gender wins three of four choices between two people of a balanced set; candidates of"
+    " the same gender show what is heard beyond it.",
+    "The mean face for everybody is the same answer to every voice: of two faces it takes the own one half of the time;"
+    " asked for the voice of a face it finds all voices alike, and loses.",
+    "Genuine pairs of the verification are all pairs of one speaker's voices and faces, also of different clips.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Voices:
+    """What is said of the faces of some clips, and the two cheats over the same clips."""
+
+    evaluation: EvaluationSet
+    """Of these clips alone; all have a reference."""
+    said: Embeddings
+    """(clips, K)"""
+    conditions: Mapping[str, str]
+
+    @cached_property
+    def similarity(self) -> Singles:
+        """Of every voice (row) with every face."""
+        return cosine_similarity(self.said, self._faces)
+
+    @property
+    def _faces(self) -> Embeddings:
+        assert self.evaluation.reference is not None
+        return self.evaluation.reference
+
+    @cached_property
+    def mean_face(self) -> Singles:
+        """The same for the mean face for everybody: the same row for every voice."""
+        mean = self.evaluation.mean_face(leave_speaker_out=False)[:1]
+        return np.repeat(cosine_similarity(mean, self._faces), len(self._faces), axis=0)
+
+    @cached_property
+    def gender_mean_face(self) -> Singles:
+        """The same for the mean face of the gender; NaN for voices whose gender is unknown."""
+        means = self.evaluation.gender_mean_face(leave_speaker_out=False)
+        _, first, which = np.unique(self.evaluation.gender(), return_index=True, return_inverse=True)
+        return cosine_similarity(means[first], self._faces)[which]
+
+    def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[Singles, NDArray[np.int64]], ...]:
+        """Similarities and the rows that count, of the model and of the two cheats: those for fewer speakers' clips."""
+        few = rows[_drawn(self.evaluation.speaker[rows], CHEAT_CLIPS, 0)]
+        of_gender = few[self.evaluation.gender()[few] != ""]
+        return (self.similarity, rows), (self.mean_face, few), (self.gender_mean_face, of_gender)
+
+
+def measure_matching(
+    evaluation: EvaluationSet,
+    *,
+    pictures: PictureSet | None = None,
+    seed: int = 0,
+    resamplings: int = RESAMPLINGS,
+) -> Part:
+    """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
+    if evaluation.reference is None:
+        return Part(MATCHING_NAME, MATCHING_TITLE, skipped=NO_REFERENCES)
+    exclusions = list(missing_references(evaluation))
+    numbers: list[Number] = []
+    figures: list[Figure] = []
+    for voices, left_out in _all_voices(evaluation, pictures, seed):
+        exclusions += left_out
+        longest = voices.conditions["seconds"] == f"{evaluation.longest():g}"
+        few = voices.evaluation
+        bootstrap = SpeakerBootstrap(few.speaker, resamplings=resamplings, seed=seed)
+        if bootstrap.speaker.max(initial=0) == 0:
+            continue
+        for stratum in strata_of(few):
+            exclusions += exclude(few.keys, np.flatnonzero(~stratum.known), stratum.unknown) if longest else ()
+            if len(np.unique(few.speaker[stratum.known])) > 1:
+                numbers += _choices(voices, stratum, WAYS if longest else WAYS[:1], seed, resamplings)
+                numbers += _verification(voices, stratum, seed, resamplings)
+        if longest and not figures:
+            figures.append(matching_figure(voices.similarity, few.speaker, few.gender()))
+    kept = tuple(dict.fromkeys(exclusions))
+    if not numbers:
+        why = "fewer than two speakers have both a prediction and a face"
+        return Part(MATCHING_NAME, MATCHING_TITLE, skipped=why, exclusions=kept)
+    return Part(
+        MATCHING_NAME, MATCHING_TITLE, tuple(numbers), figures=tuple(figures), notes=MATCHING_NOTES, exclusions=kept
+    )
+
+
+def _all_voices(
+    evaluation: EvaluationSet, pictures: PictureSet | None, seed: int
+) -> Iterator[tuple[_Voices, tuple[Exclusion, ...]]]:
+    """Predictions from each of the seconds heard, the longest last, and what the pictures show."""
+    drawn = _drawn(evaluation.speaker, MOST_CLIPS, seed)
+    not_drawn = exclude(evaluation.keys, np.flatnonzero(~drawn), "not_drawn", f"{MOST_CLIPS} clips at most")
+    for seconds in sorted(evaluation.predicted):
+        there = evaluation.measurable(seconds)
+        silent = np.flatnonzero(evaluation.has_reference() & ~there)
+        left_out = exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
+        few = evaluation.take(there & drawn)
+        conditions = {"seconds": f"{seconds:g}", "by": "embedding"}
+        yield _Voices(few, few.predicted[seconds], conditions), (*not_drawn, *left_out)
+    if pictures is None or not pictures.can_embed:
+        return
+    seen = {row: pictures.embedding("voice", row) for row in pictures.rows if evaluation.has_reference()[row]}
+    rows = np.array([row for row, found in seen.items() if found is not None], np.int64)
+    if len(rows):
+        said = np.stack([found for found in seen.values() if found is not None])
+        conditions = {"seconds": f"{pictures.seconds:g}", "by": "picture"}
+        yield _Voices(evaluation.take(rows), said.astype(np.float32), conditions), pictures.exclusions
+
+
+def _drawn(speaker: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
+    """The clips of as many speakers, drawn by the seed, as have `most` together, (clips,)."""
+    clips = np.bincount(speaker)
+    order = np.random.default_rng(seed).permutation(len(clips))
+    taken = np.zeros(len(clips), bool)
+    taken[order[np.cumsum(clips[order]) <= most]] = True
+    return taken[speaker]
+
+
+def _choices(voices: _Voices, stratum: Stratum, ways: tuple[int, ...], seed: int, resamplings: int) -> Iterator[Number]:
+    rows, speaker = np.flatnonzero(stratum.known), voices.evaluation.speaker
+    bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
+    for direction in DIRECTIONS:
+        own, mean, gender = (
+            Choices.of(_turned(square(similarity, some), direction), speaker[some], stratum.labels[some])
+            for similarity, some in voices.compared(rows)
+        )
+        for number in ways:
+            conditions = {**voices.conditions, "direction": direction, "foils": stratum.name, "choices": str(number)}
+            yield Number(
+                *(MATCHING_NAME, "choice_accuracy", own.estimate(number, bootstrap)),
+                clips=int(np.isfinite(own.won(number)).sum()),
+                conditions=conditions,
+                chance=1 / number,
+                mean_face=_matching_mean(mean.won(number)),
+                gender_mean_face=_matching_mean(gender.won(number)),
+                published=PUBLISHED if tuple(conditions.values()) == PUBLISHED_FOR else "",
+            )
+
+
+def _turned(similarity: Singles, direction: str) -> Singles:
+    """Probes in rows: voices, or faces."""
+    return similarity if direction == VOICE_TO_FACE else similarity.T
+
+
+def _matching_mean(shares: NDArray[np.float64]) -> float | None:
+    present = shares[np.isfinite(shares)]
+    return float(present.mean()) if len(present) else None
+
+
+def _verification(voices: _Voices, stratum: Stratum, seed: int, resamplings: int) -> Iterator[Number]:
+    rows, speaker = np.flatnonzero(stratum.known), voices.evaluation.speaker
+    bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
+    (similarity, _), *cheats = voices.compared(rows)
+    found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
+    curves = [roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in cheats]
+    conditions = {**voices.conditions, "foils": stratum.name}
+    for metric, estimate, cheat, better in (
+        ("verification_auc", found.area, Roc.area, True),
+        ("verification_eer", found.equal_error_rate, Roc.equal_error_rate, False),
+    ):
+        yield Number(
+            *(MATCHING_NAME, metric, estimate),
+            clips=len(rows),
+            conditions=conditions,
+            chance=0.5,
+            mean_face=cheat(curves[0]),
+            gender_mean_face=cheat(curves[1]),
+            higher_is_better=better,
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# The figure of matching: forced choice against the number of candidates, and the ROC of verification.
+# --------------------------------------------------------------------------------------------------
+
+MOST_WAYS = 20
+TICKS = (2, 5, 10, 15, 20)
+INCHES = (8.6, 3.8)
+
+
+def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]) -> Figure:
+    """From similarities of every voice (row) with every face, among anyone and within a gender."""
+    known = np.flatnonzero(gender != "")
+    everybody = np.full(len(speaker), "all")
+    curves = [("anyone", similarity, speaker, everybody)]
+    if len(np.unique(speaker[known])) > 1:
+        curves.append(("same gender", square(similarity, known), speaker[known], gender[known]))
+
+    def draw(canvas: Canvas) -> None:
+        left, right = canvas.subplots(1, 2)
+        ways = np.arange(2, MOST_WAYS + 1)
+        for colour, (name, pairs, people, stratum) in zip(COLOURS, curves, strict=False):
+            for line, turned in (("-", pairs), (":", pairs.T)):
+                choices = Choices.of(turned, people, stratum)
+                won = [_mean_of_numbers(choices.won(number)) for number in ways.tolist()]
+                arrow = "voice to face" if line == "-" else "face to voice"
+                left.plot(ways, won, line, color=colour, label=f"{arrow}, {name}")
+            curve = roc(pairs, people, stratum)
+            found = 1 - np.concatenate([[0, 0], np.cumsum(curve.genuine)]) / curve.genuine.sum()
+            taken = 1 - np.concatenate([[0], curve.below, [curve.impostors]]) / curve.impostors
+            right.plot(taken, found, color=colour, label=f"{name}: AUC {curve.area():.3f}")
+        left.plot(ways, 1 / ways, "--", color=CHANCE_COLOUR, label="chance")
+        left.set(xlabel="candidates", ylabel="choices won", ylim=(0, 1), title="Forced choice", xticks=TICKS)
+        right.plot([0, 1], [0, 1], "--", color=CHANCE_COLOUR, label="chance")
+        right.set(xlabel="impostors accepted", ylabel="genuine pairs accepted", title="Verification", aspect="equal")
+        for axes in (left, right):
+            axes.legend(fontsize=8)
+
+    caption = (
+        "Left: how often the own one of N candidates is chosen, as expected over all foils; right: ROC over all pairs"
+        " of a voice and a face. From the embedding, at the longest seconds heard."
+    )
+    alt = "Two line charts: choices won against the number of candidates, and the ROC curve of verification"
+    return Figure("matching", caption, render(draw, INCHES), alt)
+
+
+def _mean_of_numbers(shares: NDArray[np.float64]) -> float:
+    present = shares[np.isfinite(shares)]
+    return float(present.mean()) if len(present) else float("nan")

@@ -1,0 +1,1 @@
+"""How the shipped weights and the planted world are made; not part of the installed package."""

@@ -1,0 +1,1 @@
+"""How the starter release is made from openly licensed voices and faces, and measured."""

@@ -1,0 +1,193 @@
+"""Train the starter model's face side: python -m recipes.starter.faces --starter DIR --out DIR."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from recipes.starter.face_gate import DRAWS, embed_all, membership, no_nearer_than_strangers, passes, run_gate
+from recipes.starter.face_material import (
+    Controls,
+    Faces,
+    Textures,
+    as_landmarks,
+    london_textures,
+    place_controls,
+    place_synthetic,
+    read_london,
+    read_synthetic,
+    recentre,
+)
+from recipes.starter.face_model import FaceModel, add_ageing, design, finish, fit_london, fit_shapes, regions
+from recipes.starter.face_sheet import render
+from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
+from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis
+from speech2face.face.embed import DlibEmbedder
+from speech2face.face.landmarks import mirror_pairs
+
+logger = logging.getLogger(__name__)
+
+
+def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
+    """Read the starter set's faces, fit the model, pass it through the gate, write the release."""
+    basis = AttributeBasis()
+    london, older = read_london(starter), read_synthetic(starter)
+    logger.info("read %d photographs and %d synthetic faces", len(london.names), len(older.names))
+    controls = place_controls(london)
+    shapes = fit_shapes(controls, *design(london, basis), basis.size)
+    controls = recentre(controls, shapes.mean.astype(np.float64))
+    logger.info("placed %d control points on every photograph", len(controls.mean))
+    textures = london_textures(london, controls)
+    model, weights = fit_london(london, controls, shapes, textures, basis)
+    logger.info("fitted the London set")
+    landmarks = as_landmarks(controls.mean)
+    synthetic = place_synthetic(older, landmarks, mirror_pairs(london.landmarks))
+    masks = regions(landmarks, model.matte_depth)
+    model = add_ageing(model, older, synthetic, basis, masks)
+    model = finish(model, textures, weights, basis, masks)
+    logger.info("added ageing, detail, hair and shirt")
+    decoder = build_decoder(model)
+    write_release(out, decoder, basis, model, {"passed": False, "measured": False})
+    if draws == 0:
+        return
+    gate = measure(decoder, basis, {"london": london, "synthetic": older}, controls, textures, draws=draws)
+    write_release(out, decoder, basis, model, gate)
+    print(json.dumps(gate, indent=1))
+    print("gate at the usual threshold:", "passed" if gate["passed"] else "NOT passed")
+    print("no nearer than strangers are:", "passed" if gate["no_nearer_than_strangers"] else "NOT passed")
+
+
+def measure(
+    decoder: LinearFaceDecoder,
+    basis: AttributeBasis,
+    sets: dict[str, Faces],
+    controls: Controls,
+    textures: Textures,
+    *,
+    draws: int,
+) -> dict[str, Any]:
+    """The release gate's report."""
+    embedder = DlibEmbedder()
+    galleries = {}
+    for name, faces in sets.items():
+        pictures = ((picture * 255.0).round().astype(np.uint8) for picture in faces.pictures)
+        galleries[name], missed = embed_all(pictures, embedder)
+        logger.info("embedded %s, %d without a face found", name, missed)
+    spread = np.array(residual_sd(decoder.config.residuals))
+    report = run_gate(lambda face: render(decoder, face), basis, spread, galleries, embedder, draws=draws)
+    x, _ = design(sets["london"], basis)
+    report["membership"] = membership(x, sets["london"], controls, textures, embedder)
+    report["passed"] = passes(report)
+    report["no_nearer_than_strangers"] = no_nearer_than_strangers(report)
+    return report
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starter", type=Path, required=True, help="folder with faces/ and faces_synthetic/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for face.safetensors and face.json")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="random faces of the release gate; 0 leaves it out")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(arguments.starter, arguments.out, draws=arguments.draws)
+
+
+if __name__ == "__main__":
+    main()
+
+
+# --------------------------------------------------------------------------------------------------
+# Put the parts of the face model into the decoder's buffers, and write them with what a reader must know.
+# --------------------------------------------------------------------------------------------------
+
+Array = NDArray[np.float32]
+RESIDUAL_SHRINKAGE = 0.8  # of the faces' own standard deviation, in every draw
+SOURCES = (
+    {
+        "title": "Face Research Lab London Set",
+        "authors": "DeBruine, L. and Jones, B. (2017)",
+        "doi": "10.6084/m9.figshare.5047666.v5",
+        "licence": "CC-BY-4.0",
+        "used_for": "shape, texture, gender, group, age to 45 years, residual components",
+    },
+    {
+        "title": "SFHQ-T2I (synthetic faces)",
+        "authors": "(c) 2024 David Beniaguev",
+        "licence": "MIT",
+        "used_for": "change of shape and texture with age beyond 38 years",
+    },
+)
+
+
+def shrink(planes: Array, factor: int) -> Array:
+    """Mean over factor x factor pixels of (..., height, width)."""
+    height, width = planes.shape[-2:]
+    blocks = planes.reshape(*planes.shape[:-2], height // factor, factor, width // factor, factor)
+    return np.asarray(blocks.mean((-3, -1)))
+
+
+def build_decoder(model: FaceModel) -> LinearFaceDecoder:
+    """The decoder with its buffers filled from the face model."""
+    config = LinearFaceDecoderConfig(
+        attributes=model.attribute_luma.shape[0],
+        residuals=model.residual_luma.shape[0],
+        landmarks=model.mean_landmarks.shape[0],
+        size=model.mean_luma.shape[-1],
+    )
+    decoder = LinearFaceDecoder(config)
+    landmark_basis = np.concatenate([model.attribute_landmarks, model.residual_landmarks])
+    flow = np.einsum("nc,kcd->kdn", model.spline, landmark_basis) * (2.0 / config.size)
+    chroma = np.concatenate([model.attribute_chroma, model.residual_chroma])
+    parts = {
+        "mean_luma": model.mean_luma[None],
+        "mean_chroma": model.mean_chroma,
+        "attribute_luma": model.attribute_luma,
+        "residual_luma": shrink(model.residual_luma, config.size // config.residual_size),
+        "chroma_basis": shrink(chroma, config.mean_chroma_size // config.chroma_size),
+        "matte_depth": shrink(model.matte_depth, config.size // config.matte_size)[None],
+        "flow_basis": flow.reshape(config.embedding, 2, config.flow_nodes, config.flow_nodes),
+        "mean_landmarks": model.mean_landmarks,
+        "landmark_basis": landmark_basis,
+    }
+    state = {name: torch.from_numpy(np.ascontiguousarray(part, dtype=np.float16)) for name, part in parts.items()}
+    decoder.load_state_dict(state)
+    return decoder
+
+
+def residual_sd(residuals: int) -> list[float]:
+    """Standard deviation of every residual coefficient in a draw."""
+    return [RESIDUAL_SHRINKAGE] * residuals
+
+
+def write_release(
+    out: Path, decoder: LinearFaceDecoder, basis: AttributeBasis, model: FaceModel, gate: dict[str, Any]
+) -> None:
+    """Write face.safetensors and face.json."""
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "format": 1,
+        "decoder": decoder.config.to_dict(),
+        "attributes": basis.to_dict(),
+        "attribute_names": list(basis.names),
+        "groups": list(basis.groups),
+        "reference_population": {group: 1.0 / len(basis.groups) for group in basis.groups},
+        "draw_group_concentration": GROUP_CONCENTRATION,
+        "residual_sd": residual_sd(decoder.config.residuals),
+        "residual_explained": [round(float(share), 4) for share in model.residual_explained],
+        "gate": gate,
+        "sources": list(SOURCES),
+    }
+    state = {name: part.contiguous() for name, part in decoder.state_dict().items()}
+    weights = out / "face.safetensors"
+    save_file(state, weights, metadata={"config": json.dumps(decoder.config.to_dict())})
+    weights.chmod(0o644)  # safetensors writes for the owner alone
+    (out / "face.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

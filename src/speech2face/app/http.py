@@ -1,0 +1,689 @@
+"""What went wrong, as the API says it: RFC 9457's problem+json with a stable code, one sentence, never a traceback."""
+
+import asyncio
+import binascii
+import datetime
+import hmac
+import ipaddress
+import json
+import logging
+import re
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocketDisconnect
+
+from speech2face.errors import InvalidOption, RecordingTooLong, Speech2FaceError
+from speech2face.limits import MAX_RECORDING_SECONDS
+
+if TYPE_CHECKING:
+    pass
+
+PROBLEM_TYPE: Final = "application/problem+json"
+TITLES: Final = {
+    400: "Bad request",
+    401: "Token missing or wrong",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    413: "Too large",
+    415: "Unsupported media type",
+    408: "Request timeout",
+    421: "Misdirected request",
+    422: "Cannot be used",
+    429: "Too many requests",
+    500: "Internal error",
+    501: "Not installed",
+    503: "Not ready",
+}
+
+
+class Problem(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        text: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.status, self.code, self.text = status, code, text
+        self.headers, self.more = dict(headers or {}), dict(more or {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return {
+            "type": f"urn:speech2face:error:{self.code}",
+            "title": TITLES[self.status],
+            "status": self.status,
+            "code": self.code,
+            "detail": self.text,
+            **self.more,
+        }
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        return JSONResponse(self.to_dict(), self.status, self.headers, PROBLEM_TYPE)
+
+
+def code_of(error: Speech2FaceError) -> str:
+    """`NoSpeech` as `no_speech`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+
+
+def problem_of(error: Speech2FaceError) -> Problem:
+    """What is wrong with a recording or an option, with the exit code that the command line would leave with."""
+    status = 413 if isinstance(error, RecordingTooLong) else 422
+    more = {"kind": type(error).__name__, "exit_code": error.exit_code}
+    return Problem(status, code_of(error), str(error), more=more)
+
+
+def too_many(text: str, seconds: int = 1) -> Problem:
+    """Come back in `seconds`."""
+    return Problem(429, "too_many", text, headers={"Retry-After": str(seconds)})
+
+
+def slow_body(seconds: float) -> Problem:
+    """The request did not arrive within `seconds`."""
+    return Problem(408, "slow_body", f"the body took over {seconds:g} s to arrive")
+
+
+def disconnected() -> Problem:
+    """The client left while it was being read; nobody hears this, the log and the metrics count it."""
+    return Problem(400, "disconnected", "the client left before its request was whole")
+
+
+def shutting_down() -> Problem:
+    """The service ends before the answer could be made."""
+    return Problem(503, "shutdown", "the service is ending; try again when it is back", headers={"Retry-After": "5"})
+
+
+def not_ready() -> Problem:
+    """The networks are still being loaded."""
+    return Problem(503, "not_ready", "the model is being loaded; try again in a second", headers={"Retry-After": "1"})
+
+
+# --------------------------------------------------------------------------------------------------
+# Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
+# --------------------------------------------------------------------------------------------------
+
+MIB: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process takes; the defaults suit a laptop of two cores and 4 GiB."""
+
+    # Requests
+    upload_bytes: int = 64 * MIB  # a request's whole body: ten minutes of uncompressed stereo
+    uploads_held_bytes: int = 512 * MIB  # of all requests at once: recordings are held in memory, never on disk
+    recording_seconds: float = MAX_RECORDING_SECONDS / 2  # the belief has long stopped moving
+    files_per_request: int = 16
+    requests_at_once: int = 64  # waiting or being drawn
+    samples: int = 24  # further faces of one recording
+    samples_per_request: int = 96  # of all its recordings: an answer is held in memory too
+    body_seconds: float = 60.0  # in which a request's body must have arrived
+
+    # Live sessions
+    sessions_at_once: int = 32
+    messages_per_second: float = 2000.0  # a browser's 128 samples at a time are 375 at 48 kHz, 1500 at 192 kHz
+    message_burst: int = 4000  # what comes faster waits at the sender
+    frame_bytes: int = MIB  # one binary message: 5 s of 48 kHz stereo
+    text_bytes: int = 16 * 1024  # one text message
+    unheard_bytes: int = 4 * MIB  # sound that has arrived and not been heard yet; then the connection is not read
+    updates_per_second: float = 10.0
+    start_seconds: float = 10.0  # in which the first message must come
+    idle_seconds: float = 120.0  # without any message
+    session_seconds: float = 4 * 3600.0
+    send_seconds: float = 20.0  # in which a client must take a message
+
+    # Calls; each voice of one counts as a live session
+    calls_kept: int = 256  # that have ended: their facts and last pictures
+    call_keep_seconds: float = 600.0  # after the end
+    call_unheard_seconds: float = 10.0  # of a track's sound that waits; then the connection is not read
+    callback_seconds: float = 5.0  # in which a callback must be taken
+    callback_tries: int = 3
+    offer_bytes: int = 64 * 1024  # a WebRTC offer
+    connect_seconds: float = 15.0  # in which a WebRTC peer must be reached
+
+    shutdown_seconds: float = 10.0  # for what is under way when the service is told to end
+
+    def for_a_live_client(self) -> dict[str, Any]:
+        """What somebody who speaks the live protocol must know, JSON-ready."""
+        names = ("frame_bytes", "text_bytes", "messages_per_second", "updates_per_second", "samples")
+        return {name: getattr(self, name) for name in (*names, "idle_seconds", "session_seconds")}
+
+
+class CloseCode(IntEnum):
+    """Why a live session ended; 1000 to 1999 are RFC 6455's, those from 4000 are ours."""
+
+    FINISHED = 1000
+    SHUTDOWN = 1001
+    INTERNAL = 1011
+    BAD_MESSAGE = 4400
+    TOKEN = 4401
+    IDLE = 4408  # also: the session was too long, or the client does not read
+    TOO_BIG = 4413
+    UNUSABLE_SOUND = 4422
+    TOO_MANY = 4429
+    NOT_READY = 4503
+
+
+# --------------------------------------------------------------------------------------------------
+# Who may talk to the service, and what a browser may do with its page.
+# --------------------------------------------------------------------------------------------------
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+TOKEN_LETTERS: Final = 16  # at least: it is all that stands between a network and the service
+LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+OPEN_PATHS: Final = ("/", "/call", "/health", "/favicon.ico")  # without a token: what the page needs to ask for one
+PAGE: Final = "/page/"
+CONTENT_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "worker-src 'self'",
+        "media-src blob:",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen at is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_address(host: str, token: str | None) -> None:
+    """Refuse to be open to a network without a token, and a token that can be guessed.
+
+    Raises:
+        InvalidOption: with what to do.
+    """
+    if token is not None and (len(token) < TOKEN_LETTERS or not token.isascii() or not token.isprintable()):
+        raise InvalidOption(
+            f"the token needs at least {TOKEN_LETTERS} printable ASCII letters; make one with:"
+            ' python3 -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    if token is None and not is_loopback(host):
+        raise InvalidOption(
+            f"{host} can be reached from other machines, which needs a token: give --token or set SPEECH2FACE_TOKEN"
+            " (or leave --host out to serve this machine alone)"
+        )
+
+
+def right_token(expected: str | None, *stated: str | None) -> bool:
+    """Whether one of the stated tokens, bare or as `Bearer TOKEN`, is the expected one; None expects none."""
+    if expected is None:
+        return True
+    found = [text.removeprefix("Bearer ").encode() for text in stated if text]
+    return any(hmac.compare_digest(text, expected.encode()) for text in found)
+
+
+class Door:
+    """Checks host, origin and token before anything else is done, and adds the headers to every answer."""
+
+    def __init__(self, app: App, *, token: str | None, any_host: bool) -> None:
+        self._app = app
+        self._token = token
+        self._any_host = any_host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        problem = self._refusal(scope, headers)
+        if problem is None:
+            await self._app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+        elif scope["type"] == "http":
+            await problem.response()(scope, receive, _with_headers(send))
+        else:
+            await receive()  # the connect event
+            await send({"type": "websocket.close", "code": 1008, "reason": problem.text})  # before accepting: HTTP 403
+
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> Problem | None:
+        host = headers.get("host", "")
+        if not self._any_host and _name(host) not in LOOPBACK_NAMES:
+            # Another site's name that was made to point here (DNS rebinding) must not reach the service.
+            return Problem(421, "wrong_host", "this service answers to localhost, 127.0.0.1 and [::1] alone")
+        origin = headers.get("origin")
+        if origin is not None and _netloc(origin) != host.lower():
+            return Problem(403, "wrong_origin", "another site's page may not use this service")
+        if scope["type"] == "websocket":
+            return None  # its token comes in the first message
+        path = scope["path"]
+        if path in OPEN_PATHS or path.startswith(PAGE) or right_token(self._token, headers.get("authorization")):
+            return None
+        return Problem(
+            401,
+            "token",
+            "this service needs its token: send the header Authorization: Bearer TOKEN",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+
+
+def _name(host: str) -> str:
+    """The host without its port, lower case."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an origin, lower case."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            present = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                *((n.lower().encode(), v.encode()) for n, v in HEADERS.items() if n.lower().encode() not in present),
+            ]
+        await send(message)
+
+    return sending
+
+
+# --------------------------------------------------------------------------------------------------
+# Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
+# --------------------------------------------------------------------------------------------------
+
+Labels = tuple[tuple[str, str], ...]
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
+TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+HELP: Final = {
+    "speech2face_requests_total": ("counter", "Requests by route, method and status."),
+    "speech2face_request_seconds": ("histogram", "Time to the last byte of the answer, by route."),
+    "speech2face_portraits_total": ("counter", "Portraits drawn from whole recordings."),
+    "speech2face_refusals_total": ("counter", "Recordings that gave no portrait, by error code."),
+    "speech2face_live_updates_total": ("counter", "Updates sent to live clients."),
+    "speech2face_live_update_seconds": ("histogram", "From the sound that completes an update to its bytes."),
+    "speech2face_live_closed_total": ("counter", "Live sessions ended, by close code."),
+    "speech2face_live_sessions": ("gauge", "Live sessions now, the voices of calls among them."),
+    "speech2face_call_update_seconds": ("histogram", "From the frame that completes a call's update to its facts."),
+    "speech2face_calls_closed_total": ("counter", "Calls ended, by kind and reason."),
+    "speech2face_uploads_held_bytes": ("gauge", "Bytes of recordings in memory."),
+    "speech2face_ready": ("gauge", "Whether the models are loaded."),
+    "speech2face_resident_bytes_peak": ("gauge", "Largest resident memory of the process so far."),
+}
+
+
+class Metrics:
+    """Counters, histograms and gauges; safe for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counters: dict[tuple[str, Labels], float] = defaultdict(float)
+        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+        self._gauges: dict[str, Callable[[], float]] = {"speech2face_resident_bytes_peak": _peak_bytes}
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        with self._lock:
+            self._counters[name, tuple(sorted(labels.items()))] += amount
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Add one duration to a histogram."""
+        with self._lock:
+            # One number a bucket, then the sum and the count.
+            values = self._histograms.setdefault((name, tuple(sorted(labels.items()))), [0.0] * (len(BUCKETS) + 2))
+            for index, edge in enumerate(BUCKETS):
+                values[index] += seconds <= edge
+            values[-2] += seconds
+            values[-1] += 1
+
+    def gauge(self, name: str, value: Callable[[], float]) -> None:
+        """Something that is asked when the metrics are read."""
+        self._gauges[name] = value
+
+    def text(self) -> str:
+        """Everything in Prometheus' text format, version 0.0.4."""
+        with self._lock:
+            counters, histograms = dict(self._counters), {key: list(v) for key, v in self._histograms.items()}
+        lines: list[str] = []
+        for name, (kind, help_text) in HELP.items():
+            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
+            lines += [f"{name}{_labels(labels)} {value:g}" for (n, labels), value in counters.items() if n == name]
+            for (n, labels), values in histograms.items():
+                if n == name:
+                    lines += _histogram_lines(name, labels, values)
+            if name in self._gauges:
+                lines.append(f"{name} {self._gauges[name]():.17g}")
+        return "\n".join(lines) + "\n"
+
+
+def _histogram_lines(name: str, labels: Labels, values: list[float]) -> list[str]:
+    edges = [*(f"{edge:g}" for edge in BUCKETS), "+Inf"]
+    counts = [*values[: len(BUCKETS)], values[-1]]
+    lines = [
+        f"{name}_bucket{_labels((*labels, ('le', edge)))} {count:g}" for edge, count in zip(edges, counts, strict=True)
+    ]
+    return [*lines, f"{name}_sum{_labels(labels)} {values[-2]:g}", f"{name}_count{_labels(labels)} {values[-1]:g}"]
+
+
+def _labels(labels: Labels) -> str:
+    def quoted(value: str) -> str:
+        return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+    return "{" + ",".join(f'{name}="{quoted(value)}"' for name, value in labels) + "}" if labels else ""
+
+
+def _peak_bytes() -> float:
+    import resource  # not on Windows, where the metrics are read by nobody yet
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+# --------------------------------------------------------------------------------------------------
+# Every request counted and logged by its route, which holds nothing of what was asked.
+# --------------------------------------------------------------------------------------------------
+
+log = logging.getLogger(__name__)
+INTERNAL = Problem(500, "internal", "something went wrong here; the service's log says what")
+
+
+class Observer:
+    """ASGI: stands around the routes of HTTP; live sessions say themselves how they went."""
+
+    def __init__(self, app: App, *, service_metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = service_metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "websocket":
+            await self._session(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 0
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except asyncio.CancelledError:
+            # The time to end in order is over, and the server cancels what is still under way. It would log a
+            # traceback of each; the line below says it. Half an answer ends with its connection.
+            if not status:
+                await shutting_down().response()(scope, receive, sending)
+        except Exception:
+            log.exception("request failed")
+            if status:
+                raise  # half an answer is out: the connection ends
+            await INTERNAL.response()(scope, receive, sending)
+        finally:
+            seconds = time.perf_counter() - started
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.count(
+                "speech2face_requests_total", route=route, method=_method(scope["method"]), status=str(status)
+            )
+            self._metrics.observe("speech2face_request_seconds", seconds, route=route)
+            data = {"route": route, "method": scope["method"], "status": status, "ms": round(seconds * 1000, 1)}
+            log.info("request", extra={"data": data})
+
+    async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: who leaves before it is accepted, and the server's end, are no failures of ours."""
+        try:
+            await self._app(scope, receive, send)
+        except (WebSocketDisconnect, OSError, asyncio.CancelledError):  # OSError: of a send to who has gone
+            log.debug("a socket went before its session was over")
+
+
+def _method(name: str) -> str:
+    """A client may invent methods; the metrics must not grow by them."""
+    return name if name in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
+
+
+# --------------------------------------------------------------------------------------------------
+# One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
+# --------------------------------------------------------------------------------------------------
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line; `extra={"data": {...}}` adds fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"time": when, "level": record.levelname.lower(), "from": record.name, "event": record.getMessage()}
+        line |= getattr(record, "data", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure(level: str) -> None:
+    """Everything of this program and of the server to standard error, from `level` on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name in ("speech2face", "uvicorn", "asyncio"):  # the last: what a library's own task died of
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level.upper())
+    logging.getLogger("uvicorn.access").disabled = True  # it writes addresses and query strings
+    # What the server says of each socket at INFO holds an address too.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger("uvicorn").level))
+
+
+# --------------------------------------------------------------------------------------------------
+# Recordings as they arrive: in memory, counted while they come, never in a temporary file.
+# --------------------------------------------------------------------------------------------------
+
+BASE64_PIECE: Final = 2**20  # letters; a multiple of four
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One request's recordings by their names, and the options that came with them in the body."""
+
+    recordings: tuple[tuple[str, bytes], ...]
+    options: dict[str, Any]
+
+
+class Gate:
+    """How much is let in at once: requests, and bytes of recordings held in memory."""
+
+    def __init__(self, limits: "Limits") -> None:
+        self._limits = limits
+        self.requests = 0
+        self.held_bytes = 0
+
+    @asynccontextmanager
+    async def admitted(self, request: Request) -> AsyncIterator["Arrival"]:
+        """Let one request in, or refuse it.
+
+        Raises:
+            Problem: 429, as many are being served as can be.
+        """
+        if self.requests >= self._limits.requests_at_once:
+            raise too_many(f"{self.requests} requests are being served already; try again in a moment")
+        self.requests += 1
+        arrival = Arrival(self, request, self._limits)
+        try:
+            yield arrival
+        finally:
+            self.requests -= 1
+            self.held_bytes -= arrival.bytes
+
+
+class Arrival:
+    """One request's body."""
+
+    def __init__(self, gate: Gate, request: Request, limits: "Limits") -> None:
+        self._gate, self._request, self._limits = gate, request, limits
+        self.bytes = 0
+
+    async def read(self, *, several: bool = False) -> Upload:
+        """The body as recordings: multipart, JSON with base64, or the bytes of the recording itself.
+
+        Raises:
+            Problem: 400 or 422 for a body that is not what it says, 408, 413, 415 where several are to come, 429.
+        """
+        kind = self._request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if several and kind != "multipart/form-data":
+            raise Problem(415, "not_multipart", "several recordings come as multipart/form-data, one part each")
+        stated = self._request.headers.get("content-length", "")
+        if stated.isdigit():
+            self._check_size(int(stated))
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                if kind == "multipart/form-data":
+                    return await self._multipart()
+                body = b"".join([piece async for piece in self._pieces()])
+        except TimeoutError:
+            raise slow_body(self._limits.body_seconds) from None
+        if kind != "application/json":
+            return Upload((("recording", body),), {})
+        return await asyncio.to_thread(_from_json, body)  # of 64 MiB it takes a while, and others are speaking
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.upload_bytes:
+            most = self._limits.upload_bytes // 2**20
+            raise Problem(413, "upload_too_large", f"a request may hold at most {most} MiB; send a shorter recording")
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        async for piece in self._request.stream():
+            self.bytes += len(piece)
+            self._gate.held_bytes += len(piece)
+            self._check_size(self.bytes)
+            if self._gate.held_bytes > self._limits.uploads_held_bytes:
+                raise too_many("the service holds as many recordings as it can; try again in a moment")
+            yield piece
+
+    async def _multipart(self) -> Upload:
+        parser = _InMemory(
+            self._request.headers,
+            self._pieces(),
+            max_files=self._limits.files_per_request,
+            max_fields=32,
+        )
+        parser.spool_max_size = parser.max_file_size = 2 * self._limits.upload_bytes  # the second: older Starlette
+        try:
+            form = await parser.parse()
+            assert parser.whole, "without its last boundary the last part would be left out in silence"
+        except (MultiPartException, KeyError, AssertionError) as error:
+            text = getattr(error, "message", "it has no boundary or is cut off")
+            if "Too many files" in text:
+                most = self._limits.files_per_request
+                raise Problem(413, "too_many_files", f"a request may hold at most {most} files") from None
+            raise Problem(400, "bad_multipart", f"the multipart body cannot be read: {text}") from None
+        recordings: list[tuple[str, bytes]] = []
+        options: dict[str, Any] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                recordings.append((value.filename or name, await value.read()))
+            else:
+                options[name] = value
+        await form.close()
+        return Upload(tuple(recordings), options)
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's parser, but nothing goes to a temporary file: the request's own limit is reached first."""
+
+    max_file_size: int
+    whole = False
+
+    def on_end(self) -> None:
+        """The last boundary was found."""
+        self.whole = True
+
+
+def _from_json(body: bytes) -> Upload:
+    """`{"recording": base64, ...options}`."""
+    try:
+        values = from_json(body)  # a third of the standard library's time, in which nobody else is heard
+    except ValueError:  # also what is no UTF-8, or nested without end
+        raise Problem(400, "bad_json", "the body is not JSON") from None
+    if not isinstance(values, dict) or not isinstance(values.get("recording"), str):
+        raise Problem(422, "invalid_request", 'the JSON needs "recording": a recording\'s bytes in base64') from None
+    try:
+        recording = _from_base64(values.pop("recording"))
+    except ValueError:
+        raise Problem(422, "bad_base64", '"recording" is not base64') from None
+    given = values.pop("given", {})
+    if not isinstance(given, dict):
+        raise Problem(422, "invalid_request", '"given" is an object of age, gender and group')
+    return Upload((("recording", recording),), values | given)
+
+
+def _from_base64(text: str) -> bytes:
+    """The bytes, piece by piece, so that between two of them others are heard.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    if "=" in text[:-2]:
+        raise ValueError("padding is at the end alone")
+    starts = range(0, len(text), BASE64_PIECE)
+    return b"".join(binascii.a2b_base64(text[at : at + BASE64_PIECE], strict_mode=True) for at in starts)
+
+
+def first_mistake(error: ValidationError) -> Problem:
+    """Options that cannot be, as an answer."""
+
+    return Problem(422, "invalid_request", one_line(error))
+
+
+def one_line(error: ValidationError) -> str:
+    """The first mistake, by its place, without repeating what was sent."""
+    first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -1,0 +1,456 @@
+"""Commands of data: `data prepare` (cli_prepare.py), `data verify`, `data forget`, `data show`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from speech2face.cli.terminal import note, print_json, print_rows, print_text
+from speech2face.errors import DatasetError, InvalidOption, need_extra
+
+if TYPE_CHECKING:
+    from speech2face.data.manifest import Manifest
+    from speech2face.data.prepare import ShardResult, ShardTask
+    from speech2face.data.record import Source
+    from speech2face.data.session import Plan, Runner
+    from speech2face.data.workers import OnCulprits, Tally
+    from speech2face.forget import Forgotten
+
+# --------------------------------------------------------------------------------------------------
+# The command `data prepare`: its many options, its progress.
+# --------------------------------------------------------------------------------------------------
+
+GIGABYTE = 10**9
+LINE_SECONDS = 10.0  # between lines where there is no terminal
+
+
+class RunnerName(StrEnum):
+    """Where shards are prepared."""
+
+    local = "local"
+    ray = "ray"
+
+
+class EmbedderName(StrEnum):
+    """The face embedder."""
+
+    dlib = "dlib"
+    vggface = "vggface"
+    onnx = "onnx"
+
+
+class MissingBasis(StrEnum):
+    """What records may lack."""
+
+    licence = "licence"
+    consent = "consent"
+
+
+def prepare(
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the data set; a run that stopped goes on.")],
+    avspeech: Annotated[
+        list[str] | None, typer.Option(help="AVSpeech's CSV (id, start, end, x, y). May be repeated.")
+    ] = None,
+    avspeech_videos: Annotated[str | None, typer.Option(help="Folder of AVSpeech's downloaded videos.")] = None,
+    voxceleb1: Annotated[str | None, typer.Option(help="VoxCeleb 1's tree of recordings or videos.")] = None,
+    voxceleb1_metadata: Annotated[str | None, typer.Option(help="vox1_meta.csv.")] = None,
+    voxceleb1_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
+    voxceleb2: Annotated[str | None, typer.Option(help="VoxCeleb 2's tree of recordings or videos.")] = None,
+    voxceleb2_metadata: Annotated[str | None, typer.Option(help="vox2_meta.csv.")] = None,
+    voxceleb2_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option(help="CSV: recording, photograph, speaker, licence, consent. May be repeated.")
+    ] = None,
+    videos: Annotated[
+        list[str] | None, typer.Option(help="Folder of videos, a sub-folder or a file a speaker. May be repeated.")
+    ] = None,
+    speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
+    consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
+    allow_missing: Annotated[
+        list[MissingBasis] | None, typer.Option(help="Take records without it; the statement says so. May be repeated.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="An option: seconds=6, frames=5, limits.NAME=... May be repeated.")
+    ] = None,
+    embedder: Annotated[EmbedderName, typer.Option(help="The face embedder.")] = EmbedderName.dlib,
+    embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
+    detector_file: Annotated[
+        Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")
+    ] = None,
+    embedder_settings: Annotated[
+        list[str] | None, typer.Option("--embedder-set", help="A setting of it: alignment=eyes. May be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the splits by hash.")] = 0,
+    shares: Annotated[str, typer.Option(help="Speakers of each split.")] = "train=0.9,validation=0.05,test=0.05",
+    records_per_shard: Annotated[int, typer.Option(min=1, help="Records that make one shard.")] = 500,
+    runner: Annotated[RunnerName, typer.Option(help="Processes of this machine, or a Ray cluster.")] = RunnerName.local,
+    address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Shards in work at a time. Default: one a CPU, on a cluster two.")
+    ] = None,
+    worker_memory: Annotated[float, typer.Option(help="Gigabytes a worker may use before it is ended.")] = 4.0,
+    shard_hours: Annotated[float, typer.Option(help="Hours a shard may take before its worker is ended.")] = 6.0,
+    forgotten: Annotated[
+        str | None, typer.Option(help="Another data set, whose forgotten speakers are left out here too.")
+    ] = None,
+    duplicates: Annotated[bool, typer.Option(help="Search clips that are alike in two splits, at the end.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Turn recordings, videos and photographs into shards to train with, and say what fell out and why."""
+    from speech2face.data.faces import PrepareOptions
+    from speech2face.data.record import another_tombstones
+    from speech2face.data.session import Grouping, Preparation, prepare_data
+    from speech2face.data.sources.corpora import absolute
+    from speech2face.data.workers import Limits
+    from speech2face.face.embedders import describe_embedder
+    from speech2face.training.export_needs import data_gaps
+
+    others = None if forgotten is None else another_tombstones(forgotten)
+    grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
+    options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
+    basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
+    stated = stated_sources(
+        avspeech or (),
+        avspeech_videos,
+        {1: (voxceleb1, voxceleb1_metadata, voxceleb1_faces), 2: (voxceleb2, voxceleb2_metadata, voxceleb2_faces)},
+        pairs or (),
+        [(folder, speakers) for folder in videos or ()],
+    )
+    hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
+    preparation = Preparation(
+        sources=open_sources(stated, basis, hashed),
+        options=options,
+        embedder=describe_embedder(
+            embedder.value, file=embedder_file, settings=_nested("embedder-set", embedder_settings)
+        )
+        if options.embedding
+        else None,
+        embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
+        grouping=grouping,
+        forgotten=others,
+        duplicates=(workers or _cpus()) if duplicates else None,
+    )
+    limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)
+    run = _runner(runner, address, workers, limits)
+    with _progress(quiet=quiet) as watch:
+        manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
+    if not quiet:
+        print_rows(_summary(manifest))
+        for gap in data_gaps(manifest):
+            note(str(gap))
+
+
+def _foresee(plan: Plan) -> None:
+    """Say what an export will certainly miss of such a data set, before hours go into it."""
+    from speech2face.data.record import VALIDATION
+    from speech2face.data.session import split_of_shard
+    from speech2face.training.export_needs import planned_gaps
+
+    if plan.embedder is not None and plan.options["want"] != "face":  # a decoder's data are not measured on
+        for gap in planned_gaps([s.records for s in plan.shards if split_of_shard(s.name) == VALIDATION]):
+            note(str(gap))
+
+
+def _own_detector(file: Path | None) -> dict[str, Any]:
+    """Options of a user's detector, which is opened once, so that a wrong file is said before anything is prepared."""
+    from speech2face.data.sources.corpora import absolute
+    from speech2face.face.detect import open_detector
+    from speech2face.face.files import file_sha256
+
+    if file is None:
+        return {}
+    open_detector("yunet", file)
+    return {"detector": "yunet", "detector_file": absolute(str(file)), "detector_sha256": file_sha256(file)}
+
+
+def _summary(manifest: Manifest) -> list[tuple[str, str]]:
+    statement = manifest.statement
+    rejected = ", ".join(f"{reason} {count:,}" for reason, count in statement["rejects"].items())
+    return [
+        ("data set", str(manifest.storage)),
+        ("clips", f"{statement['clips']:,} of {statement['speakers']:,} speakers, {statement['hours']:g} h"),
+        ("rejected", rejected or "nothing"),
+        ("statement", manifest.storage.where("statement.md")),
+        ("SHA-256", manifest.sha256),
+    ]
+
+
+def stated_sources(
+    avspeech: Sequence[str],
+    avspeech_videos: str | None,
+    voxceleb: Mapping[int, tuple[str | None, str | None, str | None]],
+    pairs: Sequence[str],
+    videos: Sequence[tuple[str, str | None]],
+) -> list[dict[str, Any]]:
+    """Settings of the sources that the command line names.
+
+    Raises:
+        InvalidOption: there is none, or half of one.
+    """
+    if bool(avspeech) != bool(avspeech_videos):
+        raise InvalidOption("AVSpeech needs both its CSV (--avspeech) and the folder of videos (--avspeech-videos)")
+    stated: list[dict[str, Any]] = [
+        {"name": "avspeech", "table": table, "videos": avspeech_videos} for table in avspeech
+    ]
+    for version, (tree, metadata, faces) in voxceleb.items():
+        if tree is not None:
+            stated.append({"name": f"voxceleb{version}", "version": version, "tree": tree})
+            stated[-1] |= {"metadata": metadata, "faces": faces}
+        elif metadata or faces:
+            raise InvalidOption(f"VoxCeleb {version}'s metadata and faces need its tree: --voxceleb{version}")
+    stated += [{"name": "pairs", "table": table} for table in pairs]
+    stated += [{"name": "videos", "folder": folder, "speakers": speakers} for folder, speakers in videos]
+    if not stated:
+        raise InvalidOption("name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs or --videos")
+    return stated
+
+
+def open_sources(
+    stated: Sequence[Mapping[str, Any]], basis: Mapping[str, Any], hashed: Mapping[str, Any]
+) -> list[Source]:
+    """The sources of these settings, with absolute paths: workers may run elsewhere."""
+    from speech2face.data.sources.corpora import absolute, open_source
+
+    paths = ("table", "videos", "tree", "metadata", "faces", "folder", "speakers")
+    return [
+        open_source(
+            {name: absolute(value) if name in paths and value else value for name, value in source.items()}
+            | (dict(hashed) if source["name"].startswith(("avspeech", "voxceleb")) else {})
+            | {"basis": basis}
+        )
+        for source in stated
+    ]
+
+
+def _runner(name: RunnerName, address: str, workers: int | None, limits: Any) -> Runner:
+    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+        if name is RunnerName.ray:
+            from speech2face.data.workers import run_ray
+
+            return run_ray(tasks, address, workers=workers, limits=limits, on_culprits=on_culprits)
+        from speech2face.data.workers import run_local
+
+        return run_local(tasks, workers or _cpus(), limits=limits, on_culprits=on_culprits)
+
+    if name is RunnerName.ray:
+        need_extra("--runner ray", "cluster", ("ray",))
+    return run
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
+    """Show a tally: a bar on a terminal, elsewhere a line now and then, both on standard error."""
+    if quiet:
+        yield lambda tally: None
+    elif not sys.stderr.isatty():
+        last = -LINE_SECONDS
+
+        def line(tally: Tally) -> None:
+            nonlocal last
+            over = tally.finished_shards == tally.shards
+            if over or time.monotonic() - last >= LINE_SECONDS:
+                note(tally.line())
+                last = time.monotonic()
+
+        yield line
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("reading the sources")
+
+            def update(tally: Tally) -> None:
+                done = tally.done_before + tally.done
+                bar.update(task, total=tally.records, completed=done, description=tally.line())
+
+            yield update
+
+
+def _numbers(option: str, text: str) -> dict[str, float]:
+    """`train=0.9,test=0.1` as numbers by name.
+
+    Raises:
+        InvalidOption: it cannot be read.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InvalidOption(f'cannot read --{option} "{part.strip()}"; write train=0.9,test=0.1') from None
+    return found
+
+
+def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
+    """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
+
+    Raises:
+        InvalidOption: no name, or no value.
+    """
+    found: dict[str, Any] = {}
+    for part in stated or ():
+        name, equals, text = part.partition("=")
+        if not equals or not name:
+            raise InvalidOption(f'cannot read --{option} "{part}"; write NAME=VALUE')
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *tables, last = name.split(".")
+        table = found
+        for each in tables:
+            table = table.setdefault(each, {})
+        table[last] = value
+    return found
+
+
+data = typer.Typer(no_args_is_help=True, help="Prepare, verify, look at and forget data of voices and faces.")
+data.command()(prepare)
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@data.command()
+def verify(
+    place: Annotated[str, typer.Argument(metavar="DATA", help="Folder or URL of a data set.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every byte: checksums, indexes, and that nothing of a forgotten speaker is left."""
+    from dataclasses import asdict
+
+    from speech2face.forget import verify_data
+
+    verified = verify_data(place, None if quiet else lambda shard: note(f"{shard.file}: right"))
+    if as_json:
+        print_json(asdict(verified))
+    elif not quiet:
+        print_rows(
+            [
+                ("data set", place),
+                ("shards", f"{verified.shards:,}, {verified.clips:,} clips, {verified.bytes:,} bytes: all right"),
+                ("forgotten", f"{verified.forgotten:,} speakers, of whom nothing is left"),
+                ("SHA-256", verified.manifest_sha256),
+            ]
+        )
+
+
+@data.command()
+def forget(
+    place: Annotated[str, typer.Option("--data", help="Folder or URL of the data set.")],
+    speakers: Annotated[
+        list[str] | None, typer.Argument(metavar="SPEAKER...", help="As the data name them. None: clean copies only.")
+    ] = None,
+    caches: Annotated[
+        list[Path] | None, typer.Option("--cache", help="Folder of cached shards. May be repeated.")
+    ] = None,
+    galleries: Annotated[
+        list[Path] | None, typer.Option("--gallery", help="Gallery folder, or file (.npz, .csv). May be repeated.")
+    ] = None,
+    models: Annotated[
+        list[Path] | None, typer.Option("--models", help="Folder of trainings and releases. May be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove speakers for good, keep a tombstone, and name the models that learned from them.
+
+    Ends with 41 where a name is nowhere in the data; it has a tombstone all the same.
+    """
+    from dataclasses import asdict
+
+    from speech2face.forget import forget as forget_speakers
+
+    done = forget_speakers(place, speakers or (), caches=caches or (), galleries=galleries or (), models=models or ())
+    if as_json:
+        traces = [{"path": str(trace.path), "manifest_sha256": trace.manifest_sha256} for trace in done.models]
+        paths = {"cached": list(map(str, done.cached)), "galleries": list(map(str, done.galleries))}
+        skipped = [name for name, folders in (("caches", caches), ("models", models)) if not folders]
+        print_json(asdict(done) | paths | {"models": traces, "not_looked_at": skipped})
+    else:
+        print_rows(_forgotten_rows(done, caches=bool(caches), models=bool(models)))
+    _check_known(done)
+
+
+def _forgotten_rows(done: Forgotten, *, caches: bool, models: bool) -> list[tuple[str, str]]:
+    from speech2face.data.shards import default_cache_folder
+
+    rows = [("removed", f"{done.clips:,} clips from {len(done.shards):,} shards; {len(done.tables):,} tables cleaned")]
+    rows += [("not found", f"{name}{_like(done.near[name])}") for name in done.unknown]
+    rows += [("cache", str(path)) for path in done.cached] + [("gallery", str(path)) for path in done.galleries]
+    rows += [("has learned", f"{trace.path} (manifest {trace.manifest_sha256[:12]})") for trace in done.models]
+    if not caches:
+        folder = default_cache_folder()
+        rows.append(("caches", f"not looked at; training's own is {folder} on each machine: name it with --cache"))
+    if not models:
+        rows.append(("models", "not looked for; name their folders with --models"))
+    return rows
+
+
+def _check_known(done: Forgotten) -> None:
+    """Somebody who is nowhere may be a name mistyped, and the person still in the data."""
+    if done.unknown:
+        names = ", ".join(f'"{name}"{_like(done.near[name])}' for name in done.unknown)
+        raise DatasetError(
+            f"not found in the data: {names}; tombstones were written all the same. Is the name as the data write it?"
+        )
+
+
+def _like(near: Sequence[str]) -> str:
+    return f" (like it: {', '.join(near)})" if near else ""
+
+
+@data.command()
+def show(
+    place: Annotated[str, typer.Argument(metavar="DATA", help="Folder or URL of a data set.")],
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page of sampled clips and rejects.")] = None,
+    clips: Annotated[int, typer.Option(min=1, max=500, help="Clips on the page.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Which clips are drawn.")] = 0,
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the page.")] = False,
+) -> None:
+    """Print what is in a data set, and make a page to look at it."""
+    from speech2face.data import statement as inspection
+    from speech2face.data.manifest import Manifest
+    from speech2face.data.record import read_rejects
+    from speech2face.data.statement import statement_markdown
+    from speech2face.outputs import check_outputs, write_together
+    from speech2face.training.export_needs import data_gaps
+
+    if page is not None:
+        check_outputs([page], force=force)
+    manifest = Manifest.open(place)
+    statement = inspection.statement_of(manifest)
+    if page is not None:
+        sampled = list(inspection.read_clips(manifest, inspection.sample_clips(manifest, clips, seed=seed)))
+        rejects = inspection.sample_rejects(read_rejects(manifest.storage))
+        write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
+        note(f"{page} written: it shows real people, do not pass it on")
+    gaps = data_gaps(manifest)
+    if as_json:
+        print_json(statement | {"export": [{"refused": gap.refused, "gap": gap.sentence} for gap in gaps]})
+    else:
+        print_text(statement_markdown(statement))
+        for gap in gaps:
+            note(str(gap))
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.add_typer(data, name="data")

@@ -1,0 +1,338 @@
+"""Commands about models of one's own: `decode` and `export`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.errors import TRAINING_PACKAGES, InvalidOption, TamperedPicture, need_extra
+
+if TYPE_CHECKING:
+    from speech2face.signing import PictureSigner, Signature
+
+
+def decode(
+    photograph: Annotated[Path, typer.Argument(help="A photograph of a face, from the front.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a release learned from pairs of voices and faces.")
+    ] = None,
+    embedder: Annotated[
+        Path | None, typer.Option(help="Weights of the release's face embedder, where they are your own file.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A .png or a folder. Default: here, NAME-decoded.png.")
+    ] = None,
+    exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
+    sign_key: SignKey = None,
+    sign_certificate: SignCertificate = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
+    from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
+    from speech2face.errors import RecordingNotFound
+    from speech2face.models.open import load_model
+    from speech2face.outputs import check_outputs, write_together
+    from speech2face.portrait import decode_photograph
+
+    if not photograph.exists():
+        raise RecordingNotFound(f"no such file: {photograph}")
+    files = plan_reconstruction(photograph, out)
+    check_outputs(files, force=force)
+    signer = open_signer(sign_key, sign_certificate, [model])
+    made = decode_photograph(load_model(model), photograph, embedder_file=embedder, exaggerate=exaggerate)
+    write_together(reconstruction_files(made, photograph, files, signer), force=force)
+    if as_json:
+        print_json(
+            {"photograph_file": printable(photograph), "files": [printable(path) for path in files]} | made.facts()
+        )
+    elif not quiet:
+        print_rows(reconstruction_rows(made.facts(), files))
+
+
+def export(
+    encoder: Annotated[Path, typer.Argument(help="Run folder or checkpoint of a voice encoder's training.")],
+    decoder: Annotated[Path, typer.Option(help="Run folder or checkpoint of a face decoder's training.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the release to write.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights, an SPDX name if there is one.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Data set to measure on, of other people than those learned from. Default: that of training."
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Clips of its evaluation split to measure on.")] = 2000,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a release that exists.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a release of two trainings, for `portrait --model` and `decode --model`, and measure it."""
+    need_extra("exporting", "train", (*TRAINING_PACKAGES, "onnx", "onnxscript"))
+    from speech2face.training.export import Citation, export_by_runs
+
+    citation = Citation(name or out.resolve().name, version, licence)
+    model, notes = export_by_runs(encoder, decoder, out, citation=citation, data=data, clips=clips, force=force)
+    if quiet:
+        return
+    for sentence in notes:
+        note(sentence)
+    print_rows(release_rows(out, model.release.training))
+
+
+def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]]:
+    """Where the release lies and what was measured."""
+    from speech2face.batch import printable
+    from speech2face.training.card import measured_clips
+
+    measured = training["measured"]
+    assert isinstance(measured, dict)
+    size = sum(path.stat().st_size for path in out.iterdir())
+    numbers = ((key.replace("_", " "), f"{value:g}") for key, value in measured["numbers"].items())
+    return [
+        ("release", f"{printable(out)} ({size / 1e6:,.1f} MB); write what its CARD.md leaves open"),
+        ("measured on", measured_clips(training)),
+        *((f"  {key}", value) for key, value in numbers),
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (decode, export):
+        app.command()(command)
+
+
+# --------------------------------------------------------------------------------------------------
+# Commands of training: `train`, `balance`, `convert`.
+# --------------------------------------------------------------------------------------------------
+
+ConfigArgument = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Replace a setting: optimiser.learning_rate=0.0005. May be repeated.")
+]
+
+
+class Colours(StrEnum):
+    """Order of a network's input channels."""
+
+    rgb = "rgb"
+    bgr = "bgr"
+
+
+class Fc6Order(StrEnum):
+    """Order of the numbers that go into the first fully connected layer."""
+
+    channels_first = "channels_first"
+    channels_last = "channels_last"
+
+
+def train(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    stop_at: Annotated[int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train a face decoder or a voice encoder; goes on where an earlier start of the same settings stopped."""
+    need_extra("training", "train", TRAINING_PACKAGES)
+    from speech2face.training.engine import train_by_settings
+    from speech2face.training.settings import read_settings
+
+    train_by_settings(read_settings(config, overrides or ()), stop_at=stop_at, quiet=quiet)
+
+
+def balance(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    clips: Annotated[int, typer.Option(min=1, help="Training clips to average over.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Suggest weights for the encoder's loss by the paper's rule: gradients of one length at iteration 1000."""
+    need_extra("training", "train", TRAINING_PACKAGES)
+    from dataclasses import asdict
+
+    from speech2face.training.engine import balance_by_settings
+    from speech2face.training.losses import PAPER_STEP, REFERENCE_TERM
+    from speech2face.training.settings import read_settings
+
+    step, found, left_out = balance_by_settings(read_settings(config, overrides or ()), clips=clips)
+    if as_json:
+        print_json({"step": step, "terms": [asdict(term) for term in found], "left_out": list(left_out)})
+        return
+    if step != PAPER_STEP:
+        note(f"measured at step {step}; the paper measured at {PAPER_STEP} (train --stop-at {PAPER_STEP})")
+    for sentence in left_out:
+        note(sentence)
+    print_rows(
+        [
+            (
+                term.term,
+                f"gradient {term.gradient:.4g} x weight {term.weight:g} = {term.gradient * term.weight:.4g};"
+                f" suggested weight {term.suggested:.4g}{' (the reference)' if term.term == REFERENCE_TERM else ''}",
+            )
+            for term in found
+        ]
+    )
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="VGG-Face weights: safetensors or a torch state dict.")],
+    destination: Annotated[Path, typer.Argument(help="The safetensors file to write.")],
+    colours: Annotated[
+        Colours | None, typer.Option(help="Order of the first layer's input where the weights' names do not tell.")
+    ] = None,
+    fc6_order: Annotated[
+        Fc6Order | None, typer.Option(help="Order of fc6's input; without it taken from the numbers.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite a file that exists.")] = False,
+) -> None:
+    """Convert your file of VGG-Face weights to safetensors, checking every name and shape."""
+    need_extra("training", "train", TRAINING_PACKAGES)
+    from speech2face.face.vggface import convert_vggface
+    from speech2face.outputs import check_outputs
+
+    check_outputs([destination], force=force)
+    convert_vggface(
+        source,
+        destination,
+        colours=None if colours is None else colours.value,
+        fc6_order=None if fc6_order is None else fc6_order.value,
+    )
+    note(f"{destination} written: fc7 embeds faces, fc8 is teacher.head; the weights' own licence goes with them")
+
+
+def register_training(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (train, balance, convert):
+        app.command()(command)
+
+
+# --------------------------------------------------------------------------------------------------
+# Signed pictures on the command line: `certificate`, `inspect`, and the options that name a key.
+# --------------------------------------------------------------------------------------------------
+
+KEY_VARIABLE: Final = "SPEECH2FACE_SIGN_KEY"
+CERTIFICATE_VARIABLE: Final = "SPEECH2FACE_SIGN_CERTIFICATE"
+TRUST_VARIABLE: Final = "SPEECH2FACE_TRUST"
+SIGN_PACKAGES: Final = ("c2pa", "cryptography")
+TRUST_WORDS: Final = {
+    "trusted": "a certificate of a root that is relied on",
+    "untrusted": "a certificate of no root that is relied on: anybody can make one; name roots with --trust",
+    "development": "a development certificate: proves nothing about who signed",
+    "expired": "a certificate that has expired; without a time stamp nobody can tell when it signed",
+    "unfit": "a certificate that is not one for signing pictures",
+}
+SignKey = Annotated[
+    Path | None,
+    typer.Option("--sign-key", envvar=KEY_VARIABLE, help="PEM file of the key to sign pictures with (extra c2pa)."),
+]
+SignCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--sign-certificate", envvar=CERTIFICATE_VARIABLE, help="PEM file of its certificate and those above it."
+    ),
+]
+
+
+def open_signer(key: Path | None, certificate: Path | None, models: Sequence[Path | None]) -> PictureSigner | None:
+    """What signs the pictures of these releases; None where neither key nor certificate is named.
+
+    Raises:
+        InvalidOption: one without the other, or files that cannot sign.
+        MissingExtra: the C2PA library is not installed.
+    """
+    if key is None and certificate is None:
+        return None
+    if key is None or certificate is None:
+        named, wanted = ("certificate", "key") if key is None else ("key", "certificate")
+        raise InvalidOption(f"--sign-{named} alone signs nothing; name --sign-{wanted} too")
+    need_extra("signing", "c2pa", SIGN_PACKAGES)
+    from speech2face.signing import PASSWORD_VARIABLE, PictureSigner, load_credential, release_digests
+
+    credential = load_credential(key, certificate, password=os.environ.get(PASSWORD_VARIABLE) or None)
+    return PictureSigner(credential, release_digests(models))
+
+
+def certificate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for key.pem, certificate.pem and root.pem.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 365,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a key that is there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a key and a certificate to try signing with. For development: they prove nothing about who signed."""
+    need_extra("making a certificate", "c2pa", SIGN_PACKAGES[1:])
+    from speech2face.batch import printable
+    from speech2face.signing import DEVELOPMENT, write_development_credential
+
+    key, chain, root = write_development_credential(out, days=days, force=force)
+    if quiet:
+        return
+    print_rows(
+        [
+            ("key", f"{printable(key)} (keep it to yourself; only you can read it)"),
+            ("certificate", printable(chain)),
+            ("root", f"{printable(root)} (for inspect --trust)"),
+            ("valid for", f"{days} days"),
+            ("note", DEVELOPMENT),
+        ]
+    )
+
+
+def inspect(
+    picture: Annotated[Path, typer.Argument(help="A picture drawn by this program.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    trust: Annotated[
+        Path | None,
+        typer.Option(envvar=TRUST_VARIABLE, help="PEM file of the root certificates that are relied on."),
+    ] = None,
+) -> None:
+    """Print what a picture says about itself, who signed it, and what was changed since."""
+    from dataclasses import asdict
+
+    from speech2face.batch import printable, provenance_rows
+    from speech2face.signing import inspect_picture
+
+    found = inspect_picture(picture, trust=None if trust is None else _roots(trust))
+    if as_json:
+        print_json(asdict(found))
+    else:
+        rows = provenance_rows(picture, found.provenance, dict(found.facts))
+        print_rows([*rows[:1], *signature_rows(found.signature), *rows[1:]])
+    if found.signature.state == "tampered":
+        what = ", ".join(finding.code for finding in found.signature.findings)
+        raise TamperedPicture(f"{printable(picture)} is not as it was signed: {what}")
+
+
+def _roots(file: Path) -> bytes:
+    need_extra("judging who signed", "c2pa", SIGN_PACKAGES)
+    from speech2face.signing import read_pem
+
+    return read_pem(file)
+
+
+def signature_rows(signature: Signature) -> list[tuple[str, str]]:
+    """Whether a picture is as it was signed, by whom, and what was changed."""
+    from speech2face.batch import printable
+
+    state = {
+        "intact": "signed, and as it was signed",
+        "tampered": "TAMPERED WITH: not as it was signed",
+        "unsigned": "none; what follows is what the picture says of itself, and anybody could have written it",
+        "not checked": "not checked",
+    }[signature.state]
+    rows = [("signature", state)]
+    if signature.signer is not None and signature.trust is not None:
+        rows += [("signed by", printable(signature.signer)), ("with", TRUST_WORDS[signature.trust])]
+    return rows + [("found", printable(finding.text)) for finding in signature.findings]
+
+
+def register_signing(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    for command in (inspect, certificate):
+        app.command()(command)

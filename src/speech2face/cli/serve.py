@@ -1,0 +1,70 @@
+"""The command `serve`: the page, the API and live sound in one process."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from speech2face.cli import models as cli_sign
+from speech2face.cli.terminal import note
+from speech2face.errors import need_extra
+
+SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr")
+TOKEN_VARIABLE = "SPEECH2FACE_TOKEN"
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8765,
+    model: Annotated[
+        list[Path] | None, typer.Option(help="Folder of a release; may be named several times. Default: the starter.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
+    sign_key: cli_sign.SignKey = None,
+    sign_certificate: cli_sign.SignCertificate = None,
+    callback_host: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME:PORT that calls may have portraits posted to; may be named several times."),
+    ] = None,
+    stun: Annotated[
+        str | None, typer.Option(help="STUN server for WebRTC calls, as stun:HOST:PORT. Default: none is asked.")
+    ] = None,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
+    ] = "info",
+) -> None:
+    """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
+    need_extra("serving", "serve", SERVE_PACKAGES)
+    from speech2face.app import http as logs
+    from speech2face.app.server import serve as run
+    from speech2face.app.service import Settings, default_workers
+
+    logs.configure(log_level)
+    token = token or os.environ.get(TOKEN_VARIABLE) or None
+    models = tuple(model or [None])
+    signer = cli_sign.open_signer(sign_key, sign_certificate, models)
+    settings = Settings(
+        host,
+        port,
+        models,
+        token,
+        workers or default_workers(),
+        callback_hosts=frozenset(name.lower() for name in callback_host or ()),
+        stun=stun,
+        signer=signer,
+    )
+    run(settings)
+    note("ended")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the program."""
+    app.command()(serve)

@@ -1,0 +1,208 @@
+"""What the command line prints: results on standard output, everything else on standard error."""
+
+import codecs
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+import typer
+
+from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, CannotWrite, Speech2FaceError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from speech2face.batch import Job
+
+BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
+NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
+
+
+class ReaderLeft(Exception):
+    """Nobody reads standard output any more. No `BrokenPipeError`: click and Rich would make 1 of its exit code."""
+
+
+class _Stream(io.TextIOWrapper):
+    """A standard stream that says once what is wrong with it, and is quiet from then on."""
+
+    def write(self, text: str) -> int:
+        """All of it, with escapes for letters that the encoding has no place for."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._end(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Let it go."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        # What is still in the buffer must not be tried again, also not while Python shuts down.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+        self.failed(error)
+
+    def failed(self, error: OSError) -> None:
+        """Notes are worth less than the work: it goes on without them."""
+
+
+class _Results(_Stream):
+    """Standard output."""
+
+    def failed(self, error: OSError) -> None:
+        """Without its results the work is in vain: it ends.
+
+        Raises:
+            ReaderLeft: the other end of the pipe is closed.
+            CannotWrite: anything else, such as a full disk.
+        """
+        if isinstance(error, BrokenPipeError):
+            raise ReaderLeft from None
+        raise CannotWrite(f"standard output cannot be written: {error.strerror or error}") from None
+
+
+def prepare_streams() -> None:
+    """Make the process's own standard streams such that nothing about them ends in a traceback."""
+    for descriptor in (0, 1, 2):  # one that is closed would be given to the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stdout = _replaced(sys.stdout, 1, _Results)
+    sys.stderr = _replaced(sys.stderr, 2, _Stream)
+
+
+def _replaced(stream: TextIO | None, descriptor: int, kind: type[_Stream]) -> TextIO:
+    """The stream, guarded; one that a program has put in its place is left as it is."""
+    if stream is None:
+        return kind(open(descriptor, "wb", closefd=False), "utf-8", "backslashreplace")
+    if stream is not (None, sys.__stdout__, sys.__stderr__)[descriptor] or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    return kind(stream.buffer, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering)
+
+
+def print_text(text: str) -> None:
+    """A result as it is, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """One line of a result."""
+    print_text(f"{text}\n")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One line of JSON; in ASCII where the encoding of standard output is not Unicode's."""
+    unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name.startswith("utf")
+    print_line(json.dumps(value, ensure_ascii=not unicode, allow_nan=False))
+
+
+def print_rows(rows: list[tuple[str, str]]) -> None:
+    """A table without lines: on a terminal wrapped to its width, elsewhere one line a row."""
+    if not sys.stdout.isatty():
+        width = max([NAME_COLUMNS, *(len(name) + 2 for name, _ in rows)])
+        for name, value in rows:
+            print_line(f"{name:<{width}}{value}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, _escaped(value), style="yellow" if name == "caution" else None)
+    Console().print(table)
+
+
+def note(text: str) -> None:
+    """A line beside the result, on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def print_error(text: object) -> None:
+    """One line, whatever the text holds."""
+    from speech2face.batch import printable
+
+    note(f"speech2face: error: {printable(text)}")
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Everything that can end the program early becomes one line on standard error and an exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except Speech2FaceError as error:
+        print_error(error)
+        leave(error.exit_code)
+    except ReaderLeft:
+        leave(BROKEN_PIPE_EXIT_CODE)
+    except (KeyboardInterrupt, typer.Abort):
+        note("speech2face: interrupted")
+        leave(INTERRUPTED_EXIT_CODE)
+    except Exception as error:
+        message = getattr(error, "format_message", None)  # click's usage errors, whose class typer hides
+        if message is None:
+            raise
+        text = str(message())
+        if "\n" in text:  # no command was named: this is the help, and nothing was done
+            note(text)
+        elif text:
+            print_error(f"{text} (see speech2face --help)")
+        leave(USAGE_EXIT_CODE)
+
+
+def leave(code: int) -> NoReturn:
+    """End the program."""
+    raise SystemExit(code)
+
+
+def with_progress(jobs: "Sequence[Job]", *, quiet: bool) -> "Iterator[Job]":
+    """The jobs, with a bar on a terminal and a line each elsewhere, both on standard error."""
+    if quiet or not sys.stderr.isatty():
+        for number, job in enumerate(jobs, start=1):
+            if not quiet:
+                note(f"[{number}/{len(jobs)}] {job.name}")
+            yield job
+        return
+    with _progress_bar() as progress:
+        task = progress.add_task("", total=len(jobs))
+        for job in jobs:
+            progress.update(task, description=_escaped(job.name))
+            yield job
+            progress.advance(task)
+
+
+def _progress_bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # elsewhere lines for a file or a pipe would end up on the terminal
+    )
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

@@ -1,0 +1,365 @@
+"""Sources by name and settings: as the command line states them, and as a plan keeps them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from speech2face.data.record import (
+    LABELS,
+    TEST,
+    TRAIN,
+    Record,
+    Reject,
+    Source,
+    is_key,
+    official_split,
+    reject,
+    short_hash,
+)
+from speech2face.data.sources.own import FacesByIdentity
+from speech2face.data.sources.tables import (
+    SOUNDS,
+    VIDEOS,
+    Basis,
+    Row,
+    files_below,
+    read_rows,
+    read_table,
+    split_place,
+    suffix_of,
+)
+from speech2face.data.storage import Storage
+from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
+
+
+def absolute(place: str) -> str:
+    """A path that means the same file to workers elsewhere; URLs are kept."""
+    return place if "://" in place or "::" in place else os.path.abspath(place)
+
+
+def open_source(settings: Mapping[str, Any]) -> Source:
+    """A source of a name (avspeech, voxceleb1 ...) and its own settings; `basis` is a table.
+
+    Raises:
+        InvalidOption: there is no such source, or it has no such setting.
+    """
+    from speech2face.data.sources.own import Pairs, Videos
+    from speech2face.data.sources.tables import Basis
+
+    kinds: dict[str, Callable[..., Source]] = {
+        "avspeech": AVSpeech,
+        "voxceleb1": VoxCeleb,
+        "voxceleb2": VoxCeleb,
+        "pairs": Pairs,
+        "videos": Videos,
+    }
+    stated = dict(settings)
+    name = stated.pop("name", None)
+    if name not in kinds:
+        raise InvalidOption(f"there is no source {name!r}; there are {', '.join(kinds)}")
+    if "basis" in stated:
+        stated["basis"] = Basis.from_dict(stated["basis"])
+    try:
+        return kinds[name](**stated)
+    except TypeError as error:
+        raise InvalidOption(f"the source {name} cannot be opened with {sorted(stated)}: {error}") from error
+
+
+# --------------------------------------------------------------------------------------------------
+# AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
+# The table has no header: YouTube id, start and end in seconds, and the centre of the speaker's face in the frame at
+# the start, as shares of width and height.
+# --------------------------------------------------------------------------------------------------
+
+COLUMNS = ("id", "start", "end", "x", "y")
+_ID_LENGTH = 11  # of every YouTube id; it may have "_" and "-" in it, so it is cut by length
+_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+# What downloaders that cut videos append: _30.030000-36.036000, _30.03_36.04, _30.03, -30.
+_CUT = re.compile(r"[_-](\d+(?:\.\d+)?)(?:[_-](\d+(?:\.\d+)?))?")
+_SAME_SECONDS = 0.05  # how far a file's name may round a time
+
+
+@dataclass(frozen=True)
+class AVSpeech:
+    """Records of a table whose videos are in a folder, each whole (`ID.mp4`) or cut (`ID_START-END.mp4`).
+
+    The corpus names no speakers: a speaker is a video. Two people of one video are in one split, but one person of
+    two videos may be in two; the search for duplicates finds the same recording or picture, not the same person.
+    """
+
+    table: str
+    """Path or URL of avspeech_train.csv or avspeech_test.csv."""
+    videos: str
+    """Folder or URL of the videos, with sub-folders or without."""
+    split: str | None = None
+    """The official split; None: from the table's name, else by hash."""
+    basis: Basis = field(default_factory=Basis)
+    seed: int = 0
+    validation: float = 0.05
+    """Share of the videos of the training table kept for validation: the corpus has no such split."""
+
+    @property
+    def name(self) -> str:
+        """As in `Record.source`."""
+        return "avspeech"
+
+    def records(self) -> Iterator[Record | Reject]:
+        """In the table's order.
+
+        Raises:
+            DatasetError: the table is wrong, with line and column, or there is no such folder.
+        """
+        found, keys = self._files(), set[int]()
+        storage, official = Storage(self.videos), self.split or _official(self.table)
+        for row in read_rows(self.table, COLUMNS):
+            video, start, end, place = _clip(row)
+            name, begins = _file(found.get(video, {}), start, end)
+            split = official and official_split(official, video, seed=self.seed, validation=self.validation)
+            record = Record(
+                key=_key(video, start, end, place),
+                media=storage.where(name or f"{video}.mp4"),
+                speaker=video,
+                source=self.name,
+                start_seconds=start - begins,
+                end_seconds=end - begins,
+                face_x=place and place[0],
+                face_y=place and place[1],
+                split=split,
+                labels=dict.fromkeys(LABELS, ""),
+            )
+            short = short_hash(record.key)
+            if short in keys:
+                yield reject(record, "repeated", f"line {row.line} says what another line says already")
+            elif name is None:
+                yield reject(record, "no_media", f"no file of the video {video} in {self.videos}")
+            else:
+                yield self.basis.of(record)
+            keys.add(short)
+
+    def _files(self) -> dict[str, dict[str, str]]:
+        """By video: what a file's name has after the id, and the file's path."""
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for path in files_below(self.videos, VIDEOS | SOUNDS):
+            stem = path.rpartition("/")[2].rpartition(".")[0]
+            if _ID.fullmatch(stem[:_ID_LENGTH]):
+                found[stem[:_ID_LENGTH]].setdefault(stem[_ID_LENGTH:], path)
+        return found
+
+
+def _key(video: str, start: float, end: float, place: tuple[float, float] | None) -> str:
+    """Milliseconds and thousandths of the frame: two people may speak in the same seconds of a video."""
+    times = [f"{round(1000 * seconds):07d}" for seconds in (start, end)]
+    return "_".join(["av", video, *times, *(f"{round(1000 * share):03d}" for share in place or ())])
+
+
+def _clip(row: Row) -> tuple[str, float, float, tuple[float, float] | None]:
+    """Video, start, end, face; further cells are passed over.
+
+    Raises:
+        DatasetError: a cell is wrong.
+    """
+    video = row.needed("id")
+    if not _ID.fullmatch(video):
+        raise row.wrong("id", f"id is {video!r}, no YouTube id of {_ID_LENGTH} characters; {_EXPECTED}")
+    for column in COLUMNS[1:3]:
+        row.needed(column)
+    start, end = row.seconds("start"), row.seconds("end")
+    assert start is not None and end is not None
+    if end <= start:
+        raise row.wrong("end", f"end is {end:g}, not after the start at {start:g}")
+    x, y = row.share("x"), row.share("y")
+    if (x is None) != (y is None):
+        raise row.wrong("y" if y is None else "x", "one of x and y is empty; give both or none")
+    return video, start, end, None if x is None or y is None else (x, y)
+
+
+_EXPECTED = "the official table has no header and the columns " + ", ".join(COLUMNS)
+
+
+def _file(files: dict[str, str], start: float, end: float) -> tuple[str | None, float]:
+    """The file that holds a clip, and the second of the video at which it begins: the whole video before a cut one."""
+    if "" in files:
+        return files[""], 0.0
+    for appended, path in files.items():
+        cut = _CUT.fullmatch(appended)
+        if cut is None or abs(float(cut[1]) - start) > _SAME_SECONDS:
+            continue
+        if cut[2] is None or abs(float(cut[2]) - end) <= _SAME_SECONDS:
+            return path, start
+    return None, 0.0
+
+
+def _official(table: str) -> str | None:
+    name = split_place(table)[1].lower()
+    return next((split for split in (TRAIN, TEST) if split in name), None)
+
+
+# --------------------------------------------------------------------------------------------------
+# VoxCeleb 1 and 2 (Nagrani et al., Interspeech 2017; Chung et al., Interspeech 2018): the official trees.
+# A recording is SPEAKER/VIDEO/NUMBER.wav (m4a, mp4), wherever the tree above it begins; speakers are like id10001.
+# --------------------------------------------------------------------------------------------------
+
+Version = Literal[1, 2]
+_SPEAKER = re.compile(r"id\d{5}")
+_OFFICIAL = {"dev": TRAIN, "test": TEST, "train": TRAIN}  # the last in some copies
+_KINDS = ("wav", "aac", "m4a", "mp4")  # folders between dev or test and the speakers
+_GENDERS = {"m": "male", "f": "female"}
+# Of VoxCeleb1's metadata (tab separated), VoxCeleb2's (spaces around the cells), HQ-VoxCeleb's.
+_IDENTITIES = ("vggface1id", "vggface2id", "name")
+Utterance = tuple[str, str, str]
+"""Speaker, video, number."""
+
+
+@dataclass(frozen=True)
+class Celebrity:
+    """What the metadata say of a speaker."""
+
+    gender: str = ""
+    nationality: str = ""
+    official: str | None = None
+    names: tuple[str, ...] = ()
+    """What folders of this person's pictures may be called; used for nothing else."""
+
+
+@dataclass(frozen=True)
+class VoxCeleb:
+    """Records of a tree, with pictures of the faces from the recordings' videos or from a folder by identity."""
+
+    version: Version
+    tree: str
+    """Folder or URL: the one above dev and test, or any of the folders below it down to wav, aac or mp4."""
+    metadata: str | None = None
+    """vox1_meta.csv or vox2_meta.csv; without it the labels are unknown and only folders named dev and test tell the
+    official split."""
+    faces: str | None = None
+    """Folder or URL of pictures by identity (VGGFace, HQ-VoxCeleb); None: frames of the videos."""
+    basis: Basis = field(default_factory=Basis)
+    seed: int = 0
+    validation: float = 0.05
+    """Share of the speakers of `dev` kept for validation: the corpus has no such split."""
+
+    @property
+    def name(self) -> str:
+        """As in `Record.source`."""
+        return f"voxceleb{self.version}"
+
+    def records(self) -> Iterator[Record | Reject]:
+        """By speaker, video and number. Where an utterance is there as sound and as video, the video is taken, unless
+        pictures come from elsewhere: then the sound, which is the smaller file.
+
+        Raises:
+            DatasetError: the metadata are wrong, with line and column; no folder, or nothing in it is of VoxCeleb.
+            SpeakerLeak: a speaker is in dev and test.
+        """
+        celebrities = {} if self.metadata is None else dict(read_metadata(self.metadata, self.version))
+        faces = None if self.faces is None else FacesByIdentity(self.faces)
+        files = self._files()
+        if celebrities and not any(speaker in celebrities for speaker, _, _ in files):
+            raise DatasetError(f"{self.metadata} knows no speaker of {self.tree}; is it the other VoxCeleb's?")
+        folders = _official_by_folder(self.tree, files)
+        storage = Storage(self.tree)
+        for utterance in sorted(files):
+            speaker = utterance[0]
+            celebrity = celebrities.get(speaker, Celebrity())
+            official = celebrity.official or folders.get(speaker)
+            record = self._record(utterance, storage.where(files[utterance]), celebrity, official)
+            yield record if faces is None else self._with_face(record, utterance, celebrity, faces)
+
+    def _files(self) -> dict[Utterance, str]:
+        """The file of each utterance."""
+        preferred = VIDEOS if self.faces is None else SOUNDS
+        found: dict[Utterance, str] = {}
+        for path in files_below(self.tree, VIDEOS | SOUNDS):
+            *_, speaker, video, name = ["", "", *path.split("/")]
+            number = name.rpartition(".")[0]
+            utterance = (speaker, video, number)
+            if not (_SPEAKER.fullmatch(speaker) and is_key(_voxceleb_key(self.version, utterance))):
+                continue
+            if utterance not in found or (suffix_of(path) in preferred) > (suffix_of(found[utterance]) in preferred):
+                found[utterance] = path
+        if not found:
+            raise DatasetError(
+                f"{self.tree} holds no recording of VoxCeleb: they are like id10001/1zcIwhmdeo4/00001.wav (m4a, mp4)"
+            )
+        return found
+
+    def _record(self, utterance: Utterance, media: str, celebrity: Celebrity, official: str | None) -> Record | Reject:
+        split = official and official_split(official, utterance[0], seed=self.seed, validation=self.validation)
+        known = {"language": "", "gender": celebrity.gender, "nationality": celebrity.nationality}
+        record = Record(
+            key=_voxceleb_key(self.version, utterance),
+            media=media,
+            speaker=utterance[0],
+            source=self.name,
+            split=split,
+            labels={**dict.fromkeys(LABELS, ""), **known},
+        )
+        return self.basis.of(record)
+
+    def _with_face(
+        self, record: Record | Reject, utterance: Utterance, celebrity: Celebrity, faces: FacesByIdentity
+    ) -> Record | Reject:
+        if isinstance(record, Reject):
+            return record
+        names = (utterance[0], *celebrity.names)
+        photograph = faces.one(names, utterance[1], record.key)
+        if photograph is None:
+            return reject(record, "no_photograph", f"no pictures of {utterance[0]} in {self.faces}")
+        return replace(record, photograph=photograph)
+
+
+def _voxceleb_key(version: Version, utterance: Utterance) -> str:
+    return f"vox{version}_{'_'.join(utterance)}"
+
+
+def _official_by_folder(tree: str, files: Mapping[Utterance, str]) -> dict[str, str]:
+    """The split of each speaker below a folder dev or test, be it the tree itself.
+
+    Raises:
+        SpeakerLeak: a speaker is below both.
+    """
+    above = [folder for folder in tree.rstrip("/").split("/")[-2:] if folder not in _KINDS]
+    of_tree = next(filter(None, map(_voxceleb_official, above[-1:])), None)
+    found: dict[str, str] = {}
+    for (speaker, _, _), path in files.items():
+        official = next(filter(None, map(_voxceleb_official, path.split("/")[:-3])), of_tree)
+        if official and found.setdefault(speaker, official) != official:
+            raise SpeakerLeak(f"{speaker} is below dev and below test ({path}); unpack the archives again")
+    return found
+
+
+def _voxceleb_official(folder: str) -> str | None:
+    """The split of dev, test, vox1_dev_wav, vox2_test_aac and the like."""
+    parts = folder.lower().split("_")
+    if len(parts) > 1 and not parts[0].startswith("vox"):
+        return None
+    return next((_OFFICIAL[part] for part in parts if part in _OFFICIAL), None)
+
+
+def read_metadata(place: str, version: Version) -> Iterator[tuple[str, Celebrity]]:
+    """Speakers of vox1_meta.csv, vox2_meta.csv or HQ-VoxCeleb's full_vox2_meta.csv.
+
+    Raises:
+        DatasetError: with line and column.
+    """
+    speakers = f"voxceleb{version}id"
+    for row in read_table(place, needed=(speakers, "gender", "set")):
+        speaker = row.needed(speakers)
+        if not _SPEAKER.fullmatch(speaker):
+            raise row.wrong(speakers, f"{speaker!r} is no speaker of VoxCeleb, like id10001")
+        yield speaker, _celebrity(row)
+
+
+def _celebrity(row: Row) -> Celebrity:
+    gender, official = row.needed("gender").lower(), row.needed("set").lower()
+    if gender not in _GENDERS:
+        raise row.wrong("gender", f"gender is {gender!r}, neither m nor f")
+    if official not in _OFFICIAL:
+        raise row.wrong("set", f"set is {official!r}, neither dev nor test")
+    names = tuple(name for column in _IDENTITIES if (name := row.get(column)))
+    return Celebrity(_GENDERS[gender], row.printable("nationality"), _OFFICIAL[official], names)

@@ -1,0 +1,250 @@
+"""Own data: a table of pairs, each row a recording, a photograph of who speaks, and on what their use rests."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from speech2face.data.manifest import COLUMNS as INDEX_COLUMNS
+from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key, reject
+from speech2face.data.sources.tables import (
+    VIDEOS,
+    Basis,
+    Row,
+    beside,
+    files_below,
+    is_missing,
+    pictures_below,
+    read_table,
+    split_place,
+    with_slashes,
+)
+from speech2face.data.storage import Storage
+from speech2face.errors import DatasetError
+
+NEEDED = ("recording", "speaker")
+OPTIONAL = ("photograph", "licence", "consent", "start", "end", "face_x", "face_y", "split", "key")
+KNOWN = (*NEEDED, *OPTIONAL, *LABELS)
+_LABEL = re.compile(r"[a-z][a-z0-9_]*")
+_STEM = 40  # characters of the recording's name in a key made here
+_DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Records of a table with a header. Paths in it are relative to its own folder.
+
+    Columns that are neither `NEEDED` nor `OPTIONAL` are labels; one that is nearly a `KNOWN` column, which the table
+    lacks, is taken for a slip of the pen and refused.
+    """
+
+    table: str
+    """Path or URL of the CSV."""
+    basis: Basis = field(default_factory=Basis)
+
+    @property
+    def name(self) -> str:
+        """As in `Record.source`."""
+        return "pairs"
+
+    @property
+    def relative_to(self) -> str:
+        """What paths in the table are relative to."""
+        return split_place(self.table)[0]
+
+    def records(self) -> Iterator[Record | Reject]:
+        """In the table's order.
+
+        Raises:
+            DatasetError: the table is wrong, with line and column.
+        """
+        folder, lines = split_place(self.table)[0], dict[str, int]()
+        for row in read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
+            record = _record(row, folder, _labels(row))
+            before = lines.setdefault(record.key, row.line)
+            if before != row.line and row.get("key"):
+                raise row.wrong("key", f"the key {record.key!r} is in line {before} already; every row has its own")
+            if before != row.line:
+                yield reject(record, "repeated", f"line {row.line} is of the same files and span as line {before}")
+            elif is_missing(record.media):
+                yield reject(record, "no_media", f"there is no {record.media}")
+            elif record.photograph is not None and is_missing(record.photograph):
+                yield reject(record, "no_photograph", f"there is no {record.photograph}")
+            else:
+                yield self.basis.of(record)
+
+
+def _refuse(column: str) -> str | None:
+    if column in (*NEEDED, *OPTIONAL) or (_LABEL.fullmatch(column) and column not in (*INDEX_COLUMNS, SOURCE_LABEL)):
+        return None
+    return "a label is small letters, digits and '_', and not a word the index of a shard has already"
+
+
+def _labels(row: Row) -> tuple[str, ...]:
+    own = (name for name in row.columns if name not in KNOWN)
+    return (*LABELS, *own)
+
+
+def _record(row: Row, folder: str, labels: tuple[str, ...]) -> Record:
+    recording = with_slashes(folder, row.printable("recording", needed=True))
+    photograph = with_slashes(folder, row.printable("photograph"))
+    start, end = row.seconds("start"), row.seconds("end")
+    if end is not None and end <= (start or 0.0):
+        raise row.wrong("end", f"end is {end:g}, not after the start at {start or 0.0:g}")
+    x, y = row.share("face_x"), row.share("face_y")
+    if (x is None) != (y is None):
+        raise row.wrong("face_y" if y is None else "face_x", "one of face_x and face_y is empty; give both or none")
+    split, key = row.get("split"), row.get("key") or _key(recording, photograph, start, end)
+    for column, name in (("split", split), ("key", key)):
+        if name and not is_key(name):
+            raise row.wrong(column, f"{column} is {name!r}: at most 80 letters, digits, '_' and '-' of ASCII")
+    return Record(
+        key=key,
+        media=beside(folder, recording),
+        speaker=row.printable("speaker", needed=True),
+        source="pairs",
+        start_seconds=start,
+        end_seconds=end,
+        photograph=beside(folder, photograph) if photograph else None,
+        face_x=x,
+        face_y=y,
+        split=split or None,
+        labels={label: row.printable(label) for label in labels},
+        licence=row.printable("licence"),
+        consent=row.printable("consent"),
+    )
+
+
+def _key(recording: str, photograph: str, start: float | None, end: float | None) -> str:
+    """A key that does not depend on where the row stands or where the table lies."""
+    digest = hashlib.sha256(repr((recording, photograph, start, end)).encode()).hexdigest()[:_DIGEST]
+    stem = recording.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:_STEM]
+    return f"pair_{readable}_{digest}" if readable else f"pair_{digest}"
+
+
+# --------------------------------------------------------------------------------------------------
+# Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
+# --------------------------------------------------------------------------------------------------
+
+VIDEO_OPTIONAL = ("licence", "consent", "split", *LABELS)
+_VIDEO_STEM = 40  # characters of a path in a key
+_VIDEO_DIGEST = 12  # hexadecimal digits
+
+
+@dataclass(frozen=True)
+class Videos:
+    """Records of all videos in a folder: SPEAKER/any/folders/FILE.mp4, or SPEAKER.mp4. A video gives one clip."""
+
+    folder: str
+    """Folder or URL."""
+    speakers: str | None = None
+    """A table of what is known of the speakers: speaker, licence, consent, split and labels."""
+    basis: Basis = field(default_factory=Basis)
+
+    @property
+    def name(self) -> str:
+        """As in `Record.source`."""
+        return "videos"
+
+    def records(self) -> Iterator[Record | Reject]:
+        """In order of path.
+
+        Raises:
+            DatasetError: there is no such folder, no video in it, or the table is wrong, with line and column.
+        """
+        known = {} if self.speakers is None else _read_speakers(self.speakers)
+        storage, found = Storage(self.folder), False
+        for path in files_below(self.folder, VIDEOS):
+            found = True
+            first, _, rest = path.partition("/")
+            speaker = first if rest else first.rpartition(".")[0]
+            if not speaker.isprintable() or not speaker.strip():
+                raise DatasetError(
+                    f"{storage.where(path)}: {speaker!r} cannot name a speaker; rename the folder or file"
+                )
+            yield self.basis.of(_video_record(path, storage.where(path), speaker, known.get(speaker)))
+        if not found:
+            raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(VIDEOS))})")
+
+
+def _video_record(path: str, media: str, speaker: str, row: Row | None) -> Record:
+    split = row.get("split") if row else ""
+    return Record(
+        key=_video_key(path),
+        media=media,
+        speaker=speaker,
+        source="videos",
+        split=split or None,
+        labels={label: row.get(label) if row else "" for label in LABELS},
+        licence=row.get("licence") if row else "",
+        consent=row.get("consent") if row else "",
+    )
+
+
+def _refuse_video(column: str) -> str | None:
+    return None if column in ("speaker", *VIDEO_OPTIONAL) else f"there are speaker, {', '.join(VIDEO_OPTIONAL)}"
+
+
+def _read_speakers(place: str) -> Mapping[str, Row]:
+    known: dict[str, Row] = {}
+    for row in read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
+        speaker = row.printable("speaker", needed=True)
+        if speaker in known:
+            raise row.wrong("speaker", f"{speaker!r} is in line {known[speaker].line} already; keep one row a speaker")
+        for column in VIDEO_OPTIONAL:
+            row.printable(column)
+        if row.get("split") and not is_key(row.get("split")):
+            raise row.wrong("split", f"split is {row.get('split')!r}: letters, digits, '_' and '-' of ASCII")
+        known[speaker] = row
+    return known
+
+
+def _video_key(path: str) -> str:
+    """A key from the path inside the folder, so that it stays when the folder is moved."""
+    digest = hashlib.sha256(path.encode()).hexdigest()[:_VIDEO_DIGEST]
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", path.rpartition(".")[0]).strip("_")[:_VIDEO_STEM]
+    return f"video_{readable}_{digest}" if readable else f"video_{digest}"
+
+
+# --------------------------------------------------------------------------------------------------
+# Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
+# --------------------------------------------------------------------------------------------------
+
+
+class FacesByIdentity:
+    """Finds a picture of a person; lists the folder once."""
+
+    def __init__(self, folder: str) -> None:
+        """
+        Raises:
+            DatasetError: there is no such folder.
+        """
+        self._storage = Storage(folder)
+        self._pictures: dict[str, list[str]] = defaultdict(list)
+        for path, is_picture in pictures_below(folder):
+            identity, _, rest = path.partition("/")
+            if rest and is_picture:
+                self._pictures[_plain(identity)].append(path)
+
+    def one(self, names: Sequence[str], video: str, key: str) -> str | None:
+        """Path of one picture of whoever is called by any of these names, or None.
+
+        Pictures below a folder of the video's name come first (VGGFace's cut-outs of VoxCeleb's videos lie so). Among
+        several the clip's key decides, by a hash: always the same one, and not the same for all clips of a person.
+        """
+        pictures = next((found for name in names if (found := self._pictures.get(_plain(name)))), None)
+        if pictures is None:
+            return None
+        pictures = [path for path in pictures if video in path.split("/")[1:-1]] or pictures
+        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % len(pictures)
+        return self._storage.where(pictures[number])
+
+
+def _plain(name: str) -> str:
+    """Names as they are compared: composed letters, any case, with spaces or underscores."""
+    return "_".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").split())

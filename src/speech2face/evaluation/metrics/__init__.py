@@ -1,1 +1,0 @@
-"""Metrics: pure functions, arrays in and numbers out, each with its formula, direction, range, chance and cheat."""

@@ -1,0 +1,655 @@
+"""What a face-attribute reader is: a judge of pictures, none of them right about anybody, all of them the same for all.
+
+The paper's judge was a commercial service (Face++). Whatever is used, the numbers say how two readings agree, not how
+right either is about a person.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import safe_open
+
+from speech2face.errors import SeveralFaces, WeightsError
+from speech2face.face.align import Points, border_points, fit_similarity, pixel_grid, spline_map
+from speech2face.face.appearance import AppearanceModel
+from speech2face.face.detect import (
+    DetectorName,
+    DlibDetector,
+    FaceBox,
+    FaceDetector,
+    Picture,
+    box_crop,
+    check_sole,
+    open_detector,
+    take_crop,
+)
+from speech2face.face.embed import PointFinder, check_choice, check_normalisation, crop_by_points
+from speech2face.face.files import first_line, open_network, picture_input, weight_file
+from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
+from speech2face.inputs import read_json
+from speech2face.models.attributes import FACE_WEIGHTS, AttributeModel, AttributeRuntime, load_attribute_release
+
+Attribute = Literal["gender", "age", "group"]
+ATTRIBUTES: tuple[Attribute, ...] = ("gender", "age", "group")
+"""In the order of reports."""
+
+
+@dataclass(frozen=True)
+class AttributeReading:
+    """What one picture looks like to a reader; None where the reader does not read that attribute."""
+
+    age: float | None = None
+    """Apparent age in years."""
+    femininity: float | None = None
+    """0 to 1; above 0.5 reads as a woman's face."""
+    group: str | None = None
+    """One of the reader's `groups`."""
+
+    @property
+    def gender(self) -> str:
+        """ "female", "male", or "" where it is not read; the very middle counts as a man's, so that it is decided."""
+        if self.femininity is None:
+            return ""
+        return "female" if self.femininity > 0.5 else "male"
+
+
+class AttributeReader(Protocol):
+    """Anything that reads attributes off the one face of a picture (height, width, 3)."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    @property
+    def reads(self) -> tuple[Attribute, ...]:
+        """The attributes it gives."""
+        ...
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups it knows, in the order of its matrices; empty where it reads none."""
+        ...
+
+    @property
+    def statement(self) -> str:
+        """What it is, and what to know before believing it: one or two sentences for the report."""
+        ...
+
+    def read(self, picture: Picture) -> AttributeReading | None:
+        """What the one face looks like, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        ...
+
+
+def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | None:
+    """The reading of a face that was drawn; None where none is seen in it, or more than one."""
+    try:
+        return reader.read(picture)
+    except SeveralFaces:
+        return None
+
+
+def read_pictures(reader: AttributeReader, pictures: Iterable[Picture | None]) -> list[AttributeReading | None]:
+    """Readings of many pictures, one at a time; None where there is no picture or no face in it."""
+    return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
+
+
+# --------------------------------------------------------------------------------------------------
+# Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
+# A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
+# small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
+# --------------------------------------------------------------------------------------------------
+
+SEARCHED_PIXELS = (320, 400, 512, 768)
+"""Longest side that is searched, one after the other until a face is found."""
+FINE_PIXELS = 1024
+"""Longest side on which landmarks are placed. On faces drawn at 224 and at 512 pixels the same lips' measurements
+correlate by 0.46 where dlib works on the picture as it is, by 0.73 at 640 and by 0.86 here."""
+
+
+class FacePointFinder:
+    """Detector and landmarker in one; dlib's where none is given (its 68 points are not for commercial use)."""
+
+    def __init__(self, detector: FaceDetector | None = None, landmarker: FaceLandmarker | None = None) -> None:
+        """Raises:
+        MissingExtra: dlib is not installed.
+        """
+        self._detector = DlibDetector(enlargements=0) if detector is None else detector
+        self._landmarker = DlibLandmarker() if landmarker is None else landmarker
+
+    def find(self, picture: Picture) -> Points | None:
+        """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        box = find_box(picture, self._detector)
+        if box is None:
+            return None
+        fine = _resized(picture, FINE_PIXELS)
+        points = self._landmarker.find(fine, _scaled(box, max(fine.shape) / max(picture.shape)))
+        scale = np.array(picture.shape[1::-1]) / np.array(fine.shape[1::-1])
+        return np.asarray((points + 0.5) * scale - 0.5)
+
+
+def drawn_points(finder: FacePointFinder, picture: Picture) -> Points | None:
+    """The landmarks (68, 2) of a face that was drawn; None where none is seen in it, or more than one."""
+    try:
+        return finder.find(picture)
+    except SeveralFaces:
+        return None
+
+
+def find_box(picture: Picture, detector: FaceDetector) -> FaceBox | None:
+    """The box of the one face in pixels of the picture (height, width, 3), None without a face.
+
+    Raises:
+        SeveralFaces: more than one person could be meant.
+    """
+    for pixels in SEARCHED_PIXELS:
+        searched = _resized(picture, pixels)
+        if boxes := detector.detect(searched):
+            check_sole(boxes)
+            return _scaled(boxes[0], max(picture.shape) / max(searched.shape))
+    return None
+
+
+def _scaled(box: FaceBox, factor: float) -> FaceBox:
+    return FaceBox(*(round(side * factor) for side in (box.left, box.top, box.right, box.bottom)))
+
+
+def _resized(picture: Picture, pixels: int) -> Picture:
+    """The picture with its longest side so many pixels."""
+    factor = pixels / max(picture.shape[:2])
+    if factor == 1.0:
+        return picture
+    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+# --------------------------------------------------------------------------------------------------
+# Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
+# A generative reading (Cootes, Edwards and Taylor 2001): landmarks and tones of a picture are linear in the face
+# embedding, the embedding's attribute coordinates are known functions of age and gender, and what remains (group,
+# residuals, exposure) is normal around its mean and integrated out. It knows the faces this model draws, and only
+# those well: see `LIMITS`.
+# --------------------------------------------------------------------------------------------------
+
+Floats = NDArray[np.float64]
+LIMITS = (
+    "The starter's own linear face model, fitted to the picture; it reads ages of 18 to 80. It was made from 102"
+    " photographs and 75 generated faces. On this project's own drawings it is nearly exact; on photographs its gender"
+    " is right about nine times in ten and its age says little (docs/evaluation.md). It is no judge from outside: a"
+    " model that draws with it is read by its own yardstick."
+)
+LEARNING_DRAWS = 96
+"""Drawn faces on which the landmarker is tried out once; 25 numbers a landmark are learned from them."""
+RIDGE = 0.3
+LANDMARK_SD_PIXELS = 2.0  # of 512; what the linear model leaves unexplained, mostly: dlib itself errs by 0.6
+TONE_SD = 0.2  # in log brightness
+GROUP_SD, RESIDUAL_SD, EXPOSURE_SD = 0.35, 1.0, 1.0
+AGES = np.arange(18.0, 81.0)
+RED, GREEN, BLUE = 0.30, 0.59, 0.11
+
+
+class AppearanceReader:
+    """Age (18 to 80) and gender; no group, which this model never reads off a face."""
+
+    name = "appearance model of the starter"
+    reads: tuple[Attribute, ...] = ("age", "gender")
+    groups: tuple[str, ...] = ()
+    statement = LIMITS
+
+    def __init__(
+        self, release: Path | str | None = None, finder: FacePointFinder | None = None, *, draws: int = LEARNING_DRAWS
+    ) -> None:
+        """`release` None is the shipped starter's; `draws` faces are drawn once to try the landmarker out on.
+
+        Raises:
+            WeightsError: a release of another kind, or a damaged one.
+            MissingExtra: nothing that finds faces is installed.
+        """
+        self._release = load_attribute_release(release)
+        self._finder = finder or FacePointFinder()
+        self._draws = draws
+
+    def read(self, picture: Picture) -> AttributeReading | None:
+        """Expected age and probability of a woman's face, all ages and both genders being equally likely before."""
+        points = self._finder.find(picture)
+        return None if points is None else self.read_points(picture, points)
+
+    def read_points(self, picture: Picture, points: Points) -> AttributeReading:
+        """The same of a face whose 68 landmarks (68, 2) are known."""
+        share = self._likelihood.posterior(*self._likelihood.observe(picture, points))  # (ages, 2)
+        return AttributeReading(age=float(share.sum(1) @ AGES), femininity=float(share[:, 1].sum()))
+
+    @cached_property
+    def _likelihood(self) -> _Likelihood:
+        model = AttributeModel(self._release, AttributeRuntime(self._release))
+        return _learn(model, self._finder, self._draws)
+
+
+class _Likelihood:
+    """How probable landmarks and tones are for each age and gender."""
+
+    def __init__(self, model: AppearanceModel, designs: Floats) -> None:
+        """`designs` (ages, 2, plain) are the attribute coordinates that age and gender fix."""
+        self._model = model
+        pixels = pixel_grid(model.portrait_pixels, model.size)[model.mask.ravel()]
+        outside = border_points(model.portrait_pixels, margin_pixels=model.portrait_pixels / 8, per_side=6)
+        self._pixels = pixels
+        self._carry = spline_map(model.mean_landmarks.astype(np.float64), pixels, fixed=outside, stiffness=2e-4)
+        self._weigh(designs)
+
+    def _weigh(self, designs: Floats) -> None:
+        """Everything about the likelihood that no picture changes."""
+        model, plain = self._model, designs.shape[-1]
+        count, tones = len(model.landmark_basis), len(model.mean_tones)
+        # Neighbouring pixels err together: all of them count as much as all coordinates of the landmarks.
+        self._tone_weight = np.sqrt(model.mean_landmarks.size / tones) / TONE_SD
+        landmark_basis = model.landmark_basis.reshape(count, -1) / LANDMARK_SD_PIXELS
+        known = np.concatenate([landmark_basis, model.tone_basis * self._tone_weight], axis=1)
+        exposure = np.concatenate([np.zeros(landmark_basis.shape[1]), np.full(tones, self._tone_weight)])
+        basis = np.concatenate([known, exposure[None]]).astype(np.float64)  # (embedding + 1, observations)
+        products = basis @ basis.T
+        inner, mixed, rest = products[:plain, :plain], products[:plain, plain:], products[plain:, plain:]
+        solved = mixed @ np.linalg.inv(rest + np.diag(1.0 / model.prior_sd[plain:].astype(np.float64) ** 2))
+        self._gain = basis[:plain] - solved @ basis[plain:]  # (plain, observations), the rest integrated out
+        self._designs = designs
+        self._energy = 0.5 * np.einsum("agi,ij,agj->ag", designs, inner - solved @ mixed.T, designs)
+
+    def observe(self, picture: Picture, points: Points) -> tuple[Floats, Floats]:
+        """Landmarks aligned with the mean face, (68, 2), and tones of the picture on the mean shape, (pixels,)."""
+        model = self._model
+        mean = model.mean_landmarks.astype(np.float64)
+        move = fit_similarity(points, mean)
+        aligned = move.apply(points)
+        canvas = Image.fromarray(take_crop(picture, move, model.portrait_pixels)).reduce(
+            model.portrait_pixels // model.size
+        )
+        factor = model.size / model.portrait_pixels
+        where = (self._pixels + self._carry @ (aligned - mean) + 0.5) * factor - 0.5
+        colours = _bilinear(np.asarray(canvas, np.float64) / 255.0, where)
+        return aligned, np.log(colours + model.tone_offset) @ np.array([RED, GREEN, BLUE])
+
+    def posterior(self, aligned: Floats, tones: Floats) -> Floats:
+        """Share of each age and gender, (ages, 2), summing to one."""
+        model = self._model
+        seen = np.concatenate(
+            [
+                (aligned - model.mean_landmarks).ravel() / LANDMARK_SD_PIXELS,
+                (tones - model.mean_tones) * self._tone_weight,
+            ]
+        )
+        log = self._designs @ (self._gain @ seen) - self._energy
+        share = np.exp(log - log.max())
+        return np.asarray(share / share.sum())
+
+
+def _learn(model: AttributeModel, finder: FacePointFinder, draws: int) -> _Likelihood:
+    """Where this landmarker puts its points on the model's faces, linear in their embeddings, learned from draws.
+
+    A landmarker has habits (dlib's points follow its own idea of a jaw); learned from drawn faces they do no harm.
+    """
+    from speech2face.face.appearance import random_faces
+
+    population = model.release.population
+    spread = population.residual_sd.astype(np.float64)
+    embeddings, found = [], []
+    for embedding in random_faces(population.basis, spread, draws, seed=0):
+        points = drawn_points(finder, model.decode(embedding.astype(np.float32)))
+        if points is not None:
+            embeddings.append(embedding)
+            found.append(points)
+    mean = np.mean(found, axis=0)
+    shapes = np.stack([fit_similarity(points, mean).apply(points) for points in found]).reshape(len(found), -1)
+    x = np.stack(embeddings)
+    centre = x.mean(0)
+    ridge = np.eye(x.shape[1]) * RIDGE
+    slopes = np.linalg.solve((x - centre).T @ (x - centre) + ridge, (x - centre).T @ (shapes - shapes.mean(0)))
+    return _Likelihood(
+        _with_landmarks(model, (shapes.mean(0) - centre @ slopes).reshape(-1, 2), slopes.reshape(len(slopes), -1, 2)),
+        _designs(model),
+    )
+
+
+def _with_landmarks(model: AttributeModel, mean: Floats, basis: Floats) -> AppearanceModel:
+    """The release's appearance model with other landmarks, mean (68, 2) and basis (embedding, 68, 2)."""
+    population = model.release.population
+    groups, residuals = len(population.basis.groups), len(population.residual_sd)
+    plain = population.basis.size - groups
+    # Of the plain coordinates no prior is used: they are laid out over all ages and both genders.
+    prior = [*[1.0] * plain, *[GROUP_SD] * groups, *[RESIDUAL_SD] * residuals, EXPOSURE_SD]
+    with safe_open(model.release.file(FACE_WEIGHTS), "np") as file:
+        offset = float(json.loads(file.metadata()["config"])["tone_offset"])
+        buffers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    drawn = AppearanceModel.from_buffers(buffers, prior_sd=np.array(prior, np.float32), tone_offset=offset)
+    return replace(drawn, mean_landmarks=mean.astype(np.float32), landmark_basis=basis.astype(np.float32))
+
+
+def _designs(model: AttributeModel) -> Floats:
+    """The coordinates that age and gender fix, (ages, 2, plain): of men, then of women."""
+    basis = model.release.population.basis
+    even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)
+    return np.asarray(whole[..., : -len(basis.groups)], np.float64)
+
+
+def _bilinear(picture: Floats, points: Points) -> Floats:
+    """Values of a picture (height, width, 3) at points (points, 2), edges repeated: (points, 3)."""
+    inside = np.clip(points, 0.0, np.array(picture.shape[1::-1]) - 1.0 - 1e-6)
+    low = inside.astype(np.intp)
+    right, down = (inside - low).T[..., None]
+    x, y = low.T
+    above = picture[y, x] * (1 - right) + picture[y, x + 1] * right
+    below = picture[y + 1, x] * (1 - right) + picture[y + 1, x + 1] * right
+    return np.asarray(above * (1 - down) + below * down)
+
+
+# --------------------------------------------------------------------------------------------------
+# Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
+# --------------------------------------------------------------------------------------------------
+
+Alignment = Literal["box", "eyes", "five_points", "picture"]
+Activation = Literal["softmax", "sigmoid", "none"]
+Summary = Literal["mean", "likeliest"]
+MAX_MARGIN = 2.0  # five times the box: more is a mistake
+
+
+@dataclass(frozen=True)
+class Output:
+    """Some numbers of one of the network's outputs."""
+
+    output: str | int = 0
+    """Name of the output, or its place among them."""
+    start: int = 0
+    stop: int | None = None
+    """Of the flattened output, numbers `start` up to but not including `stop`; None: to its end."""
+    activation: Activation = "none"
+    """What makes shares of them: `softmax` over all, `sigmoid` of each, or nothing where the network did it."""
+
+
+@dataclass(frozen=True)
+class AgeOutput(Output):
+    """One number, which becomes years by `scale` and `offset`; or one for each of `years`."""
+
+    years: tuple[float, ...] = ()
+    """The age that each class stands for: 0 to 100, or the middles of age bins."""
+    summary: Summary = "mean"
+    """Of classes: their mean, weighted by their shares, or the likeliest."""
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class GenderOutput(Output):
+    """Two numbers, of which number `female` is the share of women; or one, which is that share."""
+
+    female: int = 0
+    """Place of the feminine class among the two; of one number: 1 where it is the share of women, 0 of men."""
+
+
+@dataclass(frozen=True)
+class GroupOutput(Output):
+    """One number for each group."""
+
+    names: tuple[str, ...] = ()
+    """What the report calls each; classes of one name count together."""
+
+
+@dataclass(frozen=True)
+class ReaderSettings:
+    """How a picture is brought to the network, and which of its outputs mean what."""
+
+    name: str = ""
+    """What the report calls the reader; the file's name where empty."""
+    statement: str = ""
+    """Its source, licence and known weaknesses, for the report."""
+    input_pixels: int | None = None
+    """Side of the square input; None reads it from the graph."""
+    colours: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Subtracted from red, green and blue of 0 to 255."""
+    deviation: tuple[float, ...] = (255.0, 255.0, 255.0)
+    """What is left is divided by, in the same order."""
+    alignment: Alignment = "box"
+    """By the detector's box, by both eyes, by eyes, nose and mouth, or the whole picture as it is."""
+    margin: float = 0.25
+    """Added on each side of the box, as a share of it; for `box` only."""
+    detector: DetectorName = "hog"
+    age: AgeOutput | None = None
+    gender: GenderOutput | None = None
+    group: GroupOutput | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("alignment", Alignment), ("detector", DetectorName), ("colours", Literal["rgb", "bgr"])):
+            check_choice(name, getattr(self, name), allowed)
+        check_normalisation(self.mean, self.deviation)
+        if not 0 <= self.margin <= MAX_MARGIN:
+            raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {self.margin}")
+        if self.input_pixels is not None and self.input_pixels < 1:
+            raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
+        if self.age is None and self.gender is None and self.group is None:
+            raise ValueError("none of age, gender, group is there: say which outputs mean what")
+        for part in (self.age, self.gender, self.group):
+            if part is not None:
+                check_choice("activation", part.activation, Activation)
+        if self.age is not None:
+            check_choice("summary", self.age.summary, Summary)
+        if self.gender is not None and self.gender.female not in (0, 1):
+            raise ValueError(f"gender's female is 0 or 1, not {self.gender.female}")
+        if self.group is not None and not self.group.names:
+            raise ValueError("group needs the names of its classes")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ReaderSettings:
+        """Of a JSON object; what is not named keeps its default."""
+        parts: dict[str, type[Output]] = {"age": AgeOutput, "gender": GenderOutput, "group": GroupOutput}
+        stored = dict(values)
+        for name, kind in parts.items():
+            if stored.get(name) is not None:
+                stored[name] = _build(kind, stored[name], name)
+        built: ReaderSettings = _build(cls, stored, "")
+        return built
+
+    @classmethod
+    def read(cls, path: Path | str) -> ReaderSettings:
+        """Of a JSON file.
+
+        Raises:
+            WeightsError: it cannot be read, or says something that is not allowed.
+        """
+        try:
+            return cls.from_dict(read_json(Path(path), WeightsError))
+        except (ValueError, TypeError, WeightsError) as error:
+            raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
+
+
+def _build(kind: type[Any], values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where or 'the file'} is an object with names and values")
+    known = [one.name for one in fields(kind)]
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"{where and where + ': '}{', '.join(unknown)} is none of {', '.join(known)}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+# --------------------------------------------------------------------------------------------------
+# Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
+# --------------------------------------------------------------------------------------------------
+
+
+class OnnxReader:
+    """One picture (1, 3, side, side) or (1, side, side, 3) in, numbers out that the settings give a meaning."""
+
+    def __init__(self, path: Path | str, settings: ReaderSettings) -> None:
+        """Raises:
+        WeightsError: no such network, or its outputs are not what the settings say.
+        MissingExtra: faces are to be found and dlib is not installed.
+        """
+        self.settings = settings
+        self._path = weight_file(path)
+        self._session = open_network(self._path)
+        self._name, self._channels_first, self._pixels = picture_input(
+            self._session, settings.input_pixels, self._path, network="face-attribute reader"
+        )
+        self._outputs = [entry.name for entry in self._session.get_outputs()]
+        self._detector = None if settings.alignment == "picture" else _open_detector(settings.detector)
+        alignment = settings.alignment
+        self._points = PointFinder(alignment) if alignment in ("eyes", "five_points") else None
+        self._try_out()
+
+    @classmethod
+    def open(cls, path: Path | str, settings: Path | str) -> OnnxReader:
+        """A network and its settings file.
+
+        Raises:
+            WeightsError: one of the two is missing or wrong.
+        """
+        return cls(path, ReaderSettings.read(settings))
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        return self.settings.name or self._path.name
+
+    @property
+    def statement(self) -> str:
+        """What its settings say of it."""
+        return self.settings.statement or f"{self._path.name}, a network of the user's; nothing is stated of it."
+
+    @property
+    def reads(self) -> tuple[Attribute, ...]:
+        """The attributes that the settings find in its outputs."""
+        return tuple(name for name in ATTRIBUTES if getattr(self.settings, name) is not None)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups' names, each once."""
+        return () if self.settings.group is None else tuple(dict.fromkeys(self.settings.group.names))
+
+    def read(self, picture: Picture) -> AttributeReading | None:
+        """What the one face looks like, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        crop = self._crop(picture)
+        return None if crop is None else self.read_crop(crop)
+
+    def read_crop(self, crop: Picture) -> AttributeReading:
+        """The same of a face that already fills the square (side, side, 3).
+
+        Raises:
+            WeightsError: the network's numbers are none.
+        """
+        found = self._run(crop)
+        settings = self.settings
+        shares = {name: self._shares(found, getattr(settings, name), name) for name in self.reads}
+        age = femininity = group = None
+        if settings.age is not None:
+            age = self._age(shares["age"])
+        if settings.gender is not None:
+            of_women = shares["gender"]
+            femininity = float(of_women[settings.gender.female]) if len(of_women) == 2 else float(of_women[0])
+            if len(of_women) == 1 and settings.gender.female == 0:
+                femininity = 1.0 - femininity
+        if settings.group is not None:
+            together = dict.fromkeys(self.groups, 0.0)
+            for name, share in zip(settings.group.names, shares["group"], strict=True):
+                together[name] += float(share)
+            group = max(together, key=lambda name: together[name])
+        return AttributeReading(age, femininity, group)
+
+    def _age(self, numbers: Floats) -> float:
+        settings = self.settings.age
+        assert settings is not None
+        if not settings.years:
+            return float(numbers[0]) * settings.scale + settings.offset
+        years = np.array(settings.years)
+        if settings.summary == "likeliest":
+            return float(years[np.argmax(numbers)])
+        return float(numbers @ years / max(float(numbers.sum()), 1e-12))
+
+    def _crop(self, picture: Picture) -> Picture | None:
+        if self._detector is None:
+            image = Image.fromarray(np.ascontiguousarray(picture))
+            return np.asarray(image.resize((self._pixels, self._pixels), Image.Resampling.LANCZOS), dtype=np.uint8)
+        box = find_box(picture, self._detector)
+        if box is None:
+            return None
+        if self._points is None:
+            move = box_crop(box, self._pixels, margin=self.settings.margin)
+        else:
+            move = crop_by_points(self._points.find(picture, box), self._pixels)
+        return take_crop(picture, move, self._pixels)
+
+    def _run(self, crop: Picture) -> dict[str | int, Floats]:
+        """All outputs, flattened, by name and by place."""
+        assert crop.shape == (self._pixels, self._pixels, 3)
+        x = (crop.astype(np.float32) - np.array(self.settings.mean, np.float32)) / np.array(
+            self.settings.deviation, np.float32
+        )
+        if self.settings.colours == "bgr":
+            x = x[..., ::-1]
+        if self._channels_first:
+            x = x.transpose(2, 0, 1)
+        found: list[Any] = self._session.run(None, {self._name: np.ascontiguousarray(x)[None]})
+        flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in found]
+        return {**dict(enumerate(flat)), **dict(zip(self._outputs, flat, strict=True))}
+
+    def _shares(self, found: dict[str | int, Floats], settings: Output, attribute: str) -> Floats:
+        numbers = found[settings.output][settings.start : settings.stop]
+        if not np.isfinite(numbers).all():
+            raise WeightsError(f"{self._path} gave numbers for {attribute} that are none; check its input settings")
+        if settings.activation == "softmax":
+            powers = np.exp(numbers - numbers.max())
+            return np.asarray(powers / powers.sum())
+        if settings.activation == "sigmoid":
+            return np.asarray(1.0 / (1.0 + np.exp(-np.clip(numbers, -60, 60))))
+        return numbers
+
+    def _try_out(self) -> None:
+        """One grey picture: the outputs must be there and of the lengths that the settings need."""
+        try:
+            found = self._run(np.full((self._pixels, self._pixels, 3), 128, np.uint8))
+        except Exception as error:  # ONNX Runtime's errors share no class
+            raise WeightsError(
+                f"{self._path} does not run on a picture of {self._pixels} pixels: {first_line(error)}"
+            ) from error
+        age, group = self.settings.age, self.settings.group
+        wanted = {
+            "age": {len(age.years) or 1} if age else set(),
+            "gender": {1, 2},
+            "group": {len(group.names)} if group else set(),
+        }
+        for name in self.reads:
+            settings: Output = getattr(self.settings, name)
+            if settings.output not in found:
+                raise WeightsError(
+                    f"{self._path} has no output {settings.output!r} for {name}; it has {', '.join(self._outputs)}"
+                )
+            length = len(found[settings.output][settings.start : settings.stop])
+            if length not in wanted[name]:
+                raise WeightsError(
+                    f"{self._path} gives {length} numbers for {name} where its settings need"
+                    f" {' or '.join(str(number) for number in sorted(wanted[name]))}; set start, stop and its classes"
+                )
+
+
+def _open_detector(name: DetectorName) -> FaceDetector:
+    """The detector without enlargements of its own: `find_box` asks at several sizes."""
+    return DlibDetector(enlargements=0) if name == "hog" else open_detector(name)

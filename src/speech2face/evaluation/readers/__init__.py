@@ -1,1 +1,0 @@
-"""Face-attribute readers: a picture in, apparent age, gender and group out; the report says whose opinion it is."""

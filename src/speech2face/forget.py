@@ -1,0 +1,591 @@
+"""Remove speakers from a data set and from all that was copied from it, so that no later run brings them back.
+
+The tombstone is written first and everything after follows from it: forgetting that was interrupted is finished by
+forgetting again. A shard is rewritten from its own bytes: what is left is what a shard without the speaker would be.
+What the disk or the store keeps of replaced files (snapshots, versions, unused blocks) is beyond this program.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
+
+import numpy as np
+
+from speech2face.data.manifest import COLUMNS, END_OF_ARCHIVE, MANIFEST, Manifest, ShardRecord, read_columns
+from speech2face.data.record import SUFFIX, TOMBSTONES, Tombstones, near_names, read_tombstones, write_tombstones
+from speech2face.data.session import JOURNAL, publish, read_record
+from speech2face.data.shards import check_caches, remove_copies, stored_clips
+from speech2face.data.storage import NewFile, Storage, locked_data
+from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.inputs import load_npz, parse_json
+from speech2face.outputs import check_outputs, write_together
+
+if TYPE_CHECKING:
+    from speech2face.gallery.gallery import Gallery
+
+# --------------------------------------------------------------------------------------------------
+# What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
+# --------------------------------------------------------------------------------------------------
+
+TEXTS = (".json", ".md", ".jsonl", ".toml")  # records, cards, statements
+WEIGHTS = ".safetensors"  # checkpoints state it in their metadata
+_MOST_TEXT_BYTES = 2**25
+_DIGEST_LENGTH = struct.Struct("<Q")  # of a safetensors header, before it
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A file that says it was made of a data set."""
+
+    path: Path
+    manifest_sha256: str
+    """The manifest it names."""
+
+
+def trained_on(folders: Sequence[Path], manifests: Sequence[str]) -> tuple[Trace, ...]:
+    """The checkpoints, releases and derived data sets in these folders, at any depth, made of one of these data sets.
+
+    A derived data set (morphs) counts with its own manifest: what was trained on that is found too.
+
+    Raises:
+        DatasetError: a folder is not there.
+    """
+    texts = {path: text for folder in folders for path, text in _statements(folder)}
+    wanted, found = list(manifests), dict[Path, Trace]()
+    for sha256 in wanted:  # grows while it is gone through
+        for path, text in texts.items():
+            if path not in found and sha256.encode() in text:
+                found[path] = Trace(path, sha256)
+                if path.name == MANIFEST:
+                    wanted.append(hashlib.sha256(text).hexdigest())
+    return tuple(found[path] for path in sorted(found))
+
+
+def check_models(folders: Sequence[Path]) -> None:
+    """Read once what `trained_on` will read, so that what cannot be read is said before anything is removed.
+
+    Raises:
+        DatasetError: a folder is not there, or something in it cannot be read.
+    """
+    for folder in folders:
+        for _ in _statements(folder):
+            pass
+
+
+def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Each file that may name a manifest, and the part of it that does."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is no folder; name one that holds trainings or releases")
+    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
+        for name in sorted(names):
+            path = Path(parent) / name
+            try:
+                if path.suffix == WEIGHTS:
+                    yield path, _header(path)
+                elif path.suffix in TEXTS and name != TOMBSTONES and path.stat().st_size <= _MOST_TEXT_BYTES:
+                    yield path, path.read_bytes()
+            except OSError as error:
+                raise DatasetError(f"cannot read {path}: {error.strerror}; it may be concerned") from error
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise DatasetError(f"cannot read {error.filename}: {error.strerror}; what is in it may be concerned") from error
+
+
+def _header(path: Path) -> bytes:
+    """The JSON at the beginning of a safetensors file."""
+    with path.open("rb") as file:
+        length = file.read(_DIGEST_LENGTH.size)
+        if len(length) < _DIGEST_LENGTH.size:
+            return b""
+        return file.read(min(_DIGEST_LENGTH.unpack(length)[0], _MOST_TEXT_BYTES))
+
+
+_CLIP, _SPEAKER, _OFFSET, _LENGTH = (COLUMNS.index(name) for name in ("clip", "speaker", "offset", "length"))
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What forgetting did."""
+
+    clips: int
+    shards: tuple[str, ...]
+    """Rewritten, or removed where no clip was left."""
+    tables: tuple[str, ...]
+    """CSVs (rejects, duplicates) that named them."""
+    unknown: tuple[str, ...]
+    """Speakers of whom there was nothing, now or earlier; they have a tombstone all the same."""
+    near: dict[str, tuple[str, ...]]
+    """Speakers whose names are like these."""
+    cached: tuple[Path, ...]
+    """Copies of shards that were removed."""
+    galleries: tuple[Path, ...]
+    """Files of galleries that were rewritten."""
+    models: tuple[Trace, ...]
+    """What was made of data that held somebody forgotten, now or earlier."""
+    manifest_sha256: str | None
+    """Of the data set as it is now; None where nothing is left, or it was not finished."""
+
+
+def forget(
+    place: str | Path,
+    speakers: Sequence[str] = (),
+    *,
+    caches: Sequence[Path] = (),
+    galleries: Sequence[Path] = (),
+    models: Sequence[Path] = (),
+) -> Forgotten:
+    """Remove speakers; without any, finish what was interrupted and clean further copies.
+
+    Raises:
+        DatasetError: the folder holds no data, or is damaged, or a copy cannot be read; nothing was changed.
+        RunLocked: it is being prepared.
+        CannotWrite: no room, no permission; run it again afterwards.
+    """
+    storage = Storage(place)
+    _check_data(storage)
+    check_caches(caches)
+    check_galleries(galleries)
+    check_models(models)
+    with locked_data(storage):
+        before = read_tombstones(storage)
+        if before is None and not speakers:
+            raise InvalidOption(f"nobody was forgotten in {storage} yet; name a speaker")
+        erasure = _Erasure(storage, (before or Tombstones.new()).with_speakers(speakers), speakers)
+        erasure.run()
+        tombstones = erasure.tombstones
+    removed = {path: clean_gallery(path, tombstones, speakers) for path in galleries}
+    met = erasure.met.union(*({tombstones.hash("speaker", name) for name in names} for names in removed.values()))
+    known = met if before is None else met | before.speakers
+    unknown = tuple(name for name in speakers if tombstones.hash("speaker", name) not in known)
+    return Forgotten(
+        clips=erasure.clips,
+        shards=tuple(erasure.shards),
+        tables=tuple(erasure.tables),
+        unknown=unknown,
+        near=near_names(unknown, erasure.others),
+        cached=tuple(remove_copies(caches, tombstones.shards)),
+        galleries=tuple(path for path, names in removed.items() if names),
+        models=trained_on(models, tombstones.manifests),
+        manifest_sha256=erasure.manifest_sha256,
+    )
+
+
+def _check_data(storage: Storage) -> None:
+    if storage.local is not None and not storage.local.is_dir():
+        raise DatasetError(f"there is no folder {storage}; name one that holds a data set")
+    if storage.local is not None and not os.access(storage.local, os.R_OK | os.X_OK):
+        raise DatasetError(f"cannot read {storage}: no permission")
+    if storage.local is not None and not os.access(storage.local, os.W_OK):
+        raise CannotWrite(f"cannot change {storage}: no permission")
+    begun = (MANIFEST, JOURNAL, TOMBSTONES)
+    if not any(name in begun or name.endswith((".tar", SUFFIX)) for name in storage.names()):
+        raise DatasetError(f"{storage} holds no data set and none that was begun")
+
+
+class _Erasure:
+    """One run over a folder that is held."""
+
+    def __init__(self, storage: Storage, tombstones: Tombstones, speakers: Sequence[str]) -> None:
+        self.tombstones, self._storage = tombstones, storage
+        self.clips = 0
+        self.shards: list[str] = []
+        self.tables: list[str] = []
+        self.met: set[str] = set()
+        """Hashes of the named speakers of whom there is something."""
+        self.others: set[str] = set()
+        """Speakers who stay."""
+        self.manifest_sha256: str | None = None
+        self._names = storage.names()
+        self._speakers = {tombstones.hash("speaker", name) for name in speakers}
+
+    def run(self) -> None:
+        """Tombstone, tables, shards, manifest: in this order."""
+        manifest = self._storage.read(MANIFEST) if MANIFEST in self._names else None
+        listed = [] if manifest is None else _listed(self._storage, manifest)
+        shards, halves = self._shards(listed)
+        holding = [name for name in shards if self._note_clips(f"{name}.csv")]
+        tables = [name for name in self._names if name.endswith(".csv") and name.removesuffix(".csv") not in shards]
+        for name in tables:
+            self._note_clips(name)
+        naming = [name for name in tables if any(map(self._names_one, _rows(self._storage, name)[1:]))]
+        if manifest is not None and (holding or not self.tombstones.finished):
+            replaced = self._replaced(listed, holding)
+            self.tombstones = self.tombstones.with_manifest(_sha256(manifest)).with_shards(replaced)
+        self.tombstones = replace(self.tombstones, finished=not (holding or naming) and self.tombstones.finished)
+        write_tombstones(self._storage, self.tombstones)
+        for tar in halves:
+            self._storage.remove(tar)
+        for name in naming:
+            self._clean_table(name)
+        for name in holding:
+            self._clean_shard(name)
+        if not self.tombstones.finished:
+            self._republish(manifest, listed)
+            self.tombstones = replace(self.tombstones, finished=True)
+            write_tombstones(self._storage, self.tombstones)
+
+    def _shards(self, listed: Sequence[ShardRecord]) -> tuple[list[str], list[str]]:
+        """Names of shards, and files of those that a killed run left without index: they are prepared anew some day."""
+        tars = [name for name in self._names if name.endswith(".tar")]
+        known = {record.file for record in listed}
+        halves = [tar for tar in tars if f"{tar.removesuffix('.tar')}.csv" not in self._names and tar not in known]
+        return [tar.removesuffix(".tar") for tar in tars if tar not in halves], halves
+
+    def _replaced(self, listed: Sequence[ShardRecord], holding: Sequence[str]) -> list[str]:
+        """SHA-256 of shards that hold somebody, or did before a run that was interrupted."""
+        sizes = self._storage.sizes([record.file for record in listed])
+        return [
+            record.sha256
+            for record, size in zip(listed, sizes, strict=True)
+            if size != record.bytes or record.file.removesuffix(".tar") in holding
+        ]
+
+    def _note_clips(self, table: str) -> bool:
+        """Whether a CSV has a forgotten speaker; their clips get tombstones of their own."""
+        rows = _rows(self._storage, table)
+        header = rows[0] if rows else []
+        who = [number for number, name in enumerate(header) if "speaker" in name]
+        which = next((number for number, name in enumerate(header) if name in ("clip", "key")), None)
+        gone: dict[str, bool] = {}
+        keys, named = [], False
+        for row in rows[1:]:
+            for speaker in (row[column] for column in who if column < len(row)):
+                if speaker not in gone:
+                    gone[speaker] = self.tombstones.has_speaker(speaker)
+                    if gone[speaker]:
+                        self.met |= {self.tombstones.hash("speaker", speaker)} & self._speakers
+                    else:
+                        self.others.add(speaker)
+                if gone[speaker]:
+                    named = True
+                    if which is not None and len(who) == 1:  # a row of two clips says elsewhere whose each is
+                        keys.append(row[which])
+        self.tombstones = self.tombstones.with_clips(keys)
+        return named
+
+    def _clean_table(self, name: str) -> None:
+        header, *rows = _rows(self._storage, name)
+        if tuple(header[: len(COLUMNS)]) == COLUMNS:  # an index whose shard is gone already
+            self._storage.remove(name)
+        else:
+            self._storage.write(name, _csv([header, *(row for row in rows if not self._names_one(row))]))
+        self.tables.append(name)
+
+    def _names_one(self, row: Iterable[str]) -> bool:
+        return any(self.tombstones.has_speaker(cell) or self.tombstones.has_clip(cell) for cell in row)
+
+    def _clean_shard(self, name: str) -> None:
+        """Copy the clips that stay, then their index: one that is older than its shard names all that is in it."""
+        storage, tar, index = self._storage, f"{name}.tar", f"{name}.csv"
+        header, *rows = _rows(storage, index)
+        row_of = {row[_CLIP]: row for row in rows}
+        kept: list[list[str]] = []
+        new = NewFile(storage, tar)
+        try:
+            with storage.open(tar) as file:
+                for clip in stored_clips(file, storage.where(tar)):
+                    if self.tombstones.has_speaker(clip.speaker):
+                        self.clips += 1
+                        continue
+                    if clip.key not in row_of:
+                        raise DatasetError(f"{storage.where(index)} does not name clip {clip.key}; prepare it anew")
+                    row = list(row_of[clip.key])
+                    row[_OFFSET : _LENGTH + 1] = str(new.bytes), str(len(clip.span))
+                    kept.append(row)
+                    new.write(clip.span)
+            if kept:
+                new.write(END_OF_ARCHIVE)
+                new.finish()
+                storage.write(index, _csv([header, *kept]))
+        finally:
+            new.discard()
+        if not kept:
+            storage.remove(tar)
+            storage.remove(index)
+        self.shards.append(name)
+
+    def _republish(self, manifest: bytes | None, listed: Sequence[ShardRecord]) -> None:
+        """The manifest of what is left, or none; and nothing that still counts on the old shards."""
+        storage = self._storage
+        storage.remove(JOURNAL)
+        if manifest is None:
+            return
+        sizes = storage.sizes([record.file for record in listed])
+        left: list[ShardRecord] = []
+        for before, size in zip(listed, sizes, strict=True):
+            if size == before.bytes:
+                left.append(before)
+            elif size is not None:
+                left.append(read_record(storage, before.file.removesuffix(".tar")))
+        if not left:
+            storage.remove(MANIFEST)
+            return
+        stated = parse_json(manifest)
+        embedder = stated["embedder"]
+        record = None if embedder is None else EmbedderRecord.from_dict(embedder)
+        self.manifest_sha256 = publish(storage, left, record, before=stated["statement"]).sha256
+
+
+def _listed(storage: Storage, manifest: bytes) -> list[ShardRecord]:
+    try:
+        return [ShardRecord(**entry) for entry in parse_json(manifest)["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{storage.where(MANIFEST)} is damaged ({error}); copy it again") from error
+
+
+def _rows(storage: Storage, name: str) -> list[list[str]]:
+    try:
+        return list(csv.reader(io.StringIO(storage.read(name).decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{storage.where(name)} is no CSV ({error}); what it names cannot be told") from error
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> bytes:
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows(rows)
+    return sink.getvalue().encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------
+# Prove from the bytes that a data set is what its manifest says, and that nobody forgotten is left in it.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was read, all of it in order."""
+
+    shards: int
+    clips: int
+    bytes: int
+    tables: int
+    """CSVs beside the shards' indexes."""
+    forgotten: int
+    """Speakers with a tombstone, of whom nothing was found."""
+    manifest_sha256: str
+
+
+class _Hashed:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest, self.bytes = file, hashlib.sha256(), 0
+
+    def read(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self.digest.update(content)
+        self.bytes += len(content)
+        return content
+
+
+def verify_data(place: str | Path, progress: Callable[[ShardRecord], None] | None = None) -> Verified:
+    """Read every byte: checksums, each clip against its index, every name against the tombstones.
+
+    Raises:
+        DatasetError: something is missing, changed, or not where it belongs; names the file.
+        SpeakerLeak: a speaker is in two splits.
+        SpeakerNotForgotten: something of a forgotten speaker is left, or may be.
+    """
+    storage = Storage(place)
+    tombstones = read_tombstones(storage) or Tombstones.new()
+    if not tombstones.finished:
+        raise SpeakerNotForgotten(
+            f"{storage}: forgetting was interrupted; finish it: speech2face data forget --data {storage}"
+        )
+    manifest = Manifest.open(place)
+    names = storage.names()
+    _check_strangers(storage, manifest, names)
+    clips = 0
+    for shard in manifest.shards:
+        clips += _verify_shard(storage, shard, tombstones, manifest.labels)
+        if progress is not None:
+            progress(shard)
+    indexes = {shard.index for shard in manifest.shards}
+    tables = [name for name in names if name.endswith(".csv") and name not in indexes]
+    for name in tables:
+        _verify_table(storage, name, tombstones)
+    return Verified(
+        shards=len(manifest.shards),
+        clips=clips,
+        bytes=sum(shard.bytes for shard in manifest.shards),
+        tables=len(tables),
+        forgotten=len(tombstones),
+        manifest_sha256=manifest.sha256,
+    )
+
+
+def _check_strangers(storage: Storage, manifest: Manifest, names: list[str]) -> None:
+    """Files of clips that the manifest does not know may hold anybody."""
+    known = {shard.file for shard in manifest.shards}
+    strangers = [name for name in names if name.endswith(".tar") and name not in known]
+    if storage.local is not None:
+        strangers += sorted(path.name for path in storage.local.glob(".speech2face-*"))
+    if strangers:
+        raise DatasetError(
+            f"{storage.where(strangers[0])} is not in the {MANIFEST}: a preparation is running or was stopped; "
+            "finish it, or remove the file"
+        )
+
+
+def _verify_shard(storage: Storage, shard: ShardRecord, tombstones: Tombstones, labels: tuple[str, ...]) -> int:
+    where = storage.where(shard.file)
+    index = storage.read(shard.index)
+    names = ("clip", "speaker", "split", "offset", "length")
+    rows = zip(*read_columns(index, names, labels, storage.where(shard.index)), strict=True)
+    offset = count = 0
+    with storage.open(shard.file) as opened:
+        file = _Hashed(opened)
+        for clip in stored_clips(cast(BinaryIO, file), where):
+            _check_forgotten(tombstones, where, clip.speaker, clip.key)
+            here = (clip.key, clip.speaker, clip.facts["split"], str(offset), str(len(clip.span)))
+            if next(rows, None) != here:
+                raise DatasetError(f"{where}: clip {clip.key} is not what its index says; prepare the shard anew")
+            offset, count = offset + len(clip.span), count + 1
+    if next(rows, None) is not None:
+        raise DatasetError(f"{where} has fewer clips than its index; prepare the shard anew")
+    if file.digest.hexdigest() != shard.sha256:
+        raise DatasetError(
+            f"{where} has been changed or damaged: its SHA-256 is {file.digest.hexdigest()}, the manifest says "
+            f"{shard.sha256}; copy it again or prepare it anew"
+        )
+    return count
+
+
+def _check_forgotten(tombstones: Tombstones, where: str, speaker: str, key: str) -> None:
+    if tombstones.has_speaker(speaker) or tombstones.has_clip(key):
+        raise SpeakerNotForgotten(f"{where} still holds clip {key} of somebody forgotten; forget the speaker again")
+
+
+def _verify_table(storage: Storage, name: str, tombstones: Tombstones) -> None:
+    where = storage.where(name)
+    try:
+        rows = list(csv.reader(io.StringIO(storage.read(name).decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{where} is no CSV: {error}") from error
+    if rows and tuple(rows[0][: len(COLUMNS)]) == COLUMNS:
+        raise DatasetError(f"{where} is the index of a shard that is not in the {MANIFEST}; remove it")
+    for line, row in enumerate(rows, start=1):
+        if any(tombstones.has_speaker(cell) or tombstones.has_clip(cell) for cell in row):
+            raise SpeakerNotForgotten(f"{where}, line {line}, names somebody forgotten; forget the speaker again")
+
+
+# --------------------------------------------------------------------------------------------------
+# Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go.
+# --------------------------------------------------------------------------------------------------
+
+SPEAKER = "speaker"
+CLIP = "clip"
+
+
+def check_galleries(paths: Sequence[Path]) -> None:
+    """Refuse files that could not be cleaned, before anything is removed anywhere.
+
+    Raises:
+        DatasetError, CannotWrite: as `clean_gallery`.
+    """
+    files = [path for path in paths if not path.is_dir()]
+    for path in paths:
+        if path.is_dir():
+            _open(path).close()
+        else:
+            _without(path, Tombstones.new())
+    check_outputs(files, force=True)
+
+
+def clean_gallery(path: Path, tombstones: Tombstones, named: Sequence[str] = ()) -> frozenset[str]:
+    """Remove forgotten speakers from a gallery's folder, or from a table (.csv) or arrays (.npz) with a `speaker` for
+    each row; whose faces went.
+
+    A gallery, whatever its backend, keeps tombstones of its own: of those it held, and of `named`. Arrays as long as
+    `speaker` are rows of the same gallery; others are kept as they are.
+
+    Raises:
+        DatasetError: a file of another kind, or one that does not say whose its rows are.
+        CannotWrite: no room, no permission.
+    """
+    if path.is_dir():
+        with _open(path) as gallery:
+            return frozenset(gallery.honour(tombstones, named).speakers)
+    content, removed = _without(path, tombstones)
+    if removed:
+        write_together({path: content}, force=True)
+    return removed
+
+
+def _open(path: Path) -> Gallery:
+    from speech2face.gallery.gallery import Gallery  # it needs this package
+
+    return Gallery.open(path)
+
+
+def _without(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
+    """The file without the forgotten, and who these were."""
+    if not path.is_file():
+        raise DatasetError(f"there is no gallery {path}")
+    try:
+        if path.suffix == ".csv":
+            return _clean_csv(path, tombstones)
+        if path.suffix == ".npz":
+            return _clean_npz(path, tombstones)
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
+    raise DatasetError(f"{path} is no gallery this program can clean (.csv, .npz); make it anew from the data")
+
+
+def gone(tombstones: Tombstones, speaker: str, clip: str | None = None) -> bool:
+    """Whether a row is one of the forgotten."""
+    return tombstones.has_speaker(speaker) or (clip is not None and tombstones.has_clip(clip))
+
+
+def _clean_csv(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
+    try:
+        rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} is no CSV: {error}") from error
+    if not rows or SPEAKER not in rows[0]:
+        raise DatasetError(f"{path} has no column {SPEAKER!r}; make the gallery anew from the data")
+    who, which = rows[0].index(SPEAKER), rows[0].index(CLIP) if CLIP in rows[0] else None
+    kept, removed = [rows[0]], set()
+    for number, row in enumerate(rows[1:], start=2):
+        if row and len(row) != len(rows[0]):
+            raise DatasetError(f"{path}, row {number}: {len(row)} cells where the head has {len(rows[0])}; mend it")
+        if row and gone(tombstones, row[who], None if which is None else row[which]):
+            removed.add(row[who])
+        else:
+            kept.append(row)
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows(kept)
+    return sink.getvalue().encode(), frozenset(removed)
+
+
+def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
+    try:
+        arrays = load_npz(path)
+    except (ValueError, OSError) as error:
+        raise DatasetError(f"{path} is no file of arrays: {error}") from error
+    speakers = arrays.get(SPEAKER)
+    if speakers is None or speakers.ndim != 1 or speakers.dtype.kind != "U":
+        raise DatasetError(f"{path} has no text array {SPEAKER!r} with a name for each row; make the gallery anew")
+    clips = arrays.get(CLIP)
+    keys = [None] * len(speakers) if clips is None or clips.shape != speakers.shape else clips.tolist()
+    stays = np.array([not gone(tombstones, *row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
+    sink = io.BytesIO()
+    rows: dict[str, Any] = {}
+    for name, array in arrays.items():
+        rows[name] = array[stays] if array.shape[:1] == stays.shape else array
+    np.savez(sink, **rows)
+    return sink.getvalue(), frozenset(speakers[~stays].tolist())

@@ -1,0 +1,209 @@
+"""What can be said of a picture without knowing whose it is: sharp, even, symmetric; and how much pictures differ."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from speech2face.metrics.intervals import group_sums
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+SIDE_PIXELS = 224  # pictures of every size are compared at this one: sharpness means nothing between sizes
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+HIGH_FREQUENCY = 0.125  # cycles a pixel: waves shorter than 8 of 224 pixels, which are lashes, strands and pores
+RANGE_PERCENTILES = (5, 95)
+FACE_COLUMNS, FACE_ROWS = (0.2, 0.8), (0.2, 0.85)  # where symmetry is looked for: hair and ground are no one's face
+
+
+def small(picture: Picture, side: int) -> Picture:
+    """A picture (height, width, 3) at (side, side, 3)."""
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.uint8)
+
+
+def luma(picture: Picture, side: int = SIDE_PIXELS) -> Floats:
+    """Grey levels, (side, side) in [0, 255], of a picture (height, width, 3)."""
+    return np.asarray(small(picture, side).astype(np.float64) @ np.array(LUMA))
+
+
+def sharpness(grey: Floats) -> float:
+    """Variance of the Laplacian of grey levels (height, width) (Pech-Pacheco et al. 2000): var(4 g - neighbours).
+
+    Higher is sharper, 0 for an even picture, no upper end. A cheat: noise earns more than any face; read it beside the
+    same number of the originals, and beside the share of high frequencies. It grows with the square of contrast.
+    """
+    inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
+    return float(inner.var())
+
+
+def high_frequency_share(grey: Floats) -> float:
+    """Share of the power of grey levels (height, width), mean removed, Hann window, above 1/8 cycle a pixel.
+
+    0 to 1. Photographs of faces have 0.03 to 0.08; white noise earns what it covers of the spectrum, 0.95. Contrast
+    does not matter. An even picture has no power: NaN.
+    """
+    height, width = grey.shape
+    window = np.outer(np.hanning(height), np.hanning(width))
+    level = (grey * window).sum() / window.sum()
+    power = np.abs(np.fft.fft2((grey - level) * window)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
+    total = power.sum()
+    if total <= 1e-9 * grey.size:
+        return float("nan")
+    return float(power[frequency > HIGH_FREQUENCY].sum() / total)
+
+
+def symmetry(grey: Floats) -> float:
+    """Pearson correlation of the face's part of grey levels (height, width) with its mirror image.
+
+    -1 to 1, higher is more symmetric; photographs of frontal faces earn 0.6 to 0.8, less in light from one side, white
+    noise 0. A cheat: a mean face is more symmetric than any person, 0.99. An even picture has none: NaN.
+    """
+    height, width = grey.shape
+    rows = slice(round(FACE_ROWS[0] * height), round(FACE_ROWS[1] * height))
+    columns = slice(round(FACE_COLUMNS[0] * width), width - round(FACE_COLUMNS[0] * width))
+    part = grey[rows, columns] - grey[rows, columns].mean()
+    power = float((part * part).sum())
+    return float((part * part[:, ::-1]).sum() / power) if power > 1e-9 else float("nan")
+
+
+def brightness_range(grey: Floats) -> float:
+    """Grey levels between the 5th and the 95th percentile, 0 to 255; 0 for an even picture, 110 to 190 for faces."""
+    low, high = np.percentile(grey, RANGE_PERCENTILES)
+    return float(high - low)
+
+
+class PairwiseSpread:
+    """Root mean square distance between clips of different speakers: how much pictures or embeddings differ.
+
+    sqrt(mean over pairs of |a - b|^2 / D) of vectors (clips, D); pairs of one speaker do not count, and neither does a
+    clip beside itself. 0 where all are one: the score of the same face for everybody. In units of the vectors; two sets
+    are compared by their ratio, 1 being as varied as the reference. Equal to sqrt(2) standard deviations when every
+    clip has a speaker of its own.
+    """
+
+    def __init__(self, vectors: ArrayLike, speaker: ArrayLike) -> None:
+        """`vectors` (clips, D), `speaker` (clips,)."""
+        values = np.asarray(vectors)
+        self._places = np.unique(np.asarray(speaker), return_inverse=True)[1].reshape(-1)
+        people = int(self._places.max()) + 1 if len(self._places) else 0
+        centred = values - values.mean(0, dtype=np.float64).astype(values.dtype) if people else values
+        self._count = np.bincount(self._places, minlength=people).astype(np.float64)
+        sums = group_sums(centred, self._places, people)
+        lengths = np.einsum("cd,cd->c", centred, centred, dtype=np.float64)
+        self._squares = np.bincount(self._places, lengths, minlength=people)
+        self._products = sums @ sums.T
+        self._size = values.shape[1]
+
+    def __call__(self, weights: ArrayLike | None = None) -> float:
+        """The distance; `weights` (clips,) say how often each clip's speaker was drawn, None once each.
+
+        A speaker drawn twice is one speaker: his clips are not held against themselves.
+        """
+        if weights is None:
+            drawn = np.ones(len(self._count))
+        else:  # the weight of a speaker is that of his clips
+            drawn = np.zeros(len(self._count))
+            np.maximum.at(drawn, self._places, np.asarray(weights, np.float64))
+        clips, squares = drawn * self._count, drawn * self._squares
+        between = clips.sum() ** 2 - (clips**2).sum()
+        if between <= 0:
+            return float("nan")
+        everything = 2 * (clips.sum() * squares.sum() - drawn @ self._products @ drawn)
+        own = 2 * (clips * squares - drawn**2 * self._products.diagonal())
+        return float(np.sqrt(max(everything - own.sum(), 0.0) / between / self._size))
+
+
+# --------------------------------------------------------------------------------------------------
+# Frechet distance between two sets of pictures, in the features of a network (Heusel et al., NeurIPS 2017).
+# --------------------------------------------------------------------------------------------------
+
+
+def frechet_distance(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
+    """Squared Frechet distance of two Gaussians (Dowson and Landau 1982), means (D,) and covariances (D, D).
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). Lower is better, from 0, no upper end, in squared units of the
+    features. The trace of the root is the sum of roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric:
+    no complex parts to cut off, and singular covariances do no harm.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    crossed = np.linalg.eigvalsh(root @ other_covariance @ root)
+    trace = np.trace(covariance) + np.trace(other_covariance) - 2 * np.sqrt(np.clip(crossed, 0, None)).sum()
+    return max(float(((mean - other_mean) ** 2).sum() + trace), 0.0)
+
+
+def fid(features: ArrayLike, other: ArrayLike) -> float:
+    """Frechet distance of two sets of features, (pictures, D) and (others, D), at least two pictures each, else NaN.
+
+    Lower is better; 0 for the same set. It has a bias that falls as one over the number of pictures, so that sets are
+    only compared at the same number, and beside two parts of the reference at that number; under some thousands of
+    pictures, or fewer than D, its value means nothing by itself. One picture for everybody earns |m1 - m2|^2 + tr C,
+    C being the covariance of the reference.
+
+    With fewer pictures than features the root is had from the pictures: with centred rows A and B, C1 = A'A and
+    C2 = B'B, and tr (C1 C2)^(1/2) is the sum of the singular values of A B'.
+    """
+    first, second = np.asarray(features, np.float64), np.asarray(other, np.float64)
+    assert first.ndim == second.ndim == 2
+    assert first.shape[1] == second.shape[1]
+    if min(len(first), len(second)) < 2:
+        return float("nan")
+    mean, other_mean = first.mean(0), second.mean(0)
+    a, b = _root(first - mean), _root(second - other_mean)
+    if min(len(a), len(b)) >= a.shape[1]:
+        return frechet_distance(mean, a.T @ a, other_mean, b.T @ b)
+    crossed = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return max(float(((mean - other_mean) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * crossed), 0.0)
+
+
+def _root(centred: Floats) -> Floats:
+    """Rows (distinct pictures, D) whose product with themselves is the unbiased covariance, as in the authors' code.
+
+    Rows that are there several times stand once with that weight: sets of a few mean faces cost next to nothing.
+    """
+    first: dict[bytes, int] = {}  # numpy's unique would sort the rows, which takes longer than the distance
+    places = np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(centred)])
+    times = np.bincount(places, minlength=len(centred))
+    distinct = times > 0
+    return np.asarray(centred[distinct] * np.sqrt(times[distinct] / (len(centred) - 1))[:, None])
+
+
+# --------------------------------------------------------------------------------------------------
+# The Inception score's formula (Salimans et al., NeurIPS 2016), with any classifier: the VGGFace score is one.
+# --------------------------------------------------------------------------------------------------
+
+SPLITS = 10  # Salimans et al.
+VGGFACE_SPLITS = 5  # SF2F (Bai et al., ACM MM 2022): VGGFace2's ResNet-50, 8,631 people
+
+
+def inception_score(probabilities: ArrayLike, splits: int = SPLITS) -> tuple[float, float]:
+    """Mean and standard deviation over splits of exp(E KL(p(y | x) || p(y))); probabilities (pictures, classes).
+
+    Higher is taken as better: sure of each picture, and of another class each time. 1 to the number of classes, and
+    never more than the pictures of a split. One face for everybody earns 1; so do pictures of nothing, of which a
+    classifier is never sure. A cheat: one clear picture a class, whoever spoke, earns the most. The same pictures earn
+    less in more splits: only scores of the same number of pictures and splits are compared. NaN without pictures.
+    """
+    p = np.asarray(probabilities, np.float64)
+    assert p.ndim == 2 and splits >= 1
+    if len(p) < splits:
+        return float("nan"), float("nan")
+    scores = []
+    for part in np.array_split(p, splits):
+        mean = part.mean(0, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = np.where(part > 0, part * (np.log(part) - np.log(mean)), 0.0)
+        scores.append(float(np.exp(terms.sum(1).mean())))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def softmax(logits: ArrayLike) -> np.ndarray:
+    """Probabilities of logits (pictures, classes)."""
+    values = np.asarray(logits, np.float64)
+    powers = np.exp(values - values.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))

@@ -1,0 +1,406 @@
+"""The model whose voices and faces belong to different people: what joins them are apparent age and gender."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray, spectrogram
+from speech2face.audio.speech import Spans
+from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
+from speech2face.face.appearance import AttributeBasis
+from speech2face.face.embed import FaceEmbedder
+from speech2face.inputs import described, real_number
+from speech2face.limits import Style
+from speech2face.models.contract import CHILD, UNSURE, Caution, Given
+from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
+from speech2face.provenance import NOTICE
+from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, Calibration, FacePopulation, cosine, sigmoid
+from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
+
+# --------------------------------------------------------------------------------------------------
+# The record of a release that states attributes: calibration, face population, thresholds. The starter is one.
+# --------------------------------------------------------------------------------------------------
+
+KIND = "attributes"
+FACE_WEIGHTS = "face.safetensors"
+
+
+@dataclass(frozen=True)
+class AttributeRelease(Release):
+    """A release whose voices and faces are joined by attributes."""
+
+    calibration: Calibration
+    population: FacePopulation
+    mean_embedding: np.ndarray  # (K,) what exaggeration moves away from
+    groups: tuple[str, ...]
+
+
+def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRelease:
+    """The record in a checked manifest.
+
+    Raises:
+        WeightsError: a part is missing or of the wrong kind.
+    """
+    with parsing(folder):
+        face = values["face"]
+        population = FacePopulation(
+            AttributeBasis.from_dict(face["basis"]),
+            np.array(face["residual_sd"], np.float32),
+            np.array(face["group_weights"], np.float32),
+            float(face["group_concentration"]),
+        )
+        return AttributeRelease(
+            **common_parts(folder, values),
+            calibration=Calibration.from_dict(values["calibration"]),
+            population=population,
+            mean_embedding=np.array(face["mean_embedding"], np.float32),
+            groups=population.basis.groups,
+        )
+
+
+def load_attribute_release(folder: Path | str | None = None) -> AttributeRelease:
+    """Read and check a release of this kind; None is the one inside the package.
+
+    Raises:
+        WeightsError: missing, damaged, of another kind, or made for another version; names the file.
+    """
+    place, values = open_release(folder, KIND)
+    return read_attribute_release(place, values)
+
+
+# --------------------------------------------------------------------------------------------------
+# The networks of a release that states attributes: spectrogram in, readings out. No torch.
+# --------------------------------------------------------------------------------------------------
+
+VOICE_FRAMES = "voice_frames.onnx"
+VOICE_HEAD = "voice_head.onnx"
+
+
+@dataclass(frozen=True)
+class VoiceReading:
+    """Raw outputs of the voice encoder for one stretch of speech."""
+
+    speaker_embedding: FloatArray  # (embedding,)
+    gender_logit: float
+    age_logits: FloatArray  # (bins,)
+    voice_logit: float
+    child_logit: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Additive statistics of one segment of speech, (1, 3, channels), and how long it is."""
+
+    sums: FloatArray
+    seconds: float
+
+
+class AttributeRuntime(Runtime):
+    """The three networks: one run a segment, one run a recording, one run a picture."""
+
+    graphs: ClassVar[tuple[str, ...]] = (VOICE_FRAMES, VOICE_HEAD, FACE_DECODER)
+
+    release: AttributeRelease
+
+    def __init__(self, release: AttributeRelease, threads: int | None = None) -> None:
+        super().__init__(release, threads)
+
+    def segment_moments(self, segment: FloatArray) -> Moments:
+        """Encode one segment of speech, (samples,)."""
+        sums = self.run(VOICE_FRAMES, spectrogram=spectrogram(segment)[None])[0]
+        return Moments(sums, segment.size / SAMPLE_RATE)
+
+    def moments(self, speech: FloatArray) -> list[Moments]:
+        """Encode speech segment by segment, (samples,); at least one window long."""
+        assert speech.size >= WINDOW
+        return [self.segment_moments(speech[start:stop]) for start, stop in segment_spans(speech.size)]
+
+    def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[FloatArray, FloatArray]:
+        """The voices before and after each cut between segments, (cuts, embedding) twice; one run for all."""
+        sums = np.concatenate([part.sums for part in moments])  # (segments, 3, channels)
+        before = np.cumsum(sums, axis=0)[:-1]
+        after = np.cumsum(sums[::-1], axis=0)[::-1][1:]
+        voices = self.run(VOICE_HEAD, moments=np.concatenate([before, after]))[0]
+        return voices[: len(before)], voices[len(before) :]
+
+    def read(self, moments: Iterable[Moments]) -> VoiceReading:
+        """Pool segments and read the voice they share."""
+        parts = list(moments)
+        pooled = np.sum([part.sums for part in parts], axis=0)
+        embedding, gender, age, voice, child = self.run(VOICE_HEAD, moments=pooled)
+        seconds = sum(part.seconds for part in parts)
+        return VoiceReading(embedding[0], float(gender[0]), age[0], float(voice[0]), float(child[0]), seconds)
+
+
+UNSURE_GENDER = 0.85
+UNSURE_AGE_YEARS = 45.0
+
+
+@dataclass(frozen=True)
+class AttributeModel:
+    """Belief about the face by way of attributes; see `voice/belief.py`."""
+
+    release: AttributeRelease
+    runtime: AttributeRuntime
+
+    @property
+    def notice(self) -> str:
+        """What is said of every portrait."""
+        return NOTICE
+
+    @property
+    def population(self) -> dict[str, float]:
+        """Share of each group in the reference population, summing to one."""
+        shares = self.release.population.group_weights
+        return {name: round(float(share), 4) for name, share in zip(self.release.groups, shares, strict=True)}
+
+    @property
+    def styles(self) -> tuple[Style, ...]:
+        """All there are."""
+        return tuple(Style)
+
+    @property
+    def hears_pauses(self) -> bool:
+        """No: its network and its calibration know speech alone."""
+        return False
+
+    def check(self, given: Given) -> None:
+        """Refuse attributes that no face can show.
+
+        Raises:
+            InvalidGiven: with what is possible.
+        """
+        given.check(self.release.groups)
+
+    def with_population(self, weights: Mapping[str, float]) -> AttributeModel:
+        """The same model over another reference population: a weight for each group, those left out having none.
+
+        Raises:
+            InvalidGiven: an unknown group, a negative weight, or nothing but zeros.
+        """
+        groups = self.release.groups
+        if not isinstance(weights, Mapping):
+            raise InvalidGiven(f"the population is {described(weights)}; give a weight for each of {', '.join(groups)}")
+        unknown = [name for name in weights if name not in groups]
+        if unknown:
+            raise InvalidGiven(f'population group "{unknown[0]}" is unknown; give weights for {", ".join(groups)}')
+        stated = {name: real_number(f"the weight of {name}", weight, InvalidGiven) for name, weight in weights.items()}
+        values = np.array([stated.get(name, 0.0) for name in groups], np.float64)
+        if not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+            raise InvalidGiven("population weights must not be negative, and one of them must be above zero")
+        population = replace(self.release.population, group_weights=(values / values.sum()).astype(np.float32))
+        return replace(self, release=replace(self.release, population=population))
+
+    def prefetch(self) -> None:
+        """Begin to load the networks."""
+        self.runtime.prefetch()
+
+    def warm(self) -> None:
+        """Load the networks now."""
+        self.runtime.warm()
+
+    def face_embedder(self, file: str | Path | None = None) -> tuple[str, FaceEmbedder]:
+        """Refused: the face embedding holds attributes and residuals of a linear model, which no network reads.
+
+        Raises:
+            InvalidOption: always.
+        """
+        raise InvalidOption(
+            f"the model {self.release.name} draws faces from age and gender; no face embedder reads such an embedding"
+            " from a photograph: use a model learned from pairs of voices and faces (--model)"
+        )
+
+    def prefetch_face(self) -> None:
+        """Begin to load the face decoder alone."""
+        self.runtime.prefetch((FACE_DECODER,))
+
+    def hear(self, heard: FloatArray) -> AttributeHearing:
+        """Encode all the speech, (samples,), segment by segment.
+
+        Raises:
+            NoSpeech: the encoder hears no voice in it: noise, tones and music that the detector let pass.
+        """
+        return self.heard(self.runtime.moments(heard))
+
+    def listen(self) -> AttributeListening:
+        """Begin to encode the speech of one speaker while it is spoken."""
+
+        return AttributeListening(self)
+
+    def heard(self, moments: Sequence[Moments]) -> AttributeHearing:
+        """What is read from the moments of all segments.
+
+        Raises:
+            NoSpeech: the encoder hears no voice in them.
+        """
+        reading = self.runtime.read(moments)
+        if reading.voice_logit < self.release.thresholds["voice_logit"]:
+            raise NoSpeech(
+                "the recording has sound, but no voice was recognised in it (noise, tones, music);"
+                " record somebody talking"
+            )
+        return AttributeHearing(self, tuple(moments), reading)
+
+    def speaker_change(self, moments: Sequence[Moments]) -> float:
+        """Least cosine between the voices of two neighbouring halves of the recording, over all cuts; one segment: 1.
+
+        A lone odd segment is no second speaker: both sides of a cut hold all the segments before and after it.
+        """
+        if len(moments) < 2:
+            return 1.0
+        before, after = self.runtime.voices_at_cuts(moments)
+        return min(cosine(one, other) for one, other in zip(before, after, strict=True))
+
+    def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
+        """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
+
+        The paper's published pictures use such a step without giving a formula; this is the natural reading. Age and
+        group stop at the end of what the model has learned: nobody is drawn older than 80.
+        """
+        if not amount:
+            return face_embedding
+        moved = face_embedding + amount * (face_embedding - self.release.mean_embedding)
+        return np.asarray(np.clip(moved, *self.release.population.limits()), np.float32)
+
+    @cached_property
+    def _landmarks(self) -> Mapping[str, FloatArray]:
+        return read_stored(self.release.file(FACE_WEIGHTS), ("mean_landmarks", "landmark_basis"))
+
+    def landmarks(self, face_embedding: FloatArray) -> FloatArray:
+        """Control points of the canonical face, (K,) -> (landmarks, 2), in pixels of the portrait."""
+        stored = self._landmarks
+        moved = np.tensordot(face_embedding, stored["landmark_basis"], axes=1)
+        return np.asarray(stored["mean_landmarks"] + moved, np.float32)
+
+    def apparent(self, face_embedding: FloatArray) -> tuple[float, float]:
+        """Age in years, the nearest in the coordinates that only age moves, and femininity, 0 to 1, of (K,)."""
+        basis = self.release.population.basis
+        ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
+        where = [basis.names.index(name) for name in ("young", "older", "old")]
+        designs = basis.design(ages, 0.5, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
+        nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
+        femininity = (float(face_embedding[basis.names.index("femininity")]) + 1) / 2
+        return float(ages[nearest]), min(max(femininity, 0.0), 1.0)
+
+    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+        return self.runtime.decode(face_embedding)
+
+
+@dataclass(frozen=True)
+class AttributeHearing:
+    """One recording as heard: its moments, segment by segment, and what is read from all of them."""
+
+    model: AttributeModel
+    moments: tuple[Moments, ...]
+    reading: VoiceReading
+
+    @cached_property
+    def attributes(self) -> AttributeBelief:
+        """Calibrated belief about age and gender."""
+        calibration = self.model.release.calibration
+        return AttributeBelief(
+            calibration.age_probabilities(self.reading.age_logits, self.reading.seconds),
+            calibration.femininity(self.reading.gender_logit),
+            child_probability=sigmoid(self.reading.child_logit),
+        )
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the voice is most likely a young child's, by the release's calibrated threshold."""
+        return self.attributes.child_probability > self.model.release.calibration.child_threshold
+
+    def _shown(self, given: Given) -> AttributeBelief:
+        """The attributes of the face that is drawn."""
+        femininity = {None: self.attributes.femininity, "female": 1.0, "male": 0.0}[given.gender]
+        age = ADULT_AGE if self.is_child and given.age is None else given.age  # no child is drawn
+        return replace(self.attributes, femininity=femininity, given_age=age)
+
+    def _group(self, given: Given) -> int | None:
+        return None if given.group is None else self.model.release.groups.index(given.group)
+
+    def belief(self, given: Given) -> Belief:
+        """The attributes integrated out, given ones taking the place of heard ones."""
+        return self.model.release.population.belief(self._shown(given), self._group(given))
+
+    def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
+        """One face embedding, (K,): attributes, groups and everything a voice does not tell."""
+        return self.model.release.population.draw(self._shown(given), rng, self._group(given))
+
+    def spoken_at(self, spans: Spans) -> AttributeHearing:
+        """The same: what was heard is speech alone."""
+        return self
+
+    def speaker_change(self) -> float:
+        """Least cosine between the voices before and after some cut of the speech."""
+        return self.model.speaker_change(self.moments)
+
+    def cautions(self) -> tuple[Caution, ...]:
+        """A child's voice, or one that leaves age or gender open."""
+        low, high = self.attributes.age_interval()
+        sure = max(self.attributes.femininity, 1 - self.attributes.femininity)
+        found = [(CHILD, self.is_child), (UNSURE, sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS)]
+        return tuple(caution for caution, holds in found if holds)
+
+
+def load_attribute_model(folder: str | Path | None = None) -> AttributeModel:
+    """Open a release of this kind; None is the starter inside the package.
+
+    Raises:
+        WeightsError: missing, damaged, of another kind, or made for another version.
+    """
+    release = load_attribute_release(folder)
+    return AttributeModel(release, AttributeRuntime(release))
+
+
+# --------------------------------------------------------------------------------------------------
+# The attribute model's encoder on speech as it comes: whole segments once, and the moments of all of them added up.
+# --------------------------------------------------------------------------------------------------
+
+LEAST_SAMPLES = SAMPLE_RATE // 2  # a remainder under half a second is poorly levelled alone: it waits
+
+
+class AttributeListening:
+    """One speaker's speech so far: the moments of its whole segments, and what is not yet a segment.
+
+    Where a recording's last segment takes the remainder, here the remainder is one of its own: every look would have
+    to encode up to six seconds again.
+    """
+
+    def __init__(self, model: AttributeModel) -> None:
+        self._model = model
+        self._moments: list[Moments] = []
+        self._tail = np.zeros(0, np.float32)
+
+    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Hear the next stretch of speech, (samples,); all of it is spoken."""
+        self._tail = np.concatenate([self._tail, heard])
+        while self._tail.size >= SEGMENT_SAMPLES:
+            self._moments.append(self._model.runtime.segment_moments(self._tail[:SEGMENT_SAMPLES]))
+            self._tail = self._tail[SEGMENT_SAMPLES:].copy()
+        self._moments = merge_oldest(self._moments, join, lambda moments: moments.seconds)
+
+    def hearing(self) -> AttributeHearing:
+        """What is read from all speech so far.
+
+        Raises:
+            NoSpeech: the encoder hears no voice in it.
+        """
+        moments = list(self._moments)
+        if self._tail.size >= LEAST_SAMPLES or not moments:
+            remainder = self._model.runtime.segment_moments(self._tail)
+            # Too short to be compared with other voices: as in a recording it goes with the segment before.
+            moments[-1:] = [join(moments[-1], remainder)] if moments else [remainder]
+        return self._model.heard(moments)
+
+
+def join(first: Moments, second: Moments) -> Moments:
+    """Two stretches as one."""
+    return Moments(first.sums + second.sums, first.seconds + second.seconds)

@@ -1,0 +1,47 @@
+"""Open a release as the kind of model it is; no torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from speech2face.inputs import PathLike, plain_path, whole_number
+from speech2face.models.contract import Model
+from speech2face.models.release import open_release
+
+
+def _attribute_model(folder: Path, values: dict[str, Any], threads: int | None) -> Model:
+    from speech2face.models.attributes import AttributeModel, AttributeRuntime, read_attribute_release
+
+    release = read_attribute_release(folder, values)
+    return AttributeModel(release, AttributeRuntime(release, threads))
+
+
+def _paired_model(folder: Path, values: dict[str, Any], threads: int | None) -> Model:
+    from speech2face.models.paired import PairedModel, PairedRuntime, read_paired_release
+
+    release = read_paired_release(folder, values)
+    return PairedModel(release, PairedRuntime(release, threads))
+
+
+MOST_THREADS = 1024  # more than any machine has cores
+
+# Each imports its own kind alone: the other one's face embedders would be loaded for nothing.
+KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
+    "attributes": _attribute_model,
+    "paired": _paired_model,
+}
+
+
+def load_model(folder: PathLike | None = None, *, threads: int | None = None) -> Model:
+    """Open a release; None is the starter inside the package.
+
+    `threads` work on one run of a network, None being a thread a core. One is right where several portraits are made at
+    a time: it is a third slower alone, and costs half the processor's time.
+
+    Raises:
+        InvalidOption: no path, or no number of threads.
+        WeightsError: missing, damaged, or made for another version.
+    """
+    threads = None if threads is None else whole_number("threads", threads, 1, MOST_THREADS)
+    place, values = open_release(None if folder is None else plain_path(folder, "the model's folder"))
+    return KINDS[values["kind"]](place, values, threads)

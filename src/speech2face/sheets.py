@@ -1,0 +1,175 @@
+"""The expected face and its draws on one sheet, labelled as what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from speech2face.face.detect import Picture
+from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+THUMBNAIL_PIXELS = 256
+GAP_PIXELS = 16
+LABEL_PIXELS = 28
+HEADER_PIXELS = 64
+FOOTER_PIXELS = 44
+MAX_COLUMNS = 6
+PAPER = (255, 255, 255)
+INK = (32, 32, 32)
+FAINT_INK = (110, 110, 110)
+
+
+def column_count(pictures: int) -> int:
+    """Columns that make the sheet about as wide as a screen: 4 pictures stand in 2 x 2, 9 in 3 x 3, many in sixes."""
+    return max(2, min(MAX_COLUMNS, int(np.ceil(np.sqrt(pictures)))))
+
+
+def draw_contact_sheet(
+    expected: NDArray[np.uint8], samples: Sequence[NDArray[np.uint8]], *, title: str, footer: str
+) -> NDArray[np.uint8]:
+    """All pictures (height, width, 3) in rows, the expected face first; (sheet height, sheet width, 3) uint8 RGB."""
+    from PIL import Image, ImageDraw
+
+    pictures = [expected, *samples]
+    columns = column_count(len(pictures))
+    rows = -(-len(pictures) // columns)
+    cell = THUMBNAIL_PIXELS + GAP_PIXELS
+    size = (columns * cell + GAP_PIXELS, HEADER_PIXELS + rows * (cell + LABEL_PIXELS) + FOOTER_PIXELS)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _write(draw, (GAP_PIXELS, 14), title, size=20, width=size[0] - 2 * GAP_PIXELS)
+    for index, picture in enumerate(pictures):
+        left = GAP_PIXELS + index % columns * cell
+        top = HEADER_PIXELS + index // columns * (cell + LABEL_PIXELS)
+        thumbnail = Image.fromarray(picture).resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+        sheet.paste(thumbnail, (left, top))
+        label = "expected face" if index == 0 else f"draw {index:02d}"
+        _write(draw, (left, top + THUMBNAIL_PIXELS + 5), label, size=15, width=THUMBNAIL_PIXELS, fill=FAINT_INK)
+    _write(
+        draw, (GAP_PIXELS, size[1] - FOOTER_PIXELS + 8), footer, size=15, width=size[0] - 2 * GAP_PIXELS, fill=FAINT_INK
+    )
+    return np.asarray(sheet)
+
+
+def _write(
+    draw: ImageDraw,
+    position: tuple[int, int],
+    text: str,
+    *,
+    size: int,
+    width: int,
+    fill: tuple[int, int, int] = INK,
+) -> None:
+    """One line of text, made smaller until it fits the width."""
+    from PIL import ImageFont
+
+    while size > 8 and draw.textlength(text, ImageFont.load_default(size)) > width:
+        size -= 1
+    draw.text(position, text, fill=fill, font=ImageFont.load_default(size))
+
+
+# --------------------------------------------------------------------------------------------------
+# A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with.
+# --------------------------------------------------------------------------------------------------
+
+GRID_THUMBNAIL_PIXELS = 224
+GRID_GAP_PIXELS = 18
+NAME_PIXELS = 168  # of the rows' names at the left
+LINE_PIXELS = 24
+TYPE_PIXELS = 18
+ABSENT = (238, 239, 241)
+FACT_LINES = 3
+NOTICE = (
+    "Faces from a voice or from a face embedding are synthetic. One from a voice is what voices like it most often go"
+    " with in the data the model learned from, not the speaker's face."
+)
+WITH_ORIGINALS = "The row of original faces shows real people, photographed."
+
+
+@dataclass(frozen=True)
+class Column:
+    """One clip: its pictures, None where there is none, and what is said under them."""
+
+    original: Picture | None
+    from_face: Picture | None
+    from_voice: Picture | None
+    facts: tuple[str, ...]
+
+
+def draw_grid(
+    columns: Sequence[Column], mean: Picture | None, *, heard: str, model: tuple[str, str] = ("", "")
+) -> bytes:
+    """A PNG of clips and the mean face; `heard` names the voices, such as "6 s of voice".
+
+    Rows that nobody has are left out. The label says that it is synthetic, or partly so, and that the `model` of this
+    name and version drew it.
+    """
+    originals = any(column.original is not None for column in columns)
+    kinds: list[tuple[str, str, list[Picture | None]]] = []
+    if originals:
+        kinds.append(("Original face", "", [column.original for column in columns]))
+    if any(column.from_face is not None for column in columns):
+        kinds.append(("Face embedding", "synthetic", [column.from_face for column in columns]))
+    last = [mean] if mean is not None else []
+    kinds.append((heard, "synthetic", [*(column.from_voice for column in columns), *last]))
+    cell = GRID_THUMBNAIL_PIXELS + GRID_GAP_PIXELS
+    count = len(columns) + (mean is not None)
+    size = (NAME_PIXELS + count * cell, len(kinds) * cell + FACT_LINES * LINE_PIXELS + GRID_GAP_PIXELS)
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, more, pictures) in enumerate(kinds):
+        top = GRID_GAP_PIXELS + number * cell
+        _write_grid_text(
+            draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2 - LINE_PIXELS), name, NAME_PIXELS - GRID_GAP_PIXELS
+        )
+        _write_grid_text(
+            draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2), more, NAME_PIXELS - GRID_GAP_PIXELS, FAINT_INK
+        )
+        for place, picture in enumerate(pictures):
+            _paste(sheet, draw, (NAME_PIXELS + place * cell, top), picture)
+    top = GRID_GAP_PIXELS + len(kinds) * cell - GRID_GAP_PIXELS // 2
+    under = [column.facts for column in columns] + [("mean face", "the same for all")] * (mean is not None)
+    for place, facts in enumerate(under):
+        for line, fact in enumerate(facts[:FACT_LINES]):
+            where = (NAME_PIXELS + place * cell, top + line * LINE_PIXELS)
+            _write_grid_text(draw, where, fact, GRID_THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
+    real = sum(column.original is not None for column in columns)
+    faces = sum(picture is not None for _, _, pictures in kinds for picture in pictures)
+    name, version = model
+    notice = f"{NOTICE} {WITH_ORIGINALS}" if real else NOTICE
+    drawn = comparison_provenance(model_name=name, model_version=version, notice=notice, photographs=bool(real))
+    counted = comparison_facts("Clips by a stated rule", synthetic=faces - real, photographs=real)
+    return picture_bytes(np.asarray(sheet), drawn, counted, small=True)
+
+
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int], picture: Picture | None) -> None:
+    side = GRID_THUMBNAIL_PIXELS
+    if picture is None:
+        draw.rectangle((*where, where[0] + side - 1, where[1] + side - 1), fill=ABSENT)
+        _write_grid_text(
+            draw, (where[0] + GRID_GAP_PIXELS, where[1] + side // 2 - LINE_PIXELS // 2), "no picture", side, FAINT_INK
+        )
+        return
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    shown = image.resize(size, Image.Resampling.LANCZOS)
+    sheet.paste(shown, (where[0] + (side - size[0]) // 2, where[1] + (side - size[1]) // 2))
+
+
+def _write_grid_text(
+    draw: ImageDraw.ImageDraw, where: tuple[int, int], text: str, width: int, fill: tuple[int, int, int] = INK
+) -> None:
+    """One line, made smaller until it fits."""
+    size = TYPE_PIXELS
+    while size > 9 and draw.textlength(text, ImageFont.load_default(size)) > width:
+        size -= 1
+    draw.text(where, text, fill=fill, font=ImageFont.load_default(size))

@@ -1,0 +1,741 @@
+"""From two finished trainings to a paired release: networks, the data they are measured on, what is said of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
+from speech2face.data.clips import ClipDataset, clip_loader
+from speech2face.data.manifest import Manifest
+from speech2face.data.shards import PassOrder
+from speech2face.decoder.paper import ConvolutionalFaceDecoder
+from speech2face.errors import CannotWrite, CheckpointError, DatasetError, InvalidOption, OutputExists, WeightsError
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.inputs import load_npz
+from speech2face.metrics.embeddings import embedding_numbers
+from speech2face.models.paired import (
+    BELIEF,
+    BLOCK_COLUMNS,
+    KIND,
+    VOICE_COLUMNS,
+    VOICE_HEAD,
+    PairedModel,
+    load_paired_model,
+)
+from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
+from speech2face.quiet import away_from_home
+from speech2face.training.card import (
+    CARD,
+    Source,
+    check_decoder_data,
+    check_speakers,
+    find_source,
+    last_name,
+    paired_card,
+    speakers,
+)
+from speech2face.training.export_needs import ANOTHER_SET, LEAST_CLIPS, MORE_SPEAKERS, MOST_CLIPS, SpeakerPairs
+from speech2face.training.stages import load_network
+from speech2face.voice.belief import Spread
+from speech2face.voice.encoder import (
+    COLUMN_FREQUENCIES,
+    COLUMN_HOP,
+    FIRST_FRAMES,
+    RECEPTIVE_FRAMES,
+    ColumnStep,
+    SpectrogramFrontEnd,
+    VoiceEncoder,
+    from_pcm,
+)
+from speech2face.voice.segments import golden_speech
+
+# --------------------------------------------------------------------------------------------------
+# Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
+# --------------------------------------------------------------------------------------------------
+
+OPSET = 18
+ONNX_TYPES = {
+    "F32": TensorProto.FLOAT,
+    "F16": TensorProto.FLOAT16,
+    "I8": TensorProto.INT8,
+    "U8": TensorProto.UINT8,
+}
+PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
+
+
+def save_half(module: nn.Module, path: Path, metadata: dict[str, str], *, whole: Collection[str] = ()) -> None:
+    """Write a module's tensors as safetensors in float16 and round the module's own to what was written.
+
+    Those named in `whole` stay in float32.
+    """
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        if tensor.dtype == torch.float32 and name not in whole:
+            half = tensor.half()
+            assert torch.isfinite(half).all(), f"{name} does not fit float16"
+            tensor.copy_(half.float())
+            tensors[name] = half.contiguous()
+        elif tensor.dtype != torch.int64:  # batch normalisation's counters are of no use in a release
+            tensors[name] = tensor.contiguous()
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def load_half(module: nn.Module, path: Path) -> None:
+    """Read what `save_half` wrote into a module of the same sizes."""
+    from safetensors.torch import load_file
+
+    missing, unexpected = module.load_state_dict(load_file(path), strict=False)
+    assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
+
+
+def _same_numbers(stored: np.ndarray, exported: np.ndarray) -> bool:
+    """Whether two long rows hold the same values, whatever their types; compared piece by piece."""
+    return stored.size == exported.size and all(
+        np.array_equal(stored[at : at + PIECE].astype(np.float64), exported[at : at + PIECE].astype(np.float64))
+        for at in range(0, stored.size, PIECE)
+    )
+
+
+def refer_to_safetensors(model: onnx.ModelProto, weights: Path, prefix: str = "") -> None:
+    """Replace every initializer that the safetensors file holds by a reference to its bytes, cast to float32.
+
+    `prefix` is what the file's names have in front of the graph's.
+    """
+    places = tensor_places(weights)
+    stored_bytes = np.memmap(weights, np.uint8, "r")
+    kept, casts = [], []
+    for initializer in model.graph.initializer:
+        place = places.get(prefix + initializer.name)
+        if place is None or place[3] not in ONNX_TYPES or list(initializer.dims) != place[2]:
+            kept.append(initializer)
+            continue
+        offset, length, shape, dtype = place
+        numbers = np.frombuffer(stored_bytes[offset : offset + length], NUMPY_TYPES[dtype])
+        if not _same_numbers(numbers, numpy_helper.to_array(initializer).ravel()):
+            kept.append(initializer)  # the exporter folded something into it
+            continue
+        stored = TensorProto(name=initializer.name, data_type=ONNX_TYPES[dtype], dims=shape)
+        stored.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", weights.name), ("offset", str(offset)), ("length", str(length))):
+            stored.external_data.add(key=key, value=value)
+        if initializer.data_type == TensorProto.FLOAT and dtype == "F16":
+            stored.name = f"{initializer.name}.half"
+            casts.append(helper.make_node("Cast", [stored.name], [initializer.name], to=TensorProto.FLOAT))
+        kept.append(stored)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def resolve_cast_like(model: onnx.ModelProto) -> None:
+    """Replace every CastLike by what it comes to, a Cast or nothing: ONNX Runtime cannot fold it and warns of each."""
+    types = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.input)}
+    types |= {initializer.name: initializer.data_type for initializer in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "CastLike":
+            goal = types[node.input[1]]
+            del node.input[1:]
+            node.op_type = "Identity" if types.get(node.input[0]) == goal else "Cast"
+            if node.op_type == "Cast":
+                node.attribute.append(helper.make_attribute("to", goal))
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Keep back the exporter's lines on operators of torchvision, which no network here uses; every other one comes."""
+
+    def wanted(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.addFilter(wanted)
+    try:
+        yield
+    finally:
+        registration.removeFilter(wanted)
+
+
+def _dimension(axis: int, name: Any) -> Any:
+    if not isinstance(name, str):
+        return name
+    return torch.export.Dim(name) if axis else torch.export.Dim.AUTO
+
+
+def export(
+    module: nn.Module,
+    example: Tensor | tuple[Tensor, ...],
+    path: Path,
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic: dict[int, Any],
+    weights: Path,
+    prefix: str = "",
+) -> None:
+    """Write `module` as ONNX beside the safetensors file of its weights.
+
+    `dynamic` names the free axes of the first input (a name, or torch's own dimension where only some lengths are
+    possible); other inputs have none.
+    """
+    module.eval()
+    examples = (example,) if isinstance(example, Tensor) else example
+    free = {axis: _dimension(axis, name) for axis, name in dynamic.items()}
+    others: Any = tuple({} for _ in examples[1:])
+    # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
+    shapes: Any = (free, others) if others else (free,)
+    with _without_torchvision(), away_from_home(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            examples,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=shapes,
+            optimize=False,
+            verbose=False,
+            external_data=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for entry in [
+        *model.graph.node,
+        *model.graph.input,
+        *model.graph.output,
+        *model.graph.initializer,
+        *model.graph.value_info,
+    ]:
+        entry.doc_string = ""
+        if hasattr(entry, "metadata_props"):
+            del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine
+    del model.graph.metadata_props[:], model.metadata_props[:]
+    resolve_cast_like(model)
+    refer_to_safetensors(model, weights, prefix)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(model.SerializeToString())
+    temporary.replace(path)
+
+
+# --------------------------------------------------------------------------------------------------
+# What a paired release states about itself, measured on clips that training did not have.
+# --------------------------------------------------------------------------------------------------
+
+FALSE_ALARMS = 0.05  # share of one speaker's pairs that may be taken for two speakers'
+LEAST_CAUGHT = 0.5  # share of two speakers' pairs that must be told apart, or the release does not judge it
+
+
+@dataclass(frozen=True)
+class SameSpeaker:
+    """The cosine, around the mean face embedding, under which two stretches of speech count as two speakers'."""
+
+    threshold: float
+    caught: float
+    """Share of pairs of two speakers under it; chance is `FALSE_ALARMS`."""
+    pairs: int
+    """Of one speaker, that it was placed by."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Numbers over `clips` clips; whether their speakers were trained on is not known here."""
+
+    mean_embedding: FloatArray  # (K,) of the faces
+    spread: Spread
+    same_speaker: SameSpeaker | None
+    """None where too few pairs were there, or the embeddings do not tell speakers apart."""
+    clips: int
+    numbers: dict[str, float] = field(default_factory=dict)
+    """As in training: angle, R^2, recall, each with its chance level."""
+
+
+def predict(
+    encoder: VoiceEncoder, batches: Iterable[dict[str, Tensor]]
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Predicted and target face embeddings, (clips, K) each, and speakers, (clips,), of batches of a data set.
+
+    Raises:
+        DatasetError: fewer clips than a spread can be measured on.
+    """
+    front_end = SpectrogramFrontEnd()
+    predicted, target, speakers = [], [], []
+    encoder.eval()
+    with torch.inference_mode():
+        for batch in batches:
+            predicted.append(encoder(front_end(from_pcm(batch["waveform"]))).numpy())
+            target.append(batch["face_embedding"].numpy())
+            speakers.append(batch["speaker"].numpy())
+    count = sum(map(len, speakers))
+    check_clips(count)
+    return np.concatenate(predicted), np.concatenate(target), np.concatenate(speakers)
+
+
+def check_clips(count: int, place: object = "the data", split: str = "validation") -> None:
+    """Refuse fewer clips than a spread can be measured on.
+
+    Raises:
+        DatasetError: they are; says where more come from.
+    """
+    if count < LEAST_CLIPS:
+        raise DatasetError(
+            f"{count} clips ({place}, split {split!r}) are too few to measure how far the voice encoder errs; at least"
+            f" {LEAST_CLIPS} are needed: {ANOTHER_SET}, or {MORE_SPEAKERS}"
+        )
+
+
+def measure(predicted: FloatArray, target: FloatArray, speakers: NDArray[np.int64]) -> Measures:
+    """Everything of `Measures` from embeddings of the same clips, (clips, K) twice, and their speakers, (clips,)."""
+    mean = target.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return Measures(
+        mean_embedding=mean,
+        spread=Spread.fit(predicted, target),
+        same_speaker=tell_speakers(predicted - mean, speakers),
+        clips=len(predicted),
+        numbers=embedding_numbers(predicted, target),
+    )
+
+
+def tell_speakers(centred: FloatArray, speakers: NDArray[np.int64]) -> SameSpeaker | None:
+    """Place the threshold between one speaker's and two speakers' clips, embeddings (clips, K) around their mean.
+
+    Pairs are neighbours once the clips are ordered by speaker, and neighbours among each speaker's first clips.
+    """
+    order = np.argsort(speakers, kind="stable")
+    directions = centred[order] / np.maximum(np.linalg.norm(centred[order], axis=1, keepdims=True), 1e-12)
+    people = speakers[order]
+    neighbours = (directions[1:] * directions[:-1]).sum(axis=1)
+    one = neighbours[people[1:] == people[:-1]]
+    firsts = directions[np.concatenate([[True], people[1:] != people[:-1]])]
+    two = (firsts[1:] * firsts[:-1]).sum(axis=1)
+    assert SpeakerPairs.of(speakers) == SpeakerPairs(len(one), len(two))
+    if not SpeakerPairs.of(speakers).enough:
+        return None
+    threshold = float(np.quantile(one, FALSE_ALARMS))
+    caught = float((two < threshold).mean())
+    return SameSpeaker(threshold, caught, len(one)) if caught >= LEAST_CAUGHT else None
+
+
+# --------------------------------------------------------------------------------------------------
+# Assembles a paired release: half-precision weights, ONNX graphs, spread, golden tensors, card, manifest.
+# --------------------------------------------------------------------------------------------------
+
+logger = logging.getLogger(__name__)
+VOICE_WEIGHTS, FACE_WEIGHTS, GOLDEN = "voice.safetensors", "face.safetensors", "golden.npz"
+FILES = (VOICE_WEIGHTS, VOICE_COLUMNS, VOICE_HEAD, FACE_WEIGHTS, FACE_DECODER, BELIEF, GOLDEN)
+# What the recording alone decides; the starter's, set on its calibration speakers (recipes/starter/release.py).
+RECORDING_THRESHOLDS = {"telephone_high_band_db": -50.0, "noise_snr_db": 16.0}
+PARITY = 1e-3  # of an embedding's length, between torch and ONNX Runtime; what goes wrong is wrong by more
+PARITY_GREY_LEVELS = 2
+EXAMPLE_STEPS = 2  # in what the graph is traced with; any number up to BLOCK_COLUMNS runs
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What the user must say of a release."""
+
+    name: str
+    version: str
+    licence: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Where the weights come from, JSON-ready: manifests, steps, settings."""
+
+
+def whole_tensors(module: nn.Module) -> set[str]:
+    """Tensors that stay in float32: rows of numbers, which take no space, and what half precision cannot hold."""
+    limit = torch.finfo(torch.float16).max
+    return {name for name, tensor in module.state_dict().items() if tensor.ndim < 2 or tensor.abs().max() > limit}
+
+
+def golden_spectrogram(clip_seconds: float) -> Tensor:
+    """The made voice as it is heard, all of it and at least a training clip, (1, 2, frequency, frames)."""
+    speech = golden_speech()
+    return torch.from_numpy(spectrogram(tile(speech, max(speech.size, round(clip_seconds * SAMPLE_RATE)))))[None]
+
+
+def export_voice(encoder: VoiceEncoder, out: Path) -> None:
+    """Write the voice encoder's weights and graphs; its own weights are rounded to what was written."""
+    config = json.dumps(encoder.config.to_dict())
+    save_half(encoder, out / VOICE_WEIGHTS, {"config": config}, whole=whole_tensors(encoder))
+    step = ColumnStep(encoder.columns)
+    kept = step.start(torch.zeros(1, 2, FREQUENCIES, FIRST_FRAMES))
+    names = [f"kept_{number}" for number in range(len(kept))]
+    steps = torch.export.Dim("steps", min=1, max=BLOCK_COLUMNS)
+    export(
+        step, (torch.zeros(1, 2, FREQUENCIES, EXAMPLE_STEPS * COLUMN_HOP), *kept), out / VOICE_COLUMNS,
+        inputs=["frames", *names], outputs=["columns", *(f"{name}_next" for name in names)],
+        dynamic={3: COLUMN_HOP * steps}, weights=out / VOICE_WEIGHTS,
+    )  # fmt: skip
+    export(
+        encoder.head, torch.zeros(2, encoder.config.channels[-1], COLUMN_FREQUENCIES), out / VOICE_HEAD,
+        inputs=["mean_column"], outputs=["face_embedding"], dynamic={0: "batch"},
+        weights=out / VOICE_WEIGHTS, prefix="head.",
+    )  # fmt: skip
+
+
+def export_face(decoder: ConvolutionalFaceDecoder, out: Path) -> None:
+    """Write the face decoder's weights and graph; its own weights are rounded to what was written."""
+    config = json.dumps(decoder.config.to_dict())
+    save_half(decoder, out / FACE_WEIGHTS, {"config": config}, whole=whole_tensors(decoder) | {"mean_landmarks"})
+    shown = _ImageAndLandmarks(decoder.config, decoder.mean_landmarks)
+    shown.load_state_dict(decoder.state_dict(), assign=True)
+    export(
+        shown, torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
+        inputs=["face_embedding"], outputs=["image", LANDMARKS], dynamic={0: "batch"}, weights=out / FACE_WEIGHTS,
+    )  # fmt: skip
+
+
+class _ImageAndLandmarks(ConvolutionalFaceDecoder):
+    """The decoder with what a drawing needs beside the picture."""
+
+    def forward(self, face_embedding: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(batch, embedding) -> (batch, 3, size, size) in [0, 1] and (batch, landmarks, 2) in pixels."""
+        decoded = self.parts(face_embedding)
+        return decoded.face, decoded.landmarks
+
+
+def _draw(decoder: ConvolutionalFaceDecoder, face_embedding: FloatArray) -> np.ndarray:
+    """The picture as it is stored, (3, height, width) uint8."""
+    image = decoder(torch.from_numpy(face_embedding)[None])[0].numpy()
+    return np.asarray(np.rint(image * 255), np.uint8)
+
+
+def write_networks(
+    out: Path, encoder: VoiceEncoder, decoder: ConvolutionalFaceDecoder, measures: Measures, clip_seconds: float
+) -> dict[str, float]:
+    """Weights, graphs, spread and golden tensors; returns how far half precision moved both networks' answers."""
+    speech = golden_spectrogram(clip_seconds)
+    encoder.eval(), decoder.eval()
+    with torch.inference_mode():
+        said, drawn = encoder(speech)[0].numpy(), _draw(decoder, measures.mean_embedding).astype(int)
+    export_voice(encoder, out)
+    export_face(decoder, out)
+    belief: dict[str, Any] = {"mean_embedding": measures.mean_embedding} | measures.spread.to_arrays()
+    np.savez(out / BELIEF, **belief)
+    with torch.inference_mode():
+        rounded, image = encoder(speech)[0].numpy(), _draw(decoder, measures.mean_embedding)
+    np.savez_compressed(out / GOLDEN, face_embedding=rounded, image=image)
+    return {
+        "face_embedding": float(np.linalg.norm(rounded - said) / max(float(np.linalg.norm(said)), 1e-12)),
+        "grey_levels": float(np.abs(image.astype(int) - drawn).max()),
+    }
+
+
+def check_golden(model: PairedModel) -> None:
+    """Run the graphs on the golden inputs.
+
+    Raises:
+        WeightsError: they do not say what torch said.
+    """
+    golden = load_npz(model.release.file(GOLDEN))
+    said = model.hear(golden_speech()).face_embedding
+    wrong = np.linalg.norm(said - golden["face_embedding"]) / max(
+        float(np.linalg.norm(golden["face_embedding"])), 1e-12
+    )
+    picture = model.decode(model.release.mean_embedding).transpose(2, 0, 1)
+    grey_levels = int(np.abs(picture.astype(int) - golden["image"].astype(int)).max())
+    if not wrong <= PARITY or grey_levels > PARITY_GREY_LEVELS:
+        raise WeightsError(
+            f"the exported networks of {model.release.name} differ from the trained ones, the face embedding by"
+            f" {wrong:.2g} of its length and the picture by {grey_levels} grey levels; nothing was released"
+        )
+
+
+def _manifest(
+    encoder: VoiceEncoder,
+    decoder: ConvolutionalFaceDecoder,
+    embedder: EmbedderRecord,
+    measures: Measures,
+    citation: Citation,
+    *,
+    clip_seconds: float,
+    rounding: Mapping[str, float],
+) -> dict[str, Any]:
+    speakers = measures.same_speaker
+    judged = {} if speakers is None else {"same_speaker_cosine": round(speakers.threshold, 4)}
+    measured = {
+        "clips": measures.clips,
+        "spread_share": round(measures.spread.share, 4),
+        "numbers": {name: round(value, 4) for name, value in measures.numbers.items()},
+        "same_speaker": None if speakers is None else asdict(speakers),
+    }
+    return {
+        "format": FORMATS[KIND],
+        "kind": KIND,
+        "name": citation.name,
+        "version": citation.version,
+        "licence": citation.licence,
+        "thresholds": RECORDING_THRESHOLDS | judged,
+        "embedder": embedder.to_dict(),
+        "voice": {
+            "clip_seconds": clip_seconds,
+            "receptive_frames": RECEPTIVE_FRAMES,
+            "column_hop": COLUMN_HOP,
+            **encoder.config.to_dict(),
+        },
+        "face": decoder.config.to_dict(),
+        "training": dict(citation.training)
+        | {
+            "parameters": {
+                "voice_encoder": sum(tensor.numel() for tensor in encoder.parameters()),
+                "face_decoder": sum(tensor.numel() for tensor in decoder.parameters()),
+            },
+            "measured": measured,
+            "rounding": dict(rounding),
+        },
+    }
+
+
+def check_fit(encoder: VoiceEncoder, decoder: ConvolutionalFaceDecoder, embedder: EmbedderRecord) -> None:
+    """Refuse parts that do not go together.
+
+    Raises:
+        WeightsError: their face embeddings are of different lengths.
+    """
+    sizes = {
+        "the voice encoder": encoder.config.embedding,
+        "the face decoder": decoder.config.embedding,
+        "the face embedder": embedder.size,
+    }
+    if len(set(sizes.values())) > 1:
+        raise WeightsError(
+            f"these do not go together: {', '.join(f'{name} has face embeddings of {n}' for name, n in sizes.items())};"
+            " take networks trained with one face embedder"
+        )
+
+
+def write_paired_release(
+    out: Path,
+    encoder: VoiceEncoder,
+    decoder: ConvolutionalFaceDecoder,
+    *,
+    embedder: EmbedderRecord,
+    measures: Measures,
+    citation: Citation,
+    clip_seconds: float = 6.0,
+    force: bool = False,
+) -> PairedModel:
+    """Write a release folder, whole or not at all, and read it back; both networks are rounded to what was written.
+
+    Raises:
+        WeightsError: parts that do not go together, or graphs that do not say what the networks say.
+        OutputExists, CannotWrite: the folder is there and `force` is not set; no space, no permission.
+    """
+    check_fit(encoder, decoder, embedder)
+    check_folder(out, force=force)
+    with ExitStack() as cleanup:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+            cleanup.callback(shutil.rmtree, made, ignore_errors=True)
+            rounding = write_networks(made, encoder, decoder, measures, clip_seconds)
+            values = _manifest(
+                encoder, decoder, embedder, measures, citation, clip_seconds=clip_seconds, rounding=rounding
+            )
+            write_manifest(made, values, list(FILES))
+            (made / CARD).write_text(paired_card(values), encoding="utf-8")
+            check_golden(load_paired_model(made))
+            made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
+            _put_in_place(made, out, cleanup)
+        except (OSError, SafetensorError) as error:
+            raise CannotWrite(f"cannot write the release {out}: {error}") from error
+    logger.info("%s: %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
+    return load_paired_model(out)
+
+
+def _put_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
+    """Rename the finished folder; one that was there before goes only when the new one stands."""
+    if not out.exists():
+        made.rename(out)
+        return
+    old = made.with_name(f"{made.name}.old")
+    out.rename(old)
+    try:
+        made.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    cleanup.callback(shutil.rmtree, old, ignore_errors=True)
+
+
+def check_folder(out: Path, *, force: bool) -> None:
+    """Refuse early a folder that holds something.
+
+    Raises:
+        OutputExists: it does, and `force` is not set; or it is a file.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not force):
+        raise OutputExists(f"{out} exists already; choose another folder or use --force")
+
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: its network in evaluation mode, and what its checkpoint says of itself."""
+
+    encoder: VoiceEncoder
+    decoder: ConvolutionalFaceDecoder
+    encoder_facts: dict[str, Any]
+    decoder_facts: dict[str, Any]
+
+
+def load_trained(encoder_run: Path, decoder_run: Path) -> Trained:
+    """Both networks of run folders or checkpoints.
+
+    Raises:
+        CheckpointError: none there, damaged, or one of the other stage.
+    """
+    encoder, encoder_facts = load_network(encoder_run)
+    decoder, decoder_facts = load_network(decoder_run)
+    if not isinstance(encoder, VoiceEncoder):
+        raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name a voice encoder's")
+    if not isinstance(decoder, ConvolutionalFaceDecoder):
+        raise CheckpointError(
+            f"{decoder_run} is a {decoder_facts['stage']}'s training; name a face decoder's (--decoder)"
+        )
+    return Trained(encoder, decoder, encoder_facts, decoder_facts)
+
+
+def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, ...]]:
+    """The data set to measure on, by default the one the encoder learned from, and what the user must know about it.
+
+    Raises:
+        DatasetError, SpeakerLeak: it is not there, damaged, without face embeddings, or no longer the same.
+    """
+    place = trained.encoder_facts["settings"]["data"]["manifest"] if data is None else data
+    try:
+        manifest = Manifest.open(place)
+    except DatasetError as error:
+        if data is not None:
+            raise
+        raise type(error)(f"{error}; or name other data to measure on (--data)") from error
+    if manifest.embedder is None:
+        raise DatasetError(f"{place} names no face embedder: its clips hold no face embeddings to measure against")
+    if manifest.sha256 == trained.encoder_facts["manifest"]:
+        return manifest, ()
+    if data is None:
+        raise DatasetError(f"{place} is no longer the data the voice encoder was trained with; name the data (--data)")
+    return manifest, (f"measured on {place}, which is not what the voice encoder was trained with",)
+
+
+def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> tuple[str, tuple[str, ...]]:
+    """Whether the clips to measure on are enough, of new speakers and the same face embedder; and what was not checked.
+
+    Raises:
+        DatasetError: too few clips.
+        SpeakerLeak: speakers among them were trained on.
+        WeightsError: their embeddings are another face embedder's than the voice encoder learned.
+    """
+    there = len(measured.clips(split)) if split in measured.splits else 0
+    check_clips(there, measured.storage, split)
+    if clips < LEAST_CLIPS:
+        raise InvalidOption(f"--clips {clips} is too few to measure on; at least {LEAST_CLIPS} are needed")
+    speakers_are = check_speakers(source, measured, split)
+    if source.manifest is None:
+        return speakers_are, (
+            f"{source.name}, which the voice encoder learned from, is not there as it was ({source.gone}): not checked"
+            " whether these speakers were trained on, nor whether the face embedder is the same",
+        )
+    assert measured.embedder is not None
+    learned = source.manifest.embedder
+    if learned is not None and not learned.comparable_with(measured.embedder):
+        raise WeightsError(
+            f"the voice encoder learned from embeddings of {learned.to_dict()}, {measured.storage} holds those of"
+            f" {measured.embedder.to_dict()}; measure on data of the same face embedder"
+        )
+    return speakers_are, ()
+
+
+def training_facts(
+    trained: Trained, source: Source, measured: Manifest, *, split: str, speakers_are: str
+) -> dict[str, Any]:
+    """Where the weights come from and what they are measured on, for the record and the card."""
+    faces = find_source(trained.decoder_facts, source.manifest)
+    return {
+        "voice_data_manifest_sha256": trained.encoder_facts["manifest"],
+        "face_data_manifest_sha256": trained.decoder_facts["manifest"],
+        "measured_on_manifest_sha256": measured.sha256,
+        "encoder_steps": trained.encoder_facts["step"],
+        "encoder_batch": trained.encoder_facts["batch"],
+        "decoder_steps": trained.decoder_facts["step"],
+        "decoder_batch": trained.decoder_facts["batch"],
+        "voice_data": source.to_dict(),
+        "face_data": faces.to_dict(),
+        "measured_on": {
+            "name": last_name(measured.storage.name),
+            "split": split,
+            "speakers": len(speakers(measured, split)),
+            "speakers_are": speakers_are,
+        },
+    }
+
+
+def export_by_runs(
+    encoder_run: Path,
+    decoder_run: Path,
+    out: Path,
+    *,
+    citation: Citation,
+    data: str | None = None,
+    clips: int = MOST_CLIPS,
+    force: bool = False,
+) -> tuple[PairedModel, tuple[str, ...]]:
+    """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
+
+    Everything cheap is checked before anything is computed.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for whatever is wrong with trainings, data or folder.
+    """
+    check_folder(out, force=force)
+    trained = load_trained(encoder_run, decoder_run)
+    settings = trained.encoder_facts["settings"]
+    manifest, notes = open_data(trained, data)
+    assert manifest.embedder is not None
+    check_fit(trained.encoder, trained.decoder, manifest.embedder)
+    source, split = find_source(trained.encoder_facts, manifest), settings["run"]["evaluate_split"]
+    speakers_are, unchecked = check_voices(source, manifest, split, clips)
+    notes += unchecked + check_decoder_data(trained.decoder_facts, manifest.embedder)
+    facts = training_facts(trained, source, manifest, split=split, speakers_are=speakers_are)
+    seconds = float(settings["data"]["seconds"])
+    dataset = ClipDataset(manifest, split, seconds=seconds)
+    batches = clip_loader(dataset, PassOrder(dataset.table, BATCH, limit=clips))
+    measures = measure(*predict(trained.encoder, batches))
+    if measures.same_speaker is None:
+        notes += ("several speakers in one recording are not judged: too few pairs, or they are not told apart",)
+    if not np.isfinite(measures.mean_embedding).all():
+        raise DatasetError(f"face embeddings of {manifest.storage} hold numbers that are not finite")
+    model = write_paired_release(
+        out,
+        trained.encoder,
+        trained.decoder,
+        embedder=manifest.embedder,
+        measures=measures,
+        citation=replace(citation, training={**facts, **citation.training}),
+        clip_seconds=seconds,
+        force=force,
+    )
+    return model, notes
