@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from speech2face import __version__, errors
+from speech2face import __version__, cli, errors
 from speech2face.audio.recording import read_recording
-from speech2face.cli import main as cli
 from speech2face.errors import SilentRecording, Speech2FaceError
 from speech2face.limits import Style
 from speech2face.models.contract import Given

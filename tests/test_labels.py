@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model

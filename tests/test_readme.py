@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from speech2face import errors
-from speech2face.cli import main as cli
+from speech2face import cli, errors
 from speech2face.errors import Speech2FaceError
 from speech2face.models.release import MANIFEST, SHIPPED
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import speech2face
-from speech2face.cli import main as cli
+from speech2face import cli
 from speech2face.errors import (
     FaceNotFound,
     InvalidOption,

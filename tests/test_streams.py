@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from speech2face import errors
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.cli.terminal import BROKEN_PIPE_EXIT_CODE
 from tests.recordings import encode
 from tests.voices import made_voice

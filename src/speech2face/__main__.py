@@ -1,6 +1,6 @@
 """`python -m speech2face` is the command line."""
 
-from speech2face.cli.main import main
+from speech2face.cli import main
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.face.detect import Picture
 from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
-
-if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
 
 THUMBNAIL_PIXELS = 256
 GAP_PIXELS = 16
@@ -60,7 +56,7 @@ def draw_contact_sheet(
 
 
 def _write(
-    draw: ImageDraw,
+    draw: ImageDraw.ImageDraw,
     position: tuple[int, int],
     text: str,
     *,
@@ -69,8 +65,6 @@ def _write(
     fill: tuple[int, int, int] = INK,
 ) -> None:
     """One line of text, made smaller until it fits the width."""
-    from PIL import ImageFont
-
     while size > 8 and draw.textlength(text, ImageFont.load_default(size)) > width:
         size -= 1
     draw.text(position, text, fill=fill, font=ImageFont.load_default(size))

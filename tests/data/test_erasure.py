@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from speech2face import forget as erasure
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.data import duplicates
 from speech2face.data import session as publication
 from speech2face.data.manifest import COLUMNS, MANIFEST, Manifest, read_columns

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from speech2face.cli import app
 from speech2face.cli.data import _nested, _numbers, open_sources, stated_sources
-from speech2face.cli.main import app
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.record import Record, decode_rejects, encode_rejects
 from speech2face.data.session import prepare_data, settings_of

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.data import prepare
 from speech2face.data import prepare as one_clip
 from speech2face.data.clips import ClipDataset

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from speech2face.cli import main as cli
+from speech2face import cli
 from speech2face.data.members import Clip
 from speech2face.data.shards import ShardWriter
 from speech2face.evaluation.evaluate import PARTS, evaluate

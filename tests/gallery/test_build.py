@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError, InvalidOption, OutputExists, SeveralFaces, WeightsError

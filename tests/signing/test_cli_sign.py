@@ -16,9 +16,8 @@ import numpy as np
 import typer.main
 from PIL import Image
 
-from speech2face import errors
+from speech2face import cli, errors
 from speech2face.batch import reconstruction_files
-from speech2face.cli import main as cli
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
 from speech2face.provenance import portrait_png
 from speech2face.signing import PictureSigner, inspect_picture, release_digests

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from speech2face.cli import app
 from speech2face.cli.data import _foresee
-from speech2face.cli.main import app
 from speech2face.data.manifest import Manifest
 from speech2face.data.session import Plan, prepare_data
 from speech2face.data.shards import write_shards

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face import load_model
-from speech2face.cli import main as cli
+from speech2face import cli, load_model
 from speech2face.cli.models import release_rows
 from speech2face.data.manifest import Manifest
 from speech2face.data.members import Clip

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.data.storage import locked

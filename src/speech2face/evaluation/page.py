@@ -250,7 +250,7 @@ def _head(facts: ReportFacts) -> str:
         if "sha" not in name
     ]
     rows = [("Model", models), *data, ("Date", facts.made.get("date", ""))]
-    return f'<header class="title">\n<h1>{escape(facts.title)}</h1>\n{facts(rows)}\n</header>'
+    return f'<header class="title">\n<h1>{escape(facts.title)}</h1>\n{fact_list(rows)}\n</header>'
 
 
 def _contents(measured: Sequence[Part], *, skipped: bool, excluded: bool) -> str:
@@ -312,7 +312,7 @@ def _table(table: Table) -> str:
         rows.append("".join(cells + [cell(content, kind=kind) for content, kind in others]))
     if not rows:
         rows = [f'<td colspan="{len(table.header)}">None.</td>']
-    shown = table(table.title, [heading_cell(title, kind=kind) for title, kind in titles], rows)
+    shown = html_table(table.title, [heading_cell(title, kind=kind) for title, kind in titles], rows)
     if len(rows) > FOLD_FROM_ROWS:
         shown = folded(f"All {len(rows)} rows", shown)
     note = f'\n<p class="table-note">{escape(table.note)}</p>' if table.note else ""
@@ -346,7 +346,7 @@ def _reasons(exclusions: Iterable[Exclusion]) -> str:
 
 
 def _not_measured(parts: Iterable[Part]) -> str:
-    return facts(((part.title, part.skipped) for part in parts), kind="skipped")
+    return fact_list(((part.title, part.skipped) for part in parts), kind="skipped")
 
 
 def _circumstances(facts: ReportFacts) -> str:
@@ -356,7 +356,7 @@ def _circumstances(facts: ReportFacts) -> str:
         rows += [("Model" if name == "name" else words(name) + of, _value(value)) for name, value in model.items()]
     rows += [(f"Data: {name.replace('_', ' ')}", _value(value)) for name, value in facts.data.items()]
     rows += [(words(name), _value(value)) for name, value in (*facts.settings.items(), *facts.made.items())]
-    return f"{facts(rows)}\n<h3>How to read a row</h3>\n{LEGEND}"
+    return f"{fact_list(rows)}\n<h3>How to read a row</h3>\n{LEGEND}"
 
 
 def _value(value: Any) -> str:
@@ -398,7 +398,7 @@ def cell(content: str, *, kind: str = "") -> str:
     return f"<td{shown}>{content}</td>"
 
 
-def table(label: str, head: Iterable[str], rows: Sequence[str], *, caption: str = "") -> str:
+def html_table(label: str, head: Iterable[str], rows: Sequence[str], *, caption: str = "") -> str:
     """A table in a frame that scrolls sideways, by keyboard too; rows are HTML cells joined."""
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
     said = f"<caption>{escape(caption)}</caption>\n" if caption else ""
@@ -413,7 +413,7 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
 
 
-def facts(rows: Iterable[tuple[str, str]], *, kind: str = "facts") -> str:
+def fact_list(rows: Iterable[tuple[str, str]], *, kind: str = "facts") -> str:
     """Names and values; those without a value are left out."""
     shown = [f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in rows if value]
     return f'<dl class="{kind}">{"".join(shown)}</dl>'
@@ -566,7 +566,7 @@ def glance(parts: Sequence[Part]) -> str:
         heading_cell("Value [95 %]", kind="number"),
         *(_DRAWN, heading_cell("Chance", kind="number")),
     ]
-    content = f"<p>The first number of each part.</p>\n{LEGEND}\n{table('At a glance', head, rows)}"
+    content = f"<p>The first number of each part.</p>\n{LEGEND}\n{html_table('At a glance', head, rows)}"
     return section("glance", "At a glance", content)
 
 
@@ -608,7 +608,7 @@ def _numbers_table(label: str, numbers: Sequence[Number], scales: Mapping[str, S
         before = number.metric
     caption = [f"{words(name)}: {value}" for name, value in conditions.items() if name not in varying and value]
     caption += [f"{speakers:,} speakers, {clips:,} clips" for speakers, clips in counts if len(counts) == 1]
-    return table(label, head, rows, caption=" · ".join(caption))
+    return html_table(label, head, rows, caption=" · ".join(caption))
 
 
 def _metric(number: Number) -> str:

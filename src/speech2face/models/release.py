@@ -26,7 +26,7 @@ MANIFEST = "model.json"
 FORMATS = {"attributes": 1, "paired": 2}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
-SHIPPED = Path(__file__).parent / "weights" / "starter"
+SHIPPED = Path(__file__).parents[1] / "weights" / "starter"
 
 
 @dataclass(frozen=True)

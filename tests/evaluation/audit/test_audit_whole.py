@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.audio.speech import find_speech
-from speech2face.cli.main import app
+from speech2face.cli import app
 from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import CorruptRecording, DatasetError, OutputExists
