@@ -506,6 +506,33 @@ def _read_call_messages() -> Iterator[Reader]:
     yield lambda content: read_event(content.decode("utf-8", "replace"))
 
 
+def _tables() -> tuple[bytes, ...]:
+    plain = (
+        'recording,photograph,speaker,consent\nvoices\\a.wav,"faces/a, b.jpg",anna,signed form\nb.wav,b.png,bert,x\n'
+    )
+    other = plain.replace(",", ";")
+    return plain.encode(), other.encode("utf-8-sig"), other.encode("utf-16")
+
+
+@family("tables", _tables)
+def _read_tables() -> Iterator[Reader]:
+    from speech2face.data.sources.tables import read_rows
+
+    with _file("pairs.csv") as (path, write):
+        yield lambda content: (write(content), list(read_rows(str(path), ("recording", "photograph", "speaker"))))
+
+
+@family(
+    "settings",
+    lambda: tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))),
+)
+def _read_settings() -> Iterator[Reader]:
+    from speech2face.training.settings import read_settings
+
+    with _file("settings.toml") as (path, write):
+        yield lambda content: (write(content), read_settings(path))
+
+
 BOUNDARY = "b0undary"
 
 

@@ -23,7 +23,7 @@ from tests.fuzz.mutation import mutated
 ROOT = Path(__file__).parents[2]
 FEW = 25
 MANY = 100_000
-SECONDS = 8.0
+SECONDS = 4.0
 
 
 def read_mutants(name: str, folder: Path, release: Path, *, first: int, count: int, seconds: float) -> None:
