@@ -165,7 +165,6 @@ class Caller:
 
 async def webrtc_call(address: str) -> None:
     """A peer for some seconds."""
-    sys.path.insert(0, str(ROOT))
     from tests.app.peers import peer
 
     async with peer() as speaker:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # what makes recordings and peers lies beside the tests
 COLUMNS = ["date", "commit", "hardware", "question", "value", "unit", "floor", "floor_is", "target"]
 
 

@@ -15,11 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import speech2face
-from speech2face.audio.recording import read_recording
-from tests.recordings import AwkwardFile, awkward_files
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # what makes the recordings lies beside the tests
+
+import speech2face  # noqa: E402
+from speech2face.audio.recording import read_recording  # noqa: E402
+from tests.recordings import AwkwardFile, awkward_files  # noqa: E402
+
 TABLE = ROOT / "docs" / "robustness.md"
 FIRST_VOICE = ROOT / "examples" / "female.mp3"
 SECOND_VOICE = ROOT / "examples" / "male.flac"
