@@ -105,10 +105,12 @@ def matrix_products(threads: int, *, bfloat16: bool) -> tuple[Calls, Calls]:
 
 def add_products(calls: Calls, a: np.ndarray, b: np.ndarray, precision: str, threads: int) -> None:
     """The product of a and b through torch and OpenVINO."""
-    import openvino
     import torch
-    from openvino import opset13
 
+    from speech2face.quiet import load_openvino
+
+    openvino = load_openvino()
+    opset13 = openvino.opset13
     size = len(a)
     x, y = (torch.from_numpy(m).to(torch.float32 if precision == "f32" else torch.bfloat16) for m in (a, b))
     calls[f"matrix {size} torch"] = repeated(partial(torch.mm, x, y), size)
@@ -129,14 +131,14 @@ def repeated(call: Callable[[], object], size: int) -> Callable[[], object]:
 
 def compile_openvino(model: Any, precision: str, threads: int) -> Any:
     """A graph, or the path of one, for the CPU."""
-    import openvino
+    from speech2face.quiet import load_openvino
 
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return load_openvino().Core().compile_model(model, "CPU", settings)
 
 
 def open_onnx(path: Path, threads: int) -> Any:
@@ -181,9 +183,9 @@ def in_turns(calls: Mapping[str, Callable[[], object]], clock: Callable[[], floa
 
 def measure(folder: Path, threads: int) -> dict[str, dict[str, float]]:
     """For each engine its median seconds, the matrix product's rate beside it and the share of it; for one child."""
-    import openvino
+    from speech2face.quiet import load_openvino
 
-    bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    bfloat16 = "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     clock = time.process_time if threads == 1 else time.perf_counter
     products = matrix_products(threads, bfloat16=bfloat16)
     engines = encoders(folder, threads, bfloat16=bfloat16)
