@@ -124,7 +124,7 @@ def test_nothing_to_look_at_is_a_skipped_part_that_says_what_to_give() -> None:
     clips = replace(made_set(CLIPS), reference=None)
     assert "--pictures" in picture_quality.measure_picture_quality(clips).skipped
     assert "--fid-network" in distribution.measure_distribution(clips).skipped
-    assert "--model" in grid.measure(clips).skipped
+    assert "--model" in grid.measure_grid(clips).skipped
 
 
 def test_the_references_against_themselves_reach_the_best_distance_and_one_face_for_all_does_not() -> None:
@@ -264,7 +264,7 @@ def test_without_references_the_worst_is_whose_age_and_gender_are_most_wrong() -
 def test_the_grids_figures_say_what_they_show_and_its_table_names_the_clips() -> None:
     clips = ranked()
     with drawn(clips) as pictures:
-        part = grid.measure(clips, pictures=pictures, each=2)
+        part = grid.measure_grid(clips, pictures=pictures, each=2)
     assert [figure.name for figure in part.figures] == ["best", "median", "worst", "random"]
     assert "rank 12 of 12" in part.figures[2].alt
     assert part.tables[0].rows[4][:2] == ("worst", "clip-10")
@@ -284,7 +284,7 @@ def test_an_original_face_is_only_shown_with_licence_and_consent() -> None:
         changed = replace(clips, labels=labels)
         with drawn(changed) as pictures:
             pictures._sources["original"] = lambda row: face
-            part = grid.measure(changed, pictures=pictures, each=1)
+            part = grid.measure_grid(changed, pictures=pictures, each=1)
         assert ("the original face" in part.figures[0].alt) == shown
         assert any("not shown" in note for note in part.notes) != shown
         assert sum(e.reason == "original_not_shown" for e in part.exclusions) == (0 if shown else 4)

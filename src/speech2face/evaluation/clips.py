@@ -298,6 +298,7 @@ def audit_clips(clips: Clips, references: Embeddings | None) -> tuple[AuditClip,
 
 
 DECADES = {"twenties": 20, "thirties": 30, "forties": 40, "fourties": 40, "fifties": 50}
+DECADES |= {"sixties": 60, "seventies": 70, "eighties": 80, "nineties": 90}
 TEENS = (13.0, 20.0)  # whoever calls themselves a teenager
 _RANGE = re.compile(r"(\d{1,3})\s*[-\u2013]\s*(\d{1,3})")
 _DECADE = re.compile(r"(\d{1,2}0)s")

@@ -77,7 +77,7 @@ PARTS: tuple[Entry, ...] = (
         lambda m: picture_quality.measure_picture_quality(m.evaluation, pictures=m.pictures, seed=m.seed),
     ),
     Entry("distribution", _distribution),
-    Entry("grid", lambda m: grid.measure(m.evaluation, pictures=m.pictures, seed=m.seed)),
+    Entry("grid", lambda m: grid.measure_grid(m.evaluation, pictures=m.pictures, seed=m.seed)),
 )
 """In the order of the report."""
 

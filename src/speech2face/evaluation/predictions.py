@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray, tile
 from speech2face.errors import CheckpointError, DatasetError, Speech2FaceError, SpeechTooShort, WeightsError
-from speech2face.evaluation.clips import DECADES, Clips, parse_age
+from speech2face.evaluation.clips import Clips, parse_age
 from speech2face.evaluation.report import Embeddings, Exclusion, Floats, ModelFacts
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz, parse_json
@@ -167,8 +167,6 @@ class CheckpointListener:
 # --------------------------------------------------------------------------------------------------
 # All that an evaluation stands on, as arrays of one row a clip: what was predicted, and what it is held against.
 # --------------------------------------------------------------------------------------------------
-
-DECADES |= {"sixties": 60, "seventies": 70, "eighties": 80, "nineties": 90}
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,6 +118,7 @@ WHOLE_SET = "all"
 """The part under which clips stand that no part could measure."""
 _ABBREVIATIONS = {"auc": "AUC", "eer": "EER", "map": "mAP", "fid": "FID", "l1": "L1", "l2": "L2", "are": "ARE"}
 _ABBREVIATIONS |= {"icc": "ICC", "ece": "ECE", "sd": "SD", "snr": "SNR", "tsne": "t-SNE", "umap": "UMAP", "r2": "R²"}
+_ABBREVIATIONS |= {"vggface": "VGGFace", "lda": "LDA", "pca": "PCA", "mae": "MAE", "bh": "BH", "pit": "PIT"}
 
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:

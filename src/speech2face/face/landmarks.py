@@ -92,6 +92,7 @@ further. Measured with photographs turned by known angles: 20, 25 and 30 degrees
 turns down came out right (benchmarks/head_pose.csv)."""
 _PLACES = list(AVERAGE_HEAD)
 _HEAD = np.array(list(AVERAGE_HEAD.values()), dtype=np.float64)
+_HEAD -= _HEAD.mean(0)
 _TO_AXES = np.linalg.pinv(_HEAD)  # (3, points)
 
 

@@ -91,7 +91,7 @@ def stated(attributes: StatedAttributes) -> Opinion:
     return Opinion(STATED, attributes.age, gender, np.full(len(gender), "", dtype=np.str_))
 
 
-def read(reader: AttributeReader, pictures: PictureSet, kind: Kind) -> Opinion:
+def read_kind(reader: AttributeReader, pictures: PictureSet, kind: Kind) -> Opinion:
     """A reader's word on the pictures of one kind; one without a face or with several is a counted exclusion."""
     evaluation = pictures.evaluation_set
     readings: list[AttributeReading | None] = [None] * len(evaluation)
@@ -218,7 +218,7 @@ def comparisons_of(
     found: list[Comparison] = []
     exclusions = [*labels.exclusions]
     if pictures is not None and reader is not None:
-        read = {kind: read(reader, pictures, kind) for kind in pictures.kinds}
+        read = {kind: read_kind(reader, pictures, kind) for kind in pictures.kinds}
         exclusions += [
             one for one in pictures.exclusions if one.reason not in FACE_REASONS
         ]  # the reader finds its own faces

@@ -481,7 +481,9 @@ class Order:
     """In words, for the caption of each clip."""
 
 
-def measure(evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, each: int = EACH) -> Part:
+def measure_grid(
+    evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, each: int = EACH
+) -> Part:
     """Best, median, worst and random clips; a clip is in one of the first three at most."""
     if pictures is None or not len(pictures):
         return Part(GRID_NAME, GRID_TITLE, skipped=SKIPPED)
