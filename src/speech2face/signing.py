@@ -577,12 +577,15 @@ MAX_DAYS: Final = 3650
 _EARLIER: Final = timedelta(minutes=5)  # clocks of other machines may be behind
 
 
-def development_credential(*, days: int = DAYS, start: datetime | None = None) -> dict[str, bytes]:
+def development_credential(
+    *, days: int = DAYS, start: datetime | None = None, organisation: str = DEVELOPMENT
+) -> dict[str, bytes]:
     """Key, chain and root as PEM by file name; the root's own key is forgotten, so that it signs nothing else."""
     start = (datetime.now(UTC) - _EARLIER) if start is None else start
     end = start + timedelta(days=days)
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name, own_name = _common_name("speech2face development root"), _common_name("speech2face development signer")
+    root_name = _common_name("speech2face development root", organisation)
+    own_name = _common_name("speech2face development signer", organisation)
 
     def begun(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder(root_name, name, public, x509.random_serial_number(), start, end)
@@ -656,10 +659,10 @@ def _write_private(files: Mapping[Path, bytes], *, force: bool) -> None:
         undo.pop_all()  # all are there: none is taken back
 
 
-def _common_name(common: str) -> x509.Name:
+def _common_name(common: str, organisation: str) -> x509.Name:
     parts = {
         NameOID.COUNTRY_NAME: COUNTRY_OF_NOBODY,
-        NameOID.ORGANIZATION_NAME: DEVELOPMENT,
+        NameOID.ORGANIZATION_NAME: organisation,
         NameOID.COMMON_NAME: common,
     }
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts.items()])

@@ -289,18 +289,18 @@ def test_a_picture_that_never_was_signed_is_not_called_tampered(tmp_path: Path) 
     assert (found.signature.state, codes(found)) == ("unsigned", ["drawing"])
 
 
-def made_by(organisation: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes]:
+def made_by(organisation: str, folder: Path) -> tuple[bytes, bytes]:
     """A picture signed with a chain of that name, and its root."""
-    monkeypatch.setattr(development, "DEVELOPMENT", organisation)
-    key, certificate, root = development.write_development_credential(folder / "keys")
-    own = PictureSigner(load_credential(key, certificate), {})
-    return portrait_png(PICTURE, PROVENANCE, FACTS, own), root.read_bytes()
+    made = development.development_credential(organisation=organisation)
+    for name in ("key.pem", "certificate.pem"):
+        (folder / name).write_bytes(made.pop(name))
+    own = PictureSigner(load_credential(folder / "key.pem", folder / "certificate.pem"), {})
+    (root,) = made.values()
+    return portrait_png(PICTURE, PROVENANCE, FACTS, own), root
 
 
-def test_who_signed_is_trusted_only_where_the_root_is_relied_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    content, root = made_by("A newsroom", tmp_path, monkeypatch)
+def test_who_signed_is_trusted_only_where_the_root_is_relied_on(tmp_path: Path) -> None:
+    content, root = made_by("A newsroom", tmp_path)
     assert "A newsroom" in str(inspected(tmp_path, content).signature.signer)
     assert inspected(tmp_path, content).signature.trust == "untrusted"
     assert inspected(tmp_path, content, trust=root).signature.trust == "trusted"

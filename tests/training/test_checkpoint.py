@@ -105,7 +105,7 @@ def test_what_a_killed_process_left_is_cleared_and_never_read(tmp_path: Path) ->
 HOLD = """
 import sys
 from pathlib import Path
-from speech2face.training.checkpoint import locked
+from speech2face.data.storage import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
