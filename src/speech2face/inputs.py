@@ -1,4 +1,5 @@
-"""What a caller passes in Python is brought to one type here, or refused by name: content, paths and numbers.
+"""What callers and strangers hand in, brought to one type and checked before it is used, or refused by name: arguments
+first, then arrays and JSON of files that anybody may have written, then text, tables and settings.
 
 The command line and the service check theirs themselves; a library's callers pass whatever their own readers gave them,
 and must not meet a TypeError from the middle of a network.
@@ -7,6 +8,7 @@ and must not meet a TypeError from the middle of a network.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import json
 import math
@@ -266,17 +268,6 @@ def array_of(content: bytes | memoryview) -> NDArray[Any]:
     return read_npy(io.BytesIO(content), len(content))
 
 
-def load_npy(path: Path) -> NDArray[Any]:
-    """The array of an .npy file.
-
-    Raises:
-        ValueError: as `read_npy`.
-        OSError: the file cannot be read.
-    """
-    with path.open("rb") as file:
-        return read_npy(file, os.fstat(file.fileno()).st_size)
-
-
 def map_npy(path: Path) -> NDArray[Any]:
     """The array of an .npy file as a read-only map of it, so that only what is looked at is read; (0, ...) where it is
     empty, which cannot be mapped.
@@ -303,7 +294,7 @@ def load_npz(source: Path | BinaryIO) -> dict[str, NDArray[Any]]:
         ValueError: no zip archive of arrays, one that unpacks to far more than it is, or a damaged one.
         OSError: the file cannot be opened.
     """
-    with open(source, "rb") if isinstance(source, Path) else _kept_open(source) as file:
+    with open(source, "rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
         size = file.seek(0, os.SEEK_END)
         try:
             with zipfile.ZipFile(file) as archive:
@@ -322,19 +313,6 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
     if len(content) != entry.file_size:
         raise ValueError(f"{entry.filename!r} does not have the bytes that it states")
     return array_of(content)
-
-
-class _kept_open:
-    """A file of the caller's in a `with`, which stays open."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __enter__(self) -> BinaryIO:
-        return self._file
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 def _short(error: BaseException) -> str:
