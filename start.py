@@ -43,7 +43,7 @@ MATRIX_TESTS = (
     *("tests/app/test_server.py", "tests/app/test_live_socket.py", "tests/app/test_media_stream.py"),
     *("tests/app/test_webrtc.py", "tests/app/test_client.py", "tests/signing"),
     *("tests/gallery/test_gallery.py", "tests/gallery/test_faiss_index.py"),
-    *("tests/data/test_video.py", "tests/test_quiet.py"),
+    *("tests/data/test_video.py", "tests/data/test_speech.py", "tests/test_quiet.py"),
 )
 # A lower bound as pyproject.toml writes it: name, extras, bound, and the Pythons that it is for.
 REQUIREMENT = re.compile(r"([\w.-]+)(?:\[[\w,]+\])?>=([\w.]+),<[\w.]+(;.*)?")

@@ -330,7 +330,8 @@ def test_the_metrics_count_updates_and_close_codes(limited: Callable[..., TestCl
         speak(socket, voice(1.6))
         say(socket, type="finish")
         updates = len([values for values, _ in hear_until(socket, "end") if values["type"] == "update"])
-    wait_until(lambda: 'live_closed_total{code="1000"} 1' in client.get("/metrics").text)
+        # Before the socket is left: the test client cancels what the service still does when it leaves.
+        wait_until(lambda: 'live_closed_total{code="1000"} 1' in client.get("/metrics").text)
     text = client.get("/metrics").text
     assert f"speech2face_live_updates_total {updates}" in text
     assert "speech2face_live_sessions 0" in text
