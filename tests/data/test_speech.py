@@ -129,6 +129,7 @@ def test_a_playlist_opens_nothing_else(tmp_path: Path) -> None:
 
 
 def test_sound_behind_a_url_is_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec", reason="addresses are opened by fsspec; install the extra `train`")
     import fsspec
 
     path = write_video(tmp_path / "sound.mp4", None, seconds=0, waveform=chirp(5.0))
