@@ -1,7 +1,6 @@
 """The calls that are on, and for a while those that were: `GET` and `DELETE /v1/calls/{call}`, and their pictures."""
 
 import asyncio
-import base64
 import contextlib
 import json
 import logging
@@ -363,11 +362,6 @@ class Callback:
 def message_of(call: str, track: str, number: int, facts: dict[str, Any] | None, **more: Any) -> Message:
     """What is posted."""
     return {"event": "portrait", "call": call, "track": track, "number": number, "facts": facts, **more}
-
-
-def in_base64(picture: bytes) -> dict[str, str]:
-    """A PNG inside JSON."""
-    return {"media_type": "image/png", "base64": base64.b64encode(picture).decode()}
 
 
 # --------------------------------------------------------------------------------------------------

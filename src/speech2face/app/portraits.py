@@ -1,7 +1,6 @@
 """Whole recordings in, portraits out: `POST /v1/portrait`, `POST /v1/portraits`, `GET /v1/models`."""
 
 import asyncio
-import base64
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,7 +12,7 @@ from starlette.responses import JSONResponse
 from speech2face.app import schemas as openapi
 from speech2face.app.http import Problem, Upload, first_mistake, problem_of
 from speech2face.app.schemas import Exaggeration, Pixels, Shown
-from speech2face.app.service import MEDIA_TYPES, PictureFormat, drawing, encoded, portrait_at, resized
+from speech2face.app.service import MEDIA_TYPES, PictureFormat, drawing, encoded, in_base64, portrait_at, resized
 from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption, Speech2FaceError
@@ -75,11 +74,6 @@ class Drawn:
             values["samples"] = [in_base64(sample, self.media_type) for sample in self.samples]
             values["sheet"] = in_base64(self.sheet, self.media_type)
         return values
-
-
-def in_base64(picture: bytes, media_type: str) -> dict[str, str]:
-    """A picture inside JSON."""
-    return {"media_type": media_type, "base64": base64.b64encode(picture).decode()}
 
 
 def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max_seconds: float) -> Drawn:

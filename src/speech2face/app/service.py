@@ -1,6 +1,7 @@
 """The application: one process that holds the models, draws on request, and keeps nothing."""
 
 import asyncio
+import base64
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -257,6 +258,11 @@ MEDIA_TYPES: Final[dict[PictureFormat | Literal["svg"], str]] = {
     "svg": "image/svg+xml",
 }
 WEBP_MOST_PIXELS: Final = 16_383  # width and height that the format can say
+
+
+def in_base64(picture: bytes, media_type: str) -> dict[str, str]:
+    """A picture inside JSON."""
+    return {"media_type": media_type, "base64": base64.b64encode(picture).decode()}
 
 
 def encoded(image: "NDArray[np.uint8]", facts: dict[str, Any], kind: Kind, picture: PictureFormat) -> bytes:

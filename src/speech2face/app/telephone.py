@@ -34,7 +34,6 @@ from speech2face.app.calls import (
     check_callback,
     check_form,
     hear_all,
-    in_base64,
     in_thread,
     message_of,
     plain_start,
@@ -43,6 +42,7 @@ from speech2face.app.calls import (
 from speech2face.app.http import CloseCode, Problem, code_of, one_line
 from speech2face.app.live import Allowance, Ended, bad_message
 from speech2face.app.schemas import Exaggeration, Pixels
+from speech2face.app.service import MEDIA_TYPES, in_base64
 from speech2face.audio.stream import Encoding, PcmFormat
 from speech2face.errors import Speech2FaceError
 
@@ -430,7 +430,9 @@ class MediaStreamConnection:
             if not self._book.known(call):
                 return None
             drawn = await self._in_thread(streamed.track.picture)
-            number, picture = (streamed.track.number, None) if drawn is None else (drawn[0], in_base64(drawn[1]))
+            number, picture = (
+                (streamed.track.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
+            )
             return message_of(
                 call.name,
                 streamed.name,

@@ -8,12 +8,9 @@ import typer
 
 from speech2face import __version__
 from speech2face.cli import data as cli_data
-from speech2face.cli import evaluate as cli_audit
 from speech2face.cli import evaluate as cli_evaluate
 from speech2face.cli import gallery as cli_gallery
 from speech2face.cli import models as cli_models
-from speech2face.cli import models as cli_sign
-from speech2face.cli import models as cli_training
 from speech2face.cli import serve as cli_serve
 from speech2face.cli.terminal import (
     leave,
@@ -97,8 +94,8 @@ def portrait(
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
-    sign_key: cli_sign.SignKey = None,
-    sign_certificate: cli_sign.SignCertificate = None,
+    sign_key: cli_models.SignKey = None,
+    sign_certificate: cli_models.SignCertificate = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
@@ -120,7 +117,7 @@ def portrait(
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
     jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
-    signer = cli_sign.open_signer(sign_key, sign_certificate, [model])
+    signer = cli_models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)
@@ -272,14 +269,14 @@ def _facts_line(facts: dict[str, Any], job: "Job") -> dict[str, Any]:
     return {"recording": job.name, "files": [printable(path) for path in job.outputs.all()]} | facts
 
 
-cli_training.register_training(app)
+cli_models.register_training(app)
 cli_models.register(app)
 cli_data.register(app)
 cli_serve.register(app)
-cli_audit.register_audit(app)
+cli_evaluate.register_audit(app)
 cli_evaluate.register(app)
 cli_gallery.register(app)
-cli_sign.register_signing(app)
+cli_models.register_signing(app)
 
 
 def main() -> None:
