@@ -1,6 +1,6 @@
 """How near the paper's voice encoder comes to this CPU's limit, whole and streamed, by engine and precision.
 
-    python benchmarks/encoder.py               # minutes; needs the extras `train` and `openvino`
+    python benchmarks/encoder.py               # minutes; needs the extra `train` and the package openvino
 
 Writes benchmarks/encoder.csv (appends). The limit is the matrix product's rate, the fastest of numpy's, torch's and
 OpenVINO's in two sizes, measured in turns with the encoder: a share is the median over rounds of the ratio within a
@@ -107,8 +107,6 @@ def add_products(calls: Calls, a: np.ndarray, b: np.ndarray, precision: str, thr
     """The product of a and b through torch and OpenVINO."""
     import torch
 
-    from speech2face.quiet import load_openvino
-
     openvino = load_openvino()
     opset13 = openvino.opset13
     size = len(a)
@@ -129,10 +127,19 @@ def repeated(call: Callable[[], object], size: int) -> Callable[[], object]:
     return run
 
 
+def load_openvino() -> Any:
+    """OpenVINO, silent: it reports each import to its maker's analytics, and leaves an identifier in the home folder.
+
+    It has no variable against that; without the package that reports it takes a stand-in of its own.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way: it cannot be imported
+    import openvino
+
+    return openvino
+
+
 def compile_openvino(model: Any, precision: str, threads: int) -> Any:
     """A graph, or the path of one, for the CPU."""
-    from speech2face.quiet import load_openvino
-
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
@@ -183,8 +190,6 @@ def in_turns(calls: Mapping[str, Callable[[], object]], clock: Callable[[], floa
 
 def measure(folder: Path, threads: int) -> dict[str, dict[str, float]]:
     """For each engine its median seconds, the matrix product's rate beside it and the share of it; for one child."""
-    from speech2face.quiet import load_openvino
-
     bfloat16 = "BF16" in load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     clock = time.process_time if threads == 1 else time.perf_counter
     products = matrix_products(threads, bfloat16=bfloat16)

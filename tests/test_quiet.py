@@ -99,7 +99,7 @@ def test_what_reports_on_its_users_is_imported_in_one_place_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            found += [path.name for name in names if name.split(".")[0] in ("onnxruntime", "openvino")]
+            found += [path.name for name in names if name.split(".")[0] in ("onnxruntime",)]
     assert found == []
 
 
@@ -183,12 +183,6 @@ def test_a_service_that_idles_speaks_to_this_machine_alone(watch: Watch) -> None
     assert seen.left == []
     assert any("127.0.0.1" in call for call in seen.inet), "the watch has not even seen the service itself"
     assert seen.elsewhere == []
-
-
-def test_openvino_of_the_benchmarks_is_as_quiet(watch: Watch) -> None:
-    pytest.importorskip("openvino", reason="install the extra `openvino`")
-    script = "from speech2face.quiet import load_openvino; load_openvino().Core(); load_openvino().opset13.parameter"
-    assert_quiet(watch.run(sys.executable, "-c", script))
 
 
 LEARN = """

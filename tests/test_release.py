@@ -50,6 +50,10 @@ def test_a_missing_file_and_a_missing_manifest_are_named(copy: Path, tmp_path: P
         ({"format": 99}, "format 99"),
         ({"calibration": None}, "mistakes"),
         ({"files": {"face.safetensors": "00"}}, "damaged"),
+        ({"files": {"f" * 300: "00"}}, "cannot be read"),
+        ({"files": {"nul\0": "00"}}, "cannot be read|lacks"),
+        ({"files": {"../starter": "00"}}, "no file beside it"),
+        ({"files": {"": "00"}}, "no file beside it|lacks"),
     ],
 )
 def test_a_manifest_of_another_program_is_refused(copy: Path, change: dict[str, object], message: str) -> None:

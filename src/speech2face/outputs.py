@@ -5,15 +5,56 @@ in place before a failure is taken back. A portrait without its facts, or half a
 """
 
 import contextlib
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from speech2face.errors import CannotWrite, OutputExists
 
 TEMPORARY_PREFIX = ".speech2face-"
 FILE_MODE = 0o666  # before the umask: what open() gives, where mkstemp gives 0o600
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's content.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place in one step, and on the disk, when the block ends well.
+
+    The block writes the temporary file; an exception removes it and leaves what was at `path` as it was. For one file
+    of the program's own folders (checkpoints, shards, releases); what a user asked for goes through `write_together`.
+
+    Raises:
+        OSError: whatever the operating system objects to.
+    """
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.absolute().parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(FILE_MODE & ~_umask())
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.absolute().parent)
+
+
+def replace_file(path: Path, content: bytes | str) -> None:
+    """Write a file of the program's own folders whole or not at all, in place of what was there; text as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def check_outputs(paths: Iterable[Path], *, force: bool = False) -> None:
@@ -88,10 +129,14 @@ def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: cont
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    temporary.chmod(FILE_MODE & ~_umask())
+    return temporary
+
+
+def _umask() -> int:
     umask = os.umask(0)  # there is no other way to read it
     os.umask(umask)
-    temporary.chmod(FILE_MODE & ~umask)
-    return temporary
+    return umask
 
 
 def _put_in_place(

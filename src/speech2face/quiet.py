@@ -5,7 +5,6 @@ does); processes that are started from here inherit it.
 """
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,17 +32,6 @@ def load_onnxruntime() -> Any:
 
     onnxruntime.disable_telemetry_events()  # Windows' own, which knows no variable, and where others imported it before
     return onnxruntime
-
-
-def load_openvino() -> Any:
-    """OpenVINO, silent: it reports each import to its maker's analytics, and leaves an identifier in the home folder.
-
-    It has no variable against that; without the package that reports it takes a stand-in of its own.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # Python's way: it cannot be imported
-    import openvino
-
-    return openvino
 
 
 @contextmanager

@@ -93,9 +93,15 @@ def open_release(folder: Path | str | None = None, kind: str | None = None) -> t
         files = {str(name): str(expected) for name, expected in values["files"].items()}
     for name, expected in files.items():
         path = folder / name
-        if not path.is_file():
+        if name != Path(name).name:
+            raise WeightsError(f"{folder / MANIFEST} names {name!r:.80}, which is no file beside it; fetch it again")
+        try:
+            found = sha256(path) if path.is_file() else None
+        except (OSError, ValueError) as error:  # a name that the file system does not take, a file that cannot be read
+            raise WeightsError(f"{name!r:.80} of the release {folder} cannot be read; fetch it again") from error
+        if found is None:
             raise WeightsError(f"the release {folder} lacks {name}; install or fetch it again")
-        if sha256(path) != expected:
+        if found != expected:
             raise WeightsError(f"{path} is damaged (its SHA-256 is not the recorded one); install or fetch it again")
     return folder, values
 

@@ -1,0 +1,100 @@
+"""Drivers: parts that other packages add by an entry point, without an edit here.
+
+A package that declares `[project.entry-points."speech2face.measures"]` with `name = "module:attribute"` adds the
+measure `name`; the same holds for every kind of `KINDS`. Each kind has a protocol of a few members, described in
+docs/extending.md, and a conformance check that anybody can run on their own driver:
+
+    speech2face drivers check measures NAME
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from speech2face.errors import InvalidOption
+
+
+@dataclass(frozen=True)
+class DriverKind:
+    """One kind of driver: where its entry points are, what is built in, and how one is checked."""
+
+    name: str
+    """Name of the kind, plural, as in the entry-point group `speech2face.<name>`."""
+    conformance: str
+    """`module:function` of the check, which takes a loaded driver and raises AssertionError with what is wrong."""
+    built_in: Mapping[str, str] = field(default_factory=dict)
+    """`module:attribute` by name, of the drivers that this package brings; no other package can take their names."""
+
+    @property
+    def group(self) -> str:
+        """Name of the group of entry points."""
+        return f"speech2face.{self.name}"
+
+    def added(self) -> dict[str, EntryPoint]:
+        """Return the entry points that other packages have installed, by name; nothing of theirs is imported."""
+        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.built_in}
+
+    def names(self) -> list[str]:
+        """Return the names of all drivers of this kind: first what is built in, then what was added."""
+        return [*self.built_in, *sorted(self.added())]
+
+    def load(self, name: str) -> Any:
+        """Import one driver by name.
+
+        Raises:
+            InvalidOption: no driver has this name, or the package that brings it cannot be imported.
+        """
+        if name in self.built_in:
+            return _attribute(self.built_in[name])
+        added = self.added()
+        if name not in added:
+            raise InvalidOption(
+                f"{self.name.replace('_', ' ')}: no {name!r} here; known are {', '.join(self.names()) or 'none'}."
+                f" Another package can add one by an entry point of the group {self.group}"
+            )
+        try:
+            return added[name].load()
+        except Exception as error:  # another package's code: whatever it raises, its name belongs into the message
+            raise InvalidOption(
+                f"{name!r} ({added[name].value}, an entry point of {self.group}) cannot be loaded:"
+                f" {type(error).__name__}: {error}; mend or remove the package that brings it"
+            ) from error
+
+    def load_added(self) -> dict[str, Any]:
+        """Import every driver that other packages have added, by name."""
+        return {name: self.load(name) for name in sorted(self.added())}
+
+    def check(self, name: str) -> None:
+        """Run the conformance check on one driver.
+
+        Raises:
+            InvalidOption: there is no such driver.
+            AssertionError: it does not keep to its protocol; the message says where.
+        """
+        check: Callable[[Any], None] = _attribute(self.conformance)
+        check(self.load(name))
+
+
+def _attribute(place: str) -> Any:
+    """What `module:attribute` names."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        DriverKind("voice_encoders", "speech2face.voice.encoder:check_voice_encoder", {}),
+        DriverKind("face_decoders", "speech2face.decoder.paper:check_face_decoder", {}),
+        DriverKind("face_embedders", "speech2face.face.embedders:check_face_embedder", {}),
+        DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
+        DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
+        DriverKind("voice_activity", "speech2face.audio.speech:check_voice_activity", {}),
+        DriverKind("gallery_stores", "speech2face.gallery.entries:check_gallery_store", {}),
+    )
+}
+"""Every kind of driver by name."""
