@@ -93,7 +93,11 @@ KINDS = {
         DriverKind("face_embedders", "speech2face.face.embedders:check_face_embedder", {}),
         DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
         DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
-        DriverKind("voice_activity", "speech2face.audio.speech:check_voice_activity", {}),
+        DriverKind(
+            "voice_activity",
+            "speech2face.audio.speech:check_voice_activity",
+            {"webrtc": "speech2face.audio.speech:WebRtcActivity"},
+        ),
         DriverKind("gallery_stores", "speech2face.gallery.entries:check_gallery_store", {}),
     )
 }

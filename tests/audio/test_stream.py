@@ -4,9 +4,9 @@ import av
 import numpy as np
 import pytest
 
-from speech2face.audio.recording import read_recording
+from speech2face.audio.recording import StreamResampler, joined, read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import PcmFormat, PcmStream, StreamResampler, expand_alaw, expand_mulaw, joined
+from speech2face.audio.stream import PcmFormat, PcmStream, expand_alaw, expand_mulaw
 from speech2face.errors import CorruptRecording, InvalidOption
 from tests.recordings import encode
 from tests.voices import made_voice
@@ -64,15 +64,26 @@ def frame(samples: FloatArray, sample_rate: int, pts: int | None = None) -> av.A
 def test_jumps_in_time_stamps_are_not_filled() -> None:
     voice = made_voice(1.0)[:, None]
     resampler = StreamResampler()
-    got = [resampler.push(frame(voice, 16_000, pts)) for pts in (0, 800_000, 16_000)]
-    np.testing.assert_array_equal(joined([*got, resampler.finish()])[0], np.tile(voice[:, 0], 3))
+    got = [block for pts in (0, 800_000, 16_000) for block in resampler.push(frame(voice, 16_000, pts))]
+    np.testing.assert_array_equal(joined([*got, *resampler.finish()])[0], np.tile(voice[:, 0], 3))
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 44_100])
+def test_gathered_frames_give_the_same_samples_as_frames_one_by_one(sample_rate: int) -> None:
+    voice = made_voice(1.0)[:, None]
+    pieces = [voice[at : at + 160] for at in range(0, len(voice), 160)]
+    at_once, gathering = StreamResampler(), StreamResampler(gathered_samples=5_000)
+    one_by_one = [block for piece in pieces for block in at_once.push(frame(piece, sample_rate))]
+    gathered = [block for piece in pieces for block in gathering.push(frame(piece, sample_rate))]
+    assert len(gathered) < len(one_by_one) // 10
+    np.testing.assert_array_equal(joined([*gathered, *gathering.finish()]), joined([*one_by_one, *at_once.finish()]))
 
 
 def test_a_stream_that_changes_in_the_middle_keeps_the_channels_it_began_with() -> None:
     voice = made_voice(1.0)
     resampler = StreamResampler()
-    got = [resampler.push(frame(voice[:, None], 16_000)), resampler.push(frame(np.stack([voice] * 2, 1), 48_000))]
-    all_of_it = joined([*got, resampler.finish()])
+    got = resampler.push(frame(voice[:, None], 16_000)) + resampler.push(frame(np.stack([voice] * 2, 1), 48_000))
+    all_of_it = joined([*got, *resampler.finish()])
     assert all_of_it.shape == (1, 16_000 + 16_000 // 3)
     np.testing.assert_allclose(all_of_it[0, :16_000], voice, atol=1e-7)
 

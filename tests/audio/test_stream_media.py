@@ -4,9 +4,9 @@ import av
 import numpy as np
 import pytest
 
-from speech2face.audio.recording import read_recording
+from speech2face.audio.recording import joined, read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import Media, MediaStream, joined
+from speech2face.audio.stream import Media, MediaStream
 from speech2face.errors import CorruptRecording, InvalidOption, NoAudioStream, RecordingTooLong, Speech2FaceError
 from tests.recordings import encode
 from tests.voices import made_voice

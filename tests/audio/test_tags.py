@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.audio.recording import read_recording
-from speech2face.audio.stream import Media, MediaStream, joined
+from speech2face.audio.recording import joined, read_recording
+from speech2face.audio.stream import Media, MediaStream
 from speech2face.data.media import open_media
 from tests.recordings import encode
 from tests.voices import made_voice

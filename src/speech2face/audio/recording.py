@@ -77,44 +77,56 @@ FREE_BYTES = int(MAX_RECORDING_SECONDS) * SAMPLE_RATE * 4
 BYTES_A_BYTE = 8 * SAMPLE_RATE * 4 // 320
 
 
-class ChannelResampler:
+def joined(blocks: Sequence[FloatArray]) -> FloatArray:
+    """Return blocks (channels, samples) one after the other, those without samples left out."""
+    filled = [block for block in blocks if block.size]
+    return np.concatenate(filled, axis=1) if filled else np.zeros((1, 0), np.float32)
+
+
+class StreamResampler:
     """Frames of any format, rate and layout in; all channels at 16 kHz out, as many as the first frame has.
 
-    Frames are gathered before they are resampled: one by one, as small as decoders make them, the calls would take
-    longer than the work.
+    With `gathered_samples` small frames wait for the next ones: resampled one by one, as small as decoders make them,
+    the calls would take longer than the work. What comes out is the same.
     """
 
-    def __init__(self, name: str, max_seconds: float, file_bytes: int | None = None) -> None:
+    def __init__(self, name: str = "the sound", gathered_samples: int = 0) -> None:
         self.name = name
-        self.max_seconds = max_seconds
-        self.most_bytes = None if file_bytes is None else FREE_BYTES + BYTES_A_BYTE * file_bytes
-        self.blocks: list[FloatArray] = []
-        self.samples = 0
-        self.gathered: AudioFifo | None = None
-        self.swr: AudioResampler | None = None
-        self.layout: AudioLayout | None = None
-        self.format: tuple[str, str, int] | None = None
         self.sample_rate = 0  # of the first frame; what the container says may be that of a later part
+        self._least_samples = gathered_samples
+        self._gathered: AudioFifo | None = None
+        self._swr: AudioResampler | None = None
+        self._layout: AudioLayout | None = None
+        self._format: tuple[str, str, int] | None = None
 
-    def add(self, frame: "AudioFrame") -> None:
-        """Take the next frame."""
+    def push(self, frame: "AudioFrame") -> list[FloatArray]:
+        """Take the next frame and return what became ready, blocks of (channels, samples).
+
+        Raises:
+            CorruptRecording: a number of channels or samples a second that no recording has.
+        """
         # Joined Ogg and MP3 files change in the middle. AudioFifo trusts what it is given: it must not see that.
         found = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self.gathered is None or found != self.format:
-            self.flush()
-            self.format = found
+        ready: list[FloatArray] = []
+        if found != self._format:
+            ready = self.finish()
             self._begin(frame)
-        assert self.gathered is not None
+            self._format = found
+        assert self._gathered is not None
         frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
-        self.gathered.write(frame)
+        self._gathered.write(frame)
         channels = max(MAX_RECORDING_CHANNELS, frame.layout.nb_channels)
-        if self.gathered.samples * channels >= GATHERED_SAMPLES * MAX_RECORDING_CHANNELS:
-            self._resample()
+        if self._gathered.samples * channels >= self._least_samples * MAX_RECORDING_CHANNELS:
+            ready += self._resampled()
+        return ready
 
-    def finish(self) -> FloatArray:
-        """Everything so far, (channels, samples)."""
-        self.flush()
-        return np.concatenate(self.blocks, axis=1) if self.blocks else np.zeros((1, 0), np.float32)
+    def finish(self) -> list[FloatArray]:
+        """Return what is still gathered or in the filter, blocks of (channels, samples); the next frame begins anew."""
+        if self._swr is None:
+            return []
+        ready = [*self._resampled(), *map(_block, self._swr.resample(None))]
+        self._gathered = self._swr = self._format = None
+        return ready
 
     def _begin(self, frame: "AudioFrame") -> None:
         from av.audio.fifo import AudioFifo
@@ -125,30 +137,59 @@ class ChannelResampler:
         if frame.layout.nb_channels > MOST_CHANNELS:
             found = f"{frame.layout.nb_channels} channels, at most {MOST_CHANNELS} are read"
             raise CorruptRecording(f"{self.name} states {found}; export it again")
-        self.layout = self.layout or frame.layout
+        self._layout = self._layout or frame.layout
         self.sample_rate = self.sample_rate or frame.sample_rate
-        self.gathered = AudioFifo()
-        self.swr = AudioResampler(format="flt", layout=self.layout, rate=SAMPLE_RATE)
+        self._gathered = AudioFifo()
+        self._swr = AudioResampler(format="flt", layout=self._layout, rate=SAMPLE_RATE)
 
-    def _resample(self) -> None:
-        assert self.gathered is not None
-        assert self.swr is not None
-        frame = self.gathered.read()
-        if frame is not None:
-            self._keep(self.swr.resample(frame))
+    def _resampled(self) -> list[FloatArray]:
+        assert self._gathered is not None
+        assert self._swr is not None
+        frame = self._gathered.read()
+        return [] if frame is None else [_block(each) for each in self._swr.resample(frame)]
+
+
+def _block(frame: "AudioFrame") -> FloatArray:
+    """Channels of a frame, (channels, samples); interleaved, because PyAV 18 miscounts the planes of eight or more."""
+    interleaved = frame.to_ndarray().astype(np.float32, copy=False)  # (1, samples x channels)
+    return interleaved.reshape(-1, frame.layout.nb_channels).T
+
+
+class ChannelResampler:
+    """A whole recording's way through a `StreamResampler`: all its channels at 16 kHz are kept, within limits."""
+
+    def __init__(self, name: str, max_seconds: float, file_bytes: int | None = None) -> None:
+        self.name = name
+        self.max_seconds = max_seconds
+        self.most_bytes = None if file_bytes is None else FREE_BYTES + BYTES_A_BYTE * file_bytes
+        self.blocks: list[FloatArray] = []
+        self.samples = 0
+        self._stream = StreamResampler(name, GATHERED_SAMPLES)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second of the first frame."""
+        return self._stream.sample_rate
+
+    def add(self, frame: "AudioFrame") -> None:
+        """Take the next frame.
+
+        Raises:
+            CorruptRecording, RecordingTooLong: what no recording has, or more than is read.
+        """
+        self._keep(self._stream.push(frame))
 
     def flush(self) -> None:
         """Resample what is still gathered into `blocks`, (channels, samples) each; the next frame begins anew."""
-        if self.swr is not None:
-            self._resample()
-            self._keep(self.swr.resample(None))
-            self.gathered = self.swr = None
+        self._keep(self._stream.finish())
 
-    def _keep(self, frames: "list[AudioFrame]") -> None:
-        for frame in frames:
-            # Interleaved: PyAV 18 miscounts the planes of eight channels and more.
-            interleaved = frame.to_ndarray().astype(np.float32, copy=False)  # (1, samples x channels)
-            block = interleaved.reshape(-1, frame.layout.nb_channels).T  # (channels, samples)
+    def finish(self) -> FloatArray:
+        """Return everything so far, (channels, samples)."""
+        self.flush()
+        return joined(self.blocks)
+
+    def _keep(self, blocks: list[FloatArray]) -> None:
+        for block in blocks:
             self.blocks.append(block)
             self.samples += block.shape[1]
             limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])

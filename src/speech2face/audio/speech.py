@@ -1,8 +1,11 @@
 """Where in a recording somebody speaks, and whether there is anything to hear at all."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import FFT_SIZE, SAMPLE_RATE, FloatArray, stft
 from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
@@ -16,6 +19,7 @@ MIN_RUN_FRAMES = 4  # a lone burst under 120 ms is a click, not a word
 SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit input
 TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
 GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC hears speech
+DEFAULT_ACTIVITY = "webrtc"  # the driver of the kind `voice_activity` that decides where none is named
 Spans = tuple[tuple[int, int], ...]
 """Half-open ranges of samples, in order."""
 
@@ -49,59 +53,180 @@ class Activity:
         return self.waveform[keep]
 
 
-def speech_frames(waveform: FloatArray) -> np.ndarray:
-    """WebRTC's decision with an energy gate for every whole 30 ms, (samples,) -> (frames,) bool."""
-    import webrtcvad
+class VoiceActivity(Protocol):
+    """Tells frames of 30 ms with a voice from those without, in the order in which they were recorded.
 
+    A driver of the kind `voice_activity` is a class, or any callable without arguments, that makes one for each
+    recording or call: what it remembers of the frames before is its own.
+    """
+
+    def decide(self, frames: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Return whether each of the next frames holds a voice, (frames, 480) int16 at 16 kHz -> (frames,) bool.
+
+        The loudest frames reach about half of full scale, whatever the recording's own level is. What is decided for
+        a frame must not depend on how many frames come in one call.
+        """
+        ...
+
+
+class WebRtcActivity:
+    """The detector of WebRTC: a mixture of Gaussians over the power of six bands (the package `webrtcvad`)."""
+
+    def __init__(self) -> None:
+        import webrtcvad
+
+        self._detector = webrtcvad.Vad(AGGRESSIVENESS)
+
+    def decide(self, frames: NDArray[np.int16]) -> NDArray[np.bool_]:
+        """Return WebRTC's decision for each of the next frames, (frames, 480) -> (frames,)."""
+        decisions = (self._detector.is_speech(frame.astype("<i2").tobytes(), SAMPLE_RATE) for frame in frames)
+        return np.fromiter(decisions, bool, len(frames))
+
+
+def open_voice_activity(name: str = DEFAULT_ACTIVITY) -> VoiceActivity:
+    """Return a new detector by its name: WebRTC's, or one that another package adds by an entry point.
+
+    Raises:
+        InvalidOption: no detector has this name, or the package that brings it cannot be imported.
+    """
+    if name == DEFAULT_ACTIVITY:
+        return WebRtcActivity()
+    from speech2face.drivers import KINDS
+
+    detector: VoiceActivity = KINDS["voice_activity"].load(name)()
+    return detector
+
+
+def check_voice_activity(driver: Callable[[], VoiceActivity]) -> None:
+    """Check a driver of the kind `voice_activity`: what it returns, and that only the sound decides.
+
+    Raises:
+        AssertionError: it does not keep to `VoiceActivity`; the message says where.
+    """
+    assert callable(driver), "the driver is a class, or a callable without arguments, that makes a detector"
+    rng = np.random.default_rng(0)
+    swell = np.repeat([0.0, 0.5, 0.01, 0.3], 20)[:, None]
+    frames = (swell * rng.uniform(-1, 1, (80, FRAME)) * 32767).astype(np.int16)
+    kept = frames.copy()
+    whole = np.asarray(driver().decide(frames))
+    assert whole.shape == (80,), f"decide returned the shape {whole.shape} for 80 frames, not (80,)"
+    assert whole.dtype == bool, f"decide returned {whole.dtype}, not bool"
+    assert (frames == kept).all(), "decide changed the frames that it was given"
+    assert (np.asarray(driver().decide(frames)) == whole).all(), "two new detectors decide differently about one sound"
+    detector = driver()
+    pieces = [np.asarray(detector.decide(frames[at : at + 7])) for at in range(0, 80, 7)]
+    assert (np.concatenate(pieces) == whole).all(), "in pieces of seven frames the decisions are others than at once"
+    assert np.asarray(driver().decide(frames[:0])).shape == (0,), "no frames must give no decisions, the shape (0,)"
+    silence = np.asarray(driver().decide(np.zeros((100, FRAME), np.int16)))
+    assert not silence[20:].any(), "digital silence is taken for a voice"
+
+
+def voiced_frames(detector: VoiceActivity, framed: FloatArray, scale: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return frames (frames, 480) brought to the level at which a detector decides, and its decisions (frames,)."""
+    scaled = np.clip(framed * np.float32(scale), -1.0, 1.0)
+    return scaled, np.asarray(detector.decide((scaled * 32767).astype(np.int16)), bool)
+
+
+def speech_frames(waveform: FloatArray, voice_activity: str = DEFAULT_ACTIVITY) -> NDArray[np.bool_]:
+    """Return a detector's decision with an energy gate for every whole 30 ms, (samples,) -> (frames,) bool."""
     count = waveform.size // FRAME
     if count == 0:
         return np.zeros(0, bool)
     framed = waveform[: count * FRAME].reshape(count, FRAME)
     # The 95th percentile of the frames' peaks, not the peak: one click must not turn the voice down.
     loud = float(np.percentile(np.abs(framed).max(axis=1), 95))
-    scaled = np.clip(framed * (TARGET_PEAK / max(loud, 1e-9)), -1.0, 1.0)
-    pcm = (scaled * 32767).astype("<i2")
-    detector = webrtcvad.Vad(AGGRESSIVENESS)
-    heard = np.fromiter((detector.is_speech(frame.tobytes(), SAMPLE_RATE) for frame in pcm), bool, count)
+    scaled, voiced = voiced_frames(open_voice_activity(voice_activity), framed, TARGET_PEAK / max(loud, 1e-9))
     level_db = 10 * np.log10(np.mean(scaled.astype(np.float64) ** 2, axis=1) + 1e-12)
-    return np.asarray(heard & (level_db > np.percentile(level_db, 95) - GATE_DB))
+    return np.asarray(voiced & (level_db > np.percentile(level_db, 95) - GATE_DB))
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open ranges where `mask` is true."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+class SpeechRuns:
+    """Which frames are kept as speech, decided frame by frame: runs of a voice that are long enough, and their edges.
+
+    A run under `MIN_RUN_FRAMES` is a click; `PADDING_FRAMES` are kept on both sides of the others, and pauses under
+    `MIN_GAP_FRAMES` between them.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._run = 0
+        self._run_end: int | None = None  # of the last run that was long enough, exclusive
+        self._kept_to = 0
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the last frames belong to a phrase, its short pauses included."""
+        return self._run_end is not None and self.frames - self._run_end < PADDING_FRAMES + MIN_GAP_FRAMES
+
+    @property
+    def undecided_from(self) -> int:
+        """The first frame that may still be kept; those before it have been, or never will be."""
+        bridge = PADDING_FRAMES + MIN_GAP_FRAMES + PADDING_FRAMES + MIN_RUN_FRAMES
+        if self._run_end is not None and self.frames - self._run_end <= bridge:
+            return self._kept_to
+        return max(self._kept_to, self.frames - PADDING_FRAMES - MIN_RUN_FRAMES)
+
+    def push(self, decisions: NDArray[np.bool_]) -> Spans:
+        """Take the next frames' decisions, (frames,); return the spans of frames that are kept from now on, in order.
+
+        A span that goes on where the last one ended is part of it.
+        """
+        spans: list[tuple[int, int]] = []
+        for voiced in decisions.tolist():
+            start = self._kept_from(voiced)
+            if start is None:
+                continue
+            if spans and spans[-1][1] == start:
+                start, _ = spans.pop()
+            spans.append((start, self.frames))
+            self._kept_to = self.frames
+        return tuple(spans)
+
+    def _kept_from(self, voiced: bool) -> int | None:
+        """Take one frame; return the first of the frames that are kept with it, or None where it is not kept now."""
+        at, self.frames = self.frames, self.frames + 1
+        self._run = self._run + 1 if voiced else 0
+        if self._run >= MIN_RUN_FRAMES:
+            start = max(0, at + 1 - self._run - PADDING_FRAMES)
+            if self._run_end is not None and start - (self._run_end + PADDING_FRAMES) < MIN_GAP_FRAMES:
+                start = self._kept_to
+            self._run_end = at + 1
+            return start
+        return at if self._run_end is not None and at < self._run_end + PADDING_FRAMES else None
 
 
-def find_speech(waveform: FloatArray) -> Activity:
-    """Locate the speech in a waveform, (samples,) at 16 kHz; without refusing anything.
+def find_speech(waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY) -> Activity:
+    """Locate the speech in a waveform, (samples,) at 16 kHz, without refusing anything.
 
     Direct current is removed for the decision and for what is kept; what a model hears is `portrait.hear`'s matter.
+    The frames kept are those of `SpeechRuns`, as in a call. The levels by which frames are judged are exact and those
+    of the whole recording, where a call knows only what came so far, to a tenth of a decibel.
+
+    Raises:
+        InvalidOption: no detector is called `voice_activity`.
     """
     waveform = waveform - np.mean(waveform, dtype=np.float64).astype(np.float32) if waveform.size else waveform
-    mask = speech_frames(waveform)
-    runs = [run for run in _runs(mask) if run[1] - run[0] >= MIN_RUN_FRAMES]
-    padded: list[tuple[int, int]] = []
-    for start, stop in runs:
-        start, stop = max(0, start - PADDING_FRAMES), min(mask.size, stop + PADDING_FRAMES)
-        if padded and start - padded[-1][1] < MIN_GAP_FRAMES:
-            padded[-1] = (padded[-1][0], stop)
-        else:
-            padded.append((start, stop))
-    return Activity(waveform, tuple((start * FRAME, stop * FRAME) for start, stop in padded))
+    kept = SpeechRuns().push(speech_frames(waveform, voice_activity))
+    return Activity(waveform, tuple((start * FRAME, stop * FRAME) for start, stop in kept))
 
 
-def require_speech(waveform: FloatArray, min_speech_seconds: float = MIN_SPEECH_SECONDS) -> Activity:
+def require_speech(
+    waveform: FloatArray,
+    min_speech_seconds: float = MIN_SPEECH_SECONDS,
+    *,
+    voice_activity: str = DEFAULT_ACTIVITY,
+) -> Activity:
     """Locate the speech and refuse a recording with too little of it.
 
     Raises:
+        InvalidOption: no detector is called `voice_activity`.
         SilentRecording: nothing is louder than the noise floor of a muted input.
         NoSpeech: sound, but nowhere a voice.
         TooLittleSpeech: under `min_speech_seconds` of speech.
     """
     centred = waveform - waveform.mean(dtype=np.float64) if waveform.size else waveform
     refuse_silence(float(np.sqrt(np.mean(np.square(centred, dtype=np.float64)))) if waveform.size else 0.0)
-    activity = find_speech(waveform)
+    activity = find_speech(waveform, voice_activity=voice_activity)
     refuse_too_little(activity.seconds, min_speech_seconds)
     return activity
 

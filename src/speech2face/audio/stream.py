@@ -6,7 +6,7 @@ Resampling is FFmpeg's, with the settings used for a recording, so that the same
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,35 +17,32 @@ from speech2face.audio.recording import (
     LOST_SECONDS,
     MAX_CHANNELS,
     OPEN_OPTIONS,
+    StreamResampler,
     any_tags,
+    joined,
     mix,
 )
 from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray
 from speech2face.audio.speech import (
-    AGGRESSIVENESS,
+    DEFAULT_ACTIVITY,
     FLOOR_POWER,
     FRAME,
     GATE_DB,
-    MIN_GAP_FRAMES,
-    MIN_RUN_FRAMES,
-    PADDING_FRAMES,
     QUIET_SHARE,
     SILENCE_RMS,
     TARGET_PEAK,
     Activity,
+    SpeechRuns,
     high_band_db,
+    open_voice_activity,
     refuse_silence,
     refuse_too_little,
     require_speech,
+    voiced_frames,
 )
 from speech2face.errors import CorruptRecording, InvalidOption, NoAudioStream, RecordingTooLong, Speech2FaceError
 from speech2face.inputs import whole_number
 from speech2face.limits import MAX_RECORDING_SECONDS
-
-if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.audio.layout import AudioLayout
-    from av.audio.resampler import AudioResampler
 
 Encoding = Literal["s16le", "f32le", "mulaw", "alaw"]
 SAMPLE_BYTES: dict[str, int] = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
@@ -121,47 +118,6 @@ def expand_alaw(codes: np.ndarray) -> np.ndarray:
     return np.where(toggled & 0x80, magnitude, -magnitude).astype(np.int16)
 
 
-class StreamResampler:
-    """Frames of any format and rate in; all channels at 16 kHz out, as many as the first frame has."""
-
-    def __init__(self) -> None:
-        self._swr: AudioResampler | None = None
-        self._format: tuple[str, str, int] | None = None
-        self._layout: AudioLayout | None = None
-
-    def push(self, frame: "AudioFrame") -> FloatArray:
-        """The next frame; what became ready, (channels, samples)."""
-        from av.audio.resampler import AudioResampler
-
-        blocks = []
-        found = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if found != self._format:  # joined Ogg streams change in the middle
-            blocks.append(self.finish())
-            self._format, self._layout = found, self._layout or frame.layout
-            self._swr = AudioResampler(format="flt", layout=self._layout, rate=SAMPLE_RATE)
-        frame.pts = None  # gaps and jumps in time stamps are not filled: only what was recorded counts
-        assert self._swr is not None
-        return joined([*blocks, *map(_channels, self._swr.resample(frame))])
-
-    def finish(self) -> FloatArray:
-        """What the filter still holds, (channels, samples)."""
-        if self._swr is None:
-            return np.zeros((1, 0), np.float32)
-        ready, self._swr, self._format = self._swr.resample(None), None, None
-        return joined([_channels(frame) for frame in ready])
-
-
-def _channels(frame: "AudioFrame") -> FloatArray:
-    interleaved = frame.to_ndarray().astype(np.float32, copy=False)  # (1, samples x channels)
-    return interleaved.reshape(-1, frame.layout.nb_channels).T  # (channels, samples)
-
-
-def joined(blocks: list[FloatArray]) -> FloatArray:
-    """Blocks (channels, samples) one after the other, those without samples left out."""
-    filled = [block for block in blocks if block.size]
-    return np.concatenate(filled, axis=1) if filled else np.zeros((1, 0), np.float32)
-
-
 class PcmStream:
     """Raw samples as bytes, cut anywhere."""
 
@@ -182,7 +138,7 @@ class PcmStream:
 
     def finish(self) -> FloatArray:
         """What is still on its way, (channels, samples); half a sample at the end is dropped."""
-        return joined([self._take(), self._resampler.finish()])
+        return joined([self._take(), *self._resampler.finish()])
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -202,7 +158,7 @@ class PcmStream:
             layout=LAYOUTS[self.source.channels - 1],
         )
         frame.sample_rate = self.source.sample_rate
-        return self._resampler.push(frame)
+        return joined(self._resampler.push(frame))
 
     def _samples(self, content: bytes) -> np.ndarray:
         """Interleaved samples, (samples x channels,): int16, or float32 as it came."""
@@ -295,45 +251,6 @@ class LevelCounts:
         return float(LOWEST_DB + STEP_DB * (first + low + (high - low) * (rank - np.floor(rank))))
 
 
-class SpeechRuns:
-    """Which frames are kept as speech, one by one: the spans that `audio/speech.py` makes of all of them."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self._run = 0
-        self._run_end: int | None = None  # of the last run that was long enough, exclusive
-        self._kept_to = 0
-
-    @property
-    def speaking(self) -> bool:
-        """Whether the last frames belong to a phrase, its short pauses included."""
-        return self._run_end is not None and self.frames - self._run_end < PADDING_FRAMES + MIN_GAP_FRAMES
-
-    @property
-    def undecided_from(self) -> int:
-        """The first frame that may still be kept; those before it have been, or never will be."""
-        bridge = PADDING_FRAMES + MIN_GAP_FRAMES + PADDING_FRAMES + MIN_RUN_FRAMES
-        if self._run_end is not None and self.frames - self._run_end <= bridge:
-            return self._kept_to
-        return max(self._kept_to, self.frames - PADDING_FRAMES - MIN_RUN_FRAMES)
-
-    def push(self, heard: bool) -> tuple[int, int] | None:
-        """The next frame's decision; the frames that are kept from now on, half-open, or None."""
-        at, self.frames = self.frames, self.frames + 1
-        self._run = self._run + 1 if heard else 0
-        if self._run >= MIN_RUN_FRAMES:
-            start = max(0, at + 1 - self._run - PADDING_FRAMES)
-            if self._run_end is not None and start - (self._run_end + PADDING_FRAMES) < MIN_GAP_FRAMES:
-                start = self._kept_to
-            self._run_end = at + 1
-        elif self._run_end is not None and at < self._run_end + PADDING_FRAMES:
-            start = at
-        else:
-            return None
-        self._kept_to = at + 1
-        return start, at + 1
-
-
 class ActivityStream:
     """A waveform in pieces in; the speech in it out.
 
@@ -341,10 +258,9 @@ class ActivityStream:
     given everything in one piece, it decides as `find_speech` does, but for the rounding of levels to `STEP_DB`.
     """
 
-    def __init__(self) -> None:
-        import webrtcvad
-
-        self._detector = webrtcvad.Vad(AGGRESSIVENESS)
+    def __init__(self, voice_activity: str = DEFAULT_ACTIVITY) -> None:
+        """Take the name of the detector that decides, `DEFAULT_ACTIVITY` being WebRTC's."""
+        self._detector = open_voice_activity(voice_activity)
         self._runs = SpeechRuns()
         self._waiting = np.zeros(0, np.float32)  # samples short of a frame
         self._undecided = np.zeros((0, FRAME), np.float32)
@@ -390,12 +306,12 @@ class ActivityStream:
         self._sum += float(np.sum(waveform, dtype=np.float64))
         self._square += float(np.sum(np.square(waveform, dtype=np.float64)))
         self._samples += waveform.size
-        joined = np.concatenate([self._waiting, waveform])
-        count = joined.size // FRAME
-        self._waiting = joined[count * FRAME :]
+        whole = np.concatenate([self._waiting, waveform])
+        count = whole.size // FRAME
+        self._waiting = whole[count * FRAME :]
         if not count:
             return np.zeros(0, np.float32)
-        framed = joined[: count * FRAME].reshape(count, FRAME) - np.float32(self._sum / self._samples)
+        framed = whole[: count * FRAME].reshape(count, FRAME) - np.float32(self._sum / self._samples)
         self._undecided = np.concatenate([self._undecided, framed])
         speech = self._keep(self._decide(framed))
         self._speech_samples += speech.size
@@ -410,17 +326,14 @@ class ActivityStream:
         self._levels_db.add(level_db)
         loud_db = self._levels_db.percentile(LOUD_SHARE)
         assert loud_db is not None, "levels were just counted"
-        scale = np.float32(TARGET_PEAK / 10 ** (self.loud_db / 20))
-        pcm = (np.clip(framed * scale, -1.0, 1.0) * 32767).astype("<i2")
-        voiced = np.fromiter((self._detector.is_speech(f.tobytes(), SAMPLE_RATE) for f in pcm), bool, len(pcm))
+        _, voiced = voiced_frames(self._detector, framed, TARGET_PEAK / 10 ** (self.loud_db / 20))
         # A muted microphone's own noise, brought to the level of speech, would pass for it until somebody speaks.
         return np.asarray(voiced & (level_db > max(loud_db - GATE_DB, 20 * np.log10(SILENCE_RMS))))
 
     def _keep(self, decisions: np.ndarray) -> FloatArray:
         """The frames that are speech now, joined, (samples,); those that never will be are forgotten."""
-        spans = [span for heard in decisions if (span := self._runs.push(bool(heard))) is not None]
         first = self._undecided_from
-        kept = [self._undecided[start - first : stop - first] for start, stop in spans]
+        kept = [self._undecided[start - first : stop - first] for start, stop in self._runs.push(decisions)]
         speech = np.concatenate(kept).reshape(-1) if kept else np.zeros(0, np.float32)
         self._undecided_from = self._runs.undecided_from
         self._undecided = self._undecided[self._undecided_from - first :].copy()  # not a view on everything before
@@ -444,11 +357,19 @@ class SpeechStream:
     that nothing but sums, counts and the last half second.
     """
 
-    def __init__(self, *, pauses: bool = False) -> None:
-        """pauses: `push` and `reconsider` give all the sound, as a model wants it that hears pauses as well."""
-        self._pauses = pauses
+    def __init__(self, *, pauses: bool = False, voice_activity: str = DEFAULT_ACTIVITY) -> None:
+        """Begin without sound.
+
+        Args:
+            pauses: `push` and `reconsider` give all the sound, as a model wants it that hears pauses as well.
+            voice_activity: name of the detector that decides what is speech.
+
+        Raises:
+            InvalidOption: there is no such detector.
+        """
+        self._pauses, self._voice_activity = pauses, voice_activity
         self._mix = ChannelMix()
-        self._activity = ActivityStream()
+        self._activity = ActivityStream(voice_activity)
         self._sound: list[FloatArray] | None = []  # (channels, samples) each; None after the settled seconds
         self._samples = 0
         self._decided_db: float | None = None
@@ -500,7 +421,7 @@ class SpeechStream:
             return None
         self._decided_db = level_db
         self._sound = [joined(self._sound)]
-        mix_again, activity = ChannelMix(), ActivityStream()
+        mix_again, activity = ChannelMix(), ActivityStream(self._voice_activity)
         waveform = mix_again.push(self._sound[0])
         speech = activity.push(waveform)
         heard = waveform if self._pauses else speech
@@ -523,7 +444,7 @@ class SpeechStream:
             SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
         """
         if (waveform := self.recorded()) is not None:
-            return require_speech(waveform)
+            return require_speech(waveform, voice_activity=self._voice_activity)
         refuse_silence(self._activity.rms)
         refuse_too_little(self.speech_seconds)
         return None
@@ -697,7 +618,7 @@ class MediaStream:
         import av
 
         options = OPEN_OPTIONS | {"probesize": str(PROBE_BYTES)}
-        resampler, lost_seconds = StreamResampler(), 0.0
+        resampler, lost_seconds = StreamResampler("the stream"), 0.0
         demuxer = DEMUXERS[self.source.container]
         with av.open(self._feed, mode="r", format=demuxer, options=options, **any_tags()) as container:
             if not container.streams.audio:
@@ -719,10 +640,11 @@ class MediaStream:
                     return
         self._keep(resampler.finish())
 
-    def _keep(self, block: FloatArray) -> None:
-        if len(block) > MAX_CHANNELS:
-            raise CorruptRecording(f"the stream has {len(block)} channels; up to {MAX_CHANNELS} can be heard")
-        self._blocks.append(block)
-        self._seconds += block.shape[1] / SAMPLE_RATE
-        if self._seconds > MAX_CHUNK_SECONDS:
-            raise RecordingTooLong(f"one piece of the stream holds over {MAX_CHUNK_SECONDS:.0f} s of sound")
+    def _keep(self, blocks: list[FloatArray]) -> None:
+        for block in blocks:
+            if len(block) > MAX_CHANNELS:
+                raise CorruptRecording(f"the stream has {len(block)} channels; up to {MAX_CHANNELS} can be heard")
+            self._blocks.append(block)
+            self._seconds += block.shape[1] / SAMPLE_RATE
+            if self._seconds > MAX_CHUNK_SECONDS:
+                raise RecordingTooLong(f"one piece of the stream holds over {MAX_CHUNK_SECONDS:.0f} s of sound")
