@@ -9,7 +9,7 @@ import numpy as np
 
 from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.speech import Activity, require_speech
+from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
 from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.inputs import PathLike, described, plain_path, read_content, real_number, seed_number, whole_number
@@ -107,7 +107,7 @@ def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
     }
 
 
-def hear(model: Model, waveform: FloatArray) -> tuple[Activity, Hearing]:
+def hear(model: Model, waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY) -> tuple[Activity, Hearing]:
     """The speech of a waveform, (samples,), and what the model makes of it.
 
     The one place where it is decided what a model's network hears, for a recording, an evaluation and the end of a
@@ -117,7 +117,7 @@ def hear(model: Model, waveform: FloatArray) -> tuple[Activity, Hearing]:
     Raises:
         SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
     """
-    activity = require_speech(waveform)
+    activity = require_speech(waveform, voice_activity=voice_activity)
     if not model.hears_pauses:
         return activity, model.hear(activity.speech())
     return activity, model.hear(waveform).spoken_at(activity.spans)
@@ -208,6 +208,7 @@ def reconstruct(
     seed: int | None = None,
     style: Style | str = Style.photographic,
     track: int | None = None,
+    voice_activity: str = DEFAULT_ACTIVITY,
 ) -> Portrait:
     """Draw the face that a voice like the one in `recording` most often goes with.
 
@@ -222,6 +223,7 @@ def reconstruct(
         style: "photographic", or "drawn" for a vector drawing of the same face.
         track: which of several sound tracks is heard, from 1; None takes the one that a player would, or the next
             where nobody speaks in that one. A `Recording` is one track already.
+        voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
@@ -229,9 +231,10 @@ def reconstruct(
     check_model(model)
     given, style = check_given(model, given), check_style(model, style)
     samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
+    open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
     heard = _read(recording, sample_rate, track)
-    activity, hearing = hear(model, heard.waveform)
+    activity, hearing = hear(model, heard.waveform, voice_activity=voice_activity)
     belief = hearing.belief(given)
     if samples and seed is None:
         seed = int(np.random.default_rng().integers(2**31))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import FFT_SIZE, SAMPLE_RATE, FloatArray, stft
-from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
+from speech2face.errors import InvalidOption, NoSpeech, SilentRecording, TooLittleSpeech
+from speech2face.inputs import described
 from speech2face.limits import MIN_SPEECH_SECONDS
 
 FRAME = SAMPLE_RATE * 30 // 1000  # 30 ms, the longest frame WebRTC's detector takes: the steadiest decision
@@ -91,7 +92,9 @@ def open_voice_activity(name: str = DEFAULT_ACTIVITY) -> VoiceActivity:
     """
     if name == DEFAULT_ACTIVITY:
         return WebRtcActivity()
-    from speech2face.drivers import KINDS
+    if not isinstance(name, str):
+        raise InvalidOption(f"voice_activity is {described(name)}; give the name of a detector")
+    from speech2face.drivers import KINDS  # finding other packages takes 20 ms, and most ask for none
 
     detector: VoiceActivity = KINDS["voice_activity"].load(name)()
     return detector

@@ -92,6 +92,9 @@ def portrait(
         int | None,
         typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
     ] = None,
+    voice_activity: Annotated[
+        str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
     sign_key: cli_models.SignKey = None,
@@ -99,6 +102,7 @@ def portrait(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
+    from speech2face.audio.speech import open_voice_activity
     from speech2face.batch import gather, plan
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
@@ -112,6 +116,8 @@ def portrait(
     check_range("seed", 0 if seed is None else seed, MAX_SEED)
     if track is not None and track < 1:
         raise InvalidOption(f"--track {track} is none: tracks are counted from 1")
+    if voice_activity is not None:
+        open_voice_activity(voice_activity)  # an unknown name is refused before a model is opened
     gathered = gather(recordings)
     if None in gathered.recordings and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
@@ -122,7 +128,7 @@ def portrait(
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer, track)
+    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer, track, voice_activity)
     if gathered.single:
         facts = drawing.draw(jobs[0])
         _print_one(facts, jobs[0], as_json=as_json, quiet=quiet)
@@ -197,11 +203,13 @@ class Drawing:
         force: bool,
         signer: "Signer | None",
         track: int | None = None,
+        voice_activity: str | None = None,
     ) -> None:
         self.model = model
+        named = {"track": track, "voice_activity": voice_activity}
         self.options: dict[str, Any] = {
             "given": given, "samples": samples, "exaggerate": exaggerate, "style": style, "seed": seed,
-        } | ({} if track is None else {"track": track})  # fmt: skip
+        } | {name: value for name, value in named.items() if value is not None}  # fmt: skip
         self.force = force
         self.signer = signer
 
