@@ -90,7 +90,15 @@ KINDS = {
     for kind in (
         DriverKind("voice_encoders", "speech2face.voice.encoder:check_voice_encoder", {}),
         DriverKind("face_decoders", "speech2face.decoder.paper:check_face_decoder", {}),
-        DriverKind("face_embedders", "speech2face.face.embedders:check_face_embedder", {}),
+        DriverKind(
+            "face_embedders",
+            "speech2face.face.embedders:check_face_embedder",
+            {
+                "dlib": "speech2face.face.embedders:open_dlib",
+                "vggface": "speech2face.face.embedders:open_vggface",
+                "onnx": "speech2face.face.embedders:open_onnx",
+            },
+        ),
         DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
         DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
         DriverKind(

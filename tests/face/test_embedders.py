@@ -33,7 +33,9 @@ def test_a_record_survives_json(record: EmbedderRecord) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "arcface", "size": 512}, "one of dlib, vggface, onnx, planted, not 'arcface'"),
+        ({"kind": "two words", "size": 512}, "the name of one, such as dlib, not 'two words'"),
+        ({"kind": "", "size": 512}, "the name of one, such as dlib, not ''"),
+        ({"kind": None, "size": 512}, "the name of one, such as dlib, not None"),
         ({"kind": "dlib", "size": 0}, "whole number from 1, not 0"),
         ({"kind": "dlib", "size": "128"}, "whole number from 1, not '128'"),
         ({"kind": "dlib", "size": 128, "sha256": "abc"}, "64 hexadecimal digits"),

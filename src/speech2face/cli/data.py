@@ -40,14 +40,6 @@ class RunnerName(StrEnum):
     ray = "ray"
 
 
-class EmbedderName(StrEnum):
-    """The face embedder."""
-
-    dlib = "dlib"
-    vggface = "vggface"
-    onnx = "onnx"
-
-
 class MissingBasis(StrEnum):
     """What records may lack."""
 
@@ -82,7 +74,9 @@ def prepare(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="An option: seconds=6, frames=5, limits.NAME=... May be repeated.")
     ] = None,
-    embedder: Annotated[EmbedderName, typer.Option(help="The face embedder.")] = EmbedderName.dlib,
+    embedder: Annotated[
+        str, typer.Option(help="The face embedder: dlib, vggface, onnx, or one that a package adds.")
+    ] = "dlib",
     embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
     detector_file: Annotated[
         Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")
@@ -130,9 +124,7 @@ def prepare(
     preparation = Preparation(
         sources=open_sources(stated, basis, hashed),
         options=options,
-        embedder=describe_embedder(
-            embedder.value, file=embedder_file, settings=_nested("embedder-set", embedder_settings)
-        )
+        embedder=describe_embedder(embedder, file=embedder_file, settings=_nested("embedder-set", embedder_settings))
         if options.embedding
         else None,
         embedder_file=None if embedder_file is None else absolute(str(embedder_file)),

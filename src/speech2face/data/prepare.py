@@ -55,7 +55,7 @@ from speech2face.errors import (
     WeightsError,
 )
 from speech2face.face.detect import FaceBox, FaceDetector, Picture, open_detector
-from speech2face.face.embed import CropEmbedder
+from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.face.files import check_sha256
 from speech2face.face.landmarks import DlibLandmarker
@@ -266,7 +266,7 @@ class UnembeddedClip:
 class ClipMaker:
     """Detector, landmarks and face embedder, opened once, and the stages that use them."""
 
-    def __init__(self, options: PrepareOptions, embedder: CropEmbedder | None) -> None:
+    def __init__(self, options: PrepareOptions, embedder: FaceEmbedder | None) -> None:
         self.options, self.embedder = options, embedder
         self._search: FaceSearch | None = None
         if options.embedding:
@@ -460,7 +460,7 @@ def _open_maker(stated: str, file: str | None) -> ClipMaker:
         return ClipMaker(options, None)
     if record is None:
         raise WeightsError("faces need a face embedder: name one, or prepare recordings alone")
-    return ClipMaker(options, cast(CropEmbedder, open_embedder(EmbedderRecord.from_dict(record), file)))
+    return ClipMaker(options, open_embedder(EmbedderRecord.from_dict(record), file))
 
 
 __all__ = ["PrepareOptions", "ShardResult", "ShardTask", "index_labels", "prepare_shard"]

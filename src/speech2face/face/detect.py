@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
@@ -24,6 +24,8 @@ SearchDetectorName = Literal["hog", "cnn", "yunet"]
 """Those, and one whose weights are a file of the user."""
 RIVAL_SHARE = 0.5
 """A second face counts from this share of the largest one's side; smaller ones are the background's."""
+FIVE_POINT_FILE = "shape_predictor_5_face_landmarks.dat"
+SIXTY_EIGHT_POINT_FILE = "shape_predictor_68_face_landmarks.dat"
 SMALLEST_FOUND_PIXELS = 80  # side of the least face that dlib's detectors see
 MISSING = "finding faces in photographs needs the extra 'faces': pip install 'speech2face[faces]'"
 
@@ -127,13 +129,9 @@ class DlibDetector:
         self._detector = dlib_module().get_frontal_face_detector()
 
     def detect(self, picture: Picture) -> tuple[FaceBox, ...]:
-        """All frontal faces, largest first."""
-        for enlargement in range(self.enlargements + 1):
-            found = self._detector(picture, enlargement)
-            if found:
-                boxes = (FaceBox(box.left(), box.top(), box.right(), box.bottom()) for box in found)
-                return tuple(sorted(boxes, key=lambda box: -box.area))
-        return ()
+        """Return all frontal faces, largest first."""
+        found = (self._detector(picture, enlargement) for enlargement in range(self.enlargements + 1))
+        return _boxes(next((rectangles for rectangles in found if rectangles), ()))
 
 
 class DlibCnnDetector:
@@ -145,10 +143,36 @@ class DlibCnnDetector:
         self._detector = dlib_module().cnn_face_detection_model_v1(str(dlib_model("mmod_human_face_detector.dat")))
 
     def detect(self, picture: Picture) -> tuple[FaceBox, ...]:
-        """All faces, largest first."""
-        found = (one.rect for one in self._detector(np.ascontiguousarray(picture), self.enlargements))
-        boxes = (FaceBox(box.left(), box.top(), box.right(), box.bottom()) for box in found)
-        return tuple(sorted(boxes, key=lambda box: -box.area))
+        """Return all faces, largest first."""
+        return _boxes(one.rect for one in self._detector(np.ascontiguousarray(picture), self.enlargements))
+
+
+def _boxes(rectangles: Iterable[Any]) -> tuple[FaceBox, ...]:
+    """dlib's rectangles as boxes, largest first."""
+    boxes = (FaceBox(one.left(), one.top(), one.right(), one.bottom()) for one in rectangles)
+    return tuple(sorted(boxes, key=lambda box: -box.area))
+
+
+class DlibPoints:
+    """A landmark predictor of dlib, an ensemble of regression trees (Kazemi and Sullivan 2014), by its file's name.
+
+    The five-point predictor is free to use. The 68-point one was trained on iBUG 300-W, whose licence excludes
+    commercial use, and so does what is made with it: choose it knowingly.
+    """
+
+    def __init__(self, file: str) -> None:
+        dlib = dlib_module()
+        self._rectangle = dlib.rectangle
+        self._predictor = dlib.shape_predictor(str(dlib_model(file)))
+
+    def shape(self, picture: Picture, box: FaceBox) -> Any:
+        """Return dlib's own object for the points of the face in a box of a picture (height, width, 3)."""
+        where = self._rectangle(box.left, box.top, box.right, box.bottom)
+        return self._predictor(np.ascontiguousarray(picture), where)  # dlib reads rows as they lie in memory
+
+    def find(self, picture: Picture, box: FaceBox) -> Points:
+        """Return the points, (points, 2), (x, y) in whole pixels of the picture, pixel centres at integers."""
+        return np.array([[point.x, point.y] for point in self.shape(picture, box).parts()], dtype=np.float64)
 
 
 def open_detector(name: SearchDetectorName, file: Path | str | None = None) -> FaceDetector:

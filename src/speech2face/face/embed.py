@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,13 @@ from numpy.typing import NDArray
 from speech2face.errors import SeveralFaces, WeightsError
 from speech2face.face.align import Points, Similarity, fit_similarity
 from speech2face.face.detect import (
+    FIVE_POINT_FILE,
+    SIXTY_EIGHT_POINT_FILE,
     DetectorName,
     DlibDetector,
+    DlibPoints,
     FaceBox,
+    FaceDetector,
     Picture,
     box_crop,
     dlib_model,
@@ -32,42 +38,35 @@ DLIB_MATCH_DISTANCE = 0.6
 
 
 class FaceEmbedder(Protocol):
-    """Anything that embeds the face of a picture (height, width, 3) of one person."""
+    """Anything that embeds the face of a photograph, (height, width, 3) uint8, in numbers by which people compare."""
 
     size: int
     """Length of an embedding."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How a photograph is brought to the network, JSON-ready: embeddings of other settings are not comparable."""
+        ...
+
+    @property
+    def crop_detector(self) -> DetectorName:
+        """The detector of whose boxes its crops are made."""
+        ...
+
+    def crop(self, picture: Picture, box: FaceBox) -> Picture:
+        """Return what the network sees of the face in a box of a picture, (side, side, 3) uint8."""
+        ...
+
+    def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """Return the embeddings (crops, size) of faces that are cropped already, at least one."""
+        ...
+
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the picture's one face, or None where no face is found.
+        """Return the embedding (size,) of the picture's one face, or None where no face is found.
 
         Raises:
             SeveralFaces: more than one person could be meant.
         """
-        ...
-
-
-def embed_drawn(embedder: FaceEmbedder, picture: Picture) -> NDArray[np.float32] | None:
-    """The embedding (size,) of a face that was drawn; None where a detector sees none in it, or sees more than one."""
-    try:
-        return embedder.embed(picture)
-    except SeveralFaces:
-        return None
-
-
-class CropEmbedder(FaceEmbedder, Protocol):
-    """A face embedder in two steps, so that many faces go through its network at once."""
-
-    @property
-    def crop_detector(self) -> DetectorName:
-        """Whose boxes it wants its crops to be made of."""
-        ...
-
-    def crop(self, picture: Picture, box: FaceBox) -> Picture:
-        """What its network sees of the face in a box of a picture (height, width, 3): (side, side, 3)."""
-        ...
-
-    def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """Embeddings (crops, size) of faces that are cropped already."""
         ...
 
 
@@ -78,28 +77,30 @@ class FaceMatcher(FaceEmbedder, Protocol):
     """Euclidean distance under which two embeddings count as one person."""
 
 
-class DlibEmbedder:
-    """dlib's 128-D residual network (King 2017) on a chip aligned by five landmarks.
+def embed_drawn(embedder: FaceEmbedder, picture: Picture) -> NDArray[np.float32] | None:
+    """Return the embedding (size,) of a drawn face; None where a detector sees none in it, or more than one."""
+    try:
+        return embedder.embed(picture)
+    except SeveralFaces:
+        return None
 
-    The five-point predictor and the network are free to use. (The 68-point predictor of the same package was trained
-    on iBUG 300-W, whose licence excludes commercial use; nothing here needs it.)
-    """
 
-    size = 128
-    match_distance = DLIB_MATCH_DISTANCE
-    network_file = "dlib_face_recognition_resnet_model_v1.dat"
-    crop_pixels, crop_padding = 150, 0.25  # as the network was trained
-    crop_detector: DetectorName = "hog"
+class CroppingEmbedder(ABC):
+    """What face embedders share: the one face of a photograph is found by a detector, cropped, and embedded."""
 
-    def __init__(self) -> None:
-        dlib = dlib_module()
-        self._rectangle, self._chip = dlib.rectangle, dlib.get_face_chip
-        self._detector = DlibDetector()
-        self._landmarks = dlib.shape_predictor(str(dlib_model("shape_predictor_5_face_landmarks.dat")))
-        self._network = dlib.face_recognition_model_v1(str(dlib_model(self.network_file)))
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector = detector
+
+    @abstractmethod
+    def crop(self, picture: Picture, box: FaceBox) -> Picture:
+        """Return what the network sees of the face in a box of a picture, (side, side, 3)."""
+
+    @abstractmethod
+    def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
+        """Return the embeddings (crops, size) of faces that are cropped already."""
 
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (128,) of the picture's one face, or None where no face is found.
+        """Return the embedding (size,) of the picture's one face, or None where no face is found.
 
         Raises:
             SeveralFaces: more than one person could be meant.
@@ -108,18 +109,41 @@ class DlibEmbedder:
         return None if found is None else self.embed_box(picture, found)
 
     def embed_box(self, picture: Picture, box: FaceBox) -> NDArray[np.float32]:
-        """The embedding (128,) of the face in a box that is already known."""
-        return np.asarray(self.embed_crops([self.crop(picture, box)])[0], dtype=np.float32)
+        """Return the embedding (size,) of the face in a box that is already known."""
+        return self.embed_crop(self.crop(picture, box))
+
+    def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
+        """Return the embedding (size,) of a face that is cropped already, (side, side, 3)."""
+        return np.asarray(self.embed_crops([crop])[0], dtype=np.float32)
+
+
+class DlibEmbedder(CroppingEmbedder):
+    """dlib's 128-D residual network (King 2017) on a chip aligned by five landmarks.
+
+    The five-point predictor and the network are free to use.
+    """
+
+    size = 128
+    match_distance = DLIB_MATCH_DISTANCE
+    network_file = "dlib_face_recognition_resnet_model_v1.dat"
+    crop_pixels, crop_padding = 150, 0.25  # as the network was trained
+    crop_detector: DetectorName = "hog"
+    settings: Mapping[str, Any] = MappingProxyType({})
+
+    def __init__(self) -> None:
+        super().__init__(DlibDetector())
+        dlib = dlib_module()
+        self._chip, self._landmarks = dlib.get_face_chip, DlibPoints(FIVE_POINT_FILE)
+        self._network = dlib.face_recognition_model_v1(str(dlib_model(self.network_file)))
 
     def crop(self, picture: Picture, box: FaceBox) -> Picture:
-        """What the network sees of a face in a box, (150, 150, 3): dlib's chip."""
-        where = self._rectangle(box.left, box.top, box.right, box.bottom)
-        picture = np.ascontiguousarray(picture)  # dlib reads rows as they lie in memory
-        chip = self._chip(picture, self._landmarks(picture, where), size=self.crop_pixels, padding=self.crop_padding)
-        return np.asarray(chip, dtype=np.uint8)
+        """Return what the network sees of a face in a box, (150, 150, 3): dlib's chip."""
+        picture = np.ascontiguousarray(picture)
+        shape = self._landmarks.shape(picture, box)
+        return np.asarray(self._chip(picture, shape, size=self.crop_pixels, padding=self.crop_padding), dtype=np.uint8)
 
     def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """Embeddings (crops, 128) of faces that are cropped already."""
+        """Return the embeddings (crops, 128) of faces that are cropped already."""
         return np.array(self._network.compute_face_descriptor(list(crops)), dtype=np.float32).reshape(-1, self.size)
 
 
@@ -135,8 +159,6 @@ TEMPLATE: Points = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 EYES = 2  # the first points of the template
-FIVE_POINT_FILE = "shape_predictor_5_face_landmarks.dat"
-SIXTY_EIGHT_POINT_FILE = "shape_predictor_68_face_landmarks.dat"
 
 
 def template(size_pixels: int) -> Points:
@@ -163,24 +185,15 @@ def crop_by_points(points: Points, size_pixels: int) -> Similarity:
 
 
 class PointFinder:
-    """dlib's landmark predictors (Kazemi and Sullivan 2014) for the points that an alignment needs.
-
-    `eyes` needs the free five-point predictor. `five_points` needs the 68-point one, which was trained on iBUG 300-W,
-    whose licence excludes commercial use: choose it knowingly.
-    """
+    """The points that an alignment needs, of dlib's landmarks: `five_points` needs the 68-point predictor."""
 
     def __init__(self, alignment: Alignment) -> None:
-        dlib = dlib_module()
         self.alignment = alignment
-        self._rectangle = dlib.rectangle
-        file = FIVE_POINT_FILE if alignment == "eyes" else SIXTY_EIGHT_POINT_FILE
-        self._predictor = dlib.shape_predictor(str(dlib_model(file)))
+        self._points = DlibPoints(FIVE_POINT_FILE if alignment == "eyes" else SIXTY_EIGHT_POINT_FILE)
 
     def find(self, picture: Picture, box: FaceBox) -> Points:
-        """(2, 2) or (5, 2), in pixels of the picture (height, width, 3)."""
-        where = self._rectangle(box.left, box.top, box.right, box.bottom)
-        found = self._predictor(np.ascontiguousarray(picture), where).parts()
-        points = np.array([[point.x, point.y] for point in found], dtype=np.float64)
+        """Return the points, (2, 2) or (5, 2), in pixels of the picture (height, width, 3)."""
+        points = self._points.find(picture, box)
         return eyes_of_five(points) if self.alignment == "eyes" else five_of_sixty_eight(points)
 
 
@@ -188,14 +201,35 @@ class PointFinder:
 # How a photograph is brought to a face embedder's network: part of every embedder's record.
 # --------------------------------------------------------------------------------------------------
 
-Settings = TypeVar("Settings", "OnnxSettings", "VGGFaceSettings")
 MAX_MARGIN = 2.0  # five times the box: more is a mistake
 Colours = Literal["rgb", "bgr"]
 OnnxAlignment = Literal["box", "eyes", "five_points"]
 
 
+class EmbedderSettings:
+    """What the settings of all face embedders have in common: how they become JSON and come from it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings JSON-ready."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the settings of `to_dict`'s result; what is not named keeps its default.
+
+        Raises:
+            ValueError, TypeError: a name or a value that cannot be.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"{', '.join(unknown)} is none of {', '.join(known)}")
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
 @dataclass(frozen=True)
-class OnnxSettings:
+class OnnxSettings(EmbedderSettings):
     """How a photograph is brought to the network; the defaults are those of ArcFace and its relatives."""
 
     input_pixels: int | None = None
@@ -222,18 +256,9 @@ class OnnxSettings:
         if self.input_pixels is not None and self.input_pixels < 1:
             raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return _to_dict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> OnnxSettings:
-        """From `to_dict`'s result; what is not named keeps its default."""
-        return _from_dict(cls, values)
-
 
 @dataclass(frozen=True)
-class VGGFaceSettings:
+class VGGFaceSettings(EmbedderSettings):
     """How a photograph is brought to VGG-Face: the detector's box and a margin, unturned, as 224 x 224."""
 
     detector: DetectorName = "cnn"
@@ -244,15 +269,6 @@ class VGGFaceSettings:
     def __post_init__(self) -> None:
         check_choice("detector", self.detector, DetectorName)
         _check_margin(self.margin)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return _to_dict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> VGGFaceSettings:
-        """From `to_dict`'s result; what is not named keeps its default."""
-        return _from_dict(cls, values)
 
 
 def check_normalisation(mean: Sequence[float], deviation: Sequence[float]) -> None:
@@ -283,80 +299,64 @@ def _check_margin(margin: float) -> None:
         raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {margin}")
 
 
-def _to_dict(settings: OnnxSettings | VGGFaceSettings) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
-
-
-def _from_dict(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    known = [field.name for field in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{', '.join(unknown)} is none of {', '.join(known)}")
-    stored: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-    return kind(**stored)
-
-
 # --------------------------------------------------------------------------------------------------
 # Any face recogniser that a user has as an ONNX file, in the place of the face embedder.
 # --------------------------------------------------------------------------------------------------
 
 
-class OnnxEmbedder:
+class OnnxEmbedder(CroppingEmbedder):
     """A user's network: one picture (1, 3, side, side) or (1, side, side, 3) in, one vector out."""
 
     def __init__(self, path: Path | str, settings: OnnxSettings | None = None) -> None:
         """Raises:
         WeightsError: the file is no ONNX network, or not one of that form.
         """
-        self.settings = settings or OnnxSettings()
+        self._stated = settings or OnnxSettings()
         self._session = open_network(weight_file(path))
         self._name, self._channels_first, self._pixels = picture_input(
-            self._session, self.settings.input_pixels, Path(path)
+            self._session, self._stated.input_pixels, Path(path)
         )
         self.size = self._measure(Path(path))
-        self._detector = open_detector(self.settings.detector)
-        alignment = self.settings.alignment
+        super().__init__(open_detector(self._stated.detector))
+        alignment = self._stated.alignment
         self._points = None if alignment == "box" else PointFinder(alignment)
 
-    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the picture's one face, or None where no face is found.
-
-        Raises:
-            SeveralFaces: more than one person could be meant.
-        """
-        found = sole_face(self._detector, picture)
-        return None if found is None else self.embed_crop(self.crop(picture, found))
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The fields of `OnnxSettings`."""
+        return self._stated.to_dict()
 
     @property
     def crop_detector(self) -> DetectorName:
-        """Whose boxes its crops are made of."""
-        return self.settings.detector
+        """The detector of whose boxes its crops are made."""
+        return self._stated.detector
 
     def crop(self, picture: Picture, box: FaceBox) -> Picture:
-        """The square (side, side, 3) that the network sees of a face in a box."""
+        """Return the square (side, side, 3) that the network sees of a face in a box."""
         if self._points is None:
-            move = box_crop(box, self._pixels, margin=self.settings.margin)
+            move = box_crop(box, self._pixels, margin=self._stated.margin)
         else:
             move = crop_by_points(self._points.find(picture, box), self._pixels)
         return take_crop(picture, move, self._pixels)
 
     def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """Embeddings (crops, size), one crop at a time: many exported graphs take no more."""
+        """Return the embeddings (crops, size), one crop at a time: many exported graphs take no more."""
         return np.stack([self.embed_crop(crop) for crop in crops])
 
     def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
-        """The embedding (size,) of a face that already fills the square (side, side, 3)."""
+        """Return the embedding (size,) of a face that already fills the square (side, side, 3)."""
         numbers = self._run(crop)
         if not np.isfinite(numbers).all():
             raise WeightsError("the ONNX face embedder returned numbers that are none; check its input settings")
-        if self.settings.normalise:
+        if self._stated.normalise:
             numbers = numbers / max(float(np.linalg.norm(numbers)), 1e-12)
         return np.asarray(numbers, dtype=np.float32)
 
     def _run(self, crop: Picture) -> NDArray[np.float32]:
         assert crop.shape == (self._pixels, self._pixels, 3)
-        mean, deviation = (np.array(c, np.float32) for c in (self.settings.mean, self.settings.deviation))
+        mean, deviation = (np.array(c, np.float32) for c in (self._stated.mean, self._stated.deviation))
         x = (crop.astype(np.float32) - mean) / deviation
-        if self.settings.colours == "bgr":
+        if self._stated.colours == "bgr":
             x = x[..., ::-1]
         if self._channels_first:
             x = x.transpose(2, 0, 1)

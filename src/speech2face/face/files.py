@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from speech2face.errors import WeightsError
+from speech2face.outputs import sha256
 from speech2face.quiet import load_onnxruntime
 
 
@@ -27,9 +27,12 @@ def weight_file(path: Path | str) -> Path:
 
 
 def file_sha256(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a weight file."""
-    with weight_file(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the hexadecimal SHA-256 of a weight file.
+
+    Raises:
+        WeightsError: it is missing, a folder, or may not be read.
+    """
+    return sha256(weight_file(path))
 
 
 def check_sha256(path: Path | str, expected: str) -> None:

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.face.align import Points, border_points, fit_similarity, generalised_procrustes, spline_map
-from speech2face.face.detect import FaceBox, Picture, dlib_model, dlib_module
-from speech2face.face.embed import SIXTY_EIGHT_POINT_FILE
+from speech2face.face.detect import SIXTY_EIGHT_POINT_FILE, DlibPoints, FaceBox, Picture
 
 COUNT = 68
 JAW = slice(0, 17)
@@ -34,19 +33,11 @@ class FaceLandmarker(Protocol):
         ...
 
 
-class DlibLandmarker:
-    """dlib's ensemble of regression trees (Kazemi and Sullivan 2014); not for commercial use, see the module."""
+class DlibLandmarker(DlibPoints):
+    """dlib's predictor of the 68 points; not for commercial use, see the module."""
 
     def __init__(self) -> None:
-        dlib = dlib_module()
-        self._rectangle = dlib.rectangle
-        self._predictor = dlib.shape_predictor(str(dlib_model(SIXTY_EIGHT_POINT_FILE)))
-
-    def find(self, picture: Picture, box: FaceBox) -> Points:
-        """(68, 2), in whole pixels."""
-        where = self._rectangle(box.left, box.top, box.right, box.bottom)
-        found = self._predictor(np.ascontiguousarray(picture), where).parts()
-        return np.array([[point.x, point.y] for point in found], dtype=np.float64)
+        super().__init__(SIXTY_EIGHT_POINT_FILE)
 
 
 def eyes(points: Points) -> Points:

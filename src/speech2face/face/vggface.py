@@ -7,7 +7,6 @@ weights are a user's own file (`vggface_weights.py`); their licence is for non-c
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, WeightsError
-from speech2face.face.detect import DetectorName, FaceBox, Picture, box_crop, open_detector, sole_face, take_crop
-from speech2face.face.embed import Colours, VGGFaceSettings
+from speech2face.face.detect import DetectorName, FaceBox, Picture, box_crop, open_detector, take_crop
+from speech2face.face.embed import Colours, CroppingEmbedder, VGGFaceSettings
 from speech2face.face.files import file_sha256, weight_file
 from speech2face.inputs import parse_json
+from speech2face.outputs import replacing
 
 INPUT_PIXELS = 224
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # of 3 x 3 in each block, which ends with a maximum over 2 x 2
@@ -255,15 +255,12 @@ def convert_vggface(
         "input": "224 x 224, 0 to 255, minus the mean colour (129.1863, 104.7624, 93.5940)",
         "licence": "that of the source file; the original weights are for non-commercial research",
     }
-    temporary = destination.with_name(f".{destination.name}.{os.getpid()}.tmp")
     try:
-        # One entry, because safetensors writes several in any order.
-        save_file(tensors, temporary, metadata={METADATA: json.dumps(metadata, sort_keys=True)})
-        os.replace(temporary, destination)
+        with replacing(destination) as temporary:
+            # One entry, because safetensors writes several in any order.
+            save_file(tensors, temporary, metadata={METADATA: json.dumps(metadata, sort_keys=True)})
     except (OSError, SafetensorError) as error:
         raise CannotWrite(f"cannot write {destination}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return metadata
 
 
@@ -380,43 +377,34 @@ def _likeness(planes: Tensor) -> float:
 OUTSIDE = (round(MEAN_RED_GREEN_BLUE[0]), round(MEAN_RED_GREEN_BLUE[1]), round(MEAN_RED_GREEN_BLUE[2]))
 
 
-class VGGFaceEmbedder:
+class VGGFaceEmbedder(CroppingEmbedder):
     """The detector's box with a margin, unturned, as 224 x 224; raw fc7, not normalised: the loss needs its length."""
 
     def __init__(
         self, path: Path | str, settings: VGGFaceSettings | None = None, *, config: VGGFaceConfig | None = None
     ) -> None:
-        self.settings = settings or VGGFaceSettings()
+        self._stated = settings or VGGFaceSettings()
         self.network = load_vggface(path, config=config)
         self.size = self.network.config.hidden
-        self._detector = open_detector(self.settings.detector)
+        super().__init__(open_detector(self._stated.detector))
 
-    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """The embedding (size,) of the picture's one face, or None where no face is found.
-
-        Raises:
-            SeveralFaces: more than one person could be meant.
-        """
-        found = sole_face(self._detector, picture)
-        return None if found is None else self.embed_crop(self.crop(picture, found))
-
-    def crop(self, picture: Picture, box: FaceBox) -> Picture:
-        """The square (224, 224, 3) that the network sees of a face in a box."""
-        return take_crop(
-            picture, box_crop(box, INPUT_PIXELS, margin=self.settings.margin), INPUT_PIXELS, outside=OUTSIDE
-        )
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The fields of `VGGFaceSettings`."""
+        return self._stated.to_dict()
 
     @property
     def crop_detector(self) -> DetectorName:
-        """Whose boxes its crops are made of."""
-        return self.settings.detector
+        """The detector of whose boxes its crops are made."""
+        return self._stated.detector
 
-    def embed_crop(self, crop: Picture) -> NDArray[np.float32]:
-        """The embedding (size,) of a face that already fills the square (224, 224, 3)."""
-        return np.asarray(self.embed_crops([crop])[0], dtype=np.float32)
+    def crop(self, picture: Picture, box: FaceBox) -> Picture:
+        """Return the square (224, 224, 3) that the network sees of a face in a box."""
+        move = box_crop(box, INPUT_PIXELS, margin=self._stated.margin)
+        return take_crop(picture, move, INPUT_PIXELS, outside=OUTSIDE)
 
     def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
-        """Embeddings (crops, size) of faces that already fill the square (224, 224, 3)."""
+        """Return the embeddings (crops, size) of faces that already fill the square (224, 224, 3)."""
         faces = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).copy()).float() / 255  # (crops, 3, 224, 224)
         with torch.inference_mode():
             return np.asarray(self.network(faces).numpy(), dtype=np.float32)
