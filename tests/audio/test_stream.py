@@ -6,7 +6,7 @@ import pytest
 
 from speech2face.audio.recording import StreamResampler, joined, read_recording
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.stream import PcmFormat, PcmStream, expand_alaw, expand_mulaw
+from speech2face.audio.stream import PcmFormat, PcmStream
 from speech2face.errors import CorruptRecording, InvalidOption
 from tests.recordings import encode
 from tests.voices import made_voice
@@ -93,9 +93,16 @@ def test_half_a_sample_at_the_end_is_dropped() -> None:
     assert joined([stream.push(b"\0" * 4001), stream.finish()]).shape == (2, 1000)
 
 
-def test_telephone_codes_expand_to_the_standards_values() -> None:
-    np.testing.assert_array_equal(expand_mulaw(np.array([0xFF, 0x7F, 0x80, 0x00], np.uint8)), [0, 0, 32124, -32124])
-    np.testing.assert_array_equal(expand_alaw(np.array([0xD5, 0x55, 0xAA, 0x2A], np.uint8)), [8, -8, 32256, -32256])
+@pytest.mark.parametrize(
+    ("encoding", "codes", "values"),
+    [
+        ("mulaw", [0xFF, 0x7F, 0x80, 0x00], [0, 0, 32124, -32124]),  # ITU-T G.711, tables 2a and 2b
+        ("alaw", [0xD5, 0x55, 0xAA, 0x2A], [8, -8, 32256, -32256]),  # tables 1a and 1b
+    ],
+)
+def test_telephone_codes_expand_to_the_standards_values(encoding: str, codes: list[int], values: list[int]) -> None:
+    got = streamed(PcmFormat(encoding, 16_000), bytes(codes), 4)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(got[0] * 32768, values)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

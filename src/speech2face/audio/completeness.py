@@ -183,7 +183,7 @@ def not_empty(source: ByteSource) -> ByteSource:
 
 
 # --------------------------------------------------------------------------------------------------
-# Frames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
+# MpegFrames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
 # --------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ ADTS_SAMPLE_RATES = (
 
 
 @dataclass(frozen=True)
-class Frame:
+class MpegFrame:
     """One frame by its header: its length, and how long it sounds."""
 
     length: int
@@ -221,7 +221,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Frames:
+class MpegFrames:
     """All frames of a file: how long they sound, what is missing between them, and what length tags state in all.
 
     `stated_seconds` is None where no tag counts the frames.
@@ -232,7 +232,7 @@ class Frames:
     stated_seconds: float | None
 
 
-def mp3_frame(content: bytes, at: int) -> Frame | None:
+def mp3_frame(content: bytes, at: int) -> MpegFrame | None:
     """The frame of MPEG audio that begins there, or None."""
     head = content[at : at + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
@@ -244,21 +244,21 @@ def mp3_frame(content: bytes, at: int) -> Frame | None:
     sample_rate = SAMPLE_RATES[rate_index] >> HALVINGS[version]
     bit_rate = (RATES_1 if version == 3 else RATES_2)[layer][index] * 1000
     if layer == 1:
-        return Frame((12 * bit_rate // sample_rate + padding) * 4, 384, sample_rate)
+        return MpegFrame((12 * bit_rate // sample_rate + padding) * 4, 384, sample_rate)
     samples = 576 if layer == 3 and version != 3 else 1152
-    return Frame(samples // 8 * bit_rate // sample_rate + padding, samples, sample_rate)
+    return MpegFrame(samples // 8 * bit_rate // sample_rate + padding, samples, sample_rate)
 
 
-def adts_frame(content: bytes, at: int) -> Frame | None:
+def adts_frame(content: bytes, at: int) -> MpegFrame | None:
     """The ADTS frame (ISO 13818-7, section 6.2) that begins there, or None."""
     head = content[at : at + 7]
     if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0 or (head[2] >> 2 & 15) >= len(ADTS_SAMPLE_RATES):
         return None
     length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-    return Frame(length, 1024 * ((head[6] & 3) + 1), ADTS_SAMPLE_RATES[head[2] >> 2 & 15]) if length > 7 else None
+    return MpegFrame(length, 1024 * ((head[6] & 3) + 1), ADTS_SAMPLE_RATES[head[2] >> 2 & 15]) if length > 7 else None
 
 
-def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], Frame | None]) -> Frames | None:
+def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], MpegFrame | None]) -> MpegFrames | None:
     """All frames from the first to the last; None where there are none, or too many bytes to be one recording.
 
     Raises:
@@ -289,10 +289,10 @@ def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], Frame | N
         at += frame.length
     if not frame_bytes:
         return None
-    return Frames(seconds, lost_bytes * seconds / frame_bytes, believed(stated) if counted else None)
+    return MpegFrames(seconds, lost_bytes * seconds / frame_bytes, believed(stated) if counted else None)
 
 
-def _goes_on(content: bytes, at: int, frame: Frame, read_frame: Callable[[bytes, int], Frame | None]) -> bool:
+def _goes_on(content: bytes, at: int, frame: MpegFrame, read_frame: Callable[[bytes, int], MpegFrame | None]) -> bool:
     """Whether a frame is whole: another one, a tag, padding or the end follows it."""
     end = at + frame.length
     if end >= len(content):
@@ -300,7 +300,7 @@ def _goes_on(content: bytes, at: int, frame: Frame, read_frame: Callable[[bytes,
     return read_frame(content, end) is not None or content[end : end + 3] in (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))
 
 
-def _next_frame(content: bytes, at: int, read_frame: Callable[[bytes, int], Frame | None]) -> int | None:
+def _next_frame(content: bytes, at: int, read_frame: Callable[[bytes, int], MpegFrame | None]) -> int | None:
     """Where frames go on: as many in a row as are no accident, or as many as there are before the end."""
     for match in re.compile(rb"\xff[\xe0-\xff]").finditer(content, at):
         place = match.start()
@@ -322,7 +322,7 @@ def _after_tags(content: bytes, at: int) -> int:
     return at
 
 
-def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[bytes, int], Frame | None]) -> bool:
+def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[bytes, int], MpegFrame | None]) -> bool:
     """Whether what lies between frames is a tag, or zeros between two files that were joined."""
     between = content[at:resumed]
     if between.lstrip(b"\0").startswith(TAG_BEGINNINGS):
@@ -365,7 +365,7 @@ Samples = Callable[[bytes], int]
 
 
 @dataclass
-class _Stream:
+class _OggStream:
     """One sound stream inside a link: how many samples a second it counts, and the most that a packet can hold."""
 
     rate: int
@@ -386,7 +386,7 @@ class OggLink:
 
     start: int
     stop: int = 0
-    streams: dict[int, _Stream] = field(default_factory=dict)
+    streams: dict[int, _OggStream] = field(default_factory=dict)
 
     def lost_seconds(self, number: int) -> float:
         """Sound that is missing in the middle of a sound stream, counted from 1 in the order of the file."""
@@ -518,7 +518,7 @@ def _take(link: OggLink, page: _Page, *, damaged: bool) -> None:
     stream.granule = max(page.granule, stream.granule)
 
 
-def _most_samples(stream: _Stream, page: _Page) -> int:
+def _most_samples(stream: _OggStream, page: _Page) -> int:
     """The most samples that the packets which end in a page can hold; keeps those of one that does not."""
     total, pending, first = 0, stream.pending, bool(page.flags & CONTINUED)
     stream.pending = 0
@@ -532,20 +532,20 @@ def _most_samples(stream: _Stream, page: _Page) -> int:
     return total if page.granule >= 0 else stream.pending
 
 
-def _opened(page: _Page) -> _Stream | None:
+def _opened(page: _Page) -> _OggStream | None:
     """A sound stream by its first packet; None for pictures, texts and codecs whose packets cannot be counted."""
     head = page.body
     if head.startswith(b"OpusHead"):
-        return _Stream(OPUS_RATE, _opus_samples, page.sequence)
+        return _OggStream(OPUS_RATE, _opus_samples, page.sequence)
     if head.startswith(b"\x01vorbis") and len(head) >= 29:
         rate, longest = int.from_bytes(head[12:16], "little"), 1 << (head[28] >> 4)
-        return _Stream(rate, lambda _: longest // 2, page.sequence) if rate else None
+        return _OggStream(rate, lambda _: longest // 2, page.sequence) if rate else None
     if head.startswith(b"\x7fFLAC") and len(head) >= 30:
         rate, longest = int.from_bytes(head[27:30], "big") >> 4, int.from_bytes(head[19:21], "big")
-        return _Stream(rate, lambda _: longest, page.sequence) if rate else None
+        return _OggStream(rate, lambda _: longest, page.sequence) if rate else None
     if head.startswith(b"Speex   ") and len(head) >= 68:
         rate, frame, frames = (int.from_bytes(head[at : at + 4], "little") for at in (36, 56, 64))
-        return _Stream(rate, lambda _: frame * max(1, frames), page.sequence) if 0 < rate < 2**20 else None
+        return _OggStream(rate, lambda _: frame * max(1, frames), page.sequence) if 0 < rate < 2**20 else None
     return None
 
 
@@ -647,18 +647,24 @@ def id3_bytes(head: bytes) -> int:
     return ID3_HEADER_BYTES + size + (ID3_HEADER_BYTES if head[5] & 0x10 else 0)
 
 
-def _chunks(source: ByteSource, at: int, size_format: str) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place of the content and stated size of the chunks of RIFF, AIFF and CAF files."""
-    length = 4 + struct.calcsize(size_format)
+def _chunks(
+    source: ByteSource, at: int, size_format: str, *, name_bytes: int = 4, aligned: int = 1, counts_head: bool = False
+) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place of the content and stated size of the chunks of RIFF, W64, AIFF and CAF files.
+
+    Chunks begin at places of a multiple of `aligned` bytes from the first; `counts_head` where the size that is stated,
+    but not the one that is given, includes name and size.
+    """
+    length = name_bytes + struct.calcsize(size_format)
     for _ in range(MOST_CHUNKS):
         head = source.read_at(at, length)
         if len(head) < length:
             return
-        size = struct.unpack(size_format, head[4:])[0]
-        yield head[:4], at + length, size
+        size = struct.unpack(size_format, head[name_bytes:])[0] - (length if counts_head else 0)
+        yield head[:name_bytes], at + length, size
         if size < 0:
             return
-        at += length + size + (size & 1 if length == 8 else 0)  # chunks of RIFF and AIFF begin at even places
+        at += length + size + (-size % aligned)
 
 
 def _counted(stated: int, present: int, bytes_a_second: float) -> tuple[float | None, float | None]:
@@ -679,7 +685,7 @@ def _riff(source: ByteSource) -> Header:
         return _avi(source)
     wide = source.read_at(0, 4) != b"RIFF"
     bytes_a_second, long_size_at, long_size = 0.0, 0, 0
-    for name, at, size in _chunks(source, 12, "<I"):
+    for name, at, size in _chunks(source, 12, "<I", aligned=2):
         if name == b"ds64":  # EBU Tech 3306: sizes too large for 32 bits
             long_size_at, long_size = at + 8, int.from_bytes(source.read_at(at + 8, 8), "little", signed=True)
         elif name == b"fmt ":
@@ -711,24 +717,16 @@ def _wave_rate(fmt: bytes) -> float:
 def _w64(source: ByteSource) -> Header:
     if source.read_at(0, 16) != W64_RIFF:
         return Header()
-    at, bytes_a_second = 40, 0.0
-    for _ in range(MOST_CHUNKS):
-        head = source.read_at(at, 24)
-        if len(head) < 24:
-            break
-        size = int.from_bytes(head[16:], "little", signed=True)  # with the 24 bytes of name and size
-        if head[:16] == b"fmt " + W64_TAIL:
-            bytes_a_second = _wave_rate(source.read_at(at + 24, 16))
-        elif head[:16] == b"data" + W64_TAIL:
-            present = source.size - at - 24
-            unknown = size <= 24 or is_placeholder(size - 24, present)
+    bytes_a_second = 0.0
+    for name, at, size in _chunks(source, 40, "<q", name_bytes=16, aligned=8, counts_head=True):
+        if name == b"fmt " + W64_TAIL:
+            bytes_a_second = _wave_rate(source.read_at(at, 16))
+        elif name == b"data" + W64_TAIL:
+            present = source.size - at
             mended = {}
-            if unknown and present > 0:
-                mended = {16: source.size.to_bytes(8, "little"), at + 16: (present + 24).to_bytes(8, "little")}
-            return Header(*_counted(max(0, size - 24), present, bytes_a_second), mended=mended)
-        if size < 24:
-            break
-        at += size + (-size % 8)
+            if (size <= 0 or is_placeholder(size, present)) and present > 0:
+                mended = {16: source.size.to_bytes(8, "little"), at - 8: (present + 24).to_bytes(8, "little")}
+            return Header(*_counted(max(0, size), present, bytes_a_second), mended=mended)
     return Header()
 
 
@@ -737,7 +735,7 @@ def _avi(source: ByteSource) -> Header:
     lists = [(12, source.size)]
     while lists:
         at, end = lists.pop()
-        for name, inside, size in _chunks(source, at, "<I"):
+        for name, inside, size in _chunks(source, at, "<I", aligned=2):
             if inside > end:
                 break
             if name == b"LIST" and source.read_at(inside, 4) in (b"hdrl", b"strl"):
@@ -755,7 +753,7 @@ def _avi(source: ByteSource) -> Header:
 
 def _aiff(source: ByteSource) -> Header:
     frames, rate, frame_bytes, frames_at = 0, 0.0, 0, 0
-    for name, at, size in _chunks(source, 12, ">I"):
+    for name, at, size in _chunks(source, 12, ">I", aligned=2):
         if name == b"COMM":
             comm = source.read_at(at, 22)
             if len(comm) < 18:
@@ -940,7 +938,7 @@ READING_DEMUXERS = frozenset({"mov", "tta", "wv", "ape"})
 
 
 @dataclass(frozen=True)
-class Part:
+class RecordingPart:
     """One of the recordings joined in a file, most often the only one; `pages` is None where it is no Ogg."""
 
     source: ByteSource
@@ -961,7 +959,7 @@ class Expected:
     lost_seconds: float = 0.0
 
 
-def find_parts(source: ByteSource) -> list[Part]:
+def find_parts(source: ByteSource) -> list[RecordingPart]:
     """All the recordings of a file, in order.
 
     Raises:
@@ -975,29 +973,29 @@ def find_parts(source: ByteSource) -> list[Part]:
         last = parts[-1].source
         whole = last.part(0, place)
         whole.mended = last.mended
-        parts[-1] = Part(whole, parts[-1].header)
+        parts[-1] = RecordingPart(whole, parts[-1].header)
         parts.append(_part(last.part(place, last.size)))
     return parts
 
 
-def _part(source: ByteSource) -> Part:
+def _part(source: ByteSource) -> RecordingPart:
     header = read_header(source)
     if header.cut:
         raise CorruptRecording(f"{source.label} is cut off: it ends before its own structure does; copy it again")
     source.mended = header.mended
-    return Part(source, header)
+    return RecordingPart(source, header)
 
 
-def _ogg_parts(source: ByteSource) -> list[Part]:
+def _ogg_parts(source: ByteSource) -> list[RecordingPart]:
     pages = read_pages(source)
     if pages.cut:
         raise CorruptRecording(f"{source.label} is cut off in the middle of a page; copy it again")
     if len(pages.links) <= 1 or len(pages.links) > MOST_PARTS:  # FFmpeg reads the parts one after the other
-        return [Part(source, Header(), *pages.links[:1])]
-    return [Part(source.part(link.start, link.stop), Header(), link) for link in pages.links]
+        return [RecordingPart(source, Header(), *pages.links[:1])]
+    return [RecordingPart(source.part(link.start, link.stop), Header(), link) for link in pages.links]
 
 
-def expected(container: "InputContainer", stream: "AudioStream", part: Part, track: int) -> Expected:
+def expected(container: "InputContainer", stream: "AudioStream", part: RecordingPart, track: int) -> Expected:
     """What the `track`-th sound stream of a part, from 1, should hold.
 
     Raises:
@@ -1014,7 +1012,7 @@ def expected(container: "InputContainer", stream: "AudioStream", part: Part, tra
     return Expected(part.header.seconds, part.header.present_seconds)
 
 
-def _of_frames(frames: Frames | None) -> Expected:
+def _of_frames(frames: MpegFrames | None) -> Expected:
     if frames is None:
         return Expected()
     present = None if frames.stated_seconds is None else frames.seconds
@@ -1026,7 +1024,7 @@ def declares_for_all_streams(container: "InputContainer") -> bool:
     return "matroska" in container.format.name
 
 
-def hole_seconds(container: "InputContainer", part: Part, gap_seconds: float) -> float:
+def hole_seconds(container: "InputContainer", part: RecordingPart, gap_seconds: float) -> float:
     """How much of what the time stamps leap over is a hole in the file, and not the recorder's own pause."""
     if container.format.name == "flac":
         return gap_seconds  # every frame has its number
@@ -1036,7 +1034,7 @@ def hole_seconds(container: "InputContainer", part: Part, gap_seconds: float) ->
 def declared_seconds(container: "InputContainer", stream: "AudioStream", file: BinaryIO) -> float | None:
     """The length that the file's own fields state, in seconds, or None where they state none."""
     source = ByteSource(file, "recording")
-    return expected(container, stream, Part(source, read_header(source)), 1).seconds
+    return expected(container, stream, RecordingPart(source, read_header(source)), 1).seconds
 
 
 # --------------------------------------------------------------------------------------------------

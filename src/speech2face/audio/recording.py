@@ -24,7 +24,7 @@ from speech2face.audio.completeness import (
     WALKED_DEMUXERS,
     ByteSource,
     Expected,
-    Part,
+    RecordingPart,
     declares_for_all_streams,
     expected,
     find_parts,
@@ -218,7 +218,7 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
     total = np.sum([(block / scale).sum(axis=1, dtype=np.float64) for block in blocks], axis=0)
     centre = (total / max(size, 1)).astype(np.float32)[:, None]  # (channels, 1)
     energy = np.sum([_energy(block / scale - centre) for block in blocks], axis=0)
-    live = energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)
+    live = live_channels(energy)
     if not live.any():
         return np.zeros(size, np.float32)
     loudest = int(energy.argmax())
@@ -235,6 +235,11 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
         at += scaled.shape[1]
     peak = float(np.abs(mixed).max(initial=0.0))  # the mean of what is within full scale, but for rounding
     return np.asarray(mixed / peak if peak > 1.0 else mixed, np.float32)
+
+
+def live_channels(energy: "np.ndarray") -> "np.ndarray":
+    """Return which channels of these energies, (channels,), carry sound beside the loudest; none in silence."""
+    return np.asarray(energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10))
 
 
 def _energy(channels: FloatArray) -> "np.ndarray":
@@ -400,19 +405,12 @@ def _rewindable(file: BinaryIO, name: str) -> BinaryIO:
     return content
 
 
-class _Nameless:
-    """What PyAV needs of a file, without its name: FFmpeg would let the extension weigh in on the format."""
-
-    def __init__(self, file: ByteSource) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-
-
 def _container(file: ByteSource, name: str) -> "InputContainer":
     import av  # 50 ms, and not needed to refuse a missing file
 
     file.seek(0)
     try:
-        opened: InputContainer = av.open(_Nameless(file), mode="r", options=OPEN_OPTIONS, **any_tags())
+        opened: InputContainer = av.open(file, mode="r", options=OPEN_OPTIONS, **any_tags())
         return opened
     except (av.FFmpegError, *DECODER_ERRORS) as error:
         file.check()
@@ -427,7 +425,7 @@ def _unopenable(file: ByteSource, name: str) -> CorruptRecording | NotMedia:
     return NotMedia(f"{name} is not a sound or video file that can be decoded")
 
 
-def _decode(parts: list[Part], name: str, max_seconds: float, track: int | None) -> Recording:
+def _decode(parts: list[RecordingPart], name: str, max_seconds: float, track: int | None) -> Recording:
     """The track that was asked for; else the first in the order of players in which somebody speaks, or the first."""
     with _container(parts[0].source, name) as container:
         preferred = tracks_by_preference(container, name) if track is None else [choose_track(container, name, track)]
@@ -449,7 +447,7 @@ def _decode(parts: list[Part], name: str, max_seconds: float, track: int | None)
     raise first
 
 
-def _decode_track(parts: list[Part], name: str, max_seconds: float, number: int) -> Recording:
+def _decode_track(parts: list[RecordingPart], name: str, max_seconds: float, number: int) -> Recording:
     """One sound track through all parts of a file."""
     resampler = ChannelResampler(name, max_seconds, sum(part.source.size for part in parts))
     found: tuple[str, str, int] | None = None
@@ -479,7 +477,7 @@ def _decode_track(parts: list[Part], name: str, max_seconds: float, number: int)
 
 
 def _read_part(
-    container: "InputContainer", stream: "AudioStream", part: Part, resampler: ChannelResampler, number: int
+    container: "InputContainer", stream: "AudioStream", part: RecordingPart, resampler: ChannelResampler, number: int
 ) -> None:
     """Decode one part, refusing it where less is there than should be."""
     import av

@@ -6,12 +6,11 @@ Resampling is FFmpeg's, with the settings used for a recording, so that the same
 import sys
 import threading
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from speech2face.audio.recording import (
-    DEAD_CHANNEL_DB,
     LAYOUTS,
     LEAST_PACKET_SECONDS,
     LOST_SECONDS,
@@ -20,6 +19,7 @@ from speech2face.audio.recording import (
     StreamResampler,
     any_tags,
     joined,
+    live_channels,
     mix,
 )
 from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray
@@ -44,8 +44,12 @@ from speech2face.errors import CorruptRecording, InvalidOption, NoAudioStream, R
 from speech2face.inputs import whole_number
 from speech2face.limits import MAX_RECORDING_SECONDS
 
+if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
+
 Encoding = Literal["s16le", "f32le", "mulaw", "alaw"]
 SAMPLE_BYTES: dict[str, int] = {"s16le": 2, "f32le": 4, "mulaw": 1, "alaw": 1}
+CODECS: dict[str, str] = {name: f"pcm_{name}" for name in SAMPLE_BYTES}  # FFmpeg's names
 SAMPLE_RATES = range(8_000, 192_001)  # from a telephone to the fastest sound card
 LEAST_RESAMPLED_SECONDS = 0.03  # smaller pieces wait for the next: the calls would take longer than the work
 
@@ -101,29 +105,13 @@ class PcmFormat:
         return SAMPLE_BYTES[self.encoding] * self.channels
 
 
-def expand_mulaw(codes: np.ndarray) -> np.ndarray:
-    """ITU-T G.711, table 2a: mu-law codes (any) uint8 -> int16."""
-    inverted = ~codes.astype(np.uint8)
-    exponent = (inverted >> 4) & 7
-    magnitude = ((((inverted & 15).astype(np.int32) << 3) + 0x84) << exponent) - 0x84
-    return np.where(inverted & 0x80, -magnitude, magnitude).astype(np.int16)
-
-
-def expand_alaw(codes: np.ndarray) -> np.ndarray:
-    """ITU-T G.711, table 1a: A-law codes (any) uint8 -> int16."""
-    toggled = codes.astype(np.uint8) ^ 0x55
-    exponent = ((toggled >> 4) & 7).astype(np.int32)
-    mantissa = (toggled & 15).astype(np.int32) << 4
-    magnitude = np.where(exponent == 0, mantissa + 8, (mantissa + 0x108) << np.maximum(exponent - 1, 0))
-    return np.where(toggled & 0x80, magnitude, -magnitude).astype(np.int16)
-
-
 class PcmStream:
     """Raw samples as bytes, cut anywhere."""
 
     def __init__(self, source: PcmFormat) -> None:
         self.source = source
         self._waiting = b""
+        self._decoder: AudioCodecContext | None = None
         self._resampler = StreamResampler()
         self._least_bytes = int(LEAST_RESAMPLED_SECONDS * source.sample_rate) * source.frame_bytes
 
@@ -145,42 +133,31 @@ class PcmStream:
         self._waiting = b""
 
     def _take(self) -> FloatArray:
-        from av.audio.frame import AudioFrame
+        import av
 
         whole = len(self._waiting) // self.source.frame_bytes * self.source.frame_bytes
-        samples = self._samples(self._waiting[:whole])
-        self._waiting = self._waiting[whole:]
-        if not samples.size:
+        content, self._waiting = self._waiting[:whole], self._waiting[whole:]
+        if not content:
             return np.zeros((1, 0), np.float32)
-        frame = AudioFrame.from_ndarray(
-            samples[None],
-            format="flt" if samples.dtype == np.float32 else "s16",
-            layout=LAYOUTS[self.source.channels - 1],
-        )
-        frame.sample_rate = self.source.sample_rate
-        return joined(self._resampler.push(frame))
-
-    def _samples(self, content: bytes) -> np.ndarray:
-        """Interleaved samples, (samples x channels,): int16, or float32 as it came."""
-        if self.source.encoding == "s16le":
-            return np.frombuffer(content, "<i2")
-        if self.source.encoding == "mulaw":
-            return expand_mulaw(np.frombuffer(content, np.uint8))
-        if self.source.encoding == "alaw":
-            return expand_alaw(np.frombuffer(content, np.uint8))
-        samples = np.frombuffer(content, "<f4")
-        if not np.isfinite(samples).all():
-            raise CorruptRecording("the sound holds samples that are not finite numbers; send it again")
-        return samples
+        if self._decoder is None:
+            self._decoder = av.AudioCodecContext.create(CODECS[self.source.encoding], "r")
+            self._decoder.sample_rate = self.source.sample_rate
+            self._decoder.layout = LAYOUTS[self.source.channels - 1]
+        ready: list[FloatArray] = []
+        for frame in self._decoder.decode(av.Packet(content)):
+            if frame.format.name == "flt" and not np.isfinite(frame.to_ndarray()).all():
+                raise CorruptRecording("the sound holds samples that are not finite numbers; send it again")
+            ready += self._resampler.push(frame)
+        return joined(ready)
 
 
 # --------------------------------------------------------------------------------------------------
-# Channels as they arrive become one waveform: the rule of `audio/resampling.mix` with what is known so far.
+# Channels as they arrive become one waveform: the rule of `recording.mix` with what is known so far.
 # --------------------------------------------------------------------------------------------------
 
 
 class ChannelMix:
-    """Which channels carry the voice, and which of them are inverted, by all that was heard so far."""
+    """Which channels carry the voice, and which of them are inverted, by all the sound so far."""
 
     def __init__(self) -> None:
         self._samples = 0
@@ -209,7 +186,7 @@ class ChannelMix:
         mean = self._sums / self._samples
         covariance = self._products - self._samples * np.outer(mean, mean)
         energy = np.diag(covariance)
-        live = energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10)
+        live = live_channels(energy)
         if not live.any():
             return np.zeros(scaled.shape[1], np.float32)
         signs = np.where(covariance[:, int(energy.argmax())] < 0, -1.0, 1.0)
@@ -254,7 +231,7 @@ class LevelCounts:
 class ActivityStream:
     """A waveform in pieces in; the speech in it out.
 
-    Direct current and levels are those of all that was heard so far, where a recording's are those of the whole of it:
+    Direct current and levels are those of all the sound so far, where a recording's are those of the whole of it:
     given everything in one piece, it decides as `find_speech` does, but for the rounding of levels to `STEP_DB`.
     """
 
@@ -293,7 +270,7 @@ class ActivityStream:
         return LOWEST_DB if loud_db is None else loud_db
 
     def snr_db(self) -> float | None:
-        """`quality.snr_db` of all so far; None before the first speech."""
+        """`speech.snr_db` of all so far; None before the first speech."""
         if not self._speech_samples:
             return None
         speech_power = self._speech_square / self._speech_samples + FLOOR_POWER
@@ -450,11 +427,11 @@ class SpeechStream:
         return None
 
     def snr_db(self) -> float | None:
-        """As `quality.snr_db`, of all sound so far; None before the first speech."""
+        """As `speech.snr_db`, of all sound so far; None before the first speech."""
         return self._activity.snr_db()
 
     def high_band_db(self) -> float | None:
-        """As `quality.high_band_db`, of the first speech; measured anew with every second of it."""
+        """As `speech.high_band_db`, of the first speech; measured anew with every second of it."""
         grown = self._line.size - self._line_measured
         if self._line.size >= WINDOW and (grown >= SAMPLE_RATE or (grown and self._line.size == LINE_SAMPLES)):
             self._high_band_db, self._line_measured = high_band_db(self._line), self._line.size

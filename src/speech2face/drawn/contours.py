@@ -6,6 +6,7 @@ All points are (points, 2) in units of the drawing, which is `UNITS` wide and hi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from speech2face.errors import InvalidOption
 Points = NDArray[np.float64]
 UNITS = 512.0
 CONTROLS, POINTS_68 = DRAWABLE_LANDMARKS = 207, 68
-EYE_FACTOR = 1.08  # irises a little larger than life keep their look at 64 pixels
+EYE_FACTOR = 1.08  # irises a little larger than life still look like eyes at 64 pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,19 +148,23 @@ def _of_controls(p: Points) -> FaceContours:
     )
 
 
-def _of_points68(p: Points) -> FaceContours:
-    """Numbering of iBUG 300-W. Hair, ears, neck and shoulders are placed by proportion: nothing was seen of them."""
-    width, chin = p[16, 0] - p[0, 0], p[8]
-    brow_y, base_y = p[17:27, 1].mean(), p[33, 1]
-    middle, temple_y = (p[0, 0] + p[16, 0]) / 2, (p[0, 1] + p[16, 1]) / 2
-    top = brow_y - 0.95 * (base_y - brow_y)  # the face's thirds: hairline to brow is brow to nose
+class _Face68:
+    """Lines of a face with the 68 points of iBUG 300-W, and places by proportion for what they do not hold."""
 
-    def arc(half: float, height: float, start: float, count: int) -> Points:
+    def __init__(self, points: Points) -> None:
+        self.p = points
+        self.width = points[16, 0] - points[0, 0]
+        self.middle = (points[0, 0] + points[16, 0]) / 2
+
+    def arc(self, half: float, height: float, start: float, count: int) -> Points:
+        """Hair from left to right: `half` its width at `start`, and `height` above it in the middle."""
         turn = np.linspace(-np.pi / 2, np.pi / 2, count)
         lift = np.clip(np.cos(turn), 0, 1) ** 0.85  # a little squarer than an ellipse, as heads are
-        return np.stack([middle + half * np.sin(turn), start - height * lift], axis=1)
+        return np.stack([self.middle + half * np.sin(turn), start - height * lift], axis=1)
 
-    def eye(corner: int, upper: list[int], inner: int, lower: list[int], outwards: float) -> Eye:
+    def eye(self, corner: int, upper: list[int], inner: int, lower: list[int], outwards: float) -> Eye:
+        """An eye of its corners and lids; iris, crease and bag are placed by its size."""
+        p = self.p
         top_line = p[[corner, *upper, inner]]
         length = float(np.linalg.norm(p[inner] - p[corner]))
         open_by = float(np.abs(p[lower, 1].mean() - p[upper, 1].mean()))
@@ -169,73 +174,72 @@ def _of_points68(p: Points) -> FaceContours:
         bag = np.stack([p[inner], p[lower].mean(0), p[corner]]) + np.array([0.0, 0.42 * length])
         return Eye(top_line, p[lower], crease, centre, max(0.26 * length, 0.55 * open_by), bag, outwards)
 
-    def brow(line: Points) -> Points:
-        under = line[::-1] + np.array([[0.0, 0.048 * width * t] for t in (0.9, 1.0, 0.8, 0.55, 0.1)])
+    def brow(self, line: Points) -> Points:
+        """A closed brow under its upper line, given from the tail inwards."""
+        under = line[::-1] + np.array([[0.0, 0.048 * self.width * t] for t in (0.9, 1.0, 0.8, 0.55, 0.1)])
         return np.concatenate([line, under])
 
-    def ear(number: int, outwards: float) -> Points:
-        start, end = p[number], p[2 if number == 0 else 14]
-        reach = np.array([outwards * 0.085 * width, 0.0])
-        between = [
-            start + (end - start) * t + reach * bulge
-            for t, bulge in ((-0.2, 0.75), (0.25, 1.0), (0.6, 0.8), (0.95, 0.45))
-        ]
-        return np.array([start, *between, end])
+    def ear(self, number: int, outwards: float) -> Points:
+        """An ear beside the upper end of the jaw."""
+        start, end = self.p[number], self.p[2 if number == 0 else 14]
+        reach = np.array([outwards * 0.085 * self.width, 0.0])
+        bulges = ((-0.2, 0.75), (0.25, 1.0), (0.6, 0.8), (0.95, 0.45))
+        return np.array([start, *(start + (end - start) * t + reach * bulge for t, bulge in bulges), end])
 
-    def fold(wing: int, corner: int, outwards: float) -> Points:
-        start = p[wing] + [outwards * 0.05 * width, 0.0]
-        end = p[corner] + [outwards * 0.06 * width, 0.0]
-        return np.stack([start, (start + end) / 2 + [outwards * 0.025 * width, 0.0], end])
+    def fold(self, wing: int, corner: int, outwards: float) -> Points:
+        """The fold from a wing of the nose to a corner of the mouth."""
+        start = self.p[wing] + [outwards * 0.05 * self.width, 0.0]
+        end = self.p[corner] + [outwards * 0.06 * self.width, 0.0]
+        return np.stack([start, (start + end) / 2 + [outwards * 0.025 * self.width, 0.0], end])
 
-    neck_y, half_neck = chin[1] + 0.24 * width, 0.37 * width
-    neck = [
-        np.array(
-            [
-                p[4 if s < 0 else 12],
-                [middle + s * half_neck, chin[1]],
-                [middle + s * half_neck * 1.08, neck_y - 12],
-                [middle + s * half_neck * 1.35, neck_y],
-            ]
-        )
-        for s in (-1.0, 1.0)
-    ]
-    shoulders = [
-        np.array([n[-1], n[-1] + [s * 0.35 * width, 0.12 * width], n[-1] + [s * 0.75 * width, 0.34 * width]])
-        for n, s in zip(neck, (-1.0, 1.0), strict=True)
-    ]
+    def neck(self, number: int, outwards: float) -> Points:
+        """One side of the neck, from the jaw down to the shirt."""
+        chin, half = self.p[8, 1], 0.37 * self.width
+        low = chin + 0.24 * self.width
+        below = ((half, chin), (half * 1.08, low - 12), (half * 1.35, low))
+        return np.array([self.p[number], *([self.middle + outwards * aside, down] for aside, down in below)])
+
+    def shoulder(self, neck: Points, outwards: float) -> Points:
+        """A shoulder from the end of a side of the neck outwards."""
+        falls = ((0.0, 0.0), (0.35, 0.12), (0.75, 0.34))
+        return np.array([neck[-1] + [outwards * aside * self.width, down * self.width] for aside, down in falls])
+
+    def nose(self) -> dict[str, Any]:
+        """The lines of the nose, by their names in `FaceContours`."""
+        p = self.p
+        bridge = [p[27] + [3, 0], p[28] + [4, 0], p[29] + [5, 0], p[30] + [0.05 * self.width, 0], p[35] - [0, 4]]
+        return {
+            "bridge": np.stack([*bridge, p[35], p[34], p[33], p[30] + [2, 4]]),
+            "wings": (
+                np.stack([p[31] + [-2, -7], p[31] + [-2, 0], p[31] + [2, 4]]),
+                np.stack([p[35] + [2, -7], p[35] + [2, 0], p[35] + [-2, 4]]),
+            ),
+            "nostrils": (np.stack([p[31] + [3, 1], p[32] + [2, 0]]), np.stack([p[35] - [3, -1], p[34] - [2, 0]])),
+            "nose_base": p[32:35],
+            "nose_light": np.stack([p[29], p[30]]) - [2.0, 0.0],
+        }
+
+
+def _of_points68(p: Points) -> FaceContours:
+    """Numbering of iBUG 300-W. Hair, ears, neck and shoulders are placed by proportion: nothing was seen of them."""
+    face = _Face68(p)
+    width, brow_y, temple_y = face.width, p[17:27, 1].mean(), (p[0, 1] + p[16, 1]) / 2
+    top = brow_y - 0.95 * (p[33, 1] - brow_y)  # the face's thirds: hairline to brow is brow to nose
+    neck = face.neck(4, -1.0), face.neck(12, 1.0)
     return FaceContours(
-        hair=arc(0.56 * width, temple_y - top + 0.22 * width, temple_y, 19),
-        hairline=arc(0.5 * width, temple_y - top, temple_y - 0.02 * width, 13)[1:-1],
+        hair=face.arc(0.56 * width, temple_y - top + 0.22 * width, temple_y, 19),
+        hairline=face.arc(0.5 * width, temple_y - top, temple_y - 0.02 * width, 13)[1:-1],
         jaw=p[2:15],
         temples=(p[[0, 1]], p[[16, 15]]),
-        ears=(ear(0, -1.0), ear(16, 1.0)),
-        eyes=(eye(36, [37, 38], 39, [40, 41], -1.0), eye(45, [44, 43], 42, [47, 46], 1.0)),
-        brows=(brow(p[17:22]), brow(p[26:21:-1])),
-        bridge=np.stack(
-            [
-                p[27] + [3, 0],
-                p[28] + [4, 0],
-                p[29] + [5, 0],
-                p[30] + [0.05 * width, 0],
-                p[35] - [0, 4],
-                p[35],
-                p[34],
-                p[33],
-                p[30] + [2, 4],
-            ]
-        ),
-        wings=(
-            np.stack([p[31] + [-2, -7], p[31] + [-2, 0], p[31] + [2, 4]]),
-            np.stack([p[35] + [2, -7], p[35] + [2, 0], p[35] + [-2, 4]]),
-        ),
-        nostrils=(np.stack([p[31] + [3, 1], p[32] + [2, 0]]), np.stack([p[35] - [3, -1], p[34] - [2, 0]])),
-        nose_base=p[32:35],
-        nose_light=np.stack([p[29], p[30]]) - [2.0, 0.0],
+        ears=(face.ear(0, -1.0), face.ear(16, 1.0)),
+        eyes=(face.eye(36, [37, 38], 39, [40, 41], -1.0), face.eye(45, [44, 43], 42, [47, 46], 1.0)),
+        brows=(face.brow(p[17:22]), face.brow(p[26:21:-1])),
         upper_lip=p[48:55],
         lip_line=np.concatenate([p[48:49], (p[61:64] + p[67:64:-1]) / 2, p[54:55]]),
         lower_lip=p[55:60],
-        folds=(fold(31, 48, -1.0), fold(35, 54, 1.0)),
-        neck=(neck[0], neck[1]),
-        shoulders=(shoulders[0], shoulders[1]),
+        folds=(face.fold(31, 48, -1.0), face.fold(35, 54, 1.0)),
+        neck=neck,
+        shoulders=(face.shoulder(neck[0], -1.0), face.shoulder(neck[1], 1.0)),
         cheeks=np.stack([(p[3] + p[31]) / 2, (p[13] + p[35]) / 2]) - [0.0, 0.04 * width],
+        **face.nose(),
     )

@@ -64,7 +64,8 @@ def read_photograph(photograph: PhotographSource) -> Picture:
         with open_picture(content) as image:
             longest = (LONGEST_SIDE_PIXELS, LONGEST_SIDE_PIXELS)
             image.draft("RGB", longest)  # a JPEG is decoded at a fraction of its size
-            shown = _smaller(_in_srgb(image, content), longest)
+            shown = _in_srgb(image, content)
+            shown.thumbnail(longest)
             turned = _orientation(image)  # asked last: a TIFF stands upright once it is decoded
             return np.asarray(_upright(shown, turned), dtype=np.uint8)
     except UnreadablePicture as error:
@@ -179,22 +180,20 @@ def _upright(image: Image, orientation: int) -> Image:
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 
-def _smaller(image: Image, longest: tuple[int, int]) -> Image:
-    image.thumbnail(longest)
-    return image
-
-
 def _in_srgb(image: Image, content: bytes) -> Image:
     """Eight bits of red, green and blue of the sRGB space, on white where it is transparent."""
+    from PIL import Image as Images
+
     sixteen_bits = image.mode == "RGB" and any(str(tile[3]).find(";16") >= 0 for tile in getattr(image, "tile", ()))
     image.load()
     if sixteen_bits:
         image = _coloured(image, content)
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        return _with_profile(_grey(image), profile)
+        return _with_profile(Images.fromarray(eight_bits(np.asarray(image))), profile)
     if image.has_transparency_data:
-        return _with_profile(_on_ground(image.convert("RGBA")), profile)
+        ground = Images.new("RGBA", image.size, (*GROUND, 255))
+        return _with_profile(Images.alpha_composite(ground, image.convert("RGBA")).convert("RGB"), profile)
     if image.mode == "LAB":
         return _from_lab(image)
     return _with_profile(image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB"), profile)
@@ -220,21 +219,6 @@ def _coloured(image: Image, content: bytes) -> Image:
     shown = Images.fromarray(eight_bits(values))
     shown.info.update(image.info)
     return shown if shown.size == image.size else image
-
-
-def _on_ground(image: Image) -> Image:
-    from PIL import Image as Images
-
-    ground = Images.new("RGBA", image.size, (*GROUND, 255))
-    return Images.alpha_composite(ground, image).convert("RGB")
-
-
-def _grey(image: Image) -> Image:
-    """Whole numbers of more than eight bits, or fractions, in eight bits of grey."""
-    from PIL import Image as Images
-
-    values = np.asarray(image)
-    return Images.fromarray(eight_bits(values))
 
 
 def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:

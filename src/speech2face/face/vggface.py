@@ -181,6 +181,11 @@ class Naming:
     colours: Colours | None
     """None: the names do not tell."""
 
+    def tensors(self) -> dict[str, str]:
+        """Return the names of all tensors, from ours to theirs."""
+        parts = ("weight", "bias")
+        return {f"{name}.{part}": f"{theirs}.{part}" for name, theirs in self.layers.items() for part in parts}
+
 
 def _namings() -> tuple[Naming, ...]:
     ours = [name for name, _ in VGGFaceConfig().layers()]
@@ -286,14 +291,12 @@ def _canonical(
     """Tensors by our names, float32, red first, fc6 over (channels, height, width)."""
     converted = _is_converted(weight_file(path))
     tensors = read_tensors(path)
-    naming = max(NAMINGS, key=lambda naming: len(_full_names(naming) & set(tensors)))
-    _check_names(tensors, naming, path)
-    _check_shapes(tensors, dict(config.layers()), naming.layers, path)
-    ours = {
-        f"{name}.{part}": tensors[f"{theirs}.{part}"].float().contiguous()
-        for name, theirs in naming.layers.items()
-        for part in ("weight", "bias")
+    naming = max(NAMINGS, key=lambda naming: len(set(naming.tensors().values()) & set(tensors)))
+    shapes = {
+        f"{name}.{part}": s for name, shape in config.layers() for part, s in (("weight", shape), ("bias", shape[:1]))
     }
+    _check_tensors(tensors, {theirs: shapes[name] for name, theirs in naming.tensors().items()}, path)
+    ours = {name: tensors[theirs].float().contiguous() for name, theirs in naming.tensors().items()}
     for name, tensor in ours.items():
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {name} holds numbers that are none; fetch the file again")
@@ -311,37 +314,26 @@ def _canonical(
     return ours
 
 
-def _full_names(naming: Naming) -> set[str]:
-    return {f"{name}.{part}" for name in naming.layers.values() for part in ("weight", "bias")}
+def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Refuse tensors of other names or shapes than expected.
 
-
-def _check_names(tensors: Mapping[str, Tensor], naming: Naming, path: Path) -> None:
-    expected = [f"{name}.{part}" for name in naming.layers.values() for part in ("weight", "bias")]
-    missing = [name for name in expected if name not in tensors]
-    unexpected = sorted(set(tensors) - set(expected))
-    if missing:
+    Raises:
+        WeightsError: with the first that is wrong.
+    """
+    if missing := [name for name in expected if name not in tensors]:
         rest = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WeightsError(
             f"{path} lacks {missing[0]}{rest}; VGG-Face has 13 convolutions, fc6, fc7 and fc8, named as in"
             " vgg_face_dag.pth, VGG_FACE.t7's conversions or torchvision's VGG-16"
         )
-    if unexpected:
+    if unexpected := sorted(set(tensors) - set(expected)):
         raise WeightsError(f"{path} holds {unexpected[0]}, which VGG-Face has not; give the original network's weights")
-
-
-def _check_shapes(
-    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str], path: Path
-) -> None:
-    for name, shape in shapes.items():
-        for part, expected in (("weight", shape), ("bias", shape[:1])):
-            tensor = tensors.get(f"{names[name]}.{part}")
-            found = None if tensor is None else tuple(tensor.shape)
-            if found != expected:
-                hint = "this is ImageNet's VGG-16" if name == "fc8" and found and found[0] == 1000 else ""
-                raise WeightsError(
-                    f"{path}: {names[name]}.{part} is {found}, VGG-Face's is {expected};"
-                    f" {hint or 'this is another network'}: give VGG-Face's own weights"
-                )
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape)
+        if found != shape:
+            imagenet = name == [*expected][-2] and found[:1] == (1000,)
+            hint = "this is ImageNet's VGG-16" if imagenet else "this is another network"
+            raise WeightsError(f"{path}: {name} is {found}, VGG-Face's is {shape}; {hint}: give VGG-Face's own weights")
 
 
 def _channels_first(weight: Tensor, order: Fc6Order | None, path: Path) -> Tensor:
