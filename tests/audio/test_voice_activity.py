@@ -1,6 +1,6 @@
 """Detectors of a voice: the built-in one keeps to its protocol; a package can add one that is chosen by name."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from speech2face import load_model, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.audio.speech import VoiceActivity, WebRtcActivity, check_voice_activity, find_speech, require_speech
+from speech2face.audio.speech import WebRtcActivity, check_voice_activity, find_speech, require_speech
 from speech2face.audio.stream import SpeechStream
 from speech2face.cli import app
 from speech2face.drivers import KINDS
@@ -109,12 +109,13 @@ class Wrong(WebRtcActivity):
         self.calls += 1
         if self.fault == "changes the frames":
             frames[:] = 0
-        return {
+        faulty: dict[str, Any] = {
             "numbers": found.astype(np.float32),
             "one too few": found[1:],
             "forgets in pieces": found ^ (self.calls > 1),
             "hears silence": np.ones(len(frames), bool),
-        }.get(self.fault, found)
+        }
+        return np.asarray(faulty.get(self.fault, found))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,5 @@ class Wrong(WebRtcActivity):
     ],
 )
 def test_a_detector_that_does_not_keep_to_the_protocol_is_told_where(fault: str, message: str) -> None:
-    driver: Callable[[], VoiceActivity] = lambda: Wrong(fault)  # noqa: E731
     with pytest.raises(AssertionError, match=message):
-        check_voice_activity(driver)
+        check_voice_activity(partial(Wrong, fault))

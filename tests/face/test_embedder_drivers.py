@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ class Wrong:
             picture[:] = 0
         side = box.side if self.fault == "sides" else 8
         crop = np.zeros((side, side, 3), np.uint8)
-        return crop / 255 if self.fault == "fractions" else crop  # type: ignore[return-value]
+        return cast(Picture, crop / 255) if self.fault == "fractions" else crop
 
     def embed_crops(self, crops: Sequence[Picture]) -> NDArray[np.float32]:
         """Their number, which says nothing of a face."""
@@ -110,6 +110,11 @@ class Wrong:
     def embed(self, picture: Picture) -> NDArray[np.float32] | None:
         """None: there is no face."""
         return np.zeros(4, np.float32) if self.fault == "sees a face" else None
+
+
+def opening(fault: str) -> Any:
+    """A driver that opens the embedder of this fault."""
+    return lambda file, settings: Wrong(fault)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +135,11 @@ class Wrong:
 )
 def test_an_embedder_that_does_not_keep_to_the_protocol_is_told_where(fault: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
-        check_face_embedder(lambda file, settings: Wrong(fault))  # type: ignore[arg-type, return-value]
+        check_face_embedder(opening(fault))
 
 
 def test_the_wrong_embedder_is_right_without_its_fault() -> None:
-    check_face_embedder(lambda file, settings: Wrong("none"))  # type: ignore[arg-type, return-value]
+    check_face_embedder(opening("none"))
 
 
 def test_a_face_in_a_known_box_is_embedded_as_the_one_that_is_found() -> None:

@@ -6,7 +6,7 @@ Resampling is FFmpeg's, with the settings used for a recording, so that the same
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 
@@ -140,7 +140,8 @@ class PcmStream:
         if not content:
             return np.zeros((1, 0), np.float32)
         if self._decoder is None:
-            self._decoder = av.AudioCodecContext.create(CODECS[self.source.encoding], "r")
+            created = av.CodecContext.create(CODECS[self.source.encoding], "r")
+            self._decoder = cast("AudioCodecContext", created)
             self._decoder.sample_rate = self.source.sample_rate
             self._decoder.layout = LAYOUTS[self.source.channels - 1]
         ready: list[FloatArray] = []
