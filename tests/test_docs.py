@@ -8,6 +8,7 @@ import pytest
 import typer.main
 
 from speech2face import cli
+from speech2face.models.release import SHIPPED
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -15,6 +16,8 @@ SUBCOMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defi
 KINDS = ("voice-encoder", "face-decoder", "face-embedder", "data-source", "measure", "voice-activity", "gallery-store")
 BEING_WRITTEN = {"extending.md", *(f"extending-{kind}.md" for kind in KINDS)}
 """Pages that may be missing still; remove this once they are there."""
+
+CARDS = {"page": ROOT / "docs" / "model-card.md", "card": SHIPPED / "CARD.md"}
 
 
 def links(page: Path) -> list[str]:
@@ -75,3 +78,12 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: str, line
     options = ["--help", *(option for parameter in command.params for option in parameter.opts)]
     given = [word for word in arguments if re.fullmatch(r"--?[a-z][a-z0-9-]*", word)]
     assert [word for word in given if word not in options] == [], page
+
+
+def test_every_number_of_the_page_about_the_shipped_model_is_one_of_its_card() -> None:
+    flat = {name: " ".join(path.read_text(encoding="utf-8").split()) for name, path in CARDS.items()}
+    number = r"(\d+\.\d+)(?: years)? \[(-?\d+\.\d+), (-?\d+\.\d+)\]"
+    of_page, of_card = (set(re.findall(number, flat[name].replace("-", ""))) for name in ("page", "card"))
+    of_card |= {(value, high, low) for value, low, high in of_card}  # "too young by" is "older by less than none"
+    assert len(of_page) > 30
+    assert of_page <= of_card
