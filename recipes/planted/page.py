@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.planted.scores import BEST_RUN
-from recipes.planted.synthesiser import SHARED, Kind
 
 MAIN = "all terms"
 """The run that is trained longest; the others are compared with `SHORT`, which is trained as long as they are."""
@@ -17,9 +16,13 @@ PAPER = "the paper's own settings"
 STATIONARY = "no network: mean log spectrum and pitch, kernel ridge"
 MOVEMENT = "no network: covariances over time, kernel ridge"
 """Names of the runs that `planted.ridge` makes; `runs/planted.sh` scores them under these."""
-LONG_RUNS = {MAIN: "", STATIONARY: STATIONARY}
+LONG_RUNS = {MAIN: "", STATIONARY: "no network"}
 """Runs by length of test audio, and what their rows are called beside it."""
-MOVING_RUNS = {SHORT: "voice encoder, short training", STATIONARY: STATIONARY, MOVEMENT: MOVEMENT}
+MOVING_RUNS = {
+    SHORT: "voice encoder",
+    STATIONARY: "no network, averages",
+    MOVEMENT: "no network, covariances over time",
+}
 WHAT_THE_PAPER_SAYS = {
     SHORT: "what is used",
     PAPER: "its weights 0.025 and 200, Adam and learning rate; there for 637,500 steps and other features",
@@ -60,10 +63,10 @@ def _lengths(rows: list[dict[str, str]], run: str) -> list[str]:
 
 
 def lengths_table(rows: list[dict[str, str]], ending: str = "", runs: Mapping[str, str] = LONG_RUNS) -> str:
-    """Runs by the length of test audio, beside the best possible and the cheat; `ending` ends the runs' names."""
+    """Runs by the length of test audio, beside the best possible and chance; `ending` ends the runs' names."""
     best = BEST_RUN + ending
     rows = [row for row in rows if row["run"] in (best, *(run + ending for run in runs))]
-    numbers = ["r2", "share_of_formula", "share_of_best", "cosine", "recall_at_1", "recall_at_10"]
+    numbers = ["r2", "share_of_best", "recall_at_10"]
     lines = [
         [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
         for run, said in runs.items()
@@ -71,50 +74,22 @@ def lengths_table(rows: list[dict[str, str]], ending: str = "", runs: Mapping[st
     ]
     lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
     lines.append(["best possible, all speakers", *_limits(rows, numbers, "best")])
-    lines.append(["chance or cheat", *_limits(rows, numbers, "chance")])
-    return _table(
-        [
-            "test audio",
-            "R^2",
-            "share of the formula's",
-            "share of the best prediction's",
-            "cosine",
-            "recall@1",
-            "recall@10",
-        ],
-        lines,
-    )
-
-
-def traits_table(
-    rows: list[dict[str, str]], kind: Kind = "spectrum", ending: str = "", runs: Mapping[str, str] = LONG_RUNS
-) -> str:
-    """R^2 of each shared trait by the length of test audio."""
-    rows = [row for row in rows if row["run"] in [run + ending for run in runs]]
-    numbers = [f"r2_{name}" for name in SHARED[kind]]
-    lines = [
-        [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
-        for run, said in runs.items()
-        for length in _lengths(rows, run + ending)
-    ]
-    lines.append(["best possible", *_limits(rows, numbers, "best")])
-    return _table(["test audio", *(name.replace("_", " ") for name in SHARED[kind])], lines)
+    lines.append(["chance or one answer", *_limits(rows, numbers, "chance")])
+    return _table(["test audio", "R^2", "share of the best prediction's", "recall@10"], lines)
 
 
 def ablation_table(rows: list[dict[str, str]], seconds: str = "6") -> str:
     """Short runs of one length beside what the paper says of them."""
     rows = [row for row in rows if row["run"] in WHAT_THE_PAPER_SAYS]  # others had another gallery
-    numbers = ["share_of_best", "squared_correlation", "cosine", "recall_at_10"]
+    numbers = ["share_of_best", "squared_correlation", "recall_at_10"]
     lines = [
         [run, *(_cell(rows, run, seconds, number) for number in numbers), said]
         for run, said in WHAT_THE_PAPER_SAYS.items()
     ]
     rows = [row for row in rows if row["run"] in WHAT_THE_PAPER_SAYS]  # recall depends on how many speakers there are
     lines.append(["best possible", *_limits(rows, numbers, "best"), ""])
-    lines.append(["chance or cheat", *_limits(rows, numbers, "chance"), ""])
-    return _table(
-        ["training", "share of best R^2", "r^2 of shared traits", "cosine", "recall@10", "the paper says"], lines
-    )
+    lines.append(["chance or one answer", *_limits(rows, numbers, "chance"), ""])
+    return _table(["training", "share of best R^2", "r^2 of shared traits", "recall@10", "the paper says"], lines)
 
 
 def fill(page: str, tables: Mapping[str, str]) -> str:
@@ -137,9 +112,7 @@ def main() -> None:
     tables = {
         "lengths": lengths_table(rows),
         "confirmation": lengths_table(rows, ", confirmation"),
-        "traits": traits_table(rows),
         "movement": lengths_table(rows, ", movement", MOVING_RUNS),
-        "movement traits": traits_table(rows, "movement", ", movement", MOVING_RUNS),
         "ablation": ablation_table(rows),
     }
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")
