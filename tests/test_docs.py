@@ -1,10 +1,12 @@
 """Links between the pages lead somewhere, the index lists all, the shipped model's page says what its card says."""
 
+import csv
 import re
 from pathlib import Path
 
 import pytest
 
+from speech2face import errors
 from speech2face.models.release import SHIPPED
 
 ROOT = Path(__file__).parents[1]
@@ -55,3 +57,13 @@ def test_every_number_of_the_page_about_the_shipped_model_is_one_of_its_card() -
     of_card |= {(value, high, low) for value, low, high in of_card}  # "too young by" is "older by less than none"
     assert len(of_page) > 30
     assert of_page <= of_card
+
+
+def test_every_awkward_recording_got_what_it_should() -> None:
+    with (ROOT / "docs" / "robustness.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
+    assert f"lists {len(rows)} kinds of input" in page and f"All {len(rows)} get" in page
+    assert {row["as_wanted"] for row in rows} == {"yes"}
+    codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
+    assert {int(row["exit_code"]) for row in rows} <= {0, *codes}
