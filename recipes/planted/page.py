@@ -14,15 +14,9 @@ MAIN = "all terms"
 SHORT = "all terms, short"
 PAPER = "the paper's own settings"
 STATIONARY = "no network: mean log spectrum and pitch, kernel ridge"
-MOVEMENT = "no network: covariances over time, kernel ridge"
-"""Names of the runs that `planted.ridge` makes; `runs/planted.sh` scores them under these."""
+"""Name of a run that `planted.ridge` makes; `runs/planted.sh` scores it under this."""
 LONG_RUNS = {MAIN: "", STATIONARY: "no network"}
 """Runs by length of test audio, and what their rows are called beside it."""
-MOVING_RUNS = {
-    SHORT: "voice encoder",
-    STATIONARY: "no network, averages",
-    MOVEMENT: "no network, covariances over time",
-}
 WHAT_THE_PAPER_SAYS = {
     SHORT: "what is used",
     PAPER: "its weights 0.025 and 200, Adam and learning rate; there for 637,500 steps and other features",
@@ -62,14 +56,14 @@ def _lengths(rows: list[dict[str, str]], run: str) -> list[str]:
     return sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
 
 
-def lengths_table(rows: list[dict[str, str]], ending: str = "", runs: Mapping[str, str] = LONG_RUNS) -> str:
+def lengths_table(rows: list[dict[str, str]], ending: str = "") -> str:
     """Runs by the length of test audio, beside the best possible and chance; `ending` ends the runs' names."""
     best = BEST_RUN + ending
-    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in runs))]
+    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in LONG_RUNS))]
     numbers = ["r2", "share_of_best", "recall_at_10"]
     lines = [
         [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
-        for run, said in runs.items()
+        for run, said in LONG_RUNS.items()
         for length in _lengths(rows, run + ending)
     ]
     lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
@@ -110,9 +104,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = read_scores(arguments.scores)
     tables = {
-        "lengths": lengths_table(rows),
         "confirmation": lengths_table(rows, ", confirmation"),
-        "movement": lengths_table(rows, ", movement", MOVING_RUNS),
         "ablation": ablation_table(rows),
     }
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")
