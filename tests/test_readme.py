@@ -86,7 +86,7 @@ def test_every_extra_that_a_user_may_want_is_in_the_table() -> None:
 
 
 def test_every_measured_number_of_the_results_is_one_of_the_scores() -> None:
-    measured = set()
+    measured: set[tuple[str, ...]] = set()
     for name in ("starter_scores.csv", "planted_scores.csv", "evaluation/starter/numbers.csv"):
         with (ROOT / "docs" / name).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
