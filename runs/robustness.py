@@ -1,4 +1,4 @@
-"""What each kind of awkward input gets: fills docs/robustness.md.
+"""What each kind of awkward input gets: writes docs/robustness.csv.
 
     python runs/robustness.py            about half a minute on two cores; needs only the base install
 
@@ -6,9 +6,8 @@ Every input is handed to the real program in its own process, as a user would.
 """
 
 import argparse
+import csv
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # what makes the recordings lies beside the tests
 
-import speech2face  # noqa: E402
 from speech2face.audio.recording import read_recording  # noqa: E402
 from tests.recordings import AwkwardFile, awkward_files  # noqa: E402
 
-TABLE = ROOT / "docs" / "robustness.md"
+TABLE = ROOT / "docs" / "robustness.csv"
 FIRST_VOICE = ROOT / "examples" / "female.mp3"
 SECOND_VOICE = ROOT / "examples" / "male.flac"
 
@@ -57,7 +55,7 @@ def try_file(file: AwkwardFile, folder: Path) -> Result:
         return Result(file, ran.returncode, ran.stderr.strip().removeprefix("speech2face: error: "))
     facts = json.loads(ran.stdout)
     low, high = facts["age_interval_80"]
-    cautions = ", ".join(f"`{caution['code']}`" for caution in facts["cautions"])
+    cautions = ", ".join(caution["code"] for caution in facts["cautions"])
     text = (
         f"portrait: {facts['gender']['reading']} {facts['gender']['probability']:.0%},"
         f" age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {facts['seconds_heard']:.1f} s heard"
@@ -77,29 +75,17 @@ def named_files(folder: Path) -> list[Result]:
     return results
 
 
-def markdown(results: list[Result]) -> str:
-    """The whole page."""
-    wanted = sum(result.as_wanted for result in results)
-    lines = [
-        "# What awkward recordings get",
-        "",
-        "Made by `python runs/robustness.py` from two example recordings (synthetic voices), with the shipped weights.",
-        f"Of {len(results)} kinds of input {wanted} get what they should: a portrait, or a refusal with its own code,",
-        "one line on standard error and nothing written. The rest is marked with **!**.",
-        f"speech2face {speech2face.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores.",
-        "",
-        "| input | exit code | result |",
-        "|---|---|---|",
-    ]
-    for result in results:
-        mark = "" if result.as_wanted else "**!** "
-        text = result.text.replace("|", "\\|")
-        lines.append(f"| {mark}{result.file.kind} | {result.code} | {text} |")
-    return "\n".join(lines) + "\n"
+def write_csv(results: list[Result], out: Path) -> None:
+    """One row an input, in the order in which they were tried."""
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["input", "exit_code", "as_wanted", "result"])
+        for result in results:
+            writer.writerow([result.file.kind, result.code, "yes" if result.as_wanted else "no", result.text])
 
 
 def main() -> None:
-    """Try every kind and write the page; exit code 1 if any did not get what it should."""
+    """Try every kind and write the table; exit code 1 if any did not get what it should."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--out", type=Path, default=TABLE)
     out = arguments.parse_args().out
@@ -112,7 +98,7 @@ def main() -> None:
             own.mkdir()
             results.append(try_file(file, own))
         results += named_files(folder)
-    out.write_text(markdown(results))
+    write_csv(results, out)
     wrong = [result for result in results if not result.as_wanted]
     for result in wrong:
         print(f"{result.file.kind}: exit code {result.code}, {result.text}")

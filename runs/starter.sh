@@ -46,8 +46,8 @@ python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features
 python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
 python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
 python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
-python -m recipes.starter.model_card --scores docs/starter_scores.csv --out docs/model-card.md --also "$RELEASE/CARD.md"
+python -m recipes.starter.model_card --scores docs/starter_scores.csv --out "$RELEASE/CARD.md"
 # 7. For whom it is wrong, and the outcome into the card (4 minutes).
-python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card docs/model-card.md --card "$RELEASE/CARD.md"
+python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card "$RELEASE/CARD.md"
 mkdir -p docs/audit
 cp "$WORK"/audit/tables/*.csv "$WORK/audit/numbers.csv" docs/audit/

@@ -1,5 +1,6 @@
-"""What the README says is true: its commands, options, codes, pictures, files and Python."""
+"""What the README and the page of the command line say is true: commands, options, codes, numbers, files and Python."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -14,18 +15,19 @@ from speech2face.errors import Speech2FaceError
 from speech2face.models.release import MANIFEST, SHIPPED
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMAND_LINE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 COMMAND = typer.main.get_command(cli.app)
 SUBCOMMANDS = COMMAND.commands  # type: ignore[attr-defined]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    """Every command of the README as words, comments and redirections cut off."""
-    lines = [line.split("#")[0].split("<")[0] for block in blocks("sh") for line in block.splitlines()]
+def commands(page: str = README) -> list[list[str]]:
+    """Every command of a page as words, comments and redirections cut off."""
+    lines = [line.split("#")[0].split("<")[0] for block in blocks("sh", page) for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.strip()]
 
 
@@ -37,17 +39,18 @@ def test_the_first_screen_holds_one_sentence_one_picture_and_two_commands() -> N
         ["python3", "start.py", "test"],
     ]
     assert len(first.splitlines()) < 20
+    assert len(README.encode()) <= 10_000
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
+@pytest.mark.parametrize("words", [*commands(), *commands(COMMAND_LINE)], ids=" ".join)
 def test_every_command_exists_with_its_options_and_files(words: list[str]) -> None:
     if words[:3] == ["python3", "start.py", "test"]:
         return
     if words[0] == "pip":
-        extras = re.fullmatch(r"\.\[([\w,]+)\]", words[2])
+        extras = re.fullmatch(r"\.(?:\[([\w,]+)\])?", words[2])
         assert words[1] == "install" and extras is not None
         declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-        assert set(extras[1].split(",")) <= set(declared)
+        assert set((extras[1] or "").split(",")) - {""} <= set(declared)
         return
     if words[0] == "bash":
         assert (ROOT / words[1]).exists()
@@ -64,20 +67,39 @@ def test_every_command_exists_with_its_options_and_files(words: list[str]) -> No
 
 
 def test_the_option_table_is_complete() -> None:
-    documented = set(re.findall(r"`(--[a-z-]+)`", README.split("option of `portrait`")[1].split("**In Python**")[0]))
+    table = COMMAND_LINE.split("\n## Options of `portrait`\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`(--[a-z-]+)`", table))
     own = {name for parameter in SUBCOMMANDS["portrait"].params for name in parameter.opts if name.startswith("--")}
     assert documented == own - {"--help"}
 
 
 def test_the_exit_code_table_is_that_of_the_errors() -> None:
-    documented = {name: int(code) for code, name in re.findall(r"\| (\d+) \| `(\w+)`", README)}
+    documented = {name: int(code) for code, name in re.findall(r"\| (\d+) \| `(\w+)`", COMMAND_LINE)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Speech2FaceError)]
     assert documented == {kind.__name__: kind.exit_code for kind in kinds if kind is not Speech2FaceError}
 
 
-def test_every_link_and_picture_exists() -> None:
-    targets = re.findall(r"\]\(([^)]+)\)", README)
-    assert [target for target in targets if not target.startswith("http") and not (ROOT / target).exists()] == []
+def test_every_extra_that_a_user_may_want_is_in_the_table() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    table = README.split("\n| extra | for |\n")[1].split("\n\n")[0]
+    assert {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])} == set(declared)
+
+
+def test_every_measured_number_of_the_results_is_one_of_the_scores() -> None:
+    measured: set[tuple[str, ...]] = set()
+    for name in ("starter_scores.csv", "planted_scores.csv", "evaluation/starter/numbers.csv"):
+        with (ROOT / "docs" / name).open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                low, high = (row.get(end) or row.get(f"{end}_95") for end in ("low", "high"))
+                if low and high:
+                    measured |= {
+                        tuple(f"{float(number):.{places}f}" for number in (row["value"], low, high))
+                        for places in (1, 2, 3)
+                    }
+    results = README.split("\n## Results\n")[1].split("\n## ")[0]
+    said = re.findall(r"(\d\.\d+)[\w ]* \[([\d.]+), ([\d.]+)\]", results)
+    assert len(said) == 6
+    assert set(said) <= measured
 
 
 @pytest.mark.skipif(not (SHIPPED / MANIFEST).exists(), reason="no weights are shipped yet")

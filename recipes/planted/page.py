@@ -8,27 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recipes.planted.scores import BEST_RUN
-from recipes.planted.synthesiser import SHARED, Kind
 
 MAIN = "all terms"
 """The run that is trained longest; the others are compared with `SHORT`, which is trained as long as they are."""
 SHORT = "all terms, short"
 PAPER = "the paper's own settings"
 STATIONARY = "no network: mean log spectrum and pitch, kernel ridge"
-MOVEMENT = "no network: covariances over time, kernel ridge"
-"""Names of the runs that `planted.ridge` makes; `runs/planted.sh` scores them under these."""
-LONG_RUNS = {MAIN: "", STATIONARY: STATIONARY}
+"""Name of a run that `planted.ridge` makes; `runs/planted.sh` scores it under this."""
+LONG_RUNS = {MAIN: "", STATIONARY: "no network"}
 """Runs by length of test audio, and what their rows are called beside it."""
-MOVING_RUNS = {SHORT: "voice encoder, short training", STATIONARY: STATIONARY, MOVEMENT: MOVEMENT}
-WHAT_THE_PAPER_SAYS = {
-    SHORT: "what is used",
-    PAPER: "its weights 0.025 and 200, Adam and learning rate; there for 637,500 steps and other features",
-    "decoder layer alone": "not said; plain L1 between face embeddings: slow and unstable",
-    "cosine alone": "not said",
-    "distillation alone": "not said",
-    "without batch normalisation": "one average face for everybody",
-    "shuffled pairs": "(not tried)",
-}
+SHORT_RUNS = (
+    SHORT,
+    PAPER,
+    "decoder layer alone",
+    "cosine alone",
+    "distillation alone",
+    "without batch normalisation",
+    "shuffled pairs",
+)
 
 
 def read_scores(path: Path) -> list[dict[str, str]]:
@@ -59,62 +56,30 @@ def _lengths(rows: list[dict[str, str]], run: str) -> list[str]:
     return sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
 
 
-def lengths_table(rows: list[dict[str, str]], ending: str = "", runs: Mapping[str, str] = LONG_RUNS) -> str:
-    """Runs by the length of test audio, beside the best possible and the cheat; `ending` ends the runs' names."""
+def lengths_table(rows: list[dict[str, str]], ending: str = "") -> str:
+    """Runs by the length of test audio, beside the best possible and chance; `ending` ends the runs' names."""
     best = BEST_RUN + ending
-    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in runs))]
-    numbers = ["r2", "share_of_formula", "share_of_best", "cosine", "recall_at_1", "recall_at_10"]
+    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in LONG_RUNS))]
+    numbers = ["r2", "share_of_best", "recall_at_10"]
     lines = [
         [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
-        for run, said in runs.items()
+        for run, said in LONG_RUNS.items()
         for length in _lengths(rows, run + ending)
     ]
     lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
     lines.append(["best possible, all speakers", *_limits(rows, numbers, "best")])
-    lines.append(["chance or cheat", *_limits(rows, numbers, "chance")])
-    return _table(
-        [
-            "test audio",
-            "R^2",
-            "share of the formula's",
-            "share of the best prediction's",
-            "cosine",
-            "recall@1",
-            "recall@10",
-        ],
-        lines,
-    )
-
-
-def traits_table(
-    rows: list[dict[str, str]], kind: Kind = "spectrum", ending: str = "", runs: Mapping[str, str] = LONG_RUNS
-) -> str:
-    """R^2 of each shared trait by the length of test audio."""
-    rows = [row for row in rows if row["run"] in [run + ending for run in runs]]
-    numbers = [f"r2_{name}" for name in SHARED[kind]]
-    lines = [
-        [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
-        for run, said in runs.items()
-        for length in _lengths(rows, run + ending)
-    ]
-    lines.append(["best possible", *_limits(rows, numbers, "best")])
-    return _table(["test audio", *(name.replace("_", " ") for name in SHARED[kind])], lines)
+    lines.append(["chance or one answer", *_limits(rows, numbers, "chance")])
+    return _table(["test audio", "R^2", "share of the best prediction's", "recall@10"], lines)
 
 
 def ablation_table(rows: list[dict[str, str]], seconds: str = "6") -> str:
-    """Short runs of one length beside what the paper says of them."""
-    rows = [row for row in rows if row["run"] in WHAT_THE_PAPER_SAYS]  # others had another gallery
-    numbers = ["share_of_best", "squared_correlation", "cosine", "recall_at_10"]
-    lines = [
-        [run, *(_cell(rows, run, seconds, number) for number in numbers), said]
-        for run, said in WHAT_THE_PAPER_SAYS.items()
-    ]
-    rows = [row for row in rows if row["run"] in WHAT_THE_PAPER_SAYS]  # recall depends on how many speakers there are
-    lines.append(["best possible", *_limits(rows, numbers, "best"), ""])
-    lines.append(["chance or cheat", *_limits(rows, numbers, "chance"), ""])
-    return _table(
-        ["training", "share of best R^2", "r^2 of shared traits", "cosine", "recall@10", "the paper says"], lines
-    )
+    """Short runs of one length beside the best possible and chance."""
+    rows = [row for row in rows if row["run"] in SHORT_RUNS]  # others had another gallery, on which recall depends
+    numbers = ["share_of_best", "squared_correlation", "recall_at_10"]
+    lines = [[run, *(_cell(rows, run, seconds, number) for number in numbers)] for run in SHORT_RUNS]
+    lines.append(["best possible", *_limits(rows, numbers, "best")])
+    lines.append(["chance or one answer", *_limits(rows, numbers, "chance")])
+    return _table(["training", "share of best R^2", "r^2 of shared traits", "recall@10"], lines)
 
 
 def fill(page: str, tables: Mapping[str, str]) -> str:
@@ -135,11 +100,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = read_scores(arguments.scores)
     tables = {
-        "lengths": lengths_table(rows),
         "confirmation": lengths_table(rows, ", confirmation"),
-        "traits": traits_table(rows),
-        "movement": lengths_table(rows, ", movement", MOVING_RUNS),
-        "movement traits": traits_table(rows, "movement", ", movement", MOVING_RUNS),
         "ablation": ablation_table(rows),
     }
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")

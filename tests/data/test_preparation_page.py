@@ -1,5 +1,6 @@
 """The page about preparing data against the options there are."""
 
+import csv
 import re
 import shlex
 from dataclasses import MISSING, fields
@@ -10,8 +11,11 @@ from speech2face.cli.data import _nested
 from speech2face.data.faces import LIMITS, MAY_BE_NONE, FaceLimits, PrepareOptions
 from speech2face.data.record import REASONS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data-preparation.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "data-preparation.md").read_text(encoding="utf-8")
 OPTIONS = PAGE.partition("## Options\n")[2].partition("\n## ")[0]
+with (DOCS / "prepare_options.csv").open(encoding="utf-8", newline="") as file:
+    TABLE = list(csv.DictReader(file))
 
 
 def shown(value: Any, nothing: str) -> str:
@@ -19,7 +23,7 @@ def shown(value: Any, nothing: str) -> str:
 
 
 def test_the_table_of_options_lists_every_one_with_its_default() -> None:
-    table = re.findall(r"^\| `([a-z0-9_.]+)` \| ([^|]+) \| [^|]+ \|$", OPTIONS, re.MULTILINE)
+    table = [(row["option"], row["default"]) for row in TABLE]
     own = [each for each in fields(PrepareOptions) if each.name != LIMITS]
     assert not any(each.default is MISSING for each in (*own, *fields(FaceLimits)))
     assert table == [
@@ -29,9 +33,15 @@ def test_the_table_of_options_lists_every_one_with_its_default() -> None:
 
 
 def test_the_reasons_the_options_name_are_reasons() -> None:
-    named = set(re.findall(r"is `([a-z_]+)`", OPTIONS))
+    named = set(re.findall(r"is `([a-z_]+)`", " ".join(row["meaning"] for row in TABLE)))
     assert len(named) == 10
     assert named <= set(REASONS)
+
+
+def test_the_options_of_the_page_have_the_defaults_of_the_table() -> None:
+    said = re.findall(r"`([a-z_]+)` \(([^)]+)\):", OPTIONS)
+    assert len(said) == 4
+    assert set(said) <= {(row["option"], row["default"]) for row in TABLE}
 
 
 def test_the_settings_shown_are_read() -> None:

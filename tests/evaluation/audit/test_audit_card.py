@@ -68,13 +68,11 @@ def test_the_audit_of_other_weights_is_not_kept(tmp_path: Path) -> None:
     assert kept_block(path, "f" * 64) == NOT_MEASURED
 
 
-def test_the_shipped_card_holds_an_audit_in_both_of_its_places() -> None:
-    card = read_card(ROOT / "docs" / "model-card.md")
-    block = block_in(card)
+def test_the_shipped_card_holds_an_audit_of_its_weights() -> None:
+    block = block_in(read_card(SHIPPED / "CARD.md"))
     assert block is not None
     assert "| gender: male |" in block
     assert weights_mark(sha256(SHIPPED / MANIFEST)) in block
-    assert card == read_card(SHIPPED / "CARD.md")
 
 
 def test_the_committed_tables_show_no_value_of_a_few_speakers() -> None:
