@@ -228,5 +228,5 @@ def width_ratios(shapes: Shapes) -> dict[str, Floats]:
 
 
 def absolute_ratio_error(predicted: Floats, reference: Floats) -> Floats:
-    """|predicted - reference|, (faces,) each; lower is better, from 0. The mean ratio for everybody is the cheat."""
+    """|predicted - reference|, (faces,) each; lower is better, from 0. The mean ratio for everybody is the trivial baseline."""
     return np.asarray(np.abs(predicted - reference))

@@ -33,7 +33,7 @@ def luma(picture: Picture, side: int = SIDE_PIXELS) -> Floats:
 def sharpness(grey: Floats) -> float:
     """Variance of the Laplacian of grey levels (height, width) (Pech-Pacheco et al. 2000): var(4 g - neighbours).
 
-    Higher is sharper, 0 for an even picture, no upper end. A cheat: noise earns more than any face; read it beside the
+    Higher is sharper, 0 for an even picture, no upper end. Noise earns more than any face; read it beside the
     same number of the originals, and beside the share of high frequencies. It grows with the square of contrast.
     """
     inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
@@ -61,7 +61,7 @@ def symmetry(grey: Floats) -> float:
     """Pearson correlation of the face's part of grey levels (height, width) with its mirror image.
 
     -1 to 1, higher is more symmetric; photographs of frontal faces earn 0.6 to 0.8, less in light from one side, white
-    noise 0. A cheat: a mean face is more symmetric than any person, 0.99. An even picture has none: NaN.
+    noise 0. A mean face is more symmetric than any person, 0.99. An even picture has none: NaN.
     """
     height, width = grey.shape
     rows = slice(round(FACE_ROWS[0] * height), round(FACE_ROWS[1] * height))
@@ -186,7 +186,7 @@ def inception_score(probabilities: ArrayLike, splits: int = SPLITS) -> tuple[flo
 
     Higher is taken as better: sure of each picture, and of another class each time. 1 to the number of classes, and
     never more than the pictures of a split. One face for everybody earns 1; so do pictures of nothing, of which a
-    classifier is never sure. A cheat: one clear picture a class, whoever spoke, earns the most. The same pictures earn
+    classifier is never sure. One clear picture a class, whoever spoke, earns the most. The same pictures earn
     less in more splits: only scores of the same number of pictures and splits are compared. NaN without pictures.
     """
     p = np.asarray(probabilities, np.float64)
