@@ -193,18 +193,6 @@ class PictureSet:
         """Every picture that was asked for and could not be had, or in which a face was looked for and not found."""
         return tuple(self._exclusions.values())
 
-    def from_voice(self, row: int) -> Picture | None:
-        """The picture drawn from a clip's voice."""
-        return self.picture("voice", row)
-
-    def from_face(self, row: int) -> Picture | None:
-        """The decoder's picture of the clip's reference embedding: the best that a voice could lead to."""
-        return self.picture("face", row)
-
-    def original(self, row: int) -> Picture | None:
-        """The clip's own aligned face."""
-        return self.picture("original", row)
-
     def picture(self, kind: Kind, row: int) -> Picture | None:
         """A row's picture of one kind, None where there is none."""
         place = (kind, row)

@@ -521,7 +521,7 @@ def choose(rows: Sequence[int], order: Order | None, *, each: int, seed: int) ->
 def _column(
     evaluation: EvaluationSet, pictures: PictureSet, row: int, order: Order | None, hidden: list[Exclusion]
 ) -> Column:
-    original = pictures.original(row)
+    original = pictures.picture("original", row)
     if original is not None and not may_be_shown(evaluation, row):
         hidden.append(Exclusion(evaluation.keys[row], NO_CONSENT))
         original = None
@@ -533,7 +533,9 @@ def _column(
         femininity = stated.femininity[row]
         read, sure = ("f", femininity) if femininity >= 0.5 else ("m", 1 - femininity)
         facts.append(f"stated {stated.age[row]:.0f}, {read} {sure:.2f}")
-    return Column(original, pictures.from_face(row), pictures.from_voice(row), tuple(fact for fact in facts if fact))
+    return Column(
+        original, pictures.picture("face", row), pictures.picture("voice", row), tuple(fact for fact in facts if fact)
+    )
 
 
 def may_be_shown(evaluation: EvaluationSet, row: int) -> bool:
