@@ -86,13 +86,17 @@ class Number:
         bootstrap: SpeakerBootstrap,
         conditions: Mapping[str, str],
         *,
+        values: Floats | None = None,
         published: str = "",
     ) -> Number:
-        """What a measure gives on average, beside chance and what the trivial baselines earn."""
+        """What a measure gives on average, beside chance and what the trivial baselines earn.
+
+        `values` (clips,) are those of the measure, where they are known already.
+        """
         earned = measure.baselines(answers)
         found = cls.mean(
             measure.name,
-            measure.compute(answers),
+            measure.compute(answers) if values is None else values,
             bootstrap,
             conditions,
             higher_is_better=measure.higher_is_better,

@@ -86,9 +86,9 @@ def measure_feature_similarity(evaluation: EvaluationSet, *, seed: int = 0) -> P
             return []
         found: list[tuple[Number, float | None]] = []
         for measure in FEATURE_SIMILARITY:
-            said = PUBLISHED.get((measure.name, heard), "")
-            deviation = float(np.std(measure.compute(answers)[answers.pairs]))
-            found.append((Number.of(measure, answers, bootstrap, conditions, published=said), deviation))
+            values, said = measure.compute(answers), PUBLISHED.get((measure.name, heard), "")
+            number = Number.of(measure, answers, bootstrap, conditions, values=values, published=said)
+            found.append((number, float(np.std(values[answers.pairs]))))
         return [*found, (_r2(answers, bootstrap, conditions), None)]
 
     with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
@@ -182,7 +182,9 @@ def measure_duration(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
 
     def of_length(heard: float) -> list[Number]:
         answers = evaluation.answers(heard, kept, seed=seed)
-        return [Number.of(measure, answers, bootstrap, {"seconds": f"{heard:g}"}) for measure in _asked(answers)]
+        conditions = {"seconds": f"{heard:g}"}
+        asked = _asked(answers).items()
+        return [Number.of(measure, answers, bootstrap, conditions, values=values) for measure, values in asked]
 
     with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
         numbers = [number for some in threads.map(of_length, points) for number in some]
@@ -290,7 +292,10 @@ def measure_ablations(evaluations: Sequence[EvaluationSet], *, seed: int = 0) ->
     for name, evaluation in zip(names, evaluations, strict=True):
         conditions, answers = {"model": name, "seconds": f"{heard:g}"}, evaluation.answers(heard, kept, seed=seed)
         measured.append(_asked(answers))
-        numbers += [Number.of(measure, answers, bootstrap, conditions) for measure in measured[-1]]
+        numbers += [
+            Number.of(measure, answers, bootstrap, conditions, values=values)
+            for measure, values in measured[-1].items()
+        ]
         numbers += _of_the_whole(evaluation, heard, kept, bootstrap, conditions)
     for name, found in zip(names[1:], measured[1:], strict=True):
         conditions = {"model": name, "against": names[0], "seconds": f"{heard:g}"}
