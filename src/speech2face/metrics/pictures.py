@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -137,7 +139,23 @@ def frechet_distance(mean: Floats, covariance: Floats, other_mean: Floats, other
     return max(float(((mean - other_mean) ** 2).sum() + trace), 0.0)
 
 
-def fid(features: ArrayLike, other: ArrayLike) -> float:
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """A set of features as its mean (D,), and rows whose product with themselves is its covariance."""
+
+    mean: Floats
+    rows: Floats
+
+    @classmethod
+    def of(cls, features: ArrayLike) -> Crowd | None:
+        """From (pictures, D); None of fewer than two."""
+        values = np.asarray(features, np.float64)
+        assert values.ndim == 2
+        mean = values.mean(0) if len(values) > 1 else None
+        return None if mean is None else cls(mean, _root(values - mean))
+
+
+def fid(features: ArrayLike | Crowd | None, other: ArrayLike | Crowd | None) -> float:
     """Frechet distance of two sets of features, (pictures, D) and (others, D), at least two pictures each, else NaN.
 
     Lower is better; 0 for the same set. It has a bias that falls as one over the number of pictures, so that sets are
@@ -148,13 +166,11 @@ def fid(features: ArrayLike, other: ArrayLike) -> float:
     With fewer pictures than features the root is had from the pictures: with centred rows A and B, C1 = A'A and
     C2 = B'B, and tr (C1 C2)^(1/2) is the sum of the singular values of A B'.
     """
-    first, second = np.asarray(features, np.float64), np.asarray(other, np.float64)
-    assert first.ndim == second.ndim == 2
-    assert first.shape[1] == second.shape[1]
-    if min(len(first), len(second)) < 2:
+    sides = [side if side is None or isinstance(side, Crowd) else Crowd.of(side) for side in (features, other)]
+    if sides[0] is None or sides[1] is None:
         return float("nan")
-    mean, other_mean = first.mean(0), second.mean(0)
-    a, b = _root(first - mean), _root(second - other_mean)
+    (mean, a), (other_mean, b) = ((side.mean, side.rows) for side in sides if side is not None)
+    assert a.shape[1] == b.shape[1]
     if min(len(a), len(b)) >= a.shape[1]:
         return frechet_distance(mean, a.T @ a, other_mean, b.T @ b)
     crossed = np.linalg.svd(a @ b.T, compute_uv=False).sum()
@@ -166,6 +182,8 @@ def _root(centred: Floats) -> Floats:
 
     Rows that are there several times stand once with that weight: sets of a few mean faces cost next to nothing.
     """
+    if len(np.unique(centred[:, 0])) == len(centred):  # no two are the same
+        return np.asarray(centred * np.sqrt(1 / (len(centred) - 1)))
     first: dict[bytes, int] = {}  # numpy's unique would sort the rows, which takes longer than the distance
     places = np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(centred)])
     times = np.bincount(places, minlength=len(centred))

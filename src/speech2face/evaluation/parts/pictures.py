@@ -21,7 +21,7 @@ from speech2face.face.landmarks import head_pose
 from speech2face.metrics import pictures as picture_quality
 from speech2face.metrics.intervals import INTERVAL_PERCENTILES, Estimate, SpeakerBootstrap
 from speech2face.metrics.measures import average
-from speech2face.metrics.pictures import VGGFACE_SPLITS, PairwiseSpread, fid, inception_score, softmax
+from speech2face.metrics.pictures import VGGFACE_SPLITS, Crowd, PairwiseSpread, fid, inception_score, softmax
 from speech2face.sheets import NOTICE, Column, draw_grid
 
 # --------------------------------------------------------------------------------------------------
@@ -344,9 +344,10 @@ def _frechet(
     if len(np.unique(speaker)) < 4:
         return
     split = [halves(speaker, np.random.default_rng([seed, draw])) for draw in range(HALVINGS)]
-    values = _over(ours, theirs, split)
+    crowds = [Crowd.of(theirs[others]) for _, others in split]
+    values = _over(ours, split, crowds)
     low, high = np.percentile(values, INTERVAL_PERCENTILES)
-    earned = [finite(np.mean(_over(said, theirs, split))) for said in baselines] if baselines else [None, None]
+    earned = [finite(np.mean(_over(said, split, crowds))) for said in baselines] if baselines else [None, None]
     yield Number(
         "frechet_distance",
         Estimate(float(np.mean(values)), float(low), float(high), len(np.unique(speaker))),
@@ -354,7 +355,7 @@ def _frechet(
         conditions,
         mean_face=earned[0],
         gender_mean_face=earned[1],
-        best=finite(np.mean(_over(theirs, theirs, split))),
+        best=finite(np.mean(_over(theirs, split, crowds))),
         higher_is_better=False,
     )
 
@@ -368,11 +369,12 @@ def halves(speaker: People, rng: np.random.Generator) -> tuple[People, People]:
     return sides[0][:count], sides[1][:count]
 
 
-def _over(ours: Matrix, theirs: Matrix, halves: list[tuple[People, People]]) -> list[float]:
+def _over(ours: Matrix, halves: list[tuple[People, People]], crowds: list[Crowd | None]) -> list[float]:
+    """The distance of ours in the one half from the other half's crowd, for each draw."""
     values = []
-    for mine, others in halves:
+    for (mine, _), crowd in zip(halves, crowds, strict=True):
         rows = mine[np.isfinite(ours[mine]).all(1)]
-        values.append(fid(ours[rows], theirs[others]))
+        values.append(fid(ours[rows], crowd))
     return values
 
 
