@@ -68,7 +68,7 @@ class Stored(Material):
 
     def __init__(self, evaluation: EvaluationSet) -> None:
         super().__init__(EvaluationSettings(data="", out=Path(), tsne=False))
-        self.__dict__ |= {"evaluations": (evaluation,), "listeners": (), "reader": None, "pictures": None}
+        self.__dict__ |= {"evaluations": (evaluation,), "predictors": (), "reader": None, "pictures": None}
 
 
 def floor_seconds(clips: int, embedding: int) -> float:

@@ -114,10 +114,10 @@ def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str
 
 
 def of_the_audit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.evaluation.audit.stability import draw_sheet
+    from speech2face.sheets import draw_channels
 
     words = {"columns": ["clean", "telephone"], "rows": ["median"], "captions": [["clean", "12%"]]}
-    return {"audit.png": draw_sheet([[FACE, FACE]], **words, release=model().release, notice=model().notice)}  # type: ignore[arg-type]
+    return {"audit.png": draw_channels([[FACE, FACE]], **words, model=("starter", "1"), notice=model().notice)}  # type: ignore[arg-type]
 
 
 def of_the_grid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
@@ -129,6 +129,10 @@ def of_the_grid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
         "grid-composite.png": draw_grid([drawn, beside], None, heard="6 s of voice", model=("starter", "1")),
         "grid-of-another-system.png": draw_grid([drawn], None, heard="Voice", model=("pictures \x07 of another", "")),
     }
+
+
+def of_the_sheets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
+    return {**of_the_grid(folder, monkeypatch), **of_the_audit(folder, monkeypatch)}
 
 
 def of_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
@@ -196,8 +200,7 @@ def of_the_planted_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mappi
 EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]] = {
     "batch.py": of_batch,
     "app/service.py": of_the_service,
-    "evaluation/audit/stability.py": of_the_audit,
-    "sheets.py": of_the_grid,
+    "sheets.py": of_the_sheets,
     "evaluation/page.py": of_figures,
     "recipes/starter/drawn_sheet.py": of_drawings,
     "recipes/starter/speaker_sheet.py": of_speakers,

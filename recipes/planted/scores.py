@@ -22,8 +22,9 @@ from recipes.planted.synthesiser import FloatArray
 from recipes.planted.world import World
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.metrics.embeddings import Embeddings, cosines, explained_variance, ranks, recall
+from speech2face.metrics.embeddings import Embeddings, cosine, explained_variance
 from speech2face.metrics.intervals import Estimate, bootstrap
+from speech2face.metrics.matching import own_ranks, recall
 from speech2face.training.stages import load_network
 from speech2face.voice.encoder import SpectrogramFrontEnd, from_pcm
 
@@ -140,13 +141,13 @@ def score_run(
     said, shown = (world.shown_traits(side.astype(np.float64)) for side in (predicted, reference))
     told = bootstrap(squared_correlation, said, shown)
     yield score("squared_correlation", told, world.correlation**2, 1 / count, "unrelated numbers")
-    cosine = bootstrap(_mean, cosines(predicted.astype(np.float64), reference.astype(np.float64)))
-    yield score("cosine", cosine, limits.cosine, limits.constant_cosine, "the mean face for everybody")
-    rank = ranks(predicted, reference)
+    of_pairs = bootstrap(_mean, cosine(predicted.astype(np.float64), reference.astype(np.float64)))
+    yield score("cosine", of_pairs, limits.cosine, limits.constant_cosine, "the mean face for everybody")
+    rank = own_ranks(predicted, reference)
     for at in RECALL_AT:
         found = bootstrap(_mean, (rank <= at).astype(np.float64))
         yield score(f"recall_at_{at}", found, limits.recall[at], at / count, f"{at} of {count} people")
-        assert np.isclose(found.value, recall(rank, at))
+        assert np.isclose(found.value, recall(rank, at).mean())
     for name, value in zip(world.shared_traits, trait_r2(world, predicted, reference), strict=True):
         nothing = Estimate(value, float("nan"), float("nan"), count)
         yield score(f"r2_{name}", nothing, world.correlation**2, 0.0, "the mean face for everybody")

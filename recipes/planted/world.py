@@ -39,7 +39,8 @@ from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfi
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.landmarks import EARS, HAIRLINE, INNER_FACE
 from speech2face.face.landmarks import HAND_PLACED_INNER_LIPS as INNER_LIPS
-from speech2face.metrics.embeddings import cosines, ranks, recall
+from speech2face.metrics.embeddings import cosine
+from speech2face.metrics.matching import own_ranks, recall
 
 _SHARED = len(SHARED_TRAITS)  # of either kind: so the faces, their decoder and the teacher's head serve both
 CHANNEL_DB = 6.0  # telephones, rooms and distances differ by that much and more
@@ -183,14 +184,14 @@ def best_cosine(world: World, *, speakers: int = 2000, draws: int = 500, seed: i
 def constant_cosine(world: World, *, speakers: int = 20_000, seed: int = 0) -> float:
     """What the cheat earns that answers the mean face to every voice: its mean cosine. Its R^2 is 0."""
     faces = world.face_embedding(draw_traits(range(speakers), seed=seed + 77))
-    return float(cosines(np.broadcast_to(world.mean, faces.shape), faces).mean())
+    return float(cosine(np.broadcast_to(world.mean, faces.shape), faces).mean())
 
 
 def unrelated_cosine(world: World, *, speakers: int = 20_000, seed: int = 0) -> float:
     """Mean cosine of one speaker's best prediction with another speaker's face: what chance earns."""
     traits = draw_traits(range(speakers), seed=seed + 77)
     predicted = world.best_prediction(traits.shared)
-    return float(cosines(predicted, np.roll(world.face_embedding(traits), 1, axis=0)).mean())
+    return float(cosine(predicted, np.roll(world.face_embedding(traits), 1, axis=0)).mean())
 
 
 def cosine_recall(world: World, at: int, gallery: int, *, repeats: int = 20, seed: int = 0) -> float:
@@ -199,7 +200,7 @@ def cosine_recall(world: World, at: int, gallery: int, *, repeats: int = 20, see
     for repeat in range(repeats):
         traits = draw_traits(range(gallery), seed=seed + 1000 + repeat)
         predicted = world.best_prediction(traits.shared).astype(np.float32)
-        found.append(recall(ranks(predicted, world.face_embedding(traits).astype(np.float32)), at))
+        found.append(float(recall(own_ranks(predicted, world.face_embedding(traits).astype(np.float32)), at).mean()))
     return float(np.mean(found))
 
 
@@ -216,7 +217,7 @@ def best_recall(world: World, at: int, gallery: int, *, repeats: int = 20, seed:
         heard = traits.shared[:, None]  # (voices, 1, shared)
         score = (0.5 * shown**2 - 0.5 * (shown - rho * heard) ** 2 / (1 - rho**2)).sum(2)
         own = np.diagonal(score)[:, None]
-        found.append(recall((score >= own).sum(1), at))
+        found.append(float(recall((score >= own).sum(1), at).mean()))
     return float(np.mean(found))
 
 

@@ -85,6 +85,16 @@ def _attribute(place: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+_MEASURES = {
+    name: f"speech2face.metrics.measures:{name.upper()}"
+    for name in (
+        *("angle_degrees", "cosine", "centred_angle_degrees", "l2_unit", "l1_unit", "l2", "l1", "mean_rank_percent"),
+        *("two_way_choice", "two_way_choice_same_gender", "spread_coverage", "gender_right", "gender_brier"),
+        *("age_error_years", "age_bias_years", "age_interval_coverage"),
+        *("child_missed", "adult_called_child", "refused"),
+    )
+}
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -100,7 +110,7 @@ KINDS = {
             },
         ),
         DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
-        DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
+        DriverKind("measures", "speech2face.metrics.measures:check_measure", _MEASURES),
         DriverKind(
             "voice_activity",
             "speech2face.audio.speech:check_voice_activity",

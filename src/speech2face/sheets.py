@@ -167,3 +167,57 @@ def _write_grid_text(
     while size > 9 and draw.textlength(text, ImageFont.load_default(size)) > width:
         size -= 1
     draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
+
+
+# --------------------------------------------------------------------------------------------------
+# Portraits of the same voices through every channel, side by side.
+# --------------------------------------------------------------------------------------------------
+
+CHANNEL_PIXELS = 168
+CHANNEL_GAP_PIXELS = 10
+CHANNEL_HEAD_PIXELS = 58
+CHANNEL_CAPTION_PIXELS = 24
+CHANNEL_LEFT_PIXELS = 128
+CHANNEL_FOOTER_PIXELS = 30
+CHANNELS_FOOTER = (
+    "Synthetic average faces, nobody's likeness. Under each: how far the embedding moved from the clean one (100 %: as"
+    " far as another speaker), and the stated age and gender."
+)
+
+
+def draw_channels(
+    pictures: Sequence[Sequence[NDArray[np.uint8]]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    captions: Sequence[Sequence[str]],
+    model: tuple[str, str],
+    notice: str,
+) -> bytes:
+    """A PNG of pictures (height, width, 3), a row a voice and a column a channel, each with its caption.
+
+    The `model` of this name and version drew them, and `notice` is what it says of every picture.
+    """
+    name, version = model
+    title = f"{name} {version}: the same voice through {len(columns)} channels"
+    down = CHANNEL_PIXELS + CHANNEL_CAPTION_PIXELS
+    width = CHANNEL_LEFT_PIXELS + len(columns) * (CHANNEL_PIXELS + CHANNEL_GAP_PIXELS)
+    sheet = Image.new("RGB", (width, CHANNEL_HEAD_PIXELS + len(rows) * down + CHANNEL_FOOTER_PIXELS), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    large, normal, small = (ImageFont.load_default(points) for points in (17, 14, 13))
+    draw.text((CHANNEL_GAP_PIXELS, 8), title, INK, large)
+    for column, said in enumerate(columns):
+        draw.text((CHANNEL_LEFT_PIXELS + column * (CHANNEL_PIXELS + CHANNEL_GAP_PIXELS), 36), said, FAINT_INK, normal)
+    for row, said in enumerate(rows):
+        top = CHANNEL_HEAD_PIXELS + row * down
+        for line, text in enumerate(said.split("\n")):
+            draw.text((CHANNEL_GAP_PIXELS, top + CHANNEL_PIXELS // 2 - 18 + 18 * line), text, FAINT_INK, small)
+        for column, picture in enumerate(pictures[row]):
+            left = CHANNEL_LEFT_PIXELS + column * (CHANNEL_PIXELS + CHANNEL_GAP_PIXELS)
+            thumbnail = Image.fromarray(picture).resize((CHANNEL_PIXELS, CHANNEL_PIXELS), Image.Resampling.LANCZOS)
+            sheet.paste(thumbnail, (left, top))
+            draw.text((left, top + CHANNEL_PIXELS + 3), captions[row][column], INK, small)
+    draw.text((CHANNEL_GAP_PIXELS, sheet.height - CHANNEL_FOOTER_PIXELS + 6), CHANNELS_FOOTER, FAINT_INK, small)
+    drawn = comparison_provenance(model_name=name, model_version=version, notice=notice)
+    facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
+    return picture_bytes(np.asarray(sheet), drawn, facts, small=True)

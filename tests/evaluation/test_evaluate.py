@@ -166,9 +166,9 @@ def test_models_are_compared_when_there_are_several(data: Path, paired_folder: P
 
 def test_a_model_of_attributes_is_not_compared_with_embeddings_and_says_so(data: Path, tmp_path: Path) -> None:
     from speech2face.evaluation.clips import open_clips
-    from speech2face.evaluation.predictions import open_listener, references_for
+    from speech2face.evaluation.predictions import open_predictor, references_for
 
-    reference, notes = references_for(open_clips(data), open_listener(None).facts)
+    reference, notes = references_for(open_clips(data), open_predictor(None).facts)
     assert reference is None and "not compared" in notes[0]
 
 

@@ -19,24 +19,24 @@ def test_the_model_draws_both_the_voice_and_the_clips_own_face() -> None:
         assert pictures.kinds == ("voice", "face")
         assert clips.reference is not None
         for row in (0, 3):
-            voice, face = pictures.from_voice(row), pictures.from_face(row)
+            voice, face = pictures.picture("voice", row), pictures.picture("face", row)
             assert voice is not None
             assert face is not None
             assert np.array_equal(voice, tiny.decode(clips.predicted[6.0][row]))
             assert np.array_equal(face, tiny.decode(clips.reference[row]))
-        assert pictures.original(0) is None
+        assert pictures.picture("original", 0) is None
     assert pictures.exclusions == ()
 
 
 def test_a_picture_is_drawn_once_while_there_is_room_and_again_where_there_is_none() -> None:
     (model, tiny), clips = tiny_model(), made_set()
     with PictureSet.open(clips, model) as pictures:
-        first = pictures.from_voice(1)
-        assert np.array_equal(pictures.from_voice(1), first)  # type: ignore[arg-type]
+        first = pictures.picture("voice", 1)
+        assert np.array_equal(pictures.picture("voice", 1), first)  # type: ignore[arg-type]
         assert tiny.drawn == 1
         pictures._room = 0
         for _ in range(2):
-            pictures.from_voice(2)
+            pictures.picture("voice", 2)
     assert tiny.drawn == 3
 
 
@@ -47,8 +47,8 @@ def test_a_clip_without_prediction_or_reference_is_a_counted_exclusion() -> None
     clips.reference[5] = np.nan
     with PictureSet.open(clips, tiny_model()[0]) as pictures:
         for _ in range(2):  # counted once
-            assert pictures.from_voice(2) is None
-            assert pictures.from_face(5) is None
+            assert pictures.picture("voice", 2) is None
+            assert pictures.picture("face", 5) is None
         found = {(exclusion.clip, exclusion.reason) for exclusion in pictures.exclusions}
         assert found == {("clip-2", "no_prediction"), ("clip-5", "no_reference")}
         assert len(pictures.exclusions) == 2
@@ -59,14 +59,14 @@ def test_another_systems_pictures_are_read_by_key_and_missing_or_damaged_ones_ar
     Image.new("RGB", (30, 30), (0, 250, 0)).save(tmp_path / "clip-1.jpg")
     (tmp_path / "clip-2.png").write_bytes(b"no picture")
     with PictureSet.open(made_set(), pictures_folder=tmp_path) as pictures:
-        first, second = pictures.from_voice(0), pictures.from_voice(1)
+        first, second = pictures.picture("voice", 0), pictures.picture("voice", 1)
         assert first is not None
         assert second is not None
         assert first.shape == (7, 9, 3)
         assert first[0, 0].tolist() == [200, 10, 20]
         assert second.shape == (30, 30, 3)
-        assert pictures.from_voice(2) is None
-        assert pictures.from_voice(3) is None
+        assert pictures.picture("voice", 2) is None
+        assert pictures.picture("voice", 3) is None
         reasons = {exclusion.clip: exclusion.reason for exclusion in pictures.exclusions}
         assert reasons == {"clip-2": "picture_unreadable", "clip-3": "picture_missing"}
         assert pictures.kinds == ("voice",)
@@ -77,7 +77,7 @@ def test_a_key_leads_nowhere_out_of_the_folder(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "secret.png")
     clips = replace(made_set(clips=1), keys=("../secret",))
     with PictureSet.open(clips, pictures_folder=tmp_path / "pictures") as pictures:
-        assert pictures.from_voice(0) is None
+        assert pictures.picture("voice", 0) is None
         assert pictures.exclusions[0].reason == "picture_missing"
 
 
@@ -90,10 +90,10 @@ def test_originals_are_the_datas_aligned_faces_by_key(tmp_path: Path) -> None:
     )
     with PictureSet.open(made_set(), tiny_model()[0], Manifest.open(tmp_path / "data")) as pictures:
         for row in range(3):
-            original = pictures.original(row)
+            original = pictures.picture("original", row)
             assert original is not None
             assert np.array_equal(original, faces[row])
-        assert pictures.original(3) is None
+        assert pictures.picture("original", 3) is None
         assert [(e.clip, e.reason) for e in pictures.exclusions] == [("clip-3", "no_original")]
 
 
@@ -126,7 +126,7 @@ def test_embeddings_come_from_the_embedder_and_a_picture_without_a_face_is_count
     with PictureSet.open(clips, tiny_model()[0], embedder=Reddest()) as pictures:
         assert pictures.embedding("voice", 0) is None
         assert pictures.embedding("voice", 0) is None
-        picture = pictures.from_voice(1)
+        picture = pictures.picture("voice", 1)
         assert picture is not None
         assert pictures.embedding("voice", 1) == picture[SIDE // 2, SIDE // 2, 0]
         assert [(e.clip, e.reason, e.detail) for e in pictures.exclusions] == [("clip-0", "no_face", "voice")]

@@ -13,11 +13,11 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import DatasetError, NoSpeech, Speech2FaceError, WeightsError
 from speech2face.evaluation.clips import Clips, open_clips
 from speech2face.evaluation.predictions import (
+    Answer,
     EvaluationSet,
-    Heard,
-    ReleaseListener,
+    ReleasePredictor,
     encode_predictions,
-    open_listener,
+    open_predictor,
     predict,
     read_predictions,
     reason_of,
@@ -38,8 +38,8 @@ class MadeListener:
     def __init__(self, facts: ModelFacts = FACTS, size: int = EMBEDDING) -> None:
         self.facts, self._size = facts, size
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Heard | Speech2FaceError]:
-        said: list[Heard | Speech2FaceError] = [Heard(np.full(self._size, w.size, np.float32)) for w in waveforms]
+    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
+        said: list[Answer | Speech2FaceError] = [Answer(np.full(self._size, w.size, np.float32)) for w in waveforms]
         said[2] = NoSpeech("no speech was found")
         return said
 
@@ -183,14 +183,14 @@ def test_pickles_are_not_read(clips: Clips, tmp_path: Path) -> None:
 
 def test_the_shipped_starter_states_attributes_of_recordings(tmp_path: Path) -> None:
     clips = open_clips(voices_folder(tmp_path / "voices", 4), split="all")
-    listener = open_listener(None)
-    assert isinstance(listener, ReleaseListener) and listener.facts.kind == "attributes"
-    found = predict(listener, clips, [0.2, 2.0])
+    predictor = open_predictor(None)
+    assert isinstance(predictor, ReleasePredictor) and predictor.facts.kind == "attributes"
+    found = predict(predictor, clips, [0.2, 2.0])
     assert {e.reason for e in found.exclusions} <= {"too_little_speech", "no_speech"}
     assert set(found.stated) <= {2.0}
     file = tmp_path / "p.npz"
     file.write_bytes(encode_predictions(found))
-    again = read_predictions(file, clips, model=listener.facts)
+    again = read_predictions(file, clips, model=predictor.facts)
     for heard, stated in found.stated.items():
         np.testing.assert_array_equal(again.stated[heard].age, stated.age)
         assert ((stated.low <= stated.age) & (stated.age <= stated.high)).all()
@@ -199,7 +199,7 @@ def test_the_shipped_starter_states_attributes_of_recordings(tmp_path: Path) -> 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="neither a release nor a training"):
-        open_listener(tmp_path)
+        open_predictor(tmp_path)
 
 
 def test_an_exclusion_keeps_its_clip_and_reason(predicted: EvaluationSet) -> None:

@@ -13,7 +13,7 @@ from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import SilentRecording
 from speech2face.evaluation.clips import open_clips
-from speech2face.evaluation.predictions import ReleaseListener, predict
+from speech2face.evaluation.predictions import ReleasePredictor, predict
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.contract import Model
 from speech2face.models.paired import PairedHearing, PairedModel, load_paired_model
@@ -64,7 +64,7 @@ def test_evaluation_portrait_and_live_give_one_embedding_for_one_clip(clip: str,
     samples = stored(CLIPS[clip])
     write_shards(tmp_path, [Clip("c0", "s0", "test", samples)])
     seconds = samples.size / SAMPLE_RATE
-    evaluated = predict(ReleaseListener(model), open_clips(tmp_path), [seconds]).predicted[seconds][0]
+    evaluated = predict(ReleasePredictor(model), open_clips(tmp_path), [seconds]).predicted[seconds][0]
     assert_one(reconstruct(model, wav(samples)).belief.mean, evaluated)
     session = LiveSession(model, PcmFormat("s16le", SAMPLE_RATE))
     for at in range(0, samples.size, 4000):

@@ -23,7 +23,7 @@ from recipes.planted.synthesiser import (
     write_score,
 )
 from recipes.planted.world import World
-from speech2face.metrics.embeddings import cosines, explained_variance
+from speech2face.metrics.embeddings import cosine, explained_variance
 
 WORLD = World(kind="movement")
 TRAITS = SHARED["movement"]
@@ -59,9 +59,9 @@ def test_bounds_by_formula_are_what_drawn_speakers_of_the_harder_world_earn() ->
     best = WORLD.best_prediction(traits.shared).astype(np.float32)
     assert bounds.best_r2(WORLD) == pytest.approx(0.75 * 0.81)
     assert explained_variance(best, faces) == pytest.approx(bounds.best_r2(WORLD), abs=0.02)
-    assert cosines(best, faces).mean() == pytest.approx(bounds.best_cosine(WORLD, speakers=1000, draws=200), abs=0.02)
+    assert cosine(best, faces).mean() == pytest.approx(bounds.best_cosine(WORLD, speakers=1000, draws=200), abs=0.02)
     cheat = np.broadcast_to(WORLD.mean, faces.shape)
-    assert cosines(cheat, faces).mean() == pytest.approx(bounds.constant_cosine(WORLD, speakers=6000), abs=0.02)
+    assert cosine(cheat, faces).mean() == pytest.approx(bounds.constant_cosine(WORLD, speakers=6000), abs=0.02)
 
 
 def test_both_worlds_show_one_kind_of_face_so_that_its_decoder_and_head_serve_both() -> None:

@@ -10,7 +10,7 @@ import typer
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 
-PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy")
+PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy", "jinja2")
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Measure a model: every number with its chance level, what cheats earn, and an interval over speakers."""
+    """Measure a model: every number with its chance, what trivial baselines earn, and an interval over speakers."""
     need_extra("the evaluation", "eval", PACKAGES)
     from speech2face.evaluation.evaluate import evaluate as make
     from speech2face.evaluation.pictures import EvaluationSettings
@@ -99,7 +99,7 @@ def register(app: typer.Typer) -> None:
 # The command `audit`: for whom a model is wrong.
 # --------------------------------------------------------------------------------------------------
 
-AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib")
+AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib", "jinja2")
 
 
 def audit(
@@ -131,7 +131,7 @@ def audit(
     done = make(settings, progress=None if quiet else _say_heard)
     worse = [found for found in found_worse(done.findings) if found.verdict == "worse"]
     rows = [
-        (found.measure.name, f"{found.dimension} {found.group}: {found.value.value:.3g}, n {found.speakers}")
+        (found.question.name, f"{found.dimension} {found.group}: {found.value.value:.3g}, n {found.speakers}")
         for found in worse
     ]
     if as_json:
@@ -142,7 +142,7 @@ def audit(
                 "speakers": done.facts.data["speakers"],
                 "tests": done.facts.settings["tests"],
                 "worse": [
-                    {"measure": f.measure.name, "by": f.dimension, "group": f.group, "value": f.value.value,
+                    {"measure": f.question.name, "by": f.dimension, "group": f.group, "value": f.value.value,
                      "speakers": f.speakers, "p_holm": f.p_holm}
                     for f in worse
                 ],

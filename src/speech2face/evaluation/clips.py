@@ -35,49 +35,26 @@ READ_AT_ONCE = 256  # clips, whose bytes are in memory together
 class Clips(Protocol):
     """Chosen clips of one split, in a fixed order; sound is read when it is wanted."""
 
-    @property
-    def name(self) -> str:
-        """Of the data set, without the folder it lies in."""
-        ...
-
-    @property
-    def split(self) -> str:
-        """What was chosen of it."""
-        ...
+    name: str
+    """Of the data set, without the folder it lies in."""
+    split: str
+    """What was chosen of it."""
+    embedder: EmbedderRecord | None
+    """What made the reference embeddings."""
+    keys: tuple[str, ...]
+    """Names of the clips."""
+    speaker: NDArray[np.int64]
+    """(clips,): place of the clip's speaker in `speakers`."""
+    speakers: tuple[str, ...]
+    """Names of the speakers."""
+    seconds: Floats
+    """(clips,) as recorded."""
+    labels: Labels
+    """By name; "" where unknown."""
 
     @property
     def sha256(self) -> str:
         """Stands for all bytes of the data set."""
-        ...
-
-    @property
-    def embedder(self) -> EmbedderRecord | None:
-        """What made the reference embeddings."""
-        ...
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Names of the clips."""
-        ...
-
-    @property
-    def speaker(self) -> NDArray[np.int64]:
-        """(clips,): place of the clip's speaker in `speakers`."""
-        ...
-
-    @property
-    def speakers(self) -> tuple[str, ...]:
-        """Names of the speakers."""
-        ...
-
-    @property
-    def seconds(self) -> Floats:
-        """(clips,) as recorded."""
-        ...
-
-    @property
-    def labels(self) -> Labels:
-        """By name; "" where unknown."""
         ...
 
     def references(self) -> Embeddings | None:
@@ -297,9 +274,6 @@ def audit_clips(clips: Clips, references: Embeddings | None) -> tuple[AuditClip,
     )
 
 
-DECADES = {"twenties": 20, "thirties": 30, "forties": 40, "fourties": 40, "fifties": 50}
-DECADES |= {"sixties": 60, "seventies": 70, "eighties": 80, "nineties": 90}
-TEENS = (13.0, 20.0)  # whoever calls themselves a teenager
 _RANGE = re.compile(r"(\d{1,3})\s*[-\u2013]\s*(\d{1,3})")
 _DECADE = re.compile(r"(\d{1,2}0)s")
 
@@ -307,10 +281,8 @@ _DECADE = re.compile(r"(\d{1,2}0)s")
 def parse_age(text: str) -> tuple[float, float] | None:
     """An age label as a half-open interval of years: "34", "34.5", "20-29", "30s", "twenties"; None if it is none."""
     text = text.strip().lower()
-    if text == "teens":
-        return TEENS
     if text in DECADES:
-        return float(DECADES[text]), float(DECADES[text] + 10)
+        return DECADES[text]
     if found := _DECADE.fullmatch(text):
         return float(found[1]), float(found[1]) + 10
     if found := _RANGE.fullmatch(text):
@@ -349,6 +321,8 @@ COMMON_VOICE_DECADES = {
     "eighties": (80, 90),
     "nineties": (90, 100),
 }
+DECADES = {name: (float(low), float(high)) for name, (low, high) in COMMON_VOICE_DECADES.items()}
+DECADES["forties"] = DECADES["fourties"]
 # LibriTTS-P's annotators heard, they did not ask: wide intervals, a weak label, never used in evaluation.
 IMPRESSIONS = {"young": (15, 30), "adult-like": (20, 50), "middle-aged": (38, 65), "old": (55, 90)}
 CHILD_BELOW = 13

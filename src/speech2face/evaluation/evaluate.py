@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.page import check_report, write_report
-from speech2face.evaluation.parts import attributes, retrieval
-from speech2face.evaluation.parts import pictures as distribution
-from speech2face.evaluation.parts import pictures as grid
-from speech2face.evaluation.parts import pictures as picture_quality
-from speech2face.evaluation.parts import retrieval as matching
-from speech2face.evaluation.parts import shapes as anthropometry
-from speech2face.evaluation.parts import shapes as craniofacial
-from speech2face.evaluation.parts import similarity as ablations
-from speech2face.evaluation.parts import similarity as consistency
-from speech2face.evaluation.parts import similarity as duration
-from speech2face.evaluation.parts import similarity as feature_similarity
-from speech2face.evaluation.parts import similarity as languages
-from speech2face.evaluation.parts import similarity as projection
+from speech2face.evaluation.parts import attributes, pictures, retrieval, shapes, similarity
 from speech2face.evaluation.pictures import EvaluationSettings, Material, Progress
 from speech2face.evaluation.predictions import encode_predictions
-from speech2face.evaluation.report import Exclusion, Part, ReportFacts
+from speech2face.evaluation.report import Chapter, Exclusion, Part, ReportFacts
 from speech2face.outputs import check_outputs, write_together
 
 log = logging.getLogger(__name__)
@@ -35,51 +23,28 @@ log = logging.getLogger(__name__)
 PREDICTIONS = "predictions.npz"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A part of the report and how it is measured."""
-
-    name: str
-    measure: Callable[[Material], Part]
-
-
-def _attributes(material: Material) -> Part:
-    pictures, reader = material.pictures, material.reader
-    return attributes.measure_attributes(material.evaluation, pictures=pictures, reader=reader, seed=material.seed)
-
-
-def _distribution(material: Material) -> Part:
-    return distribution.measure_distribution(
-        material.evaluation,
-        pictures=material.pictures,
-        fid_network=material.fid_network,
-        identity_classifier=material.identity_classifier,
-        seed=material.seed,
-    )
-
-
-PARTS: tuple[Entry, ...] = (
-    Entry("feature_similarity", lambda m: feature_similarity.measure_feature_similarity(m.evaluation, seed=m.seed)),
-    Entry("retrieval", lambda m: retrieval.measure_retrieval(m.evaluation, seed=m.seed)),
-    Entry("matching", lambda m: matching.measure_matching(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry("attributes", _attributes),
-    Entry("craniofacial", lambda m: craniofacial.measure_craniofacial(m.evaluation, pictures=m.pictures, seed=m.seed)),
-    Entry(
-        "anthropometry", lambda m: anthropometry.measure_anthropometry(m.evaluation, pictures=m.pictures, seed=m.seed)
-    ),
-    Entry("duration", lambda m: duration.measure_duration(m.evaluation, seed=m.seed)),
-    Entry("ablations", lambda m: ablations.measure_ablations(m.evaluations, seed=m.seed)),
-    Entry("consistency", lambda m: consistency.measure_consistency(m.evaluation, seed=m.seed)),
-    Entry("languages", lambda m: languages.measure_languages(m.evaluation, seed=m.seed)),
-    Entry("projection", lambda m: projection.measure_projection(m.evaluation, seed=m.seed, tsne=m.settings.tsne)),
-    Entry(
-        "picture_quality",
-        lambda m: picture_quality.measure_picture_quality(m.evaluation, pictures=m.pictures, seed=m.seed),
-    ),
-    Entry("distribution", _distribution),
-    Entry("grid", lambda m: grid.measure_grid(m.evaluation, pictures=m.pictures, seed=m.seed)),
+PARTS: tuple[Chapter[...], ...] = (
+    similarity.measure_feature_similarity,
+    retrieval.measure_retrieval,
+    retrieval.measure_matching,
+    attributes.measure_attributes,
+    shapes.measure_craniofacial,
+    shapes.measure_anthropometry,
+    similarity.measure_duration,
+    similarity.measure_ablations,
+    similarity.measure_consistency,
+    similarity.measure_languages,
+    similarity.measure_projection,
+    pictures.measure_picture_quality,
+    pictures.measure_distribution,
+    pictures.measure_grid,
 )
 """In the order of the report."""
+
+
+def all_parts() -> tuple[Chapter[...], ...]:
+    """Every part of a report, that of the measures which other packages add among them if there are some."""
+    return (*PARTS, similarity.measure_added) if KINDS["measures"].added() else PARTS
 
 
 @dataclass(frozen=True)
@@ -92,19 +57,20 @@ class Evaluation:
     """How long each part took."""
 
 
-def chosen_parts(names: tuple[str, ...] | None) -> tuple[Entry, ...]:
+def chosen_parts(names: tuple[str, ...] | None) -> tuple[Chapter[...], ...]:
     """The parts of these names, in the order of the report; None are all.
 
     Raises:
         InvalidOption: an unknown name, or none at all.
     """
-    known = [entry.name for entry in PARTS]
+    parts = all_parts()
+    known = [part.name for part in parts]
     if names is not None and not names:
         raise InvalidOption(f"--parts names none; there are {', '.join(known)}")
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise InvalidOption(f"there is no part {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(entry for entry in PARTS if names is None or entry.name in names)
+    return tuple(part for part in parts if names is None or part.name in names)
 
 
 def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) -> Evaluation:
@@ -120,7 +86,7 @@ def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) 
         files = _prediction_files(settings, material)
         check_outputs(files, force=settings.force)
         material.open_files()
-        _ = material.evaluations  # heard here, so that no part's time is that of listening
+        _ = material.evaluations  # encoded here, so that no part's time is that of encoding
         parts, seconds = [], {}
         for number, entry in enumerate(entries):
             started = time.perf_counter()
@@ -140,11 +106,11 @@ def _prediction_files(settings: EvaluationSettings, material: Material) -> dict[
     """Where the predictions of each model go; those that came from a file are not written again."""
     if settings.embeddings:
         return {}
-    names = [PREDICTIONS, *(f"predictions-{number}.npz" for number in range(2, len(material.listeners) + 1))]
+    names = [PREDICTIONS, *(f"predictions-{number}.npz" for number in range(2, len(material.predictors) + 1))]
     return {settings.out / name: row for row, name in enumerate(names)}
 
 
-def report_facts(settings: EvaluationSettings, material: Material, entries: tuple[Entry, ...]) -> ReportFacts:
+def report_facts(settings: EvaluationSettings, material: Material, entries: tuple[Chapter[...], ...]) -> ReportFacts:
     """The head of the report: names, sizes, checksums and settings, no folders."""
     evaluation, clips = material.evaluation, material.clips
     heard = evaluation.predicted[evaluation.longest()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from glob import escape
 from pathlib import Path
@@ -31,20 +31,28 @@ from speech2face.errors import (
 from speech2face.evaluation.clips import Clips, ManifestClips, open_clips
 from speech2face.evaluation.predictions import (
     EvaluationSet,
-    Listener,
+    Predictor,
     joined,
-    open_listener,
+    open_predictor,
     predict,
     read_predictions,
     references_for,
 )
-from speech2face.evaluation.readers import AppearanceReader, AttributeReader, FacePointFinder, OnnxReader
+from speech2face.evaluation.readers import (
+    AppearanceReader,
+    AttributeReader,
+    FacePointFinder,
+    OnnxReader,
+    PictureGraph,
+    PictureInput,
+    built,
+)
 from speech2face.evaluation.report import Exclusion, ModelFacts
 from speech2face.face.align import Points
 from speech2face.face.detect import DlibDetector, FaceDetector, Picture
-from speech2face.face.embed import FaceEmbedder, check_normalisation
+from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import open_embedder
-from speech2face.face.files import file_sha256, open_network, picture_input, weight_file
+from speech2face.face.files import file_sha256, weight_file
 from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
 from speech2face.face.photograph import read_photograph
 from speech2face.inputs import read_json
@@ -184,18 +192,6 @@ class PictureSet:
     def exclusions(self) -> tuple[Exclusion, ...]:
         """Every picture that was asked for and could not be had, or in which a face was looked for and not found."""
         return tuple(self._exclusions.values())
-
-    def from_voice(self, row: int) -> Picture | None:
-        """The picture drawn from a clip's voice."""
-        return self.picture("voice", row)
-
-    def from_face(self, row: int) -> Picture | None:
-        """The decoder's picture of the clip's reference embedding: the best that a voice could lead to."""
-        return self.picture("face", row)
-
-    def original(self, row: int) -> Picture | None:
-        """The clip's own aligned face."""
-        return self.picture("original", row)
 
     def picture(self, kind: Kind, row: int) -> Picture | None:
         """A row's picture of one kind, None where there is none."""
@@ -352,16 +348,11 @@ VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)  # red, green, blue; of the SF2F p
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(PictureInput):
     """How a picture is brought to the network; the defaults are those of SF2F's VGGFace score."""
 
-    input_pixels: int | None = None
-    """Side of the square input; None reads it from the graph."""
-    colours: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, float, float] = VGGFACE2_MEAN
-    """Subtracted from red, green and blue of 0 to 255."""
-    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """What is left is divided by, in the same order."""
+    mean: tuple[float, ...] = VGGFACE2_MEAN
+    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     """Left, top, right and bottom of what the network sees, as shares of the picture; SF2F: 0.235 0.195 0.765 0.915."""
     output: int = 0
@@ -373,18 +364,7 @@ class NetworkSettings:
         left, top, right, bottom = self.crop
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(f"crop is left, top, right, bottom from 0 to 1, not {list(self.crop)}")
-        if self.colours not in ("rgb", "bgr"):
-            raise ValueError(f"colours is rgb or bgr, not {self.colours!r}")
-        check_normalisation(self.mean, self.deviation)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> NetworkSettings:
-        """From JSON's types; what is not named keeps its default."""
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise ValueError(f"{', '.join(unknown)} is none of {', '.join(known)}")
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**given)
+        super().__post_init__()
 
 
 class PictureNetwork:
@@ -398,13 +378,10 @@ class PictureNetwork:
         """
         path = weight_file(file)
         self.settings = _settings_beside(path) if settings is None else settings
-        self._session = open_network(path)
-        pixels = self.settings.input_pixels
-        self._input, self._channels_first, self.pixels = picture_input(self._session, pixels, path, network="network")
-        self.sha256 = file_sha256(path)
-        self.name = path.name
-        if not 0 <= self.settings.output < len(self._session.get_outputs()):
-            raise WeightsError(f"{path} has {len(self._session.get_outputs())} outputs; output counts from 0")
+        self._graph = PictureGraph(path, self.settings, "network")
+        self.pixels, self.sha256, self.name = self._graph.pixels, file_sha256(path), path.name
+        if not 0 <= self.settings.output < len(self._graph.outputs):
+            raise WeightsError(f"{path} has {len(self._graph.outputs)} outputs; output counts from 0")
         self.size = len(self.read(np.zeros((self.pixels, self.pixels, 3), np.uint8)))
 
     def read(self, picture: Picture) -> NDArray[np.float32]:
@@ -413,12 +390,8 @@ class PictureNetwork:
         left, top, right, bottom = self.settings.crop
         box = (round(left * width), round(top * height), round(right * width), round(bottom * height))
         image = Image.fromarray(np.ascontiguousarray(picture)).crop(box)
-        seen = np.asarray(image.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR), np.float32)
-        x = (seen - np.array(self.settings.mean, np.float32)) / np.array(self.settings.deviation, np.float32)
-        x = x[..., ::-1] if self.settings.colours == "bgr" else x
-        x = x.transpose(2, 0, 1) if self._channels_first else x
-        found = self._session.run(None, {self._input: np.ascontiguousarray(x)[None]})[self.settings.output]
-        vector = np.asarray(found, dtype=np.float32).reshape(-1)
+        seen = np.asarray(image.resize((self.pixels, self.pixels), Image.Resampling.BILINEAR))
+        vector = np.asarray(self._graph.run(seen)[self.settings.output], dtype=np.float32).reshape(-1)
         if not np.isfinite(vector).all():
             raise WeightsError(f"{self.name} returned numbers that are none; check its input settings")
         return vector
@@ -429,8 +402,9 @@ def _settings_beside(path: Path) -> NetworkSettings:
     if not beside.is_file():
         return NetworkSettings()
     try:
-        return NetworkSettings.from_dict(read_json(beside, WeightsError))
-    except (ValueError, TypeError, AttributeError, WeightsError) as error:
+        found: NetworkSettings = built(NetworkSettings, read_json(beside, WeightsError))
+        return found
+    except (ValueError, TypeError, WeightsError) as error:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error
 
 
@@ -501,6 +475,11 @@ class Material:
         self._progress = progress
         self._opened: list[PictureSet] = []
 
+    @property
+    def tsne(self) -> bool:
+        """Whether the map of the embeddings is drawn."""
+        return self.settings.tsne
+
     @cached_property
     def clips(self) -> Clips:
         """The data."""
@@ -508,22 +487,22 @@ class Material:
         return open_clips(chosen.data, split=chosen.split, limit=chosen.clips, seed=chosen.seed)
 
     @cached_property
-    def listeners(self) -> tuple[Listener, ...]:
+    def predictors(self) -> tuple[Predictor, ...]:
         """The models, in the order they were named."""
         other_system = bool(self.settings.embeddings) or self.settings.pictures is not None
         names = self.settings.models or (() if other_system else (STARTER,))
-        return tuple(open_listener(None if name == STARTER else name) for name in names)
+        return tuple(open_predictor(None if name == STARTER else name) for name in names)
 
     @cached_property
     def evaluations(self) -> tuple[EvaluationSet, ...]:
         """What each model predicts; the first is the one that is measured."""
-        listeners, clips = self.listeners, self.clips
+        predictors, clips = self.predictors, self.clips
         files = self.settings.embeddings
-        if not files and not listeners:
+        if not files and not predictors:
             return (self._of_pictures(),)
         if not files:
-            return tuple(self._predicted(listener) for listener in listeners)
-        models = [listener.facts for listener in listeners] if listeners else [None for _ in files]
+            return tuple(self._predicted(predictor) for predictor in predictors)
+        models = [predictor.facts for predictor in predictors] if predictors else [None for _ in files]
         return tuple(read_predictions(file, clips, model=model) for file, model in zip(files, models, strict=True))
 
     def open_files(self) -> None:
@@ -532,18 +511,18 @@ class Material:
         Raises:
             Speech2FaceError: something is not there, or not what it should be.
         """
-        _ = self.clips, self.listeners, self.fid_network, self.identity_classifier
+        _ = self.clips, self.predictors, self.fid_network, self.identity_classifier
         if self.settings.embedder is not None:
             _ = self.embedder
         if self.settings.reader is not None:
             _ = self.reader
 
-    def _predicted(self, listener: Listener) -> EvaluationSet:
+    def _predicted(self, predictor: Predictor) -> EvaluationSet:
         def say(done: int, of: int) -> None:
             if self._progress is not None:
-                self._progress(f"clips heard by {listener.facts.name}", done, of)
+                self._progress(f"clips heard by {predictor.facts.name}", done, of)
 
-        return predict(listener, self.clips, sorted(set(self.settings.seconds)), progress=say)
+        return predict(predictor, self.clips, sorted(set(self.settings.seconds)), progress=say)
 
     def _of_pictures(self) -> EvaluationSet:
         """What another system's pictures say: their faces' embeddings, where the data's face embedder is at hand.
@@ -574,7 +553,7 @@ class Material:
     @property
     def model(self) -> Model | None:
         """What draws pictures; None where only embeddings or a voice encoder were given."""
-        return self.listeners[0].model if self.listeners else None
+        return self.predictors[0].model if self.predictors else None
 
     @cached_property
     def embedder(self) -> FaceEmbedder | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, field, fields, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -18,10 +18,10 @@ from speech2face.evaluation.clips import Clips, parse_age
 from speech2face.evaluation.report import Embeddings, Exclusion, Floats, ModelFacts
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz, parse_json
-from speech2face.metrics.intervals import group_sums
+from speech2face.metrics.embeddings import means_of_others
+from speech2face.metrics.measures import Answers
 from speech2face.models.contract import Given, Model
 from speech2face.models.open import load_model
-from speech2face.models.paired import PairedRelease
 from speech2face.models.release import MANIFEST, sha256
 from speech2face.portrait import hear
 from speech2face.voice.belief import AttributeBelief
@@ -38,14 +38,14 @@ AT_ONCE = 16  # recordings in one run of a checkpoint's network
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
+class Answer:
     """What a model said of one recording."""
 
     embedding: FloatArray  # (K,)
     attributes: AttributeBelief | None = None
 
 
-class Listener(Protocol):
+class Predictor(Protocol):
     """Whatever says a face embedding of a recording."""
 
     @property
@@ -63,58 +63,53 @@ class Listener(Protocol):
         """SHA-256 of the manifest it was trained on, "" where that is not known."""
         ...
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Heard | Speech2FaceError]:
+    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """What is said of each waveform, (samples,), or why nothing is."""
         ...
 
 
-def open_listener(place: str | Path | None = None) -> Listener:
+def open_predictor(place: str | Path | None = None) -> Predictor:
     """A release's folder, a training's run folder or a checkpoint; None is the shipped starter.
 
     Raises:
         WeightsError: none of these, damaged, or of another version.
     """
     if place is None or (Path(place) / MANIFEST).is_file():
-        return ReleaseListener(load_model(place))
+        return ReleasePredictor(load_model(place))
     try:
-        return CheckpointListener(Path(place))
+        return CheckpointPredictor(Path(place))
     except CheckpointError as error:
         raise WeightsError(f"{place} is neither a release nor a training: {error}") from error
 
 
-class ReleaseListener:
+class ReleasePredictor:
     """A model as it is used."""
 
     def __init__(self, model: Model) -> None:
-        release = model.release
-        paired = isinstance(release, PairedRelease)
         self.model: Model = model
+        release = model.release
+        record, digest = release.embedder_record, sha256(release.folder / MANIFEST)
         self.facts = ModelFacts(
-            release.name,
-            release.version,
-            "paired" if paired else "attributes",
-            release.embedder.to_dict() if isinstance(release, PairedRelease) else None,
-            sha256(release.folder / MANIFEST),
+            release.name, release.version, release.kind, None if record is None else record.to_dict(), digest
         )
-        training = release.training if isinstance(release, PairedRelease) else {}
-        self.learned_from = str(training.get("voice_data_manifest_sha256", ""))
+        self.learned_from = release.learned_from
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Heard | Speech2FaceError]:
+    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """One after another."""
         return [self._hear(waveform) for waveform in waveforms]
 
-    def _hear(self, waveform: FloatArray) -> Heard | Speech2FaceError:
+    def _hear(self, waveform: FloatArray) -> Answer | Speech2FaceError:
         if not waveform.size:
             return SpeechTooShort("the recording is empty")
         try:
             model = self.model
             hearing = model.hear(waveform) if model.hears_pauses else hear(model, waveform)[1]
-            return Heard(np.asarray(hearing.belief(Given()).mean, np.float32), hearing.attributes)
+            return Answer(np.asarray(hearing.belief(Given()).mean, np.float32), hearing.attributes)
         except Speech2FaceError as error:
             return error
 
 
-class CheckpointListener:
+class CheckpointPredictor:
     """A voice encoder in training: no decoder, no record of its face embedder but the data set's."""
 
     model = None
@@ -137,9 +132,9 @@ class CheckpointListener:
         self.facts = ModelFacts(name, f"step {file.step}", "checkpoint", None, sha256(file.path))
         self.learned_from = str(metadata["manifest"])
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Heard | Speech2FaceError]:
+    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """Those of one length together."""
-        said: list[Heard | Speech2FaceError | None] = [None] * len(waveforms)
+        said: list[Answer | Speech2FaceError | None] = [None] * len(waveforms)
         by_length: dict[int, list[int]] = {}
         for number, waveform in enumerate(waveforms):
             if not waveform.size:
@@ -151,8 +146,8 @@ class CheckpointListener:
                 some = numbers[start : start + AT_ONCE]
                 embeddings = self._run(np.stack([tile(waveforms[number], length) for number in some]))
                 for number, embedding in zip(some, embeddings, strict=True):
-                    said[number] = Heard(embedding)
-        return cast(list[Heard | Speech2FaceError], said)
+                    said[number] = Answer(embedding)
+        return cast(list[Answer | Speech2FaceError], said)
 
     def _run(self, waveforms: FloatArray) -> FloatArray:
         import torch
@@ -169,6 +164,9 @@ class CheckpointListener:
 # --------------------------------------------------------------------------------------------------
 
 
+ATTRIBUTES = ("age", "low", "high", "femininity", "child")
+
+
 @dataclass(frozen=True, eq=False)
 class StatedAttributes:
     """What a model states of each clip's speaker, (clips,) each; NaN where it could not be asked."""
@@ -183,9 +181,18 @@ class StatedAttributes:
     child: Floats
     """Probability of a young child's voice."""
 
+    @classmethod
+    def of(cls, columns: Floats) -> StatedAttributes:
+        """From (clips, ATTRIBUTES)."""
+        return cls(*columns.T)
+
+    def columns(self) -> Floats:
+        """(clips, ATTRIBUTES)."""
+        return np.stack([getattr(self, name) for name in ATTRIBUTES], 1)
+
     def take(self, rows: NDArray[Any]) -> StatedAttributes:
         """Some of the clips, by number or as a mask."""
-        return StatedAttributes(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return StatedAttributes.of(self.columns()[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +219,7 @@ class EvaluationSet:
     exclusions: tuple[Exclusion, ...] = ()
     notes: tuple[str, ...] = ()
     """What must be known about how model and data go together."""
+    _answers: dict[tuple[float, bytes | None, int], Answers] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -255,7 +263,7 @@ class EvaluationSet:
         With the own speaker in it the mean of a small set would be a peek at the answer. In retrieval it is the other
         way round: leaving out moves the mean away from the own face, and only the same answer for all earns chance.
         """
-        return self._means(np.full(len(self), "", dtype=np.str_), leave_speaker_out)
+        return self._means(None, leave_speaker_out)
 
     def gender_mean_face(self, *, leave_speaker_out: bool = True) -> Embeddings:
         """The mean reference of the clip's gender by its label, (clips, K); NaN where that is unknown."""
@@ -264,30 +272,38 @@ class EvaluationSet:
         means[gender == ""] = np.nan
         return means
 
-    def _means(self, of: NDArray[np.str_], leave_speaker_out: bool) -> Embeddings:
+    def _means(self, group: NDArray[np.str_] | None, leave_speaker_out: bool) -> Embeddings:
         assert self.reference is not None, "no references, no mean face"
-        there = self.has_reference()
-        means = np.full(self.reference.shape, np.nan, np.float32)
-        for value in np.unique(of):
-            rows = np.flatnonzero((of == value) & there)
-            total = self.reference[rows].sum(0, dtype=np.float64)
-            asked = np.flatnonzero(of == value)
-            if not leave_speaker_out:
-                if len(rows):
-                    means[asked] = total / len(rows)
-                continue
-            people, order = np.unique(self.speaker[asked], return_inverse=True)
-            place = np.searchsorted(people, self.speaker[rows])
-            own = group_sums(self.reference[rows], place, len(people))
-            others = len(rows) - np.bincount(place, minlength=len(people))
-            with np.errstate(invalid="ignore"):
-                of_others = (total - own) / np.where(others > 0, others, np.nan)[:, None]
-            means[asked] = of_others[order.reshape(-1)]
-        return means
+        return means_of_others(self.reference, self.speaker, group, own=not leave_speaker_out)
+
+    def answers(self, heard: float, kept: NDArray[np.bool_] | None = None, *, seed: int = 0) -> Answers:
+        """What measures look at: the predictions and statements after so many seconds, of the kept clips or of all.
+
+        All references stay, as a gallery; labels of age are those of the kept clips.
+        """
+        place = (heard, None if kept is None or kept.all() else kept.tobytes(), seed)
+        if place not in self._answers:
+            self._answers[place] = self._answers_of(heard, np.ones(len(self), bool) if kept is None else kept, seed)
+        return self._answers[place]
+
+    def _answers_of(self, heard: float, kept: NDArray[np.bool_], seed: int) -> Answers:
+        predicted, stated = self.predicted[heard], self.stated.get(heard)
+        if not kept.all():
+            predicted = np.where(kept[:, None], predicted, np.float32(np.nan))
+        ages = np.where(kept[:, None], self.age_intervals(), np.nan)
+        found = Answers(self.speaker, predicted, self.reference, self.gender(), ages, seed=seed)
+        if stated is None:
+            return found
+        low, high, femininity, years = (
+            np.where(kept, values, np.nan) for values in (stated.low, stated.high, stated.femininity, stated.age)
+        )
+        return replace(found, stated_age=years, stated_low=low, stated_high=high, femininity=femininity)
 
     def take(self, rows: NDArray[Any]) -> EvaluationSet:
         """The same over some of the clips, by number or as a mask; `exclusions` stay."""
         numbers = np.arange(len(self))[rows]
+        if np.array_equal(numbers, np.arange(len(self))):
+            return self
         return replace(
             self,
             keys=tuple(self.keys[row] for row in numbers),
@@ -300,13 +316,12 @@ class EvaluationSet:
         )
 
 
-ATTRIBUTES = ("age", "low", "high", "femininity", "child")
 READ_AT_ONCE = 64  # recordings in memory together
 Progress = Callable[[int, int], None]
 
 
 def predict(
-    listener: Listener, clips: Clips, seconds: Sequence[float], *, progress: Progress | None = None
+    predictor: Predictor, clips: Clips, seconds: Sequence[float], *, progress: Progress | None = None
 ) -> EvaluationSet:
     """Ask a model about the beginning of every clip, for each of the seconds heard.
 
@@ -317,15 +332,15 @@ def predict(
         DatasetError: a shard is damaged, or the clips have no sound.
         WeightsError: the data's face embeddings are another embedder's than the model's.
     """
-    reference, notes = references_for(clips, listener.facts, listener.learned_from)
+    reference, notes = references_for(clips, predictor.facts, predictor.learned_from)
     count = len(clips.keys)
-    said: dict[float, list[Heard | None]] = {heard: [None] * count for heard in seconds}
+    said: dict[float, list[Answer | None]] = {heard: [None] * count for heard in seconds}
     exclusions: list[Exclusion] = []
     for start in range(0, count, READ_AT_ONCE):
         rows, waveforms = _read(clips, range(start, min(start + READ_AT_ONCE, count)), exclusions)
         for heard in seconds:
             samples = round(heard * SAMPLE_RATE)
-            answers = listener.hear([waveform[:samples] for waveform in waveforms])
+            answers = predictor.hear([waveform[:samples] for waveform in waveforms])
             for row, answer in zip(rows, answers, strict=True):
                 if isinstance(answer, Speech2FaceError):
                     exclusions.append(Exclusion(clips.keys[row], reason_of(answer), f"{heard:g} s: {answer}"))
@@ -338,13 +353,13 @@ def predict(
         raise DatasetError(f"none of the {count} clips of {clips.name} could be heard: {exclusions[0].detail}")
     if reference is not None and reference.shape[1] != size:
         raise WeightsError(
-            f"{listener.facts.name} says embeddings of {size} numbers, those of {clips.name} have"
+            f"{predictor.facts.name} says embeddings of {size} numbers, those of {clips.name} have"
             f" {reference.shape[1]}; evaluate on data of the face embedder it learned from"
         )
     predicted = {heard: _embeddings(answers, size) for heard, answers in said.items()}
     stated = {heard: _attributes(answers) for heard, answers in said.items()}
     found = {heard: attributes for heard, attributes in stated.items() if attributes is not None}
-    return joined(clips, listener.facts, reference, predicted, found, tuple(exclusions), notes)
+    return joined(clips, predictor.facts, reference, predicted, found, tuple(exclusions), notes)
 
 
 def reason_of(error: Speech2FaceError) -> str:
@@ -404,7 +419,7 @@ def _read(clips: Clips, rows: range, exclusions: list[Exclusion]) -> tuple[list[
     return kept, waveforms
 
 
-def _embeddings(answers: Sequence[Heard | None], size: int) -> Embeddings:
+def _embeddings(answers: Sequence[Answer | None], size: int) -> Embeddings:
     found = np.full((len(answers), size), np.nan, np.float32)
     for row, answer in enumerate(answers):
         if answer is not None:
@@ -412,22 +427,15 @@ def _embeddings(answers: Sequence[Heard | None], size: int) -> Embeddings:
     return found
 
 
-def _attributes(answers: Sequence[Heard | None]) -> StatedAttributes | None:
+def _attributes(answers: Sequence[Answer | None]) -> StatedAttributes | None:
     beliefs = [None if answer is None else answer.attributes for answer in answers]
     if all(belief is None for belief in beliefs):
         return None
-    return stated_attributes(np.array([_numbers(belief) for belief in beliefs]))
-
-
-def _numbers(belief: AttributeBelief | None) -> tuple[float, ...]:
-    if belief is None:
-        return (np.nan,) * len(ATTRIBUTES)
-    return belief.age_mean, *belief.age_interval(), belief.femininity, belief.child_probability
-
-
-def stated_attributes(columns: NDArray[np.float64]) -> StatedAttributes:
-    """From (clips, ATTRIBUTES)."""
-    return StatedAttributes(**dict(zip(ATTRIBUTES, columns.T, strict=True)))
+    nothing = (np.nan,) * len(ATTRIBUTES)
+    rows = [
+        nothing if b is None else (b.age_mean, *b.age_interval(), b.femininity, b.child_probability) for b in beliefs
+    ]
+    return StatedAttributes.of(np.array(rows))
 
 
 def joined(
@@ -481,15 +489,11 @@ def encode_predictions(evaluation: EvaluationSet) -> bytes:
     }
     if evaluation.stated:
         nothing = np.full((len(evaluation), len(ATTRIBUTES)), np.nan)
-        arrays["attributes"] = np.stack([_columns(evaluation.stated.get(seconds), nothing) for seconds in heard])
+        stated = [evaluation.stated.get(seconds) for seconds in heard]
+        arrays["attributes"] = np.stack([nothing if of is None else of.columns() for of in stated])
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
-
-
-def _columns(stated: StatedAttributes | None, nothing: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(clips, ATTRIBUTES)."""
-    return nothing if stated is None else np.stack([getattr(stated, name) for name in ATTRIBUTES], 1)
 
 
 def read_predictions(path: Path, clips: Clips, *, model: ModelFacts | None = None) -> EvaluationSet:
@@ -615,7 +619,7 @@ def _stored_attributes(
         raise DatasetError(f"{path}: `attributes` is {found.shape}; it must be {wanted}: {', '.join(ATTRIBUTES)}")
     columns = np.where((rows >= 0)[None, :, None], found[:, rows], np.nan)
     by_seconds = zip(seconds, columns, strict=True)
-    return {heard: stated_attributes(values) for heard, values in by_seconds if np.isfinite(values).any()}
+    return {heard: StatedAttributes.of(values) for heard, values in by_seconds if np.isfinite(values).any()}
 
 
 def _exclusions(

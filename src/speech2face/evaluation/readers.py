@@ -370,6 +370,51 @@ MAX_MARGIN = 2.0  # five times the box: more is a mistake
 
 
 @dataclass(frozen=True)
+class PictureInput:
+    """How a picture is brought to a user's network."""
+
+    input_pixels: int | None = None
+    """Side of the square input; None reads it from the graph."""
+    colours: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """Subtracted from red, green and blue of 0 to 255."""
+    deviation: tuple[float, ...] = (255.0, 255.0, 255.0)
+    """What is left is divided by, in the same order."""
+
+    def __post_init__(self) -> None:
+        check_choice("colours", self.colours, Literal["rgb", "bgr"])
+        check_normalisation(self.mean, self.deviation)
+        if self.input_pixels is not None and self.input_pixels < 1:
+            raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
+
+
+class PictureGraph:
+    """A user's ONNX network of square pictures, (1, 3, side, side) or (1, side, side, 3)."""
+
+    def __init__(self, file: Path | str, settings: PictureInput, network: str) -> None:
+        """`network` says what it is, for errors.
+
+        Raises:
+            WeightsError: no such file, or no ONNX network of square pictures.
+        """
+        self.path, self._settings = weight_file(file), settings
+        self._session = open_network(self.path)
+        self._input, self._channels_first, self.pixels = picture_input(
+            self._session, settings.input_pixels, self.path, network=network
+        )
+        self.outputs = [entry.name for entry in self._session.get_outputs()]
+
+    def run(self, square: NDArray[Any]) -> list[Any]:
+        """All outputs for a picture (pixels, pixels, 3) of 0 to 255."""
+        mean, deviation = (np.array(of, np.float32) for of in (self._settings.mean, self._settings.deviation))
+        x = (square.astype(np.float32) - mean) / deviation
+        x = x[..., ::-1] if self._settings.colours == "bgr" else x
+        x = x.transpose(2, 0, 1) if self._channels_first else x
+        found: list[Any] = self._session.run(None, {self._input: np.ascontiguousarray(x)[None]})
+        return found
+
+
+@dataclass(frozen=True)
 class Output:
     """Some numbers of one of the network's outputs."""
 
@@ -411,20 +456,13 @@ class GroupOutput(Output):
 
 
 @dataclass(frozen=True)
-class ReaderSettings:
+class ReaderSettings(PictureInput):
     """How a picture is brought to the network, and which of its outputs mean what."""
 
     name: str = ""
     """What the report calls the reader; the file's name where empty."""
     statement: str = ""
     """Its source, licence and known weaknesses, for the report."""
-    input_pixels: int | None = None
-    """Side of the square input; None reads it from the graph."""
-    colours: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    """Subtracted from red, green and blue of 0 to 255."""
-    deviation: tuple[float, ...] = (255.0, 255.0, 255.0)
-    """What is left is divided by, in the same order."""
     alignment: Alignment = "box"
     """By the detector's box, by both eyes, by eyes, nose and mouth, or the whole picture as it is."""
     margin: float = 0.25
@@ -435,13 +473,11 @@ class ReaderSettings:
     group: GroupOutput | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("alignment", Alignment), ("detector", DetectorName), ("colours", Literal["rgb", "bgr"])):
+        for name, allowed in (("alignment", Alignment), ("detector", DetectorName)):
             check_choice(name, getattr(self, name), allowed)
-        check_normalisation(self.mean, self.deviation)
+        super().__post_init__()
         if not 0 <= self.margin <= MAX_MARGIN:
             raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {self.margin}")
-        if self.input_pixels is not None and self.input_pixels < 1:
-            raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
         if self.age is None and self.gender is None and self.group is None:
             raise ValueError("none of age, gender, group is there: say which outputs mean what")
         for part in (self.age, self.gender, self.group):
@@ -461,9 +497,9 @@ class ReaderSettings:
         stored = dict(values)
         for name, kind in parts.items():
             if stored.get(name) is not None:
-                stored[name] = _build(kind, stored[name], name)
-        built: ReaderSettings = _build(cls, stored, "")
-        return built
+                stored[name] = built(kind, stored[name], name)
+        found: ReaderSettings = built(cls, stored)
+        return found
 
     @classmethod
     def read(cls, path: Path | str) -> ReaderSettings:
@@ -478,7 +514,12 @@ class ReaderSettings:
             raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
 
 
-def _build(kind: type[Any], values: Any, where: str) -> Any:
+def built(kind: type[Any], values: Any, where: str = "") -> Any:
+    """A dataclass of settings from a JSON object; what is not named keeps its default.
+
+    Raises:
+        ValueError, TypeError: it is no object, or names or says something that is not allowed.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where or 'the file'} is an object with names and values")
     known = [one.name for one in fields(kind)]
@@ -501,12 +542,8 @@ class OnnxReader:
         MissingExtra: faces are to be found and dlib is not installed.
         """
         self.settings = settings
-        self._path = weight_file(path)
-        self._session = open_network(self._path)
-        self._name, self._channels_first, self._pixels = picture_input(
-            self._session, settings.input_pixels, self._path, network="face-attribute reader"
-        )
-        self._outputs = [entry.name for entry in self._session.get_outputs()]
+        self._graph = PictureGraph(path, settings, "face-attribute reader")
+        self._path, self._pixels, self._outputs = self._graph.path, self._graph.pixels, self._graph.outputs
         self._detector = None if settings.alignment == "picture" else _open_detector(settings.detector)
         alignment = settings.alignment
         self._points = PointFinder(alignment) if alignment in ("eyes", "five_points") else None
@@ -600,14 +637,7 @@ class OnnxReader:
     def _run(self, crop: Picture) -> dict[str | int, Floats]:
         """All outputs, flattened, by name and by place."""
         assert crop.shape == (self._pixels, self._pixels, 3)
-        x = (crop.astype(np.float32) - np.array(self.settings.mean, np.float32)) / np.array(
-            self.settings.deviation, np.float32
-        )
-        if self.settings.colours == "bgr":
-            x = x[..., ::-1]
-        if self._channels_first:
-            x = x.transpose(2, 0, 1)
-        found: list[Any] = self._session.run(None, {self._name: np.ascontiguousarray(x)[None]})
+        found = self._graph.run(crop)
         flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in found]
         return {**dict(enumerate(flat)), **dict(zip(self._outputs, flat, strict=True))}
 

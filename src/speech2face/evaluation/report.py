@@ -1,4 +1,4 @@
-"""Numbers and tables as text: how they are written in CSV files, and how a person reads them."""
+"""What a report is made of: numbers, tables, figures, parts and facts, and how they are written as text."""
 
 from __future__ import annotations
 
@@ -9,29 +9,42 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 import speech2face
-from speech2face.metrics.intervals import Estimate
+from speech2face.metrics.embeddings import Embeddings as Embeddings
+from speech2face.metrics.embeddings import Floats as Floats
+from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import Answers, Measure, average
 
 # --------------------------------------------------------------------------------------------------
 # What a part of an evaluation report hands over: numbers with everything that must stand beside them.
 # --------------------------------------------------------------------------------------------------
 
 Cell = str | int | float | None
+Arguments = ParamSpec("Arguments")
+
+
+class Beside(TypedDict, total=False):
+    """What may stand beside a number; see `Number`."""
+
+    chance: float | None
+    mean_face: float | None
+    gender_mean_face: float | None
+    best: float | None
 
 
 @dataclass(frozen=True)
 class Number:
     """One measured number; what is None does not exist for this metric."""
 
-    part: str
     metric: str
     estimate: Estimate
     """Its `n` counts speakers."""
@@ -48,6 +61,50 @@ class Number:
     published: str = ""
     """The paper's number for the same cell, with its reading."""
     higher_is_better: bool | None = True
+
+    @classmethod
+    def mean(
+        cls,
+        metric: str,
+        values: Floats,
+        bootstrap: SpeakerBootstrap,
+        conditions: Mapping[str, str],
+        *,
+        higher_is_better: bool | None = True,
+        **beside: Unpack[Beside],
+    ) -> Number:
+        """The mean over clips of values (clips,); those that are NaN are not counted."""
+        clips = int(np.isfinite(values).sum())
+        estimate = bootstrap.mean(values)
+        return cls(metric, estimate, clips, conditions, higher_is_better=higher_is_better, **beside)
+
+    @classmethod
+    def of(
+        cls,
+        measure: Measure,
+        answers: Answers,
+        bootstrap: SpeakerBootstrap,
+        conditions: Mapping[str, str],
+        *,
+        values: Floats | None = None,
+        published: str = "",
+    ) -> Number:
+        """What a measure gives on average, beside chance and what the trivial baselines earn.
+
+        `values` (clips,) are those of the measure, where they are known already.
+        """
+        earned = measure.baselines(answers)
+        found = cls.mean(
+            measure.name,
+            measure.compute(answers) if values is None else values,
+            bootstrap,
+            conditions,
+            higher_is_better=measure.higher_is_better,
+            chance=measure.chance(answers),
+            mean_face=average(earned["mean_face"]) if "mean_face" in earned else None,
+            gender_mean_face=average(earned["gender_mean_face"]) if "gender_mean_face" in earned else None,
+        )
+        return replace(found, published=published)
 
 
 @dataclass(frozen=True)
@@ -84,14 +141,49 @@ class Exclusion:
 class Part:
     """One part of the report; `skipped` says why it could not be measured and what to give, "" if it was."""
 
+    name: str = ""
+    title: str = ""
+    numbers: Sequence[Number] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    notes: Sequence[str] = ()
+    exclusions: Sequence[Exclusion] = ()
+    skipped: str = ""
+
+
+class NotMeasured(Exception):
+    """A part of the report cannot be measured: why, and what to give."""
+
+    def __init__(self, why: str, exclusions: Iterable[Exclusion] = ()) -> None:
+        super().__init__(why)
+        self.exclusions = tuple(exclusions)
+
+
+@dataclass(frozen=True)
+class Chapter(Generic[Arguments]):
+    """How one part of the report is measured, under its name and title."""
+
     name: str
     title: str
-    numbers: tuple[Number, ...] = ()
-    tables: tuple[Table, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    notes: tuple[str, ...] = ()
-    exclusions: tuple[Exclusion, ...] = ()
-    skipped: str = ""
+    function: Callable[Arguments, Part]
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Part:
+        """Measure the part; where it cannot be measured it says why."""
+        try:
+            return replace(self.function(*args, **kwargs), name=self.name, title=self.title)
+        except NotMeasured as error:
+            return Part(self.name, self.title, skipped=str(error), exclusions=error.exclusions)
+
+    def measure(self, material: object) -> Part:
+        """Measure the part of what an evaluation works on: each parameter is the material's attribute of its name."""
+        wanted = signature(self.function).parameters
+        found: dict[str, Any] = {name: getattr(material, name) for name in wanted if hasattr(material, name)}
+        return self(**found)  # type: ignore[call-arg]
+
+
+def chapter(name: str, title: str) -> Callable[[Callable[Arguments, Part]], Chapter[Arguments]]:
+    """Make a chapter of a function that measures a part, or raises `NotMeasured`."""
+    return lambda function: Chapter(name, title, function)
 
 
 def count_reasons(exclusions: Iterable[Exclusion]) -> dict[str, int]:
@@ -103,9 +195,11 @@ def count_reasons(exclusions: Iterable[Exclusion]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def exclude(keys: Sequence[str], rows: Iterable[int], reason: str, detail: str = "") -> tuple[Exclusion, ...]:
-    """The same reason for several clips."""
-    return tuple(Exclusion(keys[row], reason, detail) for row in rows)
+def exclude(keys: Sequence[str], rows: ArrayLike, reason: str, detail: str = "") -> tuple[Exclusion, ...]:
+    """The same reason for several clips, by number or as a mask (clips,)."""
+    chosen = np.asarray(rows)
+    numbers = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    return tuple(Exclusion(keys[row], reason, detail) for row in numbers.tolist())
 
 
 MISSING = "–"
@@ -130,14 +224,9 @@ def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     return sink.getvalue().encode()
 
 
-def table_csv(table: Table) -> bytes:
-    """A table's file."""
-    return csv_bytes(table.header, table.rows)
-
-
 def numbers_csv(parts: Iterable[Part]) -> bytes:
     """Every number of the report, one row each; conditions as `name=value; name=value`."""
-    return csv_bytes(NUMBER_HEADER, [_number_row(number) for part in parts for number in part.numbers])
+    return csv_bytes(NUMBER_HEADER, [_number_row(part.name, number) for part in parts for number in part.numbers])
 
 
 def exclusions_csv(of_all: Iterable[Exclusion], parts: Iterable[Part]) -> bytes:
@@ -147,10 +236,10 @@ def exclusions_csv(of_all: Iterable[Exclusion], parts: Iterable[Part]) -> bytes:
     return csv_bytes(EXCLUSION_HEADER, [(part, e.clip, e.reason, e.detail) for part, e in rows])
 
 
-def _number_row(number: Number) -> tuple[Cell, ...]:
+def _number_row(part: str, number: Number) -> tuple[Cell, ...]:
     estimate, better = number.estimate, number.higher_is_better
     return (
-        *(number.part, number.metric, "; ".join(f"{name}={value}" for name, value in number.conditions.items())),
+        *(part, number.metric, "; ".join(f"{name}={value}" for name, value in number.conditions.items())),
         *(estimate.value, estimate.low, estimate.high, estimate.n, number.clips),
         *(number.chance, number.mean_face, number.gender_mean_face, number.best, number.published),
         {True: "yes", False: "no", None: ""}[better],
@@ -185,6 +274,12 @@ def cell_text(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else number_text(cell)
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; a bar inside a cell does not end it."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
 def words(name: str) -> str:
     """A metric's or a condition's name in words: `recall_at_10` -> Recall at 10, `roc_auc` -> Roc AUC."""
     said = [_ABBREVIATIONS.get(word.lower(), word) for word in name.replace("_", " ").split()]
@@ -202,8 +297,8 @@ SAYS = (
     " people, languages, microphones or another share of men and women.",
     "Brackets are 95 % intervals over speakers: how far a number would move with other speakers of the same kind. They"
     " do not know of wrong labels or of a data set that leaves people out.",
-    "A number is worth what it stands above chance and above the cheats beside it: one mean face for everybody, or one"
-    " for each gender, often earns most of a score that looks good alone.",
+    "A number is worth what it stands above chance and above the trivial baselines beside it: one mean face for"
+    " everybody, or one for each gender, often earns most of a score that looks good alone.",
     "No number here says that a picture shows the speaker. A voice tells of age, sex and build, hardly of an individual"
     " face; the pictures are synthetic.",
     "Labels of age, gender and group are those of the data: mostly self-reported or guessed by a program, never a"
@@ -257,10 +352,6 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return ran.stdout.strip() if ran.returncode == 0 else ""
-
-
-Embeddings = NDArray[np.float32]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

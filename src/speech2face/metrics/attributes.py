@@ -1,6 +1,5 @@
-"""How right the attribute readings of a voice are; each with direction, range and what a cheat scores.
-
-The cheat of all of them is a constant answer.
+"""How right the attribute readings of a voice are; each with direction, range and what a trivial
+baseline scores: a constant answer.
 """
 
 from __future__ import annotations
@@ -12,12 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import spearmanr
 
-from speech2face.metrics.embeddings import unit
+from speech2face.metrics.embeddings import Floats, unit
 from speech2face.metrics.matching import Singles
 
 
 def balanced_accuracy(predicted: np.ndarray, reference: np.ndarray) -> float:
-    """Mean of the two classes' recalls, (speakers,) bool twice; higher is better, 0..1, chance and cheat 0.5."""
+    """Mean of the two classes' recalls, (speakers,) bool twice; higher is better, 0..1, chance and a constant 0.5."""
     recalls = [
         float(np.mean(predicted[reference == value] == value)) for value in (False, True) if (reference == value).any()
     ]
@@ -32,18 +31,26 @@ def spearman(predicted: np.ndarray, reference: np.ndarray) -> float:
 
 
 def mean_absolute_error(predicted: np.ndarray, reference: np.ndarray) -> float:
-    """Mean absolute error, (speakers,) twice; lower is better, from 0; the cheat is the median age for everybody."""
+    """Mean absolute error, (speakers,) twice; lower is better, from 0; the median for everybody earns least."""
     return float(np.mean(np.abs(predicted - reference)))
 
 
-def coverage(low: np.ndarray, high: np.ndarray, reference_low: np.ndarray, reference_high: np.ndarray) -> float:
-    """Share of speakers whose age lies in the stated interval, (speakers,) each.
+def covered(low: np.ndarray, high: np.ndarray, age: np.ndarray) -> Floats:
+    """Share of each labelled age (speakers, 2) inside the stated interval (speakers,) twice; NaN where one is unknown.
 
-    A reference that is itself an interval (a decade) counts by the share of it inside, its ages taken as equally
-    likely; the stated share is best, the cheat of an endless interval scores 1.
+    A label that is itself an interval (a decade) counts by the share of it inside, its ages taken as equally likely.
     """
-    inside = np.minimum(high, reference_high) - np.maximum(low, reference_low)
-    return float(np.mean(np.clip(inside, 0, None) / (reference_high - reference_low)))
+    first, last = age[:, 0], np.maximum(age[:, 1], age[:, 0] + 1e-6)
+    inside = np.minimum(high, last) - np.maximum(low, first)
+    return np.asarray(np.clip(inside, 0, None) / (last - first))
+
+
+def coverage(low: np.ndarray, high: np.ndarray, reference_low: np.ndarray, reference_high: np.ndarray) -> float:
+    """Share of speakers whose age lies in the stated interval, (speakers,) each; see `covered`.
+
+    The stated share is best; the trivial baseline of an endless interval scores 1.
+    """
+    return float(np.mean(covered(low, high, np.stack([reference_low, reference_high], 1))))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -53,7 +60,6 @@ def coverage(low: np.ndarray, high: np.ndarray, reference_low: np.ndarray, refer
 # of rows.
 # --------------------------------------------------------------------------------------------------
 
-Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 DECADE_YEARS = 10
 OLDEST_DECADE = 80
@@ -113,7 +119,7 @@ def balanced_agreement(counts: Floats) -> float:
 def agreement_within_one(counts: Floats) -> float:
     """Share of clips at most one class away from their reference, for ordered classes such as decades; 0..1.
 
-    The cheat is `best_constant_within_one`: saying the thirties of everybody is within one decade of most adults.
+    The trivial baseline is `best_constant_within_one`: the thirties for everybody are within a decade of most adults.
     """
     near = np.abs(np.subtract.outer(np.arange(len(counts)), np.arange(len(counts)))) <= 1
     return _share(float(counts[near].sum()), float(counts.sum()))

@@ -7,9 +7,10 @@ paper prints 0.18). All take (clips, K) twice and give (clips,); rows with NaN g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,12 +19,22 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from speech2face.metrics.intervals import group_sums
 
 Rows = NDArray[np.floating[Any]]
+Embeddings = NDArray[np.float32]
 Floats = NDArray[np.float64]
+Faces = TypeVar("Faces", NDArray[np.float32], NDArray[np.float64])
+BLOCK_ROWS = 64
 LEAST_LENGTH = 1e-12  # a vector of length 0 has no direction: its cosine with anything is 0
 
 
 def _products(left: Rows, right: Rows) -> Floats:
     return np.asarray(np.einsum("ij,ij->i", left, right, dtype=np.float64))
+
+
+def in_blocks(function: Callable[..., Floats], *sides: Rows) -> Floats:
+    """A function of pairs of rows, (clips, K) each -> (clips,), over blocks that stay in a core's cache."""
+    starts = range(0, len(sides[0]), BLOCK_ROWS)
+    parts = [function(*(rows[start : start + BLOCK_ROWS] for rows in sides)) for start in starts]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def unit(rows: Rows) -> Rows:
@@ -35,7 +46,7 @@ def unit(rows: Rows) -> Rows:
 def cosine(predicted: Rows, reference: Rows) -> Floats:
     """p . r / (|p| |r|). Higher is better, -1 to 1; unrelated directions have 0.
 
-    The cheat of the mean face earns what the faces share: often more than half.
+    The mean face for everybody earns what the faces share: often more than half.
     """
     lengths = np.sqrt(_products(predicted, predicted)) * np.sqrt(_products(reference, reference))
     return np.asarray(_products(predicted, reference) / np.maximum(lengths, LEAST_LENGTH))
@@ -52,9 +63,9 @@ def angle_degrees(predicted: Rows, reference: Rows) -> Floats:
 def centred_angle_degrees(predicted: Rows, reference: Rows, centre: Rows) -> Floats:
     """Angle between p - c and r - c, c being the mean face. Lower is better, 0 to 180; chance is 90.
 
-    The mean face itself has no direction from there, and earns 90: this angle cannot be cheated with it.
+    The mean face itself has no direction from there, and earns 90: it gains nothing by this angle.
     """
-    return angle_degrees(predicted - centre, reference - centre)
+    return in_blocks(lambda p, r, c: angle_degrees(p - c, r - c), predicted, reference, centre)
 
 
 def l2(predicted: Rows, reference: Rows) -> Floats:
@@ -71,7 +82,7 @@ def l1(predicted: Rows, reference: Rows) -> Floats:
 
     The median face earns least of all constant answers, the mean face nearly as little.
     """
-    return np.asarray(np.abs(predicted - reference).sum(1, dtype=np.float64))
+    return in_blocks(lambda p, r: np.asarray(np.abs(p - r).sum(1, dtype=np.float64)), predicted, reference)
 
 
 def squares(predicted: Rows, reference: Rows, centre: Rows) -> tuple[Floats, Floats]:
@@ -80,6 +91,41 @@ def squares(predicted: Rows, reference: Rows, centre: Rows) -> tuple[Floats, Flo
     R^2: higher is better, up to 1; the mean face for everybody (c) earns 0, unrelated faces earn below 0.
     """
     return l2(predicted, reference) ** 2, l2(np.broadcast_to(centre, reference.shape), reference) ** 2
+
+
+def explained_variance(predicted: Rows, reference: Rows) -> float:
+    """R^2 over all coordinates around the references' own mean, which earns 0; NaN where they do not vary."""
+    errors, total = squares(predicted, reference, reference.mean(0, dtype=np.float64).astype(reference.dtype))
+    return float(1 - errors.sum() / total.sum()) if total.sum() else float("nan")
+
+
+def means_of_others(
+    reference: Faces, speaker: NDArray[Any], group: NDArray[Any] | None = None, *, own: bool = False
+) -> Faces:
+    """For each clip the mean of the other speakers' rows, of its group where groups are given, (clips, K).
+
+    With the own speaker in it, the mean of a small set would be a peek at the answer; `own` takes it in nevertheless.
+    References that are not finite are nobody's; the mean of nobody is NaN.
+    """
+    there = np.isfinite(reference).all(1)
+    of = np.zeros(len(reference)) if group is None else np.asarray(group)
+    means = np.full(reference.shape, np.nan, reference.dtype)
+    for value in np.unique(of):
+        rows, asked = np.flatnonzero((of == value) & there), np.flatnonzero(of == value)
+        total = reference[rows].sum(0, dtype=np.float64)
+        if own:
+            if len(rows):
+                means[asked] = total / len(rows)
+            continue
+        people, order = np.unique(speaker[asked], return_inverse=True)
+        place = np.searchsorted(people, speaker[rows])
+        others = len(rows) - np.bincount(place, minlength=len(people))
+        with np.errstate(invalid="ignore"):
+            of_others = (total - group_sums(reference[rows], place, len(people))) / np.where(
+                others > 0, others, np.nan
+            )[:, None]
+        means[asked] = of_others[order.reshape(-1)]
+    return means
 
 
 def strangers(speaker: NDArray[np.int64], *, repeats: int = 2, seed: int = 0) -> NDArray[np.int64]:
@@ -198,99 +244,57 @@ class Neighbours:
     """Mean angle to the clips of the others."""
 
 
-def neighbours(
-    face_embedding: NDArray[np.floating[Any]],
-    speaker: NDArray[Any],
-    *,
-    label: NDArray[Any] | None = None,
-    alike: bool = True,
-) -> Neighbours:
-    """Of every clip (clips, K), by cosine, among all other clips, or those of the same or of another label (clips,).
+def neighbours(face_embedding: NDArray[np.floating[Any]], speaker: NDArray[Any]) -> Neighbours:
+    """Of every clip (clips, K), by cosine, among all other clips.
 
     Ties count against us: if a clip of somebody else is as near as the nearest own one, it is not found, so the same
     answer to all finds nobody.
     """
+    (found,) = _neighbours(face_embedding, speaker, np.zeros(len(speaker)), (True,))
+    return found
+
+
+def neighbours_by_label(
+    face_embedding: NDArray[np.floating[Any]], speaker: NDArray[Any], label: NDArray[Any]
+) -> tuple[Neighbours, Neighbours]:
+    """The same among the clips of the clip's own label (clips,), and among those of other labels."""
+    same, other = _neighbours(face_embedding, speaker, label, (True, False))
+    return same, other
+
+
+def _neighbours(
+    face_embedding: NDArray[np.floating[Any]], speaker: NDArray[Any], label: NDArray[Any], alike: tuple[bool, ...]
+) -> list[Neighbours]:
+    """For each of `alike` once, from one pass over all pairs, summed up by speaker and label."""
     count, units = len(face_embedding), unit(face_embedding)
-    columns = [np.full(count, np.nan) for _ in range(4)]
+    person, place = (np.unique(side, return_inverse=True)[1].reshape(-1) for side in (speaker, label))
+    order = np.lexsort((person, place))
+    column = np.argsort(order)
+    first = np.flatnonzero(np.diff(person[order], prepend=-1) | np.diff(place[order], prepend=-1))
+    person_of, place_of, sizes = person[order][first], place[order][first], np.diff(np.append(first, count))
+    found = [Neighbours(*(np.full(count, np.nan) for _ in range(4))) for _ in alike]
 
     def fill(start: int) -> None:
         rows = np.arange(start, min(start + ROWS_AT_ONCE, count))
-        near = units[rows] @ units.T
-        own = speaker[rows, None] == speaker
-        others = ~own
-        own[np.arange(len(rows)), rows] = False
-        if label is not None:
-            among = (label[rows, None] == label) == alike
-            own, others = own & among, others & among
-        best, rival = (np.where(mask, near, -np.inf).max(1) for mask in (own, others))
-        right, wrong = own.sum(1), others.sum(1)
+        near = (units[rows] @ units.T)[:, order]
         degrees = np.degrees(np.arccos(np.clip(near, -1, 1)))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            columns[0][rows] = np.where(right > 0, best > rival + TIE, np.nan)
-            columns[1][rows] = np.where(right > 0, right / (right + wrong), np.nan)
-            for column, mask, pairs in ((columns[2], own, right), (columns[3], others, wrong)):
-                column[rows] = degrees.sum(1, dtype=np.float64, where=mask) / pairs
+        itself = np.arange(len(rows)), column[rows]
+        near[itself], degrees[itself] = -np.inf, 0
+        nearest = np.maximum.reduceat(near, first, axis=1)  # (rows, groups)
+        total = np.add.reduceat(degrees, first, axis=1, dtype=np.float64)
+        own, same_label = person_of == person[rows, None], place_of == place[rows, None]
+        clips = sizes - (own & same_label)
+        for one, wanted in zip(found, alike, strict=True):
+            among = same_label == wanted
+            mine, others = own & among, ~own & among
+            best, rival = (np.where(mask, nearest, -np.inf).max(1) for mask in (mine, others))
+            right, wrong = (np.where(mask, clips, 0).sum(1) for mask in (mine, others))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                one.found[rows] = np.where(right > 0, best > rival + TIE, np.nan)
+                one.chance[rows] = np.where(right > 0, right / (right + wrong), np.nan)
+                one.own_degrees[rows] = np.where(mine, total, 0).sum(1) / right
+                one.other_degrees[rows] = np.where(others, total, 0).sum(1) / wrong
 
     with threadpool_limits(1), ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(fill, range(0, count, ROWS_AT_ONCE)))
-    return Neighbours(*columns)
-
-
-# --------------------------------------------------------------------------------------------------
-# How near predicted face embeddings are to the reference ones, each number with its chance level.
-# Source: Speech2Face (Oh et al., CVPR 2019), section 4.3 (feature similarity) and 4.4 (retrieval).
-# --------------------------------------------------------------------------------------------------
-
-Embeddings = NDArray[np.float32]
-RECALL_AT = (1, 5, 10)
-
-
-def cosines(predicted: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Cosine of each pair, (clips, embedding) twice -> (clips,); 1 is best, 0 is what unrelated directions have."""
-    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(reference, axis=1)
-    return np.asarray((predicted * reference).sum(1) / np.maximum(lengths, 1e-12))
-
-
-def angles_degrees(predicted: Embeddings, reference: Embeddings) -> NDArray[np.float64]:
-    """Angle of each pair, (clips, embedding) twice -> (clips,); 0 is best, 90 is what unrelated directions have."""
-    return np.asarray(np.degrees(np.arccos(np.clip(cosines(predicted, reference).astype(np.float64), -1, 1))))
-
-
-def explained_variance(predicted: Embeddings, reference: Embeddings) -> float:
-    """R^2 over all coordinates together: 1 is best, predicting the reference's own mean earns 0, worse is negative."""
-    residual = np.square(reference - predicted, dtype=np.float64).sum()
-    total = np.square(reference - reference.mean(0), dtype=np.float64).sum()
-    return float(1 - residual / total)
-
-
-def ranks(probes: Embeddings, gallery: Embeddings) -> NDArray[np.int64]:
-    """Rank of each probe's own gallery face by cosine, from 1; (clips, embedding) twice, pairs in the same row.
-
-    Faces as near as the own one count as nearer: ties count against us, so a constant prediction earns the last rank.
-    """
-    probes = probes / np.maximum(np.linalg.norm(probes, axis=1, keepdims=True), 1e-12)
-    gallery = gallery / np.maximum(np.linalg.norm(gallery, axis=1, keepdims=True), 1e-12)
-    similarity = probes @ gallery.T  # (probes, gallery)
-    own = np.diagonal(similarity)[:, None]
-    return np.asarray((similarity >= own).sum(1), np.int64)
-
-
-def recall(rank: NDArray[np.int64], at: int) -> float:
-    """Share of probes whose own face is among the first `at`; chance is `at` in the gallery's size."""
-    return float((rank <= at).mean())
-
-
-def embedding_numbers(predicted: Embeddings, reference: Embeddings) -> dict[str, float]:
-    """The numbers that are watched in training; what a constant answer earns stands beside them."""
-    count = len(reference)
-    rank = ranks(predicted, reference)
-    mean = np.broadcast_to(reference.mean(0), reference.shape)
-    numbers = {
-        "angle_degrees": float(angles_degrees(predicted, reference).mean()),
-        "angle_degrees_of_mean_face": float(angles_degrees(mean, reference).mean()),
-        "r2": explained_variance(predicted, reference),
-        "median_rank_share": float(np.median(rank) / count),
-    }
-    for at in RECALL_AT:
-        numbers |= {f"recall_at_{at}": recall(rank, at), f"recall_at_{at}_chance": min(1.0, at / count)}
-    return numbers
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import false_discovery_control
 
 RESAMPLINGS = 1000
 INTERVAL_PERCENTILES = (2.5, 97.5)
@@ -24,11 +25,25 @@ class Estimate:
     high: float
     n: int
 
+    def cells(self) -> tuple[float, float, float]:
+        """Value, lower and upper end, for a table."""
+        return self.value, self.low, self.high
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] n={self.n}"
 
 
 NOTHING = Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+
+def with_interval(value: float, resampled: ArrayLike, count: int) -> Estimate:
+    """A value with the 95 % interval of its resamplings, those that are no numbers left out; none of under two."""
+    values = np.asarray(resampled, np.float64)
+    values = values[np.isfinite(values)]
+    if count < 2 or not len(values):
+        return Estimate(float(value), float("nan"), float("nan"), count)
+    low, high = np.percentile(values, INTERVAL_PERCENTILES)
+    return Estimate(float(value), float(low), float(high), count)
 
 
 def bootstrap(metric: Callable[..., float], *columns: np.ndarray, seed: int = 0) -> Estimate:
@@ -40,10 +55,9 @@ def bootstrap(metric: Callable[..., float], *columns: np.ndarray, seed: int = 0)
     values = []
     for _ in range(RESAMPLINGS):
         rows = rng.integers(count, size=count)
-        value = metric(*(column[rows] for column in columns))
-        if np.isfinite(value):
-            values.append(value)
-    low, high = np.percentile(values, INTERVAL_PERCENTILES) if values else (float("nan"), float("nan"))
+        values.append(metric(*(column[rows] for column in columns)))
+    finite = [value for value in values if np.isfinite(value)]
+    low, high = np.percentile(finite, INTERVAL_PERCENTILES) if finite else (float("nan"), float("nan"))
     return Estimate(float(metric(*columns)), float(low), float(high), count)
 
 
@@ -180,13 +194,7 @@ class SpeakerBootstrap:
             return self._finish(rows, float(of_sums(sums.sum(0))), values)
 
     def _finish(self, rows: NDArray[np.int64], value: float, resampled: ArrayLike) -> Estimate:
-        speakers = len(np.unique(self.speaker[rows]))
-        values = np.asarray(resampled, np.float64)
-        values = values[np.isfinite(values)]
-        if speakers < 2 or not len(values):
-            return Estimate(float(value), float("nan"), float("nan"), speakers)
-        low, high = np.percentile(values, INTERVAL_PERCENTILES)
-        return Estimate(float(value), float(low), float(high), speakers)
+        return with_interval(value, resampled, len(np.unique(self.speaker[rows])))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -260,7 +268,7 @@ def compare(sample: Sample, members: NDArray[np.bool_], *, permutations: int = P
     """Each group beside the rest; `members` is (groups, speakers). Groups of few are not tested, see the constants."""
     drawn = _resamplings(len(sample.values))
     values = [_value(sample, member, drawn) for member in members]
-    differences = [_difference(sample, member, drawn) for member in members]
+    differences = [_value(sample, member, drawn, to_rest=True) for member in members]
     tested = [
         row
         for row, (value, difference) in enumerate(zip(values, differences, strict=True))
@@ -279,7 +287,7 @@ def compare_pairs(differences: Floats, *, permutations: int = PERMUTATIONS, seed
     count = len(differences)
     if count == 0:
         return NOTHING, float("nan")
-    estimate = _estimate(_resamplings(count) @ differences / count, float(differences.mean()), count)
+    estimate = with_interval(float(differences.mean()), _resamplings(count) @ differences / count, count)
     if count < SMALLEST_TESTED:
         return estimate, float("nan")
     rng = np.random.default_rng(seed)
@@ -292,25 +300,22 @@ def compare_pairs(differences: Floats, *, permutations: int = PERMUTATIONS, seed
 
 def holm(p: Sequence[float]) -> Floats:
     """P values corrected so that one false finding among all has at most their probability; NaN stay NaN."""
-    return _stepwise(p, lambda ordered: np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1)))
+    values = np.asarray(p, np.float64)
+    there = np.flatnonzero(np.isfinite(values))
+    order = there[np.argsort(values[there], kind="stable")]
+    corrected = np.full(values.shape, np.nan)
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1))
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
 
 
 def benjamini_hochberg(p: Sequence[float]) -> Floats:
     """P values corrected so that of all findings at most this share is false in the long run; NaN stay NaN."""
-
-    def step_up(ordered: Floats) -> Floats:
-        scaled = ordered * len(ordered) / np.arange(1, len(ordered) + 1)
-        return np.asarray(np.minimum.accumulate(scaled[::-1])[::-1])
-
-    return _stepwise(p, step_up)
-
-
-def _stepwise(p: Sequence[float], correct: Callable[[Floats], Floats]) -> Floats:
     values = np.asarray(p, np.float64)
+    there = np.isfinite(values)
     corrected = np.full(values.shape, np.nan)
-    there = np.flatnonzero(np.isfinite(values))
-    order = there[np.argsort(values[there], kind="stable")]
-    corrected[order] = np.minimum(correct(values[order]), 1.0)
+    if there.any():
+        corrected[there] = false_discovery_control(values[there])
     return corrected
 
 
@@ -321,14 +326,6 @@ def _resamplings(count: int, seed: int = 0) -> Floats:
     if count == 0:
         return np.zeros((RESAMPLINGS, 0))
     return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLINGS).astype(np.float64)
-
-
-def _estimate(resampled: Floats, value: float, count: int) -> Estimate:
-    there = resampled[np.isfinite(resampled)]
-    if count < 2 or not len(there):
-        return Estimate(value, float("nan"), float("nan"), count)
-    low, high = np.percentile(there, INTERVAL_PERCENTILES)
-    return Estimate(value, float(low), float(high), count)
 
 
 def _strata(sample: Sample, member: NDArray[np.bool_], *, with_rest: bool) -> list[tuple[NDArray[np.bool_], ...]]:
@@ -359,31 +356,20 @@ def _mean(sample: Sample, rows: NDArray[np.bool_], weights: Floats) -> tuple[Flo
         return weights[:, rows] @ sample.values[rows] / total, total
 
 
-def _value(sample: Sample, member: NDArray[np.bool_], drawn: Floats) -> Estimate:
-    count = int(member.sum())
-    if not count:
-        return NOTHING
-
-    def of(weights: Floats) -> Floats:
-        parts = [_mean(sample, own, weights) for own, _ in _strata(sample, member, with_rest=False)]
-        return _weighted(parts, sample.balanced)
-
-    return _estimate(of(drawn), float(of(np.ones((1, len(member))))[0]), count)
-
-
-def _difference(sample: Sample, member: NDArray[np.bool_], drawn: Floats) -> Estimate:
-    pairs = _strata(sample, member, with_rest=True)
+def _value(sample: Sample, member: NDArray[np.bool_], drawn: Floats, *, to_rest: bool = False) -> Estimate:
+    """Mean of a group over its strata, or its difference to the rest of them."""
+    pairs, count = _strata(sample, member, with_rest=to_rest), int(member.sum())
     if not pairs:
-        return Estimate(float("nan"), float("nan"), float("nan"), int(member.sum()))
+        return Estimate(float("nan"), float("nan"), float("nan"), count)
 
     def of(weights: Floats) -> Floats:
         parts = []
         for own, rest in pairs:
             value, share = _mean(sample, own, weights)
-            parts.append((value - _mean(sample, rest, weights)[0], share))
+            parts.append((value - _mean(sample, rest, weights)[0] if to_rest else value, share))
         return _weighted(parts, sample.balanced)
 
-    return _estimate(of(drawn), float(of(np.ones((1, len(member))))[0]), int(member.sum()))
+    return with_interval(float(of(np.ones((1, len(member))))[0]), of(drawn), count)
 
 
 def _rest(sample: Sample, member: NDArray[np.bool_]) -> int:

@@ -55,6 +55,28 @@ def chance_of_choice(
     return won
 
 
+def two_way_choice(
+    predicted: NDArray[np.floating[Any]],
+    reference: NDArray[np.floating[Any]],
+    speaker: NDArray[np.int64],
+    gender: NDArray[np.str_] | None = None,
+) -> Floats:
+    """Share of other speakers' faces that are farther from the prediction than the own, by cosine, (clips,).
+
+    Exact over all others, which is what a two-way choice expects; higher is better, chance 0.5; ties count against us,
+    so one answer for everybody earns 0.5 at most. With `gender` only others of the same known gender. Predictions or
+    references may be missing (NaN): `Choices` is for whole tables, and for more than two.
+    """
+    similarity = unit(predicted.astype(np.float64)) @ unit(reference.astype(np.float64)).T  # (clips, faces)
+    own = np.diagonal(similarity)[:, None]
+    other = (speaker[:, None] != speaker) & np.isfinite(reference).all(1)
+    if gender is not None:
+        other &= (gender[:, None] == gender) & (gender != "")[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = ((similarity < own) & other).sum(1) / other.sum(1)
+    return np.asarray(np.where(np.isfinite(own[:, 0]), share, np.nan))
+
+
 @dataclass(frozen=True, eq=False)
 class Choices:
     """What beats the own candidate of each clip, among the clips of other speakers that may be shown beside it."""
@@ -158,7 +180,7 @@ FEW_BOUNDS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Ranking:
+class GalleryRanks:
     """Where each probe's own face stands, (probes,) each; ranks count from 1."""
 
     rank: NDArray[np.int64]
@@ -179,7 +201,7 @@ def rank_gallery(
     own: NDArray[np.int64],
     speaker: NDArray[np.int64],
     distance: Distance = "cosine",
-) -> Ranking:
+) -> GalleryRanks:
     """Rank a gallery for every probe.
 
     Args:
@@ -197,6 +219,12 @@ def rank_gallery(
     return judge.ranking
 
 
+def own_ranks(probes: Rows, gallery: Rows) -> NDArray[np.int64]:
+    """Rank of each probe's own face, which stands in the same row of the gallery, by cosine; (clips, K) twice."""
+    rows = np.arange(len(gallery))
+    return rank_gallery(probes, gallery, rows, rows).rank
+
+
 def rank_answers(
     answers: Rows,
     which: NDArray[np.int64],
@@ -204,10 +232,10 @@ def rank_answers(
     own: NDArray[np.int64],
     speaker: NDArray[np.int64],
     distance: Distance = "cosine",
-) -> Ranking:
+) -> GalleryRanks:
     """As `rank_gallery` for probes that give one of few answers, (answers, K): `which` one, (probes,).
 
-    What the cheats earn: the mean face for everybody, or that of each gender.
+    What the trivial baselines earn: the mean face for everybody, or that of each gender.
     """
     judge = _Judge(own, speaker)
     far, slack = distances(answers, gallery, distance)
@@ -226,7 +254,7 @@ class _Judge:
         self._own, self._speaker = own, speaker
         count = len(own)
         whole = [np.zeros(count, np.int64) for _ in range(3)]
-        self.ranking = Ranking(whole[0], whole[1], np.zeros(count), whole[2], len(speaker))
+        self.ranking = GalleryRanks(whole[0], whole[1], np.zeros(count), whole[2], len(speaker))
 
     def place(self, row: int, far: Floats | Rows, slack: float) -> None:
         """The probe `row`, from its distances to the gallery, (gallery,)."""

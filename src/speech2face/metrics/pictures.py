@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
@@ -33,7 +35,7 @@ def luma(picture: Picture, side: int = SIDE_PIXELS) -> Floats:
 def sharpness(grey: Floats) -> float:
     """Variance of the Laplacian of grey levels (height, width) (Pech-Pacheco et al. 2000): var(4 g - neighbours).
 
-    Higher is sharper, 0 for an even picture, no upper end. A cheat: noise earns more than any face; read it beside the
+    Higher is sharper, 0 for an even picture, no upper end. Noise earns more than any face; read it beside the
     same number of the originals, and beside the share of high frequencies. It grows with the square of contrast.
     """
     inner = 4 * grey[1:-1, 1:-1] - grey[:-2, 1:-1] - grey[2:, 1:-1] - grey[1:-1, :-2] - grey[1:-1, 2:]
@@ -61,7 +63,7 @@ def symmetry(grey: Floats) -> float:
     """Pearson correlation of the face's part of grey levels (height, width) with its mirror image.
 
     -1 to 1, higher is more symmetric; photographs of frontal faces earn 0.6 to 0.8, less in light from one side, white
-    noise 0. A cheat: a mean face is more symmetric than any person, 0.99. An even picture has none: NaN.
+    noise 0. A mean face is more symmetric than any person, 0.99. An even picture has none: NaN.
     """
     height, width = grey.shape
     rows = slice(round(FACE_ROWS[0] * height), round(FACE_ROWS[1] * height))
@@ -137,7 +139,23 @@ def frechet_distance(mean: Floats, covariance: Floats, other_mean: Floats, other
     return max(float(((mean - other_mean) ** 2).sum() + trace), 0.0)
 
 
-def fid(features: ArrayLike, other: ArrayLike) -> float:
+@dataclass(frozen=True, eq=False)
+class Crowd:
+    """A set of features as its mean (D,), and rows whose product with themselves is its covariance."""
+
+    mean: Floats
+    rows: Floats
+
+    @classmethod
+    def of(cls, features: ArrayLike) -> Crowd | None:
+        """From (pictures, D); None of fewer than two."""
+        values = np.asarray(features, np.float64)
+        assert values.ndim == 2
+        mean = values.mean(0) if len(values) > 1 else None
+        return None if mean is None else cls(mean, _root(values - mean))
+
+
+def fid(features: ArrayLike | Crowd | None, other: ArrayLike | Crowd | None) -> float:
     """Frechet distance of two sets of features, (pictures, D) and (others, D), at least two pictures each, else NaN.
 
     Lower is better; 0 for the same set. It has a bias that falls as one over the number of pictures, so that sets are
@@ -148,13 +166,11 @@ def fid(features: ArrayLike, other: ArrayLike) -> float:
     With fewer pictures than features the root is had from the pictures: with centred rows A and B, C1 = A'A and
     C2 = B'B, and tr (C1 C2)^(1/2) is the sum of the singular values of A B'.
     """
-    first, second = np.asarray(features, np.float64), np.asarray(other, np.float64)
-    assert first.ndim == second.ndim == 2
-    assert first.shape[1] == second.shape[1]
-    if min(len(first), len(second)) < 2:
+    sides = [side if side is None or isinstance(side, Crowd) else Crowd.of(side) for side in (features, other)]
+    if sides[0] is None or sides[1] is None:
         return float("nan")
-    mean, other_mean = first.mean(0), second.mean(0)
-    a, b = _root(first - mean), _root(second - other_mean)
+    (mean, a), (other_mean, b) = ((side.mean, side.rows) for side in sides if side is not None)
+    assert a.shape[1] == b.shape[1]
     if min(len(a), len(b)) >= a.shape[1]:
         return frechet_distance(mean, a.T @ a, other_mean, b.T @ b)
     crossed = np.linalg.svd(a @ b.T, compute_uv=False).sum()
@@ -166,6 +182,8 @@ def _root(centred: Floats) -> Floats:
 
     Rows that are there several times stand once with that weight: sets of a few mean faces cost next to nothing.
     """
+    if len(np.unique(centred[:, 0])) == len(centred):  # no two are the same
+        return np.asarray(centred * np.sqrt(1 / (len(centred) - 1)))
     first: dict[bytes, int] = {}  # numpy's unique would sort the rows, which takes longer than the distance
     places = np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(centred)])
     times = np.bincount(places, minlength=len(centred))
@@ -186,7 +204,7 @@ def inception_score(probabilities: ArrayLike, splits: int = SPLITS) -> tuple[flo
 
     Higher is taken as better: sure of each picture, and of another class each time. 1 to the number of classes, and
     never more than the pictures of a split. One face for everybody earns 1; so do pictures of nothing, of which a
-    classifier is never sure. A cheat: one clear picture a class, whoever spoke, earns the most. The same pictures earn
+    classifier is never sure. One clear picture a class, whoever spoke, earns the most. The same pictures earn
     less in more splits: only scores of the same number of pictures and splits are compared. NaN without pictures.
     """
     p = np.asarray(probabilities, np.float64)

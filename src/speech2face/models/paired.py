@@ -63,6 +63,22 @@ class PairedRelease(Release):
     spread: Spread
     training: dict[str, Any]
     """What it was trained on and for how long, for the card."""
+    kind: ClassVar[str] = KIND
+
+    @property
+    def embedder_record(self) -> EmbedderRecord | None:
+        """See `Release`."""
+        return self.embedder
+
+    @property
+    def learned_from(self) -> str:
+        """See `Release`."""
+        return str(self.training.get("voice_data_manifest_sha256", ""))
+
+    @property
+    def stated_spread(self) -> Spread | None:
+        """See `Release`."""
+        return self.spread
 
 
 def _read_belief(path: Path, embedding: int) -> tuple[FloatArray, Spread]:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,10 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
 from speech2face.inputs import parse_json, parse_json_object
 from speech2face.quiet import load_onnxruntime
+
+if TYPE_CHECKING:
+    from speech2face.face.embedders import EmbedderRecord
+    from speech2face.voice.belief import Spread
 
 MANIFEST = "model.json"
 FORMATS = {"attributes": 1, "paired": 2}
@@ -39,6 +43,22 @@ class Release:
     licence: str
     thresholds: dict[str, float]
     """At which measurement each caution is given, by name; a caution whose threshold is missing is not judged."""
+    kind: ClassVar[str] = FIRST_KIND
+
+    @property
+    def embedder_record(self) -> EmbedderRecord | None:
+        """What makes its face embeddings from photographs; None where no photograph has one."""
+        return None
+
+    @property
+    def learned_from(self) -> str:
+        """SHA-256 of the manifest its voice encoder was trained on, "" where that is not known."""
+        return ""
+
+    @property
+    def stated_spread(self) -> Spread | None:
+        """How far own faces lie from what is said of a voice; None where the model does not say."""
+        return None
 
     def file(self, name: str) -> Path:
         """Path of one file of the release."""

@@ -30,7 +30,7 @@ from speech2face.decoder.paper import ConvolutionalFaceDecoder
 from speech2face.errors import CannotWrite, CheckpointError, DatasetError, InvalidOption, OutputExists, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz
-from speech2face.metrics.embeddings import embedding_numbers
+from speech2face.metrics.measures import embedding_numbers
 from speech2face.models.paired import (
     BELIEF,
     BLOCK_COLUMNS,

@@ -22,7 +22,7 @@ from speech2face.errors import (
     WeightsError,
 )
 from speech2face.face.vggface import INPUT_PIXELS, VGGFace, load_vggface
-from speech2face.metrics.embeddings import embedding_numbers
+from speech2face.metrics.measures import embedding_numbers
 from speech2face.training.checkpoint import (
     AVERAGE,
     NETWORK,

@@ -11,23 +11,24 @@ from speech2face.errors import InvalidOption
 from speech2face.evaluation.audit.audit import channels_part, groups_part
 from speech2face.evaluation.audit.groups import (
     Dimension,
-    Finding,
-    Measure,
-    attribute_measures,
+    GroupFinding,
+    Question,
     audit_groups,
     band,
     decade,
     dimensions,
     found_worse,
     left_out,
-    mean_of_others,
     pitch_band,
+    questions,
     strata,
-    two_way_choice,
     worst_first,
 )
-from speech2face.evaluation.audit.observations import CONDITIONS, Observations, choose_conditions
+from speech2face.evaluation.audit.observations import CONDITIONS, Observations, answers_about, choose_conditions
 from speech2face.evaluation.clips import AuditClip
+from speech2face.metrics.embeddings import means_of_others
+from speech2face.metrics.matching import two_way_choice
+from speech2face.metrics.measures import ClipMeasure
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
 
 CLEAN = CONDITIONS[0]
@@ -43,32 +44,37 @@ def belief(age: float, femininity: float) -> AttributeBelief:
     return AttributeBelief(np.eye(len(BIN_CENTRES))[near], femininity)
 
 
-def observed(beliefs: Sequence[AttributeBelief | None]) -> Observations:
+def observed(beliefs: Sequence[AttributeBelief | None], clips: Sequence[AuditClip] = ()) -> Observations:
     """Clean recordings with these statements; those of None were refused."""
     count = len(beliefs)
     heard = np.array([one is not None for one in beliefs])
     values = np.where(heard, 5.0, np.nan)
+    applies, refusal = np.ones(count, bool), tuple("" if there else "NoSpeech" for there in heard)
+    called_child = np.where(heard, 0.0, np.nan)
+    people = clips or [clip(number) for number in range(count)]
     return Observations(
         condition=CLEAN,
-        applies=np.ones(count, bool),
-        refusal=tuple("" if there else "NoSpeech" for there in heard),
+        applies=applies,
+        refusal=refusal,
         seconds=values,
         embedding=np.zeros((count, 2), np.float32),
         attributes=tuple(beliefs),
-        called_child=np.where(heard, 0.0, np.nan),
+        called_child=called_child,
         pitch_hz=np.where(heard, 120.0, np.nan),
         snr_db=np.where(heard, 40.0, np.nan),
+        answers=answers_about(people, applies, None, refusal=refusal, attributes=beliefs, called_child=called_child),
     )
 
 
 def findings_of(
     values: NDArray[np.float64], groups: Sequence[str], speaker: NDArray[np.int64] | None = None
-) -> list[Finding]:
+) -> list[GroupFinding]:
     count = len(values)
-    measure = Measure("made", "Made", 1.0, 3, lambda seen: values)
+    measure = ClipMeasure("made", ("speaker",), True, lambda answers: values)
+    question = Question(measure, "Made", "made", 1.0, 3)
     nobody = np.zeros(count, np.int64)
     return audit_groups(
-        [measure],
+        [question],
         [Dimension("kind", np.array(groups))],
         {"clean": observed([belief(30, 0.1)] * count)},
         np.arange(count) if speaker is None else speaker,
@@ -124,7 +130,7 @@ def test_the_worst_group_comes_first_and_a_group_too_small_to_test_last() -> Non
     found = worst_first(findings_of(values, ["good"] * 20 + ["bad"] * 12 + ["small"] * 7))
     assert [one.group for one in found] == ["everybody", "bad", "good", "small"]
     assert [one.verdict for one in found] == ["", "worse", "better", "not tested: under 10 speakers"]
-    assert found[1].cheat != found[1].cheat  # no constant answer is known for it
+    assert found[1].constant != found[1].constant  # no constant answer is known for it
 
 
 def test_a_group_of_few_shows_no_value_and_no_difference() -> None:
@@ -133,7 +139,7 @@ def test_a_group_of_few_shows_no_value_and_no_difference() -> None:
     assert (lone.speakers, lone.clips, lone.shown, lone.tested) == (1, 1, False, False)
     assert np.isnan(lone.value.value)
     assert np.isnan(lone.difference.value)
-    table = groups_part([lone], [lone.measure]).tables[1]
+    table = groups_part([lone], [lone.question]).tables[1]
     assert table.rows[0][4] != table.rows[0][4]  # NaN: empty in the CSV
 
 
@@ -160,8 +166,8 @@ def test_a_speaker_with_clips_in_two_groups_is_compared_with_other_speakers_only
 def test_gender_counts_both_genders_alike_and_leaves_children_out() -> None:
     clips = [clip(0, gender="female", age="30"), *(clip(n, gender="male", age="30") for n in range(1, 10))]
     clips.append(clip(10, gender="male", age="9"))
-    right = attribute_measures(clips)[0]
-    seen = observed([belief(30, 0.1)] * 11)  # everybody is read as a man
+    seen = observed([belief(30, 0.1)] * 11, clips)  # everybody is read as a man
+    right = questions(seen)[0]
     values = right.values(seen)
     assert np.isnan(values[10])
     assert values[:10].tolist() == [0.0] + [1.0] * 9
@@ -173,8 +179,8 @@ def test_gender_counts_both_genders_alike_and_leaves_children_out() -> None:
 
 def test_ages_that_only_span_a_range_count_by_their_middle_and_impressions_not_at_all() -> None:
     clips = [clip(0, age="twenties"), clip(1, age_impression="adult-like"), clip(2, age="9")]
-    measures = {measure.name: measure for measure in attribute_measures(clips)}
-    seen = observed([belief(42.5, 0.1)] * 3)
+    seen = observed([belief(42.5, 0.1)] * 3, clips)
+    measures = {question.name: question for question in questions(seen)}
     np.testing.assert_allclose(measures["age_error_years"].values(seen), [17.5, np.nan, np.nan])
     np.testing.assert_allclose(measures["age_bias_years"].values(seen), [17.5, np.nan, np.nan])
     np.testing.assert_allclose(measures["child_missed"].values(seen), [np.nan, np.nan, 1.0])
@@ -182,10 +188,10 @@ def test_ages_that_only_span_a_range_count_by_their_middle_and_impressions_not_a
 
 def test_refusals_are_counted_and_their_other_values_are_missing() -> None:
     clips = [clip(0, gender="male", age="30"), clip(1, gender="male", age="30")]
-    seen = observed([belief(30, 0.1), None])
-    for measure in attribute_measures(clips):
-        values = measure.values(seen)
-        assert values[1] == 1 if measure.name == "refused" else np.isnan(values[1])
+    seen = observed([belief(30, 0.1), None], clips)
+    for question in questions(seen):
+        values = question.values(seen)
+        assert values[1] == 1 if question.name == "refused" else np.isnan(values[1])
 
 
 def test_refusals_and_labels_that_are_not_understood_are_exclusions_with_their_clip() -> None:
@@ -211,12 +217,12 @@ def test_refusals_and_labels_that_are_not_understood_are_exclusions_with_their_c
 
 def test_a_channel_is_compared_with_the_same_recordings_clean() -> None:
     clips = [clip(n, gender="male", age="30") for n in range(12)]
-    clean = observed([belief(27.5 + 5 * (n % 2), 0.1) for n in range(12)])
+    clean = observed([belief(27.5 + 5 * (n % 2), 0.1) for n in range(12)], clips)
     worse = [belief(57.5, 0.1)] * 11
-    telephone = replace(observed([*worse, None]), condition=TELEPHONE)
-    measure = attribute_measures(clips)[2]
+    telephone = replace(observed([*worse, None], clips), condition=TELEPHONE)
+    question = questions(clean)[2]
     found = audit_groups(
-        [measure], [], {"clean": clean, "telephone": telephone}, np.arange(12),
+        [question], [], {"clean": clean, "telephone": telephone}, np.arange(12),
         {like: strata(clips, like) for like in ("", "gender", "age")}, permutations=5000,
     )  # fmt: skip
     (changed,) = [one for one in found if one.group == "telephone"]
@@ -225,20 +231,20 @@ def test_a_channel_is_compared_with_the_same_recordings_clean() -> None:
     assert changed.difference.value == pytest.approx(27 - np.mean([3, 2] * 5 + [3]))
     assert changed.verdict == "worse"
     assert found_worse(found) == [changed]
-    assert channels_part(found, [measure]).tables[0].rows[0][:3] == ("channel", "telephone", 11)
+    assert channels_part(found, [question]).tables[0].rows[0][:3] == ("channel", "telephone", 11)
 
 
 def test_the_constant_answer_of_a_group_is_told_beside_it() -> None:
     clips = [clip(n, age="60" if n < 10 else "30") for n in range(30)]
-    seen = observed([belief(32.5, 0.1)] * 30)
-    measure = attribute_measures(clips)[2]
+    seen = observed([belief(32.5, 0.1)] * 30, clips)
+    question = questions(seen)[2]
     found = audit_groups(
-        [measure], dimensions(clips, seen), {"clean": seen}, np.arange(30), {"": np.zeros(30, np.int64)} | {
+        [question], dimensions(clips, seen), {"clean": seen}, np.arange(30), {"": np.zeros(30, np.int64)} | {
             like: strata(clips, like) for like in ("gender", "age")
         }, permutations=500,
     )  # fmt: skip
     old = next(one for one in found if one.group == "60s")
-    assert old.cheat == pytest.approx(30)  # the median is 30.5, their middle 60.5
+    assert old.constant == pytest.approx(30)  # the median is 30.5, their middle 60.5
     assert old.value.value == pytest.approx(28)
 
 
@@ -264,7 +270,7 @@ def test_two_way_choice_leaves_the_speakers_own_other_faces_out_and_keeps_to_a_g
 
 def test_the_mean_face_leaves_the_own_speaker_out_and_missing_faces_too() -> None:
     faces = np.array([[1, 0], [3, 0], [0, 4], [np.nan, np.nan]], np.float32)
-    means = mean_of_others(faces, np.array([0, 0, 1, 2]))
+    means = means_of_others(faces, np.array([0, 0, 1, 2]))
     expected = np.array([[0, 4], [0, 4], [2, 0], [4 / 3, 4 / 3]])
     np.testing.assert_allclose(means, expected, rtol=1e-6)
 

@@ -76,16 +76,16 @@ def test_a_paired_model_is_audited_against_the_own_faces(data: Path, tmp_path: P
     pytest.importorskip("matplotlib", reason="figures need the extra `eval`")
     settings = AuditSettings(str(data), tmp_path / "report", paired_folder, clips=12, channels=("telephone",))
     done = audit(replace(settings, permutations=200))
-    found = {one.measure.name: one for one in done.findings if one.group == "everybody"}
+    found = {one.question.name: one for one in done.findings if one.group == "everybody"}
     assert set(found) == {"angle_degrees", "two_way_choice", "two_way_choice_same_gender", "spread_coverage", "refused"}
     assert 0.3 < found["two_way_choice"].value.value < 0.7  # random weights know nobody
-    assert found["two_way_choice"].cheat == 0.5
+    assert found["two_way_choice"].constant == 0.5
     assert found["refused"].value.value == 0
     (angle,) = [
         one for one in done.parts[0].numbers if one.metric == "angle_degrees" and one.conditions["group"] == "everybody"
     ]
     assert angle.chance is None
-    assert angle.mean_face == found["angle_degrees"].cheat
+    assert angle.mean_face == found["angle_degrees"].constant
     coverage = next(part for part in done.parts if part.name == "calibration")
     assert not coverage.skipped
     assert {number.conditions["stated"] for number in coverage.numbers} == {"0.5", "0.8", "0.9", "0.95"}
@@ -200,7 +200,7 @@ def test_real_voices_of_the_starter_are_audited(tmp_path: Path) -> None:
     done = audit(AuditSettings(str(STARTER), tmp_path / "report", clips=10, channels=("telephone",), permutations=100))
     assert done.facts.data["split"] == "validation"
     assert done.facts.data["heard"] >= 8
-    (everybody,) = [one for one in done.findings if one.group == "everybody" and one.measure.name == "age_error_years"]
+    (everybody,) = [one for one in done.findings if one.group == "everybody" and one.question.name == "age_error_years"]
     assert everybody.value.value < 20
 
 
@@ -211,7 +211,7 @@ def test_what_the_labels_do_not_allow_is_said_and_not_measured(tmp_path: Path) -
     done = audit(AuditSettings(str(tmp_path / "data"), tmp_path / "report", channels=()))
     groups, channels, calibration, stability = done.parts
     assert {number.metric for number in groups.numbers} == set()  # three speakers are too few to show
-    assert [measure.name for measure in done.measures] == ["refused"]
+    assert [question.name for question in done.questions] == ["refused"]
     assert sum(note.startswith("Not measured") for note in groups.notes) == 7
     assert channels.skipped
     assert calibration.skipped

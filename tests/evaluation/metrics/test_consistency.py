@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import f_oneway
 
-from speech2face.metrics.embeddings import SpeakerSums, neighbours
+from speech2face.metrics.embeddings import SpeakerSums, neighbours, neighbours_by_label
 
 ALL = np.ones((1, 12))
 
@@ -102,8 +102,7 @@ def test_neighbours_on_a_circle_by_hand() -> None:
 def test_only_clips_of_the_same_or_of_another_label_count() -> None:
     places, speaker = directions(0, 10, 30, 100), np.array([0, 0, 1, 1])
     language = np.array(["en", "zh", "en", "en"])
-    alike = neighbours(places, speaker, label=language)
-    other = neighbours(places, speaker, label=language, alike=False)
+    alike, other = neighbours_by_label(places, speaker, language)
     np.testing.assert_allclose(alike.own_degrees, [np.nan, np.nan, 70, 70], atol=1e-3)
     np.testing.assert_allclose(other.own_degrees, [10, 10, np.nan, np.nan], atol=1e-3)
     np.testing.assert_allclose(other.other_degrees, [np.nan, 55, 20, 90], atol=1e-3)

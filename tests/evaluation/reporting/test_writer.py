@@ -32,7 +32,6 @@ NAN = float("nan")
 
 def number(metric: str = "recall_at_10", value: float = 0.25, **changes: Any) -> Number:
     given: dict[str, Any] = {
-        "part": "retrieval",
         "metric": metric,
         "estimate": Estimate(value, value - 0.1, value + 0.1, 20),
         "clips": 60,

@@ -14,33 +14,31 @@ from speech2face.evaluation.audit.calibration import calibration_part
 from speech2face.evaluation.audit.groups import (
     CHANGED,
     EVERYBODY,
-    SHORT_TITLES,
+    MEAN_FACE,
     Audit,
-    Finding,
-    Measure,
+    GroupFinding,
+    Question,
     audit_groups,
     dimensions,
     found_worse,
     is_condition,
     left_out,
-    measures,
+    questions,
     strata,
     worst_first,
 )
 from speech2face.evaluation.audit.observations import CLEAN, Observations, choose_conditions, observe
-from speech2face.evaluation.audit.stability import Stability, stability_part
+from speech2face.evaluation.audit.stability import Movement, channels_of, measure_stability, stability_part
 from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
-from speech2face.evaluation.page import check_report, write_report
-from speech2face.evaluation.predictions import ReleaseListener, references_for
-from speech2face.evaluation.report import Cell, Figure, Number, Part, ReportFacts, Table
+from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, check_report, render, rendered, write_report
+from speech2face.evaluation.predictions import ReleasePredictor, references_for
+from speech2face.evaluation.report import Cell, Figure, NotMeasured, Number, Part, ReportFacts, Table, chapter
 from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
 from speech2face.models.open import load_model
 from speech2face.outputs import write_together
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-    from speech2face.evaluation.audit.groups import Audit
 
 Progress = Callable[[int, int], None]
 
@@ -75,33 +73,34 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
     conditions = choose_conditions(settings.channels)
     check_report(settings.out, force=settings.force)
     cards = {path: read_card(path) for path in settings.cards}
-    listener = ReleaseListener(load_model(settings.model))
+    predictor = ReleasePredictor(load_model(settings.model))
     chosen = open_clips(settings.data, split=settings.split, limit=settings.clips, seed=settings.seed)
-    references, notes = references_for(chosen, listener.facts, listener.learned_from)
+    references, notes = references_for(chosen, predictor.facts, predictor.learned_from)
     clips = audit_clips(chosen, references)
-    seen = observe(listener.model, clips, conditions, progress=progress)
+    seen = observe(predictor.model, clips, conditions, progress=progress)
     if not seen[CLEAN].heard.any():
         raise DatasetError(
             f"none of the {len(clips)} recordings of {chosen.name} could be heard; is it the right data?"
         )
-    possible = measures(listener.model, clips, seen[CLEAN])
-    asked = [measure for measure in possible if np.isfinite(measure.values(seen[CLEAN])).any()]
-    notes += tuple(f"Not measured, for want of labels or faces: {m.title}." for m in possible if m not in asked)
+    possible = questions(seen[CLEAN])
+    asked = [question for question in possible if np.isfinite(question.values(seen[CLEAN])).any()]
+    notes += tuple(f"Not measured, for want of labels or faces: {q.title}." for q in possible if q not in asked)
     speaker = np.array([clip.speaker for clip in clips], np.int64)
     findings = audit_groups(
         asked, dimensions(clips, seen[CLEAN]), seen, speaker,
         {like: strata(clips, like) for like in ("", "gender", "age")}, permutations=settings.permutations,
     )  # fmt: skip
-    moved, stability = stability_part(listener.model, clips, seen, seed=settings.seed)
+    model = predictor.model
+    stability = measure_stability(seen, speaker, model.decode, seed=settings.seed) if channels_of(seen) else None
     parts = (
         groups_part(findings, asked, notes),
         channels_part(findings, asked),
-        calibration_part(listener.model, clips, seen, seed=settings.seed),
-        moved,
+        calibration_part(clips, seen, seed=settings.seed),
+        stability_part(model, seen, stability),
     )
     facts = ReportFacts(
-        title=f"Audit of {listener.facts.name} {listener.facts.version}",
-        models=(listener.facts,),
+        title=f"Audit of {predictor.facts.name} {predictor.facts.version}",
+        models=(predictor.facts,),
         data=_data_facts(chosen, len(np.unique(speaker)), seen[CLEAN]),
         settings=_settings_facts(settings, findings, [condition.name for condition in conditions]),
         exclusions=left_out(clips, seen[CLEAN]),
@@ -131,7 +130,7 @@ def _data_facts(chosen: Clips, speakers: int, clean: Observations) -> dict[str, 
     }
 
 
-def _settings_facts(settings: AuditSettings, findings: Sequence[Finding], conditions: list[str]) -> dict[str, Any]:
+def _settings_facts(settings: AuditSettings, findings: Sequence[GroupFinding], conditions: list[str]) -> dict[str, Any]:
     return {
         "conditions": conditions,
         "permutations": settings.permutations,
@@ -147,7 +146,6 @@ def _settings_facts(settings: AuditSettings, findings: Sequence[Finding], condit
 # The audit's findings as parts of a report: numbers, tables and figures.
 # --------------------------------------------------------------------------------------------------
 
-GROUPS, CHANNELS = "groups", "channels"
 MOST_BARS = 18
 HEADER = (
     *("by", "group", "speakers", "clips", "value", "low_95", "high_95", "constant_answer"),
@@ -165,92 +163,81 @@ RULES = (
 )
 
 
-def groups_part(findings: Sequence[Finding], measures: Sequence[Measure], notes: Sequence[str] = ()) -> Part:
-    """Every measure by group of people; `notes` are put before the rules."""
+@chapter("groups", "By group")
+def groups_part(findings: Sequence[GroupFinding], asked: Sequence[Question], notes: Sequence[str] = ()) -> Part:
+    """Every question by group of people; `notes` are put before the rules."""
     people = [found for found in findings if not is_condition(found)]
     tables = [_worse_table(people)]
     figures = []
-    for measure in measures:
-        own = worst_first([found for found in people if found.measure is measure])
-        tables.append(_table(f"by-{measure.name.replace('_', '-')}", measure.title, own, measure))
-        figure = _bars(measure, own)
+    for question in asked:
+        own = worst_first([found for found in people if found.question is question])
+        tables.append(_table(own, question))
+        figure = _bars(question, own)
         if figure is not None:
             figures.append(figure)
-    return Part(
-        GROUPS, "By group", tuple(_number(GROUPS, found) for found in people if found.shown and found.speakers),
-        tuple(tables), tuple(figures), (*notes, *RULES),
-    )  # fmt: skip
+    numbers = [_number(found) for found in people if found.shown and found.speakers]
+    return Part(numbers=numbers, tables=tables, figures=figures, notes=(*notes, *RULES))
 
 
-def channels_part(findings: Sequence[Finding], measures: Sequence[Measure]) -> Part:
-    """Every measure under every condition, beside the same recordings clean."""
+@chapter("channels", "By channel and length")
+def channels_part(findings: Sequence[GroupFinding], asked: Sequence[Question]) -> Part:
+    """Every question under every condition, beside the same recordings clean."""
     changed = [found for found in findings if is_condition(found)]
     if not changed:
-        return Part(CHANNELS, "By channel and length", skipped="only clean recordings were asked for (--channels)")
-    tables = tuple(
-        _table(f"by-{measure.name.replace('_', '-')}", measure.title,
-               [found for found in changed if found.measure is measure], measure)
-        for measure in measures
-    )  # fmt: skip
+        raise NotMeasured("only clean recordings were asked for (--channels)")
+    tables = [_table([found for found in changed if found.question is question], question) for question in asked]
     notes = (
         "The difference is to the same recordings clean and whole, speaker by speaker; p by random signs.",
         "telephone: 8 kHz and G.711; low bit rate: Opus at 6 kbit/s; far away: an echo of 0.8 s that is 3 dB louder"
         " than the voice, room noise at 25 dB; noise: pink, below the voice by so many dB; first n s: so much speech of"
         " recordings that have more.",
     )
-    numbers = tuple(_number(CHANNELS, found) for found in changed if found.shown)
-    return Part(CHANNELS, "By channel and length", numbers, tables, notes=notes)
+    return Part(numbers=[_number(found) for found in changed if found.shown], tables=tables, notes=notes)
 
 
-def _number(part: str, found: Finding) -> Number:
-    measure = found.measure
-    cheat = None if not np.isfinite(found.cheat) else found.cheat
-    mean_face = measure.cheat_is.startswith("the mean face")
+def _number(found: GroupFinding) -> Number:
+    question = found.question
+    constant = None if not np.isfinite(found.constant) else found.constant
+    mean_face = question.constant_is == MEAN_FACE
+    by = {"by": found.dimension.removesuffix(CHANGED), "group": found.group}
     return Number(
-        part=part,
-        metric=measure.name,
-        estimate=found.value,
-        clips=found.clips,
-        conditions={"by": found.dimension.removesuffix(CHANGED), "group": found.group}
-        if found.dimension
-        else {"group": EVERYBODY},
-        chance=None if mean_face else cheat,
-        mean_face=cheat if mean_face else None,
-        best=measure.target,
-        higher_is_better=measure.higher_is_better,
+        question.name,
+        found.value,
+        found.clips,
+        by if found.dimension else {"group": EVERYBODY},
+        chance=None if mean_face else constant,
+        mean_face=constant if mean_face else None,
+        best=question.target,
+        higher_is_better=question.measure.higher_is_better,
     )
 
 
-def _cells(found: Finding) -> tuple[Cell, ...]:
-    value, change = found.value, found.difference
+def _cells(found: GroupFinding) -> tuple[Cell, ...]:
     return (
         *(found.dimension.removesuffix(CHANGED), found.group, found.speakers, found.clips),
-        *(value.value, value.low, value.high, found.cheat, change.value, change.low, change.high),
+        *(*found.value.cells(), found.constant, *found.difference.cells()),
         *(found.p, found.p_holm, found.p_bh, found.verdict),
     )
 
 
-def _table(name: str, title: str, findings: Sequence[Finding], measure: Measure) -> Table:
-    note = f"Best is {measure.target:g}."
-    if measure.cheat_is:
-        note += f" The constant answer: {measure.cheat_is}."
-    return Table(name, title, HEADER, tuple(_cells(found) for found in findings), note)
+def _table(findings: Sequence[GroupFinding], question: Question) -> Table:
+    note = f"Best is {question.target:g}."
+    if question.constant_is:
+        note += f" The constant answer: {question.constant_is}."
+    name = f"by-{question.name.replace('_', '-')}"
+    return Table(name, question.title, HEADER, tuple(_cells(found) for found in findings), note)
 
 
-def _worse_table(findings: Sequence[Finding]) -> Table:
-    rows = tuple(
-        (SHORT_TITLES.get(found.measure.name, found.measure.name), *_cells(found)) for found in found_worse(findings)
-    )
+def _worse_table(findings: Sequence[GroupFinding]) -> Table:
+    rows = tuple((found.question.short_title, *_cells(found)) for found in found_worse(findings))
     tested = sum(found.tested for found in findings)
     note = f"{tested} differences between groups of people were tested. What is missing here was not shown to differ:"
     note += " with so few speakers that is no proof of equality."
     return Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
 
 
-def _bars(measure: Measure, findings: Sequence[Finding]) -> Figure | None:
+def _bars(question: Question, findings: Sequence[GroupFinding]) -> Figure | None:
     """The worst tested groups with their intervals, beside everybody."""
-    from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
-
     shown = [found for found in findings if found.tested][:MOST_BARS]
     everybody = next((found for found in findings if found.group == EVERYBODY and found.speakers), None)
     if not shown or everybody is None:
@@ -263,17 +250,17 @@ def _bars(measure: Measure, findings: Sequence[Finding]) -> Figure | None:
             colour = COLOURS[1] if found.verdict == "worse" else COLOURS[3] if "worse" in found.verdict else COLOURS[0]
             axes.plot([found.value.low, found.value.high], [place, place], color=colour, linewidth=2.2)
             axes.plot([found.value.value], [place], "o", color=colour, markersize=5)
-            if np.isfinite(found.cheat):
-                axes.plot([found.cheat], [place], "|", color=CHANCE_COLOUR, markersize=9)
+            if np.isfinite(found.constant):
+                axes.plot([found.constant], [place], "|", color=CHANCE_COLOUR, markersize=9)
         axes.axvline(everybody.value.value, color=CHANCE_COLOUR, linewidth=1.2, linestyle="--")
         axes.set_yticks(places, [f"{found.dimension}: {found.group} ({found.speakers})" for found in shown])
-        axes.set_xlabel(measure.title)
+        axes.set_xlabel(question.title)
         axes.grid(axis="y", visible=False)
 
     words = "; ".join(f"{found.dimension} {found.group} {found.value.value:.3g}" for found in shown[:5])
     return Figure(
-        f"worst-{measure.name.replace('_', '-')}",
-        f"{measure.title}: the worst of the tested groups with 95 % intervals, in brackets how many speakers. Dashed:"
+        f"worst-{question.name.replace('_', '-')}",
+        f"{question.title}: the worst of the tested groups with 95 % intervals, in brackets how many speakers. Dashed:"
         " everybody. Grey strokes: the constant answer. Red: worse than the rest after correction for all tests; ochre:"
         " perhaps.",
         render(draw, (7.6, 1.2 + 0.3 * len(shown))),
@@ -377,50 +364,37 @@ IN_TABLE = (
 
 def card_block(audit: Audit) -> str:
     """Everything between the card's markers."""
-    people = [found for found in audit.findings if not is_condition(found)]
-    changed = [found for found in audit.findings if is_condition(found)]
-    columns = [measure for measure in audit.measures if measure.name in IN_TABLE]
-    parts = [
-        _introduction(audit),
-        "**Told worse than the rest.** " + _worse_words(people),
-        _card_worse_table(people),
-        _child_words(people),
-        "**By group**, within each division the worst by the first column first; everybody at the top. Languages and"
-        " accents as the data call them.",
-        _group_table(people, columns),
-    ]
-    if changed:
-        parts += [
-            "**By channel and length**, the same recordings made otherwise; the change is to clean and whole.",
-            _change_table(changed, columns),
-        ]
-    parts += [_calibration_table(audit)]
-    if audit.stability is not None:
-        parts += [_stability_words(audit.stability), _stability_table(audit.stability)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _introduction(audit: Audit) -> str:
-    data, settings, made = audit.facts.data, audit.facts.settings, audit.facts.made
-    refused = ", ".join(f"{count} {reason}" for reason, count in data["refused"].items()) or "none"
-    return (
-        f"Written by `speech2face audit` on {made['date']} about the weights"
-        f" {weights_mark(audit.facts.models[0].sha256)}: {data['recordings']} recordings of {data['speakers']} speakers"
-        f" of the split `{data['split']}`, {data['heard']} heard (refused: {refused}). Each cell: value [95 % interval"
-        f" over speakers], n speakers. Groups of fewer than {SMALLEST_SHOWN} speakers have no value, those of fewer"
-        f" than {SMALLEST_TESTED} were not tested; {settings['tests']} differences were, by"
-        f" {settings['permutations']:,} permutations over speakers, corrected for all of them together (Holm)."
+    facts, people = audit.facts, [found for found in audit.findings if not is_condition(found)]
+    columns = [question for question in audit.questions if question.name in IN_TABLE]
+    missed = [found for found in people if (found.question.name, found.group) == ("child_missed", EVERYBODY)]
+    block = rendered(
+        "card_block.md.j2",
+        made=facts.made,
+        mark=weights_mark(facts.models[0].sha256),
+        data=facts.data,
+        settings=facts.settings,
+        refused=", ".join(f"{count} {reason}" for reason, count in facts.data["refused"].items()) or "none",
+        smallest_shown=SMALLEST_SHOWN,
+        smallest_tested=SMALLEST_TESTED,
+        worse=[_worse_row(found) for found in found_worse(people) if found.verdict == "worse"],
+        children=_cell(missed[0]) if missed and missed[0].shown else "",
+        titles=[column.short_title for column in columns],
+        groups=_group_rows(people, columns),
+        changes=_change_rows([found for found in audit.findings if is_condition(found)], columns),
+        calibration=_calibration(audit),
+        movements=[] if audit.stability is None else list(map(_movement_row, audit.stability.movements)),
     )
+    return block.strip()
 
 
 def _digits(value: float, digits: int) -> str:
     return "" if not np.isfinite(value) else f"{value:.{digits}f}"
 
 
-def _cell(found: Finding | None) -> str:
+def _cell(found: GroupFinding | None) -> str:
     if found is None or not found.shown or not np.isfinite(found.value.value):
         return "-"
-    return f"{_estimate(found.value, found.measure.digits)}, n {found.speakers}"
+    return f"{_estimate(found.value, found.question.digits)}, n {found.speakers}"
 
 
 def _estimate(estimate: Estimate, digits: int) -> str:
@@ -430,79 +404,46 @@ def _estimate(estimate: Estimate, digits: int) -> str:
     return f"{estimate.value:.{digits}f}" + (f" [{low}, {high}]" if low else "")
 
 
-def _card_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _worse_words(people: Sequence[Finding]) -> str:
-    sure = [found for found in found_worse(people) if found.verdict == "worse"]
-    if not sure:
-        return "No group of people was shown to be told worse; with so few speakers that is no proof of equality."
-    return (
-        "Compared with everybody else of the same gender (readings of gender) or age group (ages), after correction."
-        " Worse is farther from the best, on either side of it. What is not listed was not shown to differ; with so few"
-        " speakers that is no proof of equality."
-    )
-
-
-def _card_worse_table(people: Sequence[Finding]) -> str:
-    rows = [
-        [
-            *(
-                SHORT_TITLES[found.measure.name],
-                f"{found.dimension}: {found.group}",
-                _cell(found),
-            ),
-            *(_estimate(found.difference, found.measure.digits), f"{found.p_holm:.3f}"),
-            _digits(found.cheat, found.measure.digits) or "-",
-        ]
-        for found in found_worse(people)
-        if found.verdict == "worse"
+def _worse_row(found: GroupFinding) -> list[str]:
+    digits = found.question.digits
+    return [
+        *(found.question.short_title, f"{found.dimension}: {found.group}", _cell(found)),
+        *(_estimate(found.difference, digits), f"{found.p_holm:.3f}", _digits(found.constant, digits) or "-"),
     ]
-    head = ("measure", "group", "value", "difference", "p (Holm)", "a constant answer earns")
-    return _card_table(head, rows) if rows else ""
 
 
-def _child_words(people: Sequence[Finding]) -> str:
-    """The one number that concerns nobody else."""
-    found = [one for one in people if one.measure.name == "child_missed" and one.group == EVERYBODY and one.shown]
-    return f"Children under 13 without the caution of a child's voice: {_cell(found[0])}." if found else ""
+Found = dict[tuple[str, str, str], GroupFinding]
 
 
-def _group_table(people: Sequence[Finding], columns: Sequence[Measure]) -> str:
-    found = {(one.dimension, one.group, one.measure.name): one for one in people}
-    dimensions = list(dict.fromkeys(one.dimension for one in people if one.dimension))
+def _by_place(findings: Sequence[GroupFinding]) -> Found:
+    return {(one.dimension, one.group, one.question.name): one for one in findings}
+
+
+def _group_rows(people: Sequence[GroupFinding], columns: Sequence[Question]) -> list[list[str]]:
+    found = _by_place(people)
     rows = [["everybody", *(_cell(found.get(("", EVERYBODY, column.name))) for column in columns)]]
-    for dimension in dimensions:
+    for dimension in dict.fromkeys(one.dimension for one in people if one.dimension):
         names = list(dict.fromkeys(one.group for one in people if one.dimension == dimension))
         names = [name for name in names if _enough(found, dimension, name, columns)]
         for name in sorted(names, key=lambda name: _order(found, dimension, name, columns)):
             rows.append([f"{dimension}: {name}", *(_cell(found.get((dimension, name, c.name))) for c in columns)])
-    return _card_table(("group", *(SHORT_TITLES[column.name] for column in columns)), rows)
+    return rows
 
 
-Found = dict[tuple[str, str, str], Finding]
-
-
-def _enough(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> bool:
+def _enough(found: Found, dimension: str, group: str, columns: Sequence[Question]) -> bool:
     """Tested for more than refusals, or shown in a division of few groups; the rest is in the report's tables."""
     asked = [column.name for column in columns if not column.of_refused]
     own = [one for name in asked if (one := found.get((dimension, group, name))) is not None]
     return any(one.tested for one in own) or (dimension in FEW_GROUPS and any(one.shown for one in own))
 
 
-def _order(found: Found, dimension: str, group: str, columns: Sequence[Measure]) -> tuple[float, ...]:
-    keys = []
-    for column in columns:
-        one = found.get((dimension, group, column.name))
-        keys.append(-column.badness(one.value.value) if one is not None and one.shown else np.inf)
-    return tuple(keys)
+def _order(found: Found, dimension: str, group: str, columns: Sequence[Question]) -> tuple[float, ...]:
+    own = ((column, found.get((dimension, group, column.name))) for column in columns)
+    return tuple(-column.badness(one.value.value) if one is not None and one.shown else np.inf for column, one in own)
 
 
-def _change_table(changed: Sequence[Finding], columns: Sequence[Measure]) -> str:
-    found = {(one.dimension, one.group, one.measure.name): one for one in changed}
-    rows = []
+def _change_rows(changed: Sequence[GroupFinding], columns: Sequence[Question]) -> list[list[str]]:
+    found, rows = _by_place(changed), []
     for dimension, name in dict.fromkeys((one.dimension, one.group) for one in changed):
         cells = []
         for column in columns:
@@ -511,33 +452,26 @@ def _change_table(changed: Sequence[Finding], columns: Sequence[Measure]) -> str
             change = "" if one is None else f"; {one.difference.value:+.{column.digits}f}{mark}"
             cells.append("-" if _cell(one) == "-" else f"{_cell(one)}{change}")
         rows.append([f"{dimension.removesuffix(CHANGED)}: {name}", *cells])
-    return _card_table(("made otherwise", *(SHORT_TITLES[column.name] for column in columns)), rows)
+    return rows
 
 
-def _calibration_table(audit: Audit) -> str:
+def _calibration(audit: Audit) -> dict[str, Any] | None:
     """What is stated and how often it was so, under every condition."""
     part = next((part for part in audit.parts if part.name == "calibration" and not part.skipped), None)
     if part is None:
-        return ""
-    conditions = list(dict.fromkeys(number.conditions["condition"] for number in part.numbers))
-    columns = list(dict.fromkeys((number.metric, number.conditions.get("stated", "")) for number in part.numbers))
-    cells = {
-        (number.conditions["condition"], number.metric, number.conditions.get("stated", "")): _stated(number)
+        return None
+    places = {
+        (number.conditions["condition"], number.metric, number.conditions.get("stated", "")): number
         for number in part.numbers
     }
-    head = [CALIBRATION_TITLES[metric].format(_percent(stated)) for metric, stated in columns]
-    rows = [[name, *(cells.get((name, *column), "-") for column in columns)] for name in conditions]
-    words = (
-        "**Stated probabilities and intervals.** The calibration error of the gender is the mean difference between the"
-        " stated probability and how often it was so; its floor is what exactly true statements would show by chance."
-    )
-    if not any(metric == "gender_calibration_error" for metric, _ in columns):
-        words = "**Stated spread.** How many own faces lie inside the stated share of it."
-    return f"{words}\n\n" + _card_table(("recordings", *head), rows)
-
-
-def _percent(share: str) -> str:
-    return f"{100 * float(share):g} %" if share else ""
+    columns = list(dict.fromkeys(place[1:] for place in places))
+    titles = [CALIBRATION_TITLES[metric].format(f"{100 * float(s):g} %" if s else "") for metric, s in columns]
+    rows = [
+        [name, *(_stated(places[name, *column]) if (name, *column) in places else "-" for column in columns)]
+        for name in dict.fromkeys(condition for condition, _, _ in places)
+    ]
+    of_gender = any(metric == "gender_calibration_error" for metric, _ in columns)
+    return {"of_gender": of_gender, "head": ["recordings", *titles], "rows": rows}
 
 
 def _stated(number: Number) -> str:
@@ -545,21 +479,9 @@ def _stated(number: Number) -> str:
     return f"{text}, floor {number.best:.3f}" if number.metric == "gender_calibration_error" else text
 
 
-def _stability_words(stability: Stability) -> str:
-    return (
-        "**The same voice through several channels.** Movement of the face embedding and of the picture, as a share of"
-        " the distance between two speakers' clean recordings: 0 is none, 1 is another speaker."
-    )
-
-
-def _stability_table(stability: Stability) -> str:
-    head = ("channel", "embedding", "picture", "picture, grey levels of 255", "stated age, years", "gender turned")
-    rows = [
-        [
-            moved.condition,
-            *(_estimate(moved.embedding_share, 2), _estimate(moved.grey_share, 2), _estimate(moved.grey_levels, 1)),
-            *(_estimate(moved.age_years, 1), _estimate(moved.gender_turned, 3)),
-        ]
-        for moved in stability.movements
+def _movement_row(moved: Movement) -> list[str]:
+    return [
+        moved.condition,
+        *(_estimate(moved.embedding_share, 2), _estimate(moved.grey_share, 2), _estimate(moved.grey_levels, 1)),
+        *(_estimate(moved.age_years, 1), _estimate(moved.gender_turned, 3)),
     ]
-    return _card_table(head, rows)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.audit.groups import inside_interval, inside_spread, is_adult, voice_has_broken
-from speech2face.evaluation.audit.observations import CLEAN, LEVELS, Observations
+from speech2face.evaluation.audit.observations import CLEAN, LEVELS, Observations, interval_ends
 from speech2face.evaluation.clips import AuditClip
-from speech2face.evaluation.report import Cell, Figure, Number, Part, Table
+from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+from speech2face.evaluation.report import Figure, Floats, NotMeasured, Number, Part, Table, chapter
+from speech2face.metrics.attributes import covered
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
-from speech2face.models.contract import Model
+from speech2face.metrics.measures import ADULT_AGE
 from speech2face.voice.belief import BIN_EDGES, AttributeBelief
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 BINS = 10
 SIMULATIONS = 500
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def reliability(probability: Floats, happened: Floats, weights: Floats | None = 
 def calibration_error(probability: Floats, happened: Floats, weights: Floats | None = None) -> float:
     """Expected calibration error: mean over clips of |stated - happened| of their bin; lower is better, 0 to 1.
 
-    Few clips never give 0, even to a perfect forecast: `calibration_floor` says what they give. The cheat: stating the
+    Few clips never give 0, even to a perfect forecast: `calibration_floor` says what they give. Stating the
     base rate for everybody earns 0 and says nothing, so look at the Brier score too.
     """
     weights = np.ones(len(probability)) if weights is None else weights
@@ -148,93 +148,75 @@ def gender_calibration(
     )
 
 
-def female_of(clips: Sequence[AuditClip], judged: Sequence[bool]) -> Floats:
-    """1 for a woman, 0 for a man, NaN where it is unknown or not judged, (clips,)."""
-    values = [{"female": 1.0, "male": 0.0}.get(clip.gender, np.nan) for clip in clips]
-    return np.where(judged, values, np.nan).astype(np.float64)
-
-
-NAME, TITLE = "calibration", "Stated probabilities and intervals"
 LEVEL_HEADER = ("condition", "stated", "inside", "low_95", "high_95", "speakers")
 
 
-def calibration_part(
-    model: Model,
-    clips: Sequence[AuditClip],
-    observations: Mapping[str, Observations],
-    *,
-    seed: int = 0,
-) -> Part:
+@chapter("calibration", "Stated probabilities and intervals")
+def calibration_part(clips: Sequence[AuditClip], observations: Mapping[str, Observations], *, seed: int = 0) -> Part:
     """Gender and age of a model that states them, or the spread of one that states the face."""
-    speaker = np.array([clip.speaker for clip in clips], np.int64)
     if observations[CLEAN].states_attributes:
-        return _of_attributes(clips, observations, speaker, seed)
-    return _of_spread(model, clips, observations, speaker, seed)
+        return _of_attributes(clips, observations, seed)
+    return _of_spread(observations, seed)
 
 
-def _of_attributes(
-    clips: Sequence[AuditClip],
-    observations: Mapping[str, Observations],
-    speaker: NDArray[np.int64],
-    seed: int,
-) -> Part:
-    adult = np.array([is_adult(clip.age) for clip in clips], bool)
-    adults = [clip.age if is_adult(clip.age) else None for clip in clips]
-    female = female_of(clips, [voice_has_broken(clip.age) for clip in clips])
+def _of_attributes(clips: Sequence[AuditClip], observations: Mapping[str, Observations], seed: int) -> Part:
+    clean = observations[CLEAN]
+    ages, labels = clean.answers.age, clean.answers.gender
+    assert ages is not None and labels is not None
+    adult = ages[:, 0] >= ADULT_AGE
+    female = np.where(labels == "", np.nan, labels == "female").astype(np.float64)
     if not np.isfinite(female).any() and not adult.any():
-        return Part(NAME, TITLE, skipped="the data have no labels of gender or age to hold the statements against")
-    draws = SpeakerBootstrap(speaker, seed=seed)
+        raise NotMeasured("the data have no labels of gender or age to hold the statements against")
+    draws = SpeakerBootstrap(clean.answers.speaker, seed=seed)
     gender = {
-        name: gender_calibration(seen.of_attributes(lambda belief: belief.femininity), female, speaker, seed=seed)
+        name: gender_calibration(
+            seen.of_attributes(lambda belief: belief.femininity), female, clean.answers.speaker, seed=seed
+        )
         for name, seen in observations.items()
     }
-    coverage = {
-        (name, level): draws.mean(np.where(adult, inside_interval(seen, clips, level), np.nan))
+    inside = {
+        (name, level): draws.mean(np.where(adult, covered(*interval_ends(seen.attributes, level), ages), np.nan))
         for name, seen in observations.items()
         for level in LEVELS
     }
-    pit = _pit_ends(adults, observations[CLEAN])
+    adults = [clip.age if is_adult else None for clip, is_adult in zip(clips, adult, strict=True)]
+    pit = _pit_ends(adults, clean)
     numbers = [
-        Number(NAME, metric, estimate, _heard(observations[name], female), {"condition": name}, best=best,
-               chance=chance, higher_is_better=False)
+        Number(metric, estimate, int((observations[name].heard & np.isfinite(female)).sum()), {"condition": name},
+               best=best, chance=chance, higher_is_better=False)
         for name, found in gender.items()
         for metric, estimate, best, chance in (
             ("gender_calibration_error", found.error, found.floor, None),
             ("gender_brier", found.brier, 0.0, found.brier_of_base_rate),
         )
     ]  # fmt: skip
-    numbers += [
-        _coverage_number("age_interval_coverage", name, level, estimate) for (name, level), estimate in coverage.items()
-    ]
+    numbers += [_coverage_number("age_interval_coverage", *key, estimate) for key, estimate in inside.items()]
+    coverage = _coverage_table(inside, "Adults inside the stated age interval")
     return Part(
-        NAME, TITLE, tuple(numbers),
-        (_gender_table(gender), _reliability_table(gender[CLEAN]), _coverage_table(coverage), _pit_table(*pit)),
-        (_reliability_figure(gender[CLEAN]), _pit_figure(*pit)),
-        (
+        numbers=numbers,
+        tables=[_gender_table(gender), _reliability_table(gender[CLEAN]), coverage, _pit_table(*pit)],
+        figures=[_reliability_figure(gender[CLEAN]), _pit_figure(*pit)],
+        notes=(
             "Calibration error: mean difference between the stated probability of a woman's voice and how often it was"
             " one, over ten bins of as many clips each. Its floor: what exactly true statements would have by chance.",
             "Brier: mean squared error of the stated probability. Base rate: what stating the share of women earns.",
             "Inside: share of adults whose given age lies in the stated central interval; a decade counts by the share"
             " of it inside. Too little: the model is too sure of itself; too much: not sure enough.",
         ),
-    )  # fmt: skip
-
-
-def _heard(seen: Observations, wanted: NDArray[np.float64]) -> int:
-    return int((seen.heard & np.isfinite(wanted)).sum())
+    )
 
 
 def _coverage_number(metric: str, condition: str, level: float, estimate: Estimate) -> Number:
     conditions = {"condition": condition, "stated": f"{level:g}"}
-    return Number(NAME, metric, estimate, estimate.n, conditions, best=level, higher_is_better=None)
+    return Number(metric, estimate, estimate.n, conditions, best=level, higher_is_better=None)
 
 
 def _gender_table(gender: Mapping[str, GenderCalibration]) -> Table:
     header = ("condition", "calibration_error", "low_95", "high_95", "floor", "brier", "brier_low_95", "brier_high_95")
     rows = tuple(
         (
-            *(name, found.error.value, found.error.low, found.error.high, found.floor),
-            *(found.brier.value, found.brier.low, found.brier.high, found.brier_of_base_rate, found.error.n),
+            *(name, *found.error.cells(), found.floor),
+            *(*found.brier.cells(), found.brier_of_base_rate, found.error.n),
         )
         for name, found in gender.items()
     )
@@ -248,12 +230,9 @@ def _reliability_table(found: GenderCalibration) -> Table:
     return Table("reliability", "Stated and happened, clean recordings", header, rows)
 
 
-def _coverage_table(coverage: Mapping[tuple[str, float], Estimate], title: str = "") -> Table:
-    rows: list[tuple[Cell, ...]] = [
-        (name, level, estimate.value, estimate.low, estimate.high, estimate.n)
-        for (name, level), estimate in coverage.items()
-    ]
-    return Table("coverage", title or "Adults inside the stated age interval", LEVEL_HEADER, tuple(rows))
+def _coverage_table(coverage: Mapping[tuple[str, float], Estimate], title: str) -> Table:
+    rows = tuple((*key, *estimate.cells(), estimate.n) for key, estimate in coverage.items())
+    return Table("coverage", title, LEVEL_HEADER, rows)
 
 
 def _pit_ends(
@@ -281,8 +260,6 @@ def _pit_table(low: NDArray[np.float64], high: NDArray[np.float64]) -> Table:
 
 
 def _reliability_figure(found: GenderCalibration) -> Figure:
-    from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
-
     def draw(canvas: Canvas) -> None:
         axes: Any = canvas.add_subplot()
         axes.plot([0, 1], [0, 1], "--", color=CHANCE_COLOUR, linewidth=1.2)
@@ -299,8 +276,6 @@ def _reliability_figure(found: GenderCalibration) -> Figure:
 
 
 def _pit_figure(low: NDArray[np.float64], high: NDArray[np.float64]) -> Figure:
-    from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
-
     shares = pit_histogram(low, high)
 
     def draw(canvas: Canvas) -> None:
@@ -319,31 +294,21 @@ def _pit_figure(low: NDArray[np.float64], high: NDArray[np.float64]) -> Figure:
     )
 
 
-def _of_spread(
-    model: Model,
-    clips: Sequence[AuditClip],
-    observations: Mapping[str, Observations],
-    speaker: NDArray[np.int64],
-    seed: int,
-) -> Part:
-    size = next((clip.reference.size for clip in clips if clip.reference is not None), 0)
-    if not size:
-        return Part(
-            NAME, TITLE, skipped="the clips have no face embeddings of their own; give data prepared with faces"
-        )
-    blank = np.full(size, np.nan, np.float32)
-    reference = np.stack([blank if clip.reference is None else clip.reference for clip in clips])
-    draws = SpeakerBootstrap(speaker, seed=seed)
-    coverage = {
-        (name, level): draws.mean(inside_spread(model, seen, reference, level))
-        for name, seen in observations.items()
-        for level in LEVELS
-    }
-    if not any(np.isfinite(estimate.value) for estimate in coverage.values()):
-        return Part(NAME, TITLE, skipped="the model states neither attributes nor a spread")
+def _of_spread(observations: Mapping[str, Observations], seed: int) -> Part:
+    clean = observations[CLEAN].answers
+    if clean.reference is None:
+        raise NotMeasured("the clips have no face embeddings of their own; give data prepared with faces")
+    draws = SpeakerBootstrap(clean.speaker, seed=seed)
+    inside = {}
+    for name, seen in observations.items():
+        share = seen.answers.spread_share
+        if share is not None:
+            for level in LEVELS:
+                inside[name, level] = draws.mean(np.where(np.isfinite(share), share <= level, np.nan))
+    if not any(np.isfinite(estimate.value) for estimate in inside.values()):
+        raise NotMeasured("the model states neither attributes nor a spread")
     return Part(
-        NAME, TITLE,
-        tuple(_coverage_number("spread_coverage", name, level, found) for (name, level), found in coverage.items()),
-        (_coverage_table(coverage, "Own faces inside the stated spread"),),
+        numbers=[_coverage_number("spread_coverage", *key, found) for key, found in inside.items()],
+        tables=[_coverage_table(inside, "Own faces inside the stated spread")],
         notes=("The spread is normal along its stated axes; the directions it leaves out are not looked at.",),
-    )  # fmt: skip
+    )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.audit.observations import CLEAN, Observations
+from speech2face.evaluation.audit.observations import (
+    CHILD_BELOW,
+    CLEAN,
+    Observations,
+    is_child,
+    voice_has_broken,
+)
 from speech2face.evaluation.audit.stability import Stability
 from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.parts.attributes import LABEL_UNKNOWN, NO_LABEL
 from speech2face.evaluation.predictions import reason_named
-from speech2face.evaluation.report import Exclusion, Part, ReportFacts
-from speech2face.metrics.attributes import coverage
-from speech2face.metrics.embeddings import angle_degrees, unit
+from speech2face.evaluation.report import Exclusion, Floats, Part, ReportFacts
 from speech2face.metrics.intervals import (
     LEVEL,
     PERMUTATIONS,
@@ -29,21 +32,30 @@ from speech2face.metrics.intervals import (
     by_speaker,
     compare,
     compare_pairs,
-    group_sums,
     holm,
 )
-from speech2face.models.contract import Model
-
-if TYPE_CHECKING:
-    pass
+from speech2face.metrics.measures import (
+    ADULT_CALLED_CHILD,
+    AGE_BIAS_YEARS,
+    AGE_ERROR_YEARS,
+    AGE_INTERVAL_COVERAGE,
+    ANGLE_DEGREES,
+    CHILD_MISSED,
+    GENDER_BRIER,
+    GENDER_RIGHT,
+    REFUSED,
+    SPREAD_COVERAGE,
+    STATED_MASS,
+    TWO_WAY_CHOICE,
+    TWO_WAY_CHOICE_SAME_GENDER,
+    Measure,
+    median_ages,
+)
 
 # --------------------------------------------------------------------------------------------------
 # The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
 # --------------------------------------------------------------------------------------------------
 
-CHILD_BELOW = 13
-VOICE_BROKEN_FROM = 15  # the gender of younger voices is not judged, as in the model card's scores
-ADULT_FROM = 18
 OLDEST_DECADE = 70
 # Men speak around 120 Hz and women around 210, most of them within 20 to 25 of it (Titze 1989; Baken and Orlikoff
 # 2000): these are the voices nearer to the other gender's.
@@ -88,21 +100,6 @@ def _decade_of(years: float) -> str:
     if years >= OLDEST_DECADE:
         return f"{OLDEST_DECADE}s and older"
     return f"{int(years // 10) * 10}s"
-
-
-def is_child(age: tuple[float, float] | None) -> bool:
-    """Certainly under 13."""
-    return age is not None and age[1] <= CHILD_BELOW
-
-
-def is_adult(age: tuple[float, float] | None) -> bool:
-    """Certainly 18 or more."""
-    return age is not None and age[0] >= ADULT_FROM
-
-
-def voice_has_broken(age: tuple[float, float] | None) -> bool:
-    """Not known to be under 15."""
-    return age is None or age[0] >= VOICE_BROKEN_FROM
 
 
 def pitch_band(clip: AuditClip, pitch_hz: float) -> str:
@@ -165,230 +162,114 @@ def dimensions(clips: Sequence[AuditClip], clean: Observations) -> list[Dimensio
 
 
 # --------------------------------------------------------------------------------------------------
-# What is asked of every clip in an audit: how right the model was, as one value a clip.
+# What is asked of every clip in an audit: measures, and how an audit shows and compares them.
 # --------------------------------------------------------------------------------------------------
-
-Floats = NDArray[np.float64]
-STATED_MASS = 0.8
-"""Of the age interval that a portrait states."""
-SHORT_TITLES = {
-    "gender_balanced_accuracy": "gender read right",
-    "gender_brier": "gender, squared error of the probability",
-    "age_error_years": "age, error in years",
-    "age_bias_years": "age, stated less given",
-    "age_interval_coverage": "inside the 80 % interval",
-    "child_missed": "children without the caution",
-    "adult_called_child": "adults with a child's caution",
-    "refused": "refused",
-    "angle_degrees": "angle in degrees",
-    "two_way_choice": "own face before another",
-    "two_way_choice_same_gender": "before another of the gender",
-    "spread_coverage": "inside 80 % of the spread",
-}
 
 
 @dataclass(frozen=True)
-class Measure:
-    """One question; `values` gives (clips,), NaN where it does not concern the clip.
+class Question:
+    """One measure as an audit asks it, compares it and shows it."""
 
-    `target` is the best value. `cheat` says, for each clip, what the constant answer named in `cheat_is` earns.
-    `like` names what the members of a group are compared within: their own gender or age.
-    """
-
-    name: str
+    measure: Measure
     title: str
+    short_title: str
     target: float
+    """The best value."""
     digits: int
-    values: Callable[[Observations], Floats]
     like: str = ""
+    """What the members of a group are compared within: their own "gender" or "age"."""
     balanced: bool = False
-    cheat: Floats | None = None
-    cheat_is: str = ""
+    constant_is: str = ""
+    """The constant answer that stands beside it, "" where there is none."""
     of_refused: bool = False
     """Also concerns clips that were refused."""
+    named: str = ""
+    """Its name in an audit, where that is not the measure's."""
 
     @property
-    def higher_is_better(self) -> bool | None:
-        """None where the best lies between."""
-        return {0.0: False, 1.0: True}.get(self.target) if self.name != "age_bias_years" else None
+    def name(self) -> str:
+        """As it stands in the report."""
+        return self.named or self.measure.name
+
+    def values(self, seen: Observations) -> Floats:
+        """One number a clip, (clips,); NaN where it does not concern the clip."""
+        missing = np.full(len(seen.refusal), np.nan)
+        return self.measure.compute(seen.answers) if seen.answers.has(self.measure) else missing
+
+    def constant(self, clean: Observations) -> Floats | None:
+        """What the constant answer earns of each clip, (clips,); None where there is none."""
+        if not self.constant_is or not clean.answers.has(self.measure):
+            return None
+        earned = self.measure.baselines(clean.answers).get("mean_face", self.measure.chance(clean.answers))
+        return None if earned is None else np.broadcast_to(np.asarray(earned, np.float64), len(clean.refusal))
 
     def badness(self, value: float) -> float:
         """How far from the best; the worst group has the most."""
         return abs(value - self.target) if np.isfinite(value) else -np.inf
 
 
-def attribute_measures(clips: Sequence[AuditClip]) -> list[Measure]:
-    """For models that state age and gender."""
-    ages = [clip.age for clip in clips]
-    female = np.array([{"female": 1.0, "male": 0.0}.get(clip.gender, np.nan) for clip in clips])
-    female[[not voice_has_broken(age) for age in ages]] = np.nan
-    adult = np.array([is_adult(age) for age in ages], bool)
-    child = np.array([is_child(age) for age in ages], bool)
-    middle = np.array([np.nan if age is None else sum(age) / 2 for age in ages])
-    median = float(np.median(middle[adult])) if adult.any() else float("nan")
-
-    def of_adults(values: Floats) -> Floats:
-        return np.where(adult, values, np.nan)
-
-    def age_error(seen: Observations) -> Floats:
-        return of_adults(np.abs(seen.of_attributes(lambda belief: belief.age_mean) - middle))
-
-    def age_bias(seen: Observations) -> Floats:
-        return of_adults(seen.of_attributes(lambda belief: belief.age_mean) - middle)
-
-    def gender_right(seen: Observations) -> Floats:
-        read = seen.of_attributes(lambda belief: belief.femininity)
-        return np.where(np.isfinite(read + female), (read > 0.5) == (female == 1), np.nan).astype(np.float64)
-
-    def gender_brier(seen: Observations) -> Floats:
-        return np.asarray(np.square(seen.of_attributes(lambda belief: belief.femininity) - female))
-
-    never = np.where(np.isfinite(female), 0.25, np.nan)
-    return [
-        Measure(
-            "gender_balanced_accuracy", "Gender read right, both genders alike (15 years and older)", 1.0, 3,
-            gender_right, "gender", True, np.where(np.isfinite(female), 0.5, np.nan), "a coin",
-        ),
-        Measure(
-            "gender_brier", "Stated probability of the gender, squared error (15 years and older)", 0.0, 3,
-            gender_brier, "gender", True, never, "0.5 for everybody",
-        ),
-        Measure(
-            "age_error_years", "Age of adults, mean absolute error in years", 0.0, 1,
-            age_error, "age", False, of_adults(np.abs(median - middle)), f"{median:g} years for everybody",
-        ),
-        Measure(
-            "age_bias_years", "Age of adults, stated less given, in years", 0.0, 1,
-            age_bias, "age", False, of_adults(median - middle), f"{median:g} years for everybody",
-        ),
-        Measure(
-            "age_interval_coverage", "Adults inside the stated 80 % interval", STATED_MASS, 3,
-            lambda seen: of_adults(inside_interval(seen, clips, STATED_MASS)), "age",
-        ),
-        Measure(
-            "child_missed", "Children under 13 without the caution", 0.0, 3,
-            lambda seen: np.where(child, 1 - seen.called_child, np.nan), cheat=np.where(child, 1.0, np.nan),
-            cheat_is="no caution for anybody",
-        ),
-        Measure(
-            "adult_called_child", "Adults with the caution of a child's voice", 0.0, 3,
-            lambda seen: of_adults(seen.called_child), "gender", cheat=of_adults(np.zeros(len(clips))),
-            cheat_is="no caution for anybody",
-        ),
-        refused(len(clips)),
-    ]  # fmt: skip
+A_COIN, MEAN_FACE, NO_CAUTION = "a coin", "the mean face for everybody", "no caution for anybody"
+OF_ATTRIBUTES = (
+    Question(
+        GENDER_RIGHT, "Gender read right, both genders alike (15 years and older)", "gender read right", 1.0, 3,
+        "gender", True, A_COIN, named="gender_balanced_accuracy",
+    ),
+    Question(
+        GENDER_BRIER, "Stated probability of the gender, squared error (15 years and older)",
+        "gender, squared error of the probability", 0.0, 3, "gender", True, "0.5 for everybody",
+    ),
+    Question(
+        AGE_ERROR_YEARS, "Age of adults, mean absolute error in years", "age, error in years", 0.0, 1, "age",
+        constant_is="{median:g} years for everybody",
+    ),
+    Question(
+        AGE_BIAS_YEARS, "Age of adults, stated less given, in years", "age, stated less given", 0.0, 1, "age",
+        constant_is="{median:g} years for everybody",
+    ),
+    Question(
+        AGE_INTERVAL_COVERAGE, "Adults inside the stated 80 % interval", "inside the 80 % interval", STATED_MASS, 3,
+        "age",
+    ),
+    Question(
+        CHILD_MISSED, "Children under 13 without the caution", "children without the caution", 0.0, 3,
+        constant_is=NO_CAUTION,
+    ),
+    Question(
+        ADULT_CALLED_CHILD, "Adults with the caution of a child's voice", "adults with a child's caution", 0.0, 3,
+        "gender", constant_is=NO_CAUTION,
+    ),
+)  # fmt: skip
+"""For models that state age and gender."""
+OF_FACES = (
+    Question(
+        ANGLE_DEGREES, "Angle to the own face's embedding, in degrees", "angle in degrees", 0.0, 1,
+        constant_is=MEAN_FACE,
+    ),
+    Question(
+        TWO_WAY_CHOICE, "Own face chosen before one other speaker's", "own face before another", 1.0, 3,
+        constant_is=A_COIN,
+    ),
+    Question(
+        TWO_WAY_CHOICE_SAME_GENDER, "Own face chosen before one other speaker's of the same gender",
+        "before another of the gender", 1.0, 3, "gender", constant_is=A_COIN,
+    ),
+    Question(
+        SPREAD_COVERAGE, "Own face inside the stated 80 % of the spread", "inside 80 % of the spread", STATED_MASS, 3
+    ),
+)  # fmt: skip
+"""For models that say the face embedding itself, of data whose clips have their own face's."""
+OF_EVERY_MODEL = (
+    Question(REFUSED, "Recordings refused", "refused", 0.0, 3, constant_is="no refusal", of_refused=True),
+)
 
 
-def refused(clips: int) -> Measure:
-    """For every model: recordings of a voice that got no portrait."""
-
-    def values(seen: Observations) -> Floats:
-        return np.where(seen.applies, [reason != "" for reason in seen.refusal], np.nan).astype(np.float64)
-
-    return Measure(
-        "refused", "Recordings refused", 0.0, 3, values, cheat=np.zeros(clips), cheat_is="no refusal", of_refused=True
-    )
-
-
-def inside_interval(seen: Observations, clips: Sequence[AuditClip], mass: float) -> Floats:
-    """Share of each clip's given age inside the stated interval of `mass`, (clips,); NaN where one is unknown."""
-    values = np.full(len(clips), np.nan)
-    for row, (clip, belief) in enumerate(zip(clips, seen.attributes, strict=True)):
-        if belief is None or clip.age is None:
-            continue
-        low, high = belief.age_interval(mass)
-        given_low, given_high = clip.age
-        given_high = max(given_high, given_low + 1e-6)
-        values[row] = coverage(*(np.array([end]) for end in (low, high, given_low, given_high)))
-    return values
-
-
-def paired_measures(model: Model, clips: Sequence[AuditClip]) -> list[Measure]:
-    """For models that say the face embedding itself, of data whose clips have their own face's."""
-    size = next((clip.reference.size for clip in clips if clip.reference is not None), 0)
-    if not size:
-        return [refused(len(clips))]
-    blank = np.full(size, np.nan, np.float32)
-    reference = np.stack([blank if clip.reference is None else clip.reference for clip in clips])
-    speaker = np.unique([clip.speaker for clip in clips], return_inverse=True)[1].reshape(-1)
-    gender = np.array([clip.gender for clip in clips])
-    count = len(clips)
-    half = np.full(count, 0.5)
-    return [
-        Measure(
-            "angle_degrees", "Angle to the own face's embedding, in degrees", 0.0, 1,
-            lambda seen: angle_degrees(seen.embedding, reference),
-            cheat=angle_degrees(mean_of_others(reference, speaker), reference),
-            cheat_is="the mean face for everybody",
-        ),
-        Measure(
-            "two_way_choice", "Own face chosen before one other speaker's", 1.0, 3,
-            lambda seen: two_way_choice(seen.embedding, reference, speaker), cheat=half, cheat_is="a coin",
-        ),
-        Measure(
-            "two_way_choice_same_gender", "Own face chosen before one other speaker's of the same gender", 1.0, 3,
-            lambda seen: two_way_choice(seen.embedding, reference, speaker, gender), "gender", cheat=half,
-            cheat_is="a coin",
-        ),
-        Measure(
-            "spread_coverage", "Own face inside the stated 80 % of the spread", STATED_MASS, 3,
-            lambda seen: inside_spread(model, seen, reference, STATED_MASS),
-        ),
-        refused(count),
-    ]  # fmt: skip
-
-
-def mean_of_others(reference: NDArray[np.float32], speaker: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean face of all other speakers, (clips, K): with the own one in it, it would peek at the answer."""
-    there = np.asarray(np.isfinite(reference).all(1))
-    faces = np.where(there[:, None], reference, 0).astype(np.float64)
-    own = group_sums(faces, speaker, int(speaker.max()) + 1)
-    others = there.sum() - np.bincount(speaker, there)[speaker]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((faces.sum(0) - own[speaker]) / others[:, None], np.float32)
-
-
-def two_way_choice(
-    predicted: NDArray[np.float32],
-    reference: NDArray[np.float32],
-    speaker: NDArray[np.int64],
-    gender: NDArray[np.str_] | None = None,
-) -> Floats:
-    """Share of other speakers' faces that are farther from the prediction than the own, by cosine, (clips,).
-
-    Exact over all others, which is what a two-way choice expects; higher is better, chance 0.5; ties count against us,
-    so one answer for everybody earns 0.5 at most. With `gender` only others of the same known gender.
-    """
-    similarity = unit(predicted.astype(np.float64)) @ unit(reference.astype(np.float64)).T  # (clips, faces)
-    own = np.diagonal(similarity)[:, None]
-    other = (speaker[:, None] != speaker) & np.isfinite(reference).all(1)
-    if gender is not None:
-        other &= (gender[:, None] == gender) & (gender != "")[:, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = ((similarity < own) & other).sum(1) / other.sum(1)
-    return np.asarray(np.where(np.isfinite(own[:, 0]), share, np.nan))
-
-
-def inside_spread(model: Model, seen: Observations, reference: NDArray[np.float32], mass: float) -> Floats:
-    """Whether the own face lies within the central `mass` of the stated spread, (clips,); the spread is normal."""
-    from scipy.stats import chi2
-
-    depth = spread_depth(model, seen, reference)
-    return np.where(np.isfinite(depth[0]), chi2.cdf(depth[0], depth[1]) <= mass, np.nan).astype(np.float64)
-
-
-def spread_depth(model: Model, seen: Observations, reference: NDArray[np.float32]) -> tuple[Floats, int]:
-    """Squared distance in standard deviations along the stated axes, (clips,), and how many axes there are."""
-    spread = getattr(model.release, "spread", None)
-    if spread is None:
-        return np.full(len(reference), np.nan), 1
-    along = (reference - seen.embedding).astype(np.float64) @ spread.axes.T / np.maximum(spread.deviations, 1e-12)
-    return np.square(along).sum(1), len(spread.deviations)
-
-
-def measures(model: Model, clips: Sequence[AuditClip], clean: Observations) -> list[Measure]:
-    """What can be asked of this model over these clips."""
-    return attribute_measures(clips) if clean.states_attributes else paired_measures(model, clips)
+def questions(clean: Observations) -> list[Question]:
+    """What can be asked of a model, from what it said of the clean recordings."""
+    of_faces = OF_FACES if clean.answers.reference is not None else ()
+    years = median_ages(clean.answers) if clean.states_attributes else np.zeros(0)
+    median = next(iter(years[np.isfinite(years)]), float("nan"))
+    asked = (*(OF_ATTRIBUTES if clean.states_attributes else of_faces), *OF_EVERY_MODEL)
+    return [replace(question, constant_is=question.constant_is.format(median=median)) for question in asked]
 
 
 def strata(clips: Sequence[AuditClip], like: str) -> NDArray[np.int64]:
@@ -407,16 +288,17 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True)
-class Finding:
+class GroupFinding:
     """One measure in one group; numbers that are NaN were not measured, not tested, or stand on too few to show."""
 
-    measure: Measure
+    question: Question
     dimension: str
     group: str
     speakers: int
     clips: int
     value: Estimate
-    cheat: float
+    constant: float
+    """What the constant answer earns there."""
     difference: Estimate
     """To the rest of the same gender or age, or, of a condition, to the same recordings clean."""
     p: float
@@ -437,7 +319,7 @@ class Finding:
     def worse(self) -> bool:
         """Whether the group is farther from the best than the rest it was held against."""
         rest = self.value.value - self.difference.value
-        return self.measure.badness(self.value.value) > self.measure.badness(rest)
+        return self.question.badness(self.value.value) > self.question.badness(rest)
 
     @property
     def verdict(self) -> str:
@@ -455,45 +337,55 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class _Material:
-    """One measure's values of the clean recordings, a row a speaker-in-the-sample."""
+    """One question's values of the clean recordings, and what the constant answer earns."""
 
-    measure: Measure
-    values: NDArray[np.float64]  # (clips,)
+    question: Question
+    values: Floats  # (clips,)
+    constant: Floats | None  # (clips,)
     speaker: NDArray[np.int64]  # (clips,)
+
+    def constant_of(self, kept: NDArray[np.bool_]) -> float:
+        """What the constant answer earns of some clips."""
+        rows = kept & np.isfinite(self.values)
+        return float(np.mean(self.constant[rows])) if self.constant is not None and rows.any() else NAN
 
 
 def audit_groups(
-    measures: Sequence[Measure],
+    asked: Sequence[Question],
     dimensions: Sequence[Dimension],
     observations: Mapping[str, Observations],
     speaker: NDArray[np.int64],
     strata: Mapping[str, NDArray[np.int64]],
     *,
     permutations: int = PERMUTATIONS,
-) -> list[Finding]:
-    """All findings, corrected together for their number: every measure in every group and under every condition.
+) -> list[GroupFinding]:
+    """All findings, corrected together for their number: every question in every group and under every condition.
 
-    `speaker` is (clips,), `strata` by `Measure.like` (clips,): see `measures.strata`.
+    `speaker` is (clips,), `strata` by `Question.like` (clips,): see `strata`.
     """
-    findings: list[Finding] = []
-    for measure in measures:
-        material = _Material(measure, measure.values(observations[CLEAN]), speaker)
-        findings.append(_everybody(material, strata["gender" if measure.balanced else ""]))
+    findings: list[GroupFinding] = []
+    clean = observations[CLEAN]
+    for question in asked:
+        material = _Material(question, question.values(clean), question.constant(clean), speaker)
+        evened = strata["gender" if question.balanced else ""]
+        findings.append(_everybody(material, evened))
         for dimension in dimensions:
-            if dimension.of_heard and measure.of_refused:
+            if dimension.of_heard and question.of_refused:
                 continue
-            like = "" if measure.like in dimension.explains else measure.like
+            like = "" if question.like in dimension.explains else question.like
             findings += _of_dimension(material, dimension, strata[like], permutations)
-        findings += _of_conditions(material, observations, strata["gender" if measure.balanced else ""], permutations)
-    return _corrected(findings)
+        findings += _of_conditions(material, observations, evened, permutations)
+    p = [found.p for found in findings]
+    pairs = zip(findings, holm(p), benjamini_hochberg(p), strict=True)
+    return [replace(found, p_holm=float(strict), p_bh=float(loose)) for found, strict, loose in pairs]
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+def worst_first(findings: Iterable[GroupFinding]) -> list[GroupFinding]:
     """Everybody first, then the worst; groups of too few to be tested come last, in the same order."""
 
-    def key(found: Finding) -> tuple[int, float, str, str]:
+    def key(found: GroupFinding) -> tuple[int, float, str, str]:
         place = 0 if found.group == EVERYBODY else 1 if found.tested else 2
-        bad = found.measure.badness(found.value.value) if found.shown else -np.inf
+        bad = found.question.badness(found.value.value) if found.shown else -np.inf
         return place, -bad, found.dimension, found.group
 
     return sorted(findings, key=key)
@@ -506,21 +398,16 @@ def _sample(
     values, people = by_speaker(np.where(kept, material.values, np.nan), material.speaker)
     first = {int(person): int(row) for row, person in reversed(list(enumerate(material.speaker)))}
     strata = np.array([stratum[first[int(person)]] for person in people], np.int64)
-    return Sample(values, strata, material.measure.balanced), people
+    return Sample(values, strata, material.question.balanced), people
 
 
-def _cheat(measure: Measure, values: NDArray[np.float64], kept: NDArray[np.bool_]) -> float:
-    rows = kept & np.isfinite(values)
-    return float(np.mean(measure.cheat[rows])) if measure.cheat is not None and rows.any() else NAN
-
-
-def _everybody(material: _Material, stratum: NDArray[np.int64]) -> Finding:
+def _everybody(material: _Material, stratum: NDArray[np.int64]) -> GroupFinding:
     everyone = np.ones(len(material.values), bool)
     sample, people = _sample(material, everyone, stratum)
     estimate = compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
-    return Finding(
-        material.measure, "", EVERYBODY, len(people), int(np.isfinite(material.values).sum()), estimate,
-        _cheat(material.measure, material.values, everyone), Estimate(NAN, NAN, NAN, len(people)), NAN,
+    return GroupFinding(
+        material.question, "", EVERYBODY, len(people), int(np.isfinite(material.values).sum()), estimate,
+        material.constant_of(everyone), Estimate(NAN, NAN, NAN, len(people)), NAN,
     )  # fmt: skip
 
 
@@ -529,7 +416,7 @@ def _of_dimension(
     dimension: Dimension,
     like: NDArray[np.int64],
     permutations: int,
-) -> list[Finding]:
+) -> list[GroupFinding]:
     """Each group beside the rest of the dimension's clips; a speaker on both sides counts as a member."""
     belongs = dimension.group != ""
     findings = []
@@ -570,18 +457,18 @@ def _alone(
 
 def _finding(
     material: _Material, dimension: str, group: str, rows: NDArray[np.bool_], comparison: Comparison
-) -> Finding:
+) -> GroupFinding:
     speakers = comparison.value.n
     few = speakers < SMALLEST_SHOWN
     nothing = Estimate(NAN, NAN, NAN, speakers)
-    return Finding(
-        material.measure,
+    return GroupFinding(
+        material.question,
         dimension,
         group,
         speakers,
         int(rows.sum()),
         nothing if few else comparison.value,
-        NAN if few else _cheat(material.measure, material.values, rows),
+        NAN if few else material.constant_of(rows),
         nothing if few else comparison.difference,
         comparison.p,
     )
@@ -589,11 +476,11 @@ def _finding(
 
 def _of_conditions(
     material: _Material, observations: Mapping[str, Observations], stratum: NDArray[np.int64], permutations: int
-) -> list[Finding]:
+) -> list[GroupFinding]:
     """Each condition beside the same recordings clean."""
     findings = []
     for name, seen in observations.items():
-        values = material.measure.values(seen)
+        values = material.question.values(seen)
         both = np.isfinite(values) & np.isfinite(material.values)
         if name == CLEAN or not both.any():
             continue
@@ -614,13 +501,6 @@ def _evened(sample: Sample) -> NDArray[np.float64]:
         return np.ones(len(sample.values))
     _, place, count = np.unique(sample.stratum, return_inverse=True, return_counts=True)
     return np.asarray(len(place) / (len(count) * count[place.reshape(-1)]), np.float64)
-
-
-def _corrected(findings: Sequence[Finding]) -> list[Finding]:
-    """With the p values corrected for all tests of the audit together."""
-    p = [found.p for found in findings]
-    pairs = zip(findings, holm(p), benjamini_hochberg(p), strict=True)
-    return [replace(found, p_holm=float(strict), p_bh=float(loose)) for found, strict, loose in pairs]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -666,16 +546,16 @@ def _faces(clips: Sequence[AuditClip]) -> Iterator[Exclusion]:
 CHANGED = ", changed"  # ends the name of a dimension whose groups are the same recordings made otherwise
 
 
-def is_condition(found: Finding) -> bool:
+def is_condition(found: GroupFinding) -> bool:
     """Of recordings made otherwise, not of people."""
     return found.dimension.endswith(CHANGED)
 
 
-def found_worse(findings: Sequence[Finding]) -> list[Finding]:
+def found_worse(findings: Sequence[GroupFinding]) -> list[GroupFinding]:
     """Groups that are told worse than the rest after correction, or perhaps, the surest first."""
     return sorted(
         (found for found in findings if found.verdict in ("worse", "perhaps worse")),
-        key=lambda found: (found.verdict != "worse", found.measure.name, -found.measure.badness(found.value.value)),
+        key=lambda found: (found.verdict != "worse", found.question.name, -found.question.badness(found.value.value)),
     )
 
 
@@ -684,7 +564,7 @@ class Audit:
     """What an audit found."""
 
     parts: tuple[Part, ...]
-    findings: tuple[Finding, ...]
-    measures: tuple[Measure, ...]
+    findings: tuple[GroupFinding, ...]
+    questions: tuple[Question, ...]
     stability: Stability | None
     facts: ReportFacts

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve
+from scipy.stats import chi2
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import find_speech, snr_db
 from speech2face.errors import DatasetError, InvalidOption, Speech2FaceError
 from speech2face.evaluation.clips import AuditClip
+from speech2face.evaluation.report import Floats
+from speech2face.metrics.measures import STATED_MASS, Answers
 from speech2face.models.contract import CHILD, Given, Model
 from speech2face.portrait import hear
 from speech2face.training.augment import CODECS, companded, mix, recoded
-from speech2face.voice.belief import AttributeBelief
+from speech2face.voice.belief import AttributeBelief, Spread
 
 # --------------------------------------------------------------------------------------------------
 # The same voice as it would have arrived otherwise: through a line, a codec, a room, noise, or cut short.
@@ -168,13 +172,12 @@ def pitch_hz(speech: FloatArray) -> float:
     return float(np.median(SAMPLE_RATE / lags[best[voiced]]))
 
 
-Floats = NDArray[np.float64]
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # masses of the stated interval whose coverage is looked at
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """One clip as heard; `refusal` is the error's kind, "" where there was none, and then the rest is there."""
+class Observation:
+    """One clip as encoded; `refusal` is the error's kind, "" where there was none, and then the rest is there."""
 
     refusal: str = ""
     seconds: float = float("nan")
@@ -185,13 +188,13 @@ class Heard:
     snr_db: float = float("nan")
 
 
-def listen(model: Model, waveform: FloatArray, *, closely: bool = False) -> Heard:
+def listen(model: Model, waveform: FloatArray, *, closely: bool = False) -> Observation:
     """What a model makes of a waveform, (samples,); `closely` also measures pitch and noise."""
     try:
         activity, hearing = hear(model, waveform)
     except Speech2FaceError as error:
-        return Heard(refusal=type(error).__name__)
-    return Heard(
+        return Observation(refusal=type(error).__name__)
+    return Observation(
         seconds=activity.seconds,
         embedding=hearing.belief(Given()).mean,
         attributes=hearing.attributes,
@@ -215,6 +218,8 @@ class Observations:
     called_child: Floats
     pitch_hz: Floats
     snr_db: Floats
+    answers: Answers
+    """The same for measures, beside what the labels say."""
 
     @property
     def heard(self) -> NDArray[np.bool_]:
@@ -238,9 +243,9 @@ def observe(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, Observations]:
-    """Listen to every clip under every condition; `clean` is the first of them."""
+    """Encode every clip under every condition; `clean` is the first of them."""
     assert conditions and conditions[0].name == CLEAN
-    found: dict[str, list[Heard | None]] = {condition.name: [] for condition in conditions}
+    found: dict[str, list[Observation | None]] = {condition.name: [] for condition in conditions}
     for number, clip in enumerate(clips):
         try:
             waveform = clip.load()
@@ -248,12 +253,12 @@ def observe(
         except DatasetError:
             raise  # a damaged shard is nobody's voice
         except Speech2FaceError as error:
-            waveform, clean = np.zeros(0, np.float32), Heard(refusal=type(error).__name__)
+            waveform, clean = np.zeros(0, np.float32), Observation(refusal=type(error).__name__)
         for condition in conditions:
             found[condition.name].append(_under(condition, clip, waveform, clean, model))
         if progress is not None:
             progress(number + 1, len(clips))
-    return {condition.name: _stack(condition, found[condition.name]) for condition in conditions}
+    return {condition.name: _stack(condition, found[condition.name], clips, model) for condition in conditions}
 
 
 def changed(clip: AuditClip, waveform: FloatArray, condition: Condition) -> FloatArray:
@@ -262,7 +267,9 @@ def changed(clip: AuditClip, waveform: FloatArray, condition: Condition) -> Floa
     return condition.change(waveform, np.random.default_rng(seed))
 
 
-def _under(condition: Condition, clip: AuditClip, waveform: FloatArray, clean: Heard, model: Model) -> Heard | None:
+def _under(
+    condition: Condition, clip: AuditClip, waveform: FloatArray, clean: Observation, model: Model
+) -> Observation | None:
     if condition.name == CLEAN:
         return clean
     if condition.cut_seconds is not None and not clean.seconds > condition.cut_seconds:
@@ -272,25 +279,105 @@ def _under(condition: Condition, clip: AuditClip, waveform: FloatArray, clean: H
     return listen(model, changed(clip, waveform, condition))
 
 
-def _stack(condition: Condition, heard: Sequence[Heard | None]) -> Observations:
-    nothing = Heard(refusal="left out")
+def _stack(
+    condition: Condition, heard: Sequence[Observation | None], clips: Sequence[AuditClip], model: Model
+) -> Observations:
+    nothing = Observation(refusal="left out")
     rows = [nothing if one is None else one for one in heard]
-    size = next((one.embedding.size for one in rows if one.embedding is not None), 1)
-    blank = np.full(size, np.nan, np.float32)
+    embedding = stacked([one.embedding for one in rows])
+    applies = np.array([one is not None for one in heard], bool)
 
-    def column(read: Callable[[Heard], float]) -> Floats:
+    def column(read: Callable[[Observation], float]) -> Floats:
         return np.array([read(one) for one in rows], np.float64)
 
+    columns: dict[str, Any] = {
+        "refusal": tuple(one.refusal for one in rows),
+        "attributes": tuple(one.attributes for one in rows),
+        "called_child": column(lambda one: np.nan if one.refusal else float(one.called_child)),
+    }
     return Observations(
         condition=condition,
-        applies=np.array([one is not None for one in heard], bool),
-        refusal=tuple(one.refusal for one in rows),
+        applies=applies,
         seconds=column(lambda one: one.seconds),
-        embedding=np.stack([blank if one.embedding is None else one.embedding for one in rows])
-        if rows
-        else np.zeros((0, size), np.float32),
-        attributes=tuple(one.attributes for one in rows),
-        called_child=column(lambda one: np.nan if one.refusal else float(one.called_child)),
+        embedding=np.zeros((len(rows), 1), np.float32) * np.nan if embedding is None else embedding,
         pitch_hz=column(lambda one: one.pitch_hz),
         snr_db=column(lambda one: one.snr_db),
+        answers=answers_about(clips, applies, embedding, spread=model.release.stated_spread, **columns),
+        **columns,
     )
+
+
+def stacked(vectors: Sequence[NDArray[np.float32] | None]) -> NDArray[np.float32] | None:
+    """Vectors of one length as rows, NaN where there is none; None where there is none at all."""
+    size = next((vector.size for vector in vectors if vector is not None), 0)
+    if not size:
+        return None
+    blank = np.full(size, np.nan, np.float32)
+    return np.stack([blank if vector is None else vector for vector in vectors])
+
+
+def answers_about(
+    clips: Sequence[AuditClip],
+    applies: NDArray[np.bool_],
+    embedding: NDArray[np.float32] | None,
+    *,
+    refusal: Sequence[str],
+    attributes: Sequence[AttributeBelief | None],
+    called_child: Floats,
+    spread: Spread | None = None,
+) -> Answers:
+    """What measures look at: embeddings of faces where none are stated, else the statements, beside the labels.
+
+    The gender of voices that may not have broken yet is not judged where it is stated.
+    """
+    blank = (np.nan, np.nan)
+    found = Answers(
+        speaker=np.array([clip.speaker for clip in clips], np.int64),
+        gender=np.array([clip.gender for clip in clips], np.str_),
+        age=np.array([blank if clip.age is None else clip.age for clip in clips], np.float64).reshape(-1, 2),
+        called_child=called_child,
+        refused=np.where(applies, [reason != "" for reason in refusal], np.nan).astype(np.float64),
+    )
+    if any(belief is not None for belief in attributes):
+        low, high = interval_ends(attributes, STATED_MASS)
+        judged = [clip.gender if voice_has_broken(clip.age) else "" for clip in clips]
+        return replace(
+            found,
+            gender=np.array(judged, np.str_),
+            stated_age=np.array([np.nan if belief is None else belief.age_mean for belief in attributes]),
+            stated_low=low,
+            stated_high=high,
+            femininity=np.array([np.nan if belief is None else belief.femininity for belief in attributes]),
+        )
+    reference = stacked([clip.reference for clip in clips])
+    share = None
+    if spread is not None and reference is not None and embedding is not None:
+        share = spread_share(spread, reference - embedding)
+    return replace(found, predicted=embedding, reference=reference, spread_share=share)
+
+
+def spread_share(spread: Spread, errors: NDArray[np.float32]) -> Floats:
+    """Share of the stated spread that lies nearer to its middle than each error (clips, K); the spread is normal."""
+    along = errors.astype(np.float64) @ spread.axes.T / np.maximum(spread.deviations, 1e-12)
+    return np.asarray(chi2.cdf(np.square(along).sum(1), len(spread.deviations)))
+
+
+def interval_ends(attributes: Sequence[AttributeBelief | None], mass: float) -> tuple[Floats, Floats]:
+    """Both ends of the stated central interval of the age, (clips,) each; NaN where none is stated."""
+    ends = [(np.nan, np.nan) if belief is None else belief.age_interval(mass) for belief in attributes]
+    low, high = np.array(ends, np.float64).reshape(-1, 2).T
+    return low, high
+
+
+CHILD_BELOW = 13
+VOICE_BROKEN_FROM = 15  # the gender of younger voices is not judged, as in the model card's scores
+
+
+def is_child(age: tuple[float, float] | None) -> bool:
+    """Certainly under 13."""
+    return age is not None and age[1] <= CHILD_BELOW
+
+
+def voice_has_broken(age: tuple[float, float] | None) -> bool:
+    """Not known to be under 15."""
+    return age is None or age[0] >= VOICE_BROKEN_FROM

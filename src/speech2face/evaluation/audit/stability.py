@@ -7,22 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.evaluation.audit.observations import CLEAN, Observations
-from speech2face.evaluation.clips import AuditClip
-from speech2face.evaluation.report import Cell, Figure, Number, Part, Table
+from speech2face.evaluation.report import Figure, Floats, NotMeasured, Number, Part, Table, chapter
 from speech2face.metrics.intervals import NOTHING, Estimate, SpeakerBootstrap, by_speaker
 from speech2face.models.contract import Model
-from speech2face.models.release import Release
-from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
-from speech2face.sheets import FAINT_INK, INK, PAPER
+from speech2face.sheets import draw_channels
 from speech2face.voice.belief import AttributeBelief
 
 PAIRS_EACH = 8  # other speakers that each clip is held against, in a ring: every clip is used alike
 PICTURE_CLIPS = 120
 SHEET_ROWS = 5
-Floats = NDArray[np.float64]
 Draw = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 
 
@@ -164,7 +159,6 @@ def _spread_out(moved: Floats) -> tuple[int, ...]:
 # The audit's part about the same voice through several channels.
 # --------------------------------------------------------------------------------------------------
 
-NAME, TITLE = "stability", "The same voice through several channels"
 PLACES = ("least moved", "lower quarter", "median", "upper quarter", "most moved")
 COLUMNS = (
     ("embedding_share", "embedding"),
@@ -175,22 +169,24 @@ COLUMNS = (
 )
 
 
-def stability_part(
-    model: Model, clips: Sequence[AuditClip], observations: Mapping[str, Observations], *, seed: int = 0
-) -> tuple[Part, Stability | None]:
-    """How far belief and portrait move, with a sheet of pictures; and the same as numbers."""
-    speaker = np.array([clip.speaker for clip in clips], np.int64)
+def channels_of(observations: Mapping[str, Observations]) -> list[str]:
+    """Names of the conditions that are channels, the clean one first; none where there is nothing to compare."""
     channels = [name for name, seen in observations.items() if seen.condition.group == "channel"]
-    if len(channels) < 2 or not observations[CLEAN].heard.any():
-        return Part(NAME, TITLE, skipped="nothing to compare: only clean recordings, or none of them was heard"), None
-    found = measure_stability(observations, speaker, model.decode, seed=seed)
-    numbers = tuple(
-        Number(NAME, column, getattr(moved, column), getattr(moved, column).n, {"channel": moved.condition}, best=0.0,
+    return channels if len(channels) > 1 and observations[CLEAN].heard.any() else []
+
+
+@chapter("stability", "The same voice through several channels")
+def stability_part(model: Model, observations: Mapping[str, Observations], found: Stability | None) -> Part:
+    """How far belief and portrait move, with a sheet of pictures."""
+    if found is None:
+        raise NotMeasured("nothing to compare: only clean recordings, or none of them was heard")
+    numbers = [
+        Number(column, getattr(moved, column), getattr(moved, column).n, {"channel": moved.condition}, best=0.0,
                chance=1.0 if column.endswith("share") else None, higher_is_better=False)
         for moved in found.movements
         for column, _ in COLUMNS
         if np.isfinite(getattr(moved, column).value)
-    )  # fmt: skip
+    ]  # fmt: skip
     notes = (
         "embedding: distance of the face embedding from that of the clean recording, over the mean distance between two"
         f" speakers' clean recordings ({found.between_embeddings:.3g}): 0 is no movement, 1 is another speaker.",
@@ -199,24 +195,22 @@ def stability_part(
         "age_years: mean absolute change of the stated age. gender_turned: share of voices read as the other gender"
         " than when clean.",
     )
-    return Part(NAME, TITLE, numbers, (_table(found),), (_sheet(model, observations, channels, found),), notes), found
+    sheet = _sheet(model, observations, channels_of(observations), found)
+    return Part(numbers=numbers, tables=[_table(found)], figures=[sheet], notes=notes)
 
 
 def _table(found: Stability) -> Table:
     header = ["channel", "speakers"]
     for _, name in COLUMNS:
         header += [name, f"{name}_low_95", f"{name}_high_95"]
-    return Table(
-        "movement", "How far each channel moves what is said", tuple(header), tuple(map(_row, found.movements))
+    rows = tuple(
+        (
+            *(moved.condition, moved.embedding_share.n),
+            *(cell for column, _ in COLUMNS for cell in getattr(moved, column).cells()),
+        )
+        for moved in found.movements
     )
-
-
-def _row(moved: Movement) -> tuple[Cell, ...]:
-    cells: list[Cell] = [moved.condition, moved.embedding_share.n]
-    for column, _ in COLUMNS:
-        estimate: Estimate = getattr(moved, column)
-        cells += [estimate.value, estimate.low, estimate.high]
-    return tuple(cells)
+    return Table("movement", "How far each channel moves what is said", tuple(header), rows)
 
 
 def _caption(share: float, belief: AttributeBelief | None) -> str:
@@ -239,8 +233,13 @@ def _sheet(model: Model, observations: Mapping[str, Observations], channels: Seq
         captions.append([_caption(share, belief) for share, belief in zip(shares, ages, strict=True)])
     names = PLACES if len(found.sheet_clips) == len(PLACES) else tuple(map(str, range(1, len(found.sheet_clips) + 1)))
     rows = [name.replace(" ", "\n", 1) for name in names]
-    png = draw_sheet(
-        pictures, columns=channels, rows=rows, captions=captions, release=model.release, notice=model.notice
+    png = draw_channels(
+        pictures,
+        columns=channels,
+        rows=rows,
+        captions=captions,
+        model=(model.release.name, model.release.version),
+        notice=model.notice,
     )
     moved = found.moved[list(found.sheet_clips)]
     return Figure(
@@ -250,56 +249,3 @@ def _sheet(model: Model, observations: Mapping[str, Observations], channels: Seq
         png,
         "Mean movement: " + "; ".join(f"{name} {share:.0%}" for name, share in zip(names, moved, strict=True)),
     )
-
-
-# --------------------------------------------------------------------------------------------------
-# Portraits of the same voices through every channel, side by side.
-# --------------------------------------------------------------------------------------------------
-
-CELL_PIXELS = 168
-GAP_PIXELS = 10
-HEAD_PIXELS = 58
-CAPTION_PIXELS = 24
-LEFT_PIXELS = 128
-FOOTER_PIXELS = 30
-FOOTER = (
-    "Synthetic average faces, nobody's likeness. Under each: how far the embedding moved from the clean one (100 %: as"
-    " far as another speaker), and the stated age and gender."
-)
-
-
-def draw_sheet(
-    pictures: Sequence[Sequence[NDArray[np.uint8]]],
-    *,
-    columns: Sequence[str],
-    rows: Sequence[str],
-    captions: Sequence[Sequence[str]],
-    release: Release,
-    notice: str,
-) -> bytes:
-    """A PNG of pictures (height, width, 3), a row a voice and a column a channel, each with its caption.
-
-    `release` drew them, and `notice` is what it says of every picture.
-    """
-    title = f"{release.name} {release.version}: the same voice through {len(columns)} channels"
-    down = CELL_PIXELS + CAPTION_PIXELS
-    width = LEFT_PIXELS + len(columns) * (CELL_PIXELS + GAP_PIXELS)
-    sheet = Image.new("RGB", (width, HEAD_PIXELS + len(rows) * down + FOOTER_PIXELS), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    large, normal, small = (ImageFont.load_default(points) for points in (17, 14, 13))
-    draw.text((GAP_PIXELS, 8), title, INK, large)
-    for column, name in enumerate(columns):
-        draw.text((LEFT_PIXELS + column * (CELL_PIXELS + GAP_PIXELS), 36), name, FAINT_INK, normal)
-    for row, name in enumerate(rows):
-        top = HEAD_PIXELS + row * down
-        for line, text in enumerate(name.split("\n")):
-            draw.text((GAP_PIXELS, top + CELL_PIXELS // 2 - 18 + 18 * line), text, FAINT_INK, small)
-        for column, picture in enumerate(pictures[row]):
-            left = LEFT_PIXELS + column * (CELL_PIXELS + GAP_PIXELS)
-            thumbnail = Image.fromarray(picture).resize((CELL_PIXELS, CELL_PIXELS), Image.Resampling.LANCZOS)
-            sheet.paste(thumbnail, (left, top))
-            draw.text((left, top + CELL_PIXELS + 3), captions[row][column], INK, small)
-    draw.text((GAP_PIXELS, sheet.height - FOOTER_PIXELS + 6), FOOTER, FAINT_INK, small)
-    drawn = comparison_provenance(model_name=release.name, model_version=release.version, notice=notice)
-    facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
-    return picture_bytes(np.asarray(sheet), drawn, facts, small=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,21 @@ from speech2face.evaluation.page import render
 from speech2face.evaluation.pictures import FACE_REASONS, NO_FACE, SEVERAL_FACES, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
 from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReader, AttributeReading, read_drawn
-from speech2face.evaluation.report import Cell, Exclusion, Figure, Number, Part, Table, exclude
+from speech2face.evaluation.report import (
+    Cell,
+    Exclusion,
+    Figure,
+    Floats,
+    NotMeasured,
+    Number,
+    Part,
+    Table,
+    chapter,
+    exclude,
+)
 from speech2face.metrics import attributes as metrics
-from speech2face.metrics.attributes import DECADES, Floats, Places, class_places, decade_places, row_normalised
-from speech2face.metrics.intervals import NOTHING, RESAMPLINGS, SpeakerBootstrap
+from speech2face.metrics.attributes import DECADES, Places, class_places, decade_places, row_normalised
+from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +90,7 @@ def labelled(evaluation: EvaluationSet, groups: Sequence[str]) -> Opinion:
         texts = evaluation.label(name)
         if not (texts != "").any() or (name == "group" and not groups):
             continue  # said once in a note, not once a clip
-        exclusions += exclude(evaluation.keys, np.flatnonzero(texts == ""), NO_LABEL, name)
+        exclusions += exclude(evaluation.keys, texts == "", NO_LABEL, name)
         for row in np.flatnonzero((texts != "") & ~fine):
             exclusions.append(Exclusion(evaluation.keys[row], LABEL_UNKNOWN, f"{name}: {texts[row]}"))
     return Opinion(LABELS, age, gender, group, tuple(exclusions))
@@ -118,11 +130,6 @@ def _of_readings(
     )
 
 
-def same_for_all(reading: AttributeReading | None, clips: int) -> Opinion:
-    """One reading for every clip: the mean face for everybody."""
-    return _of_readings("mean face", [reading] * clips)
-
-
 def one_answer(labels: Opinion, reading: Opinion) -> tuple[Opinion, Opinion]:
     """The median age and the commonest gender for everybody, and the median age of each labelled gender.
 
@@ -131,10 +138,9 @@ def one_answer(labels: Opinion, reading: Opinion) -> tuple[Opinion, Opinion]:
     gender = np.where(reading.gender != "", labels.gender, "")
     age = np.where(np.isfinite(reading.age), labels.age, np.nan)
     commonest = max(GENDERS, key=lambda one: int((gender == one).sum()))
-    of_gender = np.full(len(age), np.nan)
+    of_gender, nothing = np.full(len(age), np.nan), np.full(len(age), "", dtype=np.str_)
     for one in GENDERS:
         of_gender[labels.gender == one] = _median(age[labels.gender == one])
-    nothing = np.full(len(age), "", dtype=np.str_)
     return (
         Opinion("one answer", np.full(len(age), _median(age)), np.full(len(age), commonest), nothing),
         Opinion("one answer for each gender", of_gender, labels.gender, nothing),
@@ -146,13 +152,8 @@ def _median(ages: Floats) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-def by_gender(readings: dict[str, AttributeReading | None], gender: NDArray[np.str_]) -> Opinion:
-    """One reading for each labelled gender: the mean face of the gender; nothing where the gender is not known."""
-    return _of_readings("mean face of the gender", [readings.get(str(one)) for one in gender])
-
-
 # --------------------------------------------------------------------------------------------------
-# Which reading of the attributes is held against which reference, with the cheats and the ceiling of each.
+# Which reading of the attributes is held against which reference, with the trivial baselines and the ceiling of each.
 # --------------------------------------------------------------------------------------------------
 
 WITHIN_ONE = "agreement_within_one_decade"
@@ -175,8 +176,8 @@ PUBLISHED_READING = "Face++ on original and picture (AVSpeech)"
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """A reading held against a reference, with its cheats and its ceiling."""
+class ReadingComparison:
+    """A reading held against a reference, with its trivial baselines and its ceiling."""
 
     reference: Opinion
     reading: Opinion
@@ -213,9 +214,9 @@ class Comparison:
 
 def comparisons_of(
     evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None, labels: Opinion
-) -> tuple[list[Comparison], tuple[Exclusion, ...]]:
+) -> tuple[list[ReadingComparison], tuple[Exclusion, ...]]:
     """What is held against what, and the clips that one side has nothing to say of."""
-    found: list[Comparison] = []
+    found: list[ReadingComparison] = []
     exclusions = [*labels.exclusions]
     if pictures is not None and reader is not None:
         read = {kind: read_kind(reader, pictures, kind) for kind in pictures.kinds}
@@ -223,46 +224,48 @@ def comparisons_of(
             one for one in pictures.exclusions if one.reason not in FACE_REASONS
         ]  # the reader finds its own faces
         exclusions += [one for opinion in read.values() for one in opinion.exclusions]
-        found += _of_pictures(read, labels, f"{pictures.seconds:g}", _cheats(pictures, reader))
+        found += _of_pictures(read, labels, f"{pictures.seconds:g}", _baselines(pictures, reader))
     for seconds in sorted(evaluation.stated, reverse=True):
         said = stated(evaluation.stated[seconds])
-        found.append(Comparison(labels, said, f"{seconds:g}", *one_answer(labels, said)))
+        found.append(ReadingComparison(labels, said, f"{seconds:g}", *one_answer(labels, said)))
     return [one for one in found if _any_in_common(one)], tuple(dict.fromkeys(exclusions))
 
 
 def _of_pictures(
-    read: dict[Kind, Opinion], labels: Opinion, seconds: str, cheats: tuple[Opinion | None, Opinion | None]
-) -> Iterator[Comparison]:
+    read: dict[Kind, Opinion], labels: Opinion, seconds: str, baselines: tuple[Opinion | None, Opinion | None]
+) -> Iterator[ReadingComparison]:
     """The paper's comparison first, the ceilings last."""
     references = [*([read["original"]] if "original" in read else []), labels]
     voice, face = read.get("voice"), read.get("face")
     if voice is not None:
         for reference in references:
-            yield Comparison(reference, voice, seconds, *cheats, face)
+            yield ReadingComparison(reference, voice, seconds, *baselines, face)
         if face is not None:
-            yield Comparison(face, voice, seconds, *cheats)
+            yield ReadingComparison(face, voice, seconds, *baselines)
     if face is not None:
         for reference in references:
-            yield Comparison(reference, face, "", *cheats)
+            yield ReadingComparison(reference, face, "", *baselines)
 
 
-def _any_in_common(one: Comparison) -> bool:
+def _any_in_common(one: ReadingComparison) -> bool:
     sides = (one.reference, one.reading)
     said = [(np.isfinite(side.age), side.gender != "", side.group != "") for side in sides]
     return any(bool((a & b).any()) for a, b in zip(*said, strict=True))
 
 
-def _cheats(pictures: PictureSet, reader: AttributeReader) -> tuple[Opinion | None, Opinion | None]:
+def _baselines(pictures: PictureSet, reader: AttributeReader) -> tuple[Opinion | None, Opinion | None]:
     """The mean face for everybody and that of the labelled gender, drawn and read; None without a model that draws."""
     mean, gender = pictures.mean_face(), pictures.evaluation_set.gender()
     if mean is None:
         return None, None
     drawn = {one: pictures.mean_face(one) for one in GENDERS}
     readings = {one: None if picture is None else read_drawn(reader, picture) for one, picture in drawn.items()}
-    return same_for_all(read_drawn(reader, mean), len(gender)), by_gender(readings, gender)
+    return (
+        _of_readings("mean face", [read_drawn(reader, mean)] * len(gender)),
+        _of_readings("mean face of the gender", [readings.get(str(one)) for one in gender]),
+    )
 
 
-NAME, TITLE = "attributes", "Attributes of the picture"
 ATTRIBUTES_NOTES = (
     "An agreement says that two readings of a face are alike, not that either is right about a person. Gender is the"
     " apparent one, and of two kinds only, as the paper had it; whoever gave another answer is counted as left out.",
@@ -273,6 +276,7 @@ ATTRIBUTES_NOTES = (
 MOST_FOR_CHANCE = 2_000  # clips whose ages are paired with each other's
 
 
+@chapter("attributes", "Attributes of the picture")
 def measure_attributes(
     evaluation: EvaluationSet,
     *,
@@ -282,34 +286,39 @@ def measure_attributes(
     resamplings: int = RESAMPLINGS,
 ) -> Part:
     """Every reading against every reference that there is: labels, originals, pictures, the model's own word."""
-    groups = _groups(evaluation, reader)
+    groups = reader.groups if reader is not None and "group" in reader.reads else ()  # nobody else reads any
     labels = labelled(evaluation, groups)
     comparisons, excluded = comparisons_of(evaluation, pictures, reader, labels)
     if not comparisons:
-        return Part(NAME, TITLE, skipped=_missing(evaluation, pictures, reader), exclusions=excluded)
+        raise NotMeasured(_missing(evaluation, pictures, reader), excluded)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     longest = f"{evaluation.longest():g}"
     shown = [_Shown(one, groups, bootstrap, in_full=one.seconds in ("", longest)) for one in comparisons]
-    numbers = tuple(number for one in shown for number in one.numbers)
-    if not numbers:
-        return Part(NAME, TITLE, skipped="no clip has both a reading and a reference of it", exclusions=excluded)
+    if not any(one.numbers for one in shown):
+        raise NotMeasured("no clip has both a reading and a reference of it", excluded)
     rows = tuple(row for one in shown for row in one.rows)
-    tables = [Table("attribute_agreement", "Agreement, chance and cheats", _ATTRIBUTES_HEADER, rows)]
-    tables += [table for one in shown for table in one.tables]
-    figures = tuple(figure for one in shown for figure in one.figures)
-    return Part(NAME, TITLE, numbers, tuple(tables), figures, _notes(evaluation, reader), excluded)
+    agreement = Table("attribute_agreement", "Agreement, chance and trivial baselines", _ATTRIBUTES_HEADER, rows)
+    return Part(
+        numbers=[number for one in shown for number in one.numbers],
+        tables=[agreement, *(table for one in shown for table in one.tables)],
+        figures=[figure for one in shown for figure in one.figures],
+        notes=_notes(evaluation, reader),
+        exclusions=excluded,
+    )
 
 
 class _Shown:
     """All that the report shows of one comparison; matrices `in_full` only, which twenty durations need not be."""
 
-    def __init__(self, one: Comparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap, *, in_full: bool) -> None:
+    def __init__(
+        self, one: ReadingComparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap, *, in_full: bool
+    ) -> None:
         self.numbers: list[Number] = []
         self.rows: list[tuple[Cell, ...]] = []
         self.tables: list[Table] = []
         matrices = []
         for attribute in ATTRIBUTES:
-            measured = _Measured(one, attribute, classes_of(attribute, groups))
+            measured = _Agreement(one, attribute, classes_of(attribute, groups))
             if not measured.counts.sum():
                 continue
             found = [*_numbers(measured, bootstrap)]
@@ -325,11 +334,6 @@ class _Shown:
         heard = f", {one.seconds} s heard" if one.seconds else ""
         title = f"{one.reading.source.capitalize()} against {one.reference.source}{heard}"
         self.figures: list[Figure] = [confusion_figure(f"confusion_{one.name}", title, matrices)] if matrices else []
-
-
-def _groups(evaluation: EvaluationSet, reader: AttributeReader | None) -> tuple[str, ...]:
-    """The groups of the matrices: the reader's; nobody else reads any."""
-    return reader.groups if reader is not None and "group" in reader.reads else ()
 
 
 def _missing(evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None) -> str:
@@ -352,68 +356,73 @@ def _notes(evaluation: EvaluationSet, reader: AttributeReader | None) -> tuple[s
     return tuple(notes)
 
 
-class _Measured:
+class _Agreement:
     """One attribute of one comparison, as places among its classes."""
 
-    def __init__(self, comparison: Comparison, attribute: Attribute, classes: tuple[str, ...]) -> None:
+    def __init__(self, comparison: ReadingComparison, attribute: Attribute, classes: tuple[str, ...]) -> None:
         self.comparison, self.attribute, self.classes = comparison, attribute, classes
         self.reference = comparison.reference.places(attribute, classes)
         self.read = comparison.reading.places(attribute, classes)
         self.kept = (self.reference >= 0) & (self.read >= 0)
         self.counts = metrics.confusion(self.reference, self.read, len(classes))
 
-    def of(self, other: Opinion | None) -> Floats | None:
-        """The matrix of the same clips if another source had answered, None where it says nothing."""
+    def by(self, other: Opinion | None, of_counts: Callable[[Floats], float]) -> float | None:
+        """What the same clips earn if another source had answered; None where it says nothing."""
         if other is None:
             return None
         read = np.where(self.kept, other.places(self.attribute, self.classes), -1)
         counts = metrics.confusion(self.reference, read, len(self.classes))
-        return counts if counts.sum() else None
+        return of_counts(counts) if counts.sum() else None
+
+    def number(
+        self,
+        metric: str,
+        estimate: Estimate,
+        chance: float,
+        of_other: Callable[[Opinion | None], float | None],
+        *,
+        higher: bool = True,
+    ) -> Number:
+        """A number with all that stands beside it; `of_other` is what another source would earn."""
+        one, name = self.comparison, f"{self.attribute}_{metric}"
+        return Number(
+            name,
+            estimate,
+            int(self.kept.sum()),
+            one.conditions,
+            chance=chance,
+            mean_face=of_other(one.mean_face),
+            gender_mean_face=of_other(one.gender_mean_face),
+            best=of_other(one.ceiling),
+            published=one.published(name),
+            higher_is_better=higher,
+        )
 
 
-def _numbers(measured: _Measured, bootstrap: SpeakerBootstrap) -> Iterator[Number]:
+def _numbers(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Iterator[Number]:
     counts, kept = measured.counts, measured.kept
-    right = np.where(kept, (measured.reference == measured.read).astype(np.float64), np.nan)
-    plain = _number(measured, "agreement", metrics.agreement)
-    yield replace(plain, estimate=bootstrap.mean(right), chance=metrics.chance_agreement(counts))
 
     def balanced(weights: Floats) -> float:
         weighted = metrics.confusion(measured.reference, measured.read, len(measured.classes), weights)
         return metrics.balanced_agreement(weighted)
 
-    classes_there = int((counts.sum(1) > 0).sum())
-    plain = _number(measured, "balanced_agreement", metrics.balanced_agreement)
-    yield replace(plain, estimate=bootstrap.statistic(balanced, kept), chance=1.0 / classes_there)
-    if measured.attribute != "age":
-        return
+    right = np.where(kept, (measured.reference == measured.read).astype(np.float64), np.nan)
     near = np.where(kept, (np.abs(measured.reference - measured.read) <= 1).astype(np.float64), np.nan)
-    plain = _number(measured, WITHIN_ONE, metrics.agreement_within_one)
-    yield replace(plain, estimate=bootstrap.mean(near), chance=metrics.chance_within_one(counts))
-    yield _age_error(measured, bootstrap)
+    even = 1.0 / int((counts.sum(1) > 0).sum())  # of the classes that are there
+    found = [
+        ("agreement", bootstrap.mean(right), metrics.chance_agreement(counts), metrics.agreement),
+        ("balanced_agreement", bootstrap.statistic(balanced, kept), even, metrics.balanced_agreement),
+    ]
+    if measured.attribute == "age":
+        of_near = metrics.chance_within_one(counts), metrics.agreement_within_one
+        found.append((WITHIN_ONE, bootstrap.mean(near), *of_near))
+    for metric, estimate, chance, of_counts in found:
+        yield measured.number(metric, estimate, chance, partial(measured.by, of_counts=of_counts))
+    if measured.attribute == "age":
+        yield _age_error(measured, bootstrap)
 
 
-def _number(measured: _Measured, metric: str, of_counts: Callable[[Floats], float]) -> Number:
-    """A number without its estimate: what is known before any resampling."""
-    one = measured.comparison
-
-    def by(other: Opinion | None) -> float | None:
-        counts = measured.of(other)
-        return None if counts is None else of_counts(counts)
-
-    return Number(
-        part=NAME,
-        metric=f"{measured.attribute}_{metric}",
-        estimate=_NONE,
-        clips=int(measured.kept.sum()),
-        conditions=one.conditions,
-        mean_face=by(one.mean_face),
-        gender_mean_face=by(one.gender_mean_face),
-        best=by(one.ceiling),
-        published=one.published(f"{measured.attribute}_{metric}"),
-    )
-
-
-def _age_error(measured: _Measured, bootstrap: SpeakerBootstrap) -> Number:
+def _age_error(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Number:
     """Mean absolute difference of both ages in years; lower is better. Chance: the same ages dealt out at random."""
     one = measured.comparison
     reference = np.where(measured.kept, one.reference.age, np.nan)
@@ -426,37 +435,28 @@ def _age_error(measured: _Measured, bootstrap: SpeakerBootstrap) -> Number:
 
     some = np.flatnonzero(measured.kept)
     some = some[:: max(1, len(some) // MOST_FOR_CHANCE)]
-    dealt = np.abs(one.reading.age[some][:, None] - reference[some][None]).mean()
-    plain = _number(measured, "mean_absolute_error_years", metrics.agreement)
-    return replace(
-        plain,
-        estimate=bootstrap.mean(np.abs(one.reading.age - reference)),
-        chance=float(dealt),
-        mean_face=error(one.mean_face),
-        gender_mean_face=error(one.gender_mean_face),
-        best=error(one.ceiling),
-        higher_is_better=False,
-    )
+    dealt = float(np.abs(one.reading.age[some][:, None] - reference[some][None]).mean())
+    estimate = bootstrap.mean(np.abs(one.reading.age - reference))
+    return measured.number("mean_absolute_error_years", estimate, dealt, error, higher=False)
 
 
-_NONE = NOTHING
 _ATTRIBUTES_HEADER = (
     *("reference", "reading", "seconds", "metric", "value", "low", "high", "clips", "speakers"),
     *("chance", "majority", "mean face", "mean face of the gender", "face to face"),
 )
 
 
-def _row(number: Number, measured: _Measured) -> tuple[Cell, ...]:
+def _row(number: Number, measured: _Agreement) -> tuple[Cell, ...]:
     estimate, conditions = number.estimate, number.conditions
     return (
         *(conditions["reference"], conditions["reading"], conditions.get("seconds"), number.metric),
-        *(estimate.value, estimate.low, estimate.high, number.clips, estimate.n, number.chance),
+        *(*estimate.cells(), number.clips, estimate.n, number.chance),
         _majority(number.metric, measured),
         *(number.mean_face, number.gender_mean_face, number.best),
     )
 
 
-def _majority(metric: str, measured: _Measured) -> float:
+def _majority(metric: str, measured: _Agreement) -> float:
     """What the best constant answer earns."""
     counts = measured.counts
     if metric.endswith(WITHIN_ONE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +14,20 @@ from speech2face.errors import MissingExtra
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureNetwork, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.readers import FacePointFinder, drawn_points
-from speech2face.evaluation.report import Exclusion, Figure, Number, Part, Table
+from speech2face.evaluation.report import Beside, Exclusion, Figure, Floats, NotMeasured, Number, Part, Table, chapter
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture
 from speech2face.face.landmarks import head_pose
 from speech2face.metrics import pictures as picture_quality
 from speech2face.metrics.intervals import INTERVAL_PERCENTILES, Estimate, SpeakerBootstrap
-from speech2face.metrics.matching import rank_gallery
-from speech2face.metrics.pictures import VGGFACE_SPLITS, PairwiseSpread, fid, inception_score, softmax
+from speech2face.metrics.measures import average
+from speech2face.metrics.pictures import VGGFACE_SPLITS, Crowd, PairwiseSpread, fid, inception_score, softmax
 from speech2face.sheets import NOTICE, Column, draw_grid
 
 # --------------------------------------------------------------------------------------------------
 # Each picture measured once: sharpness, symmetry, brightness, whether a face is found and where it looks.
 # --------------------------------------------------------------------------------------------------
 
-Floats = NDArray[np.float64]
 VECTOR_PIXELS = 48  # side at which pictures are held against each other: finer detail is out of register anyway
 FRONTAL_DEGREES = 15.0
 MEASURES: dict[str, Callable[[Floats], float]] = {
@@ -40,7 +40,7 @@ FACE_MEASURES = ("face_found", "turn_degrees", "frontal")
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class PictureMeasures:
     """What was measured of the pictures of some clips, in the order of the rows asked for."""
 
     values: dict[str, Floats]
@@ -51,28 +51,29 @@ class Measured:
     """(clips, E): embeddings of the faces found by the embedder; NaN where none was, None without an embedder."""
 
 
-def measure_kind(pictures: PictureSet, kind: Kind, rows: Sequence[int], *, find_faces: bool) -> Measured:
+def measure_kind(pictures: PictureSet, kind: Kind, rows: Sequence[int], *, find_faces: bool) -> PictureMeasures:
     """Measure all pictures of one kind."""
-    found = [measure_picture(pictures.picture(kind, row)) for row in rows]
-    values = {name: np.array([one[0][name] for one in found]) for name in MEASURES}
+    found = [pictures.picture(kind, row) for row in rows]
+    measured = [measure_picture(picture) for picture in found]
+    values = {name: np.array([one[name] for one in measured]) for name in MEASURES}
     if find_faces:
-        seen = [_face(pictures, kind, row) for row in rows]
+        seen = [
+            dict.fromkeys(FACE_MEASURES, float("nan"))
+            if picture is None
+            else pose_measures(pictures.face_points(kind, row))
+            for row, picture in zip(rows, found, strict=True)
+        ]
         values |= {name: np.array([one[name] for one in seen]) for name in FACE_MEASURES}
-    return Measured(values, np.stack([one[1] for one in found]), _embeddings(pictures, kind, rows))
+    vectors = np.stack([picture_vector(picture) for picture in found])
+    return PictureMeasures(values, vectors, _embeddings(pictures, kind, rows))
 
 
-def measure_picture(picture: Picture | None) -> tuple[dict[str, float], NDArray[np.float32]]:
-    """The measures of one picture and its vector (D,); all NaN without one."""
+def measure_picture(picture: Picture | None) -> dict[str, float]:
+    """The measures of one picture; all NaN without one."""
     if picture is None:
-        return dict.fromkeys(MEASURES, float("nan")), picture_vector(None)
+        return dict.fromkeys(MEASURES, float("nan"))
     grey = picture_quality.luma(picture)
-    return {name: measure(grey) for name, measure in MEASURES.items()}, picture_vector(picture)
-
-
-def measure_alone(picture: Picture, finder: FacePointFinder | None) -> dict[str, float]:
-    """All measures of a picture that belongs to no clip, those of its face where a finder is at hand."""
-    faces = {} if finder is None else pose_measures(drawn_points(finder, picture))
-    return measure_picture(picture)[0] | faces
+    return {name: measure(grey) for name, measure in MEASURES.items()}
 
 
 def picture_vector(picture: Picture | None) -> NDArray[np.float32]:
@@ -99,12 +100,6 @@ def faces_can_be_found(pictures: PictureSet) -> bool:
     return True
 
 
-def _face(pictures: PictureSet, kind: Kind, row: int) -> dict[str, float]:
-    if pictures.picture(kind, row) is None:
-        return dict.fromkeys(FACE_MEASURES, float("nan"))
-    return pose_measures(pictures.face_points(kind, row))
-
-
 def _embeddings(pictures: PictureSet, kind: Kind, rows: Sequence[int]) -> NDArray[np.float32] | None:
     if not pictures.can_embed:
         return None
@@ -114,7 +109,6 @@ def _embeddings(pictures: PictureSet, kind: Kind, rows: Sequence[int]) -> NDArra
 
 
 Matrix = NDArray[np.floating]
-NAME, TITLE = "picture_quality", "Picture quality and spread"
 SHOWN: dict[Kind, str] = {"voice": "from the voice", "face": "from the face embedding", "original": "original face"}
 HIGHER_IS_BETTER: dict[str, bool | None] = {"face_found": True, "frontal": True, "turn_degrees": False}
 PICTURE_QUALITY_SKIPPED = (
@@ -132,19 +126,18 @@ PICTURE_QUALITY_NOTES = (
 NO_FINDER = "Whether faces are found was not measured: that needs the extra `faces`."
 
 
+@chapter("picture_quality", "Picture quality and spread")
 def measure_picture_quality(evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0) -> Part:
     """Spread of embeddings, and everything about pictures where there are some."""
     numbers = list(_embedding_spread(evaluation, seed))
-    notes = list(PICTURE_QUALITY_NOTES)
-    exclusions: tuple[Exclusion, ...] = ()
-    if pictures is not None and len(pictures):
-        find_faces = faces_can_be_found(pictures)
-        numbers = [*_picture_quality_of_pictures(evaluation, pictures, seed, find_faces=find_faces), *numbers]
-        notes += [] if find_faces else [NO_FINDER]
-        exclusions = pictures.exclusions
-    if not numbers:
-        return Part(NAME, TITLE, skipped=PICTURE_QUALITY_SKIPPED)
-    return Part(NAME, TITLE, tuple(numbers), notes=tuple(notes), exclusions=exclusions)
+    if pictures is None or not len(pictures):
+        if not numbers:
+            raise NotMeasured(PICTURE_QUALITY_SKIPPED)
+        return Part(numbers=numbers, notes=PICTURE_QUALITY_NOTES)
+    find_faces = faces_can_be_found(pictures)
+    numbers = [*_of_pictures(evaluation, pictures, seed, find_faces=find_faces), *numbers]
+    notes = (*PICTURE_QUALITY_NOTES, *([] if find_faces else [NO_FINDER]))
+    return Part(numbers=numbers, notes=notes, exclusions=pictures.exclusions)
 
 
 def _embedding_spread(evaluation: EvaluationSet, seed: int) -> Iterator[Number]:
@@ -158,54 +151,38 @@ def _embedding_spread(evaluation: EvaluationSet, seed: int) -> Iterator[Number]:
     yield from _spread("embedding_spread", ours, theirs, evaluation.speaker, conditions, seed, of_gender)
 
 
-def _picture_quality_of_pictures(
-    evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, find_faces: bool
-) -> Iterator[Number]:
+def _of_pictures(evaluation: EvaluationSet, pictures: PictureSet, seed: int, *, find_faces: bool) -> Iterator[Number]:
     measured = {kind: measure_kind(pictures, kind, pictures.rows, find_faces=find_faces) for kind in pictures.kinds}
     speaker = evaluation.speaker[list(pictures.rows)]
     mean, of_gender = mean_pictures(evaluation, pictures)
-    drawn, cheat = measured["voice"], np.stack([picture_vector(picture) for picture in of_gender])
+    drawn, gender_vectors = measured["voice"], np.stack([picture_vector(picture) for picture in of_gender])
     for kind in (kind for kind in pictures.kinds if kind != "voice"):
         conditions = {"seconds": pictures.heard, "pictures": SHOWN["voice"], "reference": SHOWN[kind]}
         theirs = measured[kind]
-        yield from _spread("pixel_spread", drawn.vectors, theirs.vectors, speaker, conditions, seed, cheat)
+        yield from _spread("pixel_spread", drawn.vectors, theirs.vectors, speaker, conditions, seed, gender_vectors)
         if drawn.faces is not None and theirs.faces is not None:
             yield from _spread("face_embedding_spread", drawn.faces, theirs.faces, speaker, conditions, seed)
     finder = FacePointFinder(*pictures.prepare_faces()) if find_faces else None
-    known = {id(one): measure_alone(one, finder) for one in (mean, *of_gender) if one is not None}
-    of_everybody, of_genders = ([known[id(one)] for one in some if one is not None] for some in ((mean,), of_gender))
-    for metric in measured["voice"].values:
-        cheats = _picture_quality_mean(metric, of_everybody), _picture_quality_mean(metric, of_genders)
-        yield from _values(metric, measured, speaker, cheats, pictures.heard, seed)
 
+    def alone(picture: Picture) -> dict[str, float]:
+        """The measures of a picture that belongs to no clip."""
+        return measure_picture(picture) | ({} if finder is None else pose_measures(drawn_points(finder, picture)))
 
-def _values(
-    metric: str,
-    measured: dict[Kind, Measured],
-    speaker: NDArray[np.int64],
-    cheats: tuple[float | None, float | None],
-    heard: str,
-    seed: int,
-) -> Iterator[Number]:
-    """One measure of the pictures of every kind, those of the clips' own faces beside those from the voice."""
+    known = {id(one): alone(one) for one in (mean, *of_gender) if one is not None}
+    baselines = [[known[id(one)] for one in some if one is not None] for some in ((mean,), of_gender)]
     bootstrap = SpeakerBootstrap(speaker, seed=seed)
-    face = measured.get("face")
-    ceiling = float(np.nanmean(face.values[metric])) if face is not None and _any(face.values[metric]) else None
-    for kind, found in measured.items():
-        values = found.values[metric]
-        if not _any(values):
-            continue
-        yield Number(
-            NAME,
-            metric,
-            bootstrap.mean(values),
-            int(np.isfinite(values).sum()),
-            {"seconds": heard, "pictures": SHOWN[kind]},
-            mean_face=cheats[0] if kind == "voice" else None,
-            gender_mean_face=cheats[1] if kind == "voice" else None,
-            best=ceiling if kind == "voice" and metric not in HIGHER_IS_BETTER else None,  # the last have plain ends
-            higher_is_better=HIGHER_IS_BETTER.get(metric),
-        )
+    for metric in drawn.values:
+        ceiling = average(measured["face"].values[metric]) if "face" in measured else None
+        earned = [average(np.array([one.get(metric, np.nan) for one in some])) for some in baselines]
+        for shown, found in measured.items():
+            if not np.isfinite(found.values[metric]).any():
+                continue
+            beside: Beside = {}
+            if shown == "voice":
+                ends = metric in HIGHER_IS_BETTER  # these have plain ends
+                beside = {"mean_face": earned[0], "gender_mean_face": earned[1], "best": None if ends else ceiling}
+            conditions, better = {"seconds": pictures.heard, "pictures": SHOWN[shown]}, HIGHER_IS_BETTER.get(metric)
+            yield Number.mean(metric, found.values[metric], bootstrap, conditions, higher_is_better=better, **beside)
 
 
 def _spread(
@@ -222,19 +199,17 @@ def _spread(
     if not _spread_of(theirs, speaker, kept) > 0:
         return
     above, below = (PairwiseSpread(rows[kept], speaker[kept]) for rows in (ours, theirs))
-    cheat = None
+    earned = None
     if of_gender is not None:
         known = kept & _whole(of_gender)
-        earned = _spread_of(of_gender, speaker, known) / _spread_of(theirs, speaker, known)
-        cheat = earned if np.isfinite(earned) else None
+        earned = finite(_spread_of(of_gender, speaker, known) / _spread_of(theirs, speaker, known))
     yield Number(
-        NAME,
         metric,
         SpeakerBootstrap(speaker[kept], seed=seed).statistic(lambda weights: above(weights) / below(weights)),
         int(kept.sum()),
         conditions,
         mean_face=0.0,
-        gender_mean_face=cheat,
+        gender_mean_face=earned,
         best=1.0,
         higher_is_better=None,
     )
@@ -255,13 +230,9 @@ def mean_pictures(evaluation: EvaluationSet, pictures: PictureSet) -> tuple[Pict
     return pictures.mean_face(), [by_gender.get(str(genders[row])) for row in pictures.rows]
 
 
-def _picture_quality_mean(metric: str, of_clips: Sequence[Mapping[str, float]]) -> float | None:
-    values = [one[metric] for one in of_clips if np.isfinite(one.get(metric, float("nan")))]
-    return float(np.mean(values)) if values else None
-
-
-def _any(values: Floats) -> bool:
-    return bool(np.isfinite(values).any())
+def finite(value: float | np.floating[Any]) -> float | None:
+    """A number, or None where it is none."""
+    return float(value) if np.isfinite(value) else None
 
 
 # --------------------------------------------------------------------------------------------------
@@ -271,7 +242,6 @@ def _any(values: Floats) -> bool:
 # --------------------------------------------------------------------------------------------------
 
 People = NDArray[np.int64]
-DISTRIBUTION_NAME, DISTRIBUTION_TITLE = "distribution", "Frechet distance and VGGFace score"
 HALVINGS = 20
 HALF_CLIPS = 300  # of each half: its cost grows with the cube
 SCORE_RESAMPLINGS = 200
@@ -292,6 +262,7 @@ SCORE_NOTE = (
 )
 
 
+@chapter("distribution", "Frechet distance and VGGFace score")
 def measure_distribution(
     evaluation: EvaluationSet,
     *,
@@ -312,9 +283,9 @@ def measure_distribution(
         lost = (e for e in pictures.exclusions if e.reason not in FACE_REASONS)  # these networks ask for no face
         exclusions = tuple(lost) if fid_network or identity_classifier else ()
     if not frechet and not scores:
-        return Part(DISTRIBUTION_NAME, DISTRIBUTION_TITLE, skipped=DISTRIBUTION_SKIPPED)
+        raise NotMeasured(DISTRIBUTION_SKIPPED)
     notes = [FRECHET_NOTE] * bool(frechet) + [SCORE_NOTE] * bool(scores)
-    return Part(DISTRIBUTION_NAME, DISTRIBUTION_TITLE, (*frechet, *scores), notes=tuple(notes), exclusions=exclusions)
+    return Part(numbers=(*frechet, *scores), notes=notes, exclusions=exclusions)
 
 
 def _distribution_of_embeddings(evaluation: EvaluationSet, seed: int) -> Iterator[Number]:
@@ -330,7 +301,7 @@ def _distribution_of_embeddings(evaluation: EvaluationSet, seed: int) -> Iterato
             evaluation.reference[kept],
             evaluation.speaker[kept],
             conditions,
-            cheats=(everybody, of_gender),
+            baselines=(everybody, of_gender),
             seed=seed,
         )
 
@@ -355,9 +326,9 @@ def _distribution_of_pictures(
             "network": network.name,
         }
         both = np.isfinite(features[kind]).all(1) & np.isfinite(features[theirs]).all(1)
-        cheats = (everybody[both], genders[both]) if kind == "voice" else None
+        baselines = (everybody[both], genders[both]) if kind == "voice" else None
         ours = features[kind][both]
-        yield from _frechet(ours, features[theirs][both], speaker[both], conditions, cheats=cheats, seed=seed)
+        yield from _frechet(ours, features[theirs][both], speaker[both], conditions, baselines=baselines, seed=seed)
 
 
 def _frechet(
@@ -366,25 +337,25 @@ def _frechet(
     speaker: People,
     conditions: Mapping[str, str],
     *,
-    cheats: tuple[Matrix, Matrix] | None,
+    baselines: tuple[Matrix, Matrix] | None,
     seed: int,
 ) -> Iterator[Number]:
     """Ours against theirs, in halves of the speakers; nothing where there are fewer than four speakers."""
     if len(np.unique(speaker)) < 4:
         return
     split = [halves(speaker, np.random.default_rng([seed, draw])) for draw in range(HALVINGS)]
-    values = _over(ours, theirs, split)
+    crowds = [Crowd.of(theirs[others]) for _, others in split]
+    values = _over(ours, split, crowds)
     low, high = np.percentile(values, INTERVAL_PERCENTILES)
-    earned = [_present(_over(cheat, theirs, split)) for cheat in cheats] if cheats else [None, None]
+    earned = [finite(np.mean(_over(said, split, crowds))) for said in baselines] if baselines else [None, None]
     yield Number(
-        DISTRIBUTION_NAME,
         "frechet_distance",
         Estimate(float(np.mean(values)), float(low), float(high), len(np.unique(speaker))),
         len(ours),
         conditions,
         mean_face=earned[0],
         gender_mean_face=earned[1],
-        best=_present(_over(theirs, theirs, split)),
+        best=finite(np.mean(_over(theirs, split, crowds))),
         higher_is_better=False,
     )
 
@@ -398,17 +369,13 @@ def halves(speaker: People, rng: np.random.Generator) -> tuple[People, People]:
     return sides[0][:count], sides[1][:count]
 
 
-def _over(ours: Matrix, theirs: Matrix, halves: list[tuple[People, People]]) -> list[float]:
+def _over(ours: Matrix, halves: list[tuple[People, People]], crowds: list[Crowd | None]) -> list[float]:
+    """The distance of ours in the one half from the other half's crowd, for each draw."""
     values = []
-    for mine, others in halves:
+    for (mine, _), crowd in zip(halves, crowds, strict=True):
         rows = mine[np.isfinite(ours[mine]).all(1)]
-        values.append(fid(ours[rows], theirs[others]))
+        values.append(fid(ours[rows], crowd))
     return values
-
-
-def _present(values: list[float]) -> float | None:
-    mean = float(np.mean(values))
-    return mean if np.isfinite(mean) else None
 
 
 def _scores(evaluation: EvaluationSet, pictures: PictureSet, network: PictureNetwork, seed: int) -> Iterator[Number]:
@@ -422,7 +389,6 @@ def _scores(evaluation: EvaluationSet, pictures: PictureSet, network: PictureNet
         kept = np.isfinite(rows).all(1)
         resampled = bootstrap.statistic(partial(_weighted_score, rows, network, seed), kept)
         yield Number(
-            DISTRIBUTION_NAME,
             "vggface_score",
             resampled,
             int(kept.sum()),
@@ -457,7 +423,6 @@ def _read(pictures: PictureSet, kind: Kind, network: PictureNetwork) -> Matrix:
 # Pictures of some clips by a stated rule, failures included: the original, from its embedding, from the voice.
 # --------------------------------------------------------------------------------------------------
 
-GRID_NAME, GRID_TITLE = "grid", "Pictures by a stated rule"
 EACH = 4
 SKIPPED = "there is nothing that draws pictures; give a model that does (--model) or a folder of pictures (--pictures)"
 NO_CONSENT = "original_not_shown"
@@ -481,12 +446,13 @@ class Order:
     """In words, for the caption of each clip."""
 
 
+@chapter("grid", "Pictures by a stated rule")
 def measure_grid(
     evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, each: int = EACH
 ) -> Part:
     """Best, median, worst and random clips; a clip is in one of the first three at most."""
     if pictures is None or not len(pictures):
-        return Part(GRID_NAME, GRID_TITLE, skipped=SKIPPED)
+        raise NotMeasured(SKIPPED)
     order = order_of(evaluation, pictures.seconds)
     chosen = choose(pictures.rows, order, each=each, seed=seed)
     figures, rows = [], []
@@ -497,14 +463,13 @@ def measure_grid(
         png = draw_grid(columns, mean, heard=heard, model=(evaluation.model.name, evaluation.model.version))
         figures.append(Figure(name, _caption(name, order, len(pictures)), png, _alt(name, columns)))
         rows += [(name, evaluation.keys[row], order.said[row] if order else "") for row in members]
-    table = Table("chosen", "Clips shown", ("rule", "clip", "how good"), tuple(rows))
-    notes = [NOTICE, _rule(order, pictures, each, seed)] + [HIDDEN.format(len(hidden))] * bool(hidden)
     shown = {evaluation.keys[row] for members in chosen.values() for row in members}
-    lost = [
-        e for e in pictures.exclusions if e.clip in shown and e.reason not in FACE_REASONS
-    ]  # a face is not looked for here
+    lost = [e for e in pictures.exclusions if e.clip in shown and e.reason not in FACE_REASONS]  # no face is looked for
     return Part(
-        GRID_NAME, GRID_TITLE, (), (table,), tuple(figures), tuple(notes), tuple(dict.fromkeys((*lost, *hidden)))
+        tables=[Table("chosen", "Clips shown", ("rule", "clip", "how good"), tuple(rows))],
+        figures=figures,
+        notes=[NOTICE, _rule(order, pictures, each, seed)] + [HIDDEN.format(len(hidden))] * bool(hidden),
+        exclusions=tuple(dict.fromkeys((*lost, *hidden))),
     )
 
 
@@ -516,17 +481,9 @@ def order_of(evaluation: EvaluationSet, seconds: float) -> Order | None:
 
 
 def _by_rank(evaluation: EvaluationSet, seconds: float) -> Order:
-    assert evaluation.reference is not None
-    probes, gallery = np.flatnonzero(evaluation.measurable(seconds)), np.flatnonzero(evaluation.has_reference())
-    found = rank_gallery(
-        evaluation.predicted[seconds][probes],
-        evaluation.reference[gallery],
-        np.searchsorted(gallery, probes),
-        evaluation.speaker[gallery],
-    )
-    badness = np.full(len(evaluation), np.nan)
-    badness[probes] = found.rank
-    said = tuple("" if np.isnan(rank) else f"rank {rank:.0f} of {found.gallery}" for rank in badness)
+    answers = evaluation.answers(seconds)
+    badness = answers.spread_out(answers.ranking.rank.astype(np.float64), answers.pairs)
+    said = tuple("" if np.isnan(rank) else f"rank {rank:.0f} of {answers.ranking.gallery}" for rank in badness)
     return Order("rank", badness, said)
 
 
@@ -566,7 +523,7 @@ def choose(rows: Sequence[int], order: Order | None, *, each: int, seed: int) ->
 def _column(
     evaluation: EvaluationSet, pictures: PictureSet, row: int, order: Order | None, hidden: list[Exclusion]
 ) -> Column:
-    original = pictures.original(row)
+    original = pictures.picture("original", row)
     if original is not None and not may_be_shown(evaluation, row):
         hidden.append(Exclusion(evaluation.keys[row], NO_CONSENT))
         original = None
@@ -578,7 +535,9 @@ def _column(
         femininity = stated.femininity[row]
         read, sure = ("f", femininity) if femininity >= 0.5 else ("m", 1 - femininity)
         facts.append(f"stated {stated.age[row]:.0f}, {read} {sure:.2f}")
-    return Column(original, pictures.from_face(row), pictures.from_voice(row), tuple(fact for fact in facts if fact))
+    return Column(
+        original, pictures.picture("face", row), pictures.picture("voice", row), tuple(fact for fact in facts if fact)
+    )
 
 
 def may_be_shown(evaluation: EvaluationSet, row: int) -> bool:

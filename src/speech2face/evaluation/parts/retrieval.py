@@ -21,13 +21,26 @@ from speech2face.evaluation.parts.similarity import (
 )
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import Cell, Embeddings, Exclusion, Figure, Floats, Number, Part, Table, exclude
+from speech2face.evaluation.report import (
+    Beside,
+    Cell,
+    Embeddings,
+    Exclusion,
+    Figure,
+    Floats,
+    NotMeasured,
+    Number,
+    Part,
+    Table,
+    chapter,
+    exclude,
+)
 from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.metrics.matching import (
     DISTANCES,
     Choices,
     Distance,
-    Ranking,
+    GalleryRanks,
     Roc,
     Singles,
     average_precision_chance,
@@ -41,11 +54,11 @@ from speech2face.metrics.matching import (
     square,
     verify,
 )
+from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-NAME, TITLE = "retrieval", "Face retrieval"
 RECALL_AT = (1, 2, 5, 10, 50, 100)
 RECALL_PERCENT = (1, 2, 5, 10)
 HISTOGRAM_BINS = 20
@@ -73,19 +86,20 @@ RETRIEVAL_NOTES = (
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Rankings of the same gallery by the model and the cheats, and which clips were ranked."""
+    """Rankings of the same gallery by the model and the trivial baselines, and which clips were ranked."""
 
-    model: Ranking
-    mean: Ranking
-    gender: Ranking | None
+    model: GalleryRanks
+    mean: GalleryRanks
+    gender: GalleryRanks | None
     kept: NDArray[np.bool_]
     """(clips,) that have a prediction and a face."""
 
 
+@chapter("retrieval", "Face retrieval")
 def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     """Recall, ranks and average precision by L2, L1 and cosine, for each of the seconds heard."""
     if evaluation.reference is None:
-        return Part(NAME, TITLE, skipped=NO_REFERENCES)
+        raise NotMeasured(NO_REFERENCES)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
     numbers: list[Number] = []
     histograms: dict[str, NDArray[np.float64]] = {}
@@ -98,10 +112,14 @@ def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
             if distance == "cosine":
                 histograms[f"{heard:g} s"] = ranked.model.rank / ranked.model.gallery
     if not numbers:
-        return Part(NAME, TITLE, skipped=NO_PAIRS, exclusions=missing_references(evaluation))
-    tables = (_paper_table(numbers), _whole_table(numbers))
-    figures = (_histogram(histograms),) if histograms else ()
-    return Part(NAME, TITLE, tuple(numbers), tables, figures, RETRIEVAL_NOTES, missing_references(evaluation))
+        raise NotMeasured(NO_PAIRS, missing_references(evaluation))
+    return Part(
+        numbers=numbers,
+        tables=[_paper_table(numbers), _whole_table(numbers)],
+        figures=[_histogram(histograms)] if histograms else [],
+        notes=RETRIEVAL_NOTES,
+        exclusions=missing_references(evaluation),
+    )
 
 
 def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranked:
@@ -110,7 +128,10 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     gallery, speaker = evaluation.reference[there], evaluation.speaker[there]
     place = np.cumsum(there) - 1
     own = place[kept]
-    model = rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
+    if distance == "cosine":
+        model = evaluation.answers(heard).ranking
+    else:
+        model = rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
     mean = gallery.mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
     constant = rank_answers(mean, np.zeros(len(own), np.int64), gallery, own, speaker, distance)
     gender = evaluation.gender()
@@ -124,18 +145,14 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     return _Ranked(model, constant, of_gender, kept)
 
 
-class _Numbers:
-    """Numbers of one length heard and one distance, each with its chance level and what the cheats earn."""
-
-    def __init__(self, ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> None:
-        self._ranked, self._bootstrap = ranked, bootstrap
-        self._conditions = {"seconds": f"{heard:g}", "distance": distance}
-        self.found: list[Number] = []
+def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[Number]:
+    """Numbers of one length heard and one distance, each with its chance level and what trivial baselines earn."""
+    count, faces = ranked.model.gallery, ranked.model.own_faces
+    found: list[Number] = []
 
     def add(
-        self,
         metric: str,
-        value: Callable[[Ranking], Floats],
+        value: Callable[[GalleryRanks], Floats],
         chance: float,
         *,
         reading: str = "clip",
@@ -144,85 +161,73 @@ class _Numbers:
         median: bool = False,
     ) -> None:
         """One number: the mean (or median) over clips of what is read from a ranking."""
-        ranked = self._ranked
         values = np.full(len(ranked.kept), np.nan)
         values[ranked.kept] = value(ranked.model)
-        estimate = self._bootstrap.quantile(values) if median else self._bootstrap.mean(values)
         of_all = np.median if median else np.mean
-        self.found.append(
-            Number(
-                NAME,
-                metric,
-                estimate,
-                int(ranked.kept.sum()),
-                self._conditions | {"reading": reading},
-                chance=chance,
-                mean_face=float(of_all(value(ranked.mean))),
-                gender_mean_face=None if ranked.gender is None else float(of_all(value(ranked.gender))),
-                published=published,
-                higher_is_better=higher,
-            )
+        number = Number(
+            metric,
+            bootstrap.quantile(values) if median else bootstrap.mean(values),
+            int(ranked.kept.sum()),
+            {"seconds": f"{heard:g}", "distance": distance, "reading": reading},
+            chance=chance,
+            mean_face=float(of_all(value(ranked.mean))),
+            gender_mean_face=None if ranked.gender is None else float(of_all(value(ranked.gender))),
+            published=published,
+            higher_is_better=higher,
         )
+        found.append(number)
 
-
-def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[Number]:
-    count, faces = ranked.model.gallery, ranked.model.own_faces
-    numbers = _Numbers(ranked, bootstrap, heard, distance)
     for column, percent in enumerate(RECALL_PERCENT):
         if at := percent_places(percent, count):
             printed = TABLE_3.get((heard, distance))
             said = "" if printed is None else f"{printed[column] / 100:.4f} ({PAPER_READING})"
-            numbers.add(f"recall_at_{percent}_percent", partial(_recall, at), at / count, published=said)
-    for at in (at for at in RECALL_AT if at <= count):
-        numbers.add(f"recall_at_{at}", partial(_recall, at), at / count)
+            add(f"recall_at_{percent}_percent", partial(_recall, at), at / count, published=said)
+    recalled_at = [at for at in RECALL_AT if at <= count]
+    for at in recalled_at:
+        add(f"recall_at_{at}", partial(_recall, at), at / count)
     for name, median, paper in (("median", True, (550, 11.0)), ("mean", False, (918.7, 18.4))):
         said = PAPER_RANKS.format(*paper) if (heard, distance) == (6, "cosine") else ""
-        numbers.add(f"{name}_rank", _rank_of, (count + 1) / 2, higher=False, median=median)
+        add(f"{name}_rank", _rank_of, (count + 1) / 2, higher=False, median=median)
         percent_chance = 50 * (count + 1) / count
-        name = f"{name}_rank_percent"
-        numbers.add(name, _rank_percent, percent_chance, published=said, higher=False, median=median)
-    for at in (at for at in RECALL_AT if at <= count):
+        add(f"{name}_rank_percent", _rank_percent, percent_chance, published=said, higher=False, median=median)
+    for at in recalled_at:
         chance = float(speaker_recall_chance(faces, count, at).mean())
-        numbers.add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
+        add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
     chance = float(average_precision_chance(faces, count).mean())
-    numbers.add("map", lambda ranking: ranking.average_precision, chance, reading="speaker")
-    return numbers.found
+    add("map", lambda ranking: ranking.average_precision, chance, reading="speaker")
+    return found
 
 
-def _recall(at: int, ranking: Ranking) -> Floats:
+def _recall(at: int, ranking: GalleryRanks) -> Floats:
     return recall(ranking.rank, at)
 
 
-def _speaker_recall(at: int, ranking: Ranking) -> Floats:
+def _speaker_recall(at: int, ranking: GalleryRanks) -> Floats:
     return recall(ranking.speaker_rank, at)
 
 
-def _rank_of(ranking: Ranking) -> Floats:
+def _rank_of(ranking: GalleryRanks) -> Floats:
     return ranking.rank.astype(np.float64)
 
 
-def _rank_percent(ranking: Ranking) -> Floats:
+def _rank_percent(ranking: GalleryRanks) -> Floats:
     return np.asarray(100 * ranking.rank / ranking.gallery)
 
 
 def _paper_table(numbers: list[Number]) -> Table:
     """In the shape of Table 3, measured and printed values under each other."""
+    printed_for = {(f"{seconds:g}", str(distance)): values for (seconds, distance), values in TABLE_3.items()}
     rows: list[tuple[Cell, ...]] = []
     found = {(n.conditions["seconds"], n.conditions["distance"], n.metric): n.estimate.value for n in numbers}
     for seconds, distance in dict.fromkeys((n.conditions["seconds"], n.conditions["distance"]) for n in numbers):
         values = [found.get((seconds, distance, f"recall_at_{percent}_percent")) for percent in RECALL_PERCENT]
         rows.append((seconds, distance, "measured", *(None if v is None else 100 * v for v in values)))
-        if printed := TABLE_3.get((float(seconds), _distance(distance))):
+        if printed := printed_for.get((seconds, distance)):
             rows.append((seconds, distance, "paper (AVSpeech)", *printed))
     rows.append(("", "", "chance", *(float(percent) for percent in RECALL_PERCENT)))
     header = ("seconds", "distance", "whose", *(f"first {percent} % of the gallery" for percent in RECALL_PERCENT))
     title = "Own face among the first K % of the gallery, in % (Table 3)"
     return Table("table3", title, header, tuple(rows))
-
-
-def _distance(name: str) -> Distance:
-    (found,) = (distance for distance in DISTANCES if distance == name)
-    return found
 
 
 def _whole_table(numbers: list[Number]) -> Table:
@@ -235,7 +240,7 @@ def _whole_table(numbers: list[Number]) -> Table:
         cells = [found[(*column, reading, metric)] for column in columns]
         rows.append((reading, metric, cells[0].chance, *(cell.estimate.value for cell in cells)))
     header = ("reading", "metric", "chance", *(f"{seconds} s {distance}" for seconds, distance in columns))
-    note = "Recall at k counts faces here, not percent. Intervals and cheats are with the numbers."
+    note = "Recall at k counts faces here, not percent. Intervals and trivial baselines are with the numbers."
     return Table("ranks", "Ranks, recall at k faces and average precision", header, tuple(rows), note)
 
 
@@ -265,12 +270,11 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
 # Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
 # --------------------------------------------------------------------------------------------------
 
-MATCHING_NAME, MATCHING_TITLE = "matching", "Matching and verification"
 WAYS = (2, 5, 10)
 MOST_CLIPS = 6_000
 """Beyond, speakers are drawn: similarities of all pairs are held in memory."""
-CHEAT_CLIPS = 1_500
-"""What the cheats earn is measured on no more clips, of drawn speakers."""
+BASELINE_CLIPS = 1_500
+"""What the trivial baselines earn is measured on no more clips, of drawn speakers."""
 VOICE_TO_FACE, FACE_TO_VOICE = "voice to face", "face to voice"
 DIRECTIONS = (VOICE_TO_FACE, FACE_TO_VOICE)
 PUBLISHED = "0.816, implied by the ranks of 100 clips among 5,000 (AVSpeech, project page)"
@@ -288,7 +292,7 @@ MATCHING_NOTES = (
 
 @dataclass(frozen=True, eq=False)
 class _Voices:
-    """What is said of the faces of some clips, and the two cheats over the same clips."""
+    """What is said of the faces of some clips, and the two trivial baselines over the same clips."""
 
     evaluation: EvaluationSet
     """Of these clips alone; all have a reference."""
@@ -320,12 +324,13 @@ class _Voices:
         return cosine_similarity(means[first], self._faces)[which]
 
     def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[Singles, NDArray[np.int64]], ...]:
-        """Similarities and the rows that count, of the model and of the two cheats: those for fewer speakers' clips."""
-        few = rows[_drawn(self.evaluation.speaker[rows], CHEAT_CLIPS, 0)]
+        """Similarities and the rows that count, of the model and of both baselines: those for fewer speakers' clips."""
+        few = rows[_drawn(self.evaluation.speaker[rows], BASELINE_CLIPS, 0)]
         of_gender = few[self.evaluation.gender()[few] != ""]
         return (self.similarity, rows), (self.mean_face, few), (self.gender_mean_face, of_gender)
 
 
+@chapter("matching", "Matching and verification")
 def measure_matching(
     evaluation: EvaluationSet,
     *,
@@ -335,7 +340,7 @@ def measure_matching(
 ) -> Part:
     """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
     if evaluation.reference is None:
-        return Part(MATCHING_NAME, MATCHING_TITLE, skipped=NO_REFERENCES)
+        raise NotMeasured(NO_REFERENCES)
     exclusions = list(missing_references(evaluation))
     numbers: list[Number] = []
     figures: list[Figure] = []
@@ -343,23 +348,21 @@ def measure_matching(
         exclusions += left_out
         longest = voices.conditions["seconds"] == f"{evaluation.longest():g}"
         few = voices.evaluation
-        bootstrap = SpeakerBootstrap(few.speaker, resamplings=resamplings, seed=seed)
-        if bootstrap.speaker.max(initial=0) == 0:
+        if len(np.unique(few.speaker)) < 2:
             continue
         for stratum in strata_of(few):
-            exclusions += exclude(few.keys, np.flatnonzero(~stratum.known), stratum.unknown) if longest else ()
-            if len(np.unique(few.speaker[stratum.known])) > 1:
-                numbers += _choices(voices, stratum, WAYS if longest else WAYS[:1], seed, resamplings)
-                numbers += _verification(voices, stratum, seed, resamplings)
+            exclusions += exclude(few.keys, ~stratum.known, stratum.unknown) if longest else ()
+            rows = np.flatnonzero(stratum.known)
+            if len(np.unique(few.speaker[rows])) > 1:
+                bootstrap = SpeakerBootstrap(few.speaker[rows], resamplings=resamplings, seed=seed)
+                numbers += _choices(voices, stratum, rows, WAYS if longest else WAYS[:1], bootstrap)
+                numbers += _verification(voices, stratum, rows, bootstrap)
         if longest and not figures:
             figures.append(matching_figure(voices.similarity, few.speaker, few.gender()))
     kept = tuple(dict.fromkeys(exclusions))
     if not numbers:
-        why = "fewer than two speakers have both a prediction and a face"
-        return Part(MATCHING_NAME, MATCHING_TITLE, skipped=why, exclusions=kept)
-    return Part(
-        MATCHING_NAME, MATCHING_TITLE, tuple(numbers), figures=tuple(figures), notes=MATCHING_NOTES, exclusions=kept
-    )
+        raise NotMeasured("fewer than two speakers have both a prediction and a face", kept)
+    return Part(numbers=numbers, figures=figures, notes=MATCHING_NOTES, exclusions=kept)
 
 
 def _all_voices(
@@ -367,10 +370,10 @@ def _all_voices(
 ) -> Iterator[tuple[_Voices, tuple[Exclusion, ...]]]:
     """Predictions from each of the seconds heard, the longest last, and what the pictures show."""
     drawn = _drawn(evaluation.speaker, MOST_CLIPS, seed)
-    not_drawn = exclude(evaluation.keys, np.flatnonzero(~drawn), "not_drawn", f"{MOST_CLIPS} clips at most")
+    not_drawn = exclude(evaluation.keys, ~drawn, "not_drawn", f"{MOST_CLIPS} clips at most")
     for seconds in sorted(evaluation.predicted):
         there = evaluation.measurable(seconds)
-        silent = np.flatnonzero(evaluation.has_reference() & ~there)
+        silent = evaluation.has_reference() & ~there
         left_out = exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
         few = evaluation.take(there & drawn)
         conditions = {"seconds": f"{seconds:g}", "by": "embedding"}
@@ -394,9 +397,14 @@ def _drawn(speaker: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_
     return taken[speaker]
 
 
-def _choices(voices: _Voices, stratum: Stratum, ways: tuple[int, ...], seed: int, resamplings: int) -> Iterator[Number]:
-    rows, speaker = np.flatnonzero(stratum.known), voices.evaluation.speaker
-    bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
+def _choices(
+    voices: _Voices,
+    stratum: Stratum,
+    rows: NDArray[np.int64],
+    ways: tuple[int, ...],
+    bootstrap: SpeakerBootstrap,
+) -> Iterator[Number]:
+    speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
         own, mean, gender = (
             Choices.of(_turned(square(similarity, some), direction), speaker[some], stratum.labels[some])
@@ -405,12 +413,13 @@ def _choices(voices: _Voices, stratum: Stratum, ways: tuple[int, ...], seed: int
         for number in ways:
             conditions = {**voices.conditions, "direction": direction, "foils": stratum.name, "choices": str(number)}
             yield Number(
-                *(MATCHING_NAME, "choice_accuracy", own.estimate(number, bootstrap)),
-                clips=int(np.isfinite(own.won(number)).sum()),
-                conditions=conditions,
+                "choice_accuracy",
+                own.estimate(number, bootstrap),
+                int(np.isfinite(own.won(number)).sum()),
+                conditions,
                 chance=1 / number,
-                mean_face=_matching_mean(mean.won(number)),
-                gender_mean_face=_matching_mean(gender.won(number)),
+                mean_face=average(mean.won(number)),
+                gender_mean_face=average(gender.won(number)),
                 published=PUBLISHED if tuple(conditions.values()) == PUBLISHED_FOR else "",
             )
 
@@ -420,31 +429,20 @@ def _turned(similarity: Singles, direction: str) -> Singles:
     return similarity if direction == VOICE_TO_FACE else similarity.T
 
 
-def _matching_mean(shares: NDArray[np.float64]) -> float | None:
-    present = shares[np.isfinite(shares)]
-    return float(present.mean()) if len(present) else None
-
-
-def _verification(voices: _Voices, stratum: Stratum, seed: int, resamplings: int) -> Iterator[Number]:
-    rows, speaker = np.flatnonzero(stratum.known), voices.evaluation.speaker
-    bootstrap = SpeakerBootstrap(speaker[rows], resamplings=resamplings, seed=seed)
-    (similarity, _), *cheats = voices.compared(rows)
+def _verification(
+    voices: _Voices, stratum: Stratum, rows: NDArray[np.int64], bootstrap: SpeakerBootstrap
+) -> Iterator[Number]:
+    speaker = voices.evaluation.speaker
+    (similarity, _), *baselines = voices.compared(rows)
     found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
-    curves = [roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in cheats]
+    mean, gender = (roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in baselines)
     conditions = {**voices.conditions, "foils": stratum.name}
-    for metric, estimate, cheat, better in (
+    for metric, estimate, of, better in (
         ("verification_auc", found.area, Roc.area, True),
         ("verification_eer", found.equal_error_rate, Roc.equal_error_rate, False),
     ):
-        yield Number(
-            *(MATCHING_NAME, metric, estimate),
-            clips=len(rows),
-            conditions=conditions,
-            chance=0.5,
-            mean_face=cheat(curves[0]),
-            gender_mean_face=cheat(curves[1]),
-            higher_is_better=better,
-        )
+        beside: Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
+        yield Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -470,7 +468,7 @@ def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDA
         for colour, (name, pairs, people, stratum) in zip(COLOURS, curves, strict=False):
             for line, turned in (("-", pairs), (":", pairs.T)):
                 choices = Choices.of(turned, people, stratum)
-                won = [_mean_of_numbers(choices.won(number)) for number in ways.tolist()]
+                won = np.array([average(choices.won(number)) for number in ways.tolist()], np.float64)
                 arrow = "voice to face" if line == "-" else "face to voice"
                 left.plot(ways, won, line, color=colour, label=f"{arrow}, {name}")
             curve = roc(pairs, people, stratum)
@@ -490,8 +488,3 @@ def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDA
     )
     alt = "Two line charts: choices won against the number of candidates, and the ROC curve of verification"
     return Figure("matching", caption, render(draw, INCHES), alt)
-
-
-def _mean_of_numbers(shares: NDArray[np.float64]) -> float:
-    present = shares[np.isfinite(shares)]
-    return float(present.mean()) if len(present) else float("nan")

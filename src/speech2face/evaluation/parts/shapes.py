@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,19 @@ from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
 from speech2face.evaluation.parts.attributes import PICTURES
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import Cell, Exclusion, Figure, Floats, Number, Part, Table
+from speech2face.evaluation.report import (
+    Cell,
+    Exclusion,
+    Figure,
+    Floats,
+    NotMeasured,
+    Number,
+    Part,
+    Table,
+    chapter,
+)
 from speech2face.face.landmarks import COUNT
+from speech2face.metrics.embeddings import means_of_others
 from speech2face.metrics.faces import (
     MEASUREMENTS,
     WIDTHS,
@@ -27,11 +38,11 @@ from speech2face.metrics.faces import (
     width_ratios,
 )
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-NAME, TITLE = "craniofacial", "Craniofacial measurements"
 RANDOM_ROUNDS = 200
 HEADLINE = "nasal_index"
 """First among the numbers: the paper's highest r."""
@@ -51,7 +62,7 @@ _CRANIOFACIAL_HEADER = (
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Correlated:
     """One measurement of one pair of kinds."""
 
     one: Measurement
@@ -64,35 +75,52 @@ class _Row:
     gender: float
     pixels: float
 
+    @property
+    def is_the_papers(self) -> bool:
+        """Whether the paper has measured the same pair."""
+        return self.pair == PAIRS[0]
 
+    def number(self, seconds: float) -> Number:
+        """For the report's numbers."""
+        return Number(
+            f"{self.one.name}_r",
+            self.estimate,
+            self.clips,
+            {**conditions_of(self.pair, seconds), "p": _p(self.found.p)},
+            chance=0.0,
+            gender_mean_face=None if np.isnan(self.gender) else self.gender,
+            published=f"{self.one.published:.2f} (AVSpeech, 6 s, DEST landmarks)" if self.is_the_papers else "",
+        )
+
+    def cells(self) -> tuple[Cell, ...]:
+        """For the report's table."""
+        told = conditions_of(self.pair, 0.0)
+        return (
+            *(told["reference"], told["measured"], self.one.title, self.one.definition),
+            *(*self.estimate.cells(), self.found.p, self.clips, self.estimate.n),
+            *(*self.random, self.gender, self.pixels, self.one.published if self.is_the_papers else None),
+        )
+
+
+@chapter("craniofacial", "Craniofacial measurements")
 def measure_craniofacial(
     evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
 ) -> Part:
     """Face-to-face against voice-to-face pictures, and both against the originals where the data hold them."""
     if pictures is None:
-        return Part(NAME, TITLE, skipped="there are no pictures to measure; give a model that draws them (--model)")
-    pairs = pairs_of(pictures)
-    if not pairs:
-        return Part(NAME, TITLE, skipped=NO_PAIRS)
-    try:
-        shapes = shapes_of(pictures, pairs)
-    except MissingExtra as error:
-        return Part(NAME, TITLE, skipped=str(error))
+        raise NotMeasured(NO_PICTURES)
+    shapes, pairs = shapes_of(pictures)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     rows = [row for pair in pairs for row in _rows(evaluation, shapes, pair, bootstrap, seed)]
     excluded = without_face(pictures, shapes)
     if not rows:
-        return Part(NAME, TITLE, skipped=f"faces were found in fewer than {FEWEST} pairs", exclusions=excluded)
+        raise NotMeasured(TOO_FEW, excluded)
     headline = sorted(rows, key=lambda row: (row.pair != rows[0].pair, row.one.name != HEADLINE))
-    numbers = tuple(_number(row, pictures.seconds) for row in headline)
-    table = Table(
-        "craniofacial",
-        "Pearson's r of twelve measurements",
-        _CRANIOFACIAL_HEADER,
-        tuple(_craniofacial_cells(row) for row in rows),
-    )
-    shown = [row for row in rows if row.pair == rows[0].pair]
-    return Part(NAME, TITLE, numbers, (table,), (_figure(shown),), CRANIOFACIAL_NOTES, excluded)
+    cells = tuple(row.cells() for row in rows)
+    table = Table("craniofacial", "Pearson's r of twelve measurements", _CRANIOFACIAL_HEADER, cells)
+    figure = _figure([row for row in rows if row.pair == rows[0].pair])
+    numbers = [row.number(pictures.seconds) for row in headline]
+    return Part(numbers=numbers, tables=[table], figures=[figure], notes=CRANIOFACIAL_NOTES, exclusions=excluded)
 
 
 def _rows(
@@ -101,7 +129,7 @@ def _rows(
     pair: tuple[Kind, Kind],
     bootstrap: SpeakerBootstrap,
     seed: int,
-) -> list[_Row]:
+) -> list[_Correlated]:
     there = np.isfinite(shapes[pair[0]]).all((1, 2)) & np.isfinite(shapes[pair[1]]).all((1, 2))
     if there.sum() < FEWEST:
         return []
@@ -113,7 +141,7 @@ def _rows(
         x, y = (np.where(there, to_scale[one.name], np.nan) for to_scale, _ in sides)
         pixels = [np.where(there, plain[one.name], np.nan) for _, plain in sides]
         found.append(
-            _Row(
+            _Correlated(
                 one,
                 pair,
                 bootstrap.correlation(x, y),
@@ -141,35 +169,11 @@ def _random(x: Floats, y: Floats, speaker: np.ndarray, seed: int) -> tuple[float
     return float(low), float(high)
 
 
-def _number(row: _Row, seconds: float) -> Number:
-    papers = row.pair == ("face", "voice")
-    return Number(
-        part=NAME,
-        metric=f"{row.one.name}_r",
-        estimate=row.estimate,
-        clips=row.clips,
-        conditions={**conditions_of(row.pair, seconds), "p": _p(row.found.p)},
-        chance=0.0,
-        gender_mean_face=None if np.isnan(row.gender) else row.gender,
-        published=f"{row.one.published:.2f} (AVSpeech, 6 s, DEST landmarks)" if papers else "",
-    )
-
-
 def _p(p: float) -> str:
     return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _craniofacial_cells(row: _Row) -> tuple[Cell, ...]:
-    told = conditions_of(row.pair, 0.0)
-    estimate, papers = row.estimate, row.pair == ("face", "voice")
-    return (
-        *(told["reference"], told["measured"], row.one.title, row.one.definition),
-        *(estimate.value, estimate.low, estimate.high, row.found.p, row.clips, estimate.n),
-        *(row.random[0], row.random[1], row.gender, row.pixels, row.one.published if papers else None),
-    )
-
-
-def _figure(rows: list[_Row]) -> Figure:
+def _figure(rows: list[_Correlated]) -> Figure:
     told = conditions_of(rows[0].pair, 0.0)
 
     def draw(canvas: Canvas) -> None:
@@ -179,7 +183,7 @@ def _figure(rows: list[_Row]) -> Figure:
             axes.plot([row.random[0], row.random[1]], [place, place], color=CHANCE_COLOUR, lw=7, alpha=0.35)
             axes.plot([row.estimate.low, row.estimate.high], [place, place], color=COLOURS[0])
         axes.plot([row.estimate.value for row in rows], places, "o", color=COLOURS[0], label="measured")
-        if rows[0].pair == ("face", "voice"):
+        if rows[0].is_the_papers:
             axes.plot([row.one.published for row in rows], places, "D", ms=5, color=COLOURS[1], label="paper")
         axes.plot([row.gender for row in rows], places, "|", ms=12, color=COLOURS[2], label="gender alone")
         axes.plot([], [], color=CHANCE_COLOUR, lw=7, alpha=0.35, label="random pairs, 95 %")
@@ -197,7 +201,6 @@ def _figure(rows: list[_Row]) -> Figure:
 # Widths of the head in pictures from the voice: absolute ratio errors as in Cross-Modal Perceptionist, but flat.
 # --------------------------------------------------------------------------------------------------
 
-ANTHROPOMETRY_NAME, ANTHROPOMETRY_TITLE = "anthropometry", "Widths of the head"
 CHANCE_ROUNDS = 20
 ANTHROPOMETRY_NOTES = (
     "A flat stand-in: the original measures vertices of 3-D heads, here landmarks of frontal pictures stand for them"
@@ -212,47 +215,32 @@ _ANTHROPOMETRY_HEADER = (
 )
 
 
+@chapter("anthropometry", "Widths of the head")
 def measure_anthropometry(
     evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
 ) -> Part:
     """Errors of four ratios and of their mean, for every pair of kinds of pictures."""
     if pictures is None:
-        return Part(
-            ANTHROPOMETRY_NAME,
-            ANTHROPOMETRY_TITLE,
-            skipped="there are no pictures to measure; give a model that draws them (--model)",
-        )
-    pairs = pairs_of(pictures)
-    if not pairs:
-        return Part(ANTHROPOMETRY_NAME, ANTHROPOMETRY_TITLE, skipped=NO_PAIRS)
+        raise NotMeasured(NO_PICTURES)
+    shapes, pairs = shapes_of(pictures)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     numbers: list[Number] = []
-    try:
-        shapes = shapes_of(pictures, pairs)
-    except MissingExtra as error:
-        return Part(ANTHROPOMETRY_NAME, ANTHROPOMETRY_TITLE, skipped=str(error))
     for pair in pairs:
         reference, measured = (width_ratios(shapes[kind]) for kind in pair)
-        conditions = conditions_of(pair, pictures.seconds)
-        numbers += _numbers(evaluation, reference, measured, conditions, bootstrap)
+        numbers += _numbers(evaluation, reference, measured, conditions_of(pair, pictures.seconds), bootstrap)
     excluded = without_face(pictures, shapes)
     if not numbers:
-        return Part(
-            ANTHROPOMETRY_NAME,
-            ANTHROPOMETRY_TITLE,
-            skipped=f"faces were found in fewer than {FEWEST} pairs",
-            exclusions=excluded,
+        raise NotMeasured(TOO_FEW, excluded)
+    rows = tuple(
+        (
+            *(number.conditions["reference"], number.conditions["measured"], number.metric.removesuffix("_error")),
+            *(*number.estimate.cells(), number.clips, number.estimate.n),
+            *(number.chance, number.mean_face, number.gender_mean_face),
         )
-    rows = tuple(_anthropometry_cells(number) for number in numbers)
-    table = Table("absolute_ratio_errors", "Absolute ratio errors", _ANTHROPOMETRY_HEADER, rows)
-    return Part(
-        ANTHROPOMETRY_NAME,
-        ANTHROPOMETRY_TITLE,
-        tuple(numbers),
-        (table,),
-        notes=ANTHROPOMETRY_NOTES,
-        exclusions=excluded,
+        for number in numbers
     )
+    table = Table("absolute_ratio_errors", "Absolute ratio errors", _ANTHROPOMETRY_HEADER, rows)
+    return Part(numbers=numbers, tables=[table], notes=ANTHROPOMETRY_NOTES, exclusions=excluded)
 
 
 def _numbers(
@@ -268,39 +256,33 @@ def _numbers(
     if there.sum() < FEWEST:
         return []
     x[~there] = y[~there] = np.nan
-    everybody = np.zeros(len(x), np.int64)
-    gender = np.select([evaluation.gender() == "female", evaluation.gender() == "male"], [0, 1], -1)
+    gender, speaker = evaluation.gender(), evaluation.speaker
+    of_gender = means_of_others(x, speaker, gender)
+    of_gender[gender == ""] = np.nan
     errors = {
         "measured": absolute_ratio_error(y, x),
-        "chance": _of_strangers(x, y, evaluation.speaker, bootstrap.seed),
-        "mean": absolute_ratio_error(_means_of_others(x, everybody, evaluation.speaker), x),
-        "gender": absolute_ratio_error(_means_of_others(x, gender, evaluation.speaker), x),
+        "chance": _of_strangers(x, y, speaker, bootstrap.seed),
+        "mean": absolute_ratio_error(means_of_others(x, speaker), x),
+        "gender": absolute_ratio_error(of_gender, x),
     }
     published = {one.name: one.published for one in WIDTHS} | {MEAN: 0.0241}
     numbers = []
     for place, name in enumerate([MEAN, *(one.name for one in WIDTHS)]):
         of = {key: values.mean(1) if name == MEAN else values[:, place - 1] for key, values in errors.items()}
-        numbers.append(
-            Number(
-                part=ANTHROPOMETRY_NAME,
-                metric=f"{name}_error",
-                estimate=bootstrap.mean(of["measured"]),
-                clips=int(np.isfinite(of["measured"]).sum()),
-                conditions=conditions,
-                chance=_anthropometry_mean(of["chance"]),
-                mean_face=_anthropometry_mean(of["mean"]),
-                gender_mean_face=_anthropometry_mean(of["gender"]),
-                best=0.0,
-                published=f"{published[name]} on 3-D vertices (Wu et al. 2022, supervised): another yardstick",
-                higher_is_better=False,
-            )
+        number = Number.mean(
+            f"{name}_error",
+            of["measured"],
+            bootstrap,
+            conditions,
+            chance=average(of["chance"]),
+            mean_face=average(of["mean"]),
+            gender_mean_face=average(of["gender"]),
+            best=0.0,
+            higher_is_better=False,
         )
+        said = f"{published[name]} on 3-D vertices (Wu et al. 2022, supervised): another yardstick"
+        numbers.append(replace(number, published=said))
     return numbers
-
-
-def _anthropometry_mean(values: Floats) -> float | None:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else None
 
 
 def _of_strangers(x: Floats, y: Floats, speaker: NDArray[np.int64], seed: int) -> Floats:
@@ -314,29 +296,6 @@ def _of_strangers(x: Floats, y: Floats, speaker: NDArray[np.int64], seed: int) -
     return np.asarray(total / np.where(met > 0, met, np.nan))
 
 
-def _means_of_others(x: Floats, kind: NDArray[np.int64], speaker: NDArray[np.int64]) -> Floats:
-    """For each clip the mean of the other speakers of its kind, (clips, widths); NaN for kind -1 or no others."""
-    means = np.full_like(x, np.nan)
-    there = np.isfinite(x).all(1)
-    for one in np.unique(kind[kind >= 0]):
-        rows = np.flatnonzero(there & (kind == one))
-        total = x[rows].sum(0)
-        for person in np.unique(speaker[rows]):
-            own = rows[speaker[rows] == person]
-            if len(own) < len(rows):
-                means[own] = (total - x[own].sum(0)) / (len(rows) - len(own))
-    return means
-
-
-def _anthropometry_cells(number: Number) -> tuple[Cell, ...]:
-    estimate, conditions = number.estimate, number.conditions
-    return (
-        *(conditions["reference"], conditions["measured"], number.metric.removesuffix("_error")),
-        *(estimate.value, estimate.low, estimate.high, number.clips, estimate.n),
-        *(number.chance, number.mean_face, number.gender_mean_face),
-    )
-
-
 # --------------------------------------------------------------------------------------------------
 # The landmarks of every picture of a kind, as one array, for the parts that measure faces.
 # --------------------------------------------------------------------------------------------------
@@ -344,6 +303,8 @@ def _anthropometry_cells(number: Number) -> tuple[Cell, ...]:
 PAIRS: tuple[tuple[Kind, Kind], ...] = (("face", "voice"), ("original", "voice"), ("original", "face"))
 """Reference and what is held against it; the first is the paper's, the last what the decoder alone loses."""
 FEWEST = 3  # faces; fewer have no correlation
+NO_PICTURES = "there are no pictures to measure; give a model that draws them (--model)"
+TOO_FEW = f"faces were found in fewer than {FEWEST} pairs"
 NO_PAIRS = (
     "there is nothing to hold the pictures against: the data have no original faces, and no model draws the clips' own"
     " faces from their embeddings; give such data, or a model that says the data's face embeddings (--model)"
@@ -360,18 +321,20 @@ def face_shapes(pictures: PictureSet, kind: Kind) -> Floats:
     return shapes
 
 
-def shapes_of(pictures: PictureSet, pairs: Iterable[tuple[Kind, Kind]]) -> dict[Kind, Floats]:
-    """The landmarks of every kind that is in one of the pairs.
+def shapes_of(pictures: PictureSet) -> tuple[dict[Kind, Floats], tuple[tuple[Kind, Kind], ...]]:
+    """The pairs of kinds of which both can be had, and the landmarks of every kind in them.
 
     Raises:
-        MissingExtra: nothing that finds faces is installed.
+        NotMeasured: there is nothing to hold the pictures against, or nothing that finds faces.
     """
-    return {kind: face_shapes(pictures, kind) for kind in dict.fromkeys(kind for pair in pairs for kind in pair)}
-
-
-def pairs_of(pictures: PictureSet) -> tuple[tuple[Kind, Kind], ...]:
-    """The pairs of kinds of which both can be had."""
-    return tuple(pair for pair in PAIRS if set(pair) <= set(pictures.kinds))
+    pairs = tuple(pair for pair in PAIRS if set(pair) <= set(pictures.kinds))
+    if not pairs:
+        raise NotMeasured(NO_PAIRS)
+    try:
+        kinds = dict.fromkeys(kind for pair in pairs for kind in pair)
+        return {kind: face_shapes(pictures, kind) for kind in kinds}, pairs
+    except MissingExtra as error:
+        raise NotMeasured(str(error)) from error
 
 
 def conditions_of(pair: tuple[Kind, Kind], seconds: float) -> dict[str, str]:

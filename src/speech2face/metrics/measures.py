@@ -1,0 +1,555 @@
+"""Measures: what is asked of each clip, with the chance level and what trivial baselines earn beside it.
+
+Training, the evaluation report and the audit ask the same ones. Another package adds one by an entry point of the group
+`speech2face.measures`; docs/extending-measure.md shows how.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.drivers import KINDS
+from speech2face.errors import InvalidOption
+from speech2face.metrics.attributes import covered
+from speech2face.metrics.embeddings import (
+    Embeddings,
+    Floats,
+    centred_angle_degrees,
+    cosine,
+    explained_variance,
+    in_blocks,
+    l1,
+    l2,
+    means_of_others,
+    strangers,
+    unit,
+)
+from speech2face.metrics.matching import GalleryRanks, rank_gallery, recall, two_way_choice
+
+ADULT_AGE = 18.0  # the readings of children have numbers of their own
+CHILD_BELOW = 13.0
+STATED_MASS = 0.8
+"""Share of the stated distribution that the interval of an age, and the spread of a face, are to hold."""
+DEALT_OUT = 1000  # ages at most, each held against all of them
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What was answered about some clips, beside what is known of them: all that a measure may look at.
+
+    Everything is (clips, ...). None stands for what is not known of any clip, NaN or "" for what is not known of one.
+    """
+
+    speaker: NDArray[np.int64]
+    """(clips,): any whole number, the same for one person."""
+    predicted: Embeddings | None = None
+    """(clips, K) face embeddings said of the voices."""
+    reference: Embeddings | None = None
+    """(clips, K) embeddings of the clips' own faces."""
+    gender: NDArray[np.str_] | None = None
+    """(clips,) "female", "male" or "", by the label."""
+    age: Floats | None = None
+    """(clips, 2) half-open intervals of years, by the label."""
+    stated_age: Floats | None = None
+    """(clips,) years, what the model itself states."""
+    stated_low: Floats | None = None
+    """(clips,) lower end of the stated 80 % interval of the age."""
+    stated_high: Floats | None = None
+    femininity: Floats | None = None
+    """(clips,) stated probability of a feminine voice."""
+    called_child: Floats | None = None
+    """(clips,) 1 with the caution of a child's voice, 0 without."""
+    refused: Floats | None = None
+    """(clips,) 1 where the recording got no portrait, 0 where it did."""
+    spread_share: Floats | None = None
+    """(clips,) share of the stated spread that lies nearer to its middle than the own face."""
+    seed: int = 0
+    """Of what is drawn by chance."""
+
+    def has(self, measure: Measure) -> bool:
+        """Whether all that a measure needs is there, of some clip at least."""
+        return all(_some(getattr(self, name, None)) for name in measure.inputs)
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int64]:
+        """Rows of the clips with both a prediction and a reference."""
+        assert self.predicted is not None and self.reference is not None
+        return np.flatnonzero(np.isfinite(self.predicted).all(1) & np.isfinite(self.reference).all(1))
+
+    @cached_property
+    def mean_face(self) -> Embeddings:
+        """Of the pairs: the mean face of all other speakers, (pairs, K); with one speaker alone that of the pairs."""
+        assert self.reference is not None
+        means = means_of_others(self.reference, self.speaker)[self.pairs]
+        alone = ~np.isfinite(means).all(1)
+        if alone.any():
+            means[alone] = self.reference[self.pairs].mean(0, dtype=np.float64).astype(np.float32)
+        return means
+
+    @cached_property
+    def gender_mean_face(self) -> Embeddings:
+        """Of the pairs: the mean face of the other speakers of the labelled gender, (pairs, K); NaN where unknown."""
+        assert self.reference is not None
+        gender = np.full(len(self.speaker), "") if self.gender is None else self.gender
+        means = means_of_others(self.reference, self.speaker, gender)
+        means[gender == ""] = np.nan
+        return means[self.pairs]
+
+    @cached_property
+    def sides(self) -> Sides:
+        """The pairs, for measures of two embeddings."""
+        assert self.predicted is not None and self.reference is not None
+        return Sides(some_rows(self.predicted, self.pairs), some_rows(self.reference, self.pairs), self.mean_face)
+
+    @cached_property
+    def trivial(self) -> dict[str, tuple[Sides, NDArray[np.int64]]]:
+        """What the trivial baselines say instead, and of which clips."""
+        sides, known = self.sides, np.isfinite(self.gender_mean_face).all(1)
+        found = {"mean_face": (replace(sides, predicted=self.mean_face), self.pairs)}
+        if known.any():
+            found["gender_mean_face"] = (
+                Sides(self.gender_mean_face[known], sides.reference[known], sides.centre[known]),
+                self.pairs[known],
+            )
+        return found
+
+    def of_strangers(self) -> Iterator[Sides]:
+        """The predictions beside faces of other speakers, some times; nothing where there is nobody else."""
+        drawn = strangers(self.speaker[self.pairs], seed=self.seed)
+        if (drawn >= 0).all():
+            yield from (replace(self.sides, reference=self.sides.reference[row]) for row in drawn)
+
+    @cached_property
+    def ranking(self) -> GalleryRanks:
+        """Where the own face of each pair stands among all references, by cosine."""
+        assert self.reference is not None
+        there = np.isfinite(self.reference).all(1)
+        own = (np.cumsum(there) - 1)[self.pairs]
+        return rank_gallery(self.sides.predicted, self.reference[there], own, self.speaker[there])
+
+    def spread_out(self, values: Floats, rows: NDArray[np.int64]) -> Floats:
+        """Values of some clips among all, (clips,); NaN elsewhere."""
+        whole = np.full(len(self.speaker), np.nan)
+        whole[rows] = values
+        return whole
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Predicted and reference embeddings of the same clips, and what they are seen from, (pairs, K) each."""
+
+    predicted: Embeddings
+    reference: Embeddings
+    centre: Embeddings
+
+    @cached_property
+    def cosine(self) -> Floats:
+        """(pairs,)"""
+        return cosine(self.predicted, self.reference)
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """One question about every clip; what a driver of the kind `measures` has to be."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in reports: small letters, digits and underscores."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Fields of `Answers` that it needs."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """The direction; None where the best lies between."""
+        ...
+
+    def compute(self, answers: Answers) -> Floats:
+        """One number a clip, (clips,); NaN where it does not concern the clip."""
+        ...
+
+    def chance(self, answers: Answers) -> float | None:
+        """What answers that know nothing earn on average; None where nobody can say."""
+        ...
+
+    def baselines(self, answers: Answers) -> Mapping[str, Floats]:
+        """What trivial baselines earn of each clip, (clips,), or one number for all.
+
+        `mean_face` is one answer for everybody, `gender_mean_face` one for each labelled gender.
+        """
+        ...
+
+
+def _nothing(answers: Answers) -> Mapping[str, Floats]:
+    return {}
+
+
+@dataclass(frozen=True)
+class ClipMeasure:
+    """A measure made of functions."""
+
+    name: str
+    inputs: tuple[str, ...]
+    higher_is_better: bool | None
+    of_answers: Callable[[Answers], Floats]
+    chance_level: float | Callable[[Answers], float | None] | None = None
+    of_baselines: Callable[[Answers], Mapping[str, Floats]] = _nothing
+
+    def compute(self, answers: Answers) -> Floats:
+        """See `Measure`."""
+        return self.of_answers(answers)
+
+    def chance(self, answers: Answers) -> float | None:
+        """See `Measure`."""
+        return self.chance_level(answers) if callable(self.chance_level) else self.chance_level
+
+    def baselines(self, answers: Answers) -> Mapping[str, Floats]:
+        """See `Measure`."""
+        return self.of_baselines(answers)
+
+
+def some_rows(table: Embeddings, rows: NDArray[np.int64]) -> Embeddings:
+    """Some rows of a table; the table itself where that is all of them."""
+    return table if len(rows) == len(table) else table[rows]
+
+
+def average(values: Floats) -> float | None:
+    """Mean over the clips that have a value; None where none has."""
+    values = np.asarray(values, np.float64)
+    present = values[np.isfinite(values)]
+    return float(present.mean()) if len(present) else None
+
+
+# --------------------------------------------------------------------------------------------------
+# Of face embeddings. Only the angle can be compared with the paper's Table 2; see metrics/embeddings.py for formulas.
+# --------------------------------------------------------------------------------------------------
+
+
+def _of_faces(
+    name: str, pairwise: Callable[[Sides], Floats], *, higher: bool = False, chance: float | None = None
+) -> ClipMeasure:
+    """A measure of two embeddings; unless `chance` is known it is measured against faces of other speakers."""
+
+    def beside_strangers(answers: Answers) -> float | None:
+        found = [float(pairwise(sides).mean()) for sides in answers.of_strangers()]
+        return float(np.mean(found)) if found else None
+
+    return ClipMeasure(
+        name,
+        ("predicted", "reference"),
+        higher,
+        lambda answers: answers.spread_out(pairwise(answers.sides), answers.pairs),
+        beside_strangers if chance is None else chance,
+        lambda answers: {
+            key: answers.spread_out(pairwise(sides), rows) for key, (sides, rows) in answers.trivial.items()
+        },
+    )
+
+
+def _rank_chance(answers: Answers) -> float:
+    return 50 * (answers.ranking.gallery + 1) / answers.ranking.gallery
+
+
+FEATURE_SIMILARITY = (
+    _of_faces("angle_degrees", lambda s: np.degrees(np.arccos(np.clip(s.cosine, -1, 1)))),
+    _of_faces("cosine", lambda s: s.cosine, higher=True),
+    _of_faces(
+        "centred_angle_degrees", lambda s: centred_angle_degrees(s.predicted, s.reference, s.centre), chance=90.0
+    ),
+    _of_faces("l2_unit", lambda s: in_blocks(lambda p, r: l2(unit(p), unit(r)), s.predicted, s.reference)),
+    _of_faces("l1_unit", lambda s: in_blocks(lambda p, r: l1(unit(p), unit(r)), s.predicted, s.reference)),
+    _of_faces("l2", lambda s: l2(s.predicted, s.reference)),
+    _of_faces("l1", lambda s: l1(s.predicted, s.reference)),
+)
+"""Those of Table 2, in its order."""
+ANGLE_DEGREES, COSINE, CENTRED_ANGLE_DEGREES, L2_UNIT, L1_UNIT, L2, L1 = FEATURE_SIMILARITY
+MEAN_RANK_PERCENT = ClipMeasure(
+    "mean_rank_percent",
+    ("predicted", "reference"),
+    False,
+    lambda answers: answers.spread_out(100 * answers.ranking.rank / answers.ranking.gallery, answers.pairs),
+    _rank_chance,
+    lambda answers: {"mean_face": np.array(_rank_chance(answers))},
+)
+"""Rank of the own face by cosine among all references, in percent of them."""
+
+
+def _choice(name: str, *, same_gender: bool) -> ClipMeasure:
+    def chosen(answers: Answers) -> Floats:
+        assert answers.predicted is not None and answers.reference is not None
+        gender = answers.gender if same_gender else None
+        return two_way_choice(answers.predicted, answers.reference, answers.speaker, gender)
+
+    inputs = ("predicted", "reference", *(["gender"] if same_gender else []))
+    return ClipMeasure(name, inputs, True, chosen, 0.5, lambda answers: {"mean_face": np.array(0.5)})
+
+
+TWO_WAY_CHOICE = _choice("two_way_choice", same_gender=False)
+"""Whether the own face is chosen before one other speaker's, as expected over all of them."""
+TWO_WAY_CHOICE_SAME_GENDER = _choice("two_way_choice_same_gender", same_gender=True)
+SPREAD_COVERAGE = ClipMeasure(
+    "spread_coverage",
+    ("spread_share",),
+    None,
+    lambda answers: _where(answers.spread_share, _known(answers.spread_share) <= STATED_MASS),
+)
+"""Whether the own face lies inside the stated share of the spread; that share is best."""
+
+# --------------------------------------------------------------------------------------------------
+# Of stated attributes. The trivial baselines are the commonest gender and the median age, for everybody or by gender.
+# --------------------------------------------------------------------------------------------------
+
+
+def _some(values: Any) -> bool:
+    if values is None:
+        return False
+    array = np.asarray(values)
+    return bool((array != "").any() if array.dtype.kind == "U" else np.isfinite(array).any())
+
+
+def _known(values: Any) -> Any:
+    assert values is not None, "a measure is asked only where its inputs are"
+    return values
+
+
+def _where(there: Any, values: Any) -> Floats:
+    """Values where something is known of the clip, NaN elsewhere."""
+    return np.where(np.isfinite(_known(there)), values, np.nan).astype(np.float64)
+
+
+def _female(answers: Answers) -> Floats:
+    """1 for a woman, 0 for a man, NaN for whoever is neither by the label, (clips,)."""
+    gender = _known(answers.gender)
+    return np.where(gender == "", np.nan, gender == "female").astype(np.float64)
+
+
+def _gender_right(answers: Answers) -> Floats:
+    female, stated = _female(answers), _known(answers.femininity)
+    return _where(female + stated, (stated > 0.5) == (female == 1))
+
+
+def _commonest(answers: Answers) -> Mapping[str, Floats]:
+    told = _female(answers)[np.isfinite(_female(answers) + _known(answers.femininity))]
+    shares = [float((told == value).mean()) for value in (1, 0)] if len(told) else []
+    return {"mean_face": np.array(max(shares)), "gender_mean_face": np.array(1.0)} if shares else {}
+
+
+def _years(answers: Answers) -> Floats:
+    """Middle of the labelled age of adults, NaN of everybody else, (clips,)."""
+    ages = _known(answers.age)
+    return np.where(ages[:, 0] >= ADULT_AGE, ages.mean(1), np.nan)
+
+
+def _age_difference(answers: Answers) -> Floats:
+    return np.asarray(_known(answers.stated_age) - _years(answers))
+
+
+def median_ages(answers: Answers, *, by_gender: bool = False) -> Floats:
+    """The median age of the adults who were answered about, for each of them, or that of their labelled gender."""
+    years = np.where(np.isfinite(_known(answers.stated_age)), _years(answers), np.nan)
+    adult = np.isfinite(years)
+    group = _known(answers.gender) if by_gender and answers.gender is not None else np.full(len(years), "")
+    found = np.full(len(years), np.nan)
+    for one in np.unique(group[adult]):
+        found[adult & (group == one)] = np.median(years[adult & (group == one)])
+    return found
+
+
+def _dealt_out(answers: Answers) -> float | None:
+    """Mean error of the same ages, dealt out to other people."""
+    rows = np.flatnonzero(np.isfinite(_age_difference(answers)))
+    if not len(rows):
+        return None
+    some = rows[:: -(-len(rows) // DEALT_OUT)]
+    stated, years = _known(answers.stated_age)[some], _years(answers)[some]
+    return float(np.abs(stated[:, None] - years[None]).mean())
+
+
+GENDER_RIGHT = ClipMeasure("gender_right", ("femininity", "gender"), True, _gender_right, 0.5, _commonest)
+GENDER_BRIER = ClipMeasure(
+    "gender_brier",
+    ("femininity", "gender"),
+    False,
+    lambda answers: np.square(_known(answers.femininity) - _female(answers)),
+    0.25,  # of stating 0.5
+)
+AGE_ERROR_YEARS = ClipMeasure(
+    "age_error_years",
+    ("stated_age", "age"),
+    False,
+    lambda answers: np.abs(_age_difference(answers)),
+    _dealt_out,
+    lambda answers: {
+        "mean_face": np.abs(median_ages(answers) - _years(answers)),
+        "gender_mean_face": np.abs(median_ages(answers, by_gender=True) - _years(answers)),
+    },
+)
+AGE_BIAS_YEARS = ClipMeasure(
+    "age_bias_years",
+    ("stated_age", "age"),
+    None,
+    _age_difference,
+    None,
+    lambda answers: {"mean_face": median_ages(answers) - _years(answers)},
+)
+AGE_INTERVAL_COVERAGE = ClipMeasure(
+    "age_interval_coverage",
+    ("stated_low", "stated_high", "age"),
+    None,
+    lambda answers: np.where(
+        np.isfinite(_years(answers)),
+        covered(_known(answers.stated_low), _known(answers.stated_high), _known(answers.age)),
+        np.nan,
+    ),
+)
+"""Share of an adult's labelled age inside the stated 80 % interval; 0.8 is best."""
+
+
+def _child(answers: Answers) -> Floats:
+    """1 for who is certainly under 13, NaN for everybody else, (clips,)."""
+    return np.where(_known(answers.age)[:, 1] <= CHILD_BELOW, 1.0, np.nan)
+
+
+CHILD_MISSED = ClipMeasure(
+    "child_missed",
+    ("called_child", "age"),
+    False,
+    lambda answers: _where(_child(answers), 1 - _known(answers.called_child)),
+    None,
+    lambda answers: {"mean_face": _child(answers)},
+)
+ADULT_CALLED_CHILD = ClipMeasure(
+    "adult_called_child",
+    ("called_child", "age"),
+    False,
+    lambda answers: _where(_years(answers), _known(answers.called_child)),
+    None,
+    lambda answers: {"mean_face": 0 * _years(answers)},
+)
+REFUSED = ClipMeasure(
+    "refused",
+    ("refused",),
+    False,
+    lambda answers: _known(answers.refused),
+    None,
+    lambda answers: {"mean_face": np.zeros(len(answers.speaker))},
+)
+
+
+def measure_named(name: str) -> Measure:
+    """A measure of this package or of another one.
+
+    Raises:
+        InvalidOption: there is none of this name, or the package that adds it cannot be imported.
+    """
+    found: Measure = KINDS["measures"].load(name)
+    return found
+
+
+def added_measures() -> dict[str, Measure]:
+    """The measures that other packages add, by the names of their entry points.
+
+    Raises:
+        InvalidOption: one of them cannot be imported, or is no measure.
+    """
+    found: dict[str, Measure] = KINDS["measures"].load_added()
+    for name, measure in found.items():
+        if not isinstance(measure, Measure):
+            wanted = "name, inputs, higher_is_better, compute, chance and baselines"
+            raise InvalidOption(f"{name!r} is no measure, it needs {wanted}: speech2face drivers check measures {name}")
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# The numbers that a training watches, and the check that a measure of another package keeps to the protocol.
+# --------------------------------------------------------------------------------------------------
+
+RECALL_AT = (1, 5, 10)
+BASELINES = ("mean_face", "gender_mean_face")
+
+
+def embedding_numbers(predicted: Embeddings, reference: Embeddings) -> dict[str, float]:
+    """The numbers that are watched in training, (clips, K) twice; what a constant answer earns stands beside them."""
+    count = len(reference)
+    answers = Answers(np.arange(count), predicted, reference)
+    constant = replace(answers, predicted=np.broadcast_to(reference.mean(0), reference.shape))
+    numbers = {
+        "angle_degrees": float(ANGLE_DEGREES.compute(answers).mean()),
+        "angle_degrees_of_mean_face": float(ANGLE_DEGREES.compute(constant).mean()),
+        "r2": explained_variance(predicted, reference),
+        "median_rank_share": float(np.median(MEAN_RANK_PERCENT.compute(answers)) / 100),
+    }
+    for at in RECALL_AT:
+        found = float(recall(answers.ranking.rank, at).mean())
+        numbers |= {f"recall_at_{at}": found, f"recall_at_{at}_chance": min(1.0, at / count)}
+    return numbers
+
+
+def made_answers(clips: int = 40, seed: int = 0) -> Answers:
+    """Answers about made clips, two of each speaker; nothing is known of the last clip but who speaks."""
+    rng = np.random.default_rng(seed)
+    person = np.arange(clips) // 2
+    faces = (1 + rng.standard_normal((person[-1] + 1, 8))[person] + 0.1 * rng.standard_normal((clips, 8))).astype(
+        np.float32
+    )
+    years = 5.0 + 4 * person
+    stated = years + rng.normal(0, 8, clips)
+    columns: dict[str, Any] = {
+        "predicted": faces / 2,
+        "reference": faces,
+        "gender": np.array(["female", "male"])[person % 2],
+        "age": np.stack([years, years + 1], 1),
+        "stated_age": stated,
+        "stated_low": stated - 10,
+        "stated_high": stated + 10,
+        "femininity": np.clip(1 - person % 2 + rng.normal(0, 0.3, clips), 0, 1),
+        "called_child": (stated < CHILD_BELOW).astype(np.float64),
+        "refused": (rng.uniform(size=clips) < 0.1).astype(np.float64),
+        "spread_share": rng.uniform(size=clips),
+    }
+    for column in columns.values():
+        column[-1] = "" if column.dtype.kind == "U" else np.nan
+    return Answers(person, **columns)
+
+
+def check_measure(measure: Any) -> None:
+    """Check that a measure keeps to the protocol, on made answers.
+
+    Raises:
+        AssertionError: with what is wrong.
+    """
+    assert isinstance(measure, Measure), "a measure has name, inputs, higher_is_better, compute, chance and baselines"
+    name, known = measure.name, {field.name for field in fields(Answers)} - {"seed"}
+    assert re.fullmatch(r"[a-z][a-z0-9_]*", name), f"its name {name!r} is not small letters, digits and underscores"
+    assert measure.inputs and set(measure.inputs) <= known, f"{name}: inputs are some of {', '.join(sorted(known))}"
+    assert measure.higher_is_better in (True, False, None), f"{name}: higher_is_better is True, False or None"
+    answers, untouched = made_answers(), made_answers()
+    values = np.asarray(measure.compute(answers))
+    count = len(answers.speaker)
+    assert values.shape == (count,), f"{name}: one number a clip, ({count},), not {values.shape}"
+    assert values.dtype.kind in "fiub", f"{name}: numbers, not {values.dtype}"
+    assert np.isfinite(values.astype(np.float64)).any(), f"{name}: no clip has a finite value"
+    if "speaker" not in measure.inputs:
+        assert np.isnan(values[-1]), f"{name}: NaN where the inputs are missing, not {values[-1]}"
+    again = np.asarray(measure.compute(made_answers()))
+    assert np.array_equal(values, again, equal_nan=True), f"{name}: the same answers twice give two results"
+    chance = measure.chance(answers)
+    assert chance is None or np.isfinite(chance), f"{name}: chance is a finite number or None, not {chance!r}"
+    for key, earned in measure.baselines(answers).items():
+        assert key in BASELINES, f"{name}: baselines are of {' and '.join(BASELINES)}, not {key!r}"
+        shape = np.shape(earned)
+        assert shape in ((), (count,)), f"{name}: {key} is one number a clip or one for all, not {shape}"
+    for column in known:
+        kept, now = getattr(untouched, column), getattr(answers, column)
+        same = np.array_equal(kept, now) if kept.dtype.kind in "Ui" else np.array_equal(kept, now, equal_nan=True)
+        assert same, f"{name}: it changes {column} of the answers"
