@@ -1,0 +1,57 @@
+"""What pydantic finds wrong with a value, in the one line that a typed error has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from speech2face.errors import Speech2FaceError
+from speech2face.inputs import described
+
+Model = TypeVar("Model")
+
+
+def validated(kind: type[Model], values: object, what: str, error: type[Speech2FaceError]) -> Model:
+    """Return `values` as an object of a pydantic class; `what` is how a message calls the whole.
+
+    Raises:
+        Speech2FaceError: of the class `error`: names the key, what was found and what is allowed.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as wrong:
+        raise error(f"{what}: {first_mistake(wrong, kind)}") from wrong
+
+
+def first_mistake(error: ValidationError, kind: type | None = None) -> str:
+    """Return the first thing that is wrong: its key, what was found, and what is allowed.
+
+    For a key that is not known, the keys of `kind` (a pydantic class) are listed.
+    """
+    mistake = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in mistake["loc"])
+    found, message = mistake["input"], mistake["msg"]
+    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _keys(kind, mistake["loc"][:-1])
+        return f"there is no {key}" + (f"; there are {', '.join(known)}" if known else "")
+    if mistake["type"] in ("missing", "missing_argument"):
+        return f"{key} is missing"
+    if mistake["type"] in ("value_error", "assertion_error"):  # a validator's own words
+        words = str(mistake.get("ctx", {}).get("error") or message)
+        return f"{key}: {words}" if key else words
+    allowed = message.replace("Input should be", "must be", 1).replace("Input should have", "must have", 1)
+    return f"{key or 'it'} is {described(found)}; it {allowed}"
+
+
+def _keys(kind: Any, way: tuple[int | str, ...]) -> list[str]:
+    """The keys that a class has, or the class of one of its fields."""
+    for part in way:
+        model_fields = getattr(kind, "__pydantic_fields__", {})
+        kind = model_fields[part].annotation if isinstance(part, str) and part in model_fields else None
+    if is_dataclass(kind):
+        return [each.name for each in fields(kind)]
+    known: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", {})
+    return list(known)
