@@ -4,14 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
-from speech2face.errors import Speech2FaceError
+from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.inputs import described
 
 Model = TypeVar("Model")
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # pydantic's names of a mistake
+
+
+@dataclass_transform(frozen_default=True)
+def checked(kind: type[Model]) -> type[Model]:
+    """Decorate a subclass of `Checked`: a frozen dataclass whose fields pydantic checks."""
+    return cast(type[Model], dataclass(frozen=True, config=ConfigDict(extra="forbid"))(kind))
+
+
+@checked
+class Checked:
+    """Base of settings whose constructor raises a typed error that names the key, what was found and what is allowed.
+
+    Subclasses are decorated with `checked`. What fields cannot say of one another, a `__post_init__` says in a
+    ValueError or a typed error.
+    """
+
+    called: ClassVar[str] = "settings"
+    """How a message calls the whole."""
+    refused_by: ClassVar[type[Speech2FaceError]] = InvalidOption
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _typed(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as wrong:
+            raise cls.refused_by(f"{cls.called}: {first_mistake(wrong, cls)}") from wrong
 
 
 def validated(kind: type[Model], values: object, what: str, error: type[Speech2FaceError]) -> Model:
@@ -29,12 +58,13 @@ def validated(kind: type[Model], values: object, what: str, error: type[Speech2F
 def first_mistake(error: ValidationError, kind: type | None = None) -> str:
     """Return the first thing that is wrong: its key, what was found, and what is allowed.
 
-    For a key that is not known, the keys of `kind` (a pydantic class) are listed.
+    A key that is not known comes before everything else, with those that `kind` (a pydantic class) has.
     """
-    mistake = error.errors(include_url=False)[0]
+    mistakes = error.errors(include_url=False)
+    mistake = next((each for each in mistakes if each["type"] in UNKNOWN_KEY), mistakes[0])
     key = ".".join(str(part) for part in mistake["loc"])
     found, message = mistake["input"], mistake["msg"]
-    if mistake["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+    if mistake["type"] in UNKNOWN_KEY:
         known = _keys(kind, mistake["loc"][:-1])
         return f"there is no {key}" + (f"; there are {', '.join(known)}" if known else "")
     if mistake["type"] in ("missing", "missing_argument"):

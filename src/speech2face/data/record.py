@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
 
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
@@ -134,19 +134,6 @@ class Reject:
 
 REJECT_COLUMNS = tuple(each.name for each in fields(Reject))
 """Columns of a table of rejects."""
-
-
-class Source(Protocol):
-    """Where records come from. Nothing is downloaded; what is missing is a reject."""
-
-    @property
-    def name(self) -> str:
-        """As in `Record.source`."""
-        ...
-
-    def records(self) -> Iterator[Record | Reject]:
-        """All of them, in the same order every time; all records have the same labels."""
-        ...
 
 
 def reject(record: Record, reason: str, detail: str) -> Reject:

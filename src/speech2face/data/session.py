@@ -40,7 +40,6 @@ from speech2face.data.record import (
     WORKERS,
     Record,
     Reject,
-    Source,
     Tombstones,
     check_shares,
     check_speakers,
@@ -54,6 +53,7 @@ from speech2face.data.record import (
     write_tombstones,
 )
 from speech2face.data.shards import stored_layout, write_manifest
+from speech2face.data.sources import SourceInUse
 from speech2face.data.statement import STATEMENT, make_statement, statement_markdown
 from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.data.workers import OnCulprits, Tally
@@ -142,33 +142,8 @@ class Plan:
         }
 
 
-def settings_of(thing: Any) -> dict[str, Any]:
-    """A source's or an option set's fields in JSON's types.
-
-    Raises:
-        TypeError: it is no dataclass, or has a field that JSON does not know.
-    """
-    stated = thing.to_dict() if hasattr(thing, "to_dict") else dataclasses.asdict(thing)
-    name = getattr(thing, "name", None)
-    named = {"name": name} | stated if isinstance(name, str) else stated
-    found: dict[str, Any] = json.loads(json.dumps(named, default=_plain))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Storage):
-        return value.name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} cannot be written into a plan")
-
-
 def deal(
-    sources: Sequence[Source], grouping: Grouping, on_reject: Callable[[Reject], None]
+    sources: Sequence[SourceInUse], grouping: Grouping, on_reject: Callable[[Reject], None]
 ) -> Iterator[tuple[str, tuple[Record, ...]]]:
     """Name and records of each shard, in a fixed order; holds one shard of each split in memory.
 
@@ -209,7 +184,7 @@ def records_sha256(records: Sequence[Record]) -> str:
 
 
 def make_plan(
-    sources: Sequence[Source],
+    sources: Sequence[SourceInUse],
     *,
     options: Any,
     embedder: Mapping[str, Any] | None,
@@ -253,8 +228,8 @@ def make_plan(
     if not shards:
         raise NothingToPrepare(f"the sources hold no record to prepare{_why(rejected, first, sources)}")
     return Plan(
-        sources=tuple(settings_of(source) for source in sources),
-        options=settings_of(options),
+        sources=tuple(source.settings() for source in sources),
+        options=options.to_dict(),
         embedder=embedder,
         grouping=grouping,
         labels=tuple(sorted(labels)),
@@ -263,7 +238,7 @@ def make_plan(
     )
 
 
-def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping) -> None:
+def _check_keys(keys: array[int], sources: Sequence[SourceInUse], grouping: Grouping) -> None:
     found, counts = np.unique(np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64), return_counts=True)
     several = {int(number) for number in found[counts > 1]}
     if not several:
@@ -282,11 +257,11 @@ def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping)
         )
 
 
-def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[Source]) -> str:
+def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[SourceInUse]) -> str:
     if not rejected:
         return ""
     counts = ", ".join(f"{count} times {reason}" for reason, count in sorted(rejected.items()))
-    folders = {str(getattr(source, "relative_to", "")) for source in sources} - {""}
+    folders = {str(getattr(source.source, "relative_to", "")) for source in sources} - {""}
     absolute = sorted(folder if "://" in folder else os.path.abspath(folder) for folder in folders)
     beside = f"; paths are relative to {', '.join(absolute)}" if absolute else ""
     return f": {counts}, the first: {'; '.join(first)}{beside}"
@@ -357,7 +332,7 @@ Runner = Callable[[Iterator["ShardTask"], OnCulprits], Iterable["ShardResult"]]
 class Preparation:
     """What is to be prepared, and how."""
 
-    sources: Sequence[Source]
+    sources: Sequence[SourceInUse]
     options: PrepareOptions
     embedder: EmbedderRecord | None
     """None where no face embedding is wanted."""

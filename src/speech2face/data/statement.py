@@ -38,7 +38,7 @@ from speech2face.data.members import (
 )
 from speech2face.data.record import LABELS, PLAN, REASONS, SOURCE_LABEL, Record, Reject, read_rejects
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.corpora import open_source
+from speech2face.data.sources import open_source
 from speech2face.errors import DatasetError, Speech2FaceError
 from speech2face.inputs import parse_json
 
