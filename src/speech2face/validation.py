@@ -55,6 +55,18 @@ def validated(kind: type[Model], values: object, what: str, error: type[Speech2F
         raise error(f"{what}: {first_mistake(wrong, kind)}") from wrong
 
 
+def validated_json(kind: type[Model], content: bytes, where: str, error: type[Speech2FaceError]) -> Model:
+    """Return the JSON of a file as an object of a pydantic class, without any conversion; `where` names the file.
+
+    Raises:
+        Speech2FaceError: of the class `error`: no JSON, or as `validated`.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(content, strict=True)
+    except ValidationError as wrong:
+        raise error(f"{where}: {first_mistake(wrong, kind)}") from wrong
+
+
 def first_mistake(error: ValidationError, kind: type | None = None) -> str:
     """Return the first thing that is wrong: its key, what was found, and what is allowed.
 
@@ -72,8 +84,12 @@ def first_mistake(error: ValidationError, kind: type | None = None) -> str:
     if mistake["type"] in ("value_error", "assertion_error"):  # a validator's own words
         words = str(mistake.get("ctx", {}).get("error") or message)
         return f"{key}: {words}" if key else words
-    allowed = message.replace("Input should be", "must be", 1).replace("Input should have", "must have", 1)
-    return f"{key or 'it'} is {described(found)}; it {allowed}"
+    if mistake["type"] == "json_invalid":
+        return f"it is no JSON: {mistake.get('ctx', {}).get('error', message)}"
+    allowed = message.removeprefix("Input should ")
+    if allowed == message:  # of a number of items, or another thing that says itself what was found
+        return f"{key or 'it'}: {message[0].lower()}{message[1:]}"
+    return f"{key or 'it'} is {described(found)}; it must {allowed}"
 
 
 def _keys(kind: Any, way: tuple[int | str, ...]) -> list[str]:

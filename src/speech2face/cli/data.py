@@ -124,7 +124,7 @@ def prepare(
 
     others = None if forgotten is None else another_tombstones(forgotten)
     grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
-    options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
+    options = PrepareOptions(**(_own_detector(detector_file) | _nested("set", settings)))
     basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
     stated = stated_sources(
         avspeech or (),

@@ -60,6 +60,7 @@ from speech2face.data.workers import OnCulprits, Tally
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import parse_json
+from speech2face.validation import validated_json
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
@@ -400,7 +401,7 @@ class Session:
         table = NewFile(storage, SOURCES)
 
         def list_reject(reject: Reject) -> None:
-            if not self._is_forgotten(reject.speaker, reject.key):
+            if not self._forgotten.names(reject.speaker, reject.key):
                 table.write(encode_rejects([reject], header=False))
 
         try:
@@ -429,9 +430,6 @@ class Session:
         finally:
             table.discard()
         return plan
-
-    def _is_forgotten(self, speaker: str, key: str) -> bool:
-        return self._forgotten.has_speaker(speaker) or self._forgotten.has_clip(key)
 
     def prepare(self, run: Runner, watch: Callable[[Tally], None]) -> Manifest:
         """All that is left, and the manifest."""
@@ -485,7 +483,7 @@ class Session:
             )
 
     def _is_wanted(self, record: Record) -> bool:
-        return record.key not in self._culprits and not self._is_forgotten(record.speaker, record.key)
+        return record.key not in self._culprits and not self._forgotten.names(record.speaker, record.key)
 
     def _read_culprits(self) -> dict[str, Reject]:
         if not self._storage.exists(WORKERS):
@@ -515,7 +513,6 @@ class Session:
 JOURNAL = "journal.json"
 DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for
 JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
-_READ_AT_ONCE = 2**24  # bytes
 
 
 class Journal:
@@ -527,10 +524,11 @@ class Journal:
         self._changed = False
         if storage.exists(JOURNAL):
             try:
-                stated = parse_json(storage.read(JOURNAL))
-                self._known = {name: ShardRecord(**record) for name, record in stated.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                logger.warning("%s is damaged (%s): finished shards are read again", storage.where(JOURNAL), error)
+                self._known = validated_json(
+                    dict[str, ShardRecord], storage.read(JOURNAL), storage.where(JOURNAL), DatasetError
+                )
+            except DatasetError as error:
+                logger.warning("the journal is damaged: finished shards are read again (%s)", error)
 
     def add(self, name: str, shard: ShardRecord | None) -> None:
         """A shard that was just written; None where nothing was kept."""
@@ -571,7 +569,7 @@ def read_record(storage: Storage, name: str) -> ShardRecord:
         index=index,
         clips=sum(1 for _ in csv.reader(io.StringIO(content.decode(), newline=""))) - 1,
         bytes=size,
-        sha256=storage.sha256(file, _READ_AT_ONCE),
+        sha256=storage.sha256(file),
         index_sha256=hashlib.sha256(content).hexdigest(),
     )
 

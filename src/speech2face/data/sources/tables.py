@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, MissingExtra
 from speech2face.face.photograph import FIRST_BYTES, is_photograph
-from speech2face.inputs import decode_text
+from speech2face.inputs import decode_text, file_size
 
 SEPARATORS = ("\t", ",", ";", "|")
 """What may stand between cells, the first of those that fit a header as well as another."""
@@ -398,4 +398,4 @@ def is_missing(place: str) -> bool:
     if is_url(place):
         return False
     path = Storage(place).local
-    return path is None or not path.is_file()
+    return path is None or file_size(path) is None
