@@ -117,7 +117,7 @@ def test_a_new_folder_honours_tombstones_it_is_given(prepared: tuple[Path, Prepa
 def test_forgetting_before_anything_of_somebody_was_prepared_works_too(tmp_path: Path) -> None:
     first = preparation(texts(tmp_path / "media"))
 
-    def one_shard(tasks: Iterator, on_culprits: object) -> Iterator:  # type: ignore[type-arg]
+    def one_shard(tasks: Iterator, on_poison: object) -> Iterator:  # type: ignore[type-arg]
         from tests.data import stand_in
 
         yield stand_in.prepare(next(tasks))

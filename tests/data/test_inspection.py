@@ -14,10 +14,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.cli import app
-from speech2face.cli.data import _nested, _numbers, stated_sources
+from speech2face.cli.data import _nested, stated_sources
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.record import Record, decode_rejects, encode_rejects
-from speech2face.data.session import prepare_data
+from speech2face.data.session import Grouping, prepare_data
 from speech2face.data.sources import Basis, SourceInUse, open_source
 from speech2face.data.sources.corpora import VoxCeleb2
 from speech2face.data.sources.own import Pairs
@@ -117,8 +117,15 @@ def test_every_source_comes_back_from_its_settings() -> None:
 
 def test_the_command_line_names_sources_by_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    places = {1: ("vox", None, None)}
-    stated = stated_sources(["train.csv"], "videos", places, ["s3://bucket/pairs.csv"], [("own", None)])
+    stated = stated_sources(
+        {
+            "avspeech": ["train.csv"],
+            "avspeech_videos": "videos",
+            "voxceleb1": "vox",
+            "pairs": ["s3://bucket/pairs.csv"],
+            "videos": ["own"],
+        }
+    )
     used = [open_source(each | {"basis": {"allow": ["consent"]}}, {"seed": 5, "validation": 0.1}) for each in stated]
     sources: list[Any] = [each.source for each in used]
     assert [source.name for source in sources] == ["avspeech", "voxceleb1", "pairs", "videos"]
@@ -127,22 +134,24 @@ def test_the_command_line_names_sources_by_absolute_paths(tmp_path: Path, monkey
     assert sources[2].table == "s3://bucket/pairs.csv"
     assert all(source.basis.allow == ("consent",) for source in used)
     with pytest.raises(InvalidOption, match="name a source"):
-        stated_sources([], None, {}, [], [])
+        stated_sources({})
     with pytest.raises(InvalidOption, match="--avspeech-videos"):
-        stated_sources(["train.csv"], None, {}, [], [])
+        stated_sources({"avspeech": ["train.csv"]})
     with pytest.raises(InvalidOption, match="--voxceleb2"):
-        stated_sources([], None, {2: (None, "meta.csv", None)}, [], [])
+        stated_sources({"voxceleb2_metadata": "meta.csv"})
 
 
 def test_options_are_read_from_names_and_values() -> None:
     assert _nested("set", ["seconds=3", "limits.turn=10", "want=face"]) == {
         "seconds": 3, "limits": {"turn": 10}, "want": "face",
     }  # fmt: skip
-    assert _numbers("shares", "train=0.5, test=0.5") == {"train": 0.5, "test": 0.5}
+    assert _nested("shares", ["train=0.5", " test = 0.5"]) == {"train": 0.5, "test": 0.5}
     with pytest.raises(InvalidOption, match="NAME=VALUE"):
         _nested("set", ["seconds"])
     with pytest.raises(InvalidOption, match="--shares"):
-        _numbers("shares", "train")
+        _nested("shares", ["train"])
+    with pytest.raises(InvalidOption, match=r"splits and shards: shares\.train is 'most'; it must be a valid number"):
+        Grouping(shares={"train": "most"})  # type: ignore[dict-item]
 
 
 def test_tables_of_rejects_are_read_back_or_refused_by_line() -> None:

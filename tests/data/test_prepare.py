@@ -5,6 +5,7 @@ import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -319,9 +320,9 @@ def test_options_survive_json_and_name_what_is_wrong() -> None:
     options = PrepareOptions(want="face", frames=3, limits=FaceLimits(max_turn_degrees=None, min_eye_opening=0.2))
     assert PrepareOptions(**json.loads(json.dumps(options.to_dict()))) == options
     with pytest.raises(InvalidOption, match=r"there is no framse; there are want, seconds, .*frames"):
-        PrepareOptions(framse=3)
+        PrepareOptions(framse=3)  # type: ignore[call-arg]
     with pytest.raises(InvalidOption, match="there is no min_pixels; there are min_face_pixels"):
-        PrepareOptions(limits={"min_pixels": 3})
+        PrepareOptions(limits={"min_pixels": 3})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -352,7 +353,12 @@ def test_a_users_own_detector_finds_the_face_and_only_the_file_on_record_is_open
     # In the first copy, 320 x 180, the face of the scene is 75 pixels wide around (160, 90).
     larger = float(np.log(75 / 32))
     file = fixed(tmp_path / "y.onnx", {(32, 3, 5): (1, 1, 0, 90 / 32 - 3, larger, larger)}, side=320)
-    given = {"want": "face", "detector": "yunet", "detector_file": str(file), "detector_sha256": file_sha256(file)}
+    given: dict[str, Any] = {
+        "want": "face",
+        "detector": "yunet",
+        "detector_file": str(file),
+        "detector_sha256": file_sha256(file),
+    }
     photograph = tmp_path / "a.png"
     Image.fromarray(scene(Placed(drawn_face(30, 1.0)))).save(photograph)
     record = Record("a", "none.wav", source="pairs", speaker="he", split="train", photograph=str(photograph))

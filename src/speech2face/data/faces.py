@@ -99,7 +99,7 @@ class SeenFace:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class FaceCandidate:
     """A picture in which the speaker's face is looked for."""
 
     picture: Picture
@@ -118,7 +118,7 @@ class FaceSearch:
         """grey: show the detector shades of grey, a quarter cheaper; gradients are all that `hog` looks at."""
         self._detector, self._landmarker, self._limits, self._grey = detector, landmarker, limits, grey
 
-    def find(self, candidates: Sequence[Candidate]) -> list[tuple[Candidate, FaceBox]]:
+    def find(self, candidates: Sequence[FaceCandidate]) -> list[tuple[FaceCandidate, FaceBox]]:
         """Pictures with the speaker's box in them: searched whole until one shows it, the others around that place.
 
         Raises:
@@ -139,7 +139,7 @@ class FaceSearch:
                 return [(each, found) for each, found in near if found is not None]
         raise nearest
 
-    def _looked(self, candidate: Candidate, scale: float) -> Sequence[FaceBox]:
+    def _looked(self, candidate: FaceCandidate, scale: float) -> Sequence[FaceBox]:
         """All faces of a picture at a scale, or those of a part of it around the hint."""
         if scale != AT_HINT or candidate.hint is None:
             return self._boxes(candidate.picture, scale)
@@ -162,7 +162,7 @@ class FaceSearch:
         found = self._around(picture, place, NEAR_SIDES * side, min(1.0, NEAR_FACE_PIXELS / side))
         return min(found, key=lambda each: float(np.abs(_centre(each) - place).max()), default=None)
 
-    def check_alone(self, candidate: Candidate, box: FaceBox) -> None:
+    def check_alone(self, candidate: FaceCandidate, box: FaceBox) -> None:
         """Look again for a second face, in a copy large enough to show every one that counts.
 
         Raises:
@@ -175,7 +175,7 @@ class FaceSearch:
         if scale > _longest_scale(candidate.picture, COPY_PIXELS[0]):
             self._alone(candidate.picture, self._boxes(candidate.picture, scale), box)
 
-    def measure(self, candidate: Candidate, box: FaceBox) -> SeenFace:
+    def measure(self, candidate: FaceCandidate, box: FaceBox) -> SeenFace:
         """Landmarks, and what they and the pixels say."""
         points = self._points(candidate.picture, box)
         return SeenFace(
@@ -232,7 +232,7 @@ class FaceSearch:
         copy = resized(picture, scale, grey=self._grey)
         return tuple(_scaled(box, 1 / scale) for box in self._detector.detect(copy))
 
-    def _speaker(self, candidate: Candidate, boxes: Sequence[FaceBox]) -> FaceBox:
+    def _speaker(self, candidate: FaceCandidate, boxes: Sequence[FaceBox]) -> FaceBox:
         """The one that speaks: at the hint, or the only one of its size."""
         if not boxes:
             raise Rejected("no_face", "no face was found")

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
@@ -69,7 +68,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """One clip of a shard. Its bytes are [offset, offset + length); the aligned face, if any, lies last in them."""
 
     clip: str
@@ -92,7 +91,7 @@ class Row:
         )
 
 
-def encode_index(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
+def encode_index(rows: Iterable[IndexRow], labels: Sequence[str]) -> bytes:
     """The whole file."""
     return encode_csv([[*COLUMNS, *labels], *(row.cells() for row in rows)])
 
@@ -303,6 +302,7 @@ class ManifestFile:
 
     format: Literal[1]
     sample_rate: Literal[16_000]
+    """`SAMPLE_RATE`, written out."""
     layout: Layout
     embedder: dict[str, Any] | None
     """An `EmbedderRecord`."""
@@ -322,7 +322,7 @@ def encode_manifest(
     """The whole file. Shards are ordered by name, so it does not matter which worker finished first."""
     content = ManifestFile(
         format=FORMAT,
-        sample_rate=SAMPLE_RATE,
+        sample_rate=16_000,
         layout=layout,
         embedder=None if embedder is None else embedder.to_dict(),
         labels=list(labels),

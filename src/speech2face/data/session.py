@@ -25,9 +25,10 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from speech2face.data import statement as statements
 from speech2face.data.manifest import COLUMNS, MANIFEST, Manifest, ShardRecord
@@ -56,11 +57,11 @@ from speech2face.data.shards import stored_layout, write_manifest
 from speech2face.data.sources import SourceInUse
 from speech2face.data.statement import STATEMENT, make_statement, statement_markdown
 from speech2face.data.storage import NewFile, Storage, locked_data
-from speech2face.data.workers import OnCulprits, Tally
-from speech2face.errors import DatasetError, InvalidOption, OutputExists
+from speech2face.data.workers import OnPoison, Tally
+from speech2face.errors import DatasetError, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import parse_json
-from speech2face.validation import validated_json
+from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
@@ -91,23 +92,17 @@ class PlannedShard:
     """Of the records' keys: the same number says the same records."""
 
 
-@dataclass(frozen=True)
-class Grouping:
+@checked
+class Grouping(Checked):
     """How records are dealt out to shards."""
 
+    called: ClassVar[str] = "splits and shards"
     seed: int = 0
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    records_per_shard: int = RECORDS_PER_SHARD
+    shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
+    records_per_shard: Annotated[int, Field(ge=1)] = RECORDS_PER_SHARD
 
-    def check(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            InvalidOption: naming it.
-        """
+    def __post_init__(self) -> None:
         check_shares(self.shares)
-        if self.records_per_shard < 1:
-            raise InvalidOption(f"{self.records_per_shard} records a shard are none; take at least 1")
 
 
 @dataclass(frozen=True)
@@ -198,9 +193,7 @@ def make_plan(
         DatasetError: two records have one key.
         NothingToPrepare: there is no record.
         SpeakerLeak: a speaker is in two splits.
-        InvalidOption: the grouping cannot be.
     """
-    grouping.check()
     rejected: dict[str, int] = {}
     first: list[str] = []
 
@@ -325,8 +318,14 @@ def _shown(value: Any) -> str:
 
 
 logger = logging.getLogger(__name__)
-Runner = Callable[[Iterator["ShardTask"], OnCulprits], Iterable["ShardResult"]]
-"""Gives results of tasks; `functools.partial` of `run_local` or `run_ray` in a small function."""
+
+
+class Runner(Protocol):
+    """What gives the results of tasks: `run_local` or `run_ray` with their settings."""
+
+    def __call__(self, tasks: Iterator[ShardTask], *, on_poison: OnPoison) -> Iterable[ShardResult]:
+        """Yield results as they come; `on_poison` is told of records that end their workers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -387,7 +386,7 @@ class Session:
         self._plan = self._planned(had_tombstones=before is not None)
         self._finished = {name.removesuffix(SUFFIX) for name in storage.names() if name.endswith(SUFFIX)}
         self._finished &= {shard.name for shard in self._plan.shards}
-        self._culprits = self._read_culprits()
+        self._poison = self._read_poison()
         self._journal = Journal(storage)
 
     @property
@@ -440,7 +439,7 @@ class Session:
         for reason, count in self._plan.rejected.items():
             tally.reject(reason, count)
         watch(tally)
-        results = run(self._tasks(), self._leave_out)
+        results = run(self._tasks(), on_poison=self._leave_out)
         try:
             for result in results:
                 self._journal.add(result.name, result.shard)
@@ -483,9 +482,9 @@ class Session:
             )
 
     def _is_wanted(self, record: Record) -> bool:
-        return record.key not in self._culprits and not self._forgotten.names(record.speaker, record.key)
+        return record.key not in self._poison and not self._forgotten.names(record.speaker, record.key)
 
-    def _read_culprits(self) -> dict[str, Reject]:
+    def _read_poison(self) -> dict[str, Reject]:
         if not self._storage.exists(WORKERS):
             return {}
         found = decode_rejects(self._storage.read(WORKERS), self._storage.where(WORKERS))
@@ -493,8 +492,8 @@ class Session:
 
     def _leave_out(self, task: ShardTask, rejects: tuple[Reject, ...]) -> None:
         """Write records down that end a worker, so that no later run meets them again."""
-        self._culprits |= {each.key: each for each in rejects}
-        self._storage.write(WORKERS, encode_rejects(self._culprits[key] for key in sorted(self._culprits)))
+        self._poison |= {each.key: each for each in rejects}
+        self._storage.write(WORKERS, encode_rejects(self._poison[key] for key in sorted(self._poison)))
 
     def _finish(self) -> Manifest:
         names = self._storage.names()

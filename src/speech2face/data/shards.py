@@ -26,8 +26,8 @@ from speech2face.data.manifest import (
     END_OF_ARCHIVE,
     MANIFEST,
     ClipTable,
+    IndexRow,
     Layout,
-    Row,
     ShardRecord,
     encode_index,
     encode_manifest,
@@ -77,7 +77,7 @@ class ShardFile:
     """One shard while it is written."""
 
     def __init__(self, storage: Storage, name: str, layout: Layout, labels: Sequence[str] = ()) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[IndexRow] = []
         self._storage, self._name, self._layout, self._labels = storage, name, layout, tuple(labels)
         self._file = NewFile(storage, f"{name}.tar")
 
@@ -110,7 +110,7 @@ class ShardFile:
             face = framed(f"{clip.key}.{ALIGNED_FACE}", encode_png(clip.aligned_face))
         labels = tuple(_cell(clip.labels[label]) for label in self._labels)
         who = (clip.key, clip.speaker, clip.split, clip.seconds, clip.licence, clip.consent)
-        self.rows.append(Row(*who, self.bytes, len(before_face) + len(face), len(before_face), labels))
+        self.rows.append(IndexRow(*who, self.bytes, len(before_face) + len(face), len(before_face), labels))
         self._file.write(before_face + face)
 
     def finish(self) -> ShardRecord:

@@ -170,7 +170,7 @@ def _measured(cells: Sequence[str]) -> dict[str, float] | None:
 
 
 @dataclass(frozen=True)
-class Section:
+class StatementSection:
     """One section of a statement as its templates show it, from top to bottom."""
 
     title: str
@@ -185,7 +185,7 @@ class Section:
 
 def statement_markdown(statement: Mapping[str, Any]) -> str:
     """Return the statement as a page for people."""
-    page = _templates().get_template("statement.md").render(_shown_statement(statement), table=markdown_table)
+    page: str = _templates().get_template("statement.md").render(_shown_statement(statement), table=markdown_table)
     return page.rstrip("\n") + "\n"
 
 
@@ -231,19 +231,27 @@ def _shown_statement(statement: Mapping[str, Any]) -> dict[str, Any]:
             *_turn(statement.get("turned")),
             _duplicates(statement["duplicates"]),
             *_forgotten(statement["forgotten_speakers"]),
-            *([Section("Prepared from", points=[*_points(statement["settings"])])] if statement["settings"] else []),
+            *(
+                [StatementSection("Prepared from", points=[*_points(statement["settings"])])]
+                if statement["settings"]
+                else []
+            ),
         ],
     }
 
 
-def _counted(title: str, what: str, counts: Mapping[str, Counts]) -> Section:
+def _counted(title: str, what: str, counts: Mapping[str, Counts]) -> StatementSection:
     rows = [(name, f"{c['clips']:,}", f"{c['speakers']:,}", f"{c['hours']:,.2f}") for name, c in counts.items()]
-    return Section(title, header=(what, "clips", "speakers", "hours"), rows=rows)
+    return StatementSection(title, header=(what, "clips", "speakers", "hours"), rows=rows)
 
 
-def _label(label: str, counts: Mapping[str, Counts]) -> Section:
+def _label(label: str, counts: Mapping[str, Counts]) -> StatementSection:
     title = label.capitalize()
-    return Section(title, ["Not known of any clip."]) if set(counts) == {UNKNOWN} else _counted(title, label, counts)
+    return (
+        StatementSection(title, ["Not known of any clip."])
+        if set(counts) == {UNKNOWN}
+        else _counted(title, label, counts)
+    )
 
 
 def _cautions(statement: Mapping[str, Any]) -> list[str]:
@@ -260,25 +268,25 @@ def _cautions(statement: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[Section]:
+def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[StatementSection]:
     columns = ("clips", "least", "tenth", "median", "ninth_tenth", "most")
     header = ("measure", "clips", "least", "10 %", "median", "90 %", "most")
     rows = [(name, *(f"{spread[column]:,g}" for column in columns)) for name, spread in measures.items()]
-    return [Section("Measures", header=header, rows=rows)] if rows else []
+    return [StatementSection("Measures", header=header, rows=rows)] if rows else []
 
 
-def _rejects(rejects: Mapping[str, int]) -> Section:
+def _rejects(rejects: Mapping[str, int]) -> StatementSection:
     if not rejects:
-        return Section("Rejects", ["None."])
+        return StatementSection("Rejects", ["None."])
     rows = [
         (reason, f"{count:,}", REASONS.get(reason, ""))
         for reason, count in sorted(rejects.items(), key=lambda item: (-item[1], item[0]))
     ]
     total = f"{sum(rejects.values()):,} records gave no clip."
-    return Section("Rejects", [total], header=("reason", "records", "meaning"), rows=rows)
+    return StatementSection("Rejects", [total], header=("reason", "records", "meaning"), rows=rows)
 
 
-def _turn(turned: Mapping[str, Any] | None) -> list[Section]:
+def _turn(turned: Mapping[str, Any] | None) -> list[StatementSection]:
     """What the limit on turned faces means, in the words of somebody who trains with what is left."""
     if turned is None or turned["limit_degrees"] is None:
         return []
@@ -288,20 +296,20 @@ def _turn(turned: Mapping[str, Any] | None) -> list[Section]:
         f"{rejected:,} of {faces:,} faces{share} were turned by more than {limit:g} degrees aside, up or down, and are "
         f"`not_frontal`. {TURN_MEANS}"
     )
-    return [Section("Turned faces", [said])]
+    return [StatementSection("Turned faces", [said])]
 
 
-def _duplicates(duplicates: Mapping[str, int | str] | None) -> Section:
+def _duplicates(duplicates: Mapping[str, int | str] | None) -> StatementSection:
     title = "Alike across splits"
     if duplicates is None:
-        return Section(title, ["Nobody looked."])
+        return StatementSection(title, ["Nobody looked."])
     rows = [(kind, f"{said:,}" if isinstance(said, int) else said) for kind, said in duplicates.items()]
-    return Section(title, header=("what", "pairs of clips"), rows=rows)
+    return StatementSection(title, header=("what", "pairs of clips"), rows=rows)
 
 
-def _forgotten(count: int) -> list[Section]:
+def _forgotten(count: int) -> list[StatementSection]:
     said = f"{count:,} speakers asked to be forgotten; none of their clips is here."
-    return [Section("Forgotten", [said])] if count else []
+    return [StatementSection("Forgotten", [said])] if count else []
 
 
 def _points(value: Any, depth: int = 0) -> Iterator[tuple[int, str, str]]:
@@ -478,8 +486,8 @@ def _shown_clip(clip: SampledClip) -> dict[str, Any]:
     """What the page shows of a clip; pictures and sounds as addresses that hold them."""
     facts = {name: clip.facts[name] for name in ("speaker", "split", "seconds", "licence", "consent")}
     facts |= {name: value for name, value in clip.facts["labels"].items() if value not in ("", None)}
-    shown = {"key": clip.key, "facts": list(facts.items()), "landmarks": clip.landmarks}
-    shown |= {"frame": clip.frame and _image(clip.frame, "JPEG"), "face": None, "sound": None}
+    shown: dict[str, Any] = {"key": clip.key, "facts": list(facts.items()), "landmarks": clip.landmarks}
+    shown |= {"frame": None if clip.frame is None else _image(clip.frame, "JPEG"), "face": None, "sound": None}
     if clip.face is not None:
         with Image.open(io.BytesIO(clip.face)) as picture:
             shown |= {"face": _data("image/png", clip.face), "width": picture.width, "height": picture.height}
@@ -491,7 +499,7 @@ def _shown_clip(clip: SampledClip) -> dict[str, Any]:
 
 def _first_frame(reject: Reject) -> str | None:
     frame = _frame(reject.media, 0.0) if reject.media else None
-    return frame and _image(frame, "JPEG")
+    return None if frame is None else _image(frame, "JPEG")
 
 
 def _image(picture: Image.Image, kind: str) -> str:

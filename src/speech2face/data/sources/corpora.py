@@ -25,7 +25,7 @@ from speech2face.data.sources.own import FacesByIdentity
 from speech2face.data.sources.tables import (
     SOUNDS,
     VIDEOS,
-    Row,
+    TableRow,
     files_below,
     read_rows,
     read_table,
@@ -130,7 +130,7 @@ def _key(video: str, start: float, end: float, place: tuple[float, float] | None
     return "_".join(["av", video, *times, *(f"{round(1000 * share):03d}" for share in place or ())])
 
 
-def _clip(row: Row) -> tuple[str, float, float, tuple[float, float] | None]:
+def _clip(row: TableRow) -> tuple[str, float, float, tuple[float, float] | None]:
     """Video, start, end, face; further cells are passed over.
 
     Raises:
@@ -346,7 +346,7 @@ def read_metadata(place: str, version: Version) -> Iterator[tuple[str, Celebrity
         yield speaker, _celebrity(row)
 
 
-def _celebrity(row: Row) -> Celebrity:
+def _celebrity(row: TableRow) -> Celebrity:
     gender, official = row.needed("gender").lower(), row.needed("set").lower()
     if gender not in _GENDERS:
         raise row.wrong("gender", f"gender is {gender!r}, neither m nor f")

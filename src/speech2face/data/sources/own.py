@@ -14,7 +14,7 @@ from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key
 from speech2face.data.sources import BuiltInSource, Place
 from speech2face.data.sources.tables import (
     VIDEOS,
-    Row,
+    TableRow,
     beside,
     files_below,
     is_missing,
@@ -92,12 +92,12 @@ def _refuse(column: str) -> str | None:
     return "a label is small letters, digits and '_', and not a word the index of a shard has already"
 
 
-def _labels(row: Row) -> tuple[str, ...]:
+def _labels(row: TableRow) -> tuple[str, ...]:
     own = (name for name in row.columns if name not in KNOWN)
     return (*LABELS, *own)
 
 
-def _record(row: Row, folder: str, labels: tuple[str, ...]) -> Record:
+def _record(row: TableRow, folder: str, labels: tuple[str, ...]) -> Record:
     recording = with_slashes(folder, row.printable("recording", needed=True))
     photograph = with_slashes(folder, row.printable("photograph"))
     start, end = row.seconds("start"), row.seconds("end")
@@ -187,7 +187,7 @@ class Videos(BuiltInSource):
         return cls(str(folder))
 
 
-def _video_record(path: str, media: str, speaker: str, row: Row | None) -> Record:
+def _video_record(path: str, media: str, speaker: str, row: TableRow | None) -> Record:
     split = row.get("split") if row else ""
     return Record(
         key=_video_key(path),
@@ -205,8 +205,8 @@ def _refuse_video(column: str) -> str | None:
     return None if column in ("speaker", *VIDEO_OPTIONAL) else f"there are speaker, {', '.join(VIDEO_OPTIONAL)}"
 
 
-def _read_speakers(place: str) -> Mapping[str, Row]:
-    known: dict[str, Row] = {}
+def _read_speakers(place: str) -> Mapping[str, TableRow]:
+    known: dict[str, TableRow] = {}
     for row in read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
         speaker = row.printable("speaker", needed=True)
         if speaker in known:

@@ -50,7 +50,7 @@ def read_text(place: str) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table: its cells, without the spaces around them, and where it stands."""
 
     place: str
@@ -141,7 +141,7 @@ def _place_of(text: str, cell: int, delimiter: str) -> tuple[int, int]:
     return len(lines) - 1, len(lines[-1]) + 1
 
 
-def read_rows(place: str, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(place: str, columns: Sequence[str]) -> Iterator[TableRow]:
     """The rows of a table without a header; empty lines are passed over.
 
     Raises:
@@ -160,7 +160,7 @@ def read_table(
     needed: Sequence[str],
     known: Sequence[str] = (),
     refuse: Callable[[str], str | None] = lambda column: None,
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """The rows of a table with a header, separated by commas, semicolons, tabs or bars, whichever fits the header.
 
     Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". A column
@@ -180,7 +180,7 @@ def read_table(
     names = tuple(map(_plain, header.cells))
     while names and not names[-1]:  # spreadsheets save columns that were used once
         names = names[:-1]
-    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
+    _check_header(TableRow(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
     empty = True
     for row in rows:
         empty = False
@@ -190,7 +190,7 @@ def read_table(
                 f"{place}:{row.line + line}:{character}: {len(row.cells)} cells, the header has {len(names)}; put "
                 f"quotes around a cell with {NAMES.get(delimiter, repr(delimiter))} in it"
             )
-        yield Row(place, row.line, row.cells, names, delimiter, row.text)
+        yield TableRow(place, row.line, row.cells, names, delimiter, row.text)
     if empty:
         raise DatasetError(f"{place}:{header.line + 1}:1: the table has a header and no row")
 
@@ -220,7 +220,7 @@ def _separator(text: str, names: Sequence[str]) -> str:
 
 
 def _check_header(
-    header: Row, needed: Sequence[str], known: Sequence[str], refuse: Callable[[str], str | None]
+    header: TableRow, needed: Sequence[str], known: Sequence[str], refuse: Callable[[str], str | None]
 ) -> None:
     lacking = [name for name in known if name not in header.cells]
     for name in dict.fromkeys(header.cells):
@@ -240,7 +240,9 @@ def _check_header(
             raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}, and has {found}")
 
 
-def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str, *, first_line: int = 1) -> Iterator[Row]:
+def _rows(
+    place: str, text: str, columns: tuple[str, ...], delimiter: str, *, first_line: int = 1
+) -> Iterator[TableRow]:
     consumed: list[str] = []  # the lines of the row being read: a quoted cell may go over several
 
     def lines() -> Iterator[str]:
@@ -261,7 +263,7 @@ def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str, *, fi
             break
         stripped = tuple(cell.strip() for cell in cells)
         if any(stripped):
-            yield Row(place, line, stripped, columns, delimiter, "".join(consumed))
+            yield TableRow(place, line, stripped, columns, delimiter, "".join(consumed))
             empty = False
         line += len(consumed)
         consumed.clear()
