@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 GIGABYTE = 10**9
 LINE_SECONDS = 10.0  # between lines where there is no terminal
+
+
+class MissingBasis(StrEnum):
+    """What records may lack."""
+
+    licence = "licence"
+    consent = "consent"
 
 
 def prepare(
@@ -61,7 +69,7 @@ def prepare(
     licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
     consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
     allow_missing: Annotated[
-        list[Literal["licence", "consent"]] | None,
+        list[MissingBasis] | None,
         typer.Option(help="Take records without it; the statement says so. May be repeated."),
     ] = None,
     settings: Annotated[
@@ -104,7 +112,7 @@ def prepare(
 
     grouping = Grouping(seed, _nested("shares", shares.split(",")), records_per_shard)
     options = PrepareOptions(**(_own_detector(detector_file) | _nested("set", settings)))
-    basis = {"licence": licence, "consent": consent, "allow": sorted(set(allow_missing or ()))}
+    basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
     hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
     preparation = Preparation(
         sources=[open_source(each | {"basis": basis}, hashed) for each in stated_sources(context.params)],
