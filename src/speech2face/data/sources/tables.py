@@ -284,7 +284,6 @@ PICTURES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
 )
 """Endings of pictures; others are looked into."""
-UNFINISHED = frozenset({".part", ".ytdl", ".tmp", ".crdownload"})  # what downloaders leave
 
 
 def suffix_of(name: str) -> str:
