@@ -23,7 +23,7 @@ from record import Result, print_results, write
 from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import distance_transform_edt, zoom
 
-from speech2face.data.faces import Candidate, FaceLimits, FaceSearch, SeenFace, face_alignment
+from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, face_alignment
 from speech2face.data.media import Rejected
 from speech2face.face.detect import DlibDetector, Picture
 from speech2face.face.embed import DLIB_MATCH_DISTANCE, DlibEmbedder
@@ -71,7 +71,7 @@ class Eye:
     def see(self, picture: Picture) -> Seen | None:
         """None where no face is found."""
         try:
-            [(candidate, box)] = self._search.find([Candidate(picture)])
+            [(candidate, box)] = self._search.find([FaceCandidate(picture)])
         except Rejected:
             return None
         embedding = np.asarray(self._embedder.embed_box(picture, box), np.float64)

@@ -33,7 +33,7 @@ from PIL import Image
 from record import Result, machine, print_results, write
 
 from speech2face.data.clips import ClipDataset, clip_loader
-from speech2face.data.manifest import Layout, Manifest, Part, Row, ShardRecord, encode_index
+from speech2face.data.manifest import IndexRow, Layout, Manifest, Part, ShardRecord, encode_index
 from speech2face.data.members import Clip
 from speech2face.data.shards import BatchOrder, write_manifest, write_shards
 from speech2face.face.embedders import EmbedderRecord
@@ -178,7 +178,10 @@ def made_manifest(folder: Path) -> None:
     for number in range(MANY // 1000):
         name, first = f"train-{number:06d}", 1000 * number
         rows = [
-            Row(f"AbCdEfGhIjK_{c:07d}", f"{c // 12:08d}", "train", 6.0, "CC BY 4.0", "", i * length, length, length, ())
+            IndexRow(
+                *(f"AbCdEfGhIjK_{c:07d}", f"{c // 12:08d}", "train", 6.0, "CC BY 4.0", ""),
+                *(i * length, length, length, ()),
+            )
             for i, c in enumerate(range(first, first + 1000))
         ]
         index, size = encode_index(rows, ()), 1000 * length + 1024

@@ -109,7 +109,17 @@ KINDS = {
                 "onnx": "speech2face.face.embedders:open_onnx",
             },
         ),
-        DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
+        DriverKind(
+            "data_sources",
+            "speech2face.data.sources:check_data_source",
+            {
+                "avspeech": "speech2face.data.sources.corpora:AVSpeech",
+                "voxceleb1": "speech2face.data.sources.corpora:VoxCeleb1",
+                "voxceleb2": "speech2face.data.sources.corpora:VoxCeleb2",
+                "pairs": "speech2face.data.sources.own:Pairs",
+                "videos": "speech2face.data.sources.own:Videos",
+            },
+        ),
         DriverKind("measures", "speech2face.metrics.measures:check_measure", _MEASURES),
         DriverKind(
             "voice_activity",

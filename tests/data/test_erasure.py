@@ -1,5 +1,6 @@
 """Forgetting: from every file, for ever, provably, and equal to never having known."""
 
+import hashlib
 import json
 import os
 import re
@@ -116,7 +117,7 @@ def test_a_new_folder_honours_tombstones_it_is_given(prepared: tuple[Path, Prepa
 def test_forgetting_before_anything_of_somebody_was_prepared_works_too(tmp_path: Path) -> None:
     first = preparation(texts(tmp_path / "media"))
 
-    def one_shard(tasks: Iterator, on_culprits: object) -> Iterator:  # type: ignore[type-arg]
+    def one_shard(tasks: Iterator, on_poison: object) -> Iterator:  # type: ignore[type-arg]
         from tests.data import stand_in
 
         yield stand_in.prepare(next(tasks))
@@ -232,7 +233,7 @@ def test_models_checkpoints_and_derived_data_are_named(prepared: tuple[Path, Pre
     (models / "release" / "model.json").write_text(json.dumps({"training": {"voice_data_manifest_sha256": old}}))
     derived = json.dumps({"statement": {"morphs_of_manifest": old}})
     (models / "derived" / MANIFEST).write_text(derived)
-    of_derived = erasure._sha256(derived.encode())
+    of_derived = hashlib.sha256(derived.encode()).hexdigest()
     (models / "of derived" / "CARD.md").write_text(f"- face data manifest sha256: {of_derived}")
     (models / "innocent" / "CARD.md").write_text("- face data manifest sha256: " + 64 * "0")
     header = json.dumps({"__metadata__": {"speech2face": json.dumps({"manifest": old})}}).encode()

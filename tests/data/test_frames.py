@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speech2face.data.faces import Candidate, FaceLimits, FaceSearch, SeenFace, sharpness
+from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, sharpness
 from speech2face.data.media import Rejected
 from speech2face.face.align import Points
 from speech2face.face.detect import DlibDetector, FaceBox, Picture
@@ -51,7 +51,7 @@ def search(detector: KnownFaces, limits: FaceLimits | None = None) -> FaceSearch
     return FaceSearch(detector, MarkedEyes(), limits or FaceLimits())
 
 
-def reason(wanted: FaceSearch, candidates: Sequence[Candidate]) -> str:
+def reason(wanted: FaceSearch, candidates: Sequence[FaceCandidate]) -> str:
     with pytest.raises(Rejected) as caught:
         wanted.find(candidates)
     return caught.value.reason
@@ -59,7 +59,7 @@ def reason(wanted: FaceSearch, candidates: Sequence[Candidate]) -> str:
 
 def test_a_large_face_is_found_in_the_small_copy_and_the_large_one_is_not_looked_at() -> None:
     detector = KnownFaces((300, 200, 200))
-    [(_, box)] = search(detector).find([Candidate(PICTURE)])
+    [(_, box)] = search(detector).find([FaceCandidate(PICTURE)])
     assert detector.seen == [(213, 320)]
     assert abs(box.left - 200) <= 2
     assert abs(box.right - box.left - 200) <= 2
@@ -67,11 +67,11 @@ def test_a_large_face_is_found_in_the_small_copy_and_the_large_one_is_not_looked
 
 def test_a_small_face_is_found_in_larger_copies_down_to_the_least_size() -> None:
     detector = KnownFaces((300, 200, 66))
-    [(_, box)] = search(detector).find([Candidate(PICTURE)])
+    [(_, box)] = search(detector).find([FaceCandidate(PICTURE)])
     assert detector.seen[0] == (213, 320)
     assert detector.seen[-1] == (500, 750)  # 64 pixels of the picture are 80 there
     assert abs(box.left - 267) <= 2
-    assert reason(search(KnownFaces((300, 200, 60))), [Candidate(PICTURE)]) == "no_face"
+    assert reason(search(KnownFaces((300, 200, 60))), [FaceCandidate(PICTURE)]) == "no_face"
 
 
 def test_one_picture_with_a_face_is_enough_and_all_small_copies_come_before_larger_ones() -> None:
@@ -80,7 +80,7 @@ def test_one_picture_with_a_face_is_enough_and_all_small_copies_come_before_larg
             return super().detect(picture) if picture.max() > 0 else ()
 
     bright = np.full_like(PICTURE, 9)
-    found = search(OnlyBright((300, 200, 200))).find([Candidate(PICTURE, 1.0), Candidate(bright, 2.0)])
+    found = search(OnlyBright((300, 200, 200))).find([FaceCandidate(PICTURE, 1.0), FaceCandidate(bright, 2.0)])
     assert [candidate.seconds for candidate, _ in found] == [2.0]
 
 
@@ -95,7 +95,7 @@ def test_in_other_pictures_the_face_is_looked_for_around_its_place() -> None:
         scene(Placed(she, x=0.85)),
         scene(Placed(he, x=0.25), Placed(she, x=0.8)),
     ]
-    candidates = [Candidate(picture, float(number)) for number, picture in enumerate(pictures)]
+    candidates = [FaceCandidate(picture, float(number)) for number, picture in enumerate(pictures)]
     found = FaceSearch(detector, MarkedEyes(), limits).find(candidates)
     centres = {candidate.seconds: (box.left + box.right) / 2 / 640 for candidate, box in found}
     assert centres == pytest.approx({0.0: 0.3, 1.0: 0.36, 4.0: 0.25}, abs=0.03)
@@ -106,12 +106,12 @@ def test_in_other_pictures_the_face_is_looked_for_around_its_place() -> None:
 def test_two_faces_without_a_hint_are_refused_and_the_hint_chooses() -> None:
     picture = scene(Placed(drawn_face(30, 1.0), x=0.25), Placed(drawn_face(30, 0.0), x=0.75))
     wanted = FaceSearch(DlibDetector(enlargements=0), DlibLandmarker(), FaceLimits())
-    assert reason(wanted, [Candidate(picture)]) == "several_faces"
-    [(_, left)] = wanted.find([Candidate(picture, hint=(0.25, 0.5))])
-    [(_, right)] = wanted.find([Candidate(picture, hint=(0.75, 0.5))])
+    assert reason(wanted, [FaceCandidate(picture)]) == "several_faces"
+    [(_, left)] = wanted.find([FaceCandidate(picture, hint=(0.25, 0.5))])
+    [(_, right)] = wanted.find([FaceCandidate(picture, hint=(0.75, 0.5))])
     assert (left.left + left.right) / 1280 == pytest.approx(0.25, abs=0.02)
     assert (right.left + right.right) / 1280 == pytest.approx(0.75, abs=0.02)
-    assert reason(wanted, [Candidate(picture, hint=(0.5, 0.05))]) == "wrong_face"
+    assert reason(wanted, [FaceCandidate(picture, hint=(0.5, 0.05))]) == "wrong_face"
 
 
 def test_a_hinted_face_is_found_in_the_part_around_the_hint_or_else_in_the_whole() -> None:
@@ -123,11 +123,11 @@ def test_a_hinted_face_is_found_in_the_part_around_the_hint_or_else_in_the_whole
     looked: list[tuple[int, ...]] = []
     wanted = FaceSearch(Counting(enlargements=0), MarkedEyes(), FaceLimits())
     picture = scene(Placed(drawn_face(), x=0.3))
-    [(_, box)] = wanted.find([Candidate(picture, hint=(0.32, 0.5))])
+    [(_, box)] = wanted.find([FaceCandidate(picture, hint=(0.32, 0.5))])
     assert looked == [(270, 270)]
     looked.clear()
     small = scene(Placed(drawn_face(), pixels=150), size=(1280, 720))  # too small in the part's copy
-    [(_, box)] = wanted.find([Candidate(small, hint=(0.5, 0.5))])
+    [(_, box)] = wanted.find([FaceCandidate(small, hint=(0.5, 0.5))])
     assert looked == [(320, 320), (180, 320), (360, 640), (720, 1280)]
     assert 60 < box.right - box.left < 100
 
@@ -135,7 +135,7 @@ def test_a_hinted_face_is_found_in_the_part_around_the_hint_or_else_in_the_whole
 def test_a_second_face_of_half_the_size_counts_even_if_the_small_copy_does_not_show_it() -> None:
     rival, bystander = KnownFaces((150, 200, 180), (450, 200, 100)), KnownFaces((150, 200, 180), (450, 200, 85))
     for detector in (rival, bystander):
-        [(candidate, box)] = search(detector).find([Candidate(PICTURE)])
+        [(candidate, box)] = search(detector).find([FaceCandidate(PICTURE)])
         assert abs(box.left - 60) <= 2
         if detector is rival:
             with pytest.raises(Rejected, match="several_faces: 2 faces"):
@@ -146,7 +146,7 @@ def test_a_second_face_of_half_the_size_counts_even_if_the_small_copy_does_not_s
 
 def test_beside_a_hinted_face_nobody_is_looked_for() -> None:
     detector = KnownFaces((150, 200, 180), (450, 200, 100))
-    search(detector).check_alone(Candidate(PICTURE, hint=(0.25, 0.5)), square(150, 200, 180))
+    search(detector).check_alone(FaceCandidate(PICTURE, hint=(0.25, 0.5)), square(150, 200, 180))
     assert detector.seen == []
 
 

@@ -2,12 +2,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech2face.data.manifest import COLUMNS, Row, encode_index, read_columns
+from speech2face.data.manifest import COLUMNS, IndexRow, encode_index, read_columns
 from speech2face.errors import DatasetError
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters=',"'), max_size=5)
 rows = st.builds(
-    Row,
+    IndexRow,
     *(texts, texts, texts, st.just(6.0), texts, texts),
     *(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
     labels=st.tuples(texts),
@@ -16,7 +16,7 @@ rows = st.builds(
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(rows, max_size=4))
-def test_an_index_comes_back_with_and_without_quoted_cells(written: list[Row]) -> None:
+def test_an_index_comes_back_with_and_without_quoted_cells(written: list[IndexRow]) -> None:
     names = [*COLUMNS, "language"]
     columns = read_columns(encode_index(written, ["language"]), names, ["language"], "x.csv")
     assert list(zip(*columns, strict=True)) == [row.cells() for row in written]

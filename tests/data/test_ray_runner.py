@@ -17,7 +17,7 @@ from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import read_rejects
 from speech2face.data.session import prepare_data
 from speech2face.data.storage import Storage
-from speech2face.data.workers import Limits, OnCulprits, run_ray
+from speech2face.data.workers import OnPoison, WorkerLimits, run_ray
 from speech2face.errors import CannotWrite, InvalidOption
 from tests.data import stand_in
 from tests.data.made_streams import Streamed, write_streamed
@@ -56,9 +56,9 @@ def cluster() -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def on_ray(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+def on_ray(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterable[ShardResult]:
     """A runner of the stand-in."""
-    return run_ray(tasks, None, prepare=stand_in.prepare, limits=Limits(seconds=60), on_culprits=on_culprits)
+    return run_ray(tasks, None, prepare=stand_in.prepare, limits=WorkerLimits(seconds=60), on_poison=on_poison)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -70,7 +70,7 @@ def test_a_cluster_gives_the_same_bytes_as_this_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_clusters_dead_workers_are_replaced_and_culprits_left_out(tmp_path: Path) -> None:
+def test_a_clusters_dead_workers_are_replaced_and_poison_records_left_out(tmp_path: Path) -> None:
     source = texts(tmp_path / "media", 10, c001="kill once", c005="kill")
     manifest = prepare_data(tmp_path / "out", preparation(source), on_ray)
     failed = [each for each in read_rejects(Storage(tmp_path / "out")) if each.reason == "failed"]
@@ -83,8 +83,8 @@ def test_a_clusters_dead_workers_are_replaced_and_culprits_left_out(tmp_path: Pa
 def test_an_error_of_a_clusters_worker_arrives_as_it_is(tmp_path: Path) -> None:
     from dataclasses import replace
 
-    def nowhere(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
-        return on_ray((replace(task, out="/proc/nowhere") for task in tasks), on_culprits)
+    def nowhere(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterable[ShardResult]:
+        return on_ray((replace(task, out="/proc/nowhere") for task in tasks), on_poison)
 
     with pytest.raises(CannotWrite, match="nowhere"):
         prepare_data(tmp_path / "out", preparation(texts(tmp_path / "media")), nowhere)
@@ -93,7 +93,7 @@ def test_an_error_of_a_clusters_worker_arrives_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_workers_larger_than_any_machine_are_refused_rather_than_waited_for() -> None:
     with pytest.raises(InvalidOption, match="--worker-memory"):
-        list(run_ray(iter(()), None, prepare=stand_in.prepare, limits=Limits(memory_bytes=2**50)))
+        list(run_ray(iter(()), None, prepare=stand_in.prepare, limits=WorkerLimits(memory_bytes=2**50)))
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +155,8 @@ import sys
 from speech2face.data.workers import run_ray
 from speech2face.data.session import prepare_data
 from tests.data import stand_in
-def run(tasks, on_culprits):
-    return run_ray(tasks, sys.argv[3], prepare=stand_in.prepare, on_culprits=on_culprits)
+def run(tasks, on_poison):
+    return run_ray(tasks, sys.argv[3], prepare=stand_in.prepare, on_poison=on_poison)
 prepare_data(sys.argv[2], stand_in.preparation(stand_in.Texts(sys.argv[1], 40)), run)
 """
 

@@ -16,10 +16,10 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import PLAN, SOURCES, WORKERS, read_rejects
 from speech2face.data.session import JOURNAL, prepare_data
+from speech2face.data.sources import Basis, SourceInUse
 from speech2face.data.sources.own import Pairs
-from speech2face.data.sources.tables import Basis
 from speech2face.data.storage import NewFile, Storage
-from speech2face.data.workers import Limits, OnCulprits, Tally, run_local, spoken_time
+from speech2face.data.workers import OnPoison, Tally, WorkerLimits, run_local, spoken_time
 from speech2face.errors import (
     CannotWrite,
     DatasetError,
@@ -32,19 +32,19 @@ from speech2face.errors import (
 from tests.data import stand_in
 from tests.data.stand_in import preparation, texts
 
-LIMITS = Limits(memory_bytes=2**29, seconds=20)
+LIMITS = WorkerLimits(memory_bytes=2**29, seconds=20)
 
 
-def in_processes(workers: int = 2, limits: Limits = LIMITS):  # type: ignore[no-untyped-def]
+def in_processes(workers: int = 2, limits: WorkerLimits = LIMITS):  # type: ignore[no-untyped-def]
     """A runner of the stand-in."""
 
-    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
-        return run_local(tasks, workers, prepare=stand_in.prepare, limits=limits, on_culprits=on_culprits)
+    def run(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterable[ShardResult]:
+        return run_local(tasks, workers, prepare=stand_in.prepare, limits=limits, on_poison=on_poison)
 
     return run
 
 
-def here(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+def here(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterable[ShardResult]:
     """A runner without processes: fast, and stopped where a test wants."""
     return map(stand_in.prepare, tasks)
 
@@ -77,7 +77,7 @@ def test_where_every_path_is_wrong_the_first_are_named_and_all_are_listed(tmp_pa
     (tmp_path / "tables").mkdir()
     rows = "\n".join(f"missing/{number}.wav;Ann;clip-00{number}" for number in range(5))
     (tmp_path / "tables" / "pairs.csv").write_text(f"recording;speaker;key\n{rows}\n")
-    source = Pairs(str(tmp_path / "tables" / "pairs.csv"))
+    source = SourceInUse(Pairs(str(tmp_path / "tables" / "pairs.csv")), Basis())
     wrong = replace(preparation(texts(tmp_path / "media")), sources=(source,))
     for _ in range(2):  # and again, where the table of the first try lies
         with pytest.raises(DatasetError) as caught:
@@ -147,7 +147,7 @@ def test_a_stopped_driver_goes_on_without_touching_finished_shards(
 ) -> None:
     source, out = texts(tmp_path / "media"), tmp_path / "out"
 
-    def stopped(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterator[ShardResult]:
+    def stopped(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterator[ShardResult]:
         for _, task in zip(range(2), tasks, strict=False):
             yield stand_in.prepare(task)
         raise KeyboardInterrupt
@@ -240,7 +240,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
 
 
 def test_an_error_of_a_worker_arrives_as_it_is(tmp_path: Path) -> None:
-    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
+    def run(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterable[ShardResult]:
         return run_local((replace(task, out="/proc/nowhere") for task in tasks), 2, prepare=stand_in.prepare)
 
     with pytest.raises(CannotWrite, match="nowhere"):
@@ -257,7 +257,7 @@ def test_no_more_tasks_are_taken_than_there_are_workers(tmp_path: Path) -> None:
             most = max(most, taken - done)
             yield task
 
-    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterator[ShardResult]:
+    def run(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterator[ShardResult]:
         nonlocal done
         for result in run_local(counted(tasks), 2, prepare=stand_in.prepare):
             done += 1
@@ -291,34 +291,38 @@ def test_a_data_set_made_otherwise_is_not_written_over(tmp_path: Path) -> None:
 def test_two_preparations_do_not_write_into_one_folder(tmp_path: Path) -> None:
     source = texts(tmp_path / "media")
 
-    def again(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterator[ShardResult]:
+    def again(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterator[ShardResult]:
         with pytest.raises(RunLocked, match="another process"):
             prepare_data(tmp_path / "out", preparation(source), here)
-        yield from here(tasks, on_culprits)
+        yield from here(tasks, on_poison)
 
     prepare_data(tmp_path / "out", preparation(source), again)
 
 
+def used(*sources: stand_in.Texts) -> list[SourceInUse]:
+    return [SourceInUse(source, Basis()) for source in sources]
+
+
 def test_what_can_be_known_before_media_are_opened_is_said_before(tmp_path: Path) -> None:
     first = preparation(texts(tmp_path / "media"))
-    never = lambda tasks, on_culprits: pytest.fail("nothing should have been prepared")  # noqa: E731
+    never = lambda tasks, on_poison: pytest.fail("nothing should have been prepared")  # noqa: E731
     source = texts(tmp_path / "media")
     with pytest.raises(DatasetError, match="40 keys are given to more than one record"):
-        prepare_data(tmp_path / "out", replace(first, sources=[source, source]), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(source, source)), never)
     twice = [replace(source, split=split) for split in ("train", "validation")]
     with pytest.raises(SpeakerLeak, match="train and validation"):
-        prepare_data(tmp_path / "out", replace(first, sources=twice), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(*twice)), never)
     with pytest.raises(DatasetError, match="no record to prepare: 40 times no_media"):
-        prepare_data(tmp_path / "out", replace(first, sources=[replace(source, folder="gone")]), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(replace(source, folder="gone"))), never)
     assert not (tmp_path / "out" / PLAN).exists()
 
 
 def test_media_that_come_or_go_while_shards_are_made_are_noticed(tmp_path: Path) -> None:
     source = texts(tmp_path / "media")
 
-    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterator[ShardResult]:
+    def run(tasks: Iterator[ShardTask], on_poison: OnPoison) -> Iterator[ShardResult]:
         (tmp_path / "media" / "039.txt").unlink()
-        yield from here(tasks, on_culprits)
+        yield from here(tasks, on_poison)
 
     with pytest.raises(DatasetError, match="sources are being changed"):
         prepare_data(tmp_path / "out", preparation(source), run)

@@ -107,7 +107,7 @@ def test_a_preparation_shows_its_plan_before_it_prepares(tmp_path: Path, capsys:
     prepare_data(
         tmp_path / "data",
         preparation(texts(tmp_path / "media")),
-        lambda t, _: map(stand_in.prepare, t),
+        lambda tasks, on_poison: map(stand_in.prepare, tasks),
         foresee=foresee,
     )
     assert len(said) == 1 and "the split validation, which has at most 0 clips" in said[0]

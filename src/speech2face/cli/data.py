@@ -1,4 +1,4 @@
-"""Commands of data: `data prepare` (cli_prepare.py), `data verify`, `data forget`, `data show`."""
+"""Commands of data: `data prepare`, `data verify`, `data forget`, `data show`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from speech2face.cli.terminal import note, print_json, print_rows, print_text
+from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
     from speech2face.data.manifest import Manifest
-    from speech2face.data.prepare import ShardResult, ShardTask
-    from speech2face.data.record import Source
     from speech2face.data.session import Plan, Runner
-    from speech2face.data.workers import OnCulprits, Tally
+    from speech2face.data.workers import Tally
     from speech2face.forget import Forgotten
 
 # --------------------------------------------------------------------------------------------------
@@ -33,13 +33,6 @@ GIGABYTE = 10**9
 LINE_SECONDS = 10.0  # between lines where there is no terminal
 
 
-class RunnerName(StrEnum):
-    """Where shards are prepared."""
-
-    local = "local"
-    ray = "ray"
-
-
 class MissingBasis(StrEnum):
     """What records may lack."""
 
@@ -48,6 +41,7 @@ class MissingBasis(StrEnum):
 
 
 def prepare(
+    context: typer.Context,
     out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the data set; a run that stopped goes on.")],
     avspeech: Annotated[
         list[str] | None, typer.Option(help="AVSpeech's CSV (id, start, end, x, y). May be repeated.")
@@ -66,10 +60,17 @@ def prepare(
         list[str] | None, typer.Option(help="Folder of videos, a sub-folder or a file a speaker. May be repeated.")
     ] = None,
     speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Any source by name, those that packages add too. May be repeated.")
+    ] = None,
+    source_settings: Annotated[
+        list[str] | None, typer.Option("--source-set", help="A setting of one: NAME.KEY=VALUE. May be repeated.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
     consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
     allow_missing: Annotated[
-        list[MissingBasis] | None, typer.Option(help="Take records without it; the statement says so. May be repeated.")
+        list[MissingBasis] | None,
+        typer.Option(help="Take records without it; the statement says so. May be repeated."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="An option: seconds=6, frames=5, limits.NAME=... May be repeated.")
@@ -87,7 +88,9 @@ def prepare(
     seed: Annotated[int, typer.Option(min=0, help="Of the splits by hash.")] = 0,
     shares: Annotated[str, typer.Option(help="Speakers of each split.")] = "train=0.9,validation=0.05,test=0.05",
     records_per_shard: Annotated[int, typer.Option(min=1, help="Records that make one shard.")] = 500,
-    runner: Annotated[RunnerName, typer.Option(help="Processes of this machine, or a Ray cluster.")] = RunnerName.local,
+    runner: Annotated[
+        Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")
+    ] = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Shards in work at a time. Default: one a CPU, on a cluster two.")
@@ -104,36 +107,32 @@ def prepare(
     from speech2face.data.faces import PrepareOptions
     from speech2face.data.record import another_tombstones
     from speech2face.data.session import Grouping, Preparation, prepare_data
-    from speech2face.data.sources.corpora import absolute
-    from speech2face.data.workers import Limits
+    from speech2face.data.sources import absolute, open_source
+    from speech2face.data.workers import WorkerLimits, run_local, run_ray
     from speech2face.face.embedders import describe_embedder
     from speech2face.training.export_needs import data_gaps
 
-    others = None if forgotten is None else another_tombstones(forgotten)
-    grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
-    options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
+    grouping = Grouping(seed, _nested("shares", shares.split(",")), records_per_shard)
+    options = PrepareOptions(**(_own_detector(detector_file) | _nested("set", settings)))
     basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
-    stated = stated_sources(
-        avspeech or (),
-        avspeech_videos,
-        {1: (voxceleb1, voxceleb1_metadata, voxceleb1_faces), 2: (voxceleb2, voxceleb2_metadata, voxceleb2_faces)},
-        pairs or (),
-        [(folder, speakers) for folder in videos or ()],
-    )
     hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
     preparation = Preparation(
-        sources=open_sources(stated, basis, hashed),
+        sources=[open_source(each | {"basis": basis}, hashed) for each in stated_sources(context.params)],
         options=options,
         embedder=describe_embedder(embedder, file=embedder_file, settings=_nested("embedder-set", embedder_settings))
         if options.embedding
         else None,
         embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
         grouping=grouping,
-        forgotten=others,
+        forgotten=None if forgotten is None else another_tombstones(forgotten),
         duplicates=(workers or _cpus()) if duplicates else None,
     )
-    limits = Limits(round(worker_memory * GIGABYTE), shard_hours * 3600)
-    run = _runner(runner, address, workers, limits)
+    limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
+    if runner == "ray":
+        need_extra("--runner ray", "cluster", ("ray",))
+        run: Runner = partial(run_ray, address=address, workers=workers, limits=limits)
+    else:
+        run = partial(run_local, workers=workers or _cpus(), limits=limits)
     with _progress(quiet=quiet) as watch:
         manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
     if not quiet:
@@ -155,7 +154,7 @@ def _foresee(plan: Plan) -> None:
 
 def _own_detector(file: Path | None) -> dict[str, Any]:
     """Options of a user's detector, which is opened once, so that a wrong file is said before anything is prepared."""
-    from speech2face.data.sources.corpora import absolute
+    from speech2face.data.sources import absolute
     from speech2face.face.detect import open_detector
     from speech2face.face.files import file_sha256
 
@@ -177,66 +176,36 @@ def _summary(manifest: Manifest) -> list[tuple[str, str]]:
     ]
 
 
-def stated_sources(
-    avspeech: Sequence[str],
-    avspeech_videos: str | None,
-    voxceleb: Mapping[int, tuple[str | None, str | None, str | None]],
-    pairs: Sequence[str],
-    videos: Sequence[tuple[str, str | None]],
-) -> list[dict[str, Any]]:
-    """Settings of the sources that the command line names.
+def stated_sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of the sources that the options of `data prepare` name, by `given`, the options' values.
 
     Raises:
         InvalidOption: there is none, or half of one.
     """
-    if bool(avspeech) != bool(avspeech_videos):
+    tables, videos = given.get("avspeech") or (), given.get("avspeech_videos")
+    if bool(tables) != bool(videos):
         raise InvalidOption("AVSpeech needs both its CSV (--avspeech) and the folder of videos (--avspeech-videos)")
-    stated: list[dict[str, Any]] = [
-        {"name": "avspeech", "table": table, "videos": avspeech_videos} for table in avspeech
-    ]
-    for version, (tree, metadata, faces) in voxceleb.items():
+    stated: list[dict[str, Any]] = [{"name": "avspeech", "table": table, "videos": videos} for table in tables]
+    for name in ("voxceleb1", "voxceleb2"):
+        tree, metadata, faces = (given.get(option) for option in (name, f"{name}_metadata", f"{name}_faces"))
         if tree is not None:
-            stated.append({"name": f"voxceleb{version}", "version": version, "tree": tree})
-            stated[-1] |= {"metadata": metadata, "faces": faces}
+            stated.append({"name": name, "tree": tree, "metadata": metadata, "faces": faces})
         elif metadata or faces:
-            raise InvalidOption(f"VoxCeleb {version}'s metadata and faces need its tree: --voxceleb{version}")
-    stated += [{"name": "pairs", "table": table} for table in pairs]
-    stated += [{"name": "videos", "folder": folder, "speakers": speakers} for folder, speakers in videos]
-    if not stated:
-        raise InvalidOption("name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs or --videos")
-    return stated
-
-
-def open_sources(
-    stated: Sequence[Mapping[str, Any]], basis: Mapping[str, Any], hashed: Mapping[str, Any]
-) -> list[Source]:
-    """The sources of these settings, with absolute paths: workers may run elsewhere."""
-    from speech2face.data.sources.corpora import absolute, open_source
-
-    paths = ("table", "videos", "tree", "metadata", "faces", "folder", "speakers")
-    return [
-        open_source(
-            {name: absolute(value) if name in paths and value else value for name, value in source.items()}
-            | (dict(hashed) if source["name"].startswith(("avspeech", "voxceleb")) else {})
-            | {"basis": basis}
-        )
-        for source in stated
+            raise InvalidOption(f"the metadata and faces of VoxCeleb need its tree: --{name}")
+    stated += [{"name": "pairs", "table": table} for table in given.get("pairs") or ()]
+    stated += [
+        {"name": "videos", "folder": folder, "speakers": given.get("speakers")} for folder in given.get("videos") or ()
     ]
-
-
-def _runner(name: RunnerName, address: str, workers: int | None, limits: Any) -> Runner:
-    def run(tasks: Iterator[ShardTask], on_culprits: OnCulprits) -> Iterable[ShardResult]:
-        if name is RunnerName.ray:
-            from speech2face.data.workers import run_ray
-
-            return run_ray(tasks, address, workers=workers, limits=limits, on_culprits=on_culprits)
-        from speech2face.data.workers import run_local
-
-        return run_local(tasks, workers or _cpus(), limits=limits, on_culprits=on_culprits)
-
-    if name is RunnerName.ray:
-        need_extra("--runner ray", "cluster", ("ray",))
-    return run
+    added, settings = given.get("source") or (), _nested("source-set", given.get("source_settings"))
+    if strange := sorted(set(settings) - set(added)):
+        raise InvalidOption(f"--source-set {strange[0]}.NAME=VALUE is of no source that --source names")
+    stated += [{"name": name, **settings.get(name, {})} for name in added]
+    if not stated:
+        names = ", ".join(KINDS["data_sources"].names())
+        raise InvalidOption(
+            f"name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs, --videos, --source ({names})"
+        )
+    return stated
 
 
 def _cpus() -> int:
@@ -274,22 +243,6 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
             yield update
 
 
-def _numbers(option: str, text: str) -> dict[str, float]:
-    """`train=0.9,test=0.1` as numbers by name.
-
-    Raises:
-        InvalidOption: it cannot be read.
-    """
-    found: dict[str, float] = {}
-    for part in text.split(","):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise InvalidOption(f'cannot read --{option} "{part.strip()}"; write train=0.9,test=0.1') from None
-    return found
-
-
 def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
 
@@ -298,7 +251,7 @@ def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for part in stated or ():
-        name, equals, text = part.partition("=")
+        name, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals or not name:
             raise InvalidOption(f'cannot read --{option} "{part}"; write NAME=VALUE')
         try:

@@ -95,7 +95,7 @@ def _opened(place: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def open_media(place: str) -> Iterator[Media]:
+def open_media(place: str) -> Iterator[OpenMedia]:
     """A recording or video.
 
     Raises:
@@ -110,7 +110,7 @@ def open_media(place: str) -> Iterator[Media]:
             container = _container(file)
         except (av.FFmpegError, OSError, ValueError) as error:
             raise Rejected("unreadable", f"{place} is no media, or its header is damaged: {error}") from error
-        with Media(place, file, container) as media:
+        with OpenMedia(place, file, container) as media:
             yield media
 
 
@@ -135,7 +135,7 @@ def _opened_by_ffmpeg(file: IO[bytes], stream_options: dict[str, str]) -> InputC
     return container
 
 
-class Media:
+class OpenMedia:
     """An open recording or video."""
 
     def __init__(self, place: str, file: IO[bytes], container: InputContainer) -> None:
@@ -146,7 +146,7 @@ class Media:
         self._opened = contextlib.ExitStack()
         self._opened.enter_context(container)
 
-    def __enter__(self) -> Media:
+    def __enter__(self) -> OpenMedia:
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -280,7 +280,7 @@ class Clock:
         return self._last[stream] - BACK_SECONDS <= seconds <= end + JUMP_SECONDS
 
 
-def read_packets(media: Media, stream: int, start_seconds: float) -> Iterator[Packet[Any]]:
+def read_packets(media: OpenMedia, stream: int, start_seconds: float) -> Iterator[Packet[Any]]:
     """Packets of the stream with this number, from a key frame at or before the start on, where there is one.
 
     The last has no bytes: it brings the last frames out of a decoder. Times are `seconds_of`.
@@ -303,13 +303,13 @@ def read_packets(media: Media, stream: int, start_seconds: float) -> Iterator[Pa
         raise Rejected("unreadable", f"{media.place} is damaged: {error}") from error
 
 
-def seconds_of(media: Media, packet: Packet[Any]) -> float | None:
+def seconds_of(media: OpenMedia, packet: Packet[Any]) -> float | None:
     """When a packet is shown or heard, from where the media begins to play; None: it has no stamp."""
     stamp = packet.pts if packet.pts is not None else packet.dts
     return None if stamp is None or not packet.time_base else float(stamp * packet.time_base) - media.begins_seconds
 
 
-def reach_seconds(media: Media) -> float:
+def reach_seconds(media: OpenMedia) -> float:
     """Where the last packet of any stream of sound or pictures ends; everything is read, nothing is decoded."""
     import av
 
@@ -330,7 +330,7 @@ def _length(packet: Packet[Any]) -> float:
     return float(packet.duration * packet.time_base) if packet.duration and packet.time_base else 0.0
 
 
-def states_no_length(media: Media) -> bool:
+def states_no_length(media: OpenMedia) -> bool:
     """Whether the header tells no length, not the whole media's, or FFmpeg only infers it from the last time stamps."""
     container = media.container
     if container.duration is None or not JOINED_FORMATS.isdisjoint(container.format.name.split(",")):
@@ -339,7 +339,7 @@ def states_no_length(media: Media) -> bool:
     return declares_for_all_streams(container) and media.begins_seconds > LATE_BEGIN_SECONDS
 
 
-def _sought(media: Media, stream: int, start: float) -> Iterator[Packet[Any]]:
+def _sought(media: OpenMedia, stream: int, start: float) -> Iterator[Packet[Any]]:
     """After a seek to a place at or before the start; from the beginning where that cannot be done."""
     import av
 
@@ -350,7 +350,7 @@ def _sought(media: Media, stream: int, start: float) -> Iterator[Packet[Any]]:
     yield from media.packets(media.container.streams[stream])
 
 
-def _late(media: Media, first: Packet[Any], start: float) -> bool:
+def _late(media: OpenMedia, first: Packet[Any], start: float) -> bool:
     """Whether a seek landed behind the start though the stream begins before."""
     stamp = first.dts if first.dts is not None else first.pts
     if stamp is None or first.time_base is None:
@@ -361,7 +361,7 @@ def _late(media: Media, first: Packet[Any], start: float) -> bool:
     return at > max(start, stream_begins) + tick
 
 
-def _through(media: Media, stream: int, start: float) -> Iterator[Packet[Any]]:
+def _through(media: OpenMedia, stream: int, start: float) -> Iterator[Packet[Any]]:
     """From the beginning of the media, with a mended clock; what lies before the last key frame is left out."""
     media.begin_again()
     wanted, clock = media.container.streams[stream], Clock()
@@ -409,7 +409,7 @@ MOST_FRAME_PIXELS = 8192 * 8192  # a damaged header can claim anything
 class VideoFrames:
     """The frames of one span of an open media."""
 
-    def __init__(self, media: Media, span: Span) -> None:
+    def __init__(self, media: OpenMedia, span: Span) -> None:
         """Raises:
         Rejected: no_video, unreadable.
         """
@@ -548,7 +548,7 @@ def spread(count: int, most: int) -> list[int]:
     return [int((number + 0.5) * count / most) for number in range(most)]
 
 
-def _stream(media: Media) -> VideoStream:
+def _stream(media: OpenMedia) -> VideoStream:
     import av
 
     for stream in media.container.streams.video:

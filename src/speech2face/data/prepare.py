@@ -23,7 +23,7 @@ from speech2face.audio.recording import LEAST_PACKET_SECONDS, LOST_SECONDS, Chan
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import SILENCE_RMS, find_speech
 from speech2face.data.faces import (
-    Candidate,
+    FaceCandidate,
     FaceSearch,
     PrepareOptions,
     SeenFace,
@@ -33,7 +33,7 @@ from speech2face.data.faces import (
 )
 from speech2face.data.manifest import ShardRecord
 from speech2face.data.media import (
-    Media,
+    OpenMedia,
     Rejected,
     Span,
     VideoFrames,
@@ -43,9 +43,9 @@ from speech2face.data.media import (
     read_picture,
 )
 from speech2face.data.members import Clip, layout_of
-from speech2face.data.record import SOURCE_LABEL, SUFFIX, Record, Reject, encode_rejects, reject
+from speech2face.data.record import SOURCE_LABEL, Record, Reject, reject, write_rejects
 from speech2face.data.shards import ShardFile
-from speech2face.data.storage import NewFile, Storage
+from speech2face.data.storage import Storage
 from speech2face.errors import (
     CorruptRecording,
     NoAudioStream,
@@ -74,7 +74,7 @@ ROUNDING_SECONDS = 0.005  # so much more is decoded: time stamps of a millisecon
 ROOM_SECONDS = 60.0  # a frame may be that much longer than the span (raw formats); no memory limit is met before
 
 
-def read_speech(media: Media, span: Span, seconds: float, *, track: int | None = None) -> FloatArray:
+def read_speech(media: OpenMedia, span: Span, seconds: float, *, track: int | None = None) -> FloatArray:
     """The first `seconds` of sound in the span, (samples,) mono float32 in [-1, 1] at 16 kHz; shorter where it is.
 
     Sound may begin after the span does, and have gaps: what a source's span holds is taken, up to its end. `track` is
@@ -110,7 +110,7 @@ def check_speech(waveform: FloatArray, min_speech_seconds: float) -> None:
             raise Rejected("no_speech", f"{heard:.1f} s of speech in {waveform.size / SAMPLE_RATE:.1f} s")
 
 
-def sound_tracks(media: Media) -> list[int]:
+def sound_tracks(media: OpenMedia) -> list[int]:
     """Numbers of the streams of sound that can be decoded, in the order in which players would choose.
 
     Raises:
@@ -133,7 +133,7 @@ class _Heard:
     ended: float
 
 
-def _decoded(media: Media, stream: AudioStream, span: Span, seconds: float) -> _Heard:
+def _decoded(media: OpenMedia, stream: AudioStream, span: Span, seconds: float) -> _Heard:
     """All channels of the first `seconds` of sound inside the span."""
     import av
 
@@ -162,7 +162,7 @@ def _decoded(media: Media, stream: AudioStream, span: Span, seconds: float) -> _
     return _Heard(channels, max(first, span.start_seconds), ended)
 
 
-def _frames(media: Media, stream: int, start: float) -> Iterator[tuple[AudioFrame, float]]:
+def _frames(media: OpenMedia, stream: int, start: float) -> Iterator[tuple[AudioFrame, float]]:
     """Frames from somewhat before the start on, with the second at which each begins."""
     import av
 
@@ -184,7 +184,7 @@ def _frames(media: Media, stream: int, start: float) -> Iterator[tuple[AudioFram
             yield frame, seconds
 
 
-def _check_length(media: Media, stream: AudioStream, span: Span, wanted: float, heard: _Heard) -> None:
+def _check_length(media: OpenMedia, stream: AudioStream, span: Span, wanted: float, heard: _Heard) -> None:
     """A file that ends before its own header, or before the span its source names, is not whole."""
     found = heard.channels.shape[1] / SAMPLE_RATE
     if found >= wanted - LOST_SECONDS:
@@ -201,7 +201,7 @@ def _check_length(media: Media, stream: AudioStream, span: Span, wanted: float, 
     raise Rejected("too_short", f"{media.place} has {found:.1f} s of sound where {wanted:.1f} s should be")
 
 
-def _begins(media: Media, stream: AudioStream) -> float:
+def _begins(media: OpenMedia, stream: AudioStream) -> float:
     """When the length that a header states begins to count: with the stream; in Matroska with stamp 0, or later."""
     if declares_for_all_streams(media.container):
         return min(0.0, -media.begins_seconds)
@@ -210,7 +210,7 @@ def _begins(media: Media, stream: AudioStream) -> float:
     return float(stream.start_time * stream.time_base) - media.begins_seconds
 
 
-def _others_reach(media: Media, end: float) -> bool:
+def _others_reach(media: OpenMedia, end: float) -> bool:
     """Whether the file is whole though its sound ends early: the pictures go on to the end it states."""
     return bool(media.container.streams.video) and reach_seconds(media) >= end - LOST_SECONDS
 
@@ -289,7 +289,7 @@ class ClipMaker:
                 return self._from_media(record, media, watch)
         return self._finish(record, None, self._photographed(record, watch), watch)
 
-    def _from_media(self, record: Record, media: Media, watch: Stopwatch) -> UnembeddedClip:
+    def _from_media(self, record: Record, media: OpenMedia, watch: Stopwatch) -> UnembeddedClip:
         span = Span(record.start_seconds or 0.0, record.end_seconds)
         waveform = self._heard(media, span, watch) if self.options.recording else None
         face = None
@@ -297,7 +297,7 @@ class ClipMaker:
             face = self._photographed(record, watch) if record.photograph else self._filmed(record, media, span, watch)
         return self._finish(record, waveform, face, watch)
 
-    def _heard(self, media: Media, span: Span, watch: Stopwatch) -> FloatArray:
+    def _heard(self, media: OpenMedia, span: Span, watch: Stopwatch) -> FloatArray:
         """Of several sound tracks, the first in the order of players in which somebody speaks.
 
         Raises:
@@ -314,7 +314,7 @@ class ClipMaker:
         assert refused is not None
         raise refused
 
-    def _heard_on(self, media: Media, track: int, span: Span, watch: Stopwatch) -> FloatArray:
+    def _heard_on(self, media: OpenMedia, track: int, span: Span, watch: Stopwatch) -> FloatArray:
         with watch.stage("decode"):
             waveform = read_speech(media, span, self.options.seconds, track=track)
         with watch.stage("speech"):
@@ -328,9 +328,9 @@ class ClipMaker:
         assert record.photograph is not None
         with watch.stage("decode"):
             picture = read_picture(record.photograph)
-        return self._best([Candidate(picture, hint=_hint(record))], watch)
+        return self._best([FaceCandidate(picture, hint=_hint(record))], watch)
 
-    def _filmed(self, record: Record, media: Media, span: Span, watch: Stopwatch) -> SeenFace:
+    def _filmed(self, record: Record, media: OpenMedia, span: Span, watch: Stopwatch) -> SeenFace:
         """From key frames, or, where none of them will do, from frames between them."""
         refused: Rejected | None = None
         seen: list[tuple[float, Picture]] = []
@@ -342,7 +342,7 @@ class ClipMaker:
                 refused = rejected
         if seen:
             try:
-                return self._best([Candidate(picture, at, _hint(record)) for at, picture in seen], watch)
+                return self._best([FaceCandidate(picture, at, _hint(record)) for at, picture in seen], watch)
             except Rejected as rejected:
                 refused = rejected
         with watch.stage("decode"):
@@ -352,9 +352,9 @@ class ClipMaker:
             ]
         if not seen:
             raise refused or Rejected("no_video", f"{media.place} has no pictures from {span.start_seconds:g} s on")
-        return self._best([Candidate(picture, at, _hint(record)) for at, picture in seen], watch)
+        return self._best([FaceCandidate(picture, at, _hint(record)) for at, picture in seen], watch)
 
-    def _best(self, candidates: Sequence[Candidate], watch: Stopwatch) -> SeenFace:
+    def _best(self, candidates: Sequence[FaceCandidate], watch: Stopwatch) -> SeenFace:
         """The best picture of those that keep the limits.
 
         Raises:
@@ -455,7 +455,7 @@ def _landmarker() -> DlibLandmarker:
 @functools.lru_cache(maxsize=1)
 def _open_maker(stated: str, file: str | None) -> ClipMaker:
     given, record = json.loads(stated)
-    options = PrepareOptions.from_dict(given)
+    options = PrepareOptions(**given)
     if not options.embedding:
         return ClipMaker(options, None)
     if record is None:
@@ -526,7 +526,7 @@ def prepare_shard(task: ShardTask) -> ShardResult:
                 file.add(clip)
         with watch.stage("write"):
             shard = None if file is None else file.finish()
-            _write_rejects(storage, task.name, rejects)
+            write_rejects(storage, task.name, rejects)
     finally:
         if file is not None:
             file.discard()
@@ -559,12 +559,3 @@ def _embedded(waiting: list[UnembeddedClip], maker: ClipMaker, watch: Stopwatch)
     with watch.stage("embed"):
         embeddings = maker.embedder.embed_crops(crops)
     return [each.embedded(embedding) for each, embedding in zip(waiting, embeddings, strict=True)]
-
-
-def _write_rejects(storage: Storage, name: str, rejects: list[Reject]) -> None:
-    file = NewFile(storage, f"{name}{SUFFIX}")
-    try:
-        file.write(encode_rejects(rejects))
-        file.finish()
-    finally:
-        file.discard()

@@ -25,9 +25,10 @@ from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from speech2face.data import statement as statements
 from speech2face.data.manifest import COLUMNS, MANIFEST, Manifest, ShardRecord
@@ -40,7 +41,6 @@ from speech2face.data.record import (
     WORKERS,
     Record,
     Reject,
-    Source,
     Tombstones,
     check_shares,
     check_speakers,
@@ -54,12 +54,14 @@ from speech2face.data.record import (
     write_tombstones,
 )
 from speech2face.data.shards import stored_layout, write_manifest
+from speech2face.data.sources import SourceInUse
 from speech2face.data.statement import STATEMENT, make_statement, statement_markdown
 from speech2face.data.storage import NewFile, Storage, locked_data
-from speech2face.data.workers import OnCulprits, Tally
-from speech2face.errors import DatasetError, InvalidOption, OutputExists
+from speech2face.data.workers import OnPoison, Tally
+from speech2face.errors import DatasetError, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import parse_json
+from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
@@ -90,23 +92,17 @@ class PlannedShard:
     """Of the records' keys: the same number says the same records."""
 
 
-@dataclass(frozen=True)
-class Grouping:
+@checked
+class Grouping(Checked):
     """How records are dealt out to shards."""
 
+    called: ClassVar[str] = "splits and shards"
     seed: int = 0
-    shares: Mapping[str, float] = field(default_factory=lambda: dict(SHARES))
-    records_per_shard: int = RECORDS_PER_SHARD
+    shares: dict[str, float] = field(default_factory=lambda: dict(SHARES))
+    records_per_shard: Annotated[int, Field(ge=1)] = RECORDS_PER_SHARD
 
-    def check(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            InvalidOption: naming it.
-        """
+    def __post_init__(self) -> None:
         check_shares(self.shares)
-        if self.records_per_shard < 1:
-            raise InvalidOption(f"{self.records_per_shard} records a shard are none; take at least 1")
 
 
 @dataclass(frozen=True)
@@ -142,33 +138,8 @@ class Plan:
         }
 
 
-def settings_of(thing: Any) -> dict[str, Any]:
-    """A source's or an option set's fields in JSON's types.
-
-    Raises:
-        TypeError: it is no dataclass, or has a field that JSON does not know.
-    """
-    stated = thing.to_dict() if hasattr(thing, "to_dict") else dataclasses.asdict(thing)
-    name = getattr(thing, "name", None)
-    named = {"name": name} | stated if isinstance(name, str) else stated
-    found: dict[str, Any] = json.loads(json.dumps(named, default=_plain))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Storage):
-        return value.name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} cannot be written into a plan")
-
-
 def deal(
-    sources: Sequence[Source], grouping: Grouping, on_reject: Callable[[Reject], None]
+    sources: Sequence[SourceInUse], grouping: Grouping, on_reject: Callable[[Reject], None]
 ) -> Iterator[tuple[str, tuple[Record, ...]]]:
     """Name and records of each shard, in a fixed order; holds one shard of each split in memory.
 
@@ -209,7 +180,7 @@ def records_sha256(records: Sequence[Record]) -> str:
 
 
 def make_plan(
-    sources: Sequence[Source],
+    sources: Sequence[SourceInUse],
     *,
     options: Any,
     embedder: Mapping[str, Any] | None,
@@ -222,9 +193,7 @@ def make_plan(
         DatasetError: two records have one key.
         NothingToPrepare: there is no record.
         SpeakerLeak: a speaker is in two splits.
-        InvalidOption: the grouping cannot be.
     """
-    grouping.check()
     rejected: dict[str, int] = {}
     first: list[str] = []
 
@@ -253,8 +222,8 @@ def make_plan(
     if not shards:
         raise NothingToPrepare(f"the sources hold no record to prepare{_why(rejected, first, sources)}")
     return Plan(
-        sources=tuple(settings_of(source) for source in sources),
-        options=settings_of(options),
+        sources=tuple(source.settings() for source in sources),
+        options=options.to_dict(),
         embedder=embedder,
         grouping=grouping,
         labels=tuple(sorted(labels)),
@@ -263,7 +232,7 @@ def make_plan(
     )
 
 
-def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping) -> None:
+def _check_keys(keys: array[int], sources: Sequence[SourceInUse], grouping: Grouping) -> None:
     found, counts = np.unique(np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64), return_counts=True)
     several = {int(number) for number in found[counts > 1]}
     if not several:
@@ -282,11 +251,11 @@ def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping)
         )
 
 
-def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[Source]) -> str:
+def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[SourceInUse]) -> str:
     if not rejected:
         return ""
     counts = ", ".join(f"{count} times {reason}" for reason, count in sorted(rejected.items()))
-    folders = {str(getattr(source, "relative_to", "")) for source in sources} - {""}
+    folders = {str(getattr(source.source, "relative_to", "")) for source in sources} - {""}
     absolute = sorted(folder if "://" in folder else os.path.abspath(folder) for folder in folders)
     beside = f"; paths are relative to {', '.join(absolute)}" if absolute else ""
     return f": {counts}, the first: {'; '.join(first)}{beside}"
@@ -349,15 +318,21 @@ def _shown(value: Any) -> str:
 
 
 logger = logging.getLogger(__name__)
-Runner = Callable[[Iterator["ShardTask"], OnCulprits], Iterable["ShardResult"]]
-"""Gives results of tasks; `functools.partial` of `run_local` or `run_ray` in a small function."""
+
+
+class Runner(Protocol):
+    """What gives the results of tasks: `run_local` or `run_ray` with their settings."""
+
+    def __call__(self, tasks: Iterator[ShardTask], *, on_poison: OnPoison) -> Iterable[ShardResult]:
+        """Yield results as they come; `on_poison` is told of records that end their workers."""
+        ...
 
 
 @dataclass(frozen=True)
 class Preparation:
     """What is to be prepared, and how."""
 
-    sources: Sequence[Source]
+    sources: Sequence[SourceInUse]
     options: PrepareOptions
     embedder: EmbedderRecord | None
     """None where no face embedding is wanted."""
@@ -411,7 +386,7 @@ class Session:
         self._plan = self._planned(had_tombstones=before is not None)
         self._finished = {name.removesuffix(SUFFIX) for name in storage.names() if name.endswith(SUFFIX)}
         self._finished &= {shard.name for shard in self._plan.shards}
-        self._culprits = self._read_culprits()
+        self._poison = self._read_poison()
         self._journal = Journal(storage)
 
     @property
@@ -425,7 +400,7 @@ class Session:
         table = NewFile(storage, SOURCES)
 
         def list_reject(reject: Reject) -> None:
-            if not self._is_forgotten(reject.speaker, reject.key):
+            if not self._forgotten.names(reject.speaker, reject.key):
                 table.write(encode_rejects([reject], header=False))
 
         try:
@@ -455,9 +430,6 @@ class Session:
             table.discard()
         return plan
 
-    def _is_forgotten(self, speaker: str, key: str) -> bool:
-        return self._forgotten.has_speaker(speaker) or self._forgotten.has_clip(key)
-
     def prepare(self, run: Runner, watch: Callable[[Tally], None]) -> Manifest:
         """All that is left, and the manifest."""
         tally = Tally(self._plan.records, len(self._plan.shards))
@@ -467,7 +439,7 @@ class Session:
         for reason, count in self._plan.rejected.items():
             tally.reject(reason, count)
         watch(tally)
-        results = run(self._tasks(), self._leave_out)
+        results = run(self._tasks(), on_poison=self._leave_out)
         try:
             for result in results:
                 self._journal.add(result.name, result.shard)
@@ -510,9 +482,9 @@ class Session:
             )
 
     def _is_wanted(self, record: Record) -> bool:
-        return record.key not in self._culprits and not self._is_forgotten(record.speaker, record.key)
+        return record.key not in self._poison and not self._forgotten.names(record.speaker, record.key)
 
-    def _read_culprits(self) -> dict[str, Reject]:
+    def _read_poison(self) -> dict[str, Reject]:
         if not self._storage.exists(WORKERS):
             return {}
         found = decode_rejects(self._storage.read(WORKERS), self._storage.where(WORKERS))
@@ -520,8 +492,8 @@ class Session:
 
     def _leave_out(self, task: ShardTask, rejects: tuple[Reject, ...]) -> None:
         """Write records down that end a worker, so that no later run meets them again."""
-        self._culprits |= {each.key: each for each in rejects}
-        self._storage.write(WORKERS, encode_rejects(self._culprits[key] for key in sorted(self._culprits)))
+        self._poison |= {each.key: each for each in rejects}
+        self._storage.write(WORKERS, encode_rejects(self._poison[key] for key in sorted(self._poison)))
 
     def _finish(self) -> Manifest:
         names = self._storage.names()
@@ -540,7 +512,6 @@ class Session:
 JOURNAL = "journal.json"
 DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for
 JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
-_READ_AT_ONCE = 2**24  # bytes
 
 
 class Journal:
@@ -552,10 +523,11 @@ class Journal:
         self._changed = False
         if storage.exists(JOURNAL):
             try:
-                stated = parse_json(storage.read(JOURNAL))
-                self._known = {name: ShardRecord(**record) for name, record in stated.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                logger.warning("%s is damaged (%s): finished shards are read again", storage.where(JOURNAL), error)
+                self._known = validated_json(
+                    dict[str, ShardRecord], storage.read(JOURNAL), storage.where(JOURNAL), DatasetError
+                )
+            except DatasetError as error:
+                logger.warning("the journal is damaged: finished shards are read again (%s)", error)
 
     def add(self, name: str, shard: ShardRecord | None) -> None:
         """A shard that was just written; None where nothing was kept."""
@@ -596,7 +568,7 @@ def read_record(storage: Storage, name: str) -> ShardRecord:
         index=index,
         clips=sum(1 for _ in csv.reader(io.StringIO(content.decode(), newline=""))) - 1,
         bytes=size,
-        sha256=storage.sha256(file, _READ_AT_ONCE),
+        sha256=storage.sha256(file),
         index_sha256=hashlib.sha256(content).hexdigest(),
     )
 

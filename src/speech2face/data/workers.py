@@ -1,4 +1,4 @@
-"""Hand shards to workers, wherever they run: as many as there are workers, dead ones replaced, culprits left out.
+"""Hand shards to workers, wherever they run: as many as there are workers, dead ones replaced, poison records left out.
 
 A worker may be killed (by the system for memory, by hand) or be ended by what it decodes. A shard whose worker died is
 done again; if that happens twice, the record that does it is searched by halving and becomes a reject.
@@ -29,16 +29,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 Prepare = Callable[["ShardTask"], "ShardResult"]
-OnResult = Callable[["ShardResult"], None]
-OnCulprits = Callable[["ShardTask", tuple[Reject, ...]], None]
+OnPoison = Callable[["ShardTask", tuple[Reject, ...]], None]
 DEATHS_BEFORE_SEARCH = 2  # the first may be somebody's kill, or another program's hunger for memory
 MOST_DEATHS = 4
-MOST_CULPRITS_SHARE = 0.1  # of a shard's records: more than that is not the records' fault
-MOST_CULPRITS_OF_FEW = 3
+MOST_POISON_SHARE = 0.1  # of a shard's records: more than that is not the records' fault
+MOST_POISON_OF_FEW = 3
 
 
 @dataclass(frozen=True)
-class Limits:
+class WorkerLimits:
     """What a worker may use before it is ended and its shard counted as died; None: no limit."""
 
     memory_bytes: int | None = None
@@ -61,8 +60,8 @@ class Outcome:
     """It died, which may have had nothing to do with the records."""
 
 
-class Crew(Protocol):
-    """Workers."""
+class WorkerPool(Protocol):
+    """Protocol of a worker pool: submit a shard, get its result or how its worker ended."""
 
     size: int
     """Shards in work at the same time: the bound of everything that is in memory."""
@@ -84,9 +83,7 @@ class Crew(Protocol):
         ...
 
 
-def run_tasks(
-    crew: Crew, tasks: Iterable[ShardTask], on_result: OnResult | None = None, on_culprits: OnCulprits | None = None
-) -> Iterator[ShardResult]:
+def run_tasks(pool: WorkerPool, tasks: Iterable[ShardTask], on_poison: OnPoison | None = None) -> Iterator[ShardResult]:
     """Results as they come; a task is taken from `tasks` only when a worker is free for it.
 
     Raises:
@@ -98,24 +95,28 @@ def run_tasks(
     flying = 0
     try:
         while True:
-            while flying < crew.size and (task := again.popleft() if again else next(coming, None)) is not None:
-                crew.start(task)
+            while flying < pool.size and (task := again.popleft() if again else next(coming, None)) is not None:
+                pool.start(task)
                 flying += 1
             if not flying:
                 return
-            outcome = crew.next()
+            outcome = pool.next()
             flying -= 1
             if outcome.result is not None:
-                if on_result is not None:
-                    on_result(outcome.result)
                 yield outcome.result
             else:
-                again.append(_mended(crew, outcome, deaths, on_culprits))
+                again.append(_mended(pool, outcome, deaths, on_poison))
     finally:
-        crew.close()
+        pool.close()
 
 
-def _mended(crew: Crew, outcome: Outcome, deaths: Counter[str], on_culprits: OnCulprits | None) -> ShardTask:
+def _prepare() -> Prepare:
+    from speech2face.data.prepare import prepare_shard  # PyAV and dlib, which whoever starts workers does not need
+
+    return prepare_shard
+
+
+def _mended(pool: WorkerPool, outcome: Outcome, deaths: Counter[str], on_poison: OnPoison | None) -> ShardTask:
     """The task to do instead of one that gave no result.
 
     Raises:
@@ -133,27 +134,27 @@ def _mended(crew: Crew, outcome: Outcome, deaths: Counter[str], on_culprits: OnC
         )
     if outcome.died and deaths[task.name] < DEATHS_BEFORE_SEARCH:
         return task
-    culprits = find_culprits(crew, task)
-    if not culprits:
+    poison = find_poison_records(pool, task)
+    if not poison:
         return task
-    if on_culprits is not None:
-        on_culprits(task, tuple(reject(record, "failed", why) for record, why in culprits))
-    out = {record.key for record, _ in culprits}
+    if on_poison is not None:
+        on_poison(task, tuple(reject(record, "failed", why) for record, why in poison))
+    out = {record.key for record, _ in poison}
     return replace(task, records=tuple(record for record in task.records if record.key not in out))
 
 
-def find_culprits(crew: Crew, task: ShardTask) -> list[tuple[Record, str]]:
+def find_poison_records(pool: WorkerPool, task: ShardTask) -> list[tuple[Record, str]]:
     """The records that end a worker each time, found by halving, and how they do it.
 
     Raises:
         PreparationFailed: so many that the fault is elsewhere.
     """
-    most = max(MOST_CULPRITS_OF_FEW, round(MOST_CULPRITS_SHARE * len(task.records)))
+    most = max(MOST_POISON_OF_FEW, round(MOST_POISON_SHARE * len(task.records)))
     found: list[tuple[Record, str]] = []
 
     def search(records: tuple[Record, ...]) -> None:
         with tempfile.TemporaryDirectory(prefix="speech2face-") as folder:
-            outcome = crew.alone(replace(task, records=records, out=folder))
+            outcome = pool.alone(replace(task, records=records, out=folder))
         if outcome.error is not None:
             raise outcome.error
         if outcome.broke is None:
@@ -186,23 +187,18 @@ _CLOSING_SECONDS = 5.0
 def run_local(
     tasks: Iterable[ShardTask],
     workers: int,
-    on_result: OnResult | None = None,
     *,
     prepare: Prepare | None = None,
-    limits: Limits | None = None,
-    on_culprits: OnCulprits | None = None,
+    limits: WorkerLimits | None = None,
+    on_poison: OnPoison | None = None,
 ) -> Iterator[ShardResult]:
     """Results as they come from `workers` processes; no more tasks are taken than there are workers.
 
     Raises:
-        Speech2FaceError: as `crew.run_tasks`.
+        Speech2FaceError: as `run_tasks`.
     """
     assert workers > 0
-    if prepare is None:
-        from speech2face.data.prepare import prepare_shard
-
-        prepare = prepare_shard
-    yield from run_tasks(LocalCrew(workers, prepare, limits or Limits()), tasks, on_result, on_culprits)
+    yield from run_tasks(LocalPool(workers, prepare or _prepare(), limits or WorkerLimits()), tasks, on_poison)
 
 
 class Worker:
@@ -238,7 +234,7 @@ class Worker:
             return None
         return told(self.task, kind, value)
 
-    def enforce(self, limits: Limits) -> None:
+    def enforce(self, limits: WorkerLimits) -> None:
         """End the process if it uses more than it may."""
         passed = 0.0 if self._began is None else time.monotonic() - self._began
         if limits.seconds is not None and passed > limits.seconds:
@@ -268,10 +264,10 @@ class Worker:
         self.connection.close()
 
 
-class LocalCrew:
-    """Processes of this machine; see `crew.Crew`."""
+class LocalPool:
+    """Processes of this machine; see `WorkerPool`."""
 
-    def __init__(self, workers: int, prepare: Prepare, limits: Limits) -> None:
+    def __init__(self, workers: int, prepare: Prepare, limits: WorkerLimits) -> None:
         self.size = workers
         self._prepare, self._limits = prepare, limits
         self._free: list[Worker] = []
@@ -384,32 +380,27 @@ SHARDS_PER_PROCESS = 50  # then a worker's process is renewed, with whatever it 
 def run_ray(
     tasks: Iterable[ShardTask],
     address: str | None,
-    on_result: OnResult | None = None,
     *,
     workers: int | None = None,
     prepare: Prepare | None = None,
-    limits: Limits | None = None,
-    on_culprits: OnCulprits | None = None,
+    limits: WorkerLimits | None = None,
+    on_poison: OnPoison | None = None,
 ) -> Iterator[ShardResult]:
     """Results as they come from a cluster: "auto", an address, or None for one of this machine's own.
 
     Raises:
         MissingExtra: Ray is not installed.
         InvalidOption: there is no cluster at the address.
-        Speech2FaceError: as `crew.run_tasks`.
+        Speech2FaceError: as `run_tasks`.
     """
-    if prepare is None:
-        from speech2face.data.prepare import prepare_shard
-
-        prepare = prepare_shard
-    crew = RayCrew(address, workers=workers, prepare=prepare, limits=limits or Limits())
-    yield from run_tasks(crew, tasks, on_result, on_culprits)
+    pool = RayPool(address, workers=workers, prepare=prepare or _prepare(), limits=limits or WorkerLimits())
+    yield from run_tasks(pool, tasks, on_poison)
 
 
-class RayCrew:
-    """Processes of a cluster; see `crew.Crew`."""
+class RayPool:
+    """Processes of a cluster; see `WorkerPool`."""
 
-    def __init__(self, address: str | None, *, workers: int | None, prepare: Prepare, limits: Limits) -> None:
+    def __init__(self, address: str | None, *, workers: int | None, prepare: Prepare, limits: WorkerLimits) -> None:
         """`workers` bounds the shards in work; without it, two for each of the cluster's CPUs."""
         self._ray = _import_ray()
         self._joined = not self._ray.is_initialized()

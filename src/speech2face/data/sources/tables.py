@@ -12,17 +12,15 @@ import io
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from speech2face.data.record import Record, Reject, reject
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, InvalidOption, MissingExtra
+from speech2face.errors import DatasetError, MissingExtra
 from speech2face.face.photograph import FIRST_BYTES, is_photograph
-from speech2face.inputs import decode_text
+from speech2face.inputs import decode_text, file_size
 
 SEPARATORS = ("\t", ",", ";", "|")
 """What may stand between cells, the first of those that fit a header as well as another."""
@@ -52,7 +50,7 @@ def read_text(place: str) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table: its cells, without the spaces around them, and where it stands."""
 
     place: str
@@ -143,7 +141,7 @@ def _place_of(text: str, cell: int, delimiter: str) -> tuple[int, int]:
     return len(lines) - 1, len(lines[-1]) + 1
 
 
-def read_rows(place: str, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(place: str, columns: Sequence[str]) -> Iterator[TableRow]:
     """The rows of a table without a header; empty lines are passed over.
 
     Raises:
@@ -162,7 +160,7 @@ def read_table(
     needed: Sequence[str],
     known: Sequence[str] = (),
     refuse: Callable[[str], str | None] = lambda column: None,
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """The rows of a table with a header, separated by commas, semicolons, tabs or bars, whichever fits the header.
 
     Column names are compared without spaces and in small letters: "VoxCeleb1 ID" is "voxceleb1id". A column
@@ -182,7 +180,7 @@ def read_table(
     names = tuple(map(_plain, header.cells))
     while names and not names[-1]:  # spreadsheets save columns that were used once
         names = names[:-1]
-    _check_header(Row(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
+    _check_header(TableRow(place, header.line, names, names, delimiter, header.text), needed, known, refuse)
     empty = True
     for row in rows:
         empty = False
@@ -192,7 +190,7 @@ def read_table(
                 f"{place}:{row.line + line}:{character}: {len(row.cells)} cells, the header has {len(names)}; put "
                 f"quotes around a cell with {NAMES.get(delimiter, repr(delimiter))} in it"
             )
-        yield Row(place, row.line, row.cells, names, delimiter, row.text)
+        yield TableRow(place, row.line, row.cells, names, delimiter, row.text)
     if empty:
         raise DatasetError(f"{place}:{header.line + 1}:1: the table has a header and no row")
 
@@ -222,7 +220,7 @@ def _separator(text: str, names: Sequence[str]) -> str:
 
 
 def _check_header(
-    header: Row, needed: Sequence[str], known: Sequence[str], refuse: Callable[[str], str | None]
+    header: TableRow, needed: Sequence[str], known: Sequence[str], refuse: Callable[[str], str | None]
 ) -> None:
     lacking = [name for name in known if name not in header.cells]
     for name in dict.fromkeys(header.cells):
@@ -242,7 +240,9 @@ def _check_header(
             raise header.wrong(name, f"no column {name!r}; the header needs {', '.join(needed)}, and has {found}")
 
 
-def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str, *, first_line: int = 1) -> Iterator[Row]:
+def _rows(
+    place: str, text: str, columns: tuple[str, ...], delimiter: str, *, first_line: int = 1
+) -> Iterator[TableRow]:
     consumed: list[str] = []  # the lines of the row being read: a quoted cell may go over several
 
     def lines() -> Iterator[str]:
@@ -263,7 +263,7 @@ def _rows(place: str, text: str, columns: tuple[str, ...], delimiter: str, *, fi
             break
         stripped = tuple(cell.strip() for cell in cells)
         if any(stripped):
-            yield Row(place, line, stripped, columns, delimiter, "".join(consumed))
+            yield TableRow(place, line, stripped, columns, delimiter, "".join(consumed))
             empty = False
         line += len(consumed)
         consumed.clear()
@@ -284,7 +284,6 @@ PICTURES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif"}
 )
 """Endings of pictures; others are looked into."""
-UNFINISHED = frozenset({".part", ".ytdl", ".tmp", ".crdownload"})  # what downloaders leave
 
 
 def suffix_of(name: str) -> str:
@@ -400,84 +399,4 @@ def is_missing(place: str) -> bool:
     if is_url(place):
         return False
     path = Storage(place).local
-    return path is None or not path.is_file()
-
-
-# --------------------------------------------------------------------------------------------------
-# Under which licence a record may be used, and on what the consent of the person in it rests.
-# What a corpus's publishers state is filled in from a table; what they do not state is the user's to say. A record
-# with neither is rejected, unless the user allows that in so many words, which the data statement repeats.
-# --------------------------------------------------------------------------------------------------
-
-Missing = Literal["licence", "consent"]
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a corpus's publishers say."""
-
-    licence: str
-    consent: str
-    """"" where nobody was asked: being public is no consent."""
-    why: str
-    """Shown where the consent is missing."""
-
-
-STATED: Mapping[str, Stated] = {
-    "avspeech": Stated(
-        licence="list of clips: CC BY 4.0; videos: their uploaders', under YouTube's terms",
-        consent="",
-        why="the people in AVSpeech's videos were not asked",
-    ),
-    "voxceleb1": Stated(
-        licence="metadata: CC BY 4.0; recordings and pictures: copyright of the videos' owners",
-        consent="",
-        why="the public figures of VoxCeleb were not asked",
-    ),
-    "voxceleb2": Stated(
-        licence="metadata: CC BY 4.0; recordings and pictures: copyright of the videos' owners",
-        consent="",
-        why="the public figures of VoxCeleb were not asked",
-    ),
-    "pairs": Stated(licence="", consent="", why="its row states none"),
-    "videos": Stated(licence="", consent="", why="a folder of videos states none"),
-}
-
-
-@dataclass(frozen=True)
-class Basis:
-    """What the user says of a source."""
-
-    licence: str = ""
-    """For records whose source states none."""
-    consent: str = ""
-    """For records whose source states none: "written, form of 2026-03", "ethics board 12/26" ..."""
-    allow: tuple[Missing, ...] = ()
-    """What may be missing."""
-
-    def __post_init__(self) -> None:
-        if unknown := [what for what in self.allow if what not in get_args(Missing)]:
-            raise InvalidOption(f"{unknown[0]!r} cannot be allowed to be missing; licence and consent can")
-        for what, text in (("licence", self.licence), ("consent", self.consent)):
-            if not text.isprintable():
-                raise InvalidOption(f"the {what} {text!r} is not one line of printable text")
-
-    def of(self, record: Record) -> Record | Reject:
-        """The record with what is known of it filled in, or why it may not be used."""
-        stated = STATED.get(record.source, Stated("", "", "its source states none"))
-        licence = record.licence or stated.licence or self.licence
-        consent = record.consent or stated.consent or self.consent
-        if not licence and "licence" not in self.allow:
-            return reject(record, "no_licence", f"{stated.why}; state one, or allow it to be missing")
-        if not consent and "consent" not in self.allow:
-            return reject(record, "no_consent", f"{stated.why}; state on what consent rests, or allow it to be missing")
-        return replace(record, licence=licence, consent=consent)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"allow": list(self.allow)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Basis:
-        """From `to_dict`'s result."""
-        return cls(**{**values, "allow": tuple(values.get("allow", ()))})
+    return path is None or file_size(path) is None
