@@ -65,12 +65,10 @@ class NetworkRecord:
     settings: Mapping[str, Any]
     """The driver's own keys, JSON-ready."""
 
-    def __getattr__(self, name: str) -> int:
-        """A size by its name."""
-        try:
-            return self.sizes[name]
-        except KeyError:
-            raise AttributeError(name) from None
+    @property
+    def embedding(self) -> int:
+        """Length of the face embedding."""
+        return self.sizes["embedding"]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, all in one."""
@@ -84,6 +82,12 @@ def _recorded(network: nn.Module, table: str, settings: BaseModel, sizes: Mappin
     if (name := values.pop(key)) != PAPER:
         network.config = NetworkRecord(table, name, dict(sizes), values)  # type: ignore[assignment]
     return network
+
+
+def driver_of(network: Any) -> Any:
+    """The driver that built a network of another package."""
+    record: NetworkRecord = network.config
+    return KINDS[NETWORKS[record.table][0]].load(record.name)
 
 
 def build_voice_encoder(settings: Any, embedding: int) -> nn.Module:
