@@ -102,7 +102,11 @@ KINDS = {
         DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
         DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
         DriverKind("voice_activity", "speech2face.audio.speech:check_voice_activity", {}),
-        DriverKind("gallery_stores", "speech2face.gallery.entries:check_gallery_store", {}),
+        DriverKind(
+            "gallery_stores",
+            "speech2face.gallery.entries:check_gallery_store",
+            {"files": "speech2face.gallery.files:FILES", "postgres": "speech2face.gallery.postgres:POSTGRES"},
+        ),
     )
 }
 """Every kind of driver by name."""
