@@ -272,8 +272,9 @@ def check_face_decoder(driver: FaceDecoderDriver) -> None:
     settings, sizes = read_example(driver), CHECK_SIZES
     torch.manual_seed(0)
     shape = sizes.size * torch.rand(sizes.landmarks, 2)
-    network: Any = driver.build(settings, sizes, shape)
-    assert isinstance(network, nn.Module), "build must return a torch.nn.Module"
+    built = driver.build(settings, sizes, shape)
+    assert isinstance(built, nn.Module), "build must return a torch.nn.Module"
+    network: Any = built
     for name in ("first_layer", "landmark_network", "texture_network", "mean_landmarks", "spline"):
         assert hasattr(network, name), f"the network has no member {name}"
     assert torch.allclose(network.mean_landmarks, shape), "mean_landmarks is not the mean shape that was given"

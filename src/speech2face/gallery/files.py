@@ -630,7 +630,8 @@ class FileStore:
         return read_tombstones(self.storage)
 
     @tombstones.setter
-    def tombstones(self, tombstones: Tombstones) -> None:
+    def tombstones(self, tombstones: Tombstones | None) -> None:
+        assert tombstones is not None, "tombstones are never taken back"
         write_tombstones(self.storage, tombstones)
 
     def __enter__(self) -> Self:

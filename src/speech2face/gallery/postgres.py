@@ -113,7 +113,8 @@ class PostgresStore:
         return self.database.run(self.tables.tombstones)
 
     @tombstones.setter
-    def tombstones(self, tombstones: Tombstones) -> None:
+    def tombstones(self, tombstones: Tombstones | None) -> None:
+        assert tombstones is not None, "tombstones are never taken back"
         self.database.run(lambda connection: self.tables.write_tombstones(connection, tombstones))
 
     def __enter__(self) -> Self:

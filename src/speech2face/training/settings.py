@@ -62,7 +62,8 @@ def network_settings(kind: str, key: str, name: str) -> type[BaseModel]:
         InvalidOption: no driver of this kind has the name.
     """
     own: type[BaseModel] = KINDS[kind].load(name).settings
-    table: type[BaseModel] = create_model(own.__name__, __base__=(own, Section), **{key: (str, name)})
+    named: dict[str, Any] = {key: (str, name)}
+    table: type[BaseModel] = create_model(own.__name__, __base__=(own, Section), **named)
     return table
 
 

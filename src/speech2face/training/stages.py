@@ -13,7 +13,6 @@ import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.nn import functional
 
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest, Part
@@ -22,7 +21,6 @@ from speech2face.decoder.paper import (
     ConvolutionalFaceDecoderConfig,
     DecodedFace,
     FaceDecoderDriver,
-    FaceNetwork,
     FaceSizes,
 )
 from speech2face.drivers import KINDS
@@ -179,23 +177,6 @@ def build_stage(settings: TrainingSettings, manifest: Manifest) -> Stage:
 Batch = dict[str, Tensor]
 
 
-class WeightRule(Protocol):
-    """How the weights of a stage's loss should be: measured once, before hours are spent on others."""
-
-    @property
-    def balanced_at(self) -> int:
-        """Steps after which the rule holds."""
-        ...
-
-    def gradients(self, network: nn.Module, batch: Batch) -> dict[str, float]:
-        """Length of each term's gradient; nothing in the network changes."""
-        ...
-
-    def judge(self, gradients: Mapping[str, float], step: int) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Named numbers to keep, and sentences that the user must read."""
-        ...
-
-
 class Stage(Protocol):
     """What is trained, and by which loss; the loop knows neither voices nor faces."""
 
@@ -221,8 +202,8 @@ class Stage(Protocol):
         ...
 
     @property
-    def rule(self) -> WeightRule | None:
-        """By which the weights of its loss are judged."""
+    def rule(self) -> EncoderStage | None:
+        """What judges the weights of its loss by the paper's rule, once, before hours are spent on others."""
         ...
 
 
@@ -250,24 +231,10 @@ def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
 # --------------------------------------------------------------------------------------------------
 
 
-class TeacherHead(nn.Module):
-    """The classification layer of a face embedder, frozen: face embedding -> logits of its identities (fc8)."""
+def load_teacher_head(path: Path, embedding: int) -> nn.Linear:
+    """The classification layer of a face embedder: face embedding -> logits of its identities.
 
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight.float())
-        self.register_buffer("bias", bias.float())
-
-    def forward(self, face_embedding: Tensor) -> Tensor:
-        """(batch, embedding) -> (batch, identities)."""
-        return functional.linear(face_embedding, self.weight, self.bias)
-
-
-def load_teacher_head(path: Path, embedding: int) -> TeacherHead:
-    """`fc8.weight` (identities, embedding) and `fc8.bias` (identities,) of a safetensors file.
+    `fc8.weight` (identities, embedding) and `fc8.bias` (identities,) of a safetensors file.
 
     Raises:
         WeightsError: not there, no such tensors, or for embeddings of another length.
@@ -285,7 +252,9 @@ def load_teacher_head(path: Path, embedding: int) -> TeacherHead:
             f"{path}: fc8.weight is {tuple(weight.shape)} and fc8.bias {tuple(bias.shape)}; the data's face embeddings"
             f" have {embedding} numbers, so (identities, {embedding}) and (identities,) are wanted"
         )
-    return TeacherHead(weight, bias)
+    head = nn.Linear(embedding, len(weight))
+    head.load_state_dict({"weight": weight.float(), "bias": bias.float()})
+    return head.requires_grad_(False)
 
 
 class EncoderStage:
@@ -368,7 +337,7 @@ def to_unit(aligned_face: Tensor) -> Tensor:
     return aligned_face.float().div(255.0)
 
 
-def fit_first_layer(network: FaceNetwork, mean: Tensor, deviation: float) -> None:
+def fit_first_layer(network: Any, mean: Tensor, deviation: float) -> None:
     """Let the untrained first layer see embeddings of mean 0 and deviation 1, whatever scale the face embedder has.
 
     dlib's numbers are a hundred times smaller than VGG-Face's; initial weights expect numbers near 1. The layer stays
@@ -389,7 +358,7 @@ class DecoderStage:
 
     def __init__(self, network: Any, loss: DecoderLoss) -> None:
         self.network = network
-        self.decoder: FaceNetwork = network
+        self.decoder = network
         self.loss = loss
         if loss.embedder is None or not loss.similarity_weight:  # ranks wait for ever for gradients that never come
             network.texture_network.requires_grad_(bool(loss.texture_weight))

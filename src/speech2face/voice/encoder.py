@@ -371,8 +371,9 @@ def check_voice_encoder(driver: VoiceEncoderDriver) -> None:
     """
     settings = read_example(driver)
     torch.manual_seed(0)
-    network: Any = driver.build(settings, CHECK_EMBEDDING)
-    assert isinstance(network, nn.Module), "build must return a torch.nn.Module"
+    built = driver.build(settings, CHECK_EMBEDDING)
+    assert isinstance(built, nn.Module), "build must return a torch.nn.Module"
+    network: Any = built
     for name in ("front_end", "pool", "head"):
         assert callable(getattr(network, name, None)), f"the network has no method {name}"
     assert any(parameter.requires_grad for parameter in network.parameters()), "nothing in the network can be trained"
