@@ -118,16 +118,6 @@ def read_paired_release(folder: Path, values: dict[str, Any]) -> PairedRelease:
         )
 
 
-def load_paired_release(folder: Path | str) -> PairedRelease:
-    """Read and check a release of one of these kinds.
-
-    Raises:
-        WeightsError: missing, damaged, of another kind, or made for another version; names the file.
-    """
-    place, values = open_release(folder, KIND, CLIPS_KIND)
-    return read_paired_release(place, values)
-
-
 # --------------------------------------------------------------------------------------------------
 # The networks of a release learned from pairs: sound of any length to columns, mean column to face embedding.
 # --------------------------------------------------------------------------------------------------
@@ -136,7 +126,6 @@ VOICE_COLUMNS = "voice_columns.onnx"
 VOICE_HEAD = "voice_head.onnx"
 BLOCK_COLUMNS = 16  # 10 s in one run: what the paper's encoder holds at once stays under half a gigabyte
 SEGMENT_COLUMNS = 6  # 3.8 s: the shortest stretch of speech whose voice is compared with another's
-MOST_SEGMENTS = 32
 
 
 @dataclass(frozen=True)
@@ -256,33 +245,6 @@ class PairedRuntime(Runtime):
     def __init__(self, release: PairedRelease, threads: int | None = None) -> None:
         super().__init__(release, threads)
 
-    def column_sums(self, heard: FloatArray) -> list[ColumnSum]:
-        """Encode everything, (samples,); what is kept does not grow with its length."""
-        geometry = self.release.geometry
-        if heard.size < geometry.clip_samples:
-            heard = tile(heard, geometry.clip_samples)
-        if not geometry.column_hop:
-            state = PairedEncoderState(self)
-            state.push(heard)
-            return state.segments()
-        count = (frame_count(heard.size) - geometry.receptive_frames) // geometry.column_hop + 1
-        assert count > 0, "a clip is shorter than one column"
-        length = max(SEGMENT_COLUMNS, -(-count // MOST_SEGMENTS))
-        # A remainder under half a segment joins the one before: its voice would be a poor one to compare.
-        last = max(0, (count - length // 2) // length - 1)
-        segments: dict[int, ColumnSum] = {}
-        stream, done, column = ColumnStream(self), 0, geometry.column_samples
-        for start in range(0, heard.size, BLOCK_COLUMNS * column):
-            columns = stream.push(heard[start : start + BLOCK_COLUMNS * column])
-            places = np.minimum((done + np.arange(columns.shape[2])) // length, last)
-            done += columns.shape[2]
-            for place in np.unique(places):
-                here = columns[:, :, places == place]
-                part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2])
-                segments[place] = join([segments[place], part]) if place in segments else part
-        assert done == count
-        return list(segments.values())
-
     def read(self, stretches: Sequence[ColumnSum]) -> FloatArray:
         """The face embedding that each stretch of speech says, (stretches, K)."""
         means = np.stack([part.total / part.count for part in stretches]).astype(np.float32)
@@ -299,17 +261,17 @@ class PairedRuntime(Runtime):
 # --------------------------------------------------------------------------------------------------
 
 
-class PairedEncoderState:
+class PairedListening:
     """One speaker's sound so far: column sums, stretch by stretch, and the encoder's memory of the last frames.
 
     Under the length of a training clip it is repeated, as in the paper: a copy of the encoder's memory hears
     what is missing, so that no more than the clip's remainder is encoded at a snapshot.
     """
 
-    def __init__(self, runtime: PairedRuntime) -> None:
-        self._geometry = runtime.release.geometry
+    def __init__(self, model: PairedModel) -> None:
+        self._model, self._geometry = model, model.release.geometry
         self._short: FloatArray | None = np.zeros(0, np.float32)  # everything, until it is as long as a clip
-        self._stream = runtime.stream()
+        self._stream = model.runtime.stream()
         self._sums: list[ColumnSum] = []
         self._spoken = 0.0  # columns' worth of speech, of sound that is no column yet
 
@@ -326,8 +288,8 @@ class PairedEncoderState:
             self._sums = merge_oldest(grown, lambda *pair: join(pair), lambda part: part.count)
             self._spoken = 0.0
 
-    def segments(self) -> list[ColumnSum]:
-        """Everything so far, cut as `PairedRuntime.column_sums` cuts a recording."""
+    def hearing(self) -> PairedEncoding:
+        """What is read from everything so far."""
         sums, length = self._sums, self._geometry.segment_columns
         if self._short is not None:
             assert self._short.size > 0, "nothing was heard"
@@ -335,22 +297,11 @@ class PairedEncoderState:
             sums = gathered(sums, self._stream.fork().push(repeated), length=length)
         elif rest := self._stream.rest():
             sums = [*sums, rest]
-        # What is less than a segment and a half joins the one before; whole clips can stand alone.
+        # What is less than a segment and a half joins the one before: its voice would be a poor one to compare. Whole
+        # clips can stand alone.
         remainder = sums[-1].count % length
         together = (2 if self._geometry.column_hop else 1) + (0 < remainder < length / 2)
-        return [*sums[:-together], join(sums[-together:])]
-
-
-class PairedListening:
-    """A paired model with the state of its encoder."""
-
-    def __init__(self, model: PairedModel) -> None:
-        self._model, self._state = model, PairedEncoderState(model.runtime)
-        self.push = self._state.push
-
-    def hearing(self) -> PairedEncoding:
-        """What is read from everything so far."""
-        return self._model.heard(self._state.segments())
+        return self._model.heard((*sums[:-together], join(sums[-together:])))
 
 
 def gathered(
@@ -450,8 +401,14 @@ class PairedModel:
         self.runtime.prefetch((FACE_DECODER,))
 
     def hear(self, heard: FloatArray) -> PairedEncoding:
-        """Encode a recording as it is, (samples,); shorter than a training clip it is repeated, as in the paper."""
-        return self.heard(self.runtime.column_sums(heard))
+        """Encode a recording as it is, (samples,), some columns at a time: what is kept does not grow with its length.
+
+        Shorter than a training clip it is repeated, as in the paper.
+        """
+        listening, block = self.listen(), BLOCK_COLUMNS * self.release.geometry.column_samples
+        for start in range(0, heard.size, block):
+            listening.push(heard[start : start + block])
+        return listening.hearing()
 
     def heard(self, segments: Sequence[ColumnSum]) -> PairedEncoding:
         """What is read from the columns of all segments."""
@@ -552,10 +509,10 @@ class PairedEncoding:
 
 
 def load_paired_model(folder: str | Path) -> PairedModel:
-    """Open a release of this kind.
+    """Open a release of one of these kinds.
 
     Raises:
         WeightsError: missing, damaged, of another kind, or made for another version.
     """
-    release = load_paired_release(folder)
+    release = read_paired_release(*open_release(folder, KIND, CLIPS_KIND))
     return PairedModel(release, PairedRuntime(release))

@@ -606,40 +606,25 @@ def check_folder(out: Path, *, force: bool) -> None:
 BATCH = 8
 
 
-@dataclass(frozen=True)
-class TrainedPair:
-    """Two finished trainings: their networks in evaluation mode, and what their checkpoints say of themselves."""
-
-    encoder: Any
-    decoder: Any
-    encoder_facts: dict[str, Any]
-    decoder_facts: dict[str, Any]
-
-
-def load_trained(encoder_run: Path, decoder_run: Path) -> TrainedPair:
-    """Both networks of run folders or checkpoints.
+def load_trained(run: Path, stage: str, wanted: str) -> tuple[Any, dict[str, Any]]:
+    """The network of a run folder or checkpoint of this stage, and what the checkpoint says of itself.
 
     Raises:
         CheckpointError: none there, damaged, or one of the other stage.
     """
-    encoder, encoder_facts = load_network(encoder_run)
-    decoder, decoder_facts = load_network(decoder_run)
-    if encoder_facts["stage"] != "encoder":
-        raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name a voice encoder's")
-    if decoder_facts["stage"] != "decoder":
-        raise CheckpointError(
-            f"{decoder_run} is a {decoder_facts['stage']}'s training; name a face decoder's (--decoder)"
-        )
-    return TrainedPair(encoder, decoder, encoder_facts, decoder_facts)
+    network, facts = load_network(run)
+    if facts["stage"] != stage:
+        raise CheckpointError(f"{run} is a {facts['stage']}'s training; name a {wanted}")
+    return network, facts
 
 
-def open_data(trained: TrainedPair, data: str | None) -> tuple[Manifest, tuple[str, ...]]:
+def open_data(facts: Mapping[str, Any], data: str | None) -> tuple[Manifest, tuple[str, ...]]:
     """The data set to measure on, by default the one the encoder learned from, and what the user must know about it.
 
     Raises:
         DatasetError, SpeakerLeak: it is not there, damaged, without face embeddings, or no longer the same.
     """
-    place = trained.encoder_facts["settings"]["data"]["manifest"] if data is None else data
+    place = facts["settings"]["data"]["manifest"] if data is None else data
     try:
         manifest = Manifest.open(place)
     except DatasetError as error:
@@ -648,7 +633,7 @@ def open_data(trained: TrainedPair, data: str | None) -> tuple[Manifest, tuple[s
         raise type(error)(f"{error}; or name other data to measure on (--data)") from error
     if manifest.embedder is None:
         raise DatasetError(f"{place} names no face embedder: its clips hold no face embeddings to measure against")
-    if manifest.sha256 == trained.encoder_facts["manifest"]:
+    if manifest.sha256 == facts["manifest"]:
         return manifest, ()
     if data is None:
         raise DatasetError(f"{place} is no longer the data the voice encoder was trained with; name the data (--data)")
@@ -683,30 +668,6 @@ def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> 
     return speakers_are, ()
 
 
-def training_facts(
-    trained: TrainedPair, source: Source, measured: Manifest, *, split: str, speakers_are: str
-) -> dict[str, Any]:
-    """Where the weights come from and what they are measured on, for the record and the card."""
-    faces = find_source(trained.decoder_facts, source.manifest)
-    return {
-        "voice_data_manifest_sha256": trained.encoder_facts["manifest"],
-        "face_data_manifest_sha256": trained.decoder_facts["manifest"],
-        "measured_on_manifest_sha256": measured.sha256,
-        "encoder_steps": trained.encoder_facts["step"],
-        "encoder_batch": trained.encoder_facts["batch"],
-        "decoder_steps": trained.decoder_facts["step"],
-        "decoder_batch": trained.decoder_facts["batch"],
-        "voice_data": source.to_dict(),
-        "face_data": faces.to_dict(),
-        "measured_on": {
-            "name": last_name(measured.storage.name),
-            "split": split,
-            "speakers": len(speakers(measured, split)),
-            "speakers_are": speakers_are,
-        },
-    }
-
-
 def export_by_runs(
     encoder_run: Path,
     decoder_run: Path,
@@ -725,27 +686,44 @@ def export_by_runs(
         Speech2FaceError: one of its typed kinds, for whatever is wrong with trainings, data or folder.
     """
     check_folder(out, force=force)
-    trained = load_trained(encoder_run, decoder_run)
-    settings = trained.encoder_facts["settings"]
-    manifest, notes = open_data(trained, data)
+    encoder, encoder_facts = load_trained(encoder_run, "encoder", "voice encoder's")
+    decoder, decoder_facts = load_trained(decoder_run, "decoder", "face decoder's (--decoder)")
+    settings = encoder_facts["settings"]
+    manifest, notes = open_data(encoder_facts, data)
     assert manifest.embedder is not None
-    check_fit(trained.encoder, trained.decoder, manifest.embedder)
-    source, split = find_source(trained.encoder_facts, manifest), settings["run"]["evaluate_split"]
+    check_fit(encoder, decoder, manifest.embedder)
+    source, split = find_source(encoder_facts, manifest), settings["run"]["evaluate_split"]
     speakers_are, unchecked = check_voices(source, manifest, split, clips)
-    notes += unchecked + check_decoder_data(trained.decoder_facts, manifest.embedder)
-    facts = training_facts(trained, source, manifest, split=split, speakers_are=speakers_are)
+    notes += unchecked + check_decoder_data(decoder_facts, manifest.embedder)
+    facts = {
+        "voice_data_manifest_sha256": encoder_facts["manifest"],
+        "face_data_manifest_sha256": decoder_facts["manifest"],
+        "measured_on_manifest_sha256": manifest.sha256,
+        "encoder_steps": encoder_facts["step"],
+        "encoder_batch": encoder_facts["batch"],
+        "decoder_steps": decoder_facts["step"],
+        "decoder_batch": decoder_facts["batch"],
+        "voice_data": source.to_dict(),
+        "face_data": find_source(decoder_facts, source.manifest).to_dict(),
+        "measured_on": {
+            "name": last_name(manifest.storage.name),
+            "split": split,
+            "speakers": len(speakers(manifest, split)),
+            "speakers_are": speakers_are,
+        },
+    }
     seconds = float(settings["data"]["seconds"])
     dataset = ClipDataset(manifest, split, seconds=seconds)
     batches = clip_loader(dataset, PassOrder(dataset.table, BATCH, limit=clips))
-    measures = measure(*predict(trained.encoder, batches))
+    measures = measure(*predict(encoder, batches))
     if measures.same_speaker is None:
         notes += ("several speakers in one recording are not judged: too few pairs, or they are not told apart",)
     if not np.isfinite(measures.mean_embedding).all():
         raise DatasetError(f"face embeddings of {manifest.storage} hold numbers that are not finite")
     model = write_paired_release(
         out,
-        trained.encoder,
-        trained.decoder,
+        encoder,
+        decoder,
         embedder=manifest.embedder,
         measures=measures,
         citation=replace(citation, training={**facts, **citation.training}),
