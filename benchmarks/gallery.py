@@ -21,7 +21,7 @@ from record import Result, matrix_rate, median_seconds, print_results, write
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import RECORD, BackendName, Entry, Record, Space
+from speech2face.gallery.entries import RECORD, Entry, Record, Space
 from speech2face.gallery.files import TRAINED_PER_LIST, FileWriter, Vectors, made_probes, nearest, recall
 from speech2face.gallery.gallery import Gallery
 
@@ -54,7 +54,7 @@ def entries(start: int, count: int) -> list[Entry]:
     ]
 
 
-def build(folder: Path, count: int, backend: BackendName) -> float:
+def build(folder: Path, count: int, backend: str) -> float:
     """Seconds to write the gallery, its faces being there already."""
     writer = FileWriter(Storage(folder), Record("made", Space(SIZE, EmbedderRecord("planted", SIZE)), backend, "made"))
     seconds, start = 0.0, 0

@@ -20,6 +20,7 @@ import resource
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from loader import encoder_loader
 from record import ROOT, Result, machine, median_seconds, print_results, write
 from torch import Tensor, nn
 
-from speech2face.training.engine import Ranks, Speed, StopRequest, Trainer, choose_device
+from speech2face.training.engine import Ranks, Speed, Trainer, choose_device
 from speech2face.training.losses import EncoderLoss
 from speech2face.training.settings import settings_from
 from speech2face.training.stages import EncoderStage
@@ -106,7 +107,7 @@ def made_trainer(batch: int, device: torch.device, out: Path, run: dict[str, obj
     torch.manual_seed(0)
     loss = EncoderLoss(nn.Linear(EMBEDDING, FIRST_LAYER), nn.Linear(EMBEDDING, IDENTITIES))
     stage = EncoderStage(VoiceEncoder(VoiceEncoderConfig()), loss)
-    return Trainer(settings, stage, MadeBatches(batch, device), Ranks(0, 1, device), StopRequest(), quiet=True)
+    return Trainer(settings, stage, MadeBatches(batch, device), Ranks(0, 1, device), Event(), quiet=True)
 
 
 def step_rate(trainer: Trainer, runs: int, warm_up: int) -> float:

@@ -98,8 +98,16 @@ _MEASURES = {
 KINDS = {
     kind.name: kind
     for kind in (
-        DriverKind("voice_encoders", "speech2face.voice.encoder:check_voice_encoder", {}),
-        DriverKind("face_decoders", "speech2face.decoder.paper:check_face_decoder", {}),
+        DriverKind(
+            "voice_encoders",
+            "speech2face.voice.encoder:check_voice_encoder",
+            {"paper": "speech2face.voice.encoder:PAPER"},
+        ),
+        DriverKind(
+            "face_decoders",
+            "speech2face.decoder.paper:check_face_decoder",
+            {"paper": "speech2face.decoder.paper:PAPER"},
+        ),
         DriverKind(
             "face_embedders",
             "speech2face.face.embedders:check_face_embedder",
@@ -126,7 +134,11 @@ KINDS = {
             "speech2face.audio.speech:check_voice_activity",
             {"webrtc": "speech2face.audio.speech:WebRtcActivity"},
         ),
-        DriverKind("gallery_stores", "speech2face.gallery.entries:check_gallery_store", {}),
+        DriverKind(
+            "gallery_stores",
+            "speech2face.gallery.entries:check_gallery_store",
+            {"files": "speech2face.gallery.files:FILES", "postgres": "speech2face.gallery.postgres:POSTGRES"},
+        ),
     )
 }
 """Every kind of driver by name."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import RECORD, BackendName, Entry, Record, Space
+from speech2face.gallery.entries import RECORD, Entry, Record, Space
 from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
 
@@ -29,7 +29,7 @@ def made_faces(count: int, *, size: int = SIZE, seed: int = 0) -> NDArray[np.flo
     return np.random.default_rng(seed).standard_normal((count, size)).astype(np.float32)
 
 
-def made_gallery(folder: Path, backend: BackendName = "exact", *, count: int = 40, address: str = "") -> Gallery:
+def made_gallery(folder: Path, backend: str = "exact", *, count: int = 40, address: str = "") -> Gallery:
     """A gallery of `count` faces, opened."""
     name = "made" if not address else f"made_{secrets.token_hex(4)}"  # tombstones outlive the tables of a name
     record = Record(name, SPACE, backend, "made", address)

@@ -13,7 +13,7 @@ from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, RunLocked, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.forget import check_galleries, clean_gallery
-from speech2face.gallery.entries import RECORD, BackendName, Entry, Upserted, parse_where
+from speech2face.gallery.entries import RECORD, Entry, Upserted, parse_where
 from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
 from tests.gallery.made import SIZE, SPACE, made_entry, made_faces, made_gallery
@@ -22,7 +22,7 @@ from tests.gallery.made import SIZE, SPACE, made_entry, made_faces, made_gallery
 @pytest.fixture(params=["exact", "faiss", "postgres"])
 def gallery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gallery]:
     """Of forty faces, in each backend."""
-    backend: BackendName = request.param
+    backend: str = request.param
     address = ""
     if backend == "faiss":
         pytest.importorskip("faiss", reason="install the extra `retrieval`")

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speech2face.training.engine import Ranks, StopRequest, Trainer
+from speech2face.training.engine import Ranks, Trainer
 from speech2face.training.losses import EncoderLoss
 from speech2face.training.settings import TrainingSettings, settings_from
 from speech2face.training.stages import EncoderStage
@@ -72,10 +73,10 @@ def tiny_loss() -> EncoderLoss:
     return EncoderLoss(nn.Linear(EMBEDDING, 10), tiny_head(), distillation_weight=1.0)
 
 
-def tiny_trainer(settings: TrainingSettings, *, ranks: Ranks | None = None, stop: StopRequest | None = None) -> Trainer:
+def tiny_trainer(settings: TrainingSettings, *, ranks: Ranks | None = None, stop: Event | None = None) -> Trainer:
     """A trainer of the tiny encoder in this process."""
     ranks = ranks or Ranks(0, 1, torch.device("cpu"))
     torch.manual_seed(settings.seed)
     stage = EncoderStage(VoiceEncoder(TINY), tiny_loss())
     batches = MemoryBatches(settings.data.batch, rank=ranks.rank, ranks=ranks.count)
-    return Trainer(settings, stage, batches, ranks, stop or StopRequest(), quiet=True)
+    return Trainer(settings, stage, batches, ranks, stop or Event(), quiet=True)

@@ -56,7 +56,7 @@ def test_ten_steps_are_five_and_five_to_the_last_bit(tmp_path: Path) -> None:
 def test_random_numbers_of_a_step_follow_from_the_step_so_that_dropout_resumes_too(tmp_path: Path) -> None:
     def trainer(out: Path) -> Trainer:
         made = tiny_trainer(tiny_settings(out))
-        made.stage.network.head.register_forward_pre_hook(  # type: ignore[union-attr]
+        made.stage.network.head.register_forward_pre_hook(
             lambda _module, inputs: (nn.functional.dropout(inputs[0], 0.5),)
         )
         return made
@@ -84,7 +84,8 @@ def test_accumulating_without_normalisation_equals_one_piece(tmp_path: Path) -> 
                 module.eval()
         batch = next(iter(trainer.batches.training(0)))
         trainer.advance(batch)
-        return trainer.stage.network.state_dict()
+        trained: dict[str, Tensor] = trainer.stage.network.state_dict()
+        return trained
 
     one, four = run(1), run(4)
     for name, tensor in one.items():
@@ -145,7 +146,7 @@ def test_a_stop_request_ends_the_step_and_writes_a_checkpoint(tmp_path: Path) ->
 
     def ask_at_three(batch: dict[str, Tensor]) -> object:
         if trainer.step == 2:
-            trainer.stop.ask()
+            trainer.stop.set()
         return advance(batch)
 
     trainer.advance = ask_at_three  # type: ignore[method-assign,assignment]

@@ -30,7 +30,10 @@ Place = Annotated[Path, typer.Option("--gallery", "-g", help="Folder of the gall
 ModelPlace = Annotated[Path | None, typer.Option("--model", help="Folder of a release. Default: the starter.")]
 Address = Annotated[
     str | None,
-    typer.Option("--database", help=f"Address of PostgreSQL. Default: {DATABASE_VARIABLE}, or the gallery's own."),
+    typer.Option(
+        "--database",
+        help=f"Address of PostgreSQL, or of an added store. Default: {DATABASE_VARIABLE}, or the gallery's own.",
+    ),
 ]
 
 
@@ -40,7 +43,9 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the gallery.")],
     model: ModelPlace = None,
     embedder: Annotated[Path | None, typer.Option(help="Weights of the face embedder, if they are your own.")] = None,
-    backend: Annotated[str, typer.Option(help="exact, faiss for millions, postgres for several machines.")] = "exact",
+    backend: Annotated[
+        str, typer.Option(help="exact, faiss for millions, postgres for several machines, or an added store.")
+    ] = "exact",
     database: Address = None,
     name: Annotated[str, typer.Option(help="Of the gallery in the database. Default: the folder's.")] = "",
     consent: Annotated[str, typer.Option(help="Consent basis of faces whose source states none.")] = "",
@@ -56,11 +61,10 @@ def build(
     """Build a gallery; a face without consent basis does not enter."""
     from speech2face.batch import printable
     from speech2face.gallery.build import BuildOptions, build_gallery
-    from speech2face.gallery.entries import BACKENDS
+    from speech2face.gallery.entries import backend_by_address
     from speech2face.models.open import load_model
 
-    if backend not in BACKENDS:
-        raise InvalidOption(f'backend "{backend}" is unknown; there are {", ".join(BACKENDS)}')
+    backend = backend_by_address(backend, database or "")
     if backend == "faiss":
         need_extra("a faiss gallery", "retrieval", ("faiss",))
     options = BuildOptions(

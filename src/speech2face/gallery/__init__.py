@@ -15,7 +15,7 @@ _HOMES = {
     "Gallery": "gallery",
     "Ranking": "gallery",
     "build_gallery": "build",
-    "draw_search_sheet": "sheet",
+    "draw_search_sheet": "gallery",
     "search_gallery": "gallery",
 }
 

@@ -9,7 +9,7 @@ import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -37,17 +37,17 @@ from speech2face.face.detect import Picture
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.photograph import read_photograph
 from speech2face.gallery.entries import (
-    BACKENDS,
     RECORD,
-    BackendName,
+    STORES,
     Entry,
     Record,
     Space,
     Upserted,
     Writer,
     check_entry,
+    store_of,
 )
-from speech2face.gallery.files import FileWriter, unit_rows
+from speech2face.gallery.files import unit_rows
 from speech2face.gallery.gallery import Gallery, open_face_embedder, space_of
 from speech2face.models.contract import Model
 
@@ -235,15 +235,17 @@ FIRST = 3  # files that fit a message
 MOST_NAMED = 20  # of each reason
 AT_ONCE = 256  # entries; what a database that went away makes do again
 Progress = Callable[[int], None]
+REFUSALS = {SeveralFaces: "several_faces", FaceNotFound: "no_face", UnreadableRecording: "unreadable"}
+"""Why a photograph is left out, by the error that its embedding ends in."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
     """How a gallery is built."""
 
-    backend: BackendName = "exact"
+    backend: str = "exact"
     database: str = ""
-    """Address of PostgreSQL, for its backend."""
+    """Address of PostgreSQL, or of a store that another package adds, for its backend."""
     name: str = ""
     """In a database; "" is made from the folder's name."""
     embedder_file: Path | None = None
@@ -262,9 +264,9 @@ class BuildOptions:
     """A data set or gallery whose forgotten speakers are to be honoured too."""
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise InvalidOption(f'backend "{self.backend}" is unknown; there are {", ".join(BACKENDS)}')
-        if (self.backend == "postgres") != bool(self.database) and not self.add:
+        store_of(self.backend)
+        in_files = STORES.get(self.backend) == "files"
+        if not self.add and (self.database if in_files else self.backend == "postgres" and not self.database):
             raise InvalidOption("the backend postgres needs the address of a database, and only that one does")
         if self.add and self.force:
             raise InvalidOption("a gallery is added to or replaced, not both")
@@ -327,15 +329,19 @@ def build_gallery(
     offered = _candidates(str(source), model, space, options)  # refuses what does not go together
     forgotten = [read_tombstones(Storage(out)) if out.is_dir() else None]
     forgotten.append(another_tombstones(options.tombstones) if options.tombstones else None)
-    with contextlib.closing(_open_writer(out, space, options, forgotten, str(source))) as writer:
-        build = _Build(writer, space, options, [each for each in forgotten if each is not None])
-        build.take(offered, progress)
-        if not build.counts.upserted.added and not build.counts.unchanged and not options.add:
-            raise DatasetError(f"nothing entered the gallery: {_reasons(build.counts)}")
+    with contextlib.closing(_open_writer(out, space, options, str(source))) as writer:
+        honoured = [each for each in (*forgotten, writer.tombstones) if each is not None]
+        counts = Counts()
+        while some := list(islice(offered, AT_ONCE)):
+            _take(some, writer, space, options, honoured, counts)
+            if progress is not None:
+                progress(counts.offered)
+        if not counts.upserted.added and not counts.unchanged and not options.add:
+            raise DatasetError(f"nothing entered the gallery: {_reasons(counts)}")
         record = writer.finish()
-    if record.backend == "postgres":
+    if STORES.get(record.backend) != "files":  # which name their gallery themselves, under their lock
         Storage(out).write(RECORD, record.encode())
-    return build.counts
+    return counts
 
 
 def _reasons(counts: Counts) -> str:
@@ -368,86 +374,57 @@ def _candidates(source: str, model: Model, space: Space, options: BuildOptions) 
     return clips(manifest, options.split)
 
 
-def _open_writer(
-    out: Path, space: Space, options: BuildOptions, forgotten: list[Tombstones | None], source: str
-) -> Writer:
+def _open_writer(out: Path, space: Space, options: BuildOptions, source: str) -> Writer:
     if options.add:
         gallery = Gallery.open(out, database=options.database or None)
         gallery.check_space(space)
-        forgotten.append(gallery.tombstones())
         return gallery.writer()
     name = options.name or re.sub(r"[^a-z0-9]+", "_", out.resolve().name.lower()).strip("_") or "gallery"
     record = Record(name, space, options.backend, secrets.token_hex(8))
-    if options.backend != "postgres":
-        if options.backend == "faiss":
-            from speech2face.gallery.files import faiss_module
+    plan = json.dumps({"space": space.to_dict(), "source": source}, sort_keys=True)
+    plan = hashlib.sha256(plan.encode()).hexdigest()
+    force = options.force or (out / RECORD).is_file()
+    return store_of(options.backend).build(out, record, options.database, plan=plan, force=force)
 
-            faiss_module()  # missing extras are noticed before photographs are embedded
-        return FileWriter(Storage(out), record)
-    from speech2face.gallery.postgres import PostgresBuild, is_taken, plan_of, without_password
 
-    if not (out / RECORD).is_file() and not options.force and is_taken(options.database, name):
-        raise OutputExists(
-            f"the database has a gallery {name} already; choose another --name, or replace it by --force"
+def _take(
+    some: list[Candidate],
+    writer: Writer,
+    space: Space,
+    options: BuildOptions,
+    forgotten: Sequence[Tombstones],
+    counts: Counts,
+) -> None:
+    """Put those of some candidates into the gallery that may enter and are not in it yet."""
+    counts.offered += len(some)
+    wanted: list[tuple[Entry, Candidate]] = []
+    for candidate in some:
+        if not candidate.is_picture:
+            counts.leave_out("no_picture", candidate.entry.id)
+            continue
+        entry = replace(
+            candidate.entry,
+            consent=(candidate.entry.consent or options.consent).strip(),
+            licence=candidate.entry.licence or options.licence,
         )
-    plan = plan_of({"space": space.to_dict(), "source": source})
-    record = record.changed(database=without_password(options.database))
-    build = PostgresBuild(record, options.database, plan)
-    forgotten.append(build.tombstones())
-    return build
-
-
-class _Build:
-    """One run over what is offered."""
-
-    def __init__(self, writer: Writer, space: Space, options: BuildOptions, forgotten: list[Tombstones]) -> None:
-        self._writer, self._space, self._options, self._forgotten = writer, space, options, forgotten
-        self.counts = Counts()
-
-    def take(self, offered: Iterator[Candidate], progress: Progress | None) -> None:
-        """All of it, some at a time."""
-        while some := list(islice(offered, AT_ONCE)):
-            self._take(some)
-            if progress is not None:
-                progress(self.counts.offered)
-
-    def _take(self, some: list[Candidate]) -> None:
-        counts = self.counts
-        counts.offered += len(some)
-        wanted: list[tuple[Entry, Candidate]] = []
-        for candidate in some:
-            if not candidate.is_picture:
-                counts.leave_out("no_picture", candidate.entry.id)
-                continue
-            entry = replace(
-                candidate.entry,
-                consent=(candidate.entry.consent or self._options.consent).strip(),
-                licence=candidate.entry.licence or self._options.licence,
-            )
-            if any(each.has_speaker(entry.speaker) or each.has_clip(entry.id) for each in self._forgotten):
-                counts.left_out["forgotten"] += 1
-            elif not entry.consent:
-                counts.left_out["no_consent"] += 1
-            else:
-                digest = digest_of(entry, self._space, thumbnails=self._options.thumbnails)
-                wanted.append((replace(entry, digest=digest), candidate))
-        known = self._writer.digests([entry.id for entry, _ in wanted])
-        entries, vectors = [], []
-        for entry, candidate in wanted:
-            if known.get(entry.id) == entry.digest:
-                counts.unchanged += 1
-                continue
-            check_entry(entry)
-            try:
-                vectors.append(unit_rows(candidate.embed()[None], entry.id)[0])
-            except SeveralFaces as error:
-                counts.leave_out("several_faces", str(error))
-            except FaceNotFound as error:
-                counts.leave_out("no_face", str(error))
-            except UnreadableRecording as error:
-                counts.leave_out("unreadable", str(error))
-            else:
-                picture = candidate.thumbnail() if self._options.thumbnails else b""
-                entries.append(replace(entry, thumbnail=picture))
-        if entries:
-            counts.upserted += self._writer.put(entries, np.stack(vectors))
+        if any(each.has_speaker(entry.speaker) or each.has_clip(entry.id) for each in forgotten):
+            counts.left_out["forgotten"] += 1
+        elif not entry.consent:
+            counts.left_out["no_consent"] += 1
+        else:
+            wanted.append((replace(entry, digest=digest_of(entry, space, thumbnails=options.thumbnails)), candidate))
+    known = writer.digests([entry.id for entry, _ in wanted])
+    entries, vectors = [], []
+    for entry, candidate in wanted:
+        if known.get(entry.id) == entry.digest:
+            counts.unchanged += 1
+            continue
+        check_entry(entry)
+        try:
+            vectors.append(unit_rows(candidate.embed()[None], entry.id)[0])
+        except (SeveralFaces, FaceNotFound, UnreadableRecording) as error:
+            counts.leave_out(REFUSALS[type(error)], str(error))
+        else:
+            entries.append(replace(entry, thumbnail=candidate.thumbnail() if options.thumbnails else b""))
+    if entries:
+        counts.upserted += writer.put(entries, np.stack(vectors))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
+import secrets
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Protocol, get_args
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.data.record import Tombstones
 from speech2face.data.storage import Storage
+from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import parse_json
@@ -209,8 +215,31 @@ RECORD = "gallery.json"
 FORMAT = 1
 PARTS = {"entries": "csv", "vectors": "npy", "thumbnails": "bin", "index": "faiss"}
 """Files of a gallery and their endings."""
-BackendName = Literal["exact", "faiss", "postgres"]
-BACKENDS: tuple[BackendName, ...] = get_args(BackendName)
+STORES = {"exact": "files", "faiss": "files", "postgres": "postgres"}
+"""The store that each built-in backend lies in; every other store is a backend of its own name."""
+
+
+def backends() -> tuple[str, ...]:
+    """Names of all backends: the built-in ones, then those of stores that other packages add."""
+    return (*STORES, *sorted(KINDS["gallery_stores"].added()))
+
+
+def store_of(backend: str) -> GalleryStoreDriver:
+    """The driver of the store that a backend lies in.
+
+    Raises:
+        InvalidOption: there is none; a driver that cannot be loaded.
+    """
+    if backend not in backends():
+        raise InvalidOption(f'backend "{backend}" is unknown; there are {", ".join(backends())}')
+    driver: GalleryStoreDriver = KINDS["gallery_stores"].load(STORES.get(backend, backend))
+    return driver
+
+
+def backend_by_address(backend: str, address: str) -> str:
+    """The backend, or the added store that the address names by its scheme where no other backend was asked for."""
+    scheme = address.partition("://")[0]
+    return scheme if backend == "exact" and scheme in KINDS["gallery_stores"].added() else backend
 
 
 @dataclass(frozen=True)
@@ -271,7 +300,7 @@ class Record:
 
     name: str
     space: Space
-    backend: BackendName
+    backend: str
     identity: str
     """Drawn when the gallery was made; a database says the same."""
     database: str = ""
@@ -312,8 +341,8 @@ def read_record(storage: Storage) -> Record:
         stated: dict[str, Any] = parse_json(storage.read(RECORD))
         if stated["format"] != FORMAT:
             raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
-        if stated["backend"] not in BACKENDS:
-            raise ValueError(f"backend {stated['backend']!r}")
+        if stated["backend"] not in backends():
+            raise ValueError(f"backend {stated['backend']!r}, which is none here")
         files = {name: StoredFile(**file) for name, file in stated["files"].items()}
         for file in files.values():
             if "/" in file.file or "\\" in file.file or file.file.startswith("."):
@@ -369,16 +398,25 @@ class Upserted:
 class Writer(Protocol):
     """Entries on their way into a gallery; nobody sees a gallery that is half built."""
 
+    @property
+    def tombstones(self) -> Tombstones | None:
+        """Who was forgotten where it writes, None where nobody was."""
+        ...
+
     def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """Of those that are there already, also from a build that was interrupted."""
+        """Digests of the entries of these ids that are there already, also from a build that was interrupted."""
         ...
 
     def put(self, entries: Sequence[Entry], vectors: Embeddings) -> Upserted:
         """Take entries with vectors (entries, K) of length one; an id that is there is replaced."""
         ...
 
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take entries out; returns how many there were."""
+        ...
+
     def finish(self) -> Record:
-        """Show them."""
+        """Show what was put and removed, and return the record of the gallery as it is now."""
         ...
 
     def close(self) -> None:
@@ -386,54 +424,147 @@ class Writer(Protocol):
         ...
 
 
-class Store(Protocol):
-    """A gallery's entries and vectors, wherever they lie."""
+@dataclass(frozen=True)
+class StoreFacts:
+    """What a store says of itself."""
 
-    record: Record
+    labels: tuple[str, ...]
+    """Names of labels that entries have."""
+    index: Mapping[str, Any] | None
+    """What its index is and how well it searches, `kind` and `recall_at_10` among it; None where there is none."""
+
+
+class Store(Protocol):
+    """A gallery's entries and vectors, wherever they lie; a context manager that lets go of files and connections."""
+
+    tombstones: Tombstones | None
+    """Who was forgotten, None where nobody was; what is assigned is kept."""
 
     def __len__(self) -> int: ...
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of labels that entries have."""
+    def facts(self) -> StoreFacts:
+        """Labels and index, as they are now."""
         ...
 
-    def index_facts(self) -> dict[str, Any] | None:
-        """What its index is and how well it searches; None where there is none."""
+    def people(self) -> Mapping[str, str]:
+        """The speaker of each entry, by the entry's id."""
         ...
 
     def search(self, probe: NDArray[np.float32], top: int, where: Where | None) -> Found:
-        """The entries nearest to a probe (K,) of length one."""
+        """Find the entries nearest to a probe (K,) of length one among those that the filter keeps.
+
+        Raises:
+            InvalidOption: the filter names a label that no entry has.
+        """
         ...
 
     def writer(self) -> Writer:
-        """To add entries and replace some."""
+        """Begin a change: entries to add, to replace, to remove."""
         ...
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove entries; how many there were."""
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class GalleryStoreDriver(Protocol):
+    """A place where galleries lie: a module or an object with these two members."""
+
+    def open(self, folder: Path, record: Record, address: str) -> Store:
+        """Open the gallery of a record; `address` replaces the one that the record has, "" leaves it.
+
+        Raises:
+            DatasetError: it is not there, damaged, or cannot be reached.
+            InvalidOption: an address where none belongs.
+            MissingExtra: a package that it needs is not installed.
+        """
         ...
 
-    def speakers(self) -> set[str]:
-        """Everybody in it."""
+    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> Writer:
+        """Begin a gallery, which takes the place of one that is there only when it is finished, and only with `force`.
+
+        `plan` says what is built: a build that was interrupted may be gone on with by the same plan.
+
+        Raises:
+            OutputExists: there is one of this name, and `force` is not set.
+            RunLocked: somebody else builds it.
+        """
         ...
 
-    def ids_of(self, speakers: Iterable[str]) -> list[str]:
-        """Entries of these speakers."""
-        ...
 
-    def ids(self) -> Iterable[str]:
-        """All of them."""
-        ...
+CHECK_SIZE, CHECK_ENTRIES = 6, 12
+ADDRESS_VARIABLE = "SPEECH2FACE_DATABASE"
 
-    def tombstones(self) -> Tombstones | None:
-        """Who was forgotten, None where nobody was."""
-        ...
 
-    def write_tombstones(self, tombstones: Tombstones) -> None:
-        """Keep them."""
-        ...
+def check_gallery_store(driver: GalleryStoreDriver) -> None:
+    """Check that a driver keeps to `GalleryStoreDriver`, on a small gallery in a temporary folder.
 
-    def close(self) -> None:
-        """Let go of files and connections."""
-        ...
+    A store that lies behind an address is checked at the one in the environment's `SPEECH2FACE_DATABASE`.
+
+    Raises:
+        AssertionError: with what is wrong.
+    """
+    address = os.environ.get(ADDRESS_VARIABLE, "") if driver is not KINDS["gallery_stores"].load("files") else ""
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((CHECK_ENTRIES, CHECK_SIZE)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    entries = [
+        Entry(f"face-{n:02d}", f"speaker {n // 2}", "made up", labels={"half": str(n % 2)}, digest=f"digest {n}")
+        for n in range(CHECK_ENTRIES)
+    ]
+    space = Space(CHECK_SIZE, EmbedderRecord("planted", CHECK_SIZE), "check", "1", "0" * 64)
+    record = Record(f"check_{secrets.token_hex(4)}", space, "exact", secrets.token_hex(8), address)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "gallery"
+        place.mkdir()
+        writer = driver.build(place, record, address, plan="check", force=True)
+        with contextlib.closing(writer):
+            done = writer.put(entries, vectors)
+            assert done == Upserted(CHECK_ENTRIES), f"{CHECK_ENTRIES} new entries are {done}"
+            known = writer.digests(["face-03", "none"])
+            assert known == {"face-03": "digest 3"}, f"digests of one entry that is there and one that is not: {known}"
+            record = writer.finish()
+        with driver.open(place, record, address) as store:
+            _check_search(store, entries, vectors)
+            _check_changes(store, entries, vectors)
+            store.tombstones = Tombstones.new().with_speakers(["speaker 1"])
+        with driver.open(place, record, address) as again:
+            assert len(again) == CHECK_ENTRIES - 1, "a change is lost when the store is opened again"
+            kept = again.tombstones
+            assert kept is not None and kept.has_speaker("speaker 1"), "tombstones are lost"
+
+
+def _check_search(store: Store, entries: Sequence[Entry], vectors: Embeddings) -> None:
+    assert len(store) == CHECK_ENTRIES, f"{len(store)} entries of {CHECK_ENTRIES}"
+    assert store.facts().labels == ("half",), f"labels are {store.facts().labels}, not ('half',)"
+    people = {entry.id: entry.speaker for entry in entries}
+    assert dict(store.people()) == people, "people() does not name every entry with its speaker"
+    probe = vectors[5]
+    cosines = vectors @ probe
+    found = store.search(probe, 4, None)
+    wanted = [entries[row].id for row in np.argsort(-cosines)[:4]]
+    order = [entry.id for entry, _ in found.hits]
+    assert order == wanted, f"the nearest are {order}, not {wanted}"
+    assert found.hits[0][0] == entries[5], "an entry does not come back as it was put"
+    near = np.allclose([cosine for _, cosine in found.hits], np.sort(cosines)[::-1][:4], atol=1e-4)
+    assert near, "the cosines are not those of the vectors"
+    assert found.of == CHECK_ENTRIES, "`of` is not the number of entries"
+    half = store.search(probe, CHECK_ENTRIES, {"half": "1"})
+    kept = {entry.labels["half"] for entry, _ in half.hits}
+    assert kept == {"1"} and half.of == len(half.hits) == CHECK_ENTRIES // 2, "a filter keeps others than it says"
+    try:
+        store.search(probe, 1, {"no such label": "x"})
+    except InvalidOption:
+        return
+    raise AssertionError("a filter by a label that no entry has is not refused with InvalidOption")
+
+
+def _check_changes(store: Store, entries: Sequence[Entry], vectors: Embeddings) -> None:
+    with contextlib.closing(store.writer()) as writer:
+        replaced = writer.put([replace(entries[0], source="another")], vectors[:1])
+        assert replaced == Upserted(0, 1), f"an entry that is there is not replaced: {replaced}"
+        removed = writer.remove(["face-07", "none"])
+        assert removed == 1, f"removing one that is there and one that is not removes {removed}"
+        writer.finish()
+    assert len(store) == CHECK_ENTRIES - 1, "a change is not seen after `finish`"
+    assert store.search(vectors[0], 1, None).hits[0][0].source == "another", "an entry that was replaced is the old one"

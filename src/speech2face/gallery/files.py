@@ -13,19 +13,20 @@ a reader, or a process that is killed, sees the gallery before or after, never b
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.data.record import Tombstones, read_tombstones, write_tombstones
 from speech2face.data.storage import LOCK, NewFile, Storage, locked_data
-from speech2face.errors import DatasetError, MissingExtra
+from speech2face.errors import DatasetError, InvalidOption, MissingExtra
 from speech2face.gallery.entries import (
     PARTS,
     RECORD,
@@ -35,6 +36,7 @@ from speech2face.gallery.entries import (
     Found,
     Record,
     StoredFile,
+    StoreFacts,
     Upserted,
     Where,
     decode_entries,
@@ -79,6 +81,11 @@ class FileWriter:
             self._held.close()
             raise
 
+    @property
+    def tombstones(self) -> Tombstones | None:
+        """Who was forgotten in this folder."""
+        return read_tombstones(self._storage)
+
     def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
         """Of the gallery that is added to, and of what was put already."""
         known = {}
@@ -118,7 +125,7 @@ class FileWriter:
 
     def _honour(self) -> None:
         """Whoever was forgotten while this was written does not enter either."""
-        tombstones = read_tombstones(self._storage)
+        tombstones = self.tombstones
         if tombstones is None or not len(tombstones):
             return
         everybody = self._entries.speakers() | {entry.speaker for entry in self._new if entry is not None}
@@ -151,14 +158,16 @@ class FileWriter:
         storage.write(RECORD, record.encode())
         self._remove_others(record)
         self.close()
+        if self._before is not None:
+            self._before.reopen(record)
         return record
 
     def _vectors(self, kept: Sequence[int]) -> Iterator[Any]:
         """The npy file, some rows at a time."""
         size, count = self._record.space.size, int(self._stays.sum()) + len(kept)
-        head = _NpyHead()
+        head = io.BytesIO()
         np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (count, size)})
-        yield b"".join(head.parts)
+        yield head.getvalue()
         if self._before is not None:
             rows = np.flatnonzero(self._stays)
             for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -215,17 +224,6 @@ def _remove_if_bare(folder: Path) -> None:
     if os.listdir(folder) == [LOCK]:
         (folder / LOCK).unlink()
         folder.rmdir()
-
-
-class _NpyHead:
-    """Catches a header as a file would."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-
-    def write(self, content: bytes) -> None:
-        """Keep it."""
-        self.parts.append(content)
 
 
 def _write(storage: Storage, name: str, contents: Iterable[Any]) -> StoredFile:
@@ -515,9 +513,14 @@ class FileStore:
         """
         assert storage.local is not None
         self.storage, self.folder = storage, storage.local
-        self._open(read_record(storage))
+        self.reopen(read_record(storage))
 
-    def _open(self, record: Record) -> None:
+    def reopen(self, record: Record) -> None:
+        """Take the files that the record names.
+
+        Raises:
+            DatasetError: one is missing or damaged.
+        """
         self.record = record
         for file in record.files.values():
             (size,) = self.storage.sizes([file.file])
@@ -559,11 +562,6 @@ class FileStore:
         return len(self.entries)
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Of all entries."""
-        return tuple(self.entries.labels)
-
-    @property
     def index(self) -> FaissIndex | None:
         """Of a faiss gallery, opened when it is first wanted."""
         if self._index is None and self.record.index is not None:
@@ -571,9 +569,9 @@ class FileStore:
             self._index = FaissIndex.read(path, dict(self.record.index))
         return self._index
 
-    def index_facts(self) -> dict[str, Any] | None:
-        """As they were measured when it was made."""
-        return None if self.record.index is None else dict(self.record.index)
+    def facts(self) -> StoreFacts:
+        """Labels of all entries, and the index as it was measured when it was made."""
+        return StoreFacts(tuple(self.entries.labels), self.record.index)
 
     def thumbnail(self, row: int) -> bytes:
         """The picture of a row, empty where there is none."""
@@ -622,35 +620,24 @@ class FileStore:
         """Adds to what is there."""
         return FileWriter(self.storage, self.record, before=self)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Write everything else anew."""
-        with contextlib.closing(self.writer()) as writer:
-            removed = writer.remove(ids)
-            if removed:
-                self._open(writer.finish())
-        return removed
+    def people(self) -> Mapping[str, str]:
+        """The speaker of each entry, by its id."""
+        return dict(zip(self.entries.columns["id"], self.entries.columns["speaker"], strict=True))
 
-    def speakers(self) -> set[str]:
-        """Everybody."""
-        return self.entries.speakers()
-
-    def ids_of(self, speakers: Iterable[str]) -> list[str]:
-        """Of these speakers."""
-        return [self.entries.columns["id"][row] for row in self.entries.rows_of_speakers(speakers).tolist()]
-
-    def ids(self) -> Iterable[str]:
-        """All."""
-        return self.entries.columns["id"]
-
+    @property
     def tombstones(self) -> Tombstones | None:
         """Beside the gallery."""
         return read_tombstones(self.storage)
 
-    def write_tombstones(self, tombstones: Tombstones) -> None:
-        """Beside the gallery."""
+    @tombstones.setter
+    def tombstones(self, tombstones: Tombstones | None) -> None:
+        assert tombstones is not None, "tombstones are never taken back"
         write_tombstones(self.storage, tombstones)
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Files are mapped; the system lets go of them."""
         self._index = None
 
@@ -666,3 +653,22 @@ def open_files(folder: Path) -> FileStore:
         return FileStore(storage)
     except DatasetError:
         return FileStore(storage)
+
+
+class FileStores:
+    """The driver `files`: a folder of files, compared one by one (`exact`) or found by an index (`faiss`)."""
+
+    def open(self, folder: Path, record: Record, address: str) -> FileStore:
+        """Open the gallery of a folder."""
+        if address:
+            raise InvalidOption(f"{folder} is a gallery in files; leave the database out")
+        return open_files(folder)
+
+    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> FileWriter:
+        """Begin a gallery; `gallery.json`, which says that there is one, is looked at by whoever calls."""
+        if record.backend == "faiss":
+            faiss_module()  # a missing extra is noticed before photographs are embedded
+        return FileWriter(Storage(folder), record)
+
+
+FILES = FileStores()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,22 @@ from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
 from speech2face.face.detect import Picture
 from speech2face.face.embed import FaceEmbedder
-from speech2face.gallery.entries import Entry, Record, Space, Store, Upserted, Where, Writer, check_entry, read_record
-from speech2face.gallery.files import open_files, unit_rows
-from speech2face.models.attributes import AttributeModel
+from speech2face.gallery.entries import (
+    Entry,
+    Record,
+    Space,
+    Store,
+    Upserted,
+    Where,
+    Writer,
+    check_entry,
+    read_record,
+    store_of,
+)
+from speech2face.gallery.files import unit_rows
 from speech2face.models.contract import Given, Model
-from speech2face.models.paired import PairedRelease
-from speech2face.models.release import MANIFEST, sha256
+from speech2face.models.release import MANIFEST
+from speech2face.outputs import sha256
 from speech2face.portrait import Portrait, reconstruct
 from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
 from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER
@@ -35,6 +46,7 @@ if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
 
     from speech2face.evaluation.readers import AppearanceReader
+    from speech2face.models.attributes import AttributeModel
 
 MOST_HITS = 1000
 Floats = NDArray[np.floating[Any]]
@@ -82,8 +94,10 @@ class Erased:
 class Gallery:
     """Faces to be searched; `with Gallery.open(...) as gallery:` lets go of a database afterwards."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, record: Record) -> None:
         self._store = store
+        self.record = record
+        """What is known of it beside its entries."""
 
     @classmethod
     def open(cls, place: str | Path, *, database: str | None = None) -> Gallery:
@@ -94,13 +108,7 @@ class Gallery:
             MissingExtra: its backend is not installed.
         """
         record = read_record(Storage(place))
-        if record.backend == "postgres":
-            from speech2face.gallery.postgres import PostgresStore
-
-            return cls(PostgresStore(record, database))
-        if database:
-            raise InvalidOption(f"{place} is a gallery in files; leave the database out")
-        return cls(open_files(Path(place)))
+        return cls(store_of(record.backend).open(Path(place), record, database or ""), record)
 
     def __len__(self) -> int:
         return len(self._store)
@@ -108,28 +116,21 @@ class Gallery:
     def __enter__(self) -> Gallery:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Let go of files and connections."""
-        self._store.close()
-
-    @property
-    def record(self) -> Record:
-        """What is known of it beside its entries."""
-        return self._store.record
+        self._store.__exit__(None, None, None)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels that a filter may name, beside speaker, source, licence and consent."""
-        return self._store.labels
+        return self._store.facts().labels
 
     def speakers(self) -> set[str]:
         """Everybody in it."""
-        return self._store.speakers()
+        return set(self._store.people().values())
 
     def check_space(self, space: Space) -> None:
         """Refuse a model whose face embeddings are not those of the gallery.
@@ -179,7 +180,7 @@ class Gallery:
         """
         if len(entries) != len(face_embeddings):
             raise DatasetError(f"{len(entries)} entries came with {len(face_embeddings)} embeddings; give one each")
-        tombstones = self._store.tombstones() or Tombstones.new()
+        tombstones = self._store.tombstones or Tombstones.new()
         for entry in entries:
             check_entry(entry)
             if tombstones.has_speaker(entry.speaker) or tombstones.has_clip(entry.id):
@@ -189,13 +190,16 @@ class Gallery:
             return Upserted()
         with contextlib.closing(self._store.writer()) as writer:
             done = writer.put(entries, vectors)
-            record = writer.finish()
-        self._reopen(record)
+            self.record = writer.finish()
         return done
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove entries; how many there were. They may come back: `forget` is for good."""
-        return self._store.delete(ids)
+        with contextlib.closing(self._store.writer()) as writer:
+            removed = writer.remove(ids)
+            if removed:
+                self.record = writer.finish()
+        return removed
 
     def forget(self, speakers: Sequence[str]) -> Erased:
         """Remove speakers for good: the tombstone comes first, and every later build honours it.
@@ -203,28 +207,26 @@ class Gallery:
         Raises:
             CannotWrite, RunLocked, DatasetError: try it again; what the tombstone names stays out from now on.
         """
-        before = self._store.tombstones()
-        everybody = self._store.speakers()
-        ids = self._store.ids_of(speakers)
-        tombstones = (before or Tombstones.new()).with_speakers(speakers).with_clips(ids)
-        self._store.write_tombstones(tombstones)
-        removed = self._store.delete(ids)
-        known = everybody & set(speakers)
-        earlier = before or Tombstones.new()
-        unknown = tuple(name for name in speakers if name not in known and not earlier.has_speaker(name))
-        return Erased(removed, tuple(sorted(known)), unknown, near_names(unknown, everybody - known))
+        before = self._store.tombstones or Tombstones.new()
+        people, named = self._store.people(), set(speakers)
+        ids = [identity for identity, speaker in people.items() if speaker in named]
+        self._store.tombstones = before.with_speakers(speakers).with_clips(ids)
+        removed = self.delete(ids)
+        everybody = set(people.values())
+        unknown = tuple(name for name in speakers if name not in everybody and not before.has_speaker(name))
+        return Erased(removed, tuple(sorted(everybody & named)), unknown, near_names(unknown, everybody - named))
 
     def honour(self, tombstones: Tombstones, named: Sequence[str] = ()) -> Erased:
         """Remove whoever another place's tombstones name, with their clips; `named` are those known by name."""
-        people = [name for name in self._store.speakers() if tombstones.has_speaker(name)]
-        names = list(dict.fromkeys([*named, *people]))
+        names = list(dict.fromkeys([*named, *(name for name in self.speakers() if tombstones.has_speaker(name))]))
         done = self.forget(names) if names else Erased(0, (), (), {})
-        clips = [identity for identity in self._store.ids() if tombstones.has_clip(identity)]
-        return replace(done, entries=done.entries + (self._store.delete(clips) if clips else 0))
+        clips = [identity for identity in self._store.people() if tombstones.has_clip(identity)]
+        return replace(done, entries=done.entries + (self.delete(clips) if clips else 0))
 
     def index_facts(self) -> dict[str, Any] | None:
         """What its index is and how well it searches; None where every face is compared."""
-        return self._store.index_facts()
+        index = self._store.facts().index
+        return None if index is None else dict(index)
 
     def facts(self) -> dict[str, Any]:
         """What is in it, JSON-ready."""
@@ -234,26 +236,13 @@ class Gallery:
         found = {"labels": list(self.labels), "index": self.index_facts(), "space": record.space.to_dict()}
         return named | counted | found
 
-    def tombstones(self) -> Tombstones | None:
-        """Who was forgotten here, None where nobody was."""
-        return self._store.tombstones()
-
     def writer(self) -> Writer:
         """For many entries, some at a time; nothing is checked but their ids. `upsert` is for everyone else."""
         return self._store.writer()
 
     def forgotten(self) -> int:
         """How many speakers have a tombstone."""
-        tombstones = self._store.tombstones()
-        return 0 if tombstones is None else len(tombstones)
-
-    def _reopen(self, record: Record) -> None:
-        from speech2face.gallery.files import FileStore
-
-        if isinstance(self._store, FileStore):
-            self._store = FileStore(self._store.storage)
-        else:
-            self._store.record = record
+        return len(self._store.tombstones or ())
 
 
 def _of(space: Space) -> str:
@@ -263,9 +252,6 @@ def _of(space: Space) -> str:
 
 
 def _fingerprint(record: dict[str, Any]) -> str:
-    import hashlib
-    import json
-
     return "record " + hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -349,15 +335,17 @@ BY_ATTRIBUTES = (
 )
 
 
+def by_attributes(model: Model) -> AttributeModel | None:
+    """The model where it speaks of faces by age and gender alone, which is what a reference population is for."""
+    return cast("AttributeModel", model) if model.population else None
+
+
 def space_of(model: Model) -> Space:
     """The space of the model's face embeddings, as far as photographs can be brought to it."""
-    release = model.release
-    digest = sha256(release.folder / MANIFEST)
-    if isinstance(release, PairedRelease):
-        return Space(release.embedding, release.embedder, release.name, release.version, digest)
-
-    assert isinstance(model, AttributeModel)
-    return Space(attribute_size(model), None, release.name, release.version, digest)
+    release: Any = model.release
+    attributes = by_attributes(model)
+    size, embedder = (attribute_size(attributes), None) if attributes else (release.embedding, release.embedder)
+    return Space(size, embedder, release.name, release.version, sha256(release.folder / MANIFEST))
 
 
 def open_face_embedder(model: Model, file: Path | None = None) -> FaceEmbedder:
@@ -367,20 +355,18 @@ def open_face_embedder(model: Model, file: Path | None = None) -> FaceEmbedder:
         WeightsError, MissingExtra: it is not at hand.
         InvalidOption: a weight file for a model that needs none.
     """
-    if not isinstance(model, AttributeModel):
+    attributes = by_attributes(model)
+    if attributes is None:
         return model.face_embedder(file)[1]
     if file is not None:
         raise InvalidOption(f"{model.release.name} reads faces by its own appearance model; leave --embedder out")
-
-    return AppearanceEmbedder(model)
+    return AppearanceEmbedder(attributes)
 
 
 def probe_of(model: Model, face_embedding: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a voice suggests, the mean of a belief (K,), in the model's space."""
-    if not isinstance(model, AttributeModel):
-        return face_embedding
-
-    return attribute_coordinates(model, face_embedding)
+    attributes = by_attributes(model)
+    return face_embedding if attributes is None else attribute_coordinates(attributes, face_embedding)
 
 
 def limits_of(space: Space) -> tuple[str, ...]:

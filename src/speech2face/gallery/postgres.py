@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from psycopg import Connection, sql
 from psycopg.types.json import Jsonb
 
 from speech2face.data.record import Tombstones, tombstones_from, tombstones_to
-from speech2face.errors import DatasetError, InvalidOption, MissingExtra, RunLocked
+from speech2face.errors import DatasetError, InvalidOption, MissingExtra, OutputExists, RunLocked
 from speech2face.gallery.entries import (
     FIELDS,
     FILTER_FIELDS,
@@ -32,6 +32,7 @@ from speech2face.gallery.entries import (
     Entry,
     Found,
     Record,
+    StoreFacts,
     Upserted,
     Where,
     check_where,
@@ -66,22 +67,25 @@ class PostgresStore:
     def __len__(self) -> int:
         return self.database.run(lambda connection: self.tables.count(connection, None))
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Of all entries, as they are now."""
-        query = sql.SQL("SELECT DISTINCT jsonb_object_keys(labels) FROM {}").format(self.tables.faces)
-        rows = self.database.run(lambda connection: connection.execute(query).fetchall())
-        return tuple(sorted(str(row[0]) for row in rows))
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        """The rows of a query about the table of faces."""
+        asked = sql.SQL(query).format(self.tables.faces)
+        return self.database.run(lambda connection: connection.execute(asked, values).fetchall())
 
-    def index_facts(self) -> dict[str, Any] | None:
-        """As they were measured when it was made."""
-        found = self.database.run(lambda connection: self.tables.stated(connection, "index"))
-        return None if found is None else dict(found)
+    def facts(self) -> StoreFacts:
+        """Labels of all entries as they are now, and the index as it was measured when it was made."""
+        labels = self._rows("SELECT DISTINCT jsonb_object_keys(labels) FROM {}")
+        index = self.database.run(lambda connection: self.tables.stated(connection, "index"))
+        return StoreFacts(tuple(sorted(str(row[0]) for row in labels)), index)
+
+    def people(self) -> Mapping[str, str]:
+        """The speaker of each entry, by its id."""
+        return dict(self._rows("SELECT id, speaker FROM {}"))
 
     def search(self, probe: NDArray[np.float32], top: int, where: Where | None) -> Found:
         """By the index, or one by one where the filter keeps few."""
         if where:
-            check_where(where, self.labels)
+            check_where(where, self.facts().labels)
 
         def ask(connection: Connection[Any]) -> Found:
             of = self.tables.count(connection, where)
@@ -99,76 +103,67 @@ class PostgresStore:
 
         return self.database.run(ask)
 
-    def writer(self) -> PostgresUpsert:
+    def writer(self) -> PostgresWriter:
         """Straight into the gallery."""
-        return PostgresUpsert(self)
+        return PostgresWriter(self.record, self.database, self.tables, self.tables.faces)
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove entries, then what the database keeps of them in the table and the index."""
-        query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self.tables.faces)
-        removed = self.database.run(lambda connection: connection.execute(query, [list(ids)]).rowcount)
-        self.database.run(lambda connection: self.tables.drop_from_building(connection, ids))
-        if removed:
-            self.database.outside(sql.SQL("VACUUM {}").format(self.tables.faces))
-        return int(removed)
-
-    def speakers(self) -> set[str]:
-        """Everybody."""
-        query = sql.SQL("SELECT DISTINCT speaker FROM {}").format(self.tables.faces)
-        return {row[0] for row in self.database.run(lambda connection: connection.execute(query).fetchall())}
-
-    def ids_of(self, speakers: Iterable[str]) -> list[str]:
-        """Of these speakers."""
-        query = sql.SQL("SELECT id FROM {} WHERE speaker = ANY(%s)").format(self.tables.faces)
-        wanted = [list(speakers)]
-        return [row[0] for row in self.database.run(lambda connection: connection.execute(query, wanted).fetchall())]
-
-    def ids(self) -> Iterable[str]:
-        """All."""
-        query = sql.SQL("SELECT id FROM {}").format(self.tables.faces)
-        return [row[0] for row in self.database.run(lambda connection: connection.execute(query).fetchall())]
-
+    @property
     def tombstones(self) -> Tombstones | None:
         """In the database: every machine honours them."""
         return self.database.run(self.tables.tombstones)
 
-    def write_tombstones(self, tombstones: Tombstones) -> None:
-        """In the database."""
+    @tombstones.setter
+    def tombstones(self, tombstones: Tombstones | None) -> None:
+        assert tombstones is not None, "tombstones are never taken back"
         self.database.run(lambda connection: self.tables.write_tombstones(connection, tombstones))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Let go of the connection."""
         self.database.close()
 
 
-class PostgresUpsert:
-    """Adds to a gallery that is there; every `put` is seen at once, whole."""
+class PostgresWriter:
+    """Adds to a gallery that is there; every `put` is one transaction, and seen at once, whole."""
 
-    def __init__(self, store: PostgresStore) -> None:
-        self._store = store
+    def __init__(self, record: Record, database: Database, tables: Tables, table: sql.Identifier) -> None:
+        self._record, self.database, self.tables, self._table = record, database, tables, table
+
+    @property
+    def tombstones(self) -> Tombstones | None:
+        """Of the gallery of this name, also where another one is built in its place."""
+        return self.database.run(self.tables.tombstones)
 
     def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
         """Of what is there."""
-        tables = self._store.tables
-        return self._store.database.run(lambda connection: tables.digests(connection, tables.faces, ids))
+        return self.database.run(lambda connection: self.tables.digests(connection, self._table, ids))
 
     def put(self, entries: Sequence[Entry], vectors: Embeddings) -> Upserted:
-        """One transaction."""
-        tables = self._store.tables
-        return self._store.database.run(lambda connection: tables.upsert(connection, tables.faces, entries, vectors))
+        """One transaction; done again where the database went away meanwhile."""
+        return self.database.run(lambda connection: self.tables.upsert(connection, self._table, entries, vectors))
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Remove entries, then what the database keeps of them in the table and the index."""
+        query = sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(self._table)
+        removed = self.database.run(lambda connection: connection.execute(query, [list(ids)]).rowcount)
+        self.database.run(lambda connection: self.tables.drop_from_building(connection, ids))
+        if removed:
+            self.database.outside(sql.SQL("VACUUM {}").format(self._table))
+        return int(removed)
 
     def finish(self) -> Record:
         """Nothing is left to do but to index a gallery that was empty until now."""
-        store = self._store
-        store.database.run(lambda connection: store.tables.index(connection, store.tables.faces, store.record))
-        return store.record
+        self.database.run(lambda connection: self.tables.index(connection, self._table, self._record))
+        return self._record
 
     def close(self) -> None:
-        """The store connects again when it is asked."""
-        self._store.database.close()
+        """Let go of the connection; the store connects again when it is asked."""
+        self.database.close()
 
 
-class PostgresBuild:
+class PostgresBuild(PostgresWriter):
     """Builds a gallery beside whatever is there; a build that was interrupted is gone on with.
 
     Only one machine builds: the database holds a lock as long as its connection lives, and asks for it again after a
@@ -182,38 +177,39 @@ class PostgresBuild:
             RunLocked: another machine builds it.
             DatasetError, MissingExtra: as `PostgresStore`.
         """
-        self._record, self.tables = record, Tables(record.name)
-        self.database = Database(address, lock=self.tables.lock)
+        tables = Tables(record.name)
+        super().__init__(record, Database(address, lock=tables.lock), tables, tables.building)
         try:
-            self.resumed = self.database.run(lambda connection: self.tables.begin(connection, record.space.size, plan))
+            self.resumed = self.database.run(lambda connection: tables.begin(connection, record.space.size, plan))
         except BaseException:
             self.database.close()
             raise
 
-    def tombstones(self) -> Tombstones | None:
-        """Of the gallery that was there under this name."""
-        return self.database.run(self.tables.tombstones)
-
-    def digests(self, ids: Sequence[str]) -> Mapping[str, str]:
-        """Of what is built so far."""
-        tables = self.tables
-        return self.database.run(lambda connection: tables.digests(connection, tables.building, ids))
-
-    def put(self, entries: Sequence[Entry], vectors: Embeddings) -> Upserted:
-        """One transaction; done again where the database went away meanwhile."""
-        tables = self.tables
-        return self.database.run(lambda connection: tables.upsert(connection, tables.building, entries, vectors))
-
     def finish(self) -> Record:
         """The index, then the new table takes the old one's place, in one transaction each."""
-        self.database.run(lambda connection: self.tables.index(connection, self.tables.building, self._record))
-        self.database.run(lambda connection: self.tables.publish(connection, self._record))
+        record = super().finish()
+        self.database.run(lambda connection: self.tables.publish(connection, record))
         self.database.outside(sql.SQL("VACUUM ANALYZE {}").format(self.tables.faces))  # faces are counted by an index
-        return self._record
+        return record
 
-    def close(self) -> None:
-        """Let go of the lock; what was built so far waits for the next build."""
-        self.database.close()
+
+class PostgresStores:
+    """The driver `postgres`: tables of a database, for several machines."""
+
+    def open(self, folder: Path, record: Record, address: str) -> PostgresStore:
+        """Connect to the database of the record, or to the one at the address."""
+        return PostgresStore(record, address or None)
+
+    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> PostgresBuild:
+        """Begin a gallery beside the one of its name."""
+        if not force and is_taken(address, record.name):
+            raise OutputExists(
+                f"the database has a gallery {record.name} already; choose another --name, or replace it by --force"
+            )
+        return PostgresBuild(record.changed(database=without_password(address)), address, plan)
+
+
+POSTGRES = PostgresStores()
 
 
 def is_taken(address: str, name: str) -> bool:
@@ -624,8 +620,3 @@ def _condition(where: Where | None) -> tuple[sql.Composable, list[Any]]:
             parts.append(sql.SQL("coalesce(labels ->> %s, '') = %s"))
             values += [name, value]
     return sql.SQL(" AND ").join(parts), values
-
-
-def plan_of(parts: dict[str, Any]) -> str:
-    """What is built, so that the same build can be told from another."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jinja2 import ChainableUndefined, Environment, PackageLoader
 
 from speech2face.data.manifest import Manifest
 from speech2face.data.record import LABELS, REASONS
 from speech2face.data.statement import FORMAT, UNKNOWN, UNSTATED, make_statement
+from speech2face.decoder.paper import PAPER
 from speech2face.errors import DatasetError, MissingExtra, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.stages import TRAINING_SPLIT
 from speech2face.voice.encoder import VoiceEncoderConfig
 
 CARD = "CARD.md"
-TO_FILL = "*To be written by whoever releases it.*"
 DLIB_LANDMARKS = 68
 # What has its own place in the card.
 TOLD_APART = (
@@ -33,59 +34,36 @@ TOLD_APART = (
 
 
 def paired_card(values: dict[str, Any]) -> str:
-    """Markdown from the release's manifest."""
-    training, face = values["training"], values["face"]
-    measured = training["measured"]
-    facts = {name: value for name, value in training.items() if name not in TOLD_APART and value is not None}
-    lines = [
-        f"# Model card: {values['name']} {values['version']}",
-        "",
-        f"Licence: {values['licence']}.",
-        "",
-        f"{_voice_encoder(values['voice'], training['parameters']['voice_encoder'])} Face decoder after Cole et al."
-        f" (CVPR 2017), {training['parameters']['face_decoder']:,} parameters.",
-        "",
-        "## What it is",
-        "",
-        f"A recording goes in; a face embedding of {face['embedding']} numbers and a face of {face['size']} x"
-        f" {face['size']} pixels come out: what a voice like this most often goes with in the data it learned from."
-        " It is not the speaker's face, and it must not be used to identify anybody.",
-        "",
-        "## What it learned from",
-        "",
-        *fact_lines(facts),
-        _embedder(values["embedder"]),
-        "",
-        *_data_sets(training),
-        *_landmarks(values),
-        "Who is in the data, what they consented to, and whom the data leave out:",
-        "",
-        TO_FILL,
-        "",
-        "## How well it does",
-        "",
-        f"On {_measured_on(training)}; beside what chance or the mean face earns.",
-        "",
-        "| number | value |",
-        "|---|---|",
-        *(f"| {name.replace('_', ' ')} | {value:g} |" for name, value in measured["numbers"].items()),
-        "",
-        f"`--samples` draws errors along the principal axes that hold {measured['spread_share']:.0%} of their mean"
-        " square; the rest is left out.",
-        "",
-        "## What it cannot do",
-        "",
-        "- It states no age and no gender, and takes none.",
-        "- It cannot tell speech from music or noise that voice activity detection lets pass.",
-        "- It hears a recording as it is: long silences pull the face towards that of silence; cut them away.",
-        _speakers(measured["same_speaker"]),
-        "- Whether it draws faces that pass for people it was trained on has not been measured.",
-        "",
-        f"Half precision moved the golden face embedding by {training['rounding']['face_embedding']:.1e} of its length"
-        f" and the golden picture by {training['rounding']['grey_levels']:g} grey levels at most.",
-        "",
-    ]
-    return "\n".join(lines)
+    """Markdown from the release's manifest, by the template templates/card.md.j2."""
+    training = values["training"]
+    environment = Environment(
+        loader=PackageLoader("speech2face.training"), undefined=ChainableUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {
+        "first": lambda facts: list(facts.items())[:ROWS],
+        "words": lambda name: str(name).replace("_", " "),
+        "cell": cell,
+        "makers_words": _makers_words,
+        "counts": _count_rows,
+        "unknown": lambda counts: set(counts) <= {UNKNOWN},
+        "reject_rows": _reject_rows,
+    }
+    data = [training.get(key) or {} for key in ("voice_data", "face_data")]
+    landmarks = [values["face"]["landmarks"], *(each.get("landmarks") for each in data)]
+    card: str = environment.get_template("card.md.j2").render(
+        release=values,
+        training=training,
+        voice=_voice_encoder(values["voice"], training["parameters"]["voice_encoder"]),
+        face_source=PAPER.source,
+        facts={name: value for name, value in training.items() if name not in TOLD_APART and value is not None},
+        data_sets=_data_sets(training),
+        dlib_landmarks=DLIB_LANDMARKS in landmarks,
+        measured_on=_measured_on(training),
+        heads=HEADS,
+        rows=ROWS,
+    )
+    return card
 
 
 def measured_clips(training: Mapping[str, Any]) -> str:
@@ -107,6 +85,8 @@ def _measured_on(training: Mapping[str, Any]) -> str:
 
 def _voice_encoder(voice: Mapping[str, Any], parameters: int) -> str:
     """Its sizes, and those of Table 1 where they are others."""
+    if "source" in voice:  # another package's driver
+        return f"{voice['source']}, {parameters:,} parameters."
     paper = VoiceEncoderConfig()
     sizes = []
     for name, found, wanted in (
@@ -126,52 +106,14 @@ def _voice_encoder(voice: Mapping[str, Any], parameters: int) -> str:
     )
 
 
-def _embedder(embedder: Mapping[str, Any]) -> str:
-    named = f", SHA-256 {embedder['sha256']}" if embedder.get("sha256") else ""
-    return f"- face embedder: {embedder['kind']}, {embedder['size']} numbers{named}"
-
-
-def _data_sets(training: Mapping[str, Any]) -> list[str]:
+def _data_sets(training: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     """What each network learned from; once where it is the same."""
     voice, face = training.get("voice_data"), training.get("face_data")
     if voice is None or face is None:
         return []
     if voice["manifest_sha256"] == face["manifest_sha256"]:
-        return _data_set("Both networks", voice)
-    return _data_set("The voice encoder", voice) + _data_set("The face decoder", face)
-
-
-def _data_set(who: str, data: Mapping[str, Any]) -> list[str]:
-    named = f"### {who}: {cell(data['name'])}"
-    if data["statement"] is None:
-        return [
-            named,
-            "",
-            f"What is in this data set is not stated here: when the release was made, {data['gone']}.",
-            "",
-        ]
-    return [named, "", *statement_lines(data["statement"])]
-
-
-def _landmarks(values: Mapping[str, Any]) -> list[str]:
-    """Which licence the landmarks bring with them."""
-    data = [values["training"].get(key) or {} for key in ("voice_data", "face_data")]
-    if DLIB_LANDMARKS not in (values["face"]["landmarks"], *(each.get("landmarks") for each in data)):
-        return []
-    return [
-        "**Caution:** the landmarks are 68 points, as dlib's predictor places them. It was trained on iBUG 300-W, whose"
-        " licence excludes commercial use; judge whether that reaches these weights before any such use.",
-        "",
-    ]
-
-
-def _speakers(told: dict[str, Any] | None) -> str:
-    if told is None:
-        return "- It does not say when several people speak: its embeddings were not shown to tell speakers apart."
-    return (
-        f"- Two speakers in one recording are noticed in {told['caught']:.0%} of cases, one speaker is taken for two in"
-        f" 5 % ({told['pairs']} pairs of clips)."
-    )
+        return [("Both networks", voice)]
+    return [("The voice encoder", voice), ("The face decoder", face)]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -323,48 +265,10 @@ COUNTED = frozenset(
 )
 
 
-def statement_lines(statement: Mapping[str, Any]) -> list[str]:
-    """A data set's statement as short tables, each with an empty line after it."""
-    lines = []
-    if {"clips", "speakers", "hours"} <= set(statement):
-        lines += [
-            f"{statement['clips']:,} clips of {statement['speakers']:,} speakers, {statement['hours']:,.2f} hours,"
-            " all splits together.",
-            "",
-        ]
-    words = {name: each for name, each in statement.items() if name not in COUNTED} | dict(statement.get(STATED) or {})
-    if words:
-        lines += ["Its maker states:", "", *fact_lines(words), ""]
-    for key, head in HEADS.items():
-        lines += _counted(head, statement.get(key))
-    unknown = []
-    for label, counts in (statement.get("labels") or {}).items():
-        if set(counts) <= {UNKNOWN}:
-            unknown.append(label)
-        else:
-            lines += _counted(label, counts)
-    if unknown:
-        lines += [f"Not known of any clip: {', '.join(unknown)}.", ""]
-    return lines + _rejects(statement.get("rejects"))
-
-
-def fact_lines(facts: Mapping[str, Any], indent: str = "") -> list[str]:
-    """Facts as points; what holds others has them as points of its own."""
-    lines = []
-    for name, value in list(facts.items())[:ROWS]:
-        title = f"{indent}- {cell(str(name).replace('_', ' '))}:"
-        lines += (
-            [title, *fact_lines(value, indent + "  ")] if isinstance(value, Mapping) else [f"{title} {cell(value)}"]
-        )
-    if len(facts) > ROWS:
-        lines.append(f"{indent}- and {len(facts) - ROWS:,} more")
-    return lines
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table in Markdown, and an empty line."""
-    lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
-    return [lines[0], "|" + "---|" * len(header), *lines[1:], ""]
+def _makers_words(statement: Mapping[str, Any]) -> dict[str, Any]:
+    """What the maker of a data set says in words of their own."""
+    words = {name: each for name, each in statement.items() if name not in COUNTED}
+    return words | dict(statement.get(STATED) or {})
 
 
 def cell(value: Any) -> str:
@@ -382,30 +286,31 @@ def cell(value: Any) -> str:
     return text if len(text) <= CELL else text[: CELL - 3] + "..."
 
 
-def _counted(head: str, counts: Any) -> list[str]:
-    """Clips, speakers and hours of each value; a statement of another's making may hold something else."""
+def _count_rows(counts: Any) -> list[tuple[str, ...]] | None:
+    """Clips, speakers and hours of each value; None where a statement of another's making holds something else."""
+    wanted = {"clips", "speakers", "hours"}
     if not isinstance(counts, Mapping) or not counts:
-        return []
-    if not all(isinstance(each, Mapping) and {"clips", "speakers", "hours"} <= set(each) for each in counts.values()):
-        return [f"{head.capitalize()}:", "", *fact_lines(counts), ""]
+        return None
+    if not all(isinstance(each, Mapping) and wanted <= set(each) for each in counts.values()):
+        return None
     shown, rest = _cut(list(counts.items()))
-    rows = [(cell(name), f"{c['clips']:,}", f"{c['speakers']:,}", f"{c['hours']:,.2f}") for name, c in shown]
+    rows: list[tuple[str, ...]] = [
+        (cell(name), f"{c['clips']:,}", f"{c['speakers']:,}", f"{c['hours']:,.2f}") for name, c in shown
+    ]
     if rest:
         clips, people, hours = (sum(each[key] for _, each in rest) for key in ("clips", "speakers", "hours"))
         # A speaker may stand in several rows.
         rows.append((f"{len(rest):,} others", f"{clips:,}", f"up to {people:,}", f"{hours:,.2f}"))
-    return table((head, "clips", "speakers", "hours"), rows)
+    return rows
 
 
-def _rejects(rejects: Any) -> list[str]:
-    if not isinstance(rejects, Mapping) or not rejects:
-        return []
-    if not all(isinstance(count, int) for count in rejects.values()):
-        return ["Rejects:", "", *fact_lines(rejects), ""]
+def _reject_rows(rejects: Any) -> list[tuple[str, ...]] | None:
+    """How many records gave no clip for each reason; None where the statement does not count them."""
+    if not isinstance(rejects, Mapping) or not rejects or not all(isinstance(n, int) for n in rejects.values()):
+        return None
     shown, rest = _cut(sorted(rejects.items(), key=lambda item: (-item[1], item[0])))
-    rows = [(cell(reason), f"{count:,}", REASONS.get(reason, "")) for reason, count in shown]
-    rows += [(f"{len(rest):,} others", f"{sum(count for _, count in rest):,}", "")] if rest else []
-    return table(("records that gave no clip", "records", "meaning"), rows)
+    rows: list[tuple[str, ...]] = [(cell(reason), f"{count:,}", REASONS.get(reason, "")) for reason, count in shown]
+    return rows + ([(f"{len(rest):,} others", f"{sum(count for _, count in rest):,}", "")] if rest else [])
 
 
 def _cut(items: list[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError
 from speech2face.inputs import parse_json
-from speech2face.models.release import sha256
+from speech2face.outputs import replace_file, replacing, sha256
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -111,7 +110,7 @@ def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
         CannotWrite: no space, no permission; what was there before still is.
     """
     folder = run / FOLDER
-    temporary = folder / f"step-{metadata['step']:08d}{_TEMPORARY_SUFFIX}"
+    unnamed = folder / f"step-{metadata['step']:08d}{_TEMPORARY_SUFFIX}"  # its own name needs its checksum
     text = {"speech2face": json.dumps(dict(metadata) | {"format": FORMAT}, sort_keys=True)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,13 +120,11 @@ def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
         free = shutil.disk_usage(folder).free
         if size > free:
             raise OSError(errno.ENOSPC, f"{size / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free")
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary, text)
-        with temporary.open("rb") as file:
-            _synchronise(file.fileno())
-        final = folder / f"step-{metadata['step']:08d}-{sha256(temporary)[:CHECKSUM_DIGITS]}.safetensors"
-        temporary.replace(final)
+        with replacing(unnamed) as temporary:
+            save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary, text)
+        final = folder / f"step-{metadata['step']:08d}-{sha256(unnamed)[:CHECKSUM_DIGITS]}.safetensors"
+        unnamed.rename(final)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         kept = list_checkpoints(run)
         last = f"the one of step {kept[-1].step} is untouched" if kept else "there was none before"
         raise CannotWrite(
@@ -137,11 +134,6 @@ def save_checkpoint(run: Path, tensors: Mapping[str, Tensor], metadata: Mapping[
         if old.path != final:
             old.path.unlink()
     return final
-
-
-def _synchronise(handle: int) -> None:
-
-    os.fsync(handle)
 
 
 def read_checkpoint(file: CheckpointFile, *, prefixes: tuple[str, ...] = (NETWORK, AVERAGE, OPTIMISER)) -> Checkpoint:
@@ -190,9 +182,11 @@ def find_checkpoint(path: Path) -> CheckpointFile:
 
 
 # --------------------------------------------------------------------------------------------------
-# The folder of one training: who may write in it, its numbers as JSON lines and for TensorBoard.
-# settings.json      the settings of the last start numbers.jsonl      one line for each written step and each
-# evaluation tensorboard/       the same for TensorBoard checkpoints/       see `checkpoint.py`
+# The folder of one training:
+#     settings.json     the settings of the last start
+#     numbers.jsonl     one line for each written step and each evaluation
+#     tensorboard/      the same for TensorBoard
+#     checkpoints/      see above
 # --------------------------------------------------------------------------------------------------
 
 SETTINGS = "settings.json"
@@ -246,9 +240,7 @@ def _drop_after(path: Path, step: int) -> None:
             continue
         if done <= step:
             kept.append(line + "\n")
-    temporary = path.with_suffix(".writing")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, "".join(kept))
 
 
 def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
@@ -260,6 +252,4 @@ def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings of this start beside its numbers."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{SETTINGS}.writing"
-    temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / SETTINGS)
+    replace_file(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")

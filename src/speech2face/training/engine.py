@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType, TracebackType
+from threading import Event
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -201,25 +202,14 @@ def joined(device: str) -> Iterator[Ranks]:
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class StopRequest:
-    """Whether somebody asked."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def ask(self) -> None:
-        """From now on."""
-        self.asked = True
-
-
 @contextmanager
-def on_signals() -> Iterator[StopRequest]:
-    """The first SIGTERM or SIGINT asks; a second one ends the program as usual."""
-    request = StopRequest()
+def on_signals() -> Iterator[Event]:
+    """An event that the first SIGTERM or SIGINT sets; a second one ends the program as usual."""
+    request = Event()
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        request.ask()
+        request.set()
         signal.signal(number, before[signal.Signals(number)])
 
     for number in SIGNALS:
@@ -320,9 +310,7 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -423,7 +411,7 @@ class Trainer:
     stage: Stage
     batches: Batches
     ranks: Ranks
-    stop: StopRequest
+    stop: Event
     quiet: bool = False
     step: int = field(default=0, init=False)
     """Steps done."""
@@ -438,7 +426,7 @@ class Trainer:
             )
         self.stage.to(self.ranks.device)
         if run.channels_last:
-            self.stage.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.stage.network.to(memory_format=torch.channels_last)
         self.optimiser = make_optimiser(self.stage.network, optimiser)
         self.average = RunningAverage(self.stage.network, optimiser.ema) if optimiser.ema else None
         self.resume()
@@ -455,10 +443,9 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be continued."""
-        config: Any = self.stage.network.config
         return {
             "stage": self.stage.name,
-            "network": config.to_dict(),
+            "network": self.stage.network.config.to_dict(),
             "seed": self.settings.seed,
             "manifest": self.batches.sha256,
             "batch": self.settings.data.batch,
@@ -567,7 +554,7 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.stage.network, self.step)
         self.step += 1
-        stop = torch.tensor(float(self.stop.asked), device=self.ranks.device)
+        stop = torch.tensor(float(self.stop.is_set()), device=self.ranks.device)
         numbers = self.ranks.mean(torch.stack([*total.values(), length.detach().to(loss), stop.to(loss)]).float())
         return Reported.send(self.step, numbers, tuple(total))
 
@@ -801,8 +788,6 @@ class ShardBatches:
 # --------------------------------------------------------------------------------------------------
 # A training from its settings: data, stage, ranks and signals brought together.
 # --------------------------------------------------------------------------------------------------
-
-log = logging.getLogger(__name__)
 
 
 def train_by_settings(settings: TrainingSettings, *, stop_at: int | None = None, quiet: bool = False) -> None:

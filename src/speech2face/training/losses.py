@@ -10,8 +10,10 @@ of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `traini
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,9 +53,36 @@ def distillation_loss(
     return -(wanted * said).sum(dim=1).mean()
 
 
+class WeightedTerms(ABC):
+    """A loss of named terms, each with a weight; one that cannot be computed, or has the weight 0, is left out."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Mapping[str, float]:
+        """The weight of each term."""
+
+    @property
+    @abstractmethod
+    def missing(self) -> Mapping[str, str]:
+        """Why a term cannot be computed, by its name."""
+
+    @abstractmethod
+    def terms(self, predicted: Any, target: Any) -> dict[str, Tensor]:
+        """The terms without their weights, by name, each ()."""
+
+    def left_out(self) -> tuple[str, ...]:
+        """What is not in the loss, one sentence each."""
+        missing = [f"{name} is left out: {why}" for name, why in self.missing.items() if self.weights[name]]
+        return (*missing, *(f"{name} is left out: its weight is 0" for name, each in self.weights.items() if not each))
+
+    def __call__(self, predicted: Any, target: Any) -> dict[str, Tensor]:
+        """The terms, weighted: their sum is the loss."""
+        return {name: self.weights[name] * term for name, term in self.terms(predicted, target).items()}
+
+
 @dataclass(frozen=True)
-class EncoderLoss:
-    """Equation 1. A term whose layer is None, or whose weight is 0, is left out; `left_out` says which and why."""
+class EncoderLoss(WeightedTerms):
+    """Equation 1; a term whose layer is None is left out."""
 
     first_layer: Layer | None
     teacher_head: Layer | None
@@ -83,18 +112,15 @@ class EncoderLoss:
             "distillation": self.distillation_weight,
         }
 
-    def left_out(self) -> tuple[str, ...]:
-        """What is not in the loss, one sentence each."""
-        reasons = []
-        if self.first_layer is None and self.decoder_layer_weight:
-            reasons.append("decoder_layer is left out: no face decoder is named")
-        if self.teacher_head is None and self.distillation_weight:
-            reasons.append("distillation is left out: the face embedder has no classification head")
-        return tuple(reasons + [f"{name} is left out: its weight is 0" for name, w in self.weights.items() if not w])
-
-    def __call__(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """The terms, weighted: their sum is the loss."""
-        return {name: self.weights[name] * term for name, term in self.terms(predicted, target).items()}
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """Terms whose layer is not there."""
+        found = {}
+        if self.first_layer is None:
+            found["decoder_layer"] = "no face decoder is named"
+        if self.teacher_head is None:
+            found["distillation"] = "the face embedder has no classification head"
+        return found
 
 
 # --------------------------------------------------------------------------------------------------
@@ -129,8 +155,8 @@ def similarity_loss(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DecoderLoss:
-    """The three terms. Without a differentiable embedder, or with a weight of 0, a term is left out and said so."""
+class DecoderLoss(WeightedTerms):
+    """The three terms; without a differentiable embedder the last one is left out."""
 
     size: int
     """Pixels of the face."""
@@ -161,16 +187,11 @@ class DecoderLoss:
             "embedder_similarity": self.similarity_weight,
         }
 
-    def left_out(self) -> tuple[str, ...]:
-        """What is not in the loss, one sentence each."""
-        reasons = []
-        if self.embedder is None and self.similarity_weight:
-            reasons.append("embedder_similarity is left out: no face embedder that gradients pass through is named")
-        return tuple(reasons + [f"{name} is left out: its weight is 0" for name, w in self.weights.items() if not w])
-
-    def __call__(self, predicted: DecodedFace, target: DecodedFace) -> dict[str, Tensor]:
-        """The terms, weighted: their sum is the loss."""
-        return {name: self.weights[name] * term for name, term in self.terms(predicted, target).items()}
+    @property
+    def missing(self) -> Mapping[str, str]:
+        """The similarity, where no embedder is there."""
+        why = "no face embedder that gradients pass through is named"
+        return {"embedder_similarity": why} if self.embedder is None else {}
 
 
 # --------------------------------------------------------------------------------------------------
