@@ -1,4 +1,4 @@
-"""Every driver that is built in or added keeps to the protocol of its kind, and one can be added without an edit here."""
+"""Every driver, built in or added, keeps to the protocol of its kind; one can be added without an edit here."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ def test_nobody_takes_the_name_of_what_is_built_in(added: DriverKind) -> None:
 def test_a_driver_that_cannot_be_had_is_a_users_mistake_with_the_names_that_there_are(added: DriverKind) -> None:
     with pytest.raises(InvalidOption, match=r"no 'gold' here; known are own, good, lost, wrong\. Another package"):
         added.load("gold")
-    with pytest.raises(InvalidOption, match=r"'lost' \(nowhere_to_be_found:fine, .*ModuleNotFoundError.*mend or remove"):
+    with pytest.raises(InvalidOption, match=r"'lost' \(nowhere_to_be_found:fine, .*ModuleNotFoundError"):
         added.load_added()
 
 
