@@ -1,5 +1,6 @@
 """What tests of several folders share."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,10 +9,18 @@ import pytest
 
 @pytest.fixture(scope="session")
 def paired_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A paired release of tiny networks, written once; nobody changes it."""
+    """A paired release of tiny networks, written once for all processes of a run: it takes half a minute."""
+    from filelock import FileLock  # torch needs it too
+
     from tests.paired import write_tiny
 
-    return write_tiny(tmp_path_factory.mktemp("paired") / "release").release.folder
+    processes = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent if processes else tmp_path_factory.mktemp("paired")
+    release = folder / "paired-release"
+    with FileLock(folder / "paired-release.lock"):
+        if not release.exists():
+            write_tiny(release)
+    return release
 
 
 @pytest.fixture
