@@ -271,16 +271,15 @@ def _safetensors() -> tuple[bytes, ...]:
 
 @family("tensors", _safetensors)
 def _read_tensors() -> Iterator[Reader]:
-    from speech2face.face.vggface import read_tensors
+    from speech2face.face.vggface import load_vggface, read_tensors
     from speech2face.models.release import read_stored
     from speech2face.training.stages import load_teacher_head
 
     def read(content: bytes) -> None:
         write(content)
-        with contextlib.suppress(Speech2FaceError):
-            read_tensors(path)
-        with contextlib.suppress(Speech2FaceError):
-            load_teacher_head(path, 4)
+        for reader in (read_tensors, load_vggface, lambda place: load_teacher_head(place, 4)):
+            with contextlib.suppress(Speech2FaceError):
+                reader(path)
         read_stored(path, ("a", "b"))
 
     with _file("weights.safetensors") as (path, write):
@@ -613,6 +612,19 @@ def _clean_tables() -> Iterator[Reader]:
 
     with _file("gallery.csv") as (path, write):
         yield lambda content: (write(content), clean_gallery(path, Tombstones.new().with_speakers(["ann"])))
+
+
+@family("tables_beside_data", lambda: (b"speaker,clip\nspeaker 0,clip-0000\nsomebody,x\n", b"a,b\n1,2\n"))
+def _forget_in_data() -> Iterator[Reader]:
+    from speech2face.forget import forget, verify_data
+
+    def read(content: bytes) -> None:
+        with _data_folder() as folder:
+            (folder / "notes.csv").write_bytes(content)
+            forget(folder, ["speaker 0"])
+            verify_data(folder)
+
+    yield read
 
 
 def _settings_of_readers() -> tuple[bytes, ...]:
