@@ -176,7 +176,7 @@ def matrix_row(python: Path, whole_version: str, which: str) -> tuple[bool, str]
         pip_install(environment, "--no-compile", "-c", str(constraints), *wanted)  # few of the modules are imported
         stamp.touch()
     command = [environment_program("python", environment), "-m", "pytest", "-q", "-n", process_count()]
-    command += ["-p", "no:cacheprovider", "-m", "not slow", *MATRIX_TESTS]
+    command += ["-p", "no:cacheprovider", *MATRIX_TESTS]
     ran = subprocess.run(
         command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
