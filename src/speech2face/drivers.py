@@ -91,7 +91,17 @@ KINDS = {
         DriverKind("voice_encoders", "speech2face.voice.encoder:check_voice_encoder", {}),
         DriverKind("face_decoders", "speech2face.decoder.paper:check_face_decoder", {}),
         DriverKind("face_embedders", "speech2face.face.embedders:check_face_embedder", {}),
-        DriverKind("data_sources", "speech2face.data.sources:check_data_source", {}),
+        DriverKind(
+            "data_sources",
+            "speech2face.data.sources:check_data_source",
+            {
+                "avspeech": "speech2face.data.sources.corpora:AVSpeech",
+                "voxceleb1": "speech2face.data.sources.corpora:VoxCeleb1",
+                "voxceleb2": "speech2face.data.sources.corpora:VoxCeleb2",
+                "pairs": "speech2face.data.sources.own:Pairs",
+                "videos": "speech2face.data.sources.own:Videos",
+            },
+        ),
         DriverKind("measures", "speech2face.evaluation.measures:check_measure", {}),
         DriverKind("voice_activity", "speech2face.audio.speech:check_voice_activity", {}),
         DriverKind("gallery_stores", "speech2face.gallery.entries:check_gallery_store", {}),

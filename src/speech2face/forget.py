@@ -7,7 +7,6 @@ What the disk or the store keeps of replaced files (snapshots, versions, unused 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import os
@@ -19,15 +18,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 
-from speech2face.data.manifest import COLUMNS, END_OF_ARCHIVE, MANIFEST, Manifest, ShardRecord, read_columns
+from speech2face.data.manifest import (
+    COLUMNS,
+    END_OF_ARCHIVE,
+    MANIFEST,
+    Manifest,
+    ShardRecord,
+    read_columns,
+    read_manifest,
+)
 from speech2face.data.record import SUFFIX, TOMBSTONES, Tombstones, near_names, read_tombstones, write_tombstones
 from speech2face.data.session import JOURNAL, publish, read_record
 from speech2face.data.shards import check_caches, remove_copies, stored_clips
 from speech2face.data.storage import NewFile, Storage, locked_data
-from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten
+from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten, need_extra
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import load_npz, parse_json
+from speech2face.inputs import load_npz
 from speech2face.outputs import check_outputs, write_together
+from speech2face.tables import decode_csv, encode_csv
 
 if TYPE_CHECKING:
     from speech2face.gallery.gallery import Gallery
@@ -151,6 +159,7 @@ def forget(
         RunLocked: it is being prepared.
         CannotWrite: no room, no permission; run it again afterwards.
     """
+    need_extra("forgetting in a data set", "train", ("jinja2",))  # its statement is written anew, at the very end
     storage = Storage(place)
     _check_data(storage)
     check_caches(caches)
@@ -211,7 +220,7 @@ class _Erasure:
     def run(self) -> None:
         """Tombstone, tables, shards, manifest: in this order."""
         manifest = self._storage.read(MANIFEST) if MANIFEST in self._names else None
-        listed = [] if manifest is None else _listed(self._storage, manifest)
+        listed = [] if manifest is None else read_manifest(manifest, self._storage.where(MANIFEST)).shards
         shards, halves = self._shards(listed)
         holding = [name for name in shards if self._note_clips(f"{name}.csv")]
         tables = [name for name in self._names if name.endswith(".csv") and name.removesuffix(".csv") not in shards]
@@ -220,7 +229,7 @@ class _Erasure:
         naming = [name for name in tables if any(map(self._names_one, _rows(self._storage, name)[1:]))]
         if manifest is not None and (holding or not self.tombstones.finished):
             replaced = self._replaced(listed, holding)
-            self.tombstones = self.tombstones.with_manifest(_sha256(manifest)).with_shards(replaced)
+            self.tombstones = self.tombstones.with_manifest(hashlib.sha256(manifest).hexdigest()).with_shards(replaced)
         self.tombstones = replace(self.tombstones, finished=not (holding or naming) and self.tombstones.finished)
         write_tombstones(self._storage, self.tombstones)
         for tar in halves:
@@ -279,11 +288,11 @@ class _Erasure:
         if tuple(header[: len(COLUMNS)]) == COLUMNS:  # an index whose shard is gone already
             self._storage.remove(name)
         else:
-            self._storage.write(name, _csv([header, *(row for row in rows if not self._names_one(row))]))
+            self._storage.write(name, encode_csv([header, *(row for row in rows if not self._names_one(row))]))
         self.tables.append(name)
 
     def _names_one(self, row: Iterable[str]) -> bool:
-        return any(self.tombstones.has_speaker(cell) or self.tombstones.has_clip(cell) for cell in row)
+        return any(self.tombstones.names(cell, cell) for cell in row)
 
     def _clean_shard(self, name: str) -> None:
         """Copy the clips that stay, then their index: one that is older than its shard names all that is in it."""
@@ -291,8 +300,7 @@ class _Erasure:
         header, *rows = _rows(storage, index)
         row_of = {row[_CLIP]: row for row in rows}
         kept: list[list[str]] = []
-        new = NewFile(storage, tar)
-        try:
+        with NewFile(storage, tar) as new:
             with storage.open(tar) as file:
                 for clip in stored_clips(file, storage.where(tar)):
                     if self.tombstones.has_speaker(clip.speaker):
@@ -307,9 +315,7 @@ class _Erasure:
             if kept:
                 new.write(END_OF_ARCHIVE)
                 new.finish()
-                storage.write(index, _csv([header, *kept]))
-        finally:
-            new.discard()
+                storage.write(index, encode_csv([header, *kept]))
         if not kept:
             storage.remove(tar)
             storage.remove(index)
@@ -331,34 +337,16 @@ class _Erasure:
         if not left:
             storage.remove(MANIFEST)
             return
-        stated = parse_json(manifest)
-        embedder = stated["embedder"]
-        record = None if embedder is None else EmbedderRecord.from_dict(embedder)
-        self.manifest_sha256 = publish(storage, left, record, before=stated["statement"]).sha256
-
-
-def _listed(storage: Storage, manifest: bytes) -> list[ShardRecord]:
-    try:
-        return [ShardRecord(**entry) for entry in parse_json(manifest)["shards"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{storage.where(MANIFEST)} is damaged ({error}); copy it again") from error
+        stated = read_manifest(manifest, storage.where(MANIFEST))
+        record = None if stated.embedder is None else EmbedderRecord.from_dict(stated.embedder)
+        self.manifest_sha256 = publish(storage, left, record, before=stated.statement).sha256
 
 
 def _rows(storage: Storage, name: str) -> list[list[str]]:
     try:
-        return list(csv.reader(io.StringIO(storage.read(name).decode(), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        return decode_csv(storage.read(name))
+    except ValueError as error:
         raise DatasetError(f"{storage.where(name)} is no CSV ({error}); what it names cannot be told") from error
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows(rows)
-    return sink.getvalue().encode()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 # --------------------------------------------------------------------------------------------------
@@ -451,7 +439,10 @@ def _verify_shard(storage: Storage, shard: ShardRecord, tombstones: Tombstones, 
     with storage.open(shard.file) as opened:
         file = _Hashed(opened)
         for clip in stored_clips(cast(BinaryIO, file), where):
-            _check_forgotten(tombstones, where, clip.speaker, clip.key)
+            if tombstones.names(clip.speaker, clip.key):
+                raise SpeakerNotForgotten(
+                    f"{where} still holds clip {clip.key} of somebody forgotten; forget the speaker again"
+                )
             here = (clip.key, clip.speaker, clip.facts["split"], str(offset), str(len(clip.span)))
             if next(rows, None) != here:
                 raise DatasetError(f"{where}: clip {clip.key} is not what its index says; prepare the shard anew")
@@ -466,21 +457,12 @@ def _verify_shard(storage: Storage, shard: ShardRecord, tombstones: Tombstones, 
     return count
 
 
-def _check_forgotten(tombstones: Tombstones, where: str, speaker: str, key: str) -> None:
-    if tombstones.has_speaker(speaker) or tombstones.has_clip(key):
-        raise SpeakerNotForgotten(f"{where} still holds clip {key} of somebody forgotten; forget the speaker again")
-
-
 def _verify_table(storage: Storage, name: str, tombstones: Tombstones) -> None:
-    where = storage.where(name)
-    try:
-        rows = list(csv.reader(io.StringIO(storage.read(name).decode(), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{where} is no CSV: {error}") from error
+    where, rows = storage.where(name), _rows(storage, name)
     if rows and tuple(rows[0][: len(COLUMNS)]) == COLUMNS:
         raise DatasetError(f"{where} is the index of a shard that is not in the {MANIFEST}; remove it")
     for line, row in enumerate(rows, start=1):
-        if any(tombstones.has_speaker(cell) or tombstones.has_clip(cell) for cell in row):
+        if any(tombstones.names(cell, cell) for cell in row):
             raise SpeakerNotForgotten(f"{where}, line {line}, names somebody forgotten; forget the speaker again")
 
 
@@ -547,15 +529,10 @@ def _without(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]
     raise DatasetError(f"{path} is no gallery this program can clean (.csv, .npz); make it anew from the data")
 
 
-def gone(tombstones: Tombstones, speaker: str, clip: str | None = None) -> bool:
-    """Whether a row is one of the forgotten."""
-    return tombstones.has_speaker(speaker) or (clip is not None and tombstones.has_clip(clip))
-
-
 def _clean_csv(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
     try:
-        rows = list(csv.reader(io.StringIO(path.read_bytes().decode(), newline=""), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = decode_csv(path.read_bytes())
+    except ValueError as error:
         raise DatasetError(f"{path} is no CSV: {error}") from error
     if not rows or SPEAKER not in rows[0]:
         raise DatasetError(f"{path} has no column {SPEAKER!r}; make the gallery anew from the data")
@@ -564,13 +541,11 @@ def _clean_csv(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str
     for number, row in enumerate(rows[1:], start=2):
         if row and len(row) != len(rows[0]):
             raise DatasetError(f"{path}, row {number}: {len(row)} cells where the head has {len(rows[0])}; mend it")
-        if row and gone(tombstones, row[who], None if which is None else row[which]):
+        if row and tombstones.names(row[who], None if which is None else row[which]):
             removed.add(row[who])
         else:
             kept.append(row)
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows(kept)
-    return sink.getvalue().encode(), frozenset(removed)
+    return encode_csv(kept), frozenset(removed)
 
 
 def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
@@ -583,7 +558,7 @@ def _clean_npz(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str
         raise DatasetError(f"{path} has no text array {SPEAKER!r} with a name for each row; make the gallery anew")
     clips = arrays.get(CLIP)
     keys = [None] * len(speakers) if clips is None or clips.shape != speakers.shape else clips.tolist()
-    stays = np.array([not gone(tombstones, *row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
+    stays = np.array([not tombstones.names(*row) for row in zip(speakers.tolist(), keys, strict=True)], bool)
     sink = io.BytesIO()
     rows: dict[str, Any] = {}
     for name, array in arrays.items():

@@ -119,6 +119,17 @@ def content_of(path: Path) -> bytes:
         raise UnreadableRecording(f"cannot read {path}: {reason}") from None
 
 
+def file_size(path: Path) -> int | None:
+    """The bytes of a file; None where there is none, and where no file can have such a name.
+
+    For names that stand in files of strangers: `Path.is_file` raises an OSError for one that is too long.
+    """
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
+        return None
+
+
 def whole_number(name: str, value: object, least: int, most: int) -> int:
     """A whole number of any integer type, numpy's included.
 

@@ -41,13 +41,22 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        temporary.chmod(FILE_MODE & ~_umask())
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give a temporary file of the same folder its name, in one step and down to the disk.
+
+    Raises:
+        OSError: whatever the operating system objects to.
+    """
+    temporary.chmod(FILE_MODE & ~_umask())
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
     _sync_folder(path.absolute().parent)
 
 

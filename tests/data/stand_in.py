@@ -9,9 +9,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from speech2face.data.members import Clip
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import LABELS, Record, Reject, reject, write_rejects
 from speech2face.data.shards import write_shard
+from speech2face.data.sources import Basis, SourceInUse
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
 
@@ -42,6 +43,13 @@ class Texts:
     @property
     def name(self) -> str:
         return "pairs"
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def example(cls, folder: Path) -> Texts:
+        return texts(folder)
 
     def records(self) -> Iterator[Record | Reject]:
         for number in range(self.count):
@@ -76,7 +84,7 @@ def preparation(source: Texts) -> Preparation:
     from speech2face.data.session import Grouping, Preparation
 
     grouping = Grouping(records_per_shard=7, shares={"train": 0.6, "validation": 0.0, "test": 0.4})
-    return Preparation([source], PrepareOptions(), EMBEDDER, grouping=grouping)
+    return Preparation([SourceInUse(source, Basis())], PrepareOptions(), EMBEDDER, grouping=grouping)
 
 
 def _clip(record: Record) -> Clip:

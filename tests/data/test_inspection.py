@@ -6,6 +6,7 @@ import wave
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,13 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.cli import app
-from speech2face.cli.data import _nested, _numbers, open_sources, stated_sources
+from speech2face.cli.data import _nested, _numbers, stated_sources
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.record import Record, decode_rejects, encode_rejects
-from speech2face.data.session import prepare_data, settings_of
-from speech2face.data.sources.corpora import VoxCeleb, open_source
+from speech2face.data.session import prepare_data
+from speech2face.data.sources import Basis, SourceInUse, open_source
+from speech2face.data.sources.corpora import VoxCeleb2
 from speech2face.data.sources.own import Pairs
-from speech2face.data.sources.tables import Basis
 from speech2face.data.statement import (
     find_records,
     frame_of,
@@ -89,12 +90,12 @@ def test_a_plans_sources_lead_back_to_the_records_of_clips(tmp_path: Path) -> No
     Image.new("RGB", (400, 200), (255, 0, 0)).save(picture)
     table = tmp_path / "pairs.csv"
     table.write_text(f"recording,photograph,speaker,licence,consent\n{recording.name},{picture.name},ann,CC0,yes\n")
-    source = Pairs(str(table), Basis(licence="x"))
-    assert open_source(settings_of(source)) == source
+    source = SourceInUse(Pairs(str(table)), Basis(licence="x"))
+    assert open_source(source.settings()) == source
     [record] = source.records()
     assert isinstance(record, Record)
     manifest = made_data(tmp_path / "data", 3)
-    plan = {"sources": [settings_of(source)]}
+    plan = {"sources": [source.settings()]}
     (tmp_path / "data" / "plan.json").write_text(json.dumps(plan))
     assert find_records(manifest, {record.key}) == {record.key: record}
     frame = frame_of(record, {})
@@ -104,11 +105,13 @@ def test_a_plans_sources_lead_back_to_the_records_of_clips(tmp_path: Path) -> No
 
 
 def test_every_source_comes_back_from_its_settings() -> None:
-    tree = VoxCeleb(version=2, tree="/vox2", metadata="/meta.csv", seed=3)
-    assert open_source(settings_of(tree)) == tree
-    with pytest.raises(InvalidOption, match="there is no source 'tv'"):
+    tree = SourceInUse(VoxCeleb2(tree="/vox2", metadata="/meta.csv", seed=3), Basis())
+    assert open_source(tree.settings()) == tree
+    with pytest.raises(InvalidOption, match="data sources: no 'tv' here; known are avspeech"):
         open_source({"name": "tv"})
-    with pytest.raises(InvalidOption, match="cannot be opened"):
+    with pytest.raises(
+        InvalidOption, match="the source pairs: settings of a source: there is no colour; there are table"
+    ):
         open_source({"name": "pairs", "colour": "red"})
 
 
@@ -116,12 +119,13 @@ def test_the_command_line_names_sources_by_absolute_paths(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     places = {1: ("vox", None, None)}
     stated = stated_sources(["train.csv"], "videos", places, ["s3://bucket/pairs.csv"], [("own", None)])
-    sources = open_sources(stated, Basis(allow=("consent",)).to_dict(), {"seed": 5, "validation": 0.1})
+    used = [open_source(each | {"basis": {"allow": ["consent"]}}, {"seed": 5, "validation": 0.1}) for each in stated]
+    sources: list[Any] = [each.source for each in used]
     assert [source.name for source in sources] == ["avspeech", "voxceleb1", "pairs", "videos"]
-    assert sources[0].table == str(tmp_path / "train.csv")  # type: ignore[attr-defined]
-    assert sources[0].seed == 5 and sources[1].validation == 0.1  # type: ignore[attr-defined]
-    assert sources[2].table == "s3://bucket/pairs.csv"  # type: ignore[attr-defined]
-    assert all(source.basis.allow == ("consent",) for source in sources)  # type: ignore[attr-defined]
+    assert sources[0].table == str(tmp_path / "train.csv")
+    assert sources[0].seed == 5 and sources[1].validation == 0.1
+    assert sources[2].table == "s3://bucket/pairs.csv"
+    assert all(source.basis.allow == ("consent",) for source in used)
     with pytest.raises(InvalidOption, match="name a source"):
         stated_sources([], None, {}, [], [])
     with pytest.raises(InvalidOption, match="--avspeech-videos"):

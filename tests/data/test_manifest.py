@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,10 +33,10 @@ def change_index(folder: Path, change: Callable[[str], str]) -> None:
 
 def test_a_manifest_says_what_was_written(tmp_path: Path) -> None:
     manifest = made_data(tmp_path, 40)
-    assert manifest.layout.to_dict() == {
+    assert asdict(manifest.layout) == {
         "waveform": True,
         "embedding": EMBEDDING,
-        "face": list(FACE),
+        "face": FACE,
         "landmarks": LANDMARKS,
     }
     assert manifest.layout.parts == ("waveform", "face_embedding", "aligned_face", "landmarks")
@@ -142,14 +143,14 @@ def test_an_index_changed_afterwards_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda stated: stated.update(format=2), "format 2; this version reads 1"),
-        (lambda stated: stated.update(sample_rate=8000), "8000 Hz; 16000 Hz"),
-        (lambda stated: stated.pop("layout"), "no proper 'layout'"),
-        (lambda stated: stated["layout"].update(embedding=0), "sizes are whole numbers"),
+        (lambda stated: stated.update(format=2), "format is 2; it must be 1"),
+        (lambda stated: stated.update(sample_rate=8000), "sample_rate is 8000; it must be 16000"),
+        (lambda stated: stated.pop("layout"), "layout is missing"),
+        (lambda stated: stated["layout"].update(embedding=0), "layout.embedding is 0; it must be greater than 0"),
         (lambda stated: stated["layout"].pop("face") and stated["layout"].pop("waveform"), "layout"),
         (lambda stated: stated["embedder"].update(kind="unheard of"), "embedder"),
-        (lambda stated: stated.update(shards=[]), "holds no clip"),
-        (lambda stated: stated["shards"][0].pop("bytes"), "shard 0 is none"),
+        (lambda stated: stated.update(shards=[]), "shards: list should have at least 1 item"),
+        (lambda stated: stated["shards"][0].pop("bytes"), "shards.0.bytes is missing"),
         (lambda stated: stated["shards"][0].update(file="../x.tar"), "no name of a file"),
         (lambda stated: stated["shards"][0].update(clips=3), "has 7 clips, the manifest says 3"),
     ],

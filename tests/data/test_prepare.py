@@ -317,28 +317,27 @@ def test_the_embedders_own_detector_is_shown_the_face_and_its_box_comes_back_in_
 
 def test_options_survive_json_and_name_what_is_wrong() -> None:
     options = PrepareOptions(want="face", frames=3, limits=FaceLimits(max_turn_degrees=None, min_eye_opening=0.2))
-    assert PrepareOptions.from_dict(json.loads(json.dumps(options.to_dict()))) == options
-    assert PrepareOptions.from_dict({}) == PrepareOptions()
-    with pytest.raises(InvalidOption, match=r"framse is none of want, seconds, .*frames"):
-        PrepareOptions.from_dict({"framse": 3})
-    with pytest.raises(InvalidOption, match="min_pixels is none of min_face_pixels"):
-        PrepareOptions.from_dict({"limits": {"min_pixels": 3}})
+    assert PrepareOptions(**json.loads(json.dumps(options.to_dict()))) == options
+    with pytest.raises(InvalidOption, match=r"there is no framse; there are want, seconds, .*frames"):
+        PrepareOptions(framse=3)
+    with pytest.raises(InvalidOption, match="there is no min_pixels; there are min_face_pixels"):
+        PrepareOptions(limits={"min_pixels": 3})
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"want": "everything"}, "want is one of recording and face"),
-        ({"detector": "yolo"}, "detector is one of hog, cnn, yunet"),
+        ({"want": "everything"}, "want is 'everything'; it must be 'recording and face'"),
+        ({"detector": "yolo"}, "detector is 'yolo'; it must be 'hog', 'cnn' or 'yunet'"),
         ({"detector": "yunet"}, "yunet, and no other, has a detector_file"),
         ({"detector_file": "yunet.onnx", "detector_sha256": "0" * 64}, "yunet, and no other, has a detector_file"),
-        ({"seconds": float("nan")}, "seconds is a number from 0"),
-        ({"seconds": "6"}, "seconds is a number from 0"),
-        ({"frames": 0}, "frames is a whole number from 1"),
-        ({"frames": 2.5}, "frames is a whole number from 1"),
-        ({"min_seconds": 7}, "not above the 6 seconds"),
-        ({"limits": FaceLimits(min_sharpness=-1)}, "min_sharpness is a number from 0"),
-        ({"limits": FaceLimits(rival_share=0)}, "rival_share is above 0"),
+        ({"seconds": float("nan")}, "seconds is nan; it must be a finite number"),
+        ({"seconds": "6"}, "seconds is '6'; it must be a valid number"),
+        ({"frames": 0}, "frames is 0; it must be greater than or equal to 1"),
+        ({"frames": 2.5}, "frames is 2.5; it must be a valid integer"),
+        ({"min_seconds": 7}, "above the 6 seconds"),
+        ({"limits": {"min_sharpness": -1}}, "min_sharpness is -1; it must be greater than or equal to 0"),
+        ({"limits": {"rival_share": 0}}, "rival_share is 0; it must be greater than 0"),
     ],
 )
 def test_impossible_options_are_refused(given: dict[str, object], message: str) -> None:
@@ -357,11 +356,11 @@ def test_a_users_own_detector_finds_the_face_and_only_the_file_on_record_is_open
     photograph = tmp_path / "a.png"
     Image.fromarray(scene(Placed(drawn_face(30, 1.0)))).save(photograph)
     record = Record("a", "none.wav", source="pairs", speaker="he", split="train", photograph=str(photograph))
-    made = one_clip.ClipMaker(PrepareOptions.from_dict(given), None).make(record, Stopwatch())
+    made = one_clip.ClipMaker(PrepareOptions(**given), None).make(record, Stopwatch())
     assert made.clip.labels["face_pixels"] == pytest.approx(150, abs=4)
     assert made.clip.aligned_face is not None
     with pytest.raises(WeightsError, match="as recorded"):
-        one_clip.ClipMaker(PrepareOptions.from_dict({**given, "detector_sha256": "0" * 64}), None)
+        one_clip.ClipMaker(PrepareOptions(**{**given, "detector_sha256": "0" * 64}), None)
 
 
 def test_a_wrong_detector_file_is_said_before_anything_is_prepared(tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import json
 from typing import Any
 
 import pytest
@@ -9,11 +8,6 @@ from speech2face.errors import DatasetError
 
 def made(**changes: Any) -> Record:
     return Record(**{"key": "a-1", "media": "a.mp4", "speaker": "Ann", "source": "videos", **changes})
-
-
-def test_a_record_comes_back_from_its_json() -> None:
-    record = made(start_seconds=1.5, end_seconds=4, face_x=0.0, face_y=1.0, split="test", labels={"age": "40"})
-    assert Record.from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
 def test_a_clips_labels_say_where_it_came_from() -> None:
@@ -39,13 +33,6 @@ def test_a_clips_labels_say_where_it_came_from() -> None:
 def test_a_record_that_cannot_become_a_clip_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DatasetError, match=said):
         made(**changes)
-
-
-def test_unknown_and_missing_keys_of_a_stored_record_are_named() -> None:
-    with pytest.raises(DatasetError, match="a record has no colour; it has key, media"):
-        Record.from_dict({**made().to_dict(), "colour": "red"})
-    with pytest.raises(DatasetError, match=r"is no record: .*'media'"):
-        Record.from_dict({"key": "a", "speaker": "b", "source": "c"})
 
 
 def test_a_reject_has_a_known_reason_and_one_line_of_detail() -> None:

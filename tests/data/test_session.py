@@ -16,8 +16,8 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import PLAN, SOURCES, WORKERS, read_rejects
 from speech2face.data.session import JOURNAL, prepare_data
+from speech2face.data.sources import Basis, SourceInUse
 from speech2face.data.sources.own import Pairs
-from speech2face.data.sources.tables import Basis
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.workers import Limits, OnCulprits, Tally, run_local, spoken_time
 from speech2face.errors import (
@@ -77,7 +77,7 @@ def test_where_every_path_is_wrong_the_first_are_named_and_all_are_listed(tmp_pa
     (tmp_path / "tables").mkdir()
     rows = "\n".join(f"missing/{number}.wav;Ann;clip-00{number}" for number in range(5))
     (tmp_path / "tables" / "pairs.csv").write_text(f"recording;speaker;key\n{rows}\n")
-    source = Pairs(str(tmp_path / "tables" / "pairs.csv"))
+    source = SourceInUse(Pairs(str(tmp_path / "tables" / "pairs.csv")), Basis())
     wrong = replace(preparation(texts(tmp_path / "media")), sources=(source,))
     for _ in range(2):  # and again, where the table of the first try lies
         with pytest.raises(DatasetError) as caught:
@@ -299,17 +299,21 @@ def test_two_preparations_do_not_write_into_one_folder(tmp_path: Path) -> None:
     prepare_data(tmp_path / "out", preparation(source), again)
 
 
+def used(*sources: stand_in.Texts) -> list[SourceInUse]:
+    return [SourceInUse(source, Basis()) for source in sources]
+
+
 def test_what_can_be_known_before_media_are_opened_is_said_before(tmp_path: Path) -> None:
     first = preparation(texts(tmp_path / "media"))
     never = lambda tasks, on_culprits: pytest.fail("nothing should have been prepared")  # noqa: E731
     source = texts(tmp_path / "media")
     with pytest.raises(DatasetError, match="40 keys are given to more than one record"):
-        prepare_data(tmp_path / "out", replace(first, sources=[source, source]), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(source, source)), never)
     twice = [replace(source, split=split) for split in ("train", "validation")]
     with pytest.raises(SpeakerLeak, match="train and validation"):
-        prepare_data(tmp_path / "out", replace(first, sources=twice), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(*twice)), never)
     with pytest.raises(DatasetError, match="no record to prepare: 40 times no_media"):
-        prepare_data(tmp_path / "out", replace(first, sources=[replace(source, folder="gone")]), never)
+        prepare_data(tmp_path / "out", replace(first, sources=used(replace(source, folder="gone"))), never)
     assert not (tmp_path / "out" / PLAN).exists()
 
 

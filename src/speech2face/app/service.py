@@ -22,6 +22,7 @@ from speech2face.app.http import (
 )
 from speech2face.batch import provenance_of
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
+from speech2face.inputs import file_size
 from speech2face.limits import MAX_SAMPLES
 from speech2face.models.release import SHIPPED, read_manifest
 from speech2face.portrait import MAX_EXAGGERATION
@@ -162,7 +163,7 @@ class Shelf:
         names: list[str] = []
         for folder in self._folders:
             values = read_manifest(SHIPPED if folder is None else folder)
-            missing = [name for name in values.get("files", ()) if not ((folder or SHIPPED) / name).is_file()]
+            missing = [name for name in values.get("files", ()) if file_size((folder or SHIPPED) / name) is None]
             if missing:
                 raise WeightsError(f"the release {folder or SHIPPED} lacks {missing[0]}; install or fetch it again")
             if values.get("name") in names:

@@ -10,17 +10,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speech2face.cli.terminal import note, print_json, print_rows, print_text
+from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
     from speech2face.data.manifest import Manifest
     from speech2face.data.prepare import ShardResult, ShardTask
-    from speech2face.data.record import Source
     from speech2face.data.session import Plan, Runner
     from speech2face.data.workers import OnCulprits, Tally
     from speech2face.forget import Forgotten
@@ -74,6 +75,12 @@ def prepare(
         list[str] | None, typer.Option(help="Folder of videos, a sub-folder or a file a speaker. May be repeated.")
     ] = None,
     speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="Any source by name, those that packages add too. May be repeated.")
+    ] = None,
+    source_settings: Annotated[
+        list[str] | None, typer.Option("--source-set", help="A setting of one: NAME.KEY=VALUE. May be repeated.")
+    ] = None,
     licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
     consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
     allow_missing: Annotated[
@@ -110,14 +117,14 @@ def prepare(
     from speech2face.data.faces import PrepareOptions
     from speech2face.data.record import another_tombstones
     from speech2face.data.session import Grouping, Preparation, prepare_data
-    from speech2face.data.sources.corpora import absolute
+    from speech2face.data.sources import absolute, open_source
     from speech2face.data.workers import Limits
     from speech2face.face.embedders import describe_embedder
     from speech2face.training.export_needs import data_gaps
 
     others = None if forgotten is None else another_tombstones(forgotten)
     grouping = Grouping(seed, _numbers("shares", shares), records_per_shard)
-    options = PrepareOptions.from_dict(_own_detector(detector_file) | _nested("set", settings))
+    options = PrepareOptions(**(_own_detector(detector_file) | _nested("set", settings)))
     basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
     stated = stated_sources(
         avspeech or (),
@@ -125,10 +132,12 @@ def prepare(
         {1: (voxceleb1, voxceleb1_metadata, voxceleb1_faces), 2: (voxceleb2, voxceleb2_metadata, voxceleb2_faces)},
         pairs or (),
         [(folder, speakers) for folder in videos or ()],
+        source or (),
+        _nested("source-set", source_settings),
     )
     hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
     preparation = Preparation(
-        sources=open_sources(stated, basis, hashed),
+        sources=[open_source(each | {"basis": basis}, hashed) for each in stated],
         options=options,
         embedder=describe_embedder(
             embedder.value, file=embedder_file, settings=_nested("embedder-set", embedder_settings)
@@ -163,7 +172,7 @@ def _foresee(plan: Plan) -> None:
 
 def _own_detector(file: Path | None) -> dict[str, Any]:
     """Options of a user's detector, which is opened once, so that a wrong file is said before anything is prepared."""
-    from speech2face.data.sources.corpora import absolute
+    from speech2face.data.sources import absolute
     from speech2face.face.detect import open_detector
     from speech2face.face.files import file_sha256
 
@@ -191,6 +200,8 @@ def stated_sources(
     voxceleb: Mapping[int, tuple[str | None, str | None, str | None]],
     pairs: Sequence[str],
     videos: Sequence[tuple[str, str | None]],
+    added: Sequence[str] = (),
+    added_settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """Settings of the sources that the command line names.
 
@@ -204,32 +215,21 @@ def stated_sources(
     ]
     for version, (tree, metadata, faces) in voxceleb.items():
         if tree is not None:
-            stated.append({"name": f"voxceleb{version}", "version": version, "tree": tree})
+            stated.append({"name": f"voxceleb{version}", "tree": tree})
             stated[-1] |= {"metadata": metadata, "faces": faces}
         elif metadata or faces:
             raise InvalidOption(f"VoxCeleb {version}'s metadata and faces need its tree: --voxceleb{version}")
     stated += [{"name": "pairs", "table": table} for table in pairs]
     stated += [{"name": "videos", "folder": folder, "speakers": speakers} for folder, speakers in videos]
+    if strange := sorted(set(added_settings) - set(added)):
+        raise InvalidOption(f"--source-set {strange[0]}.NAME=VALUE is of no source that --source names")
+    stated += [{"name": name, **added_settings.get(name, {})} for name in added]
     if not stated:
-        raise InvalidOption("name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs or --videos")
-    return stated
-
-
-def open_sources(
-    stated: Sequence[Mapping[str, Any]], basis: Mapping[str, Any], hashed: Mapping[str, Any]
-) -> list[Source]:
-    """The sources of these settings, with absolute paths: workers may run elsewhere."""
-    from speech2face.data.sources.corpora import absolute, open_source
-
-    paths = ("table", "videos", "tree", "metadata", "faces", "folder", "speakers")
-    return [
-        open_source(
-            {name: absolute(value) if name in paths and value else value for name, value in source.items()}
-            | (dict(hashed) if source["name"].startswith(("avspeech", "voxceleb")) else {})
-            | {"basis": basis}
+        names = ", ".join(KINDS["data_sources"].names())
+        raise InvalidOption(
+            f"name a source: --avspeech, --voxceleb1, --voxceleb2, --pairs, --videos, --source ({names})"
         )
-        for source in stated
-    ]
+    return stated
 
 
 def _runner(name: RunnerName, address: str, workers: int | None, limits: Any) -> Runner:

@@ -6,20 +6,20 @@ what is blurred or turned, as is done here.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from pydantic import Field
 
 from speech2face.data.media import Rejected
-from speech2face.errors import InvalidOption
 from speech2face.face.align import Points, Similarity, fit_similarity
 from speech2face.face.detect import FaceBox, FaceDetector, Picture, SearchDetectorName, take_crop
 from speech2face.face.landmarks import FaceLandmarker, HeadPose, eye_opening, eyes, head_pose, mouth_opening
+from speech2face.validation import Checked, checked
 
 DETECTABLE_PIXELS = 80  # side of the smallest face dlib's detectors find without enlarging
 NEAR_SIDES = 2.2  # of a face, around which it is looked for in the recording's other pictures ...
@@ -33,30 +33,35 @@ COARSE_PIXELS = 56  # of the grid on which is counted what lies outside
 OUTSIDE_SHARE = 0.02  # of the landmarks' extent may lie beyond the picture: the predictor is not exact
 
 
-@dataclass(frozen=True)
-class FaceLimits:
+Limit = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+@checked
+class FaceLimits(Checked):
     """What a face must be like to be taken; None leaves a limit out."""
 
-    min_face_pixels: int = 64
+    called: ClassVar[str] = "preparation, limits"
+    min_face_pixels: Count = 64
     """Side of the detector's square in the picture."""
-    max_turn_degrees: float | None = 25.0
+    max_turn_degrees: Limit | None = 25.0
     """Angle between where the head looks and the camera, estimated to 3 degrees aside and 7 up or down. At 25 down, the
     embedding of the worst tenth is 0.53 away from the same face seen straight, and another person's nearest is at 0.61
     in the median. At 25 aside it is 0.38, but the aligned face is uneven by a third of the distance between the eyes
     (benchmarks/head_pose.csv)."""
-    min_sharpness: float | None = 0.015
+    min_sharpness: Limit | None = 0.015
     """As `sharpness` measures. Sharp photographs of 64 to 224 pixels have 0.05 to 0.6; a blur of 1 pixel in a face of
     160 leaves 0.07, of 2 pixels, where one begins to see it, 0.014; strong compression adds up to 0.01."""
-    max_mouth_opening: float | None = None
+    max_mouth_opening: Limit | None = None
     """Height over width between the inner lips: shut under 0.1, wide open from 0.5."""
-    min_eye_opening: float | None = None
+    min_eye_opening: Limit | None = None
     """Height over width of the less open eye: shut under 0.2."""
-    max_outside: float | None = None
+    max_outside: Limit | None = None
     """Share of the aligned face, hair and neck with it, that may lie beyond the picture's edge; a decoder wants little,
     and tight crops such as VoxCeleb's have much."""
-    hint_reach: float = 0.75
+    hint_reach: Limit = 0.75
     """A face is at the hint if its centre lies within this share of its side of it."""
-    rival_share: float = 0.5
+    rival_share: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.5
     """A second face counts from this share of the first one's size; without a hint it makes a picture useless."""
 
 
@@ -366,27 +371,24 @@ def beyond_edge(picture: Picture, move: Similarity, size_pixels: int = FACE_PIXE
 # --------------------------------------------------------------------------------------------------
 
 Want = Literal["recording and face", "recording and embedding", "recording", "face"]
-LIMITS = "limits"
-NO_NUMBERS = ("want", "detector", "detector_file", "detector_sha256", LIMITS)
-WHOLE = ("frames", "face_pixels", "embed_at_once", "min_face_pixels")
-MAY_BE_NONE = ("max_turn_degrees", "min_sharpness", "max_mouth_opening", "min_eye_opening", "max_outside")
 
 
-@dataclass(frozen=True)
-class PrepareOptions:
+@checked
+class PrepareOptions(Checked):
     """Everything that decides, with the records and the face embedder, what is in the shards."""
 
+    called: ClassVar[str] = "preparation"
     want: Want = "recording and face"
     """`face`: no recording, for a decoder's data; `recording and embedding`: no aligned face, for an encoder's."""
-    seconds: float = 6.0
+    seconds: Limit = 6.0
     """Of speech, from the start of the span (Oh et al. 2019, section 3.1)."""
-    min_seconds: float = 1.0
+    min_seconds: Annotated[float, Field(gt=0, strict=True)] = 1.0
     """Shorter sound than this is left out; what is shorter than `seconds` is repeated by the reader."""
-    min_speech_seconds: float = 1.0
+    min_speech_seconds: Limit = 1.0
     """Of speech in it, by WebRTC's detector; 0: music and noise are taken too."""
-    frames: int = 5
+    frames: Count = 5
     """Pictures of a video that are looked at, at most, in each of two attempts: key frames, then any."""
-    face_pixels: int = FACE_PIXELS
+    face_pixels: Count = FACE_PIXELS
     """Width and height of the aligned face."""
     detector: SearchDetectorName = "hog"
     """Finds the face in frames and photographs; `cnn` sees turned ones too, and is slow on a CPU; `yunet` is a file."""
@@ -394,14 +396,19 @@ class PrepareOptions:
     """The user's YuNet, an ONNX file at one place for all workers; for `yunet` only."""
     detector_sha256: str | None = None
     """Of that file: what is prepared depends on its bytes."""
-    limits: FaceLimits = field(default_factory=FaceLimits)
-    embed_at_once: int = 16
+    limits: FaceLimits = FaceLimits()
+    embed_at_once: Count = 16
     """Faces that go through the embedder together."""
 
     def __post_init__(self) -> None:
-        wrong = _wrong(self)
-        if wrong:
-            raise InvalidOption(f"preparation: {wrong}")
+        if (self.detector == "yunet") != bool(self.detector_file and self.detector_sha256):
+            raise ValueError(
+                "the detector yunet, and no other, has a detector_file and its detector_sha256 (--detector-file FILE)"
+            )
+        if self.min_seconds > self.seconds:
+            raise ValueError(
+                f"min_seconds is {self.min_seconds:g}, which is above the {self.seconds:g} seconds of a clip"
+            )
 
     @property
     def recording(self) -> bool:
@@ -421,40 +428,3 @@ class PrepareOptions:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PrepareOptions:
-        """From `to_dict`'s result; what is not named keeps its default.
-
-        Raises:
-            InvalidOption: an unknown name, or a value out of range.
-        """
-        limits = values.get(LIMITS, {})
-        if not isinstance(limits, Mapping):
-            raise InvalidOption(f"preparation: limits are a table, not {limits!r}")
-        for kind, given in ((cls, values), (FaceLimits, limits)):
-            known = [each.name for each in fields(kind)]
-            if unknown := sorted(set(given) - set(known)):
-                raise InvalidOption(f"preparation: {unknown[0]} is none of {', '.join(known)}")
-        return cls(**{**values, LIMITS: FaceLimits(**limits)})
-
-
-def _wrong(options: PrepareOptions) -> str | None:
-    if options.want not in get_args(Want):
-        return f"want is one of {', '.join(get_args(Want))}, not {options.want!r}"
-    if options.detector not in get_args(SearchDetectorName):
-        return f"detector is one of {', '.join(get_args(SearchDetectorName))}, not {options.detector!r}"
-    if (options.detector == "yunet") != bool(options.detector_file and options.detector_sha256):
-        return "the detector yunet, and no other, has a detector_file and its detector_sha256 (--detector-file FILE)"
-    for name, value in (asdict(options) | asdict(options.limits)).items():
-        if name in NO_NUMBERS or (value is None and name in MAY_BE_NONE):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-            return f"{name} is a number from 0 upwards, not {value!r}"
-        if name in WHOLE and (value != int(value) or value < 1):
-            return f"{name} is a whole number from 1, not {value!r}"
-    if not 0 < options.min_seconds <= options.seconds:
-        return f"min_seconds is above 0 and not above the {options.seconds:g} seconds of a clip"
-    if not 0 < options.limits.rival_share <= 1:
-        return f"rival_share is above 0 and at most 1, not {options.limits.rival_share}"
-    return None

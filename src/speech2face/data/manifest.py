@@ -9,22 +9,25 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import parse_json
+from speech2face.tables import encode_csv
+from speech2face.validation import validated_json
 
 # --------------------------------------------------------------------------------------------------
 # What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
 # --------------------------------------------------------------------------------------------------
 
 Part = Literal["waveform", "face_embedding", "aligned_face", "landmarks"]
+Size = Annotated[int, Field(gt=0)]
 PARTS: tuple[Part, ...] = ("waveform", "face_embedding", "aligned_face", "landmarks")
 
 
@@ -33,11 +36,11 @@ class Layout:
     """The parts of every clip; None (False) where no clip has that part."""
 
     waveform: bool
-    embedding: int | None
+    embedding: Size | None
     """Length of a face embedding."""
-    face: tuple[int, int] | None
+    face: tuple[Size, Size] | None
     """Height and width of an aligned face in pixels."""
-    landmarks: int | None
+    landmarks: Size | None
     """Number of landmarks of a face."""
 
     @property
@@ -45,36 +48,6 @@ class Layout:
         """What there is to read of a clip."""
         there = (self.waveform, self.embedding is not None, self.face is not None, self.landmarks is not None)
         return tuple(part for part, is_there in zip(PARTS, there, strict=True) if is_there)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As it stands in a manifest."""
-        return asdict(self) | {"face": None if self.face is None else list(self.face)}
-
-    @classmethod
-    def from_dict(cls, stated: Mapping[str, Any]) -> Layout:
-        """Read from a manifest.
-
-        Raises:
-            DatasetError: a key is missing or of the wrong type.
-        """
-        face = stated.get("face")
-        try:
-            layout = cls(
-                waveform=stated["waveform"],
-                embedding=stated["embedding"],
-                face=None if face is None else (int(face[0]), int(face[1])),
-                landmarks=stated["landmarks"],
-            )
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise DatasetError(f"the layout {dict(stated)} is none: {type(error).__name__} {error}") from error
-        sizes = (layout.embedding, *(layout.face or (None,)), layout.landmarks)
-        if not isinstance(layout.waveform, bool) or not all(size is None or _is_size(size) for size in sizes):
-            raise DatasetError(f"the layout {dict(stated)} is none: sizes are whole numbers above 0, or null")
-        return layout
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 # --------------------------------------------------------------------------------------------------
@@ -121,11 +94,7 @@ class Row:
 
 def encode_index(rows: Iterable[Row], labels: Sequence[str]) -> bytes:
     """The whole file."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow([*COLUMNS, *labels])
-    writer.writerows(row.cells() for row in rows)
-    return sink.getvalue().encode()
+    return encode_csv([[*COLUMNS, *labels], *(row.cells() for row in rows)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -302,23 +271,44 @@ def speakers_in_several_splits(table: ClipTable) -> dict[str, list[str]]:
     return {table.speakers[who]: sorted(table.splits[s] for s in split[speaker == who]) for who in leaking}
 
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 MANIFEST = "manifest.json"
-_INDEXES_AT_ONCE = 256  # read together: bounds memory, and hides the delay of object stores
-_READ_AT_ONCE = 2**24  # bytes, when shards are verified
-_NAMED = 5  # as many culprits as fit a line
+_NAMED = 5  # clips or speakers that fit a line
+
+
+def _name_beside(name: str) -> str:
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise ValueError(f"{name!r} is no name of a file beside the manifest")
+    return name
+
+
+NameBeside = Annotated[str, AfterValidator(_name_beside)]
 
 
 @dataclass(frozen=True)
 class ShardRecord:
     """One shard as the manifest lists it."""
 
-    file: str
-    index: str
+    file: NameBeside
+    index: NameBeside
     clips: int
     bytes: int
     sha256: str
     index_sha256: str
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """The content of `manifest.json`."""
+
+    format: Literal[1]
+    sample_rate: Literal[16_000]
+    layout: Layout
+    embedder: dict[str, Any] | None
+    """An `EmbedderRecord`."""
+    labels: list[str]
+    statement: dict[str, Any]
+    shards: Annotated[list[ShardRecord], Field(min_length=1)]
 
 
 def encode_manifest(
@@ -330,16 +320,16 @@ def encode_manifest(
     statement: Mapping[str, Any],
 ) -> bytes:
     """The whole file. Shards are ordered by name, so it does not matter which worker finished first."""
-    content = {
-        "format": FORMAT,
-        "sample_rate": SAMPLE_RATE,
-        "layout": layout.to_dict(),
-        "embedder": None if embedder is None else embedder.to_dict(),
-        "labels": list(labels),
-        "statement": dict(statement),
-        "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.file)],
-    }
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    content = ManifestFile(
+        format=FORMAT,
+        sample_rate=SAMPLE_RATE,
+        layout=layout,
+        embedder=None if embedder is None else embedder.to_dict(),
+        labels=list(labels),
+        statement=dict(statement),
+        shards=sorted(shards, key=lambda shard: shard.file),
+    )
+    return (json.dumps(asdict(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,19 +360,17 @@ class Manifest:
                 f"{storage} has no {MANIFEST}: it is no data set, or its writing was not finished; prepare it (again)"
             )
         content = storage.read(MANIFEST)
-        stated = _stated(content, storage.where(MANIFEST))
-        shards = _shards(stated["shards"], storage)
-        labels = tuple(stated["labels"])
-        _check_sizes(storage, shards)
-        table = _read_table(storage, shards, labels)
+        stated = read_manifest(content, storage.where(MANIFEST))
+        _check_sizes(storage, stated.shards)
+        table = _read_table(storage, stated.shards, stated.labels)
         _check_table(table, storage)
         return cls(
             storage=storage,
-            layout=Layout.from_dict(stated["layout"]),
-            embedder=_embedder(stated["embedder"], storage),
-            labels=labels,
-            statement=stated["statement"],
-            shards=shards,
+            layout=stated.layout,
+            embedder=None if stated.embedder is None else _embedder(stated.embedder, storage),
+            labels=tuple(stated.labels),
+            statement=stated.statement,
+            shards=tuple(stated.shards),
             sha256=hashlib.sha256(content).hexdigest(),
             table=table,
         )
@@ -414,9 +402,8 @@ class Manifest:
         if name not in known:
             raise DatasetError(f"{self.storage} has no label {name!r}; it has {', '.join(known)}")
         cells: list[str] = []
-        for names in _in_groups([shard.index for shard in self.shards]):
-            for index, content in zip(names, self.storage.read_together(names), strict=True):
-                cells.extend(read_columns(content, [name], self.labels, self.storage.where(index))[0])
+        for index, content in self.storage.read_each([shard.index for shard in self.shards]):
+            cells.extend(read_columns(content, [name], self.labels, self.storage.where(index))[0])
         table = self.table
         wanted = range(len(table)) if split is None else np.flatnonzero(table.split == self.splits.index(split))
         return [cells[clip] for clip in wanted]
@@ -428,7 +415,7 @@ class Manifest:
             DatasetError: a shard's bytes are not those that were written.
         """
         for shard in self.shards:
-            found = self.storage.sha256(shard.file, _READ_AT_ONCE)
+            found = self.storage.sha256(shard.file)
             if found != shard.sha256:
                 raise DatasetError(
                     f"{self.storage.where(shard.file)} has been changed or damaged: its SHA-256 is {found}, the "
@@ -438,48 +425,20 @@ class Manifest:
                 progress(shard)
 
 
-def _stated(content: bytes, where: str) -> dict[str, Any]:
-    try:
-        stated = parse_json(content)
-    except ValueError as error:
-        raise DatasetError(f"{where} is no JSON ({error}); prepare the data set anew") from error
-    if not isinstance(stated, dict) or stated.get("format") != FORMAT:
-        found = stated.get("format") if isinstance(stated, dict) else None
-        raise DatasetError(f"{where} has format {found!r}; this version reads {FORMAT}")
-    wanted: dict[str, tuple[type, ...]] = {
-        "sample_rate": (int,),
-        "layout": (dict,),
-        "embedder": (dict, type(None)),
-        "labels": (list,),
-        "statement": (dict,),
-        "shards": (list,),
-    }
-    for key, types in wanted.items():
-        if key not in stated or not isinstance(stated[key], types):
-            raise DatasetError(f"{where} has no proper {key!r}; prepare the data set anew")
-    if stated["sample_rate"] != SAMPLE_RATE:
-        raise DatasetError(f"{where} holds sound of {stated['sample_rate']} Hz; {SAMPLE_RATE} Hz is needed")
-    return cast(dict[str, Any], stated)
+def read_manifest(content: bytes, where: str) -> ManifestFile:
+    """Return the content of a manifest; whether its files are there is not asked.
+
+    Raises:
+        DatasetError: it is none, or of another version; names what is wrong.
+    """
+    return validated_json(ManifestFile, content, f"{where}: no manifest that this version reads", DatasetError)
 
 
-def _embedder(stated: dict[str, Any] | None, storage: Storage) -> EmbedderRecord | None:
+def _embedder(stated: dict[str, Any], storage: Storage) -> EmbedderRecord:
     try:
-        return None if stated is None else EmbedderRecord.from_dict(stated)
+        return EmbedderRecord.from_dict(stated)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{storage.where(MANIFEST)}: {error}") from error
-
-
-def _shards(stated: list[Any], storage: Storage) -> tuple[ShardRecord, ...]:
-    if not stated:
-        raise DatasetError(f"{storage} holds no clip: its manifest lists no shard")
-    wanted = {field.name: int if field.name in ("clips", "bytes") else str for field in fields(ShardRecord)}
-    for number, shard in enumerate(stated):
-        if not isinstance(shard, dict) or any(not isinstance(shard.get(key), kind) for key, kind in wanted.items()):
-            raise DatasetError(f"{storage.where(MANIFEST)}: shard {number} is none; it needs {', '.join(wanted)}")
-        for name in (shard["file"], shard["index"]):
-            if not name or name.startswith(".") or "/" in name or "\\" in name:
-                raise DatasetError(f"{storage.where(MANIFEST)}: {name!r} is no name of a file beside the manifest")
-    return tuple(ShardRecord(**{key: shard[key] for key in wanted}) for shard in stated)
 
 
 def _check_sizes(storage: Storage, shards: Sequence[ShardRecord]) -> None:
@@ -494,23 +453,17 @@ def _check_sizes(storage: Storage, shards: Sequence[ShardRecord]) -> None:
             )
 
 
-def _in_groups(names: Sequence[str]) -> list[Sequence[str]]:
-    return [names[start : start + _INDEXES_AT_ONCE] for start in range(0, len(names), _INDEXES_AT_ONCE)]
-
-
 def _read_table(storage: Storage, shards: Sequence[ShardRecord], labels: Sequence[str]) -> ClipTable:
-    builder, number = TableBuilder(), 0
-    for names in _in_groups([shard.index for shard in shards]):
-        for content in storage.read_together(names):
-            shard = shards[number]
-            where = storage.where(shard.index)
-            if hashlib.sha256(content).hexdigest() != shard.index_sha256:
-                raise DatasetError(f"{where} has been changed: its SHA-256 is not the manifest's; copy it again")
-            index = decode_index(content, labels, where, shard.bytes)
-            if len(index.clip) != shard.clips:
-                raise DatasetError(f"{where} has {len(index.clip)} clips, the manifest says {shard.clips}")
-            builder.add(index, number)
-            number += 1
+    builder = TableBuilder()
+    indexes = storage.read_each([shard.index for shard in shards])
+    for number, (shard, (_, content)) in enumerate(zip(shards, indexes, strict=True)):
+        where = storage.where(shard.index)
+        if hashlib.sha256(content).hexdigest() != shard.index_sha256:
+            raise DatasetError(f"{where} has been changed: its SHA-256 is not the manifest's; copy it again")
+        index = decode_index(content, labels, where, shard.bytes)
+        if len(index.clip) != shard.clips:
+            raise DatasetError(f"{where} has {len(index.clip)} clips, the manifest says {shard.clips}")
+        builder.add(index, number)
     return builder.build()
 
 

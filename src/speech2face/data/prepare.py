@@ -43,9 +43,9 @@ from speech2face.data.media import (
     read_picture,
 )
 from speech2face.data.members import Clip, layout_of
-from speech2face.data.record import SOURCE_LABEL, SUFFIX, Record, Reject, encode_rejects, reject
+from speech2face.data.record import SOURCE_LABEL, Record, Reject, reject, write_rejects
 from speech2face.data.shards import ShardFile
-from speech2face.data.storage import NewFile, Storage
+from speech2face.data.storage import Storage
 from speech2face.errors import (
     CorruptRecording,
     NoAudioStream,
@@ -455,7 +455,7 @@ def _landmarker() -> DlibLandmarker:
 @functools.lru_cache(maxsize=1)
 def _open_maker(stated: str, file: str | None) -> ClipMaker:
     given, record = json.loads(stated)
-    options = PrepareOptions.from_dict(given)
+    options = PrepareOptions(**given)
     if not options.embedding:
         return ClipMaker(options, None)
     if record is None:
@@ -526,7 +526,7 @@ def prepare_shard(task: ShardTask) -> ShardResult:
                 file.add(clip)
         with watch.stage("write"):
             shard = None if file is None else file.finish()
-            _write_rejects(storage, task.name, rejects)
+            write_rejects(storage, task.name, rejects)
     finally:
         if file is not None:
             file.discard()
@@ -559,12 +559,3 @@ def _embedded(waiting: list[UnembeddedClip], maker: ClipMaker, watch: Stopwatch)
     with watch.stage("embed"):
         embeddings = maker.embedder.embed_crops(crops)
     return [each.embedded(embedding) for each, embedding in zip(waiting, embeddings, strict=True)]
-
-
-def _write_rejects(storage: Storage, name: str, rejects: list[Reject]) -> None:
-    file = NewFile(storage, f"{name}{SUFFIX}")
-    try:
-        file.write(encode_rejects(rejects))
-        file.finish()
-    finally:
-        file.discard()

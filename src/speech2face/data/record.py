@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import hmac
-import io
 import json
 import math
 import re
 import secrets
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any, Protocol
+from typing import Any
 
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
 from speech2face.inputs import parse_json
+from speech2face.tables import decode_csv, encode_csv
 
 LABELS = ("language", "gender", "age", "group", "accent", "nationality")
 """What every record has a label for, "" where it is not known; a source may have more."""
@@ -91,25 +90,6 @@ class Record:
         """The labels of its clip: its own and the source."""
         return {**self.labels, SOURCE_LABEL: self.source}
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"labels": dict(self.labels)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Record:
-        """From `to_dict`'s result.
-
-        Raises:
-            DatasetError: an unknown or missing key, or a value out of its range.
-        """
-        known = [each.name for each in fields(cls)]
-        if unknown := sorted(set(values) - set(known)):
-            raise DatasetError(f"a record has no {', '.join(unknown)}; it has {', '.join(known)}")
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise DatasetError(f"{dict(values)} is no record: {error}") from error
-
 
 @dataclass(frozen=True)
 class Reject:
@@ -127,26 +107,9 @@ class Reject:
         if self.reason not in REASONS:
             raise DatasetError(f"{self.reason!r} is no reason for a reject; there are {', '.join(REASONS)}")
 
-    def to_dict(self) -> dict[str, str]:
-        """JSON-ready."""
-        return asdict(self)
-
 
 REJECT_COLUMNS = tuple(each.name for each in fields(Reject))
 """Columns of a table of rejects."""
-
-
-class Source(Protocol):
-    """Where records come from. Nothing is downloaded; what is missing is a reject."""
-
-    @property
-    def name(self) -> str:
-        """As in `Record.source`."""
-        ...
-
-    def records(self) -> Iterator[Record | Reject]:
-        """All of them, in the same order every time; all records have the same labels."""
-        ...
 
 
 def reject(record: Record, reason: str, detail: str) -> Reject:
@@ -204,19 +167,12 @@ def _wrong(record: Record) -> str | None:
 
 SUFFIX = ".rejects.csv"
 SOURCES, WORKERS = f"sources{SUFFIX}", f"workers{SUFFIX}"
-_FILES_AT_ONCE = 256
 
 
 def encode_rejects(rejects: Iterable[Reject], *, header: bool = True) -> bytes:
     """The whole file, or further lines of one."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    if header:
-        writer.writerow(REJECT_COLUMNS)
-    for each in rejects:
-        row = each.to_dict()
-        writer.writerow([row[column] for column in REJECT_COLUMNS])
-    return sink.getvalue().encode()
+    rows = ([getattr(each, column) for column in REJECT_COLUMNS] for each in rejects)
+    return encode_csv([REJECT_COLUMNS, *rows] if header else rows)
 
 
 def write_rejects(storage: Storage, name: str, rejects: Iterable[Reject]) -> None:
@@ -235,17 +191,15 @@ def decode_rejects(content: bytes, where: str) -> list[Reject]:
         DatasetError: it is none; names the line.
     """
     try:
-        rows = csv.DictReader(io.StringIO(content.decode(), newline=""), strict=True)
-        if tuple(rows.fieldnames or ()) != REJECT_COLUMNS:
-            raise DatasetError(f"{where}:1: the columns are {', '.join(REJECT_COLUMNS)}, not {rows.fieldnames}")
-        found = []
-        for row in rows:
-            if row.get("reason") not in REASONS or None in row or None in row.values():
-                raise DatasetError(f"{where}:{rows.line_num}: no reject; it has {', '.join(REJECT_COLUMNS)}")
-            found.append(Reject(**row))
-        return found
-    except (UnicodeDecodeError, csv.Error) as error:
+        header, *rows = decode_csv(content) or [[]]
+    except ValueError as error:
         raise DatasetError(f"{where} is no table of rejects: {error}") from error
+    if tuple(header) != REJECT_COLUMNS:
+        raise DatasetError(f"{where}:1: the columns are {', '.join(REJECT_COLUMNS)}, not {header}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header) or row[REJECT_COLUMNS.index("reason")] not in REASONS:
+            raise DatasetError(f"{where}:{number}: no reject; it has {', '.join(REJECT_COLUMNS)}")
+    return [Reject(*row) for row in rows]
 
 
 def read_rejects(storage: Storage) -> Iterator[Reject]:
@@ -254,11 +208,8 @@ def read_rejects(storage: Storage) -> Iterator[Reject]:
     Raises:
         DatasetError: a file cannot be read.
     """
-    names = [name for name in storage.names() if name.endswith(SUFFIX)]
-    for start in range(0, len(names), _FILES_AT_ONCE):
-        group = names[start : start + _FILES_AT_ONCE]
-        for name, content in zip(group, storage.read_together(group), strict=True):
-            yield from decode_rejects(content, storage.where(name))
+    for name, content in storage.read_each([name for name in storage.names() if name.endswith(SUFFIX)]):
+        yield from decode_rejects(content, storage.where(name))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -269,7 +220,7 @@ def read_rejects(storage: Storage) -> Iterator[Reject]:
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SHARES: Mapping[str, float] = {TRAIN: 0.9, VALIDATION: 0.05, TEST: 0.05}
-_NAMED = 5  # as many culprits as fit a line
+_NAMED = 5  # as many speakers as fit a line
 
 
 def check_shares(shares: Mapping[str, float]) -> None:
@@ -320,7 +271,7 @@ def official_split(official: str, speaker: str, *, seed: int, validation: float)
 
 
 def check_speakers(placed: Iterable[tuple[str, str]]) -> None:
-    """(speaker, split) of all records, before anything dear: each speaker is in one split.
+    """(speaker, split) of all records, before anything expensive: each speaker is in one split.
 
     Raises:
         SpeakerLeak: naming speakers and splits.
@@ -385,20 +336,24 @@ class Tombstones:
         """Whether this clip was one of theirs."""
         return bool(self.clips) and self.hash("clip", key) in self.clips
 
+    def names(self, speaker: str, clip: str | None = None) -> bool:
+        """Whether the speaker asked to be forgotten, or the clip was one of theirs."""
+        return self.has_speaker(speaker) or (clip is not None and self.has_clip(clip))
+
     def with_speakers(self, speakers: Iterable[str]) -> Tombstones:
-        """And these."""
+        """Return a copy that also forbids these speakers."""
         return replace(self, speakers=self.speakers | {self.hash("speaker", name) for name in speakers})
 
     def with_clips(self, keys: Iterable[str]) -> Tombstones:
-        """And these clips of theirs."""
+        """Return a copy that also forbids these clips of theirs."""
         return replace(self, clips=self.clips | {self.hash("clip", key) for key in keys})
 
     def with_manifest(self, sha256: str) -> Tombstones:
-        """And this manifest, which listed one of them."""
+        """Return a copy that also names this manifest, which listed one of them."""
         return self if sha256 in self.manifests else replace(self, manifests=(*self.manifests, sha256))
 
     def with_shards(self, sha256s: Iterable[str]) -> Tombstones:
-        """And these shards, which held one of them."""
+        """Return a copy that also names these shards, which held one of them."""
         return replace(self, shards=tuple(dict.fromkeys((*self.shards, *sha256s))))
 
     def merged(self, other: Tombstones | None) -> Tombstones:

@@ -40,7 +40,6 @@ from speech2face.data.record import (
     WORKERS,
     Record,
     Reject,
-    Source,
     Tombstones,
     check_shares,
     check_speakers,
@@ -54,12 +53,14 @@ from speech2face.data.record import (
     write_tombstones,
 )
 from speech2face.data.shards import stored_layout, write_manifest
+from speech2face.data.sources import SourceInUse
 from speech2face.data.statement import STATEMENT, make_statement, statement_markdown
 from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.data.workers import OnCulprits, Tally
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import parse_json
+from speech2face.validation import validated_json
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
@@ -142,33 +143,8 @@ class Plan:
         }
 
 
-def settings_of(thing: Any) -> dict[str, Any]:
-    """A source's or an option set's fields in JSON's types.
-
-    Raises:
-        TypeError: it is no dataclass, or has a field that JSON does not know.
-    """
-    stated = thing.to_dict() if hasattr(thing, "to_dict") else dataclasses.asdict(thing)
-    name = getattr(thing, "name", None)
-    named = {"name": name} | stated if isinstance(name, str) else stated
-    found: dict[str, Any] = json.loads(json.dumps(named, default=_plain))
-    return found
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Storage):
-        return value.name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    raise TypeError(f"{type(value).__name__} cannot be written into a plan")
-
-
 def deal(
-    sources: Sequence[Source], grouping: Grouping, on_reject: Callable[[Reject], None]
+    sources: Sequence[SourceInUse], grouping: Grouping, on_reject: Callable[[Reject], None]
 ) -> Iterator[tuple[str, tuple[Record, ...]]]:
     """Name and records of each shard, in a fixed order; holds one shard of each split in memory.
 
@@ -209,7 +185,7 @@ def records_sha256(records: Sequence[Record]) -> str:
 
 
 def make_plan(
-    sources: Sequence[Source],
+    sources: Sequence[SourceInUse],
     *,
     options: Any,
     embedder: Mapping[str, Any] | None,
@@ -253,8 +229,8 @@ def make_plan(
     if not shards:
         raise NothingToPrepare(f"the sources hold no record to prepare{_why(rejected, first, sources)}")
     return Plan(
-        sources=tuple(settings_of(source) for source in sources),
-        options=settings_of(options),
+        sources=tuple(source.settings() for source in sources),
+        options=options.to_dict(),
         embedder=embedder,
         grouping=grouping,
         labels=tuple(sorted(labels)),
@@ -263,7 +239,7 @@ def make_plan(
     )
 
 
-def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping) -> None:
+def _check_keys(keys: array[int], sources: Sequence[SourceInUse], grouping: Grouping) -> None:
     found, counts = np.unique(np.frombuffer(keys, np.uint64) if keys else np.zeros(0, np.uint64), return_counts=True)
     several = {int(number) for number in found[counts > 1]}
     if not several:
@@ -282,11 +258,11 @@ def _check_keys(keys: array[int], sources: Sequence[Source], grouping: Grouping)
         )
 
 
-def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[Source]) -> str:
+def _why(rejected: Mapping[str, int], first: Sequence[str], sources: Sequence[SourceInUse]) -> str:
     if not rejected:
         return ""
     counts = ", ".join(f"{count} times {reason}" for reason, count in sorted(rejected.items()))
-    folders = {str(getattr(source, "relative_to", "")) for source in sources} - {""}
+    folders = {str(getattr(source.source, "relative_to", "")) for source in sources} - {""}
     absolute = sorted(folder if "://" in folder else os.path.abspath(folder) for folder in folders)
     beside = f"; paths are relative to {', '.join(absolute)}" if absolute else ""
     return f": {counts}, the first: {'; '.join(first)}{beside}"
@@ -357,7 +333,7 @@ Runner = Callable[[Iterator["ShardTask"], OnCulprits], Iterable["ShardResult"]]
 class Preparation:
     """What is to be prepared, and how."""
 
-    sources: Sequence[Source]
+    sources: Sequence[SourceInUse]
     options: PrepareOptions
     embedder: EmbedderRecord | None
     """None where no face embedding is wanted."""
@@ -425,7 +401,7 @@ class Session:
         table = NewFile(storage, SOURCES)
 
         def list_reject(reject: Reject) -> None:
-            if not self._is_forgotten(reject.speaker, reject.key):
+            if not self._forgotten.names(reject.speaker, reject.key):
                 table.write(encode_rejects([reject], header=False))
 
         try:
@@ -454,9 +430,6 @@ class Session:
         finally:
             table.discard()
         return plan
-
-    def _is_forgotten(self, speaker: str, key: str) -> bool:
-        return self._forgotten.has_speaker(speaker) or self._forgotten.has_clip(key)
 
     def prepare(self, run: Runner, watch: Callable[[Tally], None]) -> Manifest:
         """All that is left, and the manifest."""
@@ -510,7 +483,7 @@ class Session:
             )
 
     def _is_wanted(self, record: Record) -> bool:
-        return record.key not in self._culprits and not self._is_forgotten(record.speaker, record.key)
+        return record.key not in self._culprits and not self._forgotten.names(record.speaker, record.key)
 
     def _read_culprits(self) -> dict[str, Reject]:
         if not self._storage.exists(WORKERS):
@@ -540,7 +513,6 @@ class Session:
 JOURNAL = "journal.json"
 DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for
 JOURNAL_SECONDS = 30.0  # what was finished after the last time is read once more when the run is taken up
-_READ_AT_ONCE = 2**24  # bytes
 
 
 class Journal:
@@ -552,10 +524,11 @@ class Journal:
         self._changed = False
         if storage.exists(JOURNAL):
             try:
-                stated = parse_json(storage.read(JOURNAL))
-                self._known = {name: ShardRecord(**record) for name, record in stated.items()}
-            except (ValueError, TypeError, AttributeError) as error:
-                logger.warning("%s is damaged (%s): finished shards are read again", storage.where(JOURNAL), error)
+                self._known = validated_json(
+                    dict[str, ShardRecord], storage.read(JOURNAL), storage.where(JOURNAL), DatasetError
+                )
+            except DatasetError as error:
+                logger.warning("the journal is damaged: finished shards are read again (%s)", error)
 
     def add(self, name: str, shard: ShardRecord | None) -> None:
         """A shard that was just written; None where nothing was kept."""
@@ -596,7 +569,7 @@ def read_record(storage: Storage, name: str) -> ShardRecord:
         index=index,
         clips=sum(1 for _ in csv.reader(io.StringIO(content.decode(), newline=""))) - 1,
         bytes=size,
-        sha256=storage.sha256(file, _READ_AT_ONCE),
+        sha256=storage.sha256(file),
         index_sha256=hashlib.sha256(content).hexdigest(),
     )
 

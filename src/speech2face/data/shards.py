@@ -8,7 +8,6 @@ and a folder without a manifest is no data set.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
@@ -55,6 +54,7 @@ from speech2face.data.storage import NewFile, Storage
 from speech2face.errors import CannotWrite, DatasetError, InvalidSettings, OutputExists
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import array_of, parse_json
+from speech2face.outputs import TEMPORARY_PREFIX, sha256
 
 Place = str | os.PathLike[str]
 CLIPS_PER_SHARD = 1000
@@ -117,13 +117,10 @@ class ShardFile:
         """Put shard and index in place, the index last: a shard with an index is whole."""
         try:
             self._file.write(END_OF_ARCHIVE)
-            index = NewFile(self._storage, f"{self._name}.csv")
-            try:
+            with NewFile(self._storage, f"{self._name}.csv") as index:
                 index.write(encode_index(self.rows, self._labels))
                 self._file.finish()
                 index.finish()
-            finally:
-                index.discard()
         finally:
             self.discard()
         counts = (len(self.rows), self._file.bytes)
@@ -174,12 +171,8 @@ def write_manifest(
     if not shards:
         raise DatasetError(f"{folder} would hold no clip")
     check_embedder(layout, embedder)
-    file = NewFile(Storage(folder), MANIFEST)
-    try:
-        file.write(encode_manifest(layout, shards, embedder=embedder, labels=labels, statement=statement or {}))
-        file.finish()
-    finally:
-        file.discard()
+    content = encode_manifest(layout, shards, embedder=embedder, labels=labels, statement=statement or {})
+    Storage(folder).write(MANIFEST, content)
 
 
 def check_embedder(layout: Layout, embedder: EmbedderRecord | None) -> None:
@@ -394,9 +387,6 @@ def stored_layout(storage: Storage, shard: str) -> Layout:
 # Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
 # --------------------------------------------------------------------------------------------------
 
-_PREFIX = ".speech2face-"
-_READ_AT_ONCE = 2**22
-
 
 def default_cache_folder() -> Path:
     """Where training keeps its copies when its settings name no folder."""
@@ -423,7 +413,7 @@ def remove_copies(folders: Sequence[Path], sha256s: Iterable[str]) -> Iterator[P
     Raises:
         CannotWrite: no permission.
     """
-    for copy in (folder / f"{sha256}.tar" for sha256 in sha256s for folder in folders):
+    for copy in (folder / f"{shard}.tar" for shard in sha256s for folder in folders):
         try:
             copy.unlink()
         except FileNotFoundError:
@@ -458,14 +448,18 @@ class ShardCache:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._make_room(shard.bytes)
-            handle, name = tempfile.mkstemp(prefix=_PREFIX, dir=self._folder)
+            handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=self._folder)
             os.close(handle)
         except OSError as error:
             raise CannotWrite(f"cannot write the cache {self._folder}: {error.strerror}") from error
         temporary = Path(name)
         try:
             storage.download(shard.file, temporary)
-            _check(temporary, storage.where(shard.file), shard.sha256)
+            if sha256(temporary) != shard.sha256:
+                where = storage.where(shard.file)
+                raise DatasetError(
+                    f"{where} has been changed or damaged: its SHA-256 is not the manifest's; copy it again"
+                )
             file = temporary.open("rb", buffering=0)  # before others can see it, and make room
             temporary.replace(copy)
         finally:
@@ -484,15 +478,6 @@ class ShardCache:
                 return
             path.unlink(missing_ok=True)
             held -= size
-
-
-def _check(path: Path, where: str, sha256: str) -> None:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while content := file.read(_READ_AT_ONCE):
-            digest.update(content)
-    if digest.hexdigest() != sha256:
-        raise DatasetError(f"{where} has been changed or damaged: its SHA-256 is not the manifest's; copy it again")
 
 
 # --------------------------------------------------------------------------------------------------

@@ -7,15 +7,14 @@ speaker's labels had, are then gone too.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
-import html
 import io
 import re
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,15 @@ from speech2face.data.members import (
     Malformed,
     decode_npy,
     decode_wav,
+    encode_wav,
     members,
 )
 from speech2face.data.record import LABELS, PLAN, REASONS, SOURCE_LABEL, Record, Reject, read_rejects
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.corpora import open_source
-from speech2face.errors import DatasetError, Speech2FaceError
+from speech2face.data.sources import open_source
+from speech2face.errors import DatasetError, Speech2FaceError, need_extra
 from speech2face.inputs import parse_json
+from speech2face.tables import markdown_table
 
 FORMAT = 1
 STATEMENT = "statement.md"
@@ -59,7 +60,6 @@ TURN_MEANS = (
 """Numbers of benchmarks/head_pose.csv."""
 _HOUR = 3600.0
 _VALUES_SHOWN = 100  # of a label; the rest is one row
-_FILES_AT_ONCE = 256
 _DIGITS = 3  # of hours
 Counts = dict[str, Any]
 """clips, speakers, hours."""
@@ -126,13 +126,10 @@ def _turned(manifest: Manifest, reasons: Mapping[str, int], settings: Mapping[st
 def _columns(manifest: Manifest, names: Sequence[str]) -> dict[str, list[str]]:
     """Columns of all indexes at once: they are read a single time."""
     found: dict[str, list[str]] = {name: [] for name in names}
-    indexes = [shard.index for shard in manifest.shards]
-    for start in range(0, len(indexes), _FILES_AT_ONCE):
-        group = indexes[start : start + _FILES_AT_ONCE]
-        for index, content in zip(group, manifest.storage.read_together(group), strict=True):
-            where = manifest.storage.where(index)
-            for name, cells in zip(names, read_columns(content, names, manifest.labels, where), strict=True):
-                found[name].extend(cells)
+    for index, content in manifest.storage.read_each([shard.index for shard in manifest.shards]):
+        where = manifest.storage.where(index)
+        for name, cells in zip(names, read_columns(content, names, manifest.labels, where), strict=True):
+            found[name].extend(cells)
     return found
 
 
@@ -172,41 +169,81 @@ def _measured(cells: Sequence[str]) -> dict[str, float] | None:
     return {"clips": len(known), "least": least, "tenth": low, "median": median, "ninth_tenth": high, "most": most}
 
 
+@dataclass(frozen=True)
+class Section:
+    """One section of a statement as its templates show it, from top to bottom."""
+
+    title: str
+    sentences: Sequence[str] = ()
+    header: Sequence[str] = ()
+    """Of a table; () where there is none."""
+    rows: Sequence[Sequence[str]] = ()
+    points: Sequence[tuple[int, str, str]] = ()
+    """Depth, name and value of each point of a list."""
+    notes: Sequence[str] = ()
+
+
 def statement_markdown(statement: Mapping[str, Any]) -> str:
-    """The statement as a page for people."""
-    hours, speakers = statement["hours"], statement["speakers"]
+    """Return the statement as a page for people."""
+    page = _templates().get_template("statement.md").render(_shown_statement(statement), table=markdown_table)
+    return page.rstrip("\n") + "\n"
+
+
+@functools.cache
+def _templates() -> Any:
+    """The jinja2 environment of this package's templates; what goes into HTML is escaped.
+
+    Raises:
+        MissingExtra: jinja2 is not installed.
+    """
+    need_extra("a data statement", "train", ("jinja2",))
+    import jinja2
+    import markupsafe
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("speech2face.data"),
+        autoescape=jinja2.select_autoescape(),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["code"] = lambda text: markupsafe.Markup(
+        re.sub(r"`([^`]*)`", r"<code>\1</code>", str(markupsafe.escape(text)))
+    )
+    return environment
+
+
+def _shown_statement(statement: Mapping[str, Any]) -> dict[str, Any]:
+    """What the templates show of a statement."""
     spread = statement["clips_a_speaker"]
-    lines = [
-        "# Data statement",
-        "",
-        f"{statement['clips']:,} clips of {speakers:,} speakers, {hours:,.2f} hours. Clips a speaker: "
-        f"{spread['least']:,} to {spread['most']:,}, median {spread['median']:,g}.",
-        "",
-    ]
-    lines += _section("Splits", "split", statement["splits"]) + _section("Sources", "source", statement["sources"])
-    lines += _section("Licences", "licence", statement["licences"])
-    lines += _section("Consent", "consent rests on", statement["consents"]) + _cautions(statement)
-    for label, counts in statement["labels"].items():
-        if set(counts) == {UNKNOWN}:
-            lines += [f"## {label.capitalize()}", "", "Not known of any clip.", ""]
-        else:
-            lines += _section(label.capitalize(), label, counts)
-    lines += _measures(statement["measures"]) + _rejects(statement["rejects"]) + _turn(statement.get("turned"))
-    lines += _duplicates(statement["duplicates"])
-    lines += _forgotten(statement["forgotten_speakers"]) + _settings(statement["settings"])
-    return "\n".join(lines).rstrip("\n") + "\n"
+    consent = replace(_counted("Consent", "consent rests on", statement["consents"]), notes=_cautions(statement))
+    return {
+        "intro": f"{statement['clips']:,} clips of {statement['speakers']:,} speakers, {statement['hours']:,.2f} hours."
+        f" Clips a speaker: {spread['least']:,} to {spread['most']:,}, median {spread['median']:,g}.",
+        "sections": [
+            _counted("Splits", "split", statement["splits"]),
+            _counted("Sources", "source", statement["sources"]),
+            _counted("Licences", "licence", statement["licences"]),
+            consent,
+            *(_label(label, counts) for label, counts in statement["labels"].items()),
+            *_measures(statement["measures"]),
+            _rejects(statement["rejects"]),
+            *_turn(statement.get("turned")),
+            _duplicates(statement["duplicates"]),
+            *_forgotten(statement["forgotten_speakers"]),
+            *([Section("Prepared from", points=[*_points(statement["settings"])])] if statement["settings"] else []),
+        ],
+    }
 
 
-def _section(title: str, what: str, counts: Mapping[str, Counts]) -> list[str]:
+def _counted(title: str, what: str, counts: Mapping[str, Counts]) -> Section:
     rows = [(name, f"{c['clips']:,}", f"{c['speakers']:,}", f"{c['hours']:,.2f}") for name, c in counts.items()]
-    return [f"## {title}", "", *_table((what, "clips", "speakers", "hours"), rows), ""]
+    return Section(title, header=(what, "clips", "speakers", "hours"), rows=rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    def row(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
-
-    return [row(header), "|" + "---|" * len(header), *map(row, rows)]
+def _label(label: str, counts: Mapping[str, Counts]) -> Section:
+    title = label.capitalize()
+    return Section(title, ["Not known of any clip."]) if set(counts) == {UNKNOWN} else _counted(title, label, counts)
 
 
 def _cautions(statement: Mapping[str, Any]) -> list[str]:
@@ -220,30 +257,28 @@ def _cautions(statement: Mapping[str, Any]) -> list[str]:
         said.append(
             "The 68 landmarks are dlib's, whose weights learned from iBUG 300-W: its licence excludes commercial use."
         )
-    return [line for sentence in said for line in (sentence, "")]
+    return said
 
 
-def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
-    if not measures:
-        return []
+def _measures(measures: Mapping[str, Mapping[str, float]]) -> list[Section]:
     columns = ("clips", "least", "tenth", "median", "ninth_tenth", "most")
     header = ("measure", "clips", "least", "10 %", "median", "90 %", "most")
     rows = [(name, *(f"{spread[column]:,g}" for column in columns)) for name, spread in measures.items()]
-    return ["## Measures", "", *_table(header, rows), ""]
+    return [Section("Measures", header=header, rows=rows)] if rows else []
 
 
-def _rejects(rejects: Mapping[str, int]) -> list[str]:
+def _rejects(rejects: Mapping[str, int]) -> Section:
     if not rejects:
-        return ["## Rejects", "", "None.", ""]
+        return Section("Rejects", ["None."])
     rows = [
         (reason, f"{count:,}", REASONS.get(reason, ""))
         for reason, count in sorted(rejects.items(), key=lambda item: (-item[1], item[0]))
     ]
     total = f"{sum(rejects.values()):,} records gave no clip."
-    return ["## Rejects", "", total, "", *_table(("reason", "records", "meaning"), rows), ""]
+    return Section("Rejects", [total], header=("reason", "records", "meaning"), rows=rows)
 
 
-def _turn(turned: Mapping[str, Any] | None) -> list[str]:
+def _turn(turned: Mapping[str, Any] | None) -> list[Section]:
     """What the limit on turned faces means, in the words of somebody who trains with what is left."""
     if turned is None or turned["limit_degrees"] is None:
         return []
@@ -253,86 +288,32 @@ def _turn(turned: Mapping[str, Any] | None) -> list[str]:
         f"{rejected:,} of {faces:,} faces{share} were turned by more than {limit:g} degrees aside, up or down, and are "
         f"`not_frontal`. {TURN_MEANS}"
     )
-    return ["## Turned faces", "", said, ""]
+    return [Section("Turned faces", [said])]
 
 
-def _duplicates(duplicates: Mapping[str, int | str] | None) -> list[str]:
+def _duplicates(duplicates: Mapping[str, int | str] | None) -> Section:
+    title = "Alike across splits"
     if duplicates is None:
-        return ["## Alike across splits", "", "Nobody looked.", ""]
+        return Section(title, ["Nobody looked."])
     rows = [(kind, f"{said:,}" if isinstance(said, int) else said) for kind, said in duplicates.items()]
-    return ["## Alike across splits", "", *_table(("what", "pairs of clips"), rows), ""]
+    return Section(title, header=("what", "pairs of clips"), rows=rows)
 
 
-def _forgotten(count: int) -> list[str]:
-    return ["## Forgotten", "", f"{count:,} speakers asked to be forgotten; none of their clips is here.", ""] * bool(
-        count
-    )
+def _forgotten(count: int) -> list[Section]:
+    said = f"{count:,} speakers asked to be forgotten; none of their clips is here."
+    return [Section("Forgotten", [said])] if count else []
 
 
-def _settings(settings: Mapping[str, Any]) -> list[str]:
-    if not settings:
-        return []
-    return ["## Prepared from", "", *_listed(settings, "")]
-
-
-def _listed(value: Any, indent: str) -> list[str]:
-    """Nested settings as nested points."""
+def _points(value: Any, depth: int = 0) -> Iterator[tuple[int, str, str]]:
+    """Nested settings as points, each with how deep it lies."""
     items = value.items() if isinstance(value, Mapping) else ((str(n), each) for n, each in enumerate(value, start=1))
-    lines = []
     for name, each in items:
         if isinstance(each, Mapping) or (isinstance(each, list | tuple) and any(isinstance(e, Mapping) for e in each)):
-            lines += [f"{indent}- {name}:", *_listed(each, indent + "  ")]
+            yield depth, name, ""
+            yield from _points(each, depth + 1)
         else:
             shown = ", ".join(map(str, each)) if isinstance(each, list | tuple) else each
-            lines.append(f"{indent}- {name}: {UNSTATED if shown in (None, '') else f'`{shown}`'}")
-    return lines
-
-
-# --------------------------------------------------------------------------------------------------
-# The data statement as part of a page: its Markdown, which uses headings, tables, lists and paragraphs, as HTML.
-# --------------------------------------------------------------------------------------------------
-
-_CELL = re.compile(r"(?<!\\)\|")  # a bar that is not escaped
-_CODE = re.compile(r"`([^`]*)`")
-
-
-def statement_html(markdown: str) -> str:
-    """HTML of what `statement_markdown` writes; the text in it is escaped, whatever it holds."""
-    return "\n".join(part for kind, lines in groupby(markdown.splitlines(), _kind) for part in _part(kind, [*lines]))
-
-
-def _kind(line: str) -> str:
-    if line.startswith("|"):
-        return "table"
-    if line.lstrip().startswith("- "):
-        return "list"
-    return "heading" if line.startswith("#") else "text"
-
-
-def _part(kind: str, lines: list[str]) -> Iterator[str]:
-    if kind == "table":
-        head, _, *body = map(_cells, lines)
-        yield "<table><tr>" + "".join(f'<th scope="col">{cell}</th>' for cell in head) + "</tr>"
-        yield from ("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in body)
-        yield "</table>"
-    elif kind == "list":
-        yield "<ul>"
-        for line in lines:
-            depth = (len(line) - len(line.lstrip())) // 2
-            yield f'<li style="margin-left:{1.2 * depth:g}rem">{_text(line.lstrip()[2:])}</li>'
-        yield "</ul>"
-    elif kind == "heading":
-        yield from (f"<h4>{_text(line.lstrip('# '))}</h4>" for line in lines if line != "# Data statement")
-    else:
-        yield from (f"<p>{_text(line)}</p>" for line in lines if line)
-
-
-def _cells(line: str) -> list[str]:
-    return [_text(cell.strip()) for cell in _CELL.split(line)[1:-1]]
-
-
-def _text(text: str) -> str:
-    return _CODE.sub(r"<code>\1</code>", html.escape(text.replace("\\|", "|").replace("\\\\", "\\")))
+            yield depth, name, UNSTATED if shown in (None, "") else f"`{shown}`"
 
 
 # --------------------------------------------------------------------------------------------------
@@ -352,7 +333,7 @@ def statement_of(manifest: Manifest) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Sampled:
+class SampledClip:
     """A clip to be looked at."""
 
     key: str
@@ -378,7 +359,7 @@ def _few(count: int, most: int = 20_000) -> list[int]:
     return list(range(count)) if count <= most else [number * count // most for number in range(most)]
 
 
-def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True) -> Iterator[Sampled]:
+def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True) -> Iterator[SampledClip]:
     """These clips, with the frames they were taken from where plan and media are there.
 
     Raises:
@@ -399,7 +380,7 @@ def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True)
         except (Malformed, KeyError, ValueError) as error:
             raise DatasetError(f"{manifest.storage}: clip {key} is damaged ({error}); copy its shard again") from error
         face = bytes(parts[ALIGNED_FACE]) if ALIGNED_FACE in parts else None
-        yield Sampled(key, facts, sound, face, landmarks, frame_of(records.get(key), facts["labels"]))
+        yield SampledClip(key, facts, sound, face, landmarks, frame_of(records.get(key), facts["labels"]))
 
 
 def find_records(manifest: Manifest, keys: set[str]) -> dict[str, Record]:
@@ -473,95 +454,51 @@ def spectrogram_picture(waveform: NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.asarray(255 - 255 * share[::-1], np.uint8)
 
 
-def html_page(manifest: Manifest, clips: Sequence[Sampled], rejects: Mapping[str, Sequence[Reject]]) -> str:
-    """The page."""
-    title = f"Data set {html.escape(Path(manifest.storage.name).name or manifest.storage.name)}"
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'\">",
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{title}</h1>",
-        "<p>Pictures and voices of real people: not to be passed on. Manifest SHA-256 "
-        f"<code>{manifest.sha256}</code>.</p>",
-        f"<details><summary>Statement</summary>{statement_html(statement_markdown(statement_of(manifest)))}</details>",
-        f"<h2>{len(clips)} of {len(manifest.table):,} clips</h2>",
-        *map(_clip_article, clips),
-        "<h2>What fell out</h2>" if rejects else "<h2>Nothing fell out</h2>",
-        *(line for reason, some in rejects.items() for line in _reject_section(reason, some)),
-        "</body></html>",
-    ]
-    return "\n".join(parts) + "\n"
+def html_page(manifest: Manifest, clips: Sequence[SampledClip], rejects: Mapping[str, Sequence[Reject]]) -> str:
+    """Return the page."""
+    page: str = (
+        _templates()
+        .get_template("page.html")
+        .render(
+            _shown_statement(statement_of(manifest)),
+            name=Path(manifest.storage.name).name or manifest.storage.name,
+            sha256=manifest.sha256,
+            all_clips=len(manifest.table),
+            clips=[_shown_clip(clip) for clip in clips],
+            rejects=[
+                (reason, REASONS.get(reason, ""), [(each, _first_frame(each)) for each in some])
+                for reason, some in rejects.items()
+            ],
+        )
+    )
+    return page
 
 
-def _clip_article(clip: Sampled) -> str:
+def _shown_clip(clip: SampledClip) -> dict[str, Any]:
+    """What the page shows of a clip; pictures and sounds as addresses that hold them."""
     facts = {name: clip.facts[name] for name in ("speaker", "split", "seconds", "licence", "consent")}
     facts |= {name: value for name, value in clip.facts["labels"].items() if value not in ("", None)}
-    figures = []
-    if clip.frame is not None:
-        figures.append(_figure(_image(clip.frame, "JPEG", "chosen frame"), "chosen frame"))
+    shown = {"key": clip.key, "facts": list(facts.items()), "landmarks": clip.landmarks}
+    shown |= {"frame": clip.frame and _image(clip.frame, "JPEG"), "face": None, "sound": None}
     if clip.face is not None:
-        face = f'<img alt="aligned face" src="{_data("image/png", clip.face)}">'
-        figures.append(_figure(face, "aligned face"))
-        if clip.landmarks is not None:
-            marked = face.replace('alt="aligned face"', 'alt="aligned face with its landmarks"')
-            over = f'<div class="over">{marked}{_points(clip)}</div>'
-            figures.append(_figure(over, f"{len(clip.landmarks)} landmarks"))
+        with Image.open(io.BytesIO(clip.face)) as picture:
+            shown |= {"face": _data("image/png", clip.face), "width": picture.width, "height": picture.height}
     if clip.waveform is not None:
-        picture = _image(Image.fromarray(spectrogram_picture(clip.waveform)), "PNG", "spectrogram")
-        figures.append(_figure(picture + _sound(clip.waveform), "spectrogram, 0 to 8 kHz"))
-    rows = "".join(f"<div><dt>{html.escape(str(k))}</dt><dd>{html.escape(str(v))}</dd></div>" for k, v in facts.items())
-    return f"<article><h3>{html.escape(clip.key)}</h3><div>{''.join(figures)}</div><dl>{rows}</dl></article>"
+        spectrogram = Image.fromarray(spectrogram_picture(clip.waveform))
+        shown |= {"spectrogram": _image(spectrogram, "PNG"), "sound": _data("audio/wav", encode_wav(clip.waveform))}
+    return shown
 
 
-def _reject_section(reason: str, rejects: Sequence[Reject]) -> Iterator[str]:
-    yield f"<h3>{html.escape(reason)}: {html.escape(REASONS.get(reason, ''))}</h3><div>"
-    for each in rejects:
-        frame = _frame(each.media, 0.0) if each.media else None
-        picture = "<p>no picture</p>" if frame is None else _image(frame, "JPEG", "first frame")
-        yield _figure(picture, f"{each.key} · {each.detail}")
-    yield "</div>"
+def _first_frame(reject: Reject) -> str | None:
+    frame = _frame(reject.media, 0.0) if reject.media else None
+    return frame and _image(frame, "JPEG")
 
 
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def _points(clip: Sampled) -> str:
-    assert clip.face is not None and clip.landmarks is not None
-    with Image.open(io.BytesIO(clip.face)) as picture:
-        width, height = picture.size
-    radius = max(width, height) / 150
-    dots = "".join(f'<circle cx="{x + 0.5:.1f}" cy="{y + 0.5:.1f}" r="{radius:.2f}"/>' for x, y in clip.landmarks)
-    return f'<svg viewBox="0 0 {width} {height}">{dots}</svg>'
-
-
-def _sound(waveform: NDArray[np.int16]) -> str:
-    from speech2face.data.members import encode_wav
-
-    return f'<audio controls preload="none" src="{_data("audio/wav", encode_wav(waveform))}"></audio>'
-
-
-def _image(picture: Image.Image, kind: str, what: str) -> str:
+def _image(picture: Image.Image, kind: str) -> str:
     sink = io.BytesIO()
     picture.save(sink, kind)
-    return f'<img alt="{what}" src="{_data(f"image/{kind.lower()}", sink.getvalue())}">'
+    return _data(f"image/{kind.lower()}", sink.getvalue())
 
 
 def _data(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-_STYLE = """
-body{font:15px/1.4 system-ui,sans-serif;max-width:1200px;margin:2rem auto;padding:0 1rem;color:#222}
-article{border-top:1px solid #ccc;padding:.5rem 0}article>div,h3+div{display:flex;flex-wrap:wrap;gap:1rem}
-figure{margin:0;max-width:320px}figcaption{font-size:.8rem;color:#666}figcaption,code{overflow-wrap:anywhere}
-img{display:block;max-width:100%;max-height:240px}.over{position:relative;display:inline-block}
-.over svg{position:absolute;inset:0;width:100%;height:100%}circle{fill:#e33}audio{width:100%;height:2rem}
-dl{display:flex;flex-wrap:wrap;gap:.2rem 1.5rem;font-size:.85rem;margin:.6rem 0}dl div{display:flex;gap:.4rem}
-dd{margin:0;overflow-wrap:anywhere}dt{color:#666}details{overflow-x:auto}summary{cursor:pointer}
-table{border-collapse:collapse;font-size:.85rem}th,td{padding:.15rem .8rem .15rem 0;text-align:left}
-th{border-bottom:1px solid #ccc;font-weight:600}ul{list-style:none;padding:0;font-size:.85rem}
-""".replace("\n", "")

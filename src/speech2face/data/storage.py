@@ -9,26 +9,16 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
-from speech2face.errors import CannotWrite, DatasetError, MissingExtra, RunLocked
-
-if TYPE_CHECKING:
-    pass
+from speech2face.errors import CannotWrite, DatasetError, MissingExtra, RunLocked, Speech2FaceError
+from speech2face.inputs import file_size
+from speech2face.outputs import TEMPORARY_PREFIX, put_in_place, sha256
 
 Result = TypeVar("Result")
-_FILE_MODE = 0o666  # before the umask: what open() gives, where a temporary file gets 0o600
-_TEMPORARY_PREFIX = ".speech2face-"
-
-
-def _local_size(path: Path) -> int | None:
-    """Bytes of a file; None where there is none, or where no file could have such a name."""
-    try:
-        return path.stat().st_size if path.is_file() else None
-    except (OSError, ValueError):
-        return None
+FILES_AT_ONCE = 256  # small ones that are read together: bounds memory, and hides the delay of object stores
+_READ_AT_ONCE = 2**24  # bytes of a large file
 
 
 class Storage:
@@ -47,7 +37,7 @@ class Storage:
         return self.name
 
     def where(self, name: str) -> str:
-        """A file's path or URL, as it is shown in messages."""
+        """Return a file's path or URL, as it is shown in messages."""
         return str(self.local / name) if self.local is not None else f"{self.name}/{name}"
 
     @functools.cached_property
@@ -65,19 +55,38 @@ class Storage:
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_remote"}
 
+    @contextlib.contextmanager
+    def _explained(self, name: str, what: str = "read", kind: type[Speech2FaceError] = DatasetError) -> Iterator[None]:
+        """Name the file in whatever an operating system or an object store raises; every store has its own classes."""
+        try:
+            yield
+        except Speech2FaceError:
+            raise
+        except Exception as error:
+            why = error.strerror if self.local is not None and isinstance(error, OSError) else None
+            raise kind(f"cannot {what} {self.where(name)}: {why or f'{type(error).__name__}: {error}'}") from error
+
+    def _asked(self, name: str, question: Callable[[Any, str], Result]) -> Result:
+        """The answer of the remote file system."""
+        with self._explained(name):
+            return question(self._remote[0], self._path(name).rstrip("/"))
+
+    def _path(self, name: str) -> str:
+        return f"{self._remote[1].rstrip('/')}/{name}"
+
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Return whether the file is there."""
         if self.local is not None:
-            return (self.local / name).is_file()
+            return file_size(self.local / name) is not None
         return bool(self._asked(name, lambda system, path: system.isfile(path)))
 
     def names(self) -> list[str]:
-        """The folder's files, sorted; none where there is no folder yet. Temporary ones are left out."""
+        """Return the folder's files, sorted; none where there is no folder yet. Temporary ones are left out."""
         if self.local is not None:
             found = [path.name for path in self.local.iterdir() if path.is_file()] if self.local.is_dir() else []
         else:
             found = self._asked("", _list_files)
-        return sorted(name for name in found if not name.startswith(_TEMPORARY_PREFIX))
+        return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))
 
     def remove(self, name: str) -> None:
         """Delete a file; one that is not there is as good as deleted.
@@ -85,137 +94,103 @@ class Storage:
         Raises:
             CannotWrite: no permission.
         """
-        try:
+        with self._explained(name, "remove", CannotWrite):
             if self.local is not None:
                 (self.local / name).unlink(missing_ok=True)
             elif self.exists(name):
                 self._remote[0].rm_file(self._path(name))
-        except Exception as error:  # as in _asked
-            raise CannotWrite(f"cannot remove {self.where(name)}: {type(error).__name__}: {error}") from error
-
-    def remove_temporary(self) -> None:
-        """Delete what killed processes left half written; only where nobody writes now."""
-        if self.local is not None and self.local.is_dir():
-            for path in self.local.glob(f"{_TEMPORARY_PREFIX}*"):
-                path.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
-        """A whole small file."""
-        return self.read_together([name])[0]
+        """Return a whole small file."""
+        return next(content for _, content in self.read_each([name]))
 
-    def read_together(self, names: Sequence[str]) -> list[bytes]:
-        """Whole small files; from object stores at the same time."""
+    def read_each(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield names and contents of whole small files; object stores are asked for many at the same time."""
         if self.local is not None:
-            return [self._read_local(name) for name in names]
-        found = self._asked(names[0], lambda system, path: system.cat([self._path(name) for name in names]))
-        if isinstance(found, bytes):  # some file systems answer a list of one with its content
-            return [found]
-        by_name = {str(path).rsplit("/", 1)[-1]: content for path, content in found.items()}
-        return [by_name[name.rsplit("/", 1)[-1]] for name in names]
-
-    def _read_local(self, name: str) -> bytes:
-        assert self.local is not None
-        try:
-            return (self.local / name).read_bytes()
-        except OSError as error:
-            raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
+            for name in names:
+                with self._explained(name):
+                    content = (self.local / name).read_bytes()
+                yield name, content
+            return
+        for start in range(0, len(names), FILES_AT_ONCE):
+            group = names[start : start + FILES_AT_ONCE]
+            found = self._asked(group[0], lambda system, _, some=group: system.cat([self._path(name) for name in some]))  # type: ignore[misc]
+            if isinstance(found, bytes):  # some file systems answer a list of one with its content
+                found = {group[0]: found}
+            by_name = {str(path).rsplit("/", 1)[-1]: content for path, content in found.items()}
+            yield from ((name, by_name[name.rsplit("/", 1)[-1]]) for name in group)
 
     def sizes(self, names: Sequence[str]) -> list[int | None]:
-        """Bytes of each file, None where there is no such file."""
+        """Return the bytes of each file, None where there is no such file."""
         if self.local is not None:
-            return [_local_size(self.local / name) for name in names]
+            return [file_size(self.local / name) for name in names]
         # One listing rather than one question a file: a data set has thousands.
         entries = self._asked("", lambda system, path: system.ls(path, detail=True)) if names else []
         known = {str(entry["name"]).rsplit("/", 1)[-1]: entry.get("size") for entry in entries}
-        missing = [name for name in names if name in known and known[name] is None]  # HTTP servers list no sizes
-        for name in missing:
-            known[name] = self._asked(name, lambda system, path: system.size(path))
+        for name in names:
+            if name in known and known[name] is None:  # HTTP servers list no sizes
+                known[name] = self._asked(name, lambda system, path: system.size(path))
         return [known.get(name) for name in names]
 
     def read_ranges(self, spans: Sequence[tuple[str, int, int]]) -> list[bytes]:
-        """Stretches (file, first byte, length) of remote files, all at the same time where the store can."""
+        """Return stretches (file, first byte, length) of remote files, all at the same time where the store can."""
         paths = [self._path(name) for name, _, _ in spans]
         starts = [start for _, start, _ in spans]
         ends = [start + length for _, start, length in spans]
         answer = self._asked(spans[0][0], lambda system, _: system.cat_ranges(paths, starts, ends, on_error="raise"))
         return list(answer)
 
-    def sha256(self, name: str, at_once: int) -> str:
-        """Of a whole file, read in stretches of `at_once` bytes."""
+    def sha256(self, name: str) -> str:
+        """Return the SHA-256 of a whole file."""
+        if self.local is not None:
+            with self._explained(name):
+                return sha256(self.local / name)
         digest = hashlib.sha256()
 
         def read(system: Any, path: str) -> None:
-            with system.open(path, "rb", block_size=at_once) as file:
-                while content := file.read(at_once):
+            with system.open(path, "rb", block_size=_READ_AT_ONCE) as file:
+                while content := file.read(_READ_AT_ONCE):
                     digest.update(content)
 
-        if self.local is None:
-            self._asked(name, read)
-            return digest.hexdigest()
-        try:
-            with (self.local / name).open("rb", buffering=0) as file:
-                while content := file.read(at_once):
-                    digest.update(content)
-        except OSError as error:
-            raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
+        self._asked(name, read)
         return digest.hexdigest()
 
     @contextlib.contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A file to read from its beginning to its end."""
-        if self.local is None:
-            with self._asked(name, lambda system, path: system.open(path, "rb")) as remote:
-                yield remote
+        """Open a file to be read from its beginning to its end."""
+        if self.local is not None:
+            try:
+                with (self.local / name).open("rb") as file:
+                    yield file
+            except OSError as error:
+                raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
             return
-        try:
-            with (self.local / name).open("rb") as file:
-                yield file
-        except OSError as error:
-            raise DatasetError(f"cannot read {self.where(name)}: {error.strerror}") from error
+        with self._asked(name, lambda system, path: system.open(path, "rb")) as remote:
+            yield remote
 
     def download(self, name: str, to: Path) -> None:
         """Copy a remote file to this machine."""
         self._asked(name, lambda system, path: system.get_file(path, str(to)))
 
-    def _path(self, name: str) -> str:
-        return f"{self._remote[1].rstrip('/')}/{name}"
-
-    def _asked(self, name: str, question: Callable[[Any, str], Result]) -> Result:
-        """The answer of the remote file system; whatever it raises (every one has its own) named by file."""
-        try:
-            return question(self._remote[0], self._path(name).rstrip("/"))
-        except (DatasetError, MissingExtra):
-            raise
-        except Exception as error:  # object stores raise their client's own classes, which have no common root
-            raise DatasetError(f"cannot read {self.where(name)}: {type(error).__name__}: {error}") from error
-
     def write(self, name: str, content: bytes) -> None:
-        """A small file, whole or not at all.
+        """Write a small file, whole or not at all.
 
         Raises:
             CannotWrite: no room, no permission.
         """
-        file = NewFile(self, name)
-        try:
+        with NewFile(self, name) as file:
             file.write(content)
             file.finish()
-        finally:
-            file.discard()
 
-    def put(self, temporary: Path, name: str) -> None:
-        """Bring a finished file of this machine to its name; the temporary one may be gone afterwards."""
+    def send(self, temporary: Path, name: str) -> None:
+        """Bring a finished temporary file to its name."""
         if self.local is not None:
-            umask = os.umask(0)  # there is no other way to read it
-            os.umask(umask)
-            temporary.chmod(_FILE_MODE & ~umask)
-            temporary.replace(self.local / name)
+            put_in_place(temporary, self.local / name)
             return
-        system, folder = self._remote
-        try:
+        with self._explained(name, "write", CannotWrite):
+            system, folder = self._remote
             system.makedirs(folder, exist_ok=True)
             system.put_file(str(temporary), self._path(name))
-        except Exception as error:  # as in _asked
-            raise CannotWrite(f"cannot write {self.where(name)}: {type(error).__name__}: {error}") from error
 
 
 def _list_files(system: Any, path: str) -> list[str]:
@@ -238,7 +213,7 @@ class NewFile:
         with self._explained():
             if storage.local is not None:
                 storage.local.mkdir(parents=True, exist_ok=True)
-            handle, path = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, dir=storage.local)
+            handle, path = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=storage.local)
         self._temporary, self._file = Path(path), os.fdopen(handle, "wb")
 
     @property
@@ -257,12 +232,16 @@ class NewFile:
         """Put it in place."""
         try:
             with self._explained():
-                self._file.flush()
-                os.fsync(self._file.fileno())
                 self._file.close()
-                self._storage.put(self._temporary, self.name)
+                self._storage.send(self._temporary, self.name)
         finally:
             self.discard()
+
+    def __enter__(self) -> NewFile:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.discard()
 
     def discard(self) -> None:
         """Leave nothing behind, unless it is in place already."""
@@ -284,7 +263,7 @@ class NewFile:
 LOCK = ".lock"
 
 
-@contextmanager
+@contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder for this process; the system lets go of it however the process ends.
 
@@ -324,5 +303,6 @@ def locked_data(storage: Storage) -> Iterator[None]:
             held.enter_context(locked(storage.local))
         except RunLocked as error:
             raise RunLocked(f"{storage} is being prepared or cleaned by another process; wait for it") from error
-        storage.remove_temporary()
+        for path in storage.local.glob(f"{TEMPORARY_PREFIX}*"):
+            path.unlink(missing_ok=True)
         yield

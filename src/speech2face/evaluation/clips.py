@@ -24,6 +24,7 @@ from speech2face.data.sources.tables import read_table, with_slashes
 from speech2face.errors import DatasetError
 from speech2face.evaluation.report import Embeddings, Floats
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.inputs import file_size
 
 Labels = Mapping[str, tuple[str, ...]]
 ALL = "all"
@@ -239,7 +240,7 @@ class FolderClips:
 
 
 def _check_files(files: Sequence[Path], folder: Path) -> None:
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [file.name for file in files if file_size(file) is None]
     twice = [name for name, count in Counter(file.stem for file in files).items() if count > 1]
     if missing:
         first = ", ".join(missing[:FIRST])

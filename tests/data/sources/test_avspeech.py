@@ -5,8 +5,8 @@ import fsspec
 import pytest
 
 from speech2face.data.record import Record, Reject
+from speech2face.data.sources import Basis, SourceInUse
 from speech2face.data.sources.corpora import AVSpeech
-from speech2face.data.sources.tables import Basis
 from speech2face.errors import DatasetError
 
 ASKED = Basis(consent="ethics board 12/26")
@@ -23,11 +23,11 @@ def corpus(folder: Path, *files: str, table: str = TABLE, name: str = "avspeech_
         path = folder / "videos" / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    return AVSpeech(str(folder / name), str(folder / "videos"), basis=ASKED)
+    return AVSpeech(str(folder / name), str(folder / "videos"))
 
 
 def kept(source: AVSpeech) -> list[Record]:
-    records = list(source.records())
+    records = list(SourceInUse(source, ASKED).records())
     assert all(isinstance(record, Record) for record in records), records
     return [record for record in records if isinstance(record, Record)]
 
@@ -78,17 +78,17 @@ def test_the_split_is_the_tables(tmp_path: Path) -> None:
 def test_nobody_was_asked_so_somebody_has_to_say_on_what_consent_rests(tmp_path: Path) -> None:
     source = corpus(tmp_path, "0J0-ynqd0dk.mp4")
     assert kept_consents(source) == {"ethics board 12/26"}
-    for reject in AVSpeech(source.table, source.videos).records():
+    for reject in SourceInUse(source, Basis()).records():
         assert isinstance(reject, Reject)
         assert reject.reason in ("no_consent", "no_media")
-    (first, *_) = AVSpeech(source.table, source.videos, basis=Basis(allow=("consent",))).records()
+    (first, *_) = SourceInUse(source, Basis(allow=("consent",))).records()
     assert isinstance(first, Record)
     assert first.consent == ""
     assert "CC BY 4.0" in first.licence
 
 
 def kept_consents(source: AVSpeech) -> set[str]:
-    return {record.consent for record in source.records() if isinstance(record, Record)}
+    return {record.consent for record in SourceInUse(source, ASKED).records() if isinstance(record, Record)}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,6 @@ def test_videos_and_table_may_be_behind_urls() -> None:
     for name, content in (("avspeech_test.csv", TABLE.encode()), ("all/ab/abcdefghijk.mp4", b"")):
         with fsspec.open(f"{place}/{name}", "wb") as file:
             file.write(content)
-    found = list(AVSpeech(f"{place}/avspeech_test.csv", f"{place}/all", basis=ASKED).records())
+    found = list(AVSpeech(f"{place}/avspeech_test.csv", f"{place}/all").records())
     assert [type(each) for each in found] == [Reject, Reject, Record]
     assert found[2].media == f"{place}/all/ab/abcdefghijk.mp4"

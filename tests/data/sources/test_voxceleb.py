@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from speech2face.data.record import Record, Reject
-from speech2face.data.sources.corpora import VoxCeleb, read_metadata
-from speech2face.data.sources.tables import Basis
+from speech2face.data.sources import Basis, SourceInUse
+from speech2face.data.sources.corpora import VoxCeleb, VoxCeleb1, VoxCeleb2, read_metadata
 from speech2face.errors import DatasetError, SpeakerLeak
 
 ASKED = Basis(consent="ethics board 12/26")
@@ -36,7 +36,7 @@ def written(path: Path, content: str) -> str:
 
 
 def kept(source: VoxCeleb) -> list[Record]:
-    records = list(source.records())
+    records = list(SourceInUse(source, ASKED).records())
     assert all(isinstance(record, Record) for record in records), records
     return [record for record in records if isinstance(record, Record)]
 
@@ -44,7 +44,7 @@ def kept(source: VoxCeleb) -> list[Record]:
 def test_voxceleb_1_as_it_is_unpacked(tmp_path: Path) -> None:
     touch(tmp_path / "wav", "id10270/5r0dWxy17C8/00002.wav", "id10270/5r0dWxy17C8/00001.wav")
     touch(tmp_path / "wav", "id10001/1zcIwhmdeo4/00001.wav", "id10001/notes.txt", "readme.wav")
-    source = VoxCeleb(1, str(tmp_path), written(tmp_path / "vox1_meta.csv", VOX1), basis=ASKED, validation=0)
+    source = VoxCeleb1(str(tmp_path), written(tmp_path / "vox1_meta.csv", VOX1), validation=0)
     first, *others = kept(source)
     assert first.key == "vox1_id10001_1zcIwhmdeo4_00001"
     assert first.media == str(tmp_path / "wav/id10001/1zcIwhmdeo4/00001.wav")
@@ -60,8 +60,8 @@ def test_voxceleb_1_as_it_is_unpacked(tmp_path: Path) -> None:
 def test_nobodys_name_is_in_the_records(tmp_path: Path) -> None:
     touch(tmp_path / "faces", "Eartha_Kitt/1.jpg")
     touch(tmp_path / "wav", "id10270/5r0dWxy17C8/00002.wav")
-    (record,) = kept(VoxCeleb(1, str(tmp_path / "wav"), written(tmp_path / "meta", VOX1), basis=ASKED))
-    assert "Kitt" not in str(record.to_dict())
+    (record,) = kept(VoxCeleb1(str(tmp_path / "wav"), written(tmp_path / "meta", VOX1)))
+    assert "Kitt" not in str(record)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_metadata_of_voxceleb_2_in_both_known_forms(
 def test_of_sound_and_video_the_video_is_taken_and_the_sound_beside_pictures_from_elsewhere(tmp_path: Path) -> None:
     clip = "id00012/21Uxsk56VDQ/00001"
     touch(tmp_path, f"dev/aac/{clip}.m4a", f"dev/mp4/{clip}.mp4", f"dev/txt/{clip}.txt", "faces/id00012/1.png")
-    (record,) = kept(VoxCeleb(2, str(tmp_path), basis=ASKED))
+    (record,) = kept(VoxCeleb2(str(tmp_path)))
     assert record.media == str(tmp_path / f"dev/mp4/{clip}.mp4")
-    (record,) = kept(VoxCeleb(2, str(tmp_path), faces=str(tmp_path / "faces"), basis=ASKED))
+    (record,) = kept(VoxCeleb2(str(tmp_path), faces=str(tmp_path / "faces")))
     assert record.media == str(tmp_path / f"dev/aac/{clip}.m4a")
     assert record.photograph == str(tmp_path / "faces/id00012/1.png")
 
@@ -101,14 +101,14 @@ def test_without_metadata_the_folders_tell_the_official_split(
     tmp_path: Path, tree: str, below: str, split: str | None
 ) -> None:
     touch(tmp_path / tree, f"{below}id00012/21Uxsk56VDQ/00001.m4a")
-    (record,) = kept(VoxCeleb(2, str(tmp_path / tree), basis=ASKED, validation=0))
+    (record,) = kept(VoxCeleb2(str(tmp_path / tree), validation=0))
     assert record.split == split
 
 
 def test_a_speaker_unpacked_into_dev_and_test_is_a_leak(tmp_path: Path) -> None:
     touch(tmp_path, "dev/id00012/21Uxsk56VDQ/00001.m4a", "test/id00012/21Uxsk56VDQ/00002.m4a")
     with pytest.raises(SpeakerLeak, match="id00012 is below dev and below test"):
-        list(VoxCeleb(2, str(tmp_path), basis=ASKED).records())
+        list(VoxCeleb2(str(tmp_path)).records())
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_pictures_are_found_by_identity(tmp_path: Path, version: int, metadata: 
     touch(tmp_path / "faces", f"{folder}/00000001.JPG", "Somebody_Else/1.jpg")
     faces, place = str(tmp_path / "faces"), written(tmp_path / "meta.csv", metadata)
     assert version in (1, 2)
-    (record,) = kept(VoxCeleb(1 if version == 1 else 2, str(tmp_path / "tree"), place, faces, ASKED))
+    (record,) = kept((VoxCeleb1 if version == 1 else VoxCeleb2)(str(tmp_path / "tree"), place, faces))
     assert record.photograph == f"{faces}/{folder}/00000001.JPG"
 
 
@@ -131,7 +131,7 @@ def test_pictures_of_the_same_video_come_first_and_the_choice_is_stable_and_spre
     touch(tmp_path / "faces", *(f"Eartha_Kitt/{number}.jpg" for number in range(5)))
     touch(tmp_path / "faces", *(f"Eartha_Kitt/1.6/{videos[0]}/{number:07d}.jpg" for number in range(3)))
     place = written(tmp_path / "meta.csv", VOX1)
-    source = VoxCeleb(1, str(tmp_path / "tree"), place, str(tmp_path / "faces"), ASKED)
+    source = VoxCeleb1(str(tmp_path / "tree"), place, str(tmp_path / "faces"))
     chosen = [record.photograph for record in kept(source)]
     assert f"/1.6/{videos[0]}/" in str(chosen[0])
     assert len(set(chosen[1:])) > 3
@@ -142,7 +142,7 @@ def test_who_has_no_picture_is_listed(tmp_path: Path) -> None:
     touch(tmp_path / "tree", "id10001/1zcIwhmdeo4/00001.wav", "id10270/5r0dWxy17C8/00001.wav")
     touch(tmp_path / "faces", "Eartha_Kitt/1.jpg")
     place = written(tmp_path / "meta.csv", VOX1)
-    found = list(VoxCeleb(1, str(tmp_path / "tree"), place, str(tmp_path / "faces"), ASKED).records())
+    found = list(VoxCeleb1(str(tmp_path / "tree"), place, str(tmp_path / "faces")).records())
     assert isinstance(found[0], Reject)
     assert (found[0].reason, found[0].speaker) == ("no_photograph", "id10001")
     assert isinstance(found[1], Record)
@@ -168,7 +168,7 @@ def test_wrong_metadata_are_named_by_line_and_column(tmp_path: Path, content: st
 def test_a_folder_without_recordings_and_the_other_corpuss_metadata_are_errors(tmp_path: Path) -> None:
     touch(tmp_path / "tree", "id00012/21Uxsk56VDQ/00001.txt", "21Uxsk56VDQ/00001.wav")
     with pytest.raises(DatasetError, match="holds no recording of VoxCeleb: they are like id10001/"):
-        list(VoxCeleb(2, str(tmp_path / "tree")).records())
+        list(VoxCeleb2(str(tmp_path / "tree")).records())
     touch(tmp_path / "tree", "id00099/21Uxsk56VDQ/00001.m4a")
     with pytest.raises(DatasetError, match="knows no speaker of"):
-        list(VoxCeleb(2, str(tmp_path / "tree"), written(tmp_path / "meta.csv", VOX2)).records())
+        list(VoxCeleb2(str(tmp_path / "tree"), written(tmp_path / "meta.csv", VOX2)).records())

@@ -1,13 +1,13 @@
-"""Sources by name and settings: as the command line states them, and as a plan keeps them."""
+"""The corpora AVSpeech and VoxCeleb as they lie on disk once somebody has downloaded them."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from speech2face.data.record import (
     LABELS,
@@ -15,17 +15,16 @@ from speech2face.data.record import (
     TRAIN,
     Record,
     Reject,
-    Source,
     is_key,
     official_split,
     reject,
     short_hash,
 )
+from speech2face.data.sources import BuiltInSource, Place
 from speech2face.data.sources.own import FacesByIdentity
 from speech2face.data.sources.tables import (
     SOUNDS,
     VIDEOS,
-    Basis,
     Row,
     files_below,
     read_rows,
@@ -34,41 +33,8 @@ from speech2face.data.sources.tables import (
     suffix_of,
 )
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
-
-
-def absolute(place: str) -> str:
-    """A path that means the same file to workers elsewhere; URLs are kept."""
-    return place if "://" in place or "::" in place else os.path.abspath(place)
-
-
-def open_source(settings: Mapping[str, Any]) -> Source:
-    """A source of a name (avspeech, voxceleb1 ...) and its own settings; `basis` is a table.
-
-    Raises:
-        InvalidOption: there is no such source, or it has no such setting.
-    """
-    from speech2face.data.sources.own import Pairs, Videos
-    from speech2face.data.sources.tables import Basis
-
-    kinds: dict[str, Callable[..., Source]] = {
-        "avspeech": AVSpeech,
-        "voxceleb1": VoxCeleb,
-        "voxceleb2": VoxCeleb,
-        "pairs": Pairs,
-        "videos": Videos,
-    }
-    stated = dict(settings)
-    name = stated.pop("name", None)
-    if name not in kinds:
-        raise InvalidOption(f"there is no source {name!r}; there are {', '.join(kinds)}")
-    if "basis" in stated:
-        stated["basis"] = Basis.from_dict(stated["basis"])
-    try:
-        return kinds[name](**stated)
-    except TypeError as error:
-        raise InvalidOption(f"the source {name} cannot be opened with {sorted(stated)}: {error}") from error
-
+from speech2face.errors import DatasetError, SpeakerLeak
+from speech2face.validation import checked
 
 # --------------------------------------------------------------------------------------------------
 # AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
@@ -84,21 +50,20 @@ _CUT = re.compile(r"[_-](\d+(?:\.\d+)?)(?:[_-](\d+(?:\.\d+)?))?")
 _SAME_SECONDS = 0.05  # how far a file's name may round a time
 
 
-@dataclass(frozen=True)
-class AVSpeech:
+@checked
+class AVSpeech(BuiltInSource):
     """Records of a table whose videos are in a folder, each whole (`ID.mp4`) or cut (`ID_START-END.mp4`).
 
     The corpus names no speakers: a speaker is a video. Two people of one video are in one split, but one person of
     two videos may be in two; the search for duplicates finds the same recording or picture, not the same person.
     """
 
-    table: str
+    table: Place
     """Path or URL of avspeech_train.csv or avspeech_test.csv."""
-    videos: str
+    videos: Place
     """Folder or URL of the videos, with sub-folders or without."""
     split: str | None = None
     """The official split; None: from the table's name, else by hash."""
-    basis: Basis = field(default_factory=Basis)
     seed: int = 0
     validation: float = 0.05
     """Share of the videos of the training table kept for validation: the corpus has no such split."""
@@ -138,8 +103,16 @@ class AVSpeech:
             elif name is None:
                 yield reject(record, "no_media", f"no file of the video {video} in {self.videos}")
             else:
-                yield self.basis.of(record)
+                yield record
             keys.add(short)
+
+    @classmethod
+    def example(cls, folder: Path) -> AVSpeech:
+        """Two clips of one video."""
+        (folder / "avspeech_train.csv").write_text("abcdefghijk,1.0,5.0,0.5,0.4\nabcdefghijk,8.0,12.0,0.5,0.4\n")
+        (folder / "videos").mkdir()
+        (folder / "videos" / "abcdefghijk.mp4").touch()
+        return cls(str(folder / "avspeech_train.csv"), str(folder / "videos"))
 
     def _files(self) -> dict[str, dict[str, str]]:
         """By video: what a file's name has after the id, and the file's path."""
@@ -226,22 +199,21 @@ class Celebrity:
     """What folders of this person's pictures may be called; used for nothing else."""
 
 
-@dataclass(frozen=True)
-class VoxCeleb:
+@checked
+class VoxCeleb(BuiltInSource):
     """Records of a tree, with pictures of the faces from the recordings' videos or from a folder by identity."""
 
-    version: Version
-    tree: str
+    tree: Place
     """Folder or URL: the one above dev and test, or any of the folders below it down to wav, aac or mp4."""
-    metadata: str | None = None
+    metadata: Place | None = None
     """vox1_meta.csv or vox2_meta.csv; without it the labels are unknown and only folders named dev and test tell the
     official split."""
-    faces: str | None = None
+    faces: Place | None = None
     """Folder or URL of pictures by identity (VGGFace, HQ-VoxCeleb); None: frames of the videos."""
-    basis: Basis = field(default_factory=Basis)
     seed: int = 0
     validation: float = 0.05
     """Share of the speakers of `dev` kept for validation: the corpus has no such split."""
+    version: Version = 1
 
     @property
     def name(self) -> str:
@@ -270,6 +242,14 @@ class VoxCeleb:
             record = self._record(utterance, storage.where(files[utterance]), celebrity, official)
             yield record if faces is None else self._with_face(record, utterance, celebrity, faces)
 
+    @classmethod
+    def example(cls, folder: Path) -> VoxCeleb:
+        """Two utterances of one speaker."""
+        (folder / "dev" / "id10001" / "video").mkdir(parents=True)
+        for number in ("00001", "00002"):
+            (folder / "dev" / "id10001" / "video" / f"{number}.wav").touch()
+        return cls(tree=str(folder))
+
     def _files(self) -> dict[Utterance, str]:
         """The file of each utterance."""
         preferred = VIDEOS if self.faces is None else SOUNDS
@@ -288,10 +268,10 @@ class VoxCeleb:
             )
         return found
 
-    def _record(self, utterance: Utterance, media: str, celebrity: Celebrity, official: str | None) -> Record | Reject:
+    def _record(self, utterance: Utterance, media: str, celebrity: Celebrity, official: str | None) -> Record:
         split = official and official_split(official, utterance[0], seed=self.seed, validation=self.validation)
         known = {"language": "", "gender": celebrity.gender, "nationality": celebrity.nationality}
-        record = Record(
+        return Record(
             key=_voxceleb_key(self.version, utterance),
             media=media,
             speaker=utterance[0],
@@ -299,18 +279,29 @@ class VoxCeleb:
             split=split,
             labels={**dict.fromkeys(LABELS, ""), **known},
         )
-        return self.basis.of(record)
 
     def _with_face(
-        self, record: Record | Reject, utterance: Utterance, celebrity: Celebrity, faces: FacesByIdentity
+        self, record: Record, utterance: Utterance, celebrity: Celebrity, faces: FacesByIdentity
     ) -> Record | Reject:
-        if isinstance(record, Reject):
-            return record
         names = (utterance[0], *celebrity.names)
         photograph = faces.one(names, utterance[1], record.key)
         if photograph is None:
             return reject(record, "no_photograph", f"no pictures of {utterance[0]} in {self.faces}")
         return replace(record, photograph=photograph)
+
+
+@checked
+class VoxCeleb1(VoxCeleb):
+    """VoxCeleb 1."""
+
+    version: Literal[1] = 1
+
+
+@checked
+class VoxCeleb2(VoxCeleb):
+    """VoxCeleb 2."""
+
+    version: Literal[2] = 2
 
 
 def _voxceleb_key(version: Version, utterance: Utterance) -> str:

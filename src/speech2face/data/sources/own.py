@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 
 from speech2face.data.manifest import COLUMNS as INDEX_COLUMNS
 from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key, reject
+from speech2face.data.sources import BuiltInSource, Place
 from speech2face.data.sources.tables import (
     VIDEOS,
-    Basis,
     Row,
     beside,
     files_below,
@@ -25,6 +25,7 @@ from speech2face.data.sources.tables import (
 )
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
+from speech2face.validation import checked
 
 NEEDED = ("recording", "speaker")
 OPTIONAL = ("photograph", "licence", "consent", "start", "end", "face_x", "face_y", "split", "key")
@@ -34,17 +35,16 @@ _STEM = 40  # characters of the recording's name in a key made here
 _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
 
 
-@dataclass(frozen=True)
-class Pairs:
+@checked
+class Pairs(BuiltInSource):
     """Records of a table with a header. Paths in it are relative to its own folder.
 
     Columns that are neither `NEEDED` nor `OPTIONAL` are labels; one that is nearly a `KNOWN` column, which the table
     lacks, is taken for a slip of the pen and refused.
     """
 
-    table: str
+    table: Place
     """Path or URL of the CSV."""
-    basis: Basis = field(default_factory=Basis)
 
     @property
     def name(self) -> str:
@@ -75,7 +75,15 @@ class Pairs:
             elif record.photograph is not None and is_missing(record.photograph):
                 yield reject(record, "no_photograph", f"there is no {record.photograph}")
             else:
-                yield self.basis.of(record)
+                yield record
+
+    @classmethod
+    def example(cls, folder: Path) -> Pairs:
+        """Two recordings of two speakers."""
+        for name in ("a.wav", "b.wav"):
+            (folder / name).touch()
+        (folder / "pairs.csv").write_text("recording,speaker\na.wav,Ann\nb.wav,Bob\n")
+        return cls(str(folder / "pairs.csv"))
 
 
 def _refuse(column: str) -> str | None:
@@ -136,15 +144,14 @@ _VIDEO_STEM = 40  # characters of a path in a key
 _VIDEO_DIGEST = 12  # hexadecimal digits
 
 
-@dataclass(frozen=True)
-class Videos:
+@checked
+class Videos(BuiltInSource):
     """Records of all videos in a folder: SPEAKER/any/folders/FILE.mp4, or SPEAKER.mp4. A video gives one clip."""
 
-    folder: str
+    folder: Place
     """Folder or URL."""
-    speakers: str | None = None
+    speakers: Place | None = None
     """A table of what is known of the speakers: speaker, licence, consent, split and labels."""
-    basis: Basis = field(default_factory=Basis)
 
     @property
     def name(self) -> str:
@@ -167,9 +174,17 @@ class Videos:
                 raise DatasetError(
                     f"{storage.where(path)}: {speaker!r} cannot name a speaker; rename the folder or file"
                 )
-            yield self.basis.of(_video_record(path, storage.where(path), speaker, known.get(speaker)))
+            yield _video_record(path, storage.where(path), speaker, known.get(speaker))
         if not found:
             raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(VIDEOS))})")
+
+    @classmethod
+    def example(cls, folder: Path) -> Videos:
+        """Two videos of two speakers."""
+        (folder / "Ann").mkdir()
+        for name in ("Ann/a.mp4", "Bob.mp4"):
+            (folder / name).touch()
+        return cls(str(folder))
 
 
 def _video_record(path: str, media: str, speaker: str, row: Row | None) -> Record:
