@@ -88,8 +88,16 @@ def _attribute(place: str) -> Any:
 KINDS = {
     kind.name: kind
     for kind in (
-        DriverKind("voice_encoders", "speech2face.voice.encoder:check_voice_encoder", {}),
-        DriverKind("face_decoders", "speech2face.decoder.paper:check_face_decoder", {}),
+        DriverKind(
+            "voice_encoders",
+            "speech2face.voice.encoder:check_voice_encoder",
+            {"paper": "speech2face.voice.encoder:PAPER"},
+        ),
+        DriverKind(
+            "face_decoders",
+            "speech2face.decoder.paper:check_face_decoder",
+            {"paper": "speech2face.decoder.paper:PAPER"},
+        ),
         DriverKind("face_embedders", "speech2face.face.embedders:check_face_embedder", {}),
         DriverKind(
             "data_sources",

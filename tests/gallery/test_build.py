@@ -24,7 +24,7 @@ from speech2face.gallery.build import BuildOptions, build_gallery
 from speech2face.gallery.entries import RECORD, Space
 from speech2face.gallery.gallery import Gallery, space_of
 from speech2face.models.contract import Model
-from speech2face.models.paired import PairedHearing, PairedModel, PairedRelease, PairedRuntime, VoiceGeometry
+from speech2face.models.paired import PairedEncoding, PairedModel, PairedRelease, PairedRuntime, VoiceGeometry
 from speech2face.models.release import MANIFEST
 from speech2face.provenance import read_provenance
 from speech2face.voice.belief import Spread
@@ -43,9 +43,9 @@ class StandIn(PairedModel):
     def prefetch(self) -> None:
         """Nothing is loaded."""
 
-    def hear(self, speech: FloatArray) -> PairedHearing:
+    def hear(self, speech: FloatArray) -> PairedEncoding:
         """The same face."""
-        return PairedHearing(self, (), np.arange(1, EMBEDDING + 1, dtype=np.float32))
+        return PairedEncoding(self, (), np.arange(1, EMBEDDING + 1, dtype=np.float32))
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Grey."""

@@ -16,7 +16,7 @@ from speech2face.evaluation.clips import open_clips
 from speech2face.evaluation.predictions import ReleaseListener, predict
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.contract import Model
-from speech2face.models.paired import PairedHearing, PairedModel, load_paired_model
+from speech2face.models.paired import PairedEncoding, PairedModel, load_paired_model
 from tests.paired import tiny_encoder, torch
 from tests.recordings import encode
 from tests.voices import made_voice
@@ -131,7 +131,7 @@ def test_a_silence_is_no_other_voice(paired_folder: Path) -> None:
     spoken = [(silence.size, silence.size + voice.size)]
     hearing = model.hear(np.concatenate([silence, voice]))
     knowing = hearing.spoken_at(tuple(spoken))
-    assert isinstance(knowing, PairedHearing)
+    assert isinstance(knowing, PairedEncoding)
     assert [part.spoken > part.count / 2 for part in knowing.segments] == [False] * 3 + [True] * 2
     alone, with_silence = knowing.speaker_change(), hearing.speaker_change()
     assert alone is not None and with_silence is not None and alone > with_silence

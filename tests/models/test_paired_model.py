@@ -16,7 +16,7 @@ from speech2face.models.paired import (
     SEGMENT_COLUMNS,
     ColumnStream,
     ColumnSum,
-    PairedHearing,
+    PairedEncoding,
     PairedModel,
     join,
     load_paired_model,
@@ -172,7 +172,7 @@ def test_two_speakers_are_found_by_the_worst_cut_around_the_mean_face_and_only_w
     one, other = (ColumnSum(np.array([[10.0 + x, 10.0 + y]]) * 6, 6) for x, y in ((1.0, 0.0), (-0.2, 1.0)))
 
     def change(model: PairedModel, *segments: ColumnSum) -> float | None:
-        return PairedHearing(model, segments, np.zeros(2, np.float32)).speaker_change()
+        return PairedEncoding(model, segments, np.zeros(2, np.float32)).speaker_change()
 
     assert change(judging, one, one, other) == pytest.approx(-0.2 / np.hypot(0.2, 1.0), abs=1e-4)
     assert change(judging, one, one) == pytest.approx(1.0, abs=1e-5)

@@ -26,7 +26,7 @@ def test_the_defaults_are_the_papers(tmp_path: Path) -> None:
     assert (loss.decoder_layer, loss.cosine, loss.distillation, loss.temperature) == (1.0, 0.025, 200.0, 2.0)
     assert (settings.data.batch, settings.data.seconds) == (8, 6.0)
     assert settings.run.steps * settings.data.batch == 3 * 1_700_000
-    assert settings.encoder.channels == (64, 64, 128, 128, 128, 256, 512, 512, 512)
+    assert settings.voice.channels == (64, 64, 128, 128, 128, 256, 512, 512, 512)
 
 
 def test_the_learning_rate_ends_where_the_paper_does() -> None:
@@ -73,7 +73,7 @@ def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> Non
     ones = "encoder.channels=[1,1,1,1,1,1,1,1,1]"
     settings = read_settings(path, ["data.batch=16", "run.precision=bf16", ones, "seed=3"])
     assert (settings.data.batch, settings.run.precision, settings.seed) == (16, "bf16", 3)
-    assert settings.encoder.channels == (1,) * 9
+    assert settings.voice.channels == (1,) * 9
     assert read_settings(path, ["teacher.head=h.safetensors"]).teacher.head == Path("h.safetensors")
     assert read_settings(path, ["teacher.head=h.safetensors", "teacher.head="]).teacher.head is None
     for wrong, message in (("data.batches=1", "unknown key"), ("seed", "write table.key"), ("out.x=1", "no table")):
@@ -92,4 +92,4 @@ def test_a_config_of_a_voice_encoder_says_where_its_weights_can_be_measured(name
 
 def test_the_planted_config_weighs_a_mean_so_that_it_is_the_sum() -> None:
     loss = read_settings(CONFIGS / "planted-encoder.toml").encoder_loss
-    assert loss.decoder_layer == read_settings(CONFIGS / "planted-decoder.toml").decoder.first
+    assert loss.decoder_layer == read_settings(CONFIGS / "planted-decoder.toml").face.first

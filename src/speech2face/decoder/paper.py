@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, Protocol, overload
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from speech2face.decoder.warp import STIFFNESS_PIXELS, BorderedSpline
+from speech2face.voice.encoder import read_example
 
 KERNEL = 5  # of the transposed convolutions
 DOUBLINGS = 4  # transposed convolutions of stride 2: 14 becomes 224
@@ -169,3 +171,132 @@ class ConvolutionalFaceDecoder(nn.Module):
         """(batch, first) -> (batch, landmarks, 2)."""
         moved: Tensor = self.landmark_network(first).float().reshape(-1, self.config.landmarks, 2)
         return self.mean_landmarks.float() + moved * (self.config.size * LANDMARK_STEP)
+
+
+# --------------------------------------------------------------------------------------------------
+# Face decoders as drivers: what one must bring, the paper's as the built-in one, and the check that anybody can run.
+# docs/extending-face-decoder.md explains it with an example.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FaceSizes:
+    """What a face decoder must fit: the data's sizes."""
+
+    embedding: int
+    """Length of the face embedding."""
+    landmarks: int
+    size: int
+    """Pixels of the face, both ways."""
+
+
+class FaceNetwork(Protocol):
+    """What `FaceDecoderDriver.build` returns: a torch module with these members."""
+
+    first_layer: nn.Linear
+    """Takes the face embedding; the voice encoder's loss compares embeddings in its outputs (Equation 1)."""
+    landmark_network: nn.Module
+    """Everything that only landmarks are drawn by; frozen where no term of the loss teaches it."""
+    texture_network: nn.Module
+    """Everything that only the texture is drawn by; frozen where no term of the loss teaches it."""
+    mean_landmarks: Tensor
+    """(landmarks, 2), pixels: the mean shape, a buffer."""
+    spline: BorderedSpline
+    """The warp between the mean shape and a face's own."""
+
+    def __call__(self, face_embedding: Tensor, parts: bool = False) -> Tensor | DecodedFace:
+        """(batch, embedding) -> (batch, 3, size, size) in [0, 1]; with `parts`, also what it was drawn from."""
+        ...
+
+
+class FaceDecoderDriver(Protocol):
+    """A kind of face decoder: a module or an object with these four members."""
+
+    settings: type[BaseModel]
+    """The keys that it adds to the table [face] of a training's settings."""
+    example: Mapping[str, Any]
+    """Values of those keys that make a small network, for the conformance check."""
+    source: str
+    """A sentence for the model card: which network this is, and where it comes from."""
+
+    def build(self, settings: Any, sizes: FaceSizes, mean_landmarks: Tensor | None) -> nn.Module:
+        """Build the network; the mean shape is None where `load_state_dict` brings it.
+
+        Raises:
+            ValueError: it cannot draw faces of these sizes.
+        """
+        ...
+
+
+class PaperDecoderSettings(BaseModel):
+    """Sizes of the paper's face decoder; its input follows the face embedder, its picture the aligned faces."""
+
+    first: int = Field(default=1000, ge=1)
+    """Width of the first layer, in which the encoder's loss compares embeddings."""
+    landmark_hidden: int = Field(default=256, ge=1)
+    base_channels: int = Field(default=256, ge=1)
+
+
+class PaperFaceDecoder:
+    """The driver `paper`: landmarks and texture, then the warp."""
+
+    settings = PaperDecoderSettings
+    example: Mapping[str, Any] = {"first": 6, "landmark_hidden": 4, "base_channels": 4}
+    source = "Face decoder after Cole et al. (CVPR 2017)"
+
+    def build(
+        self, settings: PaperDecoderSettings, sizes: FaceSizes, mean_landmarks: Tensor | None
+    ) -> ConvolutionalFaceDecoder:
+        """Build the network of Figure 3 in these sizes."""
+        config = ConvolutionalFaceDecoderConfig(
+            embedding=sizes.embedding,
+            first=settings.first,
+            landmarks=sizes.landmarks,
+            landmark_hidden=settings.landmark_hidden,
+            size=sizes.size,
+            base_channels=settings.base_channels,
+        )
+        return ConvolutionalFaceDecoder(config, mean_landmarks)
+
+
+PAPER = PaperFaceDecoder()
+CHECK_SIZES = FaceSizes(embedding=7, landmarks=5, size=32)
+
+
+def check_face_decoder(driver: FaceDecoderDriver) -> None:
+    """Check that a driver keeps to `FaceDecoderDriver`, on a small network and two random face embeddings.
+
+    Raises:
+        AssertionError: with what is wrong.
+    """
+    settings, sizes = read_example(driver), CHECK_SIZES
+    torch.manual_seed(0)
+    shape = sizes.size * torch.rand(sizes.landmarks, 2)
+    network: Any = driver.build(settings, sizes, shape)
+    assert isinstance(network, nn.Module), "build must return a torch.nn.Module"
+    for name in ("first_layer", "landmark_network", "texture_network", "mean_landmarks", "spline"):
+        assert hasattr(network, name), f"the network has no member {name}"
+    assert torch.allclose(network.mean_landmarks, shape), "mean_landmarks is not the mean shape that was given"
+    width = network.first_layer.in_features
+    assert width == sizes.embedding, f"first_layer takes {width} numbers, not the face embedding's {sizes.embedding}"
+    embeddings = torch.randn(2, sizes.embedding)
+    network.eval()
+    with torch.no_grad():
+        face, parts = network(embeddings), network(embeddings, parts=True)
+        wanted = {"texture": (2, 3, sizes.size, sizes.size), "landmarks": (2, sizes.landmarks, 2)}
+        for name, expected in (wanted | {"face": wanted["texture"]}).items():
+            found = tuple(getattr(parts, name).shape)
+            assert found == expected, f"{name} of two embeddings is {found}, not {expected}"
+        for name in ("texture", "face"):
+            picture = getattr(parts, name)
+            assert 0 <= float(picture.min()) <= float(picture.max()) <= 1, f"{name} leaves 0 to 1"
+        assert torch.equal(network(embeddings), face), "the same embeddings give another face"
+        assert torch.allclose(parts.face, face), "the face is another one with parts=True"
+        again: Any = driver.build(settings, sizes, None).eval()
+        again.load_state_dict(network.state_dict())
+        copied = torch.allclose(again(embeddings), face)
+        assert copied, "a network with the same state_dict draws something else: some numbers are not in it"
+    network.train()
+    drawn = network(embeddings, parts=True)
+    (drawn.texture.sum() + drawn.landmarks.sum()).backward()
+    assert network.first_layer.weight.grad is not None, "no gradient reaches the first layer"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from speech2face.face.align import border_points
@@ -83,30 +83,6 @@ def find_places(backward: Tensor, size: int) -> Places:
 def warp(texture: Tensor, flow: Tensor) -> Tensor:
     """Move a texture (batch, channels, size, size) along a forward flow (batch, 2, nodes, nodes)."""
     return fetch(texture, find_places(invert_flow(flow), texture.shape[-1]))
-
-
-class SplineWarp(nn.Module):
-    """Warp by control points: a fixed linear map takes their displacements to a flow (Bookstein 1989)."""
-
-    reference: Tensor
-    spline: Tensor
-
-    def __init__(self, reference: Tensor, spline: Tensor, size: int) -> None:
-        """reference (controls, 2) pixels; spline (nodes**2, controls), see face.spline; size of the picture, pixels."""
-        super().__init__()
-        self.size = size
-        self.nodes = round(spline.shape[0] ** 0.5)
-        self.register_buffer("reference", reference.float())
-        self.register_buffer("spline", spline.float())
-
-    def flow(self, landmarks: Tensor) -> Tensor:
-        """Landmarks (batch, controls, 2) in pixels to a forward flow (batch, 2, nodes, nodes)."""
-        moved = torch.einsum("nc,bcd->bdn", self.spline, landmarks - self.reference)
-        return moved.reshape(-1, 2, self.nodes, self.nodes) * (2.0 / self.size)
-
-    def forward(self, texture: Tensor, landmarks: Tensor) -> Tensor:
-        """The texture (batch, channels, size, size) with its reference points moved to the landmarks."""
-        return warp(texture, self.flow(landmarks))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -124,11 +124,10 @@ class CheckpointListener:
 
         from speech2face.training.checkpoint import find_checkpoint
         from speech2face.training.stages import load_network
-        from speech2face.voice.encoder import VoiceEncoder
 
         file = find_checkpoint(place)
         network, metadata = load_network(file.path)
-        if not isinstance(network, VoiceEncoder):
+        if metadata["stage"] != "encoder":
             raise CheckpointError(f"{place} trained a {metadata['stage']}, not a voice encoder; name an encoder's")
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = network.to(self._device)
@@ -157,11 +156,9 @@ class CheckpointListener:
     def _run(self, waveforms: FloatArray) -> FloatArray:
         import torch
 
-        from speech2face.voice.encoder import SpectrogramFrontEnd
-
         with torch.inference_mode():
-            spectrogram = SpectrogramFrontEnd()(torch.from_numpy(waveforms))
-            return np.asarray(self._network(spectrogram.to(self._device)).float().cpu().numpy())
+            features = self._network.front_end(torch.from_numpy(waveforms).to(self._device))
+            return np.asarray(self._network(features).float().cpu().numpy())
 
 
 # --------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ MOST_THREADS = 1024  # more than any machine has cores
 KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
     "attributes": _attribute_model,
     "paired": _paired_model,
+    "paired_clips": _paired_model,
 }
 
 

@@ -33,19 +33,36 @@ from speech2face.voice.segments import merge_oldest
 # --------------------------------------------------------------------------------------------------
 
 KIND = "paired"
+CLIPS_KIND = "paired_clips"
+"""A paired release whose voice encoder summarises whole clips of the waveform; `KIND` streams spectrogram columns."""
 BELIEF = "belief.npz"
 
 
 @dataclass(frozen=True)
 class VoiceGeometry:
-    """How speech is cut for the voice encoder: what `voice/encoder.py` derives from its layers, without torch."""
+    """How sound is cut for the voice encoder: what `voice/encoder.py` derives from its layers, without torch."""
 
     clip_seconds: float
-    """What the encoder was trained to hear; shorter speech is repeated until it is as long, as in the paper."""
-    receptive_frames: int
+    """What the encoder was trained to hear; a shorter recording is repeated until it is as long, as in the paper."""
+    receptive_frames: int = 0
     """Frames that one column sees."""
-    column_hop: int
-    """Frames from one column to the next."""
+    column_hop: int = 0
+    """Frames from one column to the next; 0 where a column is the statistics of a whole clip."""
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of a training clip."""
+        return round(self.clip_seconds * SAMPLE_RATE)
+
+    @property
+    def column_samples(self) -> int:
+        """Samples from one column to the next."""
+        return self.column_hop * HOP or self.clip_samples
+
+    @property
+    def segment_columns(self) -> int:
+        """Columns of the shortest stretch whose voice is compared with another's."""
+        return SEGMENT_COLUMNS if self.column_hop else 1
 
 
 @dataclass(frozen=True)
@@ -92,7 +109,8 @@ def read_paired_release(folder: Path, values: dict[str, Any]) -> PairedRelease:
             size=int(values["face"]["size"]),
             embedder=EmbedderRecord.from_dict(values["embedder"]),
             geometry=VoiceGeometry(
-                float(voice["clip_seconds"]), int(voice["receptive_frames"]), int(voice["column_hop"])
+                float(voice["clip_seconds"]),
+                *(() if values["kind"] == CLIPS_KIND else (int(voice["receptive_frames"]), int(voice["column_hop"]))),
             ),
             mean_embedding=mean,
             spread=spread,
@@ -101,12 +119,12 @@ def read_paired_release(folder: Path, values: dict[str, Any]) -> PairedRelease:
 
 
 def load_paired_release(folder: Path | str) -> PairedRelease:
-    """Read and check a release of this kind.
+    """Read and check a release of one of these kinds.
 
     Raises:
         WeightsError: missing, damaged, of another kind, or made for another version; names the file.
     """
-    place, values = open_release(folder, KIND)
+    place, values = open_release(folder, KIND, CLIPS_KIND)
     return read_paired_release(place, values)
 
 
@@ -126,7 +144,8 @@ class ColumnSum:
     """The columns of one stretch of speech, added up."""
 
     total: NDArray[np.float64]  # (channels, column frequencies)
-    count: int
+    count: float
+    """How many columns; a share of one where less than a whole clip was summarised."""
     spoken: float = math.inf
     """How many columns' worth of it is speech; infinite where nobody looked."""
 
@@ -168,6 +187,10 @@ class ColumnStream:
             found.append(self._step(self._frames(steps * hop)))
         return np.concatenate(found, axis=2)
 
+    def rest(self) -> None:
+        """Nothing: frames that make no column yet are not told of."""
+        return
+
     def fork(self) -> ColumnStream:
         """Another that has heard the same, and may go on hearing something else."""
         return copy.copy(self)  # nothing it holds is changed in place
@@ -186,6 +209,44 @@ class ColumnStream:
         return np.asarray(columns[0, :, :, dropped:])
 
 
+class ClipStream:
+    """Sound in pieces of any length in, a column of statistics for each whole clip out, as the encoder learned."""
+
+    def __init__(self, runtime: PairedRuntime) -> None:
+        self._runtime = runtime
+        self._clip = runtime.release.geometry.clip_samples
+        self._recent = np.zeros(0, np.float32)  # the last clip's samples, as far as there are any
+        self._waiting = 0  # samples that make no whole clip yet, the last ones of `_recent`
+
+    def push(self, heard: FloatArray) -> FloatArray:
+        """Take a piece, (samples,); the columns that became whole, (statistics, 1, columns)."""
+        found = []
+        while heard.size:
+            taken = heard[: self._clip - self._waiting]
+            heard = heard[taken.size :]
+            self._recent = np.concatenate([self._recent, taken])[-self._clip :]
+            self._waiting += taken.size
+            if self._waiting == self._clip:
+                found.append(self._column())
+                self._waiting = 0
+        return np.concatenate(found, axis=2) if found else np.zeros((1, 1, 0), np.float32)
+
+    def rest(self) -> ColumnSum | None:
+        """What makes no whole clip yet, as the column of the last clip's length, which counts by its share of it."""
+        if not self._waiting or self._recent.size < self._clip:
+            return None
+        share = self._waiting / self._clip
+        return ColumnSum(share * self._column()[:, :, 0].astype(np.float64), share)
+
+    def fork(self) -> ClipStream:
+        """Another that has heard the same, and may go on hearing something else."""
+        return copy.copy(self)  # nothing it holds is changed in place
+
+    def _column(self) -> FloatArray:
+        statistics = self._runtime.run(VOICE_COLUMNS, waveform=self._recent[None])[0]
+        return np.asarray(statistics, np.float32).reshape(-1, 1, 1)
+
+
 class PairedRuntime(Runtime):
     """The three networks: one run a stretch of speech, one run a recording, one run a picture."""
 
@@ -198,16 +259,19 @@ class PairedRuntime(Runtime):
     def column_sums(self, heard: FloatArray) -> list[ColumnSum]:
         """Encode everything, (samples,); what is kept does not grow with its length."""
         geometry = self.release.geometry
-        clip = round(geometry.clip_seconds * SAMPLE_RATE)
-        if heard.size < clip:
-            heard = tile(heard, clip)
+        if heard.size < geometry.clip_samples:
+            heard = tile(heard, geometry.clip_samples)
+        if not geometry.column_hop:
+            state = PairedEncoderState(self)
+            state.push(heard)
+            return state.segments()
         count = (frame_count(heard.size) - geometry.receptive_frames) // geometry.column_hop + 1
         assert count > 0, "a clip is shorter than one column"
         length = max(SEGMENT_COLUMNS, -(-count // MOST_SEGMENTS))
         # A remainder under half a segment joins the one before: its voice would be a poor one to compare.
         last = max(0, (count - length // 2) // length - 1)
         segments: dict[int, ColumnSum] = {}
-        stream, done, column = ColumnStream(self), 0, geometry.column_hop * HOP
+        stream, done, column = ColumnStream(self), 0, geometry.column_samples
         for start in range(0, heard.size, BLOCK_COLUMNS * column):
             columns = stream.push(heard[start : start + BLOCK_COLUMNS * column])
             places = np.minimum((done + np.arange(columns.shape[2])) // length, last)
@@ -222,7 +286,12 @@ class PairedRuntime(Runtime):
     def read(self, stretches: Sequence[ColumnSum]) -> FloatArray:
         """The face embedding that each stretch of speech says, (stretches, K)."""
         means = np.stack([part.total / part.count for part in stretches]).astype(np.float32)
-        return np.asarray(self.run(VOICE_HEAD, mean_column=means)[0])
+        shape = [length for length in self.inputs(VOICE_HEAD)[0][1] if isinstance(length, int)]
+        return np.asarray(self.run(VOICE_HEAD, mean_column=means.reshape(-1, *shape))[0])
+
+    def stream(self) -> ColumnStream | ClipStream:
+        """Begin to encode sound that comes in pieces."""
+        return ColumnStream(self) if self.release.geometry.column_hop else ClipStream(self)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -230,58 +299,72 @@ class PairedRuntime(Runtime):
 # --------------------------------------------------------------------------------------------------
 
 
-class PairedListening:
+class PairedEncoderState:
     """One speaker's sound so far: column sums, stretch by stretch, and the encoder's memory of the last frames.
 
     Under the length of a training clip it is repeated, as in the paper: a copy of the encoder's memory hears
-    what is missing, so that no more than the clip's remainder is encoded at a look.
+    what is missing, so that no more than the clip's remainder is encoded at a snapshot.
     """
 
-    def __init__(self, model: PairedModel) -> None:
-        self._model = model
-        self._clip_samples = round(model.release.geometry.clip_seconds * SAMPLE_RATE)
+    def __init__(self, runtime: PairedRuntime) -> None:
+        self._geometry = runtime.release.geometry
         self._short: FloatArray | None = np.zeros(0, np.float32)  # everything, until it is as long as a clip
-        self._stream = ColumnStream(model.runtime)
+        self._stream = runtime.stream()
         self._sums: list[ColumnSum] = []
-        self._column_samples = model.release.geometry.column_hop * HOP
         self._spoken = 0.0  # columns' worth of speech, of sound that is no column yet
 
     def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
         """Hear the next stretch, (samples,), pauses and all."""
         if self._short is not None:
             joined = np.concatenate([self._short, heard])
-            self._short = joined if joined.size < self._clip_samples else None
+            self._short = joined if joined.size < self._geometry.clip_samples else None
         columns = self._stream.push(heard)
-        self._spoken += math.inf if spoken_seconds is None else spoken_seconds * SAMPLE_RATE / self._column_samples
+        samples = math.inf if spoken_seconds is None else spoken_seconds * SAMPLE_RATE
+        self._spoken += samples / self._geometry.column_samples
         if new := columns.shape[2]:
-            self._sums = merge_oldest(
-                gathered(self._sums, columns, self._spoken / new), lambda *pair: join(pair), lambda part: part.count
-            )
+            grown = gathered(self._sums, columns, self._spoken / new, self._geometry.segment_columns)
+            self._sums = merge_oldest(grown, lambda *pair: join(pair), lambda part: part.count)
             self._spoken = 0.0
 
-    def hearing(self) -> PairedHearing:
-        """What is read from everything so far."""
-        sums = self._sums
+    def segments(self) -> list[ColumnSum]:
+        """Everything so far, cut as `PairedRuntime.column_sums` cuts a recording."""
+        sums, length = self._sums, self._geometry.segment_columns
         if self._short is not None:
             assert self._short.size > 0, "nothing was heard"
-            repeated = tile(self._short, self._clip_samples)[self._short.size :]
-            sums = gathered(sums, self._stream.fork().push(repeated))
-        # As `column_sums` cuts a recording: what is less than a segment and a half joins the one before.
-        remainder = sums[-1].count % SEGMENT_COLUMNS
-        together = 3 if 0 < remainder < SEGMENT_COLUMNS // 2 else 2
-        return self._model.heard((*sums[:-together], join(sums[-together:])))
+            repeated = tile(self._short, self._geometry.clip_samples)[self._short.size :]
+            sums = gathered(sums, self._stream.fork().push(repeated), length=length)
+        elif rest := self._stream.rest():
+            sums = [*sums, rest]
+        # What is less than a segment and a half joins the one before; whole clips can stand alone.
+        remainder = sums[-1].count % length
+        together = (2 if self._geometry.column_hop else 1) + (0 < remainder < length / 2)
+        return [*sums[:-together], join(sums[-together:])]
 
 
-def gathered(sums: list[ColumnSum], columns: FloatArray, spoken: float = math.inf) -> list[ColumnSum]:
-    """Sums of `SEGMENT_COLUMNS` each, the last perhaps of fewer, with more columns (channels, frequency, any).
+class PairedListening:
+    """A paired model with the state of its encoder."""
+
+    def __init__(self, model: PairedModel) -> None:
+        self._model, self._state = model, PairedEncoderState(model.runtime)
+        self.push = self._state.push
+
+    def hearing(self) -> PairedEncoding:
+        """What is read from everything so far."""
+        return self._model.heard(self._state.segments())
+
+
+def gathered(
+    sums: list[ColumnSum], columns: FloatArray, spoken: float = math.inf, length: int = SEGMENT_COLUMNS
+) -> list[ColumnSum]:
+    """Sums of `length` columns each, the last perhaps of fewer, with more columns (channels, frequency, any).
 
     `spoken` is how much of each new column is speech.
     """
     grown = list(sums)
     at = 0
     while at < columns.shape[2]:
-        open_columns = SEGMENT_COLUMNS - grown[-1].count if grown and grown[-1].count < SEGMENT_COLUMNS else 0
-        here = columns[:, :, at : at + (open_columns or SEGMENT_COLUMNS)]
+        open_columns = int(length - grown[-1].count) if grown and grown[-1].count < length else 0
+        here = columns[:, :, at : at + (open_columns or length)]
         part = ColumnSum(here.sum(axis=2, dtype=np.float64), here.shape[2], here.shape[2] * spoken)
         if open_columns:
             grown[-1] = join([grown[-1], part])
@@ -366,13 +449,13 @@ class PairedModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, heard: FloatArray) -> PairedHearing:
+    def hear(self, heard: FloatArray) -> PairedEncoding:
         """Encode a recording as it is, (samples,); shorter than a training clip it is repeated, as in the paper."""
         return self.heard(self.runtime.column_sums(heard))
 
-    def heard(self, segments: Sequence[ColumnSum]) -> PairedHearing:
+    def heard(self, segments: Sequence[ColumnSum]) -> PairedEncoding:
         """What is read from the columns of all segments."""
-        return PairedHearing(self, tuple(segments), self.runtime.read([join(segments)])[0])
+        return PairedEncoding(self, tuple(segments), self.runtime.read([join(segments)])[0])
 
     def listen(self) -> PairedListening:
         """Begin to encode the speech of one speaker while it is spoken."""
@@ -415,7 +498,7 @@ class PairedModel:
 
 
 @dataclass(frozen=True)
-class PairedHearing:
+class PairedEncoding:
     """One recording as heard: its columns, segment by segment, and the face embedding that all of them say."""
 
     model: PairedModel
@@ -436,12 +519,12 @@ class PairedHearing:
         """One face embedding, (K,), as likely as the encoder's errors are."""
         return self.belief(given).draw(rng)
 
-    def spoken_at(self, spans: Spans) -> PairedHearing:
+    def spoken_at(self, spans: Spans) -> PairedEncoding:
         """The same, knowing how much of each segment is speech; `spans` are ranges of samples."""
-        column_samples = self.model.release.geometry.column_hop * HOP
+        column_samples = self.model.release.geometry.column_samples
         segments, start = [], 0
         for number, segment in enumerate(self.segments, 1):
-            stop = sys.maxsize if number == len(self.segments) else start + segment.count * column_samples
+            stop = sys.maxsize if number == len(self.segments) else start + round(segment.count * column_samples)
             spoken = sum(max(0, min(end, stop) - max(begin, start)) for begin, end in spans)
             segments.append(replace(segment, spoken=spoken / column_samples))
             start = stop

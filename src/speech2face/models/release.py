@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -20,10 +19,12 @@ from numpy.typing import NDArray
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
 from speech2face.inputs import parse_json, parse_json_object
+from speech2face.outputs import replace_file
+from speech2face.outputs import sha256 as sha256
 from speech2face.quiet import load_onnxruntime
 
 MANIFEST = "model.json"
-FORMATS = {"attributes": 1, "paired": 2}
+FORMATS = {"attributes": 1, "paired": 2, "paired_clips": 1}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
 SHIPPED = Path(__file__).parents[1] / "weights" / "starter"
@@ -43,12 +44,6 @@ class Release:
     def file(self, name: str) -> Path:
         """Path of one file of the release."""
         return self.folder / name
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -79,16 +74,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return values
 
 
-def open_release(folder: Path | str | None = None, kind: str | None = None) -> tuple[Path, dict[str, Any]]:
+def open_release(folder: Path | str | None = None, *kinds: str) -> tuple[Path, dict[str, Any]]:
     """The folder and the manifest of a release whose files are all there and undamaged; None is the shipped one.
 
     Raises:
-        WeightsError: missing, damaged, of another kind than `kind`, or made for another version; names the file.
+        WeightsError: missing, damaged, of none of these kinds, or made for another version; names the file.
     """
     folder = SHIPPED if folder is None else Path(folder)
     values = read_manifest(folder)
-    if kind not in (None, values["kind"]):
-        raise WeightsError(f"{folder} is a release of kind {values['kind']}, where one of kind {kind} is needed")
+    if kinds and values["kind"] not in kinds:
+        raise WeightsError(f"{folder} is a release of kind {values['kind']}, where one of kind {kinds[0]} is needed")
     with parsing(folder):
         files = {str(name): str(expected) for name, expected in values["files"].items()}
     for name, expected in files.items():
@@ -128,9 +123,7 @@ def common_parts(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
 def write_manifest(folder: Path, values: dict[str, Any], files: list[str]) -> None:
     """Write the manifest, last of all: with the SHA-256 of the files that lie there, in one step."""
     recorded = {**values, "files": {name: sha256(folder / name) for name in files}}
-    temporary = folder / f".{MANIFEST}.tmp"
-    temporary.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    replace_file(folder / MANIFEST, json.dumps(recorded, indent=1) + "\n")
 
 
 # --------------------------------------------------------------------------------------------------

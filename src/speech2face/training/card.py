@@ -12,6 +12,7 @@ import numpy as np
 from speech2face.data.manifest import Manifest
 from speech2face.data.record import LABELS, REASONS
 from speech2face.data.statement import FORMAT, UNKNOWN, UNSTATED, make_statement
+from speech2face.decoder.paper import PAPER
 from speech2face.errors import DatasetError, MissingExtra, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.stages import TRAINING_SPLIT
@@ -42,8 +43,8 @@ def paired_card(values: dict[str, Any]) -> str:
         "",
         f"Licence: {values['licence']}.",
         "",
-        f"{_voice_encoder(values['voice'], training['parameters']['voice_encoder'])} Face decoder after Cole et al."
-        f" (CVPR 2017), {training['parameters']['face_decoder']:,} parameters.",
+        f"{_voice_encoder(values['voice'], training['parameters']['voice_encoder'])}"
+        f" {face.get('source', PAPER.source)}, {training['parameters']['face_decoder']:,} parameters.",
         "",
         "## What it is",
         "",
@@ -107,6 +108,8 @@ def _measured_on(training: Mapping[str, Any]) -> str:
 
 def _voice_encoder(voice: Mapping[str, Any], parameters: int) -> str:
     """Its sizes, and those of Table 1 where they are others."""
+    if "source" in voice:  # another package's driver
+        return f"{voice['source']}, {parameters:,} parameters."
     paper = VoiceEncoderConfig()
     sizes = []
     for name, found, wanted in (

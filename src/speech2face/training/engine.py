@@ -455,10 +455,9 @@ class Trainer:
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be continued."""
-        config: Any = self.stage.network.config
         return {
             "stage": self.stage.name,
-            "network": config.to_dict(),
+            "network": self.stage.network.config.to_dict(),
             "seed": self.settings.seed,
             "manifest": self.batches.sha256,
             "batch": self.settings.data.batch,

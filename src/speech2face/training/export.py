@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,21 +20,21 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
+from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, tile
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.shards import PassOrder
-from speech2face.decoder.paper import ConvolutionalFaceDecoder
 from speech2face.errors import CannotWrite, CheckpointError, DatasetError, InvalidOption, OutputExists, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz
-from speech2face.metrics.embeddings import embedding_numbers
+from speech2face.metrics.embeddings import embedding_numbers, unit
 from speech2face.models.paired import (
     BELIEF,
     BLOCK_COLUMNS,
+    CLIPS_KIND,
     KIND,
     VOICE_COLUMNS,
     VOICE_HEAD,
@@ -41,6 +42,7 @@ from speech2face.models.paired import (
     load_paired_model,
 )
 from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
+from speech2face.outputs import replace_file, replacing
 from speech2face.quiet import away_from_home
 from speech2face.training.card import (
     CARD,
@@ -53,7 +55,7 @@ from speech2face.training.card import (
     speakers,
 )
 from speech2face.training.export_needs import ANOTHER_SET, LEAST_CLIPS, MORE_SPEAKERS, MOST_CLIPS, SpeakerPairs
-from speech2face.training.stages import load_network
+from speech2face.training.stages import driver_of, load_network
 from speech2face.voice.belief import Spread
 from speech2face.voice.encoder import (
     COLUMN_FREQUENCIES,
@@ -61,7 +63,6 @@ from speech2face.voice.encoder import (
     FIRST_FRAMES,
     RECEPTIVE_FRAMES,
     ColumnStep,
-    SpectrogramFrontEnd,
     VoiceEncoder,
     from_pcm,
 )
@@ -95,15 +96,12 @@ def save_half(module: nn.Module, path: Path, metadata: dict[str, str], *, whole:
             tensors[name] = half.contiguous()
         elif tensor.dtype != torch.int64:  # batch normalisation's counters are of no use in a release
             tensors[name] = tensor.contiguous()
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
 
 
 def load_half(module: nn.Module, path: Path) -> None:
     """Read what `save_half` wrote into a module of the same sizes."""
-    from safetensors.torch import load_file
-
     missing, unexpected = module.load_state_dict(load_file(path), strict=False)
     assert not unexpected and all(name.endswith("num_batches_tracked") for name in missing), (missing, unexpected)
 
@@ -177,12 +175,6 @@ def _without_torchvision() -> Iterator[None]:
         registration.removeFilter(wanted)
 
 
-def _dimension(axis: int, name: Any) -> Any:
-    if not isinstance(name, str):
-        return name
-    return torch.export.Dim(name) if axis else torch.export.Dim.AUTO
-
-
 def export(
     module: nn.Module,
     example: Tensor | tuple[Tensor, ...],
@@ -201,7 +193,11 @@ def export(
     """
     module.eval()
     examples = (example,) if isinstance(example, Tensor) else example
-    free = {axis: _dimension(axis, name) for axis, name in dynamic.items()}
+    automatic = torch.export.Dim.AUTO
+    free = {
+        axis: (torch.export.Dim(name) if axis else automatic) if isinstance(name, str) else name
+        for axis, name in dynamic.items()
+    }
     others: Any = tuple({} for _ in examples[1:])
     # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
     shapes: Any = (free, others) if others else (free,)
@@ -234,9 +230,7 @@ def export(
     del model.graph.metadata_props[:], model.metadata_props[:]
     resolve_cast_like(model)
     refer_to_safetensors(model, weights, prefix)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.replace(path)
+    replace_file(path, model.SerializeToString())
 
 
 # --------------------------------------------------------------------------------------------------
@@ -271,20 +265,17 @@ class Measures:
     """As in training: angle, R^2, recall, each with its chance level."""
 
 
-def predict(
-    encoder: VoiceEncoder, batches: Iterable[dict[str, Tensor]]
-) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+def predict(encoder: Any, batches: Iterable[dict[str, Tensor]]) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
     """Predicted and target face embeddings, (clips, K) each, and speakers, (clips,), of batches of a data set.
 
     Raises:
         DatasetError: fewer clips than a spread can be measured on.
     """
-    front_end = SpectrogramFrontEnd()
     predicted, target, speakers = [], [], []
     encoder.eval()
     with torch.inference_mode():
         for batch in batches:
-            predicted.append(encoder(front_end(from_pcm(batch["waveform"]))).numpy())
+            predicted.append(encoder(encoder.front_end(from_pcm(batch["waveform"]))).numpy())
             target.append(batch["face_embedding"].numpy())
             speakers.append(batch["speaker"].numpy())
     count = sum(map(len, speakers))
@@ -323,7 +314,7 @@ def tell_speakers(centred: FloatArray, speakers: NDArray[np.int64]) -> SameSpeak
     Pairs are neighbours once the clips are ordered by speaker, and neighbours among each speaker's first clips.
     """
     order = np.argsort(speakers, kind="stable")
-    directions = centred[order] / np.maximum(np.linalg.norm(centred[order], axis=1, keepdims=True), 1e-12)
+    directions = unit(centred[order])
     people = speakers[order]
     neighbours = (directions[1:] * directions[:-1]).sum(axis=1)
     one = neighbours[people[1:] == people[:-1]]
@@ -368,16 +359,42 @@ def whole_tensors(module: nn.Module) -> set[str]:
     return {name for name, tensor in module.state_dict().items() if tensor.ndim < 2 or tensor.abs().max() > limit}
 
 
-def golden_spectrogram(clip_seconds: float) -> Tensor:
-    """The made voice as it is heard, all of it and at least a training clip, (1, 2, frequency, frames)."""
-    speech = golden_speech()
-    return torch.from_numpy(spectrogram(tile(speech, max(speech.size, round(clip_seconds * SAMPLE_RATE)))))[None]
+def streams(encoder: nn.Module) -> bool:
+    """Whether a voice encoder is released as a stream of columns, as the paper's is; others summarise whole clips."""
+    return isinstance(encoder, VoiceEncoder)
 
 
-def export_voice(encoder: VoiceEncoder, out: Path) -> None:
+def golden_waveform(clip_seconds: float, *, streamed: bool) -> FloatArray:
+    """The made voice as a release's encoder hears it, (samples,): at least a training clip, or just one."""
+    speech, clip = golden_speech(), round(clip_seconds * SAMPLE_RATE)
+    return tile(speech, max(speech.size, clip)) if streamed else tile(speech, max(speech.size, clip))[:clip]
+
+
+def with_forward(module: nn.Module, forward: Callable[..., Any]) -> nn.Module:
+    """A module of the same tensors, under the same names, that computes something else."""
+    shown = copy.copy(module)
+    shown.__class__ = type(type(module).__name__, (type(module),), {"forward": forward})
+    return shown
+
+
+def export_voice(encoder: Any, out: Path, clip_seconds: float) -> None:
     """Write the voice encoder's weights and graphs; its own weights are rounded to what was written."""
     config = json.dumps(encoder.config.to_dict())
-    save_half(encoder, out / VOICE_WEIGHTS, {"config": config}, whole=whole_tensors(encoder))
+    weights = out / VOICE_WEIGHTS
+    save_half(encoder, weights, {"config": config}, whole=whole_tensors(encoder))
+    if not streams(encoder):
+        clip = torch.zeros(1, round(clip_seconds * SAMPLE_RATE))
+        export(
+            with_forward(encoder, lambda network, waveform: network.pool(network.front_end(waveform))), clip,
+            out / VOICE_COLUMNS, inputs=["waveform"], outputs=["columns"], dynamic={}, weights=weights,
+        )  # fmt: skip
+        with torch.inference_mode():
+            statistics = torch.cat(2 * [encoder.pool(encoder.front_end(clip))])
+        export(
+            with_forward(encoder, lambda network, mean_column: network.head(mean_column)), statistics,
+            out / VOICE_HEAD, inputs=["mean_column"], outputs=["face_embedding"], dynamic={0: "batch"}, weights=weights,
+        )  # fmt: skip
+        return
     step = ColumnStep(encoder.columns)
     kept = step.start(torch.zeros(1, 2, FREQUENCIES, FIRST_FRAMES))
     names = [f"kept_{number}" for number in range(len(kept))]
@@ -385,60 +402,59 @@ def export_voice(encoder: VoiceEncoder, out: Path) -> None:
     export(
         step, (torch.zeros(1, 2, FREQUENCIES, EXAMPLE_STEPS * COLUMN_HOP), *kept), out / VOICE_COLUMNS,
         inputs=["frames", *names], outputs=["columns", *(f"{name}_next" for name in names)],
-        dynamic={3: COLUMN_HOP * steps}, weights=out / VOICE_WEIGHTS,
+        dynamic={3: COLUMN_HOP * steps}, weights=weights,
     )  # fmt: skip
     export(
         encoder.head, torch.zeros(2, encoder.config.channels[-1], COLUMN_FREQUENCIES), out / VOICE_HEAD,
-        inputs=["mean_column"], outputs=["face_embedding"], dynamic={0: "batch"},
-        weights=out / VOICE_WEIGHTS, prefix="head.",
+        inputs=["mean_column"], outputs=["face_embedding"], dynamic={0: "batch"}, weights=weights, prefix="head.",
     )  # fmt: skip
 
 
-def export_face(decoder: ConvolutionalFaceDecoder, out: Path) -> None:
+def export_face(decoder: Any, out: Path) -> None:
     """Write the face decoder's weights and graph; its own weights are rounded to what was written."""
+
+    def image_and_landmarks(network: Any, face_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        decoded = type(decoder).forward(network, face_embedding, parts=True)
+        return decoded.face, decoded.landmarks
+
     config = json.dumps(decoder.config.to_dict())
     save_half(decoder, out / FACE_WEIGHTS, {"config": config}, whole=whole_tensors(decoder) | {"mean_landmarks"})
-    shown = _ImageAndLandmarks(decoder.config, decoder.mean_landmarks)
-    shown.load_state_dict(decoder.state_dict(), assign=True)
     export(
-        shown, torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
+        with_forward(decoder, image_and_landmarks), torch.zeros(2, decoder.config.embedding), out / FACE_DECODER,
         inputs=["face_embedding"], outputs=["image", LANDMARKS], dynamic={0: "batch"}, weights=out / FACE_WEIGHTS,
     )  # fmt: skip
 
 
-class _ImageAndLandmarks(ConvolutionalFaceDecoder):
-    """The decoder with what a drawing needs beside the picture."""
-
-    def forward(self, face_embedding: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """(batch, embedding) -> (batch, 3, size, size) in [0, 1] and (batch, landmarks, 2) in pixels."""
-        decoded = self.parts(face_embedding)
-        return decoded.face, decoded.landmarks
-
-
-def _draw(decoder: ConvolutionalFaceDecoder, face_embedding: FloatArray) -> np.ndarray:
+def _draw(decoder: Any, face_embedding: FloatArray) -> np.ndarray:
     """The picture as it is stored, (3, height, width) uint8."""
     image = decoder(torch.from_numpy(face_embedding)[None])[0].numpy()
     return np.asarray(np.rint(image * 255), np.uint8)
 
 
-def write_networks(
-    out: Path, encoder: VoiceEncoder, decoder: ConvolutionalFaceDecoder, measures: Measures, clip_seconds: float
-) -> dict[str, float]:
+def _distance(said: FloatArray, wanted: FloatArray) -> float:
+    """How far an embedding is from another, as a share of that one's length."""
+    return float(np.linalg.norm(said - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
+
+
+def write_networks(out: Path, encoder: Any, decoder: Any, measures: Measures, clip_seconds: float) -> dict[str, float]:
     """Weights, graphs, spread and golden tensors; returns how far half precision moved both networks' answers."""
-    speech = golden_spectrogram(clip_seconds)
+    waveform = torch.from_numpy(golden_waveform(clip_seconds, streamed=streams(encoder)))[None]
+
+    def answers() -> tuple[FloatArray, np.ndarray]:
+        with torch.inference_mode():
+            return encoder(encoder.front_end(waveform))[0].numpy(), _draw(decoder, measures.mean_embedding)
+
     encoder.eval(), decoder.eval()
-    with torch.inference_mode():
-        said, drawn = encoder(speech)[0].numpy(), _draw(decoder, measures.mean_embedding).astype(int)
-    export_voice(encoder, out)
+    said, drawn = answers()
+    export_voice(encoder, out, clip_seconds)
     export_face(decoder, out)
     belief: dict[str, Any] = {"mean_embedding": measures.mean_embedding} | measures.spread.to_arrays()
     np.savez(out / BELIEF, **belief)
-    with torch.inference_mode():
-        rounded, image = encoder(speech)[0].numpy(), _draw(decoder, measures.mean_embedding)
+    rounded, image = answers()
     np.savez_compressed(out / GOLDEN, face_embedding=rounded, image=image)
     return {
-        "face_embedding": float(np.linalg.norm(rounded - said) / max(float(np.linalg.norm(said)), 1e-12)),
-        "grey_levels": float(np.abs(image.astype(int) - drawn).max()),
+        "face_embedding": _distance(rounded, said),
+        "grey_levels": float(np.abs(image.astype(int) - drawn.astype(int)).max()),
     }
 
 
@@ -448,11 +464,9 @@ def check_golden(model: PairedModel) -> None:
     Raises:
         WeightsError: they do not say what torch said.
     """
-    golden = load_npz(model.release.file(GOLDEN))
-    said = model.hear(golden_speech()).face_embedding
-    wrong = np.linalg.norm(said - golden["face_embedding"]) / max(
-        float(np.linalg.norm(golden["face_embedding"])), 1e-12
-    )
+    golden, geometry = load_npz(model.release.file(GOLDEN)), model.release.geometry
+    waveform = golden_waveform(geometry.clip_seconds, streamed=bool(geometry.column_hop))
+    wrong = _distance(model.hear(waveform).face_embedding, golden["face_embedding"])
     picture = model.decode(model.release.mean_embedding).transpose(2, 0, 1)
     grey_levels = int(np.abs(picture.astype(int) - golden["image"].astype(int)).max())
     if not wrong <= PARITY or grey_levels > PARITY_GREY_LEVELS:
@@ -463,8 +477,8 @@ def check_golden(model: PairedModel) -> None:
 
 
 def _manifest(
-    encoder: VoiceEncoder,
-    decoder: ConvolutionalFaceDecoder,
+    encoder: Any,
+    decoder: Any,
     embedder: EmbedderRecord,
     measures: Measures,
     citation: Citation,
@@ -480,21 +494,21 @@ def _manifest(
         "numbers": {name: round(value, 4) for name, value in measures.numbers.items()},
         "same_speaker": None if speakers is None else asdict(speakers),
     }
+    kind, source = (KIND, {}) if streams(encoder) else (CLIPS_KIND, {"source": driver_of(encoder).source})
+    columns = {"receptive_frames": RECEPTIVE_FRAMES, "column_hop": COLUMN_HOP} if kind == KIND else {}
+    drawn_by = decoder.config.to_dict()
+    if "decoder" in drawn_by:
+        drawn_by["source"] = driver_of(decoder).source
     return {
-        "format": FORMATS[KIND],
-        "kind": KIND,
+        "format": FORMATS[kind],
+        "kind": kind,
         "name": citation.name,
         "version": citation.version,
         "licence": citation.licence,
         "thresholds": RECORDING_THRESHOLDS | judged,
         "embedder": embedder.to_dict(),
-        "voice": {
-            "clip_seconds": clip_seconds,
-            "receptive_frames": RECEPTIVE_FRAMES,
-            "column_hop": COLUMN_HOP,
-            **encoder.config.to_dict(),
-        },
-        "face": decoder.config.to_dict(),
+        "voice": {"clip_seconds": clip_seconds, **columns, **encoder.config.to_dict(), **source},
+        "face": drawn_by,
         "training": dict(citation.training)
         | {
             "parameters": {
@@ -507,7 +521,7 @@ def _manifest(
     }
 
 
-def check_fit(encoder: VoiceEncoder, decoder: ConvolutionalFaceDecoder, embedder: EmbedderRecord) -> None:
+def check_fit(encoder: Any, decoder: Any, embedder: EmbedderRecord) -> None:
     """Refuse parts that do not go together.
 
     Raises:
@@ -527,8 +541,8 @@ def check_fit(encoder: VoiceEncoder, decoder: ConvolutionalFaceDecoder, embedder
 
 def write_paired_release(
     out: Path,
-    encoder: VoiceEncoder,
-    decoder: ConvolutionalFaceDecoder,
+    encoder: Any,
+    decoder: Any,
     *,
     embedder: EmbedderRecord,
     measures: Measures,
@@ -593,16 +607,16 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished training: its network in evaluation mode, and what its checkpoint says of itself."""
+class TrainedPair:
+    """Two finished trainings: their networks in evaluation mode, and what their checkpoints say of themselves."""
 
-    encoder: VoiceEncoder
-    decoder: ConvolutionalFaceDecoder
+    encoder: Any
+    decoder: Any
     encoder_facts: dict[str, Any]
     decoder_facts: dict[str, Any]
 
 
-def load_trained(encoder_run: Path, decoder_run: Path) -> Trained:
+def load_trained(encoder_run: Path, decoder_run: Path) -> TrainedPair:
     """Both networks of run folders or checkpoints.
 
     Raises:
@@ -610,16 +624,16 @@ def load_trained(encoder_run: Path, decoder_run: Path) -> Trained:
     """
     encoder, encoder_facts = load_network(encoder_run)
     decoder, decoder_facts = load_network(decoder_run)
-    if not isinstance(encoder, VoiceEncoder):
+    if encoder_facts["stage"] != "encoder":
         raise CheckpointError(f"{encoder_run} is a {encoder_facts['stage']}'s training; name a voice encoder's")
-    if not isinstance(decoder, ConvolutionalFaceDecoder):
+    if decoder_facts["stage"] != "decoder":
         raise CheckpointError(
             f"{decoder_run} is a {decoder_facts['stage']}'s training; name a face decoder's (--decoder)"
         )
-    return Trained(encoder, decoder, encoder_facts, decoder_facts)
+    return TrainedPair(encoder, decoder, encoder_facts, decoder_facts)
 
 
-def open_data(trained: Trained, data: str | None) -> tuple[Manifest, tuple[str, ...]]:
+def open_data(trained: TrainedPair, data: str | None) -> tuple[Manifest, tuple[str, ...]]:
     """The data set to measure on, by default the one the encoder learned from, and what the user must know about it.
 
     Raises:
@@ -670,7 +684,7 @@ def check_voices(source: Source, measured: Manifest, split: str, clips: int) -> 
 
 
 def training_facts(
-    trained: Trained, source: Source, measured: Manifest, *, split: str, speakers_are: str
+    trained: TrainedPair, source: Source, measured: Manifest, *, split: str, speakers_are: str
 ) -> dict[str, Any]:
     """Where the weights come from and what they are measured on, for the record and the card."""
     faces = find_source(trained.decoder_facts, source.manifest)

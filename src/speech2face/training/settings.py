@@ -7,18 +7,19 @@ section 4; what the paper leaves open is said in `docs/fidelity.md`.
 from __future__ import annotations
 
 import difflib
+import functools
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from speech2face.data.shards import WINDOW_SHARDS
-from speech2face.errors import InvalidSettings
+from speech2face.drivers import KINDS
+from speech2face.errors import InvalidOption, InvalidSettings
 from speech2face.inputs import read_toml
 from speech2face.training.losses import COSINE_WEIGHT, DISTILLATION_TEMPERATURE, DISTILLATION_WEIGHT
-from speech2face.voice.encoder import TABLE_1, VoiceEncoderConfig
 
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 """Empty text is None, so that the command line can take a path out of a file: --set teacher.head="""
@@ -48,27 +49,36 @@ class DataSettings(Section):
     cache_gigabytes: float = Field(default=50.0, gt=0)
 
 
-class EncoderSettings(Section):
-    """Sizes of the voice encoder; its output follows the data's face embedder."""
-
-    channels: tuple[int, ...] = VoiceEncoderConfig().channels
-    hidden: int = Field(default=4096, ge=1)
-    batch_norm: bool = True
-
-    @model_validator(mode="after")
-    def _nine_layers(self) -> EncoderSettings:
-        if len(self.channels) != len(TABLE_1) or min(self.channels, default=0) < 1:
-            raise ValueError(f"channels are {len(TABLE_1)} numbers from 1, one a convolution of Table 1")
-        return self
+PAPER = "paper"
+NETWORKS = {"voice": ("voice_encoders", "encoder"), "face": ("face_decoders", "decoder")}
+"""The tables of networks: the kind of driver, and the key that names one."""
 
 
-class DecoderSettings(Section):
-    """Sizes of the face decoder; its input follows the data's face embedder, its picture the aligned faces."""
+@functools.cache
+def network_settings(kind: str, key: str, name: str) -> type[BaseModel]:
+    """The table of a network: the driver's name under `key`, and the keys of that driver's own.
 
-    first: int = Field(default=1000, ge=1)
-    """Width of the first layer, in which the encoder's loss compares embeddings."""
-    landmark_hidden: int = Field(default=256, ge=1)
-    base_channels: int = Field(default=256, ge=1)
+    Raises:
+        InvalidOption: no driver of this kind has the name.
+    """
+    own: type[BaseModel] = KINDS[kind].load(name).settings
+    table: type[BaseModel] = create_model(own.__name__, __base__=(own, Section), **{key: (str, name)})
+    return table
+
+
+def _network(table: str) -> BeforeValidator:
+    """Read such a table by the driver that it names."""
+    kind, key = NETWORKS[table]
+
+    def read(values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        try:
+            return network_settings(kind, key, str(values.get(key, PAPER))).model_validate(dict(values))
+        except InvalidOption as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(read)
 
 
 class TeacherSettings(Section):
@@ -144,13 +154,27 @@ class TrainingSettings(Section):
     out: Path
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: DataSettings
-    encoder: EncoderSettings = EncoderSettings()
-    decoder: DecoderSettings = DecoderSettings()
+    voice: Annotated[Any, _network("voice")] = Field(default={}, validate_default=True)
+    """The voice encoder: `encoder` names a driver, further keys are its own; [encoder] is another name of the table."""
+    face: Annotated[Any, _network("face")] = Field(default={}, validate_default=True)
+    """The face decoder: `decoder` names a driver, further keys are its own; [decoder] is another name of the table."""
     teacher: TeacherSettings = TeacherSettings()
     encoder_loss: EncoderLossSettings = EncoderLossSettings()
     decoder_loss: DecoderLossSettings = DecoderLossSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, values: Any) -> Any:
+        """Let the tables [encoder] and [decoder], as settings had them before there were drivers, stand for theirs."""
+        if not isinstance(values, Mapping):
+            return values
+        found = dict(values)
+        for other, name in (("encoder", "voice"), ("decoder", "face")):
+            if isinstance(found.get(other), Mapping) and isinstance(found.get(name, {}), Mapping):
+                found[name] = {**found.pop(other), **found.get(name, {})}
+        return found
 
     @model_validator(mode="after")
     def _go_together(self) -> TrainingSettings:
@@ -166,23 +190,28 @@ class TrainingSettings(Section):
         return self.model_dump(mode="json")
 
 
-def _known(parents: Iterable[str | int]) -> list[str]:
+def _known(values: Mapping[str, Any], parents: Sequence[str | int]) -> list[str]:
     """The keys of the table that a path of keys leads to."""
     table: type[BaseModel] = TrainingSettings
     for parent in parents:
-        inner = table.model_fields[str(parent)].annotation
-        assert isinstance(inner, type) and issubclass(inner, BaseModel)
-        table = inner
+        if parent in NETWORKS:
+            kind, key = NETWORKS[str(parent)]
+            named = {**(values.get(key) or {}), **(values.get(parent) or {})}
+            table = network_settings(kind, key, str(named.get(key, PAPER)))
+        else:
+            inner = table.model_fields[str(parent)].annotation
+            assert isinstance(inner, type) and issubclass(inner, BaseModel)
+            table = inner
     return list(table.model_fields)
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> str:
     """The first thing that is wrong, in one line."""
     first = error.errors()[0]
     path = first["loc"]
     name = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":
-        known = _known(path[:-1])
+        known = _known(values, path[:-1])
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return f'unknown key "{name}"{hint}; known here: {", ".join(known)}'
@@ -233,4 +262,4 @@ def settings_from(values: Mapping[str, Any], *, source: str = "settings") -> Tra
     try:
         return TrainingSettings.model_validate(dict(values))
     except ValidationError as error:
-        raise InvalidSettings(f"{source}: {_explain(error)}") from error
+        raise InvalidSettings(f"{source}: {_explain(error, values)}") from error

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest, Part
-from speech2face.decoder.paper import ConvolutionalFaceDecoder, ConvolutionalFaceDecoderConfig, DecodedFace
+from speech2face.decoder.paper import (
+    ConvolutionalFaceDecoder,
+    ConvolutionalFaceDecoderConfig,
+    DecodedFace,
+    FaceDecoderDriver,
+    FaceNetwork,
+    FaceSizes,
+)
+from speech2face.drivers import KINDS
 from speech2face.errors import (
     DatasetError,
     InvalidSettings,
@@ -38,19 +48,82 @@ from speech2face.training.losses import (
     gradient_lengths,
     texture_loss,
 )
-from speech2face.training.settings import TrainingSettings
-from speech2face.voice.encoder import SpectrogramFrontEnd, VoiceEncoder, VoiceEncoderConfig, from_pcm
+from speech2face.training.settings import NETWORKS, PAPER, TrainingSettings, network_settings
+from speech2face.voice.encoder import VoiceEncoder, VoiceEncoderConfig, VoiceEncoderDriver, from_pcm
 
-if TYPE_CHECKING:
-    from speech2face.data.manifest import Manifest
-    from speech2face.training.settings import TrainingSettings
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """What a network of another package's driver is built by again; the paper's networks bring configs of their own."""
+
+    table: str
+    """Of the settings: `voice` or `face`."""
+    name: str
+    """The driver's."""
+    sizes: Mapping[str, int]
+    """What follows the data, `embedding` among it."""
+    settings: Mapping[str, Any]
+    """The driver's own keys, JSON-ready."""
+
+    @property
+    def embedding(self) -> int:
+        """Length of the face embedding."""
+        return self.sizes["embedding"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, all in one."""
+        return {NETWORKS[self.table][1]: self.name, **self.sizes, **self.settings}
+
+
+def _recorded(network: nn.Module, table: str, settings: BaseModel, sizes: Mapping[str, int]) -> nn.Module:
+    """The same network, able to say what it was built by."""
+    key = NETWORKS[table][1]
+    values = settings.model_dump(mode="json")
+    if (name := values.pop(key)) != PAPER:
+        network.config = NetworkRecord(table, name, dict(sizes), values)  # type: ignore[assignment]
+    return network
+
+
+def driver_of(network: Any) -> Any:
+    """The driver that built a network of another package."""
+    record: NetworkRecord = network.config
+    return KINDS[NETWORKS[record.table][0]].load(record.name)
+
+
+def build_voice_encoder(settings: Any, embedding: int) -> nn.Module:
+    """The voice encoder that the table [voice] describes, for face embeddings of this length."""
+    driver: VoiceEncoderDriver = KINDS["voice_encoders"].load(settings.encoder)
+    return _recorded(driver.build(settings, embedding), "voice", settings, {"embedding": embedding})
+
+
+def build_face_decoder(settings: Any, sizes: FaceSizes, mean_landmarks: Tensor | None = None) -> nn.Module:
+    """The face decoder that the table [face] describes, for data of these sizes.
+
+    Raises:
+        ValueError: it cannot draw faces of these sizes.
+    """
+    driver: FaceDecoderDriver = KINDS["face_decoders"].load(settings.decoder)
+    return _recorded(driver.build(settings, sizes, mean_landmarks), "face", settings, asdict(sizes))
 
 
 def build_network(stage: str, config: Mapping[str, Any]) -> nn.Module:
-    """The network that a checkpoint's metadata describes, its weights still to be loaded."""
+    """The network that a checkpoint's metadata describes, its weights still to be loaded.
+
+    Raises:
+        InvalidOption: it is one of a driver that is not installed.
+    """
+    table, paper = ("voice", VoiceEncoderConfig) if stage == "encoder" else ("face", ConvolutionalFaceDecoderConfig)
+    kind, key = NETWORKS[table]
+    if config.get(key, PAPER) == PAPER:
+        sizes: Any = paper.from_dict(config)
+        return VoiceEncoder(sizes) if stage == "encoder" else ConvolutionalFaceDecoder(sizes)
+    values = dict(config)
+    fitted = ["embedding"] if stage == "encoder" else [each.name for each in fields(FaceSizes)]
+    follow = {name: int(values.pop(name)) for name in fitted}
+    settings = network_settings(kind, key, values[key]).model_validate(values)
     if stage == "encoder":
-        return VoiceEncoder(VoiceEncoderConfig.from_dict(config))
-    return ConvolutionalFaceDecoder(ConvolutionalFaceDecoderConfig.from_dict(config))
+        return build_voice_encoder(settings, follow["embedding"])
+    return build_face_decoder(settings, FaceSizes(**follow))
 
 
 def build_encoder_loss(settings: TrainingSettings, embedding: int) -> EncoderLoss:
@@ -64,14 +137,14 @@ def build_encoder_loss(settings: TrainingSettings, embedding: int) -> EncoderLos
     first_layer = head = None
     if teacher.face_decoder is not None:
         decoder, metadata = load_network(teacher.face_decoder)
-        if not isinstance(decoder, ConvolutionalFaceDecoder):
+        if metadata["stage"] != "decoder":
             raise InvalidSettings(f"teacher.face_decoder {teacher.face_decoder} holds no decoder: {metadata['stage']}")
-        if decoder.config.embedding != embedding:
+        first_layer = decoder.first_layer
+        if first_layer.in_features != embedding:
             raise InvalidSettings(
-                f"teacher.face_decoder {teacher.face_decoder} takes embeddings of {decoder.config.embedding} numbers,"
+                f"teacher.face_decoder {teacher.face_decoder} takes embeddings of {first_layer.in_features} numbers,"
                 f" the data's have {embedding}; train a decoder with the same face embedder"
             )
-        first_layer = decoder.first_layer
     if teacher.head is not None:
         head = load_teacher_head(teacher.head, embedding)
     loss = EncoderLoss(
@@ -99,10 +172,7 @@ def build_stage(settings: TrainingSettings, manifest: Manifest) -> Stage:
     assert manifest.embedder is not None
     embedding = manifest.embedder.size
     if settings.stage == "encoder":
-        config = VoiceEncoderConfig(
-            settings.encoder.channels, settings.encoder.hidden, embedding, settings.encoder.batch_norm
-        )
-        return EncoderStage(VoiceEncoder(config), build_encoder_loss(settings, embedding))
+        return EncoderStage(build_voice_encoder(settings.voice, embedding), build_encoder_loss(settings, embedding))
     return build_decoder_stage(settings, manifest)
 
 
@@ -130,7 +200,8 @@ class Stage(Protocol):
     """What is trained, and by which loss; the loop knows neither voices nor faces."""
 
     name: str
-    network: nn.Module
+    network: Any
+    """A torch module whose `config.to_dict()` says what it is built by."""
     parts: tuple[Part, ...]
 
     def to(self, device: torch.device) -> None:
@@ -158,15 +229,15 @@ class Stage(Protocol):
 TRAINING_SPLIT = "train"
 
 
-def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
     """The network of a run folder or checkpoint, on the CPU and in evaluation mode, and the checkpoint's metadata.
 
     Where the training kept a running average of the weights, it is that.
 
     Raises:
         CheckpointError: none there, or damaged.
+        InvalidOption: it is one of a driver that is not installed.
     """
-
     checkpoint = read_checkpoint(find_checkpoint(path), prefixes=(NETWORK, AVERAGE))
     network = build_network(checkpoint.metadata["stage"], checkpoint.metadata["network"])
     weights = checkpoint.part(AVERAGE) or checkpoint.part(NETWORK)
@@ -229,23 +300,20 @@ class EncoderStage:
         """The paper's, by which the weights of Equation 1 are chosen."""
         return self
 
-    def __init__(self, network: VoiceEncoder, loss: EncoderLoss) -> None:
-        self.network: nn.Module = network
+    def __init__(self, network: Any, loss: EncoderLoss) -> None:
+        self.network = network
         self.loss = loss
-        self.front_end = SpectrogramFrontEnd()
 
     def to(self, device: torch.device) -> None:
-        """Move the encoder, the front end and the frozen layers of the loss."""
+        """Move the encoder and the frozen layers of the loss."""
         self.network.to(device)
-        self.front_end.to(device)
         for layer in (self.loss.first_layer, self.loss.teacher_head):
             if isinstance(layer, nn.Module):
                 layer.to(device).requires_grad_(False)
 
     def predict(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Face embeddings of the batch's voices, (batch, embedding) float32."""
-        spectrogram = self.front_end(from_pcm(batch["waveform"]))  # (batch, 2, frequency, frames)
-        return network(spectrogram).float()  # type: ignore[no-any-return]
+        return network(self.network.front_end(from_pcm(batch["waveform"]))).float()  # type: ignore[no-any-return]
 
     def losses(self, network: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Equation 1, weighted."""
@@ -300,7 +368,7 @@ def to_unit(aligned_face: Tensor) -> Tensor:
     return aligned_face.float().div(255.0)
 
 
-def fit_first_layer(network: ConvolutionalFaceDecoder, mean: Tensor, deviation: float) -> None:
+def fit_first_layer(network: FaceNetwork, mean: Tensor, deviation: float) -> None:
     """Let the untrained first layer see embeddings of mean 0 and deviation 1, whatever scale the face embedder has.
 
     dlib's numbers are a hundred times smaller than VGG-Face's; initial weights expect numbers near 1. The layer stays
@@ -319,9 +387,9 @@ class DecoderStage:
     parts: tuple[Part, ...] = ("face_embedding", "aligned_face", "landmarks")
     rule = None  # the paper's is about the voice encoder's loss
 
-    def __init__(self, network: ConvolutionalFaceDecoder, loss: DecoderLoss) -> None:
-        self.network: nn.Module = network
-        self.decoder = network
+    def __init__(self, network: Any, loss: DecoderLoss) -> None:
+        self.network = network
+        self.decoder: FaceNetwork = network
         self.loss = loss
         if loss.embedder is None or not loss.similarity_weight:  # ranks wait for ever for gradients that never come
             network.texture_network.requires_grad_(bool(loss.texture_weight))
@@ -398,11 +466,11 @@ class ResizedEmbedder(nn.Module):
         return embedding
 
 
-def decoder_config(settings: TrainingSettings, manifest: Manifest) -> ConvolutionalFaceDecoderConfig:
+def decoder_sizes(manifest: Manifest) -> FaceSizes:
     """Sizes that follow the data: length of the embedding, number of landmarks, pixels of the faces.
 
     Raises:
-        DatasetError: the data lack embeddings, faces or landmarks, or the faces have a size no decoder draws.
+        DatasetError: the data lack embeddings, faces or landmarks, or the faces are not square.
     """
     layout = manifest.layout
     if layout.embedding is None or layout.face is None or layout.landmarks is None:
@@ -411,22 +479,17 @@ def decoder_config(settings: TrainingSettings, manifest: Manifest) -> Convolutio
             f" {', '.join(layout.parts)}; prepare the data with all three"
         )
     height, width = layout.face
-    try:
-        if height != width:
-            raise ValueError("the faces are not square")
-        return ConvolutionalFaceDecoderConfig(
-            embedding=layout.embedding,
-            first=settings.decoder.first,
-            landmarks=layout.landmarks,
-            landmark_hidden=settings.decoder.landmark_hidden,
-            size=height,
-            base_channels=settings.decoder.base_channels,
-        )
-    except ValueError as error:
-        raise DatasetError(
-            f"{manifest.storage}: no face decoder draws faces of {height} x {width}: {error}; prepare them again,"
-            " 224 x 224 as the paper does"
-        ) from error
+    if height != width:
+        raise _undrawable(manifest, "the faces are not square")
+    return FaceSizes(layout.embedding, layout.landmarks, height)
+
+
+def _undrawable(manifest: Manifest, why: object) -> DatasetError:
+    assert manifest.layout.face is not None
+    return DatasetError(
+        f"{manifest.storage}: no face decoder draws faces of {' x '.join(map(str, manifest.layout.face))}: {why};"
+        " prepare them again, 224 x 224 as the paper does"
+    )
 
 
 def training_statistics(manifest: Manifest) -> tuple[Tensor, Tensor, float]:
@@ -451,17 +514,20 @@ def build_decoder_stage(settings: TrainingSettings, manifest: Manifest) -> Decod
     """A decoder of the data's sizes, on the data's mean shape, its first layer fitted to the embeddings' scale.
 
     Raises:
-        DatasetError: as `decoder_config` and `training_statistics`.
+        DatasetError: as `decoder_sizes` and `training_statistics`, or faces of a size that the decoder does not draw.
         WeightsError: `teacher.embedder` is no VGG-Face.
         InvalidSettings: nothing is left of the loss.
     """
-    config = decoder_config(settings, manifest)
+    sizes = decoder_sizes(manifest)
     mean_shape, mean_embedding, deviation = training_statistics(manifest)
-    network = ConvolutionalFaceDecoder(config, mean_shape)
+    try:
+        network: Any = build_face_decoder(settings.face, sizes, mean_shape)
+    except ValueError as error:
+        raise _undrawable(manifest, error) from error
     fit_first_layer(network, mean_embedding, deviation)
     file, weights = settings.teacher.embedder, settings.decoder_loss
     loss = DecoderLoss(
-        config.size,
+        sizes.size,
         None if file is None else ResizedEmbedder(load_vggface(file)),
         texture_weight=weights.texture,
         landmarks_weight=weights.landmarks,

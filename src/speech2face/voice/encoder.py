@@ -7,14 +7,16 @@ one begins `COLUMN_HOP` frames later, whatever came before, so any longer durati
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import COMPRESSION, FFT_SIZE, FREQUENCIES, HOP, SAMPLE_SCALE, WINDOW
+from speech2face.audio.spectrogram import COMPRESSION, FFT_SIZE, FREQUENCIES, HOP, SAMPLE_RATE, SAMPLE_SCALE, WINDOW
 from speech2face.errors import SpeechTooShort
 
 KERNEL = 4  # time and frequency, every convolution
@@ -159,8 +161,13 @@ class VoiceEncoder(nn.Module):
         self.columns = Columns(config)
         self.head = Head(config)
 
-    def forward(self, spectrogram: Tensor) -> Tensor:
-        """(batch, 2, frequency, frames) -> (batch, embedding).
+    def front_end(self, waveform: Tensor) -> Tensor:
+        """(batch, samples) -> (batch, 2, frequency, frames); fixed, no part of the network's numbers."""
+        spectrogram: Tensor = _front_end(waveform.device)(waveform)
+        return spectrogram
+
+    def pool(self, spectrogram: Tensor) -> Tensor:
+        """(batch, 2, frequency, frames) -> mean column, (batch, channels, COLUMN_FREQUENCIES).
 
         Raises:
             SpeechTooShort: fewer than `RECEPTIVE_FRAMES` frames.
@@ -170,7 +177,15 @@ class VoiceEncoder(nn.Module):
                 f"{spectrogram.shape[-1]} frames are too few for the voice encoder, which sees {RECEPTIVE_FRAMES}"
                 " at once; repeat the speech until it is long enough, as the paper does"
             )
-        embedding: Tensor = self.head(self.columns(spectrogram).mean(dim=-1))
+        return self.columns(spectrogram).mean(dim=-1)  # type: ignore[no-any-return]
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """(batch, 2, frequency, frames) -> (batch, embedding).
+
+        Raises:
+            SpeechTooShort: fewer than `RECEPTIVE_FRAMES` frames.
+        """
+        embedding: Tensor = self.head(self.pool(spectrogram))
         return embedding
 
 
@@ -187,7 +202,6 @@ class VoiceEncoder(nn.Module):
 FIRST_FRAMES = KERNEL - TABLE_1[0].stride  # 3
 WARM_UP_COLUMNS = (RECEPTIVE_FRAMES - FIRST_FRAMES) // COLUMN_HOP - 1  # 3
 assert FIRST_FRAMES + (WARM_UP_COLUMNS + 1) * COLUMN_HOP == RECEPTIVE_FRAMES, "the first column ends with a step"
-COLUMNS_AT_ONCE = 8  # 5 s in one step: bounds the memory of a long piece, and is large enough to be fast
 
 
 class ColumnStep(nn.Module):
@@ -226,129 +240,6 @@ class ColumnStep(nn.Module):
         return shapes
 
 
-class ColumnStream:
-    """Spectrogram pieces of any length in, the face embedding of all that was heard so far out."""
-
-    def __init__(self, encoder: VoiceEncoder) -> None:
-        """encoder: in evaluation, for in training every column depends on the others in its batch."""
-        assert not encoder.training, "a stream needs the encoder in evaluation: encoder.eval()"
-        self.encoder = encoder
-        self.columns = 0
-        """How many are in the mean."""
-        self._step = ColumnStep(encoder.columns)
-        self._kept: tuple[Tensor, ...] = ()
-        self._waiting: list[Tensor] = []  # frames that do not make a step yet, in pieces as they came
-        self._frames = 0  # heard in all
-        self._done = 0  # of them given to a step, or to its start
-        self._made = 0  # columns, the dropped ones too
-        self._sum: Tensor | None = None  # of columns, (batch, channels, frequency)
-
-    @property
-    def frames(self) -> int:
-        """Frames heard so far."""
-        return self._frames
-
-    @torch.inference_mode()
-    def push(self, spectrogram: Tensor) -> int:
-        """Hear a piece (batch, 2, frequency, any); returns how many columns became whole.
-
-        The batch, mostly 1, is that many recordings of one length side by side.
-        """
-        assert spectrogram.ndim == 4 and spectrogram.shape[1:3] == (2, FREQUENCIES)
-        self._frames += spectrogram.shape[-1]
-        self._waiting.append(spectrogram)
-        before = self.columns
-        whole = (self._frames - FIRST_FRAMES) // COLUMN_HOP * COLUMN_HOP + FIRST_FRAMES
-        steps = whole - self._done  # frames that can be given to the network
-        if steps > 0:
-            waiting = torch.cat(self._waiting, dim=-1)  # less than a step and the piece itself
-            ready, rest = waiting[..., :steps], waiting[..., steps:]
-            self._done += steps
-            self._waiting = [rest.clone()]  # a view would hold all of it
-            self._run(ready)
-        return self.columns - before
-
-    def mean_column(self) -> Tensor:
-        """(batch, channels, COLUMN_FREQUENCIES), the mean of all columns so far.
-
-        Raises:
-            SpeechTooShort: there is none yet.
-        """
-        if self._sum is None or not self.columns:
-            raise SpeechTooShort(
-                f"{self._frames} frames are too few for the voice encoder, which sees {RECEPTIVE_FRAMES} at once;"
-                " go on speaking, or repeat the speech until it is long enough, as the paper does"
-            )
-        return (self._sum / self.columns).float()
-
-    @torch.inference_mode()
-    def embedding(self) -> Tensor:
-        """(batch, embedding), the face embedding of all that was heard so far.
-
-        Raises:
-            SpeechTooShort: fewer than `RECEPTIVE_FRAMES` frames so far.
-        """
-        found: Tensor = self.encoder.head(self.mean_column())
-        return found
-
-    def _run(self, frames: Tensor) -> None:
-        """Steps over frames that make whole ones."""
-        if not self._kept:
-            self._kept = self._step.start(frames[..., :FIRST_FRAMES])
-            frames = frames[..., FIRST_FRAMES:]
-        for piece in torch.split(frames, COLUMNS_AT_ONCE * COLUMN_HOP, dim=-1):
-            if piece.shape[-1]:
-                columns, *kept = self._step(piece, *self._kept)
-                self._kept = tuple(tensor.clone() for tensor in kept)  # views would hold all of their layers' inputs
-                self._add(columns)
-
-    def _add(self, columns: Tensor) -> None:
-        grown_of_zeros = min(columns.shape[-1], max(0, WARM_UP_COLUMNS - self._made))
-        self._made += columns.shape[-1]
-        true = columns[..., grown_of_zeros:]
-        # In double precision: hours of columns still add up.
-        total = true.double().sum(dim=-1)
-        self._sum = total if self._sum is None else self._sum + total
-        self.columns += true.shape[-1]
-
-
-class WaveformColumnStream:
-    """Waveform pieces of any length in, the face embedding of all that was heard so far out."""
-
-    def __init__(self, encoder: VoiceEncoder) -> None:
-        parameter = next(encoder.parameters())
-        self.stream = ColumnStream(encoder)
-        self._front_end = SpectrogramFrontEnd().to(parameter.device)
-        self._waiting: Tensor | None = None  # samples that the next frame begins with
-
-    @property
-    def columns(self) -> int:
-        """How many are in the mean."""
-        return self.stream.columns
-
-    @torch.inference_mode()
-    def push(self, waveform: Tensor) -> int:
-        """Hear a piece (batch, samples) float32 at 16 kHz; returns how many columns became whole."""
-        heard = waveform if self._waiting is None else torch.cat([self._waiting, waveform], dim=1)
-        new = 0
-        block = COLUMNS_AT_ONCE * COLUMN_HOP * HOP
-        while heard.shape[1] >= WINDOW:
-            piece = heard[:, : block + WINDOW - HOP]
-            spectrogram = self._front_end(piece)
-            new += self.stream.push(spectrogram)
-            heard = heard[:, spectrogram.shape[-1] * HOP :]
-        self._waiting = heard.clone()
-        return new
-
-    def embedding(self) -> Tensor:
-        """(batch, embedding), the face embedding of all that was heard so far.
-
-        Raises:
-            SpeechTooShort: no column is whole yet, which takes 2.6 s.
-        """
-        return self.stream.embedding()
-
-
 # --------------------------------------------------------------------------------------------------
 # The front end of `audio/spectrogram.py` for batches of waveforms, on the device where the network is.
 # Source: Speech2Face (Oh et al., CVPR 2019), section 3.1. Training computes spectrograms from stored waveforms, a
@@ -385,3 +276,141 @@ class SpectrogramFrontEnd(nn.Module):
             transform = torch.fft.rfft(frames, n=FFT_SIZE)  # (batch, frames, frequency)
             parts = torch.view_as_real(transform).permute(0, 3, 2, 1)  # (batch, 2, frequency, frames)
             return torch.copysign(parts.abs().pow(COMPRESSION), parts).contiguous()
+
+
+@functools.cache
+def _front_end(device: torch.device) -> SpectrogramFrontEnd:
+    return SpectrogramFrontEnd().to(device)
+
+
+# --------------------------------------------------------------------------------------------------
+# Voice encoders as drivers: what one must bring, the paper's as the built-in one, and the check that anybody can run.
+# docs/extending-voice-encoder.md explains it with an example.
+# --------------------------------------------------------------------------------------------------
+
+
+class VoiceNetwork(Protocol):
+    """What `VoiceEncoderDriver.build` returns: a torch module with these four methods."""
+
+    def front_end(self, waveform: Tensor) -> Tensor:
+        """Turn sound, (batch, samples) float32 at 16 kHz, into the features that the network takes."""
+        ...
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Summarise features as one row of statistics a clip, (batch, ...).
+
+        The statistics of several clips of one voice are averaged before `head` reads them. So a spread is kept as
+        mean and mean of squares, and becomes a deviation in `head`.
+        """
+        ...
+
+    def head(self, statistics: Tensor) -> Tensor:
+        """Read a face embedding, (batch, embedding), off statistics."""
+        ...
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return `head(pool(features))`, (batch, embedding)."""
+        ...
+
+
+class VoiceEncoderDriver(Protocol):
+    """A kind of voice encoder: a module or an object with these four members."""
+
+    settings: type[BaseModel]
+    """The keys that it adds to the table [voice] of a training's settings."""
+    example: Mapping[str, Any]
+    """Values of those keys that make a small network, for the conformance check."""
+    source: str
+    """A sentence for the model card: which network this is, and where it comes from."""
+
+    def build(self, settings: Any, embedding: int) -> nn.Module:
+        """Build the network for face embeddings of this length; its first weights follow from torch's random state.
+
+        Parts that are to stay as they are have `requires_grad` off. Everything that the network needs must be in its
+        `state_dict`: a checkpoint is loaded into a freshly built network.
+        """
+        ...
+
+
+class PaperEncoderSettings(BaseModel):
+    """Sizes of the paper's voice encoder; its output follows the data's face embedder."""
+
+    channels: tuple[int, ...] = VoiceEncoderConfig().channels
+    hidden: int = Field(default=4096, ge=1)
+    batch_norm: bool = True
+
+    @model_validator(mode="after")
+    def _nine_layers(self) -> PaperEncoderSettings:
+        if len(self.channels) != len(TABLE_1) or min(self.channels, default=0) < 1:
+            raise ValueError(f"channels are {len(TABLE_1)} numbers from 1, one a convolution of Table 1")
+        return self
+
+
+class PaperVoiceEncoder:
+    """The driver `paper`: Table 1 on the compressed complex spectrogram, released as a stream of columns."""
+
+    settings = PaperEncoderSettings
+    example: Mapping[str, Any] = {"channels": (2,) * len(TABLE_1), "hidden": 4}
+    source = "Voice encoder of Speech2Face (Oh et al., CVPR 2019, Table 1)"
+
+    def build(self, settings: PaperEncoderSettings, embedding: int) -> VoiceEncoder:
+        """Build Table 1 in these sizes."""
+        return VoiceEncoder(VoiceEncoderConfig(settings.channels, settings.hidden, embedding, settings.batch_norm))
+
+
+PAPER = PaperVoiceEncoder()
+CHECK_SECONDS, CHECK_EMBEDDING = 6.0, 7
+CLOSE = 1e-4  # of the largest number: rounding differs between one clip alone and the same clip in a batch
+
+
+def check_voice_encoder(driver: VoiceEncoderDriver) -> None:
+    """Check that a driver keeps to `VoiceEncoderDriver`, on a small network and two clips of noise.
+
+    Raises:
+        AssertionError: with what is wrong.
+    """
+    settings = read_example(driver)
+    torch.manual_seed(0)
+    network: Any = driver.build(settings, CHECK_EMBEDDING)
+    assert isinstance(network, nn.Module), "build must return a torch.nn.Module"
+    for name in ("front_end", "pool", "head"):
+        assert callable(getattr(network, name, None)), f"the network has no method {name}"
+    assert any(parameter.requires_grad for parameter in network.parameters()), "nothing in the network can be trained"
+    waveform = 0.1 * torch.randn(2, round(CHECK_SECONDS * SAMPLE_RATE), generator=torch.Generator().manual_seed(1))
+    network.eval()
+    with torch.no_grad():
+        features = network.front_end(waveform)
+        said, statistics = network(features), network.pool(features)
+        assert said.shape == (2, CHECK_EMBEDDING), f"two clips give {tuple(said.shape)}, not (2, {CHECK_EMBEDDING})"
+        assert said.dtype == torch.float32, f"the embedding is {said.dtype}, not float32"
+        assert torch.isfinite(said).all(), "the embedding of noise is not finite"
+        assert len(statistics) == 2, f"pool gives {tuple(statistics.shape)}, not a row for each of two clips"
+        assert torch.allclose(network.head(statistics), said), "the network does not say head(pool(features))"
+        assert torch.equal(network(network.front_end(waveform)), said), "the same clips give another answer"
+        alone = network(network.front_end(waveform[:1]))[0]
+        near = (alone - said[0]).abs().max() <= CLOSE * said.abs().max()
+        assert near, "a clip's embedding depends on the other clips of its batch"
+        again: Any = driver.build(settings, CHECK_EMBEDDING).eval()
+        again.load_state_dict(network.state_dict())
+        copied = torch.allclose(again(again.front_end(waveform)), said)
+        assert copied, "a network with the same state_dict says something else: some numbers are not in it"
+    network.train()
+    network(network.front_end(waveform)).square().sum().backward()
+    reached = any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in network.parameters())
+    assert reached, "no gradient reaches any parameter"
+
+
+def read_example(driver: Any) -> BaseModel:
+    """Return the settings of a driver's own example, after checking that the driver has what every network's has.
+
+    Raises:
+        AssertionError: with what is missing.
+    """
+    for name in ("settings", "example", "source", "build"):
+        assert hasattr(driver, name), f"the driver has no member {name}"
+    assert isinstance(driver.settings, type) and issubclass(driver.settings, BaseModel), "settings is a pydantic class"
+    assert isinstance(driver.source, str) and driver.source, "source is a sentence for the model card"
+    settings: BaseModel = driver.settings.model_validate(driver.example)
+    again = driver.settings.model_validate(settings.model_dump(mode="json"))
+    assert again == settings, "the settings are not the same after they were written as JSON and read again"
+    return settings
