@@ -275,9 +275,15 @@ def _read_tensors() -> Iterator[Reader]:
     from speech2face.models.release import read_stored
     from speech2face.training.stages import load_teacher_head
 
+    readers: tuple[Callable[[Path], object], ...] = (
+        read_tensors,
+        load_vggface,
+        lambda place: load_teacher_head(place, 4),
+    )
+
     def read(content: bytes) -> None:
         write(content)
-        for reader in (read_tensors, load_vggface, lambda place: load_teacher_head(place, 4)):
+        for reader in readers:
             with contextlib.suppress(Speech2FaceError):
                 reader(path)
         read_stored(path, ("a", "b"))

@@ -68,7 +68,7 @@ def read_with() -> dict[str, list[str]]:
                         continue
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
         ran[name] = sorted(
             f"{Path(file).relative_to(PACKAGE).as_posix()}:{function.replace('.<locals>', '')}"
             for file, function in found
