@@ -1,17 +1,51 @@
 """What tests of several folders share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parent
+# What starts browsers, services, clusters, worker processes or other programs, or trains, exports and prepares. All
+# other tests, those of `start.py test --fast`, are to end in two minutes. A single slow test is marked where it stands.
+SLOW = (
+    *("app/test_call_platforms.py", "app/test_calls_page.py", "app/test_faults.py", "app/test_leaving.py"),
+    *("app/test_live_socket.py", "app/test_media_stream.py", "app/test_openapi.py", "app/test_page.py"),
+    *("app/test_page_call.py", "app/test_page_states.py", "app/test_webrtc.py", "audio/test_foreign_bytes.py"),
+    *("data/test_clips.py", "data/test_duplicates.py", "data/test_packets.py", "data/test_preparation_page.py"),
+    *("data/test_prepare.py", "data/test_prepare_real.py", "data/test_ray_runner.py", "data/test_session.py"),
+    *("evaluation/audit/test_audit_whole.py", "evaluation/readers/test_appearance_reader.py"),
+    *("evaluation/test_evaluate.py", "evaluation/test_picture_parts.py", "fuzz/test_fuzz.py"),
+    *("gallery/test_build.py", "gallery/test_postgres.py", "models/test_heard.py", "planted/test_ridge.py"),
+    *("planted/test_shards.py", "test_quiet.py", "test_streams.py", "training/test_calibration.py"),
+    *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
+    *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow: by its file, and whatever needs an exported release, which takes half a minute to make."""
+    for item in items:
+        needs_release = "paired_folder" in getattr(item, "fixturenames", ())
+        if needs_release or item.path.relative_to(TESTS).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def paired_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A paired release of tiny networks, written once; nobody changes it."""
+    """A paired release of tiny networks, written once for all processes of a run: it takes half a minute."""
+    from filelock import FileLock  # torch needs it too
+
     from tests.paired import write_tiny
 
-    return write_tiny(tmp_path_factory.mktemp("paired") / "release").release.folder
+    processes = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent if processes else tmp_path_factory.mktemp("paired")
+    release = folder / "paired-release"
+    with FileLock(folder / "paired-release.lock"):
+        if not release.exists():
+            write_tiny(release)
+    return release
 
 
 @pytest.fixture

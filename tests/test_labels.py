@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -50,7 +51,6 @@ OTHER_WRITERS = {
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
     "training/augment.py": "sound only",
-    "drawn/avatar.py": "pixels of a drawing, which are then labelled as any others",
     "evaluation/page.py": "marks beside a number of a report's table: lines and dots, no face",
 }
 NOT_PICTURES = ("np.save", "torch.save", "self.save", "self._journal.save", "onnx.save")
@@ -80,7 +80,7 @@ def makes_pictures(path: Path) -> bool:
 
 def test_pictures_become_bytes_in_one_place_or_for_a_stated_reason() -> None:
     found = {place(path) for path in FILES if makes_pictures(path)}
-    assert found <= set(OTHER_WRITERS)
+    assert found == set(OTHER_WRITERS)
 
 
 @cache
@@ -210,6 +210,19 @@ EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]
 }
 
 
+def labelling(module: str) -> set[str]:
+    """Functions of a module that have pictures labelled, by their qualified names."""
+    path = next(path for path in FILES if place(path) == module)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for child in ast.iter_child_nodes(node) if isinstance(node, ast.Module | ast.ClassDef) else ():
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                names = [ast.unparse(one.func) for one in ast.walk(child) if isinstance(one, ast.Call)]
+                if any(name.split(".")[-1] in LABELLERS for name in names):
+                    found.add(f"{node.name}.{child.name}" if isinstance(node, ast.ClassDef) else child.name)
+    return found
+
+
 def test_everybody_who_emits_pictures_is_asked_for_one_here() -> None:
     found = {
         place(path)
@@ -224,8 +237,18 @@ def test_everybody_who_emits_pictures_is_asked_for_one_here() -> None:
 def test_each_picture_that_leaves_is_read_back_by_inspect(
     module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pictures = EMITTERS[module](tmp_path, monkeypatch)
+    ran: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        ran.add(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        pictures = EMITTERS[module](tmp_path, monkeypatch)
+    finally:
+        sys.setprofile(None)
     assert pictures
+    assert labelling(module) - ran == set(), "these emit pictures too and were not asked for one"
     for name, content in pictures.items():
         path = tmp_path / f"emitted-{name}"
         path.write_bytes(content)

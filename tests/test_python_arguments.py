@@ -336,7 +336,7 @@ def test_a_model_goes_into_another_process(model: Model) -> None:
         np.testing.assert_array_equal(workers.apply(_embedding, (model,)), expected)
 
 
-@pytest.mark.parametrize("kind", ["starter", "paired"])
+@pytest.mark.parametrize("kind", ["starter", pytest.param("paired", marks=pytest.mark.slow)])
 def test_a_model_comes_back_whole_from_pickle(kind: str, model: Model, request: pytest.FixtureRequest) -> None:
     used = model if kind == "starter" else load_model(request.getfixturevalue("paired_folder"), threads=1)
     expected = reconstruct(used, GOOD, samples=1, seed=3, style=used.styles[-1])

@@ -57,11 +57,16 @@ def _leaves(call: str) -> bool:
 
 
 @cache
-def strace_works() -> bool:
-    """Whether strace is there and may trace: containers often forbid it."""
-    if not shutil.which("strace"):
-        return False
-    return subprocess.run(["strace", "-f", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode == 0
+def strace() -> tuple[str, ...]:
+    """Return how strace is called here, empty where it is missing or may not trace: containers often forbid it.
+
+    With `--seccomp-bpf`, of newer ones, a program is stopped at the calls that are asked for alone.
+    """
+    for command in (("strace", "-f", "--seccomp-bpf"), ("strace", "-f")):
+        trial = [*command, "-e", "trace=openat", "-o", "/dev/null", "true"]
+        if shutil.which("strace") and subprocess.run(trial, capture_output=True, check=False).returncode == 0:
+            return command
+    return ()
 
 
 def built_library(folder: Path) -> Path | None:
@@ -87,9 +92,9 @@ class Watch:
         self._folder, self._log = folder, folder / "watch.log"
         for place in (self.home, self.temporary, self.work):
             place.mkdir(exist_ok=True)
-        self.kind = kind or ("strace" if strace_works() else "library")
+        self.kind = kind or ("strace" if strace() else "library")
         self._library = built_library(folder) if self.kind == "library" else None
-        if self.kind == "strace" and not strace_works():
+        if self.kind == "strace" and not strace():
             pytest.skip("strace is not installed, or may not trace here")
         if self.kind == "library" and self._library is None:
             pytest.skip("neither strace nor a C compiler is here: sockets of native code cannot be seen")
@@ -125,7 +130,7 @@ class Watch:
         words = [str(word) for word in command]
         if self.kind == "strace":
             calls = f"trace=?{NETWORK_CALLS.replace(',', ',?')},?{FILE_CALLS.replace(',', ',?')}"
-            words = ["strace", "-f", "-qq", "-s", "300", "-e", "signal=none", "-e", calls, "-o", str(self._log), *words]
+            words = [*strace(), "-qq", "-s", "300", "-e", "signal=none", "-e", calls, "-o", str(self._log), *words]
         else:
             variables |= {"LD_PRELOAD": str(self._library), "WATCHED_LOG": str(self._log)}
         out, err = self._folder / "out.txt", self._folder / "err.txt"

@@ -277,7 +277,8 @@ class _Erasure:
                         self.others.add(speaker)
                 if gone[speaker]:
                     named = True
-                    if which is not None and len(who) == 1:  # a row of two clips says elsewhere whose each is
+                    # A row of two clips says elsewhere whose each is, and one that is cut off names none.
+                    if which is not None and len(who) == 1 and which < len(row):
                         keys.append(row[which])
         self.tombstones = self.tombstones.with_clips(keys)
         return named

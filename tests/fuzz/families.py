@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -100,6 +102,37 @@ def _hear_live_media() -> Iterator[Reader]:
     yield read
 
 
+@family("live_sound", lambda: ((np.sin(np.arange(1000)) * 9000).astype("<i2").tobytes(),))
+def _hear_live_sound() -> Iterator[Reader]:
+    """Samples without a container: of programs, and of telephones in either byte order."""
+    from speech2face.app.telephone import swapped
+    from speech2face.audio.stream import PcmFormat, PcmStream
+
+    def read(content: bytes) -> None:
+        swapped(content[: len(content) // 2 * 2])
+        for encoding, rate in (("s16le", 48000), ("mulaw", 8000), ("alaw", 8000), ("f32le", 16000)):
+            with contextlib.suppress(Speech2FaceError):
+                stream = PcmStream(PcmFormat(cast(Any, encoding), rate, 1))
+                stream.push(content[:77])
+                stream.push(content[77:])
+                stream.finish()
+
+    yield read
+
+
+@family("media_of_data_sets", _recordings)
+def _read_training_media() -> Iterator[Reader]:
+    from speech2face.data.media import Rejected, open_media, states_no_length
+
+    def read(content: bytes) -> None:
+        write(content)
+        with contextlib.suppress(Rejected), open_media(str(path)) as media:
+            states_no_length(media)
+
+    with _file("clip.media") as (path, write):
+        yield read
+
+
 def _pictures() -> tuple[bytes, ...]:
     from PIL import Image
 
@@ -113,7 +146,27 @@ def _pictures() -> tuple[bytes, ...]:
         deep = Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 257)
         (deep if mode == "I;16" else image.convert(mode)).save(sink, kind)
         found.append(sink.getvalue())
-    return tuple(found)
+    return (*found, _dark_picture())
+
+
+def _dark_picture() -> bytes:
+    """A PNG of 16 bits a colour, all of them low: FFmpeg is asked for what Pillow does not keep."""
+    values = np.random.default_rng(0).integers(0, 2**14, (8, 8, 3), np.uint16)
+    rows = b"".join(b"\x00" + row.astype(">u2").tobytes() for row in values)
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks
+    )
+
+
+def _labelled() -> tuple[bytes, ...]:
+    """A labelled picture as PNG and one as SVG."""
+    from speech2face.provenance import portrait_svg
+    from tests.signing.pictures import FACTS, PROVENANCE
+
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 1 1'><path d='M0 0h1v1z'/></svg>"
+    return _pictures()[0], portrait_svg(drawing, PROVENANCE, FACTS)
 
 
 @family("photographs", _pictures)
@@ -124,12 +177,20 @@ def _read_photographs() -> Iterator[Reader]:
         yield lambda content: (write(content), read_photograph(path))
 
 
-@family("provenance", lambda: _pictures()[:1])
+@family("provenance", _labelled)
 def _read_provenance() -> Iterator[Reader]:
     from speech2face.provenance import read_provenance
 
-    with _file("portrait.png") as (path, write):
-        yield lambda content: (write(content), read_provenance(path))
+    with _file("portrait.png") as (path, write), _file("portrait.svg") as (drawing, write_drawing):
+
+        def read(content: bytes) -> None:
+            write_drawing(content)
+            with contextlib.suppress(Speech2FaceError):
+                read_provenance(drawing)
+            write(content)
+            read_provenance(path)
+
+        yield read
 
 
 def _signed() -> tuple[bytes, ...]:
@@ -201,18 +262,30 @@ def _read_archives() -> Iterator[Reader]:
 def _safetensors() -> tuple[bytes, ...]:
     from safetensors.numpy import save
 
-    return (save({"a": np.ones((3, 2), np.float32), "b": np.ones(4, np.float16)}, {"config": "{}"}),)
+    of_a_head = {"fc8.weight": np.ones((3, 4), np.float32), "fc8.bias": np.ones(3, np.float32)}
+    return (
+        save({"a": np.ones((3, 2), np.float32), "b": np.ones(4, np.float16)}, {"config": "{}"}),
+        save(of_a_head, {"config": "{}"}),
+    )
 
 
 @family("tensors", _safetensors)
 def _read_tensors() -> Iterator[Reader]:
-    from speech2face.face.vggface import read_tensors
+    from speech2face.face.vggface import load_vggface, read_tensors
     from speech2face.models.release import read_stored
+    from speech2face.training.stages import load_teacher_head
+
+    readers: tuple[Callable[[Path], object], ...] = (
+        read_tensors,
+        load_vggface,
+        lambda place: load_teacher_head(place, 4),
+    )
 
     def read(content: bytes) -> None:
         write(content)
-        with contextlib.suppress(Speech2FaceError):
-            read_tensors(path)
+        for reader in readers:
+            with contextlib.suppress(Speech2FaceError):
+                reader(path)
         read_stored(path, ("a", "b"))
 
     with _file("weights.safetensors") as (path, write):
@@ -471,14 +544,12 @@ def _live_messages() -> tuple[bytes, ...]:
 
 @family("live_messages", _live_messages, ValueError)
 def _read_live_messages() -> Iterator[Reader]:
-    from pydantic import ValidationError
-
     from speech2face.app.live import read_control, read_start
 
     def read(content: bytes) -> None:
         text = content.decode("utf-8", "replace")
         for reader in (read_start, read_control):
-            with contextlib.suppress(ValidationError):
+            with contextlib.suppress(ValueError):
                 reader(text)
 
     yield read
@@ -501,9 +572,14 @@ def _call_messages() -> tuple[bytes, ...]:
 
 @family("call_messages", _call_messages, ValueError)
 def _read_call_messages() -> Iterator[Reader]:
-    from speech2face.app.telephone import read_event
+    from speech2face.app.telephone import Started, read_event, read_wishes
 
-    yield lambda content: read_event(content.decode("utf-8", "replace"))
+    def read(content: bytes) -> None:
+        event = read_event(content.decode("utf-8", "replace"))
+        if isinstance(event, Started):
+            read_wishes({}, event.start.customParameters)
+
+    yield read
 
 
 def _tables() -> tuple[bytes, ...]:
@@ -522,6 +598,75 @@ def _read_tables() -> Iterator[Reader]:
         yield lambda content: (write(content), list(read_rows(str(path), ("recording", "photograph", "speaker"))))
 
 
+@family("rejects", lambda: (_reject_table(),))
+def _read_rejects() -> Iterator[Reader]:
+    from speech2face.data.record import decode_rejects
+
+    yield lambda content: decode_rejects(content, "rejects.csv")
+
+
+def _reject_table() -> bytes:
+    from speech2face.data.record import Reject, encode_rejects
+
+    return encode_rejects([Reject(**dict.fromkeys(Reject.__dataclass_fields__, "a") | {"reason": "no_audio"})])
+
+
+@family("tables_to_forget", lambda: (b"speaker,clip,note\nann,1,x\nbert,2,\n",))
+def _clean_tables() -> Iterator[Reader]:
+    from speech2face.data.record import Tombstones
+    from speech2face.forget import clean_gallery
+
+    with _file("gallery.csv") as (path, write):
+        yield lambda content: (write(content), clean_gallery(path, Tombstones.new().with_speakers(["ann"])))
+
+
+@family("tables_beside_data", lambda: (b"speaker,clip\nspeaker 0,clip-0000\nsomebody,x\n", b"a,b\n1,2\n"))
+def _forget_in_data() -> Iterator[Reader]:
+    from speech2face.forget import forget, verify_data
+
+    def read(content: bytes) -> None:
+        with _data_folder() as folder:
+            (folder / "notes.csv").write_bytes(content)
+            forget(folder, ["speaker 0"])
+            verify_data(folder)
+
+    yield read
+
+
+def _settings_of_readers() -> tuple[bytes, ...]:
+    stated = {"input_pixels": 32, "alignment": "box", "age": {"output": 0, "summary": "value", "activation": "none"}}
+    return json.dumps(stated).encode(), b'{"gender": {"output": 1, "female": 0}, "colours": "bgr"}'
+
+
+@family("settings_of_readers", _settings_of_readers)
+def _read_settings_of_readers() -> Iterator[Reader]:
+    from speech2face.evaluation.readers import ReaderSettings
+
+    with _file("settings.json") as (path, write):
+        yield lambda content: (write(content), ReaderSettings.read(path))
+
+
+def _networks() -> tuple[bytes, ...]:
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["picture"], ["embedding"], axes=[2, 3], keepdims=0)],
+        "mean colour",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    return (model.SerializeToString(),)
+
+
+@family("networks_of_users", _networks)
+def _open_users_networks() -> Iterator[Reader]:
+    from speech2face.evaluation.pictures import PictureNetwork
+
+    with _file("network.onnx") as (path, write):
+        yield lambda content: (write(content), PictureNetwork(path))
+
+
 @family(
     "settings",
     lambda: tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))),
@@ -534,6 +679,8 @@ def _read_settings() -> Iterator[Reader]:
 
 
 BOUNDARY = "b0undary"
+OFFER = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
+"""Of a call, without the keys that it would be spoken with: it is read to its end and refused."""
 
 
 def _bodies() -> tuple[bytes, ...]:
@@ -545,7 +692,7 @@ def _bodies() -> tuple[bytes, ...]:
         f'\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; name="samples"\r\n\r\n1\r\n--{BOUNDARY}--\r\n'.encode()
     )
     stated = json.dumps({"recording": base64.b64encode(voice[:4000]).decode(), "samples": 1}).encode()
-    return head + voice + option, stated, voice
+    return head + voice + option, stated, voice, json.dumps({"type": "offer", "sdp": OFFER}).encode()
 
 
 @family("http_bodies", _bodies)
@@ -565,8 +712,8 @@ def _post_bodies() -> Iterator[Reader]:
             time.sleep(0.05)
 
         def read(content: bytes) -> None:
-            for kind in kinds:
-                answer = client.post("/v1/portrait", content=content, headers={"Content-Type": kind})
-                assert answer.status_code < 500, f"{kind}: {answer.status_code} {answer.text[:200]}"
+            for path, kind in (*(("/v1/portrait", kind) for kind in kinds), ("/v1/webrtc/offer", kinds[1])):
+                answer = client.post(path, content=content, headers={"Content-Type": kind})
+                assert answer.status_code < 500, f"{path}, {kind}: {answer.status_code} {answer.text[:200]}"
 
         yield read

@@ -1,8 +1,8 @@
-"""Read mutants until time or count is up: python -m tests.fuzz.run FAMILY [--first N] [--count N] [--seconds S].
+"""Read mutants until time or count is up: python -m tests.fuzz.run FAMILY... [--first N] [--count N] [--seconds S].
 
-Prints a line of JSON for each mutant whose reader did something it may not, and ends with 1 if there was one. It runs
-in a process of its own, because a reader that dies takes its process along; the number that was being read then stands
-in the file that `--progress` names. Memory is bounded, so that a size that was believed is an error here.
+Prints a line of JSON for each mutant whose reader did something it may not, and ends with 1 if there was one. Each
+family is read in a process of its own, because a reader that dies takes its process along; what was being read then is
+printed. Memory is bounded, so that a size that was believed is an error here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,18 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import os
 import resource
 import sys
+import tempfile
 import time
 import traceback
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import speech2face  # noqa: F401  # before ONNX Runtime, which it keeps quiet
 from tests.fuzz.families import FAMILIES
 from tests.fuzz.mutation import mutated
 
@@ -48,40 +54,70 @@ def wrong(name: str, read: object, content: bytes) -> str | None:
     return f"took {grown / 2**20:.0f} MiB for {len(content)} bytes" if grown > GROWTH_BYTES else None
 
 
-def main() -> int:
-    """Kept inputs first, then mutants."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("family", choices=sorted(FAMILIES))
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--progress", type=Path)
-    stated = parser.parse_args()
-    faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    name, found, done = stated.family, 0, 0
+def read_family(name: str, first: int, count: int, seconds: float, note: Callable[[object], None]) -> int:
+    """Read kept inputs first, then mutants; returns how many went wrong. `note` is told what is read next."""
+    found, done = 0, 0
     seeds = FAMILIES[name].seeds()
     with FAMILIES[name].reader() as read:
         for whole in seeds:  # so that what a reader loads once is not counted against a mutant
             wrong(name, read, whole)
-        inputs = [(path.name, path.read_bytes()) for path in kept(name)]
-        ends = time.monotonic() + stated.seconds
-        for number in range(-len(inputs), stated.count):
-            label, content = inputs[number] if number < 0 else (number, b"")
-            if number >= 0:
-                if time.monotonic() > ends:
-                    break
-                label = stated.first + number
-                content = mutated(seeds, label)
-            if stated.progress:
-                stated.progress.write_text(str(label))
+        inputs: list[tuple[object, bytes]] = [(path.name, path.read_bytes()) for path in kept(name)]
+        ends = time.monotonic() + seconds
+        for number in range(-len(inputs), count):
+            if number >= 0 and time.monotonic() > ends:
+                break
+            label, content = inputs[number] if number < 0 else (first + number, mutated(seeds, first + number))
+            note(label)
             trouble = wrong(name, read, content)
             done += 1
             if trouble:
                 found += 1
                 print(json.dumps({"family": name, "input": label, "trouble": trouble}), flush=True)
     print(json.dumps({"family": name, "read": done, "wrong": found}), flush=True)
-    return 1 if found else 0
+    return found
+
+
+def read_apart(name: str, *how: Any) -> bool:
+    """Read one family in a fork of this process, which has imported what all of them need; true where all was well."""
+    with tempfile.TemporaryFile("w+") as progress:
+
+        def note(label: object) -> None:
+            progress.seek(0)
+            progress.write(f"{label}\n")
+            progress.flush()
+
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+                code = int(read_family(name, *how, note) > 0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        progress.seek(0)
+        if code not in (0, 1):
+            at = progress.readline().strip() or "the whole inputs"
+            print(json.dumps({"family": name, "input": at, "trouble": f"the process ended with {code}"}), flush=True)
+    return code == 0
+
+
+def main() -> int:
+    """Read every family that is named, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("families", nargs="+", choices=sorted(FAMILIES), metavar="FAMILY")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    stated = parser.parse_args()
+    faulthandler.enable()
+    for module in ("av", "onnxruntime", "safetensors.torch", "speech2face.models.paired"):
+        import_module(module)  # once, for all the forks
+    fine = [read_apart(name, stated.first, stated.count, stated.seconds) for name in stated.families]
+    return int(not all(fine))
 
 
 if __name__ == "__main__":
