@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "quiet", "drivers", "inputs", "outputs", "audio", "face", "voice", "decoder", "drawn"),
     *("provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics", "training", "evaluation"),
-    *("gallery", "forget", "batch", "client", "app", "cli", "__main__"),
+    *("gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 

@@ -183,7 +183,7 @@ def test_a_closed_engine_holds_no_voice() -> None:
     assert engine.hear(pcm(voice(2.0)), look=False)[0]
     engine.close()
     engine.close()
-    assert engine._session.look().seconds_recorded == 0
+    assert engine._session.snapshot().seconds_recorded == 0
     assert engine.hear(pcm(voice(2.0)), look=True) == (False, None)
 
 

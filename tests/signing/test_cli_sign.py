@@ -19,7 +19,7 @@ from PIL import Image
 from speech2face import cli, errors
 from speech2face.batch import reconstruction_files
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
-from speech2face.provenance import portrait_png
+from speech2face.provenance import picture_bytes
 from speech2face.signing import PictureSigner, inspect_picture, release_digests
 from tests.signing.pictures import FACTS, PICTURE, PROVENANCE, credential, signed, signer, with_pixels
 
@@ -66,7 +66,7 @@ def test_a_portrait_its_samples_and_its_sheet_are_signed_and_one_changed_pixel_i
 
 
 def test_what_inspect_prints_of_an_unsigned_picture_says_that_anybody_could_have_written_it(program: Run) -> None:
-    Path("a.png").write_bytes(portrait_png(PICTURE, PROVENANCE, FACTS))
+    Path("a.png").write_bytes(picture_bytes(PICTURE, PROVENANCE, FACTS))
     code, out, _ = program("inspect", "a.png")
     assert code == 0
     assert "anybody could have written it" in out
@@ -130,7 +130,7 @@ def test_pictures_are_signed_in_several_threads_at_once(tmp_path: Path) -> None:
 
     own = PictureSigner(credential(), {})
     with ThreadPoolExecutor(4) as threads:
-        contents = [*threads.map(lambda _: portrait_png(PICTURE, PROVENANCE, FACTS, own), range(12))]
+        contents = [*threads.map(lambda _: picture_bytes(PICTURE, PROVENANCE, FACTS, signer=own), range(12))]
     for content in contents:
         (tmp_path / "a.png").write_bytes(content)
         assert inspect_picture(tmp_path / "a.png").signature.state == "intact"

@@ -20,12 +20,11 @@ from speech2face.app.http import (
     not_ready,
     right_token,
 )
-from speech2face.batch import provenance_of
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.limits import MAX_SAMPLES
 from speech2face.models.release import SHIPPED, read_manifest
 from speech2face.portrait import MAX_EXAGGERATION
-from speech2face.provenance import Kind, Signer, picture_bytes, portrait_svg
+from speech2face.provenance import Kind, Signer, picture_bytes, portrait_svg, provenance_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
