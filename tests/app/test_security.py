@@ -162,7 +162,7 @@ def test_before_the_models_are_there_the_answer_is_to_come_back(
     limited: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = limited()
-    monkeypatch.setattr(client.app.state.service.shelf, "state", "starting")  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.app.state.service.registry, "state", "starting")  # type: ignore[attr-defined]
     assert client.get("/health").json()["status"] == "starting"
     for answer in (client.get("/v1/models"), client.post("/v1/portrait", content=SOUND)):
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "1")
