@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speech2face.app.http import CloseCode, code_of
-from speech2face.app.schemas import Exaggeration, ModelName, Pixels, Shown, StatedAttributes
+from speech2face.app.schemas import AttributeOptions, Exaggeration, ModelName, Pixels, Shown
 from speech2face.app.service import MEDIA_TYPES, WEBP_MOST_PIXELS, PictureFormat, describe, encoded
 from speech2face.app.sessions import (
     HOP_SECONDS,
@@ -46,7 +46,7 @@ class LiveMessage(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class GivenAttributes(StatedAttributes, LiveMessage):
+class GivenAttributes(AttributeOptions, LiveMessage):
     """Attributes stated instead of taken from the voice."""
 
 

@@ -14,6 +14,7 @@ from speech2face.app.http import Problem, Upload, code_of, problem_of, valid
 from speech2face.app.schemas import (
     BINARY,
     TEXT,
+    AttributeOptions,
     Exaggeration,
     ModelName,
     ModelsBody,
@@ -21,7 +22,6 @@ from speech2face.app.schemas import (
     PortraitBody,
     ResultsBody,
     Shown,
-    StatedAttributes,
     answers,
     upload,
 )
@@ -42,7 +42,7 @@ Wanted = Literal["png", "webp", "svg", "json"]
 router = APIRouter(tags=["portraits"])
 
 
-class Options(StatedAttributes):
+class Options(AttributeOptions):
     """What may be asked of a portrait, in the query or in the body; the body's word counts."""
 
     model_config = ConfigDict(extra="forbid")

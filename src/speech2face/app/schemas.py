@@ -33,7 +33,7 @@ def _example(**values: Any) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": values})
 
 
-class StatedAttributes(BaseModel):
+class AttributeOptions(BaseModel):
     """Attributes stated instead of taken from the voice; which values are possible is the model's to say."""
 
     age: float | None = Field(None, ge=0, le=150, allow_inf_nan=False, description="Stated instead of heard.")
