@@ -40,7 +40,7 @@ PACKAGE = ROOT / "src" / "speech2face"
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "recipes").rglob("*.py")])
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-LABELLERS = {"picture_bytes", "portrait_svg", "write_sheet", "content"}
+LABELLERS = {"picture_bytes", "portrait_svg", "write_sheet", "labelled_bytes"}
 # Who makes the bytes of a picture beside the labelled ones, and why that may be.
 OTHER_WRITERS = {
     "provenance.py": "the one place where a picture becomes bytes, with its label",

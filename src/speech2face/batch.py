@@ -167,15 +167,17 @@ def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None)
     """
     outputs = job.outputs
     files = {
-        outputs.portrait: portrait.content(signer=signer),
+        outputs.portrait: portrait.labelled_bytes(signer=signer),
         outputs.facts: _facts_file({"recording": job.name} | portrait.facts()),
     }
     if outputs.drawing is not None and portrait.drawing is not None:
         files[outputs.drawing] = portrait.svg()
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
-        files[path] = portrait.content(image=sample, kind="sample", signer=signer)
+        files[path] = portrait.labelled_bytes(image=sample, kind="sample", signer=signer)
     if outputs.sheet is not None:
-        files[outputs.sheet] = portrait.content(image=contact_sheet(portrait), kind="contact sheet", signer=signer)
+        files[outputs.sheet] = portrait.labelled_bytes(
+            image=contact_sheet(portrait), kind="contact sheet", signer=signer
+        )
     return files
 
 
@@ -211,7 +213,7 @@ def reconstruction_files(
     """Picture and facts as bytes ready to be written; the photograph's name stands only in the facts beside."""
     picture, beside = files
     facts = {"photograph_file": printable(photograph)} | made.facts()
-    return {picture: made.content(signer=signer), beside: _facts_file(facts)}
+    return {picture: made.labelled_bytes(signer=signer), beside: _facts_file(facts)}
 
 
 def _facts_file(facts: dict[str, Any]) -> bytes:

@@ -53,7 +53,7 @@ class LabelledPicture:
         """Return everything but the picture, JSON-ready."""
         raise NotImplementedError
 
-    def content(
+    def labelled_bytes(
         self,
         encoding: PictureEncoding = "png",
         *,
@@ -80,7 +80,7 @@ class LabelledPicture:
         """
         place = plain_path(path, "the picture's path")
         drawn = place.suffix.lower() == ".svg"
-        write_together({place: self.svg() if drawn else self.content(encoding_of(place))}, force=force)
+        write_together({place: self.svg() if drawn else self.labelled_bytes(encoding_of(place))}, force=force)
 
     def svg(self) -> bytes:
         """Return the drawing as the bytes of a labelled SVG.
@@ -92,7 +92,7 @@ class LabelledPicture:
 
     def _repr_png_(self) -> bytes:
         """Return the labelled PNG that a notebook shows."""
-        return self.content()
+        return self.labelled_bytes()
 
 
 @dataclass(frozen=True, repr=False)

@@ -255,8 +255,8 @@ def sign_with(signer: Signer | None) -> None:
 
 
 def encoded(picture: "LabelledPicture", encoding: "PictureEncoding" = "png", **shown: Any) -> bytes:
-    """A labelled picture as the bytes of a file, signed by what signs now; `shown` as `LabelledPicture.content`."""
-    return picture.content(encoding, signer=_signer, **shown)
+    """A labelled picture as the bytes of a file, signed by what signs now; `shown` as in its `labelled_bytes`."""
+    return picture.labelled_bytes(encoding, signer=_signer, **shown)
 
 
 # --------------------------------------------------------------------------------------------------
