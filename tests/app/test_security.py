@@ -121,7 +121,7 @@ def test_refused_uploads_are_let_go_of(limited: Callable[..., TestClient]) -> No
     client = limited(Limits(upload_bytes=1000))
     for content in (SOUND, b"x" * 500):
         client.post("/v1/portrait", content=content)
-    assert "speech2face_uploads_held_bytes 0\n" in client.get("/metrics").text
+    assert "speech2face_uploads_held_bytes 0.0\n" in client.get("/metrics").text
 
 
 def test_no_upload_becomes_a_temporary_file(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
