@@ -29,7 +29,7 @@ from live import floor_seconds
 from record import ROOT, Result, print_results, processor, write
 
 from speech2face import load_model, read_recording
-from speech2face.app.calls import CallTrack, TrackOptions
+from speech2face.app.calls import CallVoice, TrackOptions
 from speech2face.app.server import listen, make_server
 from speech2face.app.service import Settings
 from speech2face.live import PcmFormat
@@ -52,14 +52,16 @@ def telephone_sound(seconds: float) -> bytes:
 
 def updates(model: AttributeModel, floor: float) -> list[Result]:
     """One track in this thread: what each update takes from the frame that completes it to its picture's bytes."""
-    track = CallTrack(model, PcmFormat("mulaw", 8000, 1), TrackOptions(512))
+    track = CallVoice(model, PcmFormat("mulaw", 8000, 1), TrackOptions(512))
     sound = telephone_sound(60)
     hop = HOP_FRAMES * FRAME_BYTES
     walls, spents, cpu = [], [], time.thread_time()
     for number, at in enumerate(range(0, len(sound), hop)):
         wall, spent = time.perf_counter(), time.thread_time()
         look = number % 10 == 9
-        track.hear(sound[at : at + hop], look=look)
+        new = track.push(sound[at : at + hop])
+        if new and look:
+            track.look()
         if look and track.picture() is not None:
             walls.append(1e3 * (time.perf_counter() - wall))
             spents.append(1e3 * (time.thread_time() - spent))
@@ -80,7 +82,7 @@ def service() -> Iterator[str]:
     socket = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
-    while not (server.started and server.service.shelf.state == "ready"):
+    while not (server.started and server.service.registry.state == "ready"):
         time.sleep(0.02)
     try:
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"

@@ -59,7 +59,7 @@ def update(session: LiveSession, chunk: bytes) -> bool:
     """One piece of sound, and the picture that follows it; whether one did."""
     if not session.push(chunk):
         return False
-    look = session.look()
+    look = session.snapshot()
     if look.embedding is None:
         return False
     picture = session.draw(look, pixels=PIXELS).image
@@ -160,7 +160,7 @@ def long_call(model: AttributeModel, hours: float) -> list[Result]:
     for number in range(round(hours * 60)):
         for chunk in pieces(minute):
             session.push(chunk)
-        session.look()
+        session.snapshot()
         peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         if number == 1:
             early = peaks[-1]

@@ -17,7 +17,7 @@ from record import Result, print_results, write
 from speech2face import Portrait, Recording, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import Speech2FaceError
-from speech2face.live import LiveLook, LiveSession, PcmFormat
+from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 from speech2face.models.contract import SEVERAL, Model
 
 CHUNK_SECONDS = 0.25
@@ -31,17 +31,17 @@ def as_recorded(model: Model, waveform: FloatArray) -> Portrait:
     return reconstruct(model, Recording(waveform, SAMPLE_RATE, 1, "", "", "", waveform.size / SAMPLE_RATE))
 
 
-def looks(session: LiveSession, waveform: FloatArray, *, every: int = 1) -> list[LiveLook]:
+def looks(session: LiveSession, waveform: FloatArray, *, every: int = 1) -> list[LiveSnapshot]:
     """Looks after every so many chunks with new speech."""
     content, size = waveform.astype("<f4").tobytes(), int(CHUNK_SECONDS * SAMPLE_RATE) * 4
     seen = []
     for number, at in enumerate(range(0, len(content), size)):
         if session.push(content[at : at + size]) and number % every == 0:
-            seen.append(session.look())
-    return [*seen, session.look()]
+            seen.append(session.snapshot())
+    return [*seen, session.snapshot()]
 
 
-def differences(look: LiveLook, portrait: Portrait) -> tuple[float, float, float]:
+def differences(look: LiveSnapshot, portrait: Portrait) -> tuple[float, float, float]:
     """Distance of embeddings, years of age, and of the probability of gender."""
     assert look.embedding is not None and look.attributes is not None and portrait.attributes is not None
     return (

@@ -198,16 +198,17 @@ def library_seconds(body: bytes) -> tuple[float, float]:
 def engine_seconds(sound: bytes) -> float:
     """Processor time the live engine alone takes for a second of speech, updates and pictures included."""
     from speech2face import load_model
-    from speech2face.app.live import LiveEngine, read_start
+    from speech2face.app.live import LiveVoice, read_start
 
     model = load_model(threads=1)
     model.warm()
     start = {"type": "start", "format": "s16le", "sample_rate": RATE, "updates_per_second": UPDATES_A_SECOND}
-    engine = LiveEngine(model, read_start(json.dumps(start)))
+    engine = LiveVoice(model, read_start(json.dumps(start)))
     chunk = 2 * round(CHUNK_SECONDS * RATE)
     begin = time.process_time()
     for number, place in enumerate(range(0, len(sound) - chunk, chunk)):
-        engine.hear(sound[place : place + chunk], look=number % 3 == 0)
+        if engine.push(sound[place : place + chunk]) and number % 3 == 0:
+            engine.update()
     return (time.process_time() - begin) / (len(sound) / 2 / RATE)
 
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from speech2face.audio.recording import read_recording
 from speech2face.errors import SilentRecording, Speech2FaceError
 from speech2face.limits import Style
 from speech2face.models.contract import Given
-from speech2face.provenance import read_provenance
+from speech2face.portrait import LabelledPicture
+from speech2face.provenance import Kind, portrait_svg, provenance_of, read_provenance
 from tests.recordings import encode
 
 
@@ -71,7 +72,29 @@ def fake_portrait(given: Given, samples: int, exaggerate: float, style: Style, s
         "notice": "nobody's likeness",
     }
     drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style is Style.drawn else None
-    return SimpleNamespace(image=square, samples=(square,) * samples, facts=lambda: dict(facts), drawing=drawing)
+    return FakePortrait(square, (square,) * samples, facts, drawing, seed)
+
+
+@dataclass
+class FakePortrait(LabelledPicture):
+    """A grey square with the facts of a portrait."""
+
+    image: np.ndarray
+    samples: tuple[np.ndarray, ...]
+    values: dict[str, Any]
+    drawing: str | None
+    seed: int | None
+    kind: ClassVar[Kind] = "portrait"
+    model_name: str = "fake"
+    model_version: str = "0.0"
+    notice: str = "nobody's likeness"
+
+    def facts(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    def svg(self) -> bytes:
+        assert self.drawing is not None
+        return portrait_svg(self.drawing, provenance_of(self.values, "portrait"), self.values)
 
 
 _drawn = fake_portrait

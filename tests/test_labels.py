@@ -41,7 +41,7 @@ PACKAGE = ROOT / "src" / "speech2face"
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "recipes").rglob("*.py")])
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-LABELLERS = {"picture_bytes", "portrait_png", "portrait_svg", "write_sheet", "write_portrait_png"}
+LABELLERS = {"picture_bytes", "portrait_svg", "write_sheet", "labelled_bytes"}
 # Who makes the bytes of a picture beside the labelled ones, and why that may be.
 OTHER_WRITERS = {
     "provenance.py": "the one place where a picture becomes bytes, with its label",
@@ -106,11 +106,16 @@ def of_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, byte
 
 
 def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.app.service import drawing, encoded
+    from speech2face.app.service import encoded
 
-    facts = portrait(Style.drawn).facts()
-    pictures = {f"served.{kind}": encoded(FACE, facts, "sample", kind) for kind in ("png", "webp")}
-    return pictures | {"served.svg": drawing(portrait(Style.drawn))}
+    return {f"served.{kind}": encoded(portrait(), kind, image=FACE, kind="sample") for kind in ("png", "webp")}
+
+
+def of_a_portrait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
+    names = ("saved.png", "saved.jpg", "saved.webp", "saved.svg")
+    for name in names:
+        portrait(Style.drawn).save(folder / name)
+    return {name: (folder / name).read_bytes() for name in names} | {"shown.png": portrait()._repr_png_()}
 
 
 def of_the_audit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
@@ -199,6 +204,7 @@ def of_the_planted_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mappi
 
 EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]] = {
     "batch.py": of_batch,
+    "portrait.py": of_a_portrait,
     "app/service.py": of_the_service,
     "sheets.py": of_the_sheets,
     "evaluation/page.py": of_figures,

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "quiet", "drivers", "inputs", "outputs", "tables", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "gallery", "forget", "batch", "client", "app", "cli", "__main__"),
+    *("training", "evaluation", "gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 

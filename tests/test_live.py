@@ -9,7 +9,7 @@ from speech2face import Given, Portrait, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.stream import SETTLED_SECONDS
 from speech2face.errors import CorruptRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording, TooLittleSpeech
-from speech2face.live import LiveLook, LiveSession, Media, PcmFormat
+from speech2face.live import LiveSession, LiveSnapshot, Media, PcmFormat
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Model
 from speech2face.models.release import FACE_DECODER
@@ -46,16 +46,16 @@ def recorded(model: Model, waveform: FloatArray, given: Given | None = None) -> 
     return reconstruct(model, content, given=given)
 
 
-def looks(session: LiveSession, waveform: FloatArray) -> list[LiveLook]:
-    return [session.look() for chunk in chunks(waveform) if session.push(chunk)]
+def looks(session: LiveSession, waveform: FloatArray) -> list[LiveSnapshot]:
+    return [session.snapshot() for chunk in chunks(waveform) if session.push(chunk)]
 
 
-def embedding(look: LiveLook) -> FloatArray:
+def embedding(look: LiveSnapshot) -> FloatArray:
     assert look.embedding is not None
     return look.embedding
 
 
-def codes(look: LiveLook) -> set[str]:
+def codes(look: LiveSnapshot) -> set[str]:
     return {caution.code for caution in look.cautions}
 
 
@@ -89,7 +89,7 @@ def test_before_a_second_of_speech_there_are_facts_but_no_picture(model: Model, 
     session = LiveSession(model, FLOATS)
     for chunk in chunks(man[: SAMPLE_RATE // 2]):
         session.push(chunk)
-    look = session.look()
+    look = session.snapshot()
     assert look.embedding is None
     facts = look.facts()
     assert facts["listening"] == "waiting"
@@ -106,10 +106,10 @@ def test_a_pause_is_said_and_changes_nothing(model: Model, man: FloatArray) -> N
     room = np.asarray(1e-4 * np.random.default_rng(0).standard_normal(4 * SAMPLE_RATE), np.float32)
     first, *later = list(chunks(room, 1.0))
     session.push(first)
-    session.look()
+    session.snapshot()
     pushed = [session.push(chunk) for chunk in later]
     assert not any(pushed)
-    look = session.look()
+    look = session.snapshot()
     assert look.listening == "paused"
     assert look.seconds_recorded > last.seconds_recorded + 3
 
@@ -125,19 +125,19 @@ def test_encoded_and_raw_sound_say_the_same(model: Model, man: FloatArray) -> No
 def test_what_is_given_holds_at_once_and_what_cannot_be_changes_nothing(model: Model, man: FloatArray) -> None:
     session = LiveSession(model, FLOATS)
     looks(session, man)
-    heard = embedding(session.look())
+    heard = embedding(session.snapshot())
     session.set(given=Given(gender="female", age=60))
-    given = session.look()
+    given = session.snapshot()
     assert given.facts()["given"] == {"age": 60, "gender": "female"}
     np.testing.assert_allclose(embedding(given), recorded(model, man, given.given).belief.mean, atol=LIVE_TOLERANCE)
     with pytest.raises(InvalidGiven):
         session.set(given=Given(age=5), exaggerate=1.0)
     with pytest.raises(InvalidOption):
         session.set(given=Given(), exaggerate=9.0)
-    assert session.look().facts()["given"] == {"age": 60, "gender": "female"}
-    assert session.look().exaggerate == 0.0
+    assert session.snapshot().facts()["given"] == {"age": 60, "gender": "female"}
+    assert session.snapshot().exaggerate == 0.0
     session.set(given=Given())
-    np.testing.assert_array_equal(embedding(session.look()), heard)
+    np.testing.assert_array_equal(embedding(session.snapshot()), heard)
 
 
 def test_exaggeration_and_size_are_those_of_a_portrait(model: Model, man: FloatArray) -> None:
@@ -184,7 +184,7 @@ def test_another_voice_is_noticed_and_forgotten_with_a_reset(model: Model, man: 
     both = looks(session, np.tile(woman, 3))
     assert "several_speakers" in codes(both[-1])
     session.reset()
-    assert session.look().listening == "waiting"
+    assert session.snapshot().listening == "waiting"
     after = looks(session, woman)[-1]
     assert "several_speakers" not in codes(after)
     np.testing.assert_allclose(embedding(session.finish()), recorded(model, woman).belief.mean, atol=1e-5)
@@ -235,8 +235,8 @@ def test_sessions_of_one_model_do_not_disturb_each_other(model: Model, man: Floa
     for a, b in zip(chunks(man), chunks(woman), strict=False):
         one.push(a)
         other.push(b)
-    assert one.look().facts()["gender"]["reading"] == "masculine"
-    assert other.look().facts()["gender"]["reading"] == "feminine"
+    assert one.snapshot().facts()["gender"]["reading"] == "masculine"
+    assert other.snapshot().facts()["gender"]["reading"] == "feminine"
 
 
 def test_a_paired_model_is_heard_live(paired_folder: Path) -> None:

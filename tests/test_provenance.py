@@ -16,14 +16,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from speech2face.errors import NotAPortrait, OutputExists, RecordingNotFound
+from speech2face.outputs import write_together
 from speech2face.provenance import (
     DIGITAL_SOURCE_TYPE,
     FACTS_KEYWORD,
     XMP_KEYWORD,
     Provenance,
     parse_xmp_packet,
+    picture_bytes,
     read_provenance,
-    write_portrait_png,
     xmp_packet,
 )
 
@@ -42,7 +43,7 @@ FACTS: dict[str, Any] = {"age": 41.5, "notice": "für niemanden", "cautions": [{
 
 def written(folder: Path) -> Path:
     path = folder / "portrait.png"
-    write_portrait_png(PICTURE, PROVENANCE, FACTS, path=path)
+    write_together({path: picture_bytes(PICTURE, PROVENANCE, FACTS)})
     return path
 
 
@@ -56,7 +57,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_the_same_portrait_is_the_same_file(tmp_path: Path) -> None:
     path = written(tmp_path)
     first = path.read_bytes()
-    write_portrait_png(PICTURE, PROVENANCE, FACTS, path=path, force=True)
+    write_together({path: picture_bytes(PICTURE, PROVENANCE, FACTS)}, force=True)
     assert path.read_bytes() == first
 
 
@@ -96,7 +97,7 @@ def test_exiftool_reads_it(tmp_path: Path) -> None:
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     path = written(tmp_path)
     with pytest.raises(OutputExists):
-        write_portrait_png(PICTURE, PROVENANCE, FACTS, path=path)
+        write_together({path: picture_bytes(PICTURE, PROVENANCE, FACTS)})
 
 
 def test_a_jpeg_made_from_a_portrait_keeps_its_provenance(tmp_path: Path) -> None:

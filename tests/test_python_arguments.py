@@ -26,7 +26,7 @@ from speech2face.errors import (
 )
 from speech2face.live import LiveSession, Media, PcmFormat
 from speech2face.models.contract import Model
-from speech2face.provenance import Provenance, portrait_png
+from speech2face.provenance import Provenance, picture_bytes
 from tests.recordings import encode
 from tests.voices import made_voice
 
@@ -210,7 +210,7 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], type[Speech2FaceError]]] = [
     *each("seed", InvalidOption, "x", -1, 1.5, True, [1], 2**64),
     *each("exaggerate", InvalidOption, None, "1", float("nan"), float("inf"), True, 3, [1], 1j),
     *each("style", InvalidOption, "oil", None, 3, [], {}),
-    *each("given", InvalidGiven, "female", {"age": 30}, 30, []),
+    *each("given", InvalidGiven, "female", {"years": 30}, {3: 30}, {"age": "30"}, {"age": 7}, 30, []),
     *each("given", InvalidGiven, *(stated(age=age) for age in ("30", float("nan"), [30], True))),
     *each("given", InvalidGiven, stated(gender=1), stated(gender=[]), stated(gender="other")),
     *each("given", InvalidGiven, stated(group=1), stated(group=[]), stated(group="Martian")),
@@ -276,7 +276,7 @@ def test_a_wrong_source_of_live_sound_is_refused(make: Callable[[], Any]) -> Non
 
 
 @pytest.mark.parametrize(
-    "options", [{"seed": "x"}, {"exaggerate": "1"}, {"style": 3}, {"given": {"age": 30}}, {"source": "s16le"}]
+    "options", [{"seed": "x"}, {"exaggerate": "1"}, {"style": 3}, {"given": {"years": 30}}, {"source": "s16le"}]
 )
 def test_a_session_refuses_wrong_options(options: dict[str, Any], model: Model) -> None:
     with pytest.raises(Speech2FaceError):
@@ -313,7 +313,7 @@ def test_what_is_no_photograph_is_refused(wrong: Any, model: Model) -> None:
 
 def test_a_picture_is_read_back_from_every_form_and_nothing_else(tmp_path: Path) -> None:
     stated = Provenance("starter", "0.1", "speech2face", "portrait")
-    content = portrait_png(np.zeros((8, 8, 3), np.uint8), stated, {"seed": None})
+    content = picture_bytes(np.zeros((8, 8, 3), np.uint8), stated, {"seed": None})
     path = tmp_path / "portrait.png"
     path.write_bytes(content)
     forms: list[Any] = [path, str(path), PathObject(path), content, bytearray(content), memoryview(content)]

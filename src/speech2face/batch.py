@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.recording import is_recording
 from speech2face.errors import InvalidOption, RecordingNotFound
-from speech2face.provenance import (
-    COMPOSITE_SOURCE_TYPE,
-    CREATOR_TOOL,
-    SHEET_NOTICE,
-    SHEET_NOTICES,
-    Kind,
-    Provenance,
-    Signer,
-    portrait_png,
-    portrait_svg,
-)
+from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
 from speech2face.sheets import draw_contact_sheet
 
 if TYPE_CHECKING:
@@ -175,31 +165,30 @@ def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None)
     The recording's name stands in the facts beside the picture but not inside it: pictures travel, and a file name may
     say whose voice it was.
     """
-    facts = portrait.facts()
     outputs = job.outputs
-    beside = {"recording": job.name} | facts
     files = {
-        outputs.portrait: portrait_png(portrait.image, provenance_of(facts, "portrait"), facts, signer),
-        outputs.facts: _facts_file(beside),
+        outputs.portrait: portrait.labelled_bytes(signer=signer),
+        outputs.facts: _facts_file({"recording": job.name} | portrait.facts()),
     }
     if outputs.drawing is not None and portrait.drawing is not None:
-        files[outputs.drawing] = portrait_svg(portrait.drawing, provenance_of(facts, "portrait"), facts)
+        files[outputs.drawing] = portrait.svg()
     for path, sample in zip(outputs.samples, portrait.samples, strict=True):
-        files[path] = portrait_png(sample, provenance_of(facts, "sample"), facts, signer)
+        files[path] = portrait.labelled_bytes(image=sample, kind="sample", signer=signer)
     if outputs.sheet is not None:
-        sheet = contact_sheet(portrait)
-        files[outputs.sheet] = portrait_png(sheet, provenance_of(facts, "contact sheet"), facts, signer)
+        files[outputs.sheet] = portrait.labelled_bytes(
+            image=contact_sheet(portrait), kind="contact sheet", signer=signer
+        )
     return files
 
 
 def contact_sheet(portrait: "Portrait") -> "NDArray[np.uint8]":
     """The expected face and the draws beside it, (height, width, 3)."""
-    facts = portrait.facts()
+    maker = f"Model {portrait.model_name} {portrait.model_version}, seed {portrait.seed}"
     return draw_contact_sheet(
         portrait.image,
         portrait.samples,
         title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
-        footer=f"{SHEET_NOTICES.get(facts['notice'], SHEET_NOTICE)} {_maker(facts)}, seed {facts['seed']}",
+        footer=f"{SHEET_NOTICES.get(portrait.notice, SHEET_NOTICE)} {maker}",
     )
 
 
@@ -222,34 +211,13 @@ def reconstruction_files(
     made: "Reconstruction", photograph: Path, files: tuple[Path, Path], signer: Signer | None = None
 ) -> dict[Path, bytes]:
     """Picture and facts as bytes ready to be written; the photograph's name stands only in the facts beside."""
-    facts = made.facts()
     picture, beside = files
-    return {
-        picture: portrait_png(made.image, provenance_of(facts, "reconstruction"), facts, signer),
-        beside: _facts_file({"photograph_file": printable(photograph)} | facts),
-    }
+    facts = {"photograph_file": printable(photograph)} | made.facts()
+    return {picture: made.labelled_bytes(signer=signer), beside: _facts_file(facts)}
 
 
 def _facts_file(facts: dict[str, Any]) -> bytes:
     return (json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _maker(facts: dict[str, Any]) -> str:
-    return f"Model {facts['model']['name']} {facts['model']['version']}"
-
-
-def provenance_of(facts: dict[str, Any], kind: Kind) -> Provenance:
-    """What a picture with these facts says about itself."""
-    return Provenance(
-        model_name=facts["model"]["name"],
-        model_version=facts["model"]["version"],
-        creator_tool=CREATOR_TOOL,
-        notice=facts["notice"],
-        kind=kind,
-        given={name: str(value) for name, value in facts.get("given", {}).items()},
-        exaggerate=float(facts["exaggerate"]),
-        seed=facts.get("seed"),
-    )
 
 
 # --------------------------------------------------------------------------------------------------

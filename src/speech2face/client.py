@@ -13,13 +13,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 from urllib.parse import urlsplit
 
-import httpx
-
 from speech2face import errors
-from speech2face.errors import InvalidOption, Speech2FaceError
+from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.inputs import (
     BytesLike,
     PathLike,
@@ -30,6 +28,10 @@ from speech2face.inputs import (
     read_content,
     real_number,
 )
+from speech2face.models.contract import Given
+
+if TYPE_CHECKING:
+    import httpx
 
 DEFAULT_URL: Final = "http://127.0.0.1:8765"
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "::1")
@@ -82,7 +84,11 @@ class Client:
 
         Raises:
             InvalidOption: no address, a token that no header can hold, or no number of seconds.
+            MissingExtra: the extra `serve` is not installed.
         """
+        need_extra("the client", "serve", ("httpx", "websockets"))
+        import httpx
+
         _check_address(url, token)
         seconds = real_number("seconds", seconds)
         self.url, self._token = url.rstrip("/"), token
@@ -243,6 +249,8 @@ class Client:
         return "ws" + self.url.removeprefix("http") + "/v1/live"
 
     def _start(self, start: dict[str, Any]) -> str:
+        if isinstance(start.get("given"), Given):
+            start = start | {"given": start["given"].to_dict()}
         try:
             return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
@@ -252,7 +260,9 @@ class Client:
         text = f"{self.url} cannot be reached: {str(error) or type(error).__name__}; is the service running?"
         return ServiceError(text, code="unreachable", status=0)
 
-    def _request(self, method: str, path: str, *, failures: bool = True, **content: Any) -> httpx.Response:
+    def _request(self, method: str, path: str, *, failures: bool = True, **content: Any) -> "httpx.Response":
+        import httpx
+
         try:
             answer = self._http.request(method, path, **content)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -289,7 +299,7 @@ def _check_address(url: object, token: object) -> None:
         raise InvalidOption("the token is no line of ASCII text; give the one the service was started with")
 
 
-def _problem(answer: httpx.Response) -> dict[str, Any]:
+def _problem(answer: "httpx.Response") -> dict[str, Any]:
     try:
         found = answer.json()
     except ValueError:

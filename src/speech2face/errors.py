@@ -4,10 +4,7 @@ Messages are one line: what was found, what is allowed, what to do. Codes are ne
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    pass
+from typing import ClassVar
 
 USAGE_EXIT_CODE = 2  # typer's own: an unknown option, a missing argument
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, the shells' convention
@@ -206,6 +203,7 @@ class SpeakerNotForgotten(DatasetError):
 
 
 TRAINING_PACKAGES = ("torch", "safetensors", "pydantic", "fsspec")  # the first of the extra 'train' to be missed
+EVALUATION_PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy")  # of the extra 'eval'
 
 
 def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:

@@ -175,6 +175,16 @@ def described(value: object) -> str:
     return f"of type {name}"
 
 
+BRIEF_LETTERS = 118  # of one line at a prompt
+
+
+def brief(value: object, *facts: str) -> str:
+    """Return the `repr` of a result: its class and a few facts on one line, whatever a name in it holds."""
+    text = f"<{type(value).__name__} {', '.join(fact for fact in facts if fact)}>"
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return text if len(text) <= BRIEF_LETTERS else f"{text[: BRIEF_LETTERS - 4]}...>"
+
+
 # --------------------------------------------------------------------------------------------------
 # Arrays and JSON out of files that anybody may have written: sizes are checked against the bytes that are there
 # before anything is allocated, nothing is ever unpickled, and whatever is wrong is one ValueError that says what.

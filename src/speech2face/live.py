@@ -16,11 +16,12 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import high_band_db, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
-from speech2face.inputs import BytesLike, described, plain_bytes, seed_number, whole_number
+from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, FaceBelief, Given, Hearing, Listening, Model, judge_cautions
 from speech2face.portrait import (
-    Picture,
+    DrawnFace,
+    GivenLike,
     Portrait,
     check_exaggeration,
     check_given,
@@ -28,12 +29,12 @@ from speech2face.portrait import (
     check_samples,
     check_style,
     draw_picture,
+    encoded_facts,
     hear,
-    heard_facts,
 )
 from speech2face.voice.belief import AttributeBelief
 
-__all__ = ("LiveLook", "LiveSession", "Media", "PcmFormat")
+__all__ = ("LiveSession", "LiveSnapshot", "Media", "PcmFormat")
 
 SAMPLE_TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}  # numpy's names
 MAX_PIXELS = 4096  # eight times the portrait's own; more shows nothing
@@ -42,7 +43,7 @@ ListeningState = Literal["waiting", "hearing", "paused"]
 
 
 @dataclass(frozen=True)
-class LiveLook:
+class LiveSnapshot:
     """What is believed after the speech so far; without `hearing` where it is too little, or no voice.
 
     `listening` is "waiting" until there is something to draw, then "hearing" or "paused".
@@ -72,13 +73,16 @@ class LiveLook:
     def facts(self) -> dict[str, Any]:
         """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
         release, population = self.model.release, self.model.population
-        return heard_facts(self) | {
+        return encoded_facts(self) | {
             "listening": self.listening,
             "seed": None,
             "model": {"name": release.name, "version": release.version},
             **({"reference_population": population} if population else {}),
             "notice": self.model.notice,
         }
+
+
+LiveLook = LiveSnapshot  # its earlier name
 
 
 class LiveSession:
@@ -89,7 +93,7 @@ class LiveSession:
         model: Model,
         source: PcmFormat | Media,
         *,
-        given: Given | None = None,
+        given: GivenLike | None = None,
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
@@ -120,7 +124,7 @@ class LiveSession:
         self.reset()
 
     def set(
-        self, *, given: Given | None = None, exaggerate: float | None = None, style: Style | str | None = None
+        self, *, given: GivenLike | None = None, exaggerate: float | None = None, style: Style | str | None = None
     ) -> None:
         """Change what is given, how far is exaggerated, or the style; None leaves it.
 
@@ -137,12 +141,12 @@ class LiveSession:
         self._sound = SpeechStream(pauses=self.model.hears_pauses)
         self._voice: Listening = self.model.listen()
         self._hearing: Hearing | None = None
-        self._looked_at = 0.0  # seconds of speech
+        self._seen_until = 0.0  # seconds of speech
         self._heard_until = 0.0  # seconds of sound
-        self._drawn: tuple[FloatArray, tuple[Any, ...], Picture] | None = None
+        self._drawn: tuple[FloatArray, tuple[Any, ...], DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
-        """Hear the next bytes, any number of them; whether there is speech that no look has seen.
+        """Hear the next bytes, any number of them; whether there is speech that no snapshot has seen.
 
         Raw samples may come as an array, (samples,) or (samples, channels), of the type that the source states.
 
@@ -151,7 +155,7 @@ class LiveSession:
             CorruptRecording, NoAudioStream, RecordingTooLong: the sound cannot be used.
         """
         self._hear(self._stream.push(plain_chunk(chunk, self._source)))
-        return self._sound.speech_seconds > self._looked_at
+        return self._sound.speech_seconds > self._seen_until
 
     def _hear(self, channels: FloatArray) -> None:
         before = self._sound.speech_seconds
@@ -159,21 +163,23 @@ class LiveSession:
         if heard.size:
             self._voice.push(heard, self._sound.speech_seconds - before)
 
-    def look(self) -> LiveLook:
+    def snapshot(self) -> LiveSnapshot:
         """The belief over all that was heard so far; where nothing was, as after a pause, it costs nothing."""
         if (heard := self._sound.reconsider()) is not None:
             self._voice = self.model.listen()
             self._voice.push(heard, self._sound.speech_seconds)
-            self._looked_at = -1.0
+            self._seen_until = -1.0
         seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.hears_pauses else 0.0
-        if (seconds, until) != (self._looked_at, self._heard_until):
-            self._looked_at, self._heard_until, self._hearing = seconds, until, None
+        if (seconds, until) != (self._seen_until, self._heard_until):
+            self._seen_until, self._heard_until, self._hearing = seconds, until, None
             if seconds >= MIN_SPEECH_SECONDS:
                 with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
                     self._hearing = self._voice.hearing()
-        return self._look(self._hearing, seconds, self._sound.high_band_db(), self._sound.snr_db())
+        return self._snapshot(self._hearing, seconds, self._sound.high_band_db(), self._sound.snr_db())
 
-    def finish(self) -> LiveLook:
+    look = snapshot  # its earlier name
+
+    def finish(self) -> LiveSnapshot:
         """The end of the sound: what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
 
         Raises:
@@ -186,13 +192,13 @@ class LiveSession:
         if (waveform := self._sound.recorded()) is None:
             self._sound.settle()
             hearing = self._voice.hearing()
-            return self._look(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
+            return self._snapshot(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
         activity, hearing = hear(self.model, waveform)
-        return self._look(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
+        return self._snapshot(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
-    def _look(
+    def _snapshot(
         self, hearing: Hearing | None, seconds_heard: float, high_band: float | None, snr: float | None
-    ) -> LiveLook:
+    ) -> LiveSnapshot:
         cautions: tuple[Caution, ...] = ()
         state: ListeningState = "waiting"
         if hearing is not None:
@@ -205,7 +211,7 @@ class LiveSession:
                 speaker_change=hearing.speaker_change(),
                 of_the_voice=hearing.cautions(),
             )
-        return LiveLook(
+        return LiveSnapshot(
             model=self.model,
             listening=state,
             hearing=hearing,
@@ -218,65 +224,71 @@ class LiveSession:
             style=self._style,
         )
 
+    def __repr__(self) -> str:
+        """Return one line: the model, how the sound comes, how much of it came."""
+        release, sound = self.model.release, self._sound
+        heard = f"{sound.speech_seconds:.1f} s of speech in {sound.seconds:.1f} s"
+        return brief(self, f"{release.name} {release.version}", str(self._source), heard)
+
     def close(self) -> None:
-        """Let go of what decodes the sound; harmless when done twice. Looks can still be drawn."""
+        """Let go of what decodes the sound; harmless when done twice. Snapshots can still be drawn."""
         self._stream.close()
 
-    def draw(self, look: LiveLook, *, samples: int = 0, pixels: int | None = None) -> Portrait:
-        """The portrait of a look.
+    def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> Portrait:
+        """The portrait of a snapshot.
 
         Args:
-            look: one with an embedding.
+            snapshot: one with an embedding.
             samples: further faces, drawn from the belief with the session's seed.
             pixels: width and height; None is the model's own.
 
         Raises:
             InvalidOption: nothing to draw yet, too many samples, or no size that a picture can have.
         """
-        if not isinstance(look, LiveLook):
-            raise InvalidOption(f"the look is {described(look)}; give what look() or finish() returned")
-        if look.hearing is None or look.belief is None:
+        if not isinstance(snapshot, LiveSnapshot):
+            raise InvalidOption(f"the snapshot is {described(snapshot)}; give what snapshot() or finish() returned")
+        if snapshot.hearing is None or snapshot.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
         samples = check_samples(samples)
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
-        shown = self._expected_face(look, look.belief.mean, size)
-        others = [self._picture(look, look.hearing.draw(look.given, rng), size) for _ in range(samples)]
-        release = look.model.release
+        shown = self._expected_face(snapshot, snapshot.belief.mean, size)
+        others = [self._picture(snapshot, snapshot.hearing.draw(snapshot.given, rng), size) for _ in range(samples)]
+        release = snapshot.model.release
         return Portrait(
             image=shown.image,
             samples=tuple(other.image for other in others),
-            attributes=look.attributes,
-            belief=look.belief,
-            seconds_heard=look.seconds_heard,
-            seconds_recorded=look.seconds_recorded,
-            cautions=look.cautions,
-            given=look.given,
-            exaggerate=look.exaggerate,
+            attributes=snapshot.attributes,
+            belief=snapshot.belief,
+            seconds_heard=snapshot.seconds_heard,
+            seconds_recorded=snapshot.seconds_recorded,
+            cautions=snapshot.cautions,
+            given=snapshot.given,
+            exaggerate=snapshot.exaggerate,
             seed=self.seed if samples else None,
             model_name=release.name,
             model_version=release.version,
-            population=look.model.population,
-            notice=look.model.notice,
-            style=look.style,
+            population=snapshot.model.population,
+            notice=snapshot.model.notice,
+            style=snapshot.style,
             drawing=shown.drawing,
         )
 
-    def _expected_face(self, look: LiveLook, face_embedding: FloatArray, pixels: int | None) -> Picture:
+    def _expected_face(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
-        how = (look.exaggerate, look.style, pixels)
+        how = (snapshot.exaggerate, snapshot.style, pixels)
         if self._drawn is not None:
             before, drawn_how, picture = self._drawn
             moved = float(np.linalg.norm(face_embedding - before))
             if drawn_how == how and moved <= SAME_FACE * float(np.linalg.norm(before)):
                 return picture
-        picture = self._picture(look, face_embedding, pixels)
+        picture = self._picture(snapshot, face_embedding, pixels)
         self._drawn = (face_embedding, how, picture)
         return picture
 
-    def _picture(self, look: LiveLook, face_embedding: FloatArray, pixels: int | None) -> Picture:
-        exaggerated = self.model.exaggerated(face_embedding, look.exaggerate)
-        return draw_picture(self.model, exaggerated, look.style, pixels=pixels)
+    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
+        exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
+        return draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -12,17 +13,90 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
 from speech2face.face.photograph import PhotographSource, read_photograph
-from speech2face.inputs import PathLike, described, plain_path, read_content, real_number, seed_number, whole_number
+from speech2face.inputs import (
+    PathLike,
+    brief,
+    described,
+    plain_path,
+    read_content,
+    real_number,
+    seed_number,
+    whole_number,
+)
 from speech2face.limits import MAX_SAMPLES, Style
 from speech2face.models.contract import OTHER_TRACKS, Caution, FaceBelief, Given, Hearing, Model, find_cautions
-from speech2face.provenance import DECODED_NOTICE
+from speech2face.outputs import write_together
+from speech2face.provenance import (
+    DECODED_NOTICE,
+    Kind,
+    PictureEncoding,
+    Signer,
+    encoding_of,
+    picture_bytes,
+    portrait_svg,
+    provenance_of,
+)
 from speech2face.voice.belief import AttributeBelief
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
+GivenLike = Given | Mapping[str, Any]
+"""Stated attributes: a `Given`, or a mapping with some of its names, such as {"age": 40}."""
 
 
-@dataclass(frozen=True)
-class Portrait:
+class LabelledPicture:
+    """A picture with its facts, which becomes bytes only with the label that says it is synthetic."""
+
+    image: np.ndarray
+    kind: ClassVar[Kind]
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything but the picture, JSON-ready."""
+        raise NotImplementedError
+
+    def labelled_bytes(
+        self,
+        encoding: PictureEncoding = "png",
+        *,
+        image: np.ndarray | None = None,
+        kind: Kind | None = None,
+        signer: Signer | None = None,
+    ) -> bytes:
+        """Return the labelled picture as the bytes of a file, signed by `signer`.
+
+        `image`, (height, width, 3) uint8, takes the picture's place: the same at another size, a sample, a sheet; then
+        `kind` says which.
+        """
+        facts = self.facts()
+        shown = self.image if image is None else image
+        return picture_bytes(shown, provenance_of(facts, kind or self.kind), facts, encoding=encoding, signer=signer)
+
+    def save(self, path: PathLike, *, force: bool = False) -> None:
+        """Write the labelled picture whole or not at all: PNG, JPEG, WebP, or the drawing as SVG, by the name's ending.
+
+        Raises:
+            InvalidOption: another ending, or an SVG of what is not drawn.
+            OutputExists: something is at the path and `force` is not set.
+            CannotWrite: the file cannot be written.
+        """
+        place = plain_path(path, "the picture's path")
+        drawn = place.suffix.lower() == ".svg"
+        write_together({place: self.svg() if drawn else self.labelled_bytes(encoding_of(place))}, force=force)
+
+    def svg(self) -> bytes:
+        """Return the drawing as the bytes of a labelled SVG.
+
+        Raises:
+            InvalidOption: the picture is not drawn.
+        """
+        raise InvalidOption('only a portrait in the style "drawn" can be had as SVG')
+
+    def _repr_png_(self) -> bytes:
+        """Return the labelled PNG that a notebook shows."""
+        return self.labelled_bytes()
+
+
+@dataclass(frozen=True, repr=False)
+class Portrait(LabelledPicture):
     """What the user receives: a picture, what was believed and heard, and what to be careful about.
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
@@ -48,10 +122,18 @@ class Portrait:
     drawing: str | None = None
     track: int = 1
     tracks: int = 1
+    kind: ClassVar[Kind] = "portrait"
+
+    def __repr__(self) -> str:
+        """Return one line: size, model, what the voice tells, how much was heard."""
+        read = "" if self.attributes is None else f"age {self.attributes.age_mean:.0f}"
+        more = f"{len(self.samples)} samples" if self.samples else ""
+        model, heard = f"{self.model_name} {self.model_version}", f"{self.seconds_heard:.1f} s heard"
+        return brief(self, _size(self.image), self.style.value, read, heard, more, model)
 
     def facts(self) -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; what the model does not state is left out."""
-        return heard_facts(self) | {
+        return encoded_facts(self) | {
             "track": self.track,
             "tracks": self.tracks,
             "seed": self.seed,
@@ -60,9 +142,24 @@ class Portrait:
             "notice": self.notice,
         }
 
+    def svg(self) -> bytes:
+        """Return the drawing as the bytes of a labelled SVG.
 
-class Heard(Protocol):
-    """What a portrait and a look at live speech have in common."""
+        Raises:
+            InvalidOption: the portrait is not drawn.
+        """
+        if self.drawing is None:
+            return super().svg()
+        facts = self.facts()
+        return portrait_svg(self.drawing, provenance_of(facts, "portrait"), facts)
+
+
+def _size(image: np.ndarray) -> str:
+    return " x ".join(str(side) for side in image.shape[1::-1])
+
+
+class EncodedVoice(Protocol):
+    """What a portrait and a snapshot of live speech have in common."""
 
     @property
     def attributes(self) -> AttributeBelief | None: ...
@@ -80,7 +177,7 @@ class Heard(Protocol):
     def style(self) -> Style: ...
 
 
-def heard_facts(heard: Heard) -> dict[str, Any]:
+def encoded_facts(heard: EncodedVoice) -> dict[str, Any]:
     """What was heard, believed and asked for, JSON-ready; what the model does not state is left out."""
     attributes = {} if heard.attributes is None else attribute_facts(heard.attributes)
     return attributes | {
@@ -133,17 +230,32 @@ def check_model(model: object) -> None:
         raise InvalidOption(f"the model is {described(model)}; give what load_model() returns")
 
 
-def check_given(model: Model, given: Given | None) -> Given:
-    """What was given, numbers in Python's own types; None is nothing.
+def stated_attributes(given: GivenLike | None) -> Given:
+    """What was given, as a `Given` with numbers in Python's own types; None is nothing.
 
     Raises:
-        InvalidGiven: no `Given`, or what no face of the model can show.
+        InvalidGiven: neither a `Given` nor a mapping, or a name that is none of its attributes.
     """
+    if isinstance(given, Mapping):
+        names = [each.name for each in fields(Given)]
+        unknown = next((name for name in given if name not in names), None)
+        if unknown is not None:
+            raise InvalidGiven(f"given {described(unknown)} is unknown; there are {', '.join(names)}")
+        given = Given(**given)
     if given is not None and not isinstance(given, Given):
         raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=...)")
-    plain = (given or Given()).plain()
-    model.check(plain)
-    return plain
+    return (given or Given()).plain()
+
+
+def check_given(model: Model, given: GivenLike | None) -> Given:
+    """What was given, as `stated_attributes` reads it, and possible for this model.
+
+    Raises:
+        InvalidGiven: no stated attributes, or what no face of the model can show.
+    """
+    stated = stated_attributes(given)
+    model.check(stated)
+    return stated
 
 
 def check_samples(samples: int) -> int:
@@ -202,7 +314,7 @@ def reconstruct(
     recording: Source | Recording,
     *,
     sample_rate: float | None = None,
-    given: Given | None = None,
+    given: GivenLike | None = None,
     samples: int = 0,
     exaggerate: float = 0.0,
     seed: int | None = None,
@@ -216,7 +328,8 @@ def reconstruct(
         model: from `load_model`.
         recording: a path, the bytes of a file, a binary file, `(array, sample_rate)`, or a `Recording` already read.
         sample_rate: of an array given alone.
-        given: attributes that override what the voice suggests; recorded in the facts.
+        given: attributes that override what the voice suggests, a `Given` or a mapping such as {"age": 40}; recorded
+            in the facts.
         samples: further faces, drawn from the belief: equally consistent with the voice.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
@@ -241,7 +354,7 @@ def reconstruct(
     rng = np.random.default_rng(seed)
     draws = [hearing.draw(given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray) -> Picture:
+    def picture(face_embedding: FloatArray) -> DrawnFace:
         return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style)
 
     shown = picture(belief.mean)
@@ -272,14 +385,35 @@ def reconstruct(
     )
 
 
+def embed(
+    model: Model,
+    recording: Source | Recording,
+    *,
+    sample_rate: float | None = None,
+    given: GivenLike | None = None,
+    track: int | None = None,
+) -> FloatArray:
+    """Return the expected face embedding, (K,), of the voice in `recording`: what `reconstruct` draws.
+
+    The arguments are those of `reconstruct`. Embeddings of one model can be compared with each other alone.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
+    """
+    check_model(model)
+    stated = check_given(model, given)
+    _, hearing = hear(model, _read(recording, sample_rate, track).waveform)
+    return hearing.belief(stated).mean
+
+
 # --------------------------------------------------------------------------------------------------
 # A face embedding becomes a picture: the canonical face itself, or a drawing of it.
 # --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Picture:
-    """`image` is (height, width, 3) uint8; `drawing` is its SVG where it is drawn."""
+class DrawnFace:
+    """A drawn face embedding: `image` is (height, width, 3) uint8; `drawing` is its SVG where it is drawn."""
 
     image: np.ndarray
     drawing: str | None = None
@@ -287,7 +421,7 @@ class Picture:
 
 def draw_picture(
     model: Model, face_embedding: FloatArray, style: Style = Style.photographic, *, pixels: int | None = None
-) -> Picture:
+) -> DrawnFace:
     """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
 
     Raises:
@@ -306,13 +440,13 @@ def draw_picture(
             femininity=0.5 if femininity is None else femininity,
             description=model.notice,
         )
-        return Picture(rasterise(drawing, size), drawing)
+        return DrawnFace(rasterise(drawing, size), drawing)
     if size == len(image):
-        return Picture(image)
+        return DrawnFace(image)
     from PIL import Image
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
-    return Picture(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
+    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -320,8 +454,8 @@ def draw_picture(
 # --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Reconstruction:
+@dataclass(frozen=True, repr=False)
+class Reconstruction(LabelledPicture):
     """A face drawn from a photograph's face embedding: the best that the decoder could do for a perfect voice encoder.
 
     `image` is (height, width, 3) uint8, `face_embedding` (K,); `embedder` is the kind of network that made it.
@@ -333,6 +467,11 @@ class Reconstruction:
     exaggerate: float
     model_name: str
     model_version: str
+    kind: ClassVar[Kind] = "reconstruction"
+
+    def __repr__(self) -> str:
+        """Return one line: size, embedder, model."""
+        return brief(self, _size(self.image), f"by {self.embedder}", f"{self.model_name} {self.model_version}")
 
     def facts(self) -> dict[str, Any]:
         """Everything but picture and embedding, JSON-ready. The embedding would identify a person: it is not in it."""

@@ -186,6 +186,20 @@ def _items(tree: ElementTree.Element, name: str) -> list[str]:
     return [item.text or "" for item in tree.iterfind(f"rdf:RDF/rdf:Description/{name}/*/rdf:li", NAMESPACES)]
 
 
+def provenance_of(facts: Mapping[str, Any], kind: Kind) -> Provenance:
+    """What a picture with the facts of a portrait or a reconstruction says about itself."""
+    return Provenance(
+        model_name=facts["model"]["name"],
+        model_version=facts["model"]["version"],
+        creator_tool=CREATOR_TOOL,
+        notice=facts["notice"],
+        kind=kind,
+        given={name: str(value) for name, value in facts.get("given", {}).items()},
+        exaggerate=float(facts["exaggerate"]),
+        seed=facts.get("seed"),
+    )
+
+
 def comparison_provenance(*, model_name: str, model_version: str, notice: str, photographs: bool = False) -> Provenance:
     """Of a sheet of faces; `photographs` says that not all of them are synthetic."""
     return Provenance(
@@ -250,13 +264,6 @@ def _png_texts(packet: str, notice: str, facts: Mapping[str, Any]) -> "PngInfo":
     return texts
 
 
-def portrait_png(
-    image: "NDArray[np.uint8]", provenance: Provenance, facts: Mapping[str, Any], signer: Signer | None = None
-) -> bytes:
-    """A picture, (height, width, 3) uint8 RGB, as the bytes of a PNG that says what it is, signed by `signer`."""
-    return picture_bytes(image, provenance, facts, signer=signer)
-
-
 def pixel_digest(image: "NDArray[np.uint8]") -> str:
     """SHA-256 of pixels, (height, width, 3), row by row."""
     return hashlib.sha256(image.tobytes()).hexdigest()
@@ -282,20 +289,16 @@ def _read_svg(path: str | Path, content: bytes) -> dict[str, str]:
     return {XMP_KEYWORD: text} | ({} if facts is None else {FACTS_KEYWORD: facts.text or ""})
 
 
-def write_portrait_png(
-    image: "NDArray[np.uint8]",
-    provenance: Provenance,
-    facts: dict[str, Any],
-    *,
-    path: str | Path,
-    force: bool = False,
-) -> None:
-    """Write one picture with its provenance, whole or not at all.
+def encoding_of(path: Path) -> PictureEncoding:
+    """The encoding that the ending of a file's name asks for.
 
     Raises:
-        OutputExists, CannotWrite: the path is taken and `force` is not set; or it cannot be written.
+        InvalidOption: another ending than those of `ENCODINGS`.
     """
-    write_together({Path(path): portrait_png(image, provenance, facts)}, force=force)
+    encoding = ENCODINGS.get(path.suffix.lower())
+    if encoding is None:
+        raise InvalidOption(f"{path} says no kind of picture that can be labelled; end it in {', '.join(ENCODINGS)}")
+    return encoding
 
 
 def write_sheet(
@@ -305,12 +308,10 @@ def write_sheet(
 
     Raises:
         InvalidOption: another ending.
-        OutputExists, CannotWrite: as `write_portrait_png`.
+        OutputExists, CannotWrite: the path is taken and `force` is not set; or it cannot be written.
     """
-    encoding = ENCODINGS.get(path.suffix.lower())
-    if encoding is None:
-        raise InvalidOption(f"{path} says no kind of picture that can be labelled; end it in {', '.join(ENCODINGS)}")
-    write_together({path: picture_bytes(image, provenance, facts, encoding=encoding, small=True)}, force=force)
+    content = picture_bytes(image, provenance, facts, encoding=encoding_of(path), small=True)
+    write_together({path: content}, force=force)
 
 
 def read_provenance(

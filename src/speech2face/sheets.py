@@ -21,6 +21,7 @@ MAX_COLUMNS = 6
 PAPER = (255, 255, 255)
 INK = (32, 32, 32)
 FAINT_INK = (110, 110, 110)
+TYPE_PIXELS = 18
 
 
 def column_count(pictures: int) -> int:
@@ -32,8 +33,6 @@ def draw_contact_sheet(
     expected: NDArray[np.uint8], samples: Sequence[NDArray[np.uint8]], *, title: str, footer: str
 ) -> NDArray[np.uint8]:
     """All pictures (height, width, 3) in rows, the expected face first; (sheet height, sheet width, 3) uint8 RGB."""
-    from PIL import Image, ImageDraw
-
     pictures = [expected, *samples]
     columns = column_count(len(pictures))
     rows = -(-len(pictures) // columns)
@@ -41,33 +40,33 @@ def draw_contact_sheet(
     size = (columns * cell + GAP_PIXELS, HEADER_PIXELS + rows * (cell + LABEL_PIXELS) + FOOTER_PIXELS)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (GAP_PIXELS, 14), title, size=20, width=size[0] - 2 * GAP_PIXELS)
+    _write(draw, (GAP_PIXELS, 14), title, size[0] - 2 * GAP_PIXELS, size=20, least=8)
     for index, picture in enumerate(pictures):
         left = GAP_PIXELS + index % columns * cell
         top = HEADER_PIXELS + index // columns * (cell + LABEL_PIXELS)
         thumbnail = Image.fromarray(picture).resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
         sheet.paste(thumbnail, (left, top))
         label = "expected face" if index == 0 else f"draw {index:02d}"
-        _write(draw, (left, top + THUMBNAIL_PIXELS + 5), label, size=15, width=THUMBNAIL_PIXELS, fill=FAINT_INK)
-    _write(
-        draw, (GAP_PIXELS, size[1] - FOOTER_PIXELS + 8), footer, size=15, width=size[0] - 2 * GAP_PIXELS, fill=FAINT_INK
-    )
+        _write(draw, (left, top + THUMBNAIL_PIXELS + 5), label, THUMBNAIL_PIXELS, FAINT_INK, size=15, least=8)
+    under = (GAP_PIXELS, size[1] - FOOTER_PIXELS + 8)
+    _write(draw, under, footer, size[0] - 2 * GAP_PIXELS, FAINT_INK, size=15, least=8)
     return np.asarray(sheet)
 
 
 def _write(
     draw: ImageDraw.ImageDraw,
-    position: tuple[int, int],
+    where: tuple[int, int],
     text: str,
-    *,
-    size: int,
     width: int,
     fill: tuple[int, int, int] = INK,
+    *,
+    size: int = TYPE_PIXELS,
+    least: int = 9,
 ) -> None:
-    """One line of text, made smaller until it fits the width."""
-    while size > 8 and draw.textlength(text, ImageFont.load_default(size)) > width:
+    """Write one line of text, made smaller down to `least` pixels until it fits the width."""
+    while size > least and draw.textlength(text, ImageFont.load_default(size)) > width:
         size -= 1
-    draw.text(position, text, fill=fill, font=ImageFont.load_default(size))
+    draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -78,7 +77,6 @@ GRID_THUMBNAIL_PIXELS = 224
 GRID_GAP_PIXELS = 18
 NAME_PIXELS = 168  # of the rows' names at the left
 LINE_PIXELS = 24
-TYPE_PIXELS = 18
 ABSENT = (238, 239, 241)
 FACT_LINES = 3
 NOTICE = (
@@ -121,10 +119,10 @@ def draw_grid(
     draw = ImageDraw.Draw(sheet)
     for number, (name, more, pictures) in enumerate(kinds):
         top = GRID_GAP_PIXELS + number * cell
-        _write_grid_text(
+        _write(
             draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2 - LINE_PIXELS), name, NAME_PIXELS - GRID_GAP_PIXELS
         )
-        _write_grid_text(
+        _write(
             draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2), more, NAME_PIXELS - GRID_GAP_PIXELS, FAINT_INK
         )
         for place, picture in enumerate(pictures):
@@ -134,7 +132,7 @@ def draw_grid(
     for place, facts in enumerate(under):
         for line, fact in enumerate(facts[:FACT_LINES]):
             where = (NAME_PIXELS + place * cell, top + line * LINE_PIXELS)
-            _write_grid_text(draw, where, fact, GRID_THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
+            _write(draw, where, fact, GRID_THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
     real = sum(column.original is not None for column in columns)
     faces = sum(picture is not None for _, _, pictures in kinds for picture in pictures)
     name, version = model
@@ -148,7 +146,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int]
     side = GRID_THUMBNAIL_PIXELS
     if picture is None:
         draw.rectangle((*where, where[0] + side - 1, where[1] + side - 1), fill=ABSENT)
-        _write_grid_text(
+        _write(
             draw, (where[0] + GRID_GAP_PIXELS, where[1] + side // 2 - LINE_PIXELS // 2), "no picture", side, FAINT_INK
         )
         return
@@ -157,16 +155,6 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int]
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     shown = image.resize(size, Image.Resampling.LANCZOS)
     sheet.paste(shown, (where[0] + (side - size[0]) // 2, where[1] + (side - size[1]) // 2))
-
-
-def _write_grid_text(
-    draw: ImageDraw.ImageDraw, where: tuple[int, int], text: str, width: int, fill: tuple[int, int, int] = INK
-) -> None:
-    """One line, made smaller until it fits."""
-    size = TYPE_PIXELS
-    while size > 9 and draw.textlength(text, ImageFont.load_default(size)) > width:
-        size -= 1
-    draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -682,7 +682,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SignatureFinding:
     """One thing that was found; `code` is for programs and keeps its meaning."""
 
     code: str
@@ -690,12 +690,12 @@ class Finding:
 
 
 CHUNK_FRAME: Final = 12  # bytes of length, kind and checksum
-FRAME_CHANGED: Final = Finding(
+FRAME_CHANGED: Final = SignatureFinding(
     "frame_changed",
     "bytes of the signed manifest that no signature covers, lengths, names or padding, are not as they were written",
 )
 CHUNK_NAMES: Final = {"IHDR": "its size", "IDAT": "its pixels", "iTXt": "its texts", "caBX": "its signed manifest"}
-MANIFEST_DAMAGED: Final = Finding(
+MANIFEST_DAMAGED: Final = SignatureFinding(
     "manifest_damaged",
     "the signed manifest can no longer be read, as it or the file around it is damaged or cut off: nothing it said can"
     " be relied on",
@@ -723,22 +723,24 @@ def with_right_checksums(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     return bytes(mended), tuple(wrong)
 
 
-def checksums_wrong(kinds: Sequence[str]) -> Finding:
+def checksums_wrong(kinds: Sequence[str]) -> SignatureFinding:
     """Bytes were changed by something that knows nothing of the format."""
     names = ", ".join(CHUNK_NAMES.get(kind, kind) for kind in kinds)
-    return Finding("checksum_wrong", f"bytes were changed without their checksum, as damage does; in the file: {names}")
+    return SignatureFinding(
+        "checksum_wrong", f"bytes were changed without their checksum, as damage does; in the file: {names}"
+    )
 
 
-def manifest_changed(codes: Sequence[str]) -> Finding:
+def manifest_changed(codes: Sequence[str]) -> SignatureFinding:
     """The manifest itself is not as it was signed; `codes` are C2PA's."""
     if any("hashedURI" in code or "assertion" in code for code in codes) and "claimSignature.mismatch" not in codes:
         text = "what the signed manifest states was changed after signing"
     else:
         text = "the signature is not that of this manifest: one of them was changed or put in from elsewhere"
-    return Finding("manifest_changed", f"{text} ({', '.join(sorted(set(codes)))})")
+    return SignatureFinding("manifest_changed", f"{text} ({', '.join(sorted(set(codes)))})")
 
 
-def manifest_removed(content: bytes, pixels: str) -> Finding:
+def manifest_removed(content: bytes, pixels: str) -> SignatureFinding:
     """The XMP promises a manifest that is not there; `pixels` is the digest it states, "" for none."""
     try:
         same = bool(pixels) and pixels == _pixels(content)
@@ -746,59 +748,61 @@ def manifest_removed(content: bytes, pixels: str) -> Finding:
         same = False
     if same:
         text = "the signed manifest was taken out; the pixels are those that the XMP states, which proves nothing"
-        return Finding("manifest_removed", text)
+        return SignatureFinding("manifest_removed", text)
     if pixels:
         text = "the signed manifest is gone and the pixels are others: saved anew by other software, or changed"
-        return Finding("re_encoded", text)
-    return Finding("manifest_removed", "the signed manifest that the XMP speaks of is gone: taken out, or saved anew")
+        return SignatureFinding("re_encoded", text)
+    return SignatureFinding(
+        "manifest_removed", "the signed manifest that the XMP speaks of is gone: taken out, or saved anew"
+    )
 
 
-def others_manifest(signer: str, *, ours_below: bool) -> Finding:
+def others_manifest(signer: str, *, ours_below: bool) -> SignatureFinding:
     """The last manifest is not this program's; `ours_below` where it builds on one that is."""
     if ours_below:
-        return Finding("edited", f"edited after signing, and signed again by {signer}")
-    return Finding("other_manifest", f"the manifest is not this program's; it was signed by {signer}")
+        return SignatureFinding("edited", f"edited after signing, and signed again by {signer}")
+    return SignatureFinding("other_manifest", f"the manifest is not this program's; it was signed by {signer}")
 
 
-def of_content(content: bytes, own: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+def of_content(content: bytes, own: Mapping[str, Any] | None) -> tuple[SignatureFinding, ...]:
     """What of the picture is not as it was signed, by the fingerprints in our own assertion."""
     try:
         before = Digests.from_dict((own or {})["picture"])
     except (KeyError, TypeError, ValueError):
-        return (Finding("content_changed", "the file is not as it was signed"),)
+        return (SignatureFinding("content_changed", "the file is not as it was signed"),)
     try:
         now = digests_of(content)
     except UnreadablePicture:
-        return (Finding("picture_damaged", "the picture is damaged: it can no longer be decoded"),)
+        return (SignatureFinding("picture_damaged", "the picture is damaged: it can no longer be decoded"),)
     found = [*_of_pixels(before, now)]
     for name, was, is_now in (("xmp", before.xmp, now.xmp), ("facts", before.facts, now.facts)):
         word = {"xmp": "XMP, what other software reads,", "facts": "record of the facts"}[name]
         if was and not is_now:
-            found.append(Finding(f"{name}_removed", f"the {word} was taken out"))
+            found.append(SignatureFinding(f"{name}_removed", f"the {word} was taken out"))
         elif was != is_now:
-            found.append(Finding(f"{name}_changed", f"the {word} was changed"))
-    rewritten = Finding(
+            found.append(SignatureFinding(f"{name}_changed", f"the {word} was changed"))
+    rewritten = SignatureFinding(
         "rewritten", "the file was written anew or added to; its pixels, XMP and facts are as they were signed"
     )
     return tuple(found) or (rewritten,)
 
 
-def _of_pixels(before: Digests, now: Digests) -> list[Finding]:
+def _of_pixels(before: Digests, now: Digests) -> list[SignatureFinding]:
     if before.pixels == now.pixels and (before.width, before.height) == (now.width, now.height):
         return []
     if (before.width, before.height) != (now.width, now.height):
         text = f"the picture is {now.width} x {now.height} pixels; {before.width} x {before.height} were signed"
-        return [Finding("pixels_changed", text)]
+        return [SignatureFinding("pixels_changed", text)]
     changed = before.changed_fields(now)
     if len(changed) == FIELDS * FIELDS:
-        return [Finding("pixels_changed", "the pixels were changed everywhere, as saving anew with loss does")]
+        return [SignatureFinding("pixels_changed", "the pixels were changed everywhere, as saving anew with loss does")]
     across, down = field_edges(now.width), field_edges(now.height)
     rows, columns = zip(*changed, strict=True) if changed else ((0,), (0,))
     left, right = across[min(columns)], across[max(columns) + 1] - 1
     top, bottom = down[min(rows)], down[max(rows) + 1] - 1
     where = f"within x {left} to {right}, y {top} to {bottom}"
     text = f"the pixels were changed in {len(changed)} of {FIELDS * FIELDS} fields, {where}"
-    return [Finding("pixels_changed", text)]
+    return [SignatureFinding("pixels_changed", text)]
 
 
 def _pixels(content: bytes) -> str:
@@ -830,7 +834,7 @@ class Signature:
     """What is known of a picture's signature; the rest is None where no signature holds."""
 
     state: State
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[SignatureFinding, ...] = ()
     signer: str | None = None
     trust: Trust | None = None
     algorithm: str | None = None
@@ -893,7 +897,7 @@ def _inspected(path: Path, content: bytes, trust: bytes | None) -> Inspection:
             raise
         return Inspection(*own, signature, "manifest")
     if path.suffix.lower() == ".svg":
-        only_xmp = Finding("drawing", "drawings (SVG) are not signed: they carry XMP alone")
+        only_xmp = SignatureFinding("drawing", "drawings (SVG) are not signed: they carry XMP alone")
         return Inspection(*stated, Signature("unsigned", (only_xmp,)))
     return Inspection(*stated, _verified(content, stated[0], trust)[0])
 
@@ -909,7 +913,7 @@ def _verified(
         return Signature("tampered", (manifest_removed(content, promise.removeprefix(SIGNED).strip()),)), None
     if find_spec("c2pa") is None:
         text = "there is a signed manifest; to verify it: pip install 'speech2face[c2pa]'"
-        return Signature("not checked", (Finding("not_checked", text),)), None
+        return Signature("not checked", (SignatureFinding("not_checked", text),)), None
     store = _read_store(content, trust)
     if store is None:
         return Signature("tampered", (MANIFEST_DAMAGED,)), None

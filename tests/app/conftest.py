@@ -27,7 +27,7 @@ def service_of(client: TestClient) -> Service:
 def served() -> Iterator[TestClient]:
     """The starter behind the default limits; nobody changes it."""
     with TestClient(create_app(Settings(workers=2)), base_url=AT_HOME, raise_server_exceptions=False) as client:
-        wait_until(lambda: service_of(client).shelf.state == "ready")
+        wait_until(lambda: service_of(client).registry.state == "ready")
         yield client
 
 
@@ -41,7 +41,7 @@ def limited() -> Iterator[Callable[..., TestClient]]:
         client = TestClient(app, base_url=AT_HOME, raise_server_exceptions=False)
         client.__enter__()
         opened.append(client)
-        wait_until(lambda: service_of(client).shelf.state != "starting")
+        wait_until(lambda: service_of(client).registry.state != "starting")
         return client
 
     yield make

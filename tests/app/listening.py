@@ -73,7 +73,7 @@ def server(limits: Limits | None = None, **settings: object) -> Iterator[Listeni
     thread = threading.Thread(target=made.run, kwargs={"sockets": [socket]})
     thread.start()
     try:
-        wait_until(lambda: made.service.shelf.state == "ready" and made.started)
+        wait_until(lambda: made.service.registry.state == "ready" and made.started)
         yield Listening(f"http://127.0.0.1:{socket.getsockname()[1]}", made.service)
     finally:
         made.should_exit = True

@@ -35,7 +35,7 @@ def served(**settings: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
     try:
-        wait_until(lambda: server.service.shelf.state == "ready", "the model is loaded")
+        wait_until(lambda: server.service.registry.state == "ready", "the model is loaded")
         yield f"http://127.0.0.1:{socket.getsockname()[1]}"
     finally:
         server.should_exit = True

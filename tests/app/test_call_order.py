@@ -9,7 +9,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech2face.app.calls import MAX_FILL_MS, WINDOW_CHUNKS, TrackOrder
+from speech2face.app.telephone import MAX_FILL_MS, WINDOW_CHUNKS, TrackOrder
 
 MS_BYTES = 8
 SILENT_FRAME = b"\xff" * 160

@@ -13,8 +13,8 @@ from av import AudioFrame
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
-from speech2face.app.calls import plain_start
 from speech2face.app.http import Limits
+from speech2face.app.telephone import plain_start
 from tests.app.speaking import voice
 from tests.app.telephone import STOP, mulaw, start
 from tests.app.test_media_stream import FAST, TELEPHONE, Make, hold_call, line, picture_of, pixels
@@ -196,7 +196,7 @@ def test_l16_at_sixteen_kilohertz_gives_the_portrait_of_the_same_samples_in_a_fi
         assert facts["seconds_heard"] == whole["seconds_heard"]
 
 
-def test_a_track_that_no_start_named_begins_with_its_first_frame_and_takes_a_seat(limited: Make) -> None:
+def test_a_track_that_no_start_named_begins_with_its_first_frame_and_takes_a_session_slot(limited: Make) -> None:
     both = [telnyx({"encoding": "PCMU"}, cut(mulaw(TELEPHONE), 160), name) for name in ("inbound", "outbound")]
     mixed = [*both[0][:2], *(frame for pair in zip(both[0][2:-1], both[1][2:-1], strict=True) for frame in pair)]
     client = limited(FAST)

@@ -12,7 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from speech2face.app.http import Limits
-from speech2face.app.live import MAX_REPLIES, STEP_BYTES, Allowance, Hold, Inbox, Outbox, Reset
+from speech2face.app.live import MAX_REPLIES, Hold, Outbox, Reset
+from speech2face.app.sessions import STEP_BYTES, Allowance, SoundBuffer
 from speech2face.audio.spectrogram import FloatArray
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until
@@ -148,19 +149,19 @@ def resampled(waveform: FloatArray, sample_rate: int) -> bytes:
 
 def test_small_pieces_are_heard_as_one_hop_and_a_wish_does_not_wait_for_it() -> None:
     async def run() -> tuple[list[object], bool]:
-        inbox = Inbox(10 * STEP_BYTES, hop_bytes=1024)
-        taking = asyncio.create_task(inbox.take(None))
+        buffer: SoundBuffer[object] = SoundBuffer(10 * STEP_BYTES, hop_bytes=1024)
+        taking = asyncio.create_task(buffer.take(None))
         for _ in range(3):
-            await inbox.put(bytes(256))
+            await buffer.put(bytes(256))
             await asyncio.sleep(0)
         waits = not taking.done()
-        await inbox.put(bytes(256))
+        await buffer.put(bytes(256))
         taken: list[object] = [await taking]
-        await inbox.put(b"ab")
-        await inbox.put(Reset(type="reset"))
-        taken += [await inbox.take(None), await inbox.take(None)]
-        await inbox.put(b"cd")  # the rest is heard all the same
-        return [*taken, await inbox.take(None)], waits
+        await buffer.put(b"ab")
+        await buffer.put(Reset(type="reset"))
+        taken += [await buffer.take(None), await buffer.take(None)]
+        await buffer.put(b"cd")  # the rest is heard all the same
+        return [*taken, await buffer.take(None)], waits
 
     taken, waits = asyncio.run(run())
     assert waits
@@ -175,50 +176,61 @@ def test_a_hop_is_of_the_stated_format_and_a_container_has_none() -> None:
     assert read_start(start(format="webm")).bytes_in(0.03) == 1
 
 
-def test_a_closed_engine_holds_no_voice() -> None:
+def test_a_closed_session_holds_no_voice() -> None:
     import speech2face
-    from speech2face.app.live import LiveEngine, read_start
+    from speech2face.app.live import LiveVoice, read_start
 
-    engine = LiveEngine(speech2face.load_model(), read_start(start()))
-    assert engine.hear(pcm(voice(2.0)), look=False)[0]
-    engine.close()
-    engine.close()
-    assert engine._session.look().seconds_recorded == 0
-    assert engine.hear(pcm(voice(2.0)), look=True) == (False, None)
+    voice_of_client = LiveVoice(speech2face.load_model(), read_start(start()))
+    assert voice_of_client.push(pcm(voice(2.0)))
+    voice_of_client.close()
+    voice_of_client.close()
+    assert voice_of_client._session is None
+    assert not voice_of_client.push(pcm(voice(2.0)))
+    assert voice_of_client.update() is None
 
 
-def test_the_inbox_joins_sound_and_keeps_the_order() -> None:
+def test_a_buffer_that_has_ended_gives_what_is_left_and_then_none() -> None:
+    async def run() -> list[object]:
+        buffer: SoundBuffer[object] = SoundBuffer(1000, hop_bytes=500)
+        await buffer.put(b"ab")
+        await buffer.end(b"cd")
+        return [await buffer.take(None), await buffer.take(None)]
+
+    assert asyncio.run(run()) == [b"abcd", None]
+
+
+def test_the_buffer_joins_sound_and_keeps_the_order() -> None:
     async def run() -> Sequence[object]:
-        inbox = Inbox(10 * STEP_BYTES)
+        buffer: SoundBuffer[object] = SoundBuffer(10 * STEP_BYTES)
         for item in (b"a", b"b", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True)):
-            await inbox.put(item)
-        return [await inbox.take(1) for _ in range(5)] + [await inbox.take(0)]
+            await buffer.put(item)
+        return [await buffer.take(1) for _ in range(5)] + [await buffer.take(0)]
 
     taken = asyncio.run(run())
-    assert taken == [b"ab", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True), None]
+    assert taken == [b"ab", Reset(type="reset"), b"c", bytes(STEP_BYTES), Hold(type="hold", on=True), b""]
 
 
-def test_a_full_inbox_makes_the_sender_wait() -> None:
+def test_a_full_buffer_makes_the_sender_wait() -> None:
     async def run() -> None:
-        inbox = Inbox(1000)
-        await inbox.put(bytes(800))
-        putting = asyncio.create_task(inbox.put(bytes(800)))
+        buffer: SoundBuffer[object] = SoundBuffer(1000)
+        await buffer.put(bytes(800))
+        putting = asyncio.create_task(buffer.put(bytes(800)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not putting.done()
-        assert await inbox.take(1) == bytes(800)
+        assert await buffer.take(1) == bytes(800)
         await asyncio.wait_for(putting, 1)
 
     asyncio.run(run())
 
 
-def test_an_inbox_is_filled_by_empty_messages_too() -> None:
+def test_an_buffer_is_filled_by_empty_messages_too() -> None:
     async def run() -> None:
-        inbox = Inbox(1000)
+        buffer: SoundBuffer[object] = SoundBuffer(1000)
         for _ in range(15):
-            await inbox.put(b"")
+            await buffer.put(b"")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(inbox.put(b""), 0.05)
+            await asyncio.wait_for(buffer.put(b""), 0.05)
 
     asyncio.run(run())
 

@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
-from speech2face.app.calls import CallTrack, TrackOptions, check_callback
+from speech2face.app.calls import CallVoice, TrackOptions, check_callback
 from speech2face.app.http import Limits
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.live import LiveSession, PcmFormat
@@ -38,7 +38,7 @@ def line() -> Iterator[TestClient]:
 
     app = create_app(Settings(workers=2, limits=FAST))
     with TestClient(app, base_url="http://localhost:8765", raise_server_exceptions=False) as client:
-        wait_until(lambda: service_of(client).shelf.state == "ready")
+        wait_until(lambda: service_of(client).registry.state == "ready")
         yield client
 
 
@@ -181,8 +181,9 @@ def test_a_voice_that_turns_out_to_be_none_takes_its_portrait_back(monkeypatch: 
     def refuse(session: LiveSession) -> None:
         raise NoSpeech("nobody spoke")
 
-    track = CallTrack(load_model(), PcmFormat("mulaw", 8000, 1), TrackOptions())
-    track.hear(mulaw(TELEPHONE), look=True)
+    track = CallVoice(load_model(), PcmFormat("mulaw", 8000, 1), TrackOptions())
+    track.push(mulaw(TELEPHONE))
+    track.look()
     assert track.picture() is not None
     monkeypatch.setattr(LiveSession, "finish", refuse)
     track.finish()

@@ -121,7 +121,7 @@ def test_refused_uploads_are_let_go_of(limited: Callable[..., TestClient]) -> No
     client = limited(Limits(upload_bytes=1000))
     for content in (SOUND, b"x" * 500):
         client.post("/v1/portrait", content=content)
-    assert "speech2face_uploads_held_bytes 0\n" in client.get("/metrics").text
+    assert "speech2face_uploads_held_bytes 0.0\n" in client.get("/metrics").text
 
 
 def test_no_upload_becomes_a_temporary_file(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_before_the_models_are_there_the_answer_is_to_come_back(
     limited: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = limited()
-    monkeypatch.setattr(client.app.state.service.shelf, "state", "starting")  # type: ignore[attr-defined]
+    monkeypatch.setattr(client.app.state.service.registry, "state", "starting")  # type: ignore[attr-defined]
     assert client.get("/health").json()["status"] == "starting"
     for answer in (client.get("/v1/models"), client.post("/v1/portrait", content=SOUND)):
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "1")

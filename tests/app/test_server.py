@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from speech2face.app.server import serve
 from speech2face.app.service import Settings
 from speech2face.errors import InvalidOption, WeightsError
 from speech2face.models.release import SHIPPED
-from tests.app.listening import health, program
+from tests.app.listening import SOURCE, health, program
 from tests.app.speaking import EXAMPLES, start, wait_until
 
 
@@ -101,3 +104,19 @@ def test_a_log_line_is_json_with_what_was_given() -> None:
         "event": "ready",
         "models": ["starter"],
     }
+
+
+WITHOUT_WEBRTC = """
+import sys
+sys.modules["aiortc"] = None  # as where the extra `calls` is not installed
+from speech2face.app.server import create_app
+print(len(create_app().openapi()["paths"]))
+"""
+
+
+def test_a_service_without_the_extra_for_webrtc_is_made_and_described_all_the_same() -> None:
+    environment = os.environ | {"PYTHONPATH": str(SOURCE)}
+    ran = subprocess.run(
+        [sys.executable, "-c", WITHOUT_WEBRTC], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "9\n"), ran.stderr

@@ -136,10 +136,10 @@ def _read_training_media() -> Iterator[Reader]:
 def _pictures() -> tuple[bytes, ...]:
     from PIL import Image
 
-    from speech2face.provenance import portrait_png
+    from speech2face.provenance import picture_bytes
     from tests.signing.pictures import FACTS, PICTURE, PROVENANCE
 
-    found = [portrait_png(PICTURE, PROVENANCE, FACTS)]
+    found = [picture_bytes(PICTURE, PROVENANCE, FACTS)]
     for kind, mode in (("PNG", "RGB"), ("JPEG", "RGB"), ("WEBP", "RGB"), ("GIF", "P"), ("TIFF", "I;16"), ("BMP", "L")):
         sink = io.BytesIO()
         image = Image.fromarray(PICTURE)

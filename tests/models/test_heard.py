@@ -69,9 +69,9 @@ def test_evaluation_portrait_and_live_give_one_embedding_for_one_clip(clip: str,
     session = LiveSession(model, PcmFormat("s16le", SAMPLE_RATE))
     for at in range(0, samples.size, 4000):
         session.push(samples[at : at + 4000].tobytes())
-        session.look()
+        session.snapshot()
     if model.hears_pauses:  # the other hears speech, which a look knows by the level so far; see docs/live.md
-        assert_one(session.look().embedding, evaluated)
+        assert_one(session.snapshot().embedding, evaluated)
     assert_one(session.finish().embedding, evaluated)
 
 
@@ -115,7 +115,7 @@ def test_channels_are_heard_live_as_in_their_recording(paired: PairedModel) -> N
     content = channels.T.astype("<f4").tobytes()
     for at in range(0, len(content), 32_000):
         session.push(content[at : at + 32_000])
-        session.look()
+        session.snapshot()
     assert_one(session.finish().embedding, np.asarray(reconstruct(paired, (channels, SAMPLE_RATE)).belief.mean))
 
 

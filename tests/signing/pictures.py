@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from speech2face.provenance import Provenance, portrait_png
+from speech2face.provenance import Provenance, picture_bytes
 from speech2face.signing import Credential, PictureSigner, load_credential, write_development_credential
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -46,7 +46,7 @@ def signer() -> PictureSigner:
 
 @cache
 def signed() -> bytes:
-    return portrait_png(PICTURE, PROVENANCE, FACTS, signer())
+    return picture_bytes(PICTURE, PROVENANCE, FACTS, signer=signer())
 
 
 def chunks(png: bytes) -> Iterator[Chunk]:

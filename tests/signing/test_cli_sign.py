@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,7 +18,8 @@ from PIL import Image
 from speech2face import cli, errors
 from speech2face.batch import reconstruction_files
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
-from speech2face.provenance import portrait_png
+from speech2face.portrait import Reconstruction
+from speech2face.provenance import picture_bytes
 from speech2face.signing import PictureSigner, inspect_picture, release_digests
 from tests.signing.pictures import FACTS, PICTURE, PROVENANCE, credential, signed, signer, with_pixels
 
@@ -66,7 +66,7 @@ def test_a_portrait_its_samples_and_its_sheet_are_signed_and_one_changed_pixel_i
 
 
 def test_what_inspect_prints_of_an_unsigned_picture_says_that_anybody_could_have_written_it(program: Run) -> None:
-    Path("a.png").write_bytes(portrait_png(PICTURE, PROVENANCE, FACTS))
+    Path("a.png").write_bytes(picture_bytes(PICTURE, PROVENANCE, FACTS))
     code, out, _ = program("inspect", "a.png")
     assert code == 0
     assert "anybody could have written it" in out
@@ -106,22 +106,22 @@ def test_what_the_service_gives_out_is_signed_while_it_runs(tmp_path: Path) -> N
     from speech2face.app.server import create_app
     from speech2face.app.service import PictureFormat, Settings, encoded
 
-    facts = FACTS | {"model": {"name": "planted", "version": "1.2"}, "notice": "nobody", "seed": None}
+    made = Reconstruction(PICTURE, np.zeros(4, np.float32), "dlib", 0.0, "planted", "1.2")
     forms: tuple[PictureFormat, ...] = ("png", "webp")
     app = create_app(Settings(signer=signer()))
 
     async def draw_while_it_runs() -> None:
         async with app.router.lifespan_context(app):
             for form in forms:
-                (tmp_path / f"a.{form}").write_bytes(encoded(PICTURE, facts, "portrait", form))
+                (tmp_path / f"a.{form}").write_bytes(encoded(made, form))
 
     asyncio.run(draw_while_it_runs())
     for form in forms:
         found = inspect_picture(tmp_path / f"a.{form}")
         assert found.signature.state == "intact"
         assert found.provenance.signed.startswith("C2PA")
-    assert signatures.current() is None
-    (tmp_path / "b.png").write_bytes(encoded(PICTURE, facts, "portrait", "png"))
+    assert signatures._signer is None
+    (tmp_path / "b.png").write_bytes(encoded(made))
     assert inspect_picture(tmp_path / "b.png").signature.state == "unsigned"
 
 
@@ -130,7 +130,7 @@ def test_pictures_are_signed_in_several_threads_at_once(tmp_path: Path) -> None:
 
     own = PictureSigner(credential(), {})
     with ThreadPoolExecutor(4) as threads:
-        contents = [*threads.map(lambda _: portrait_png(PICTURE, PROVENANCE, FACTS, own), range(12))]
+        contents = [*threads.map(lambda _: picture_bytes(PICTURE, PROVENANCE, FACTS, signer=own), range(12))]
     for content in contents:
         (tmp_path / "a.png").write_bytes(content)
         assert inspect_picture(tmp_path / "a.png").signature.state == "intact"
@@ -146,10 +146,9 @@ def test_the_release_is_named_by_the_digest_of_its_record() -> None:
 
 
 def test_what_is_drawn_of_a_photograph_is_signed_too(tmp_path: Path) -> None:
-    facts = FACTS | {"model": {"name": "planted", "version": "1.2"}, "notice": "nobody"}
-    made = SimpleNamespace(image=PICTURE, facts=lambda: facts)
+    made = Reconstruction(PICTURE, np.zeros(4, np.float32), "dlib", 0.0, "planted", "1.2")
     files = tmp_path / "a.png", tmp_path / "a.json"
-    for path, content in reconstruction_files(made, Path("me.jpg"), files, signer()).items():  # type: ignore[arg-type]
+    for path, content in reconstruction_files(made, Path("me.jpg"), files, signer()).items():
         path.write_bytes(content)
     found = inspect_picture(files[0])
     assert (found.signature.state, found.provenance.kind) == ("intact", "reconstruction")

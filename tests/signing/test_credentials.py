@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from speech2face.errors import CannotWrite, InvalidOption, OutputExists
-from speech2face.provenance import portrait_png
+from speech2face.provenance import picture_bytes
 from speech2face.signing import (
     PictureSigner,
     development_credential,
@@ -85,7 +85,7 @@ def test_every_kind_of_key_signs(
 ) -> None:
     key = make()
     credential = load_credential(*pair(tmp_path, key_pem(key), chain_pem(key)))
-    (tmp_path / "a.png").write_bytes(portrait_png(PICTURE, PROVENANCE, FACTS, PictureSigner(credential, {})))
+    (tmp_path / "a.png").write_bytes(picture_bytes(PICTURE, PROVENANCE, FACTS, signer=PictureSigner(credential, {})))
     found = inspect_picture(tmp_path / "a.png").signature
     assert (found.state, found.algorithm, found.signer) == ("intact", algorithm, "own")
 

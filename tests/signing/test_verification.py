@@ -29,7 +29,6 @@ from speech2face.provenance import (
     XMP_KEYWORD,
     PictureEncoding,
     picture_bytes,
-    portrait_png,
     portrait_svg,
     xmp_packet,
 )
@@ -114,7 +113,7 @@ def one_pixel_changed(png: bytes) -> bytes:
 
 
 def manifest_of_another(png: bytes) -> bytes:
-    other = portrait_png(PICTURE[::-1].copy(), PROVENANCE, FACTS, signer())
+    other = picture_bytes(PICTURE[::-1].copy(), PROVENANCE, FACTS, signer=signer())
     manifest = dict(chunks(other))[b"caBX"]
     return with_chunks(png, lambda chunk: (b"caBX", manifest) if chunk[0] == b"caBX" else chunk)
 
@@ -234,7 +233,7 @@ def test_a_signed_picture_with_a_long_record_in_several_pieces_of_a_jpeg_is_inta
 def test_a_picture_changed_to_claim_a_huge_size_is_damaged_and_no_error_of_another_library(
     side: int, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    for whole, is_signed in ((signed(), True), (portrait_png(PICTURE, PROVENANCE, FACTS), False)):
+    for whole, is_signed in ((signed(), True), (picture_bytes(PICTURE, PROVENANCE, FACTS), False)):
         content = bytearray(whole)
         content[16:24] = side.to_bytes(4) * 2
         if is_signed:
@@ -282,7 +281,7 @@ def test_saved_anew_with_its_xmp_the_manifest_is_missed(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_never_was_signed_is_not_called_tampered(tmp_path: Path) -> None:
-    found = inspected(tmp_path, portrait_png(PICTURE, PROVENANCE, FACTS))
+    found = inspected(tmp_path, picture_bytes(PICTURE, PROVENANCE, FACTS))
     assert (found.signature.state, codes(found)) == ("unsigned", [])
     drawing = portrait_svg("<svg xmlns='http://www.w3.org/2000/svg'></svg>", PROVENANCE, FACTS)
     found = inspected(tmp_path, drawing, "drawing.svg")
@@ -296,7 +295,7 @@ def made_by(organisation: str, folder: Path) -> tuple[bytes, bytes]:
         (folder / name).write_bytes(made.pop(name))
     own = PictureSigner(load_credential(folder / "key.pem", folder / "certificate.pem"), {})
     (root,) = made.values()
-    return portrait_png(PICTURE, PROVENANCE, FACTS, own), root
+    return picture_bytes(PICTURE, PROVENANCE, FACTS, signer=own), root
 
 
 def test_who_signed_is_trusted_only_where_the_root_is_relied_on(tmp_path: Path) -> None:
@@ -318,7 +317,7 @@ def test_a_certificate_that_has_expired_since_is_said_so_and_the_picture_is_inta
     for name, pem in development.development_credential(days=1, start=almost_a_day_ago).items():
         (tmp_path / name).write_bytes(pem)
     own = PictureSigner(load_credential(tmp_path / "key.pem", tmp_path / "certificate.pem"), {})
-    content = portrait_png(PICTURE, PROVENANCE, FACTS, own)
+    content = picture_bytes(PICTURE, PROVENANCE, FACTS, signer=own)
     time.sleep(max(0.0, (own.credential.valid_until - datetime.now(UTC)).total_seconds()) + 1.1)  # whole seconds count
     found = inspected(tmp_path, content)
     assert (found.signature.state, found.signature.trust) == ("intact", "expired")
@@ -342,7 +341,7 @@ def test_a_later_manifest_of_other_software_is_named_as_one(tmp_path: Path) -> N
     created = {"action": "c2pa.created", "digitalSourceType": CAPTURE}
     opened = {"label": "c2pa.actions.v2", "data": {"actions": [created]}}
     assert codes(inspected(tmp_path, resigned(signed(), parent=True, assertions=[]))) == ["edited"]
-    plain = portrait_png(PICTURE, PROVENANCE, FACTS)
+    plain = picture_bytes(PICTURE, PROVENANCE, FACTS)
     found = inspected(tmp_path, resigned(plain, parent=False, assertions=[opened]))
     assert codes(found) == ["other_manifest"]
     file = io.BytesIO()
@@ -373,7 +372,7 @@ def test_an_assertion_that_only_bears_our_name_is_not_believed(own: object, tmp_
     Image.fromarray(PICTURE).save(file, "PNG")
     with pytest.raises(NotAPortrait):
         inspected(tmp_path, resigned(file.getvalue(), parent=False, assertions=assertions))
-    content = resigned(portrait_png(PICTURE, PROVENANCE, FACTS), parent=False, assertions=assertions)
+    content = resigned(picture_bytes(PICTURE, PROVENANCE, FACTS), parent=False, assertions=assertions)
     found = inspected(tmp_path, one_pixel_changed(content))
     assert found.signature.state == "tampered"
     assert found.provenance == PROVENANCE  # the XMP's

@@ -1,6 +1,7 @@
 """A measure of the face embedding's length, which the usual measures, all of them of angles, do not see."""
 
 import numpy as np
+
 from speech2face.metrics.measures import Answers, ClipMeasure, Sides
 
 

@@ -2,244 +2,30 @@
 
 import asyncio
 import contextlib
-import json
 import logging
-import re
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import httpx
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from speech2face.app import schemas as call_openapi
-from speech2face.app.http import Metrics, Problem, code_of
+from speech2face.app import schemas
+from speech2face.app.http import Problem, code_of, disconnected, slow_body, valid
 from speech2face.app.service import encoded
-from speech2face.errors import InvalidOption, Speech2FaceError
-from speech2face.live import LiveLook, LiveSession, PcmFormat
+from speech2face.app.sessions import SoundBuffer, VoiceSession, encode_all, in_thread
+from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
+from speech2face.live import LiveSession, PcmFormat
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from speech2face.app.http import Limits
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
-
-# --------------------------------------------------------------------------------------------------
-# How telephone platforms write the start of a call's stream: one table, from which one form is made.
-# All of them send JSON with an `event` and base64 in `media.payload`; names, encodings and the byte order of L16
-# differ. Sources are the platforms' own pages: Twilio "Media Streams - WebSocket Messages"; SignalWire "cXML Stream"
-# (attribute `codec`); Telnyx "Stream call media over WebSocket"; Plivo "Audio stream"; Exotel "Stream and Voicebot
-# applet" and "WebSocket protocol". Plivo's page leaves the byte order of L16 open; programs that use it read little-
-# endian.
-# --------------------------------------------------------------------------------------------------
-
-Sound = Literal["audio/x-mulaw", "audio/x-alaw", "audio/x-l16"]
-TELEPHONE_RATE: Final = 8000
-NAMES: Final[dict[str, Sound]] = {
-    "mulaw": "audio/x-mulaw", "ulaw": "audio/x-mulaw", "pcmu": "audio/x-mulaw",
-    "alaw": "audio/x-alaw", "pcma": "audio/x-alaw",
-    "l16": "audio/x-l16", "linear16": "audio/x-l16", "slin": "audio/x-l16",
-}  # fmt: skip
-EXOTEL_RAW: Final = ("raw", "raw/slin", "base64")  # its names for 16-bit samples, by the age of its documentation
-PARAMETERS_TEXT: Final = re.compile(r"([^\s,;:={}]+)\s*[:=]\s*([^,;{}]*)")  # {X-PH-one: 1, X-PH-two: 2} or one=1,two=2
-
-
-class UnsupportedPlatform(ValueError):
-    """A platform's form that is known by name and not understood."""
-
-
-@dataclass(frozen=True)
-class Platform:
-    """One platform's names and sounds."""
-
-    name: str
-    stream: str  # the stream's identifier, in the message or its "start"
-    call: str  # the call's, in "start"
-    form: str  # the sound's form, in "start"
-    rate: str  # its sample rate, in the form
-    parameters: str  # what the caller of the platform's API passed on, in "start" or the message
-    sounds: Mapping[Sound, tuple[int, ...]]  # with their rates
-    default: Sound = "audio/x-mulaw"
-    names: Mapping[str, Sound] = field(default_factory=dict)  # of sounds, beside the usual ones
-    big_endian: bool = False  # of L16
-    states_tracks: bool = True  # where it does not, each track begins with its first frame
-    advice: str = ""
-
-    def heard(self) -> str:
-        """Which of its sounds are heard, in words."""
-        return ", ".join(f"{sound} at {' or '.join(map(str, rates))} Hz" for sound, rates in self.sounds.items())
-
-
-G711: Final[dict[Sound, tuple[int, ...]]] = {"audio/x-mulaw": (TELEPHONE_RATE,), "audio/x-alaw": (TELEPHONE_RATE,)}
-PLATFORMS: Final = (
-    Platform(
-        name="Twilio or SignalWire",
-        stream="streamSid",
-        call="callSid",
-        form="mediaFormat",
-        rate="sampleRate",
-        parameters="customParameters",
-        sounds=G711 | {"audio/x-l16": (16_000, 24_000)},  # SignalWire's L16@16000h and L16@24000h, little-endian
-        advice="leave out SignalWire's `codec`, or set it to L16@16000h or L16@24000h",
-    ),
-    Platform(
-        name="Telnyx",
-        stream="stream_id",
-        call="call_control_id",
-        form="media_format",
-        rate="sample_rate",
-        parameters="custom_parameters",
-        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
-        big_endian=True,  # payloads are those of RTP, whose L16 is in network order (RFC 3551, section 4.5.11)
-        states_tracks=False,
-        advice="set stream_codec to PCMU, PCMA or L16",
-    ),
-    Platform(
-        name="Plivo",
-        stream="streamId",
-        call="callId",
-        form="mediaFormat",
-        rate="sampleRate",
-        parameters="extra_headers",
-        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
-        default="audio/x-l16",
-        advice="set contentType to audio/x-l16;rate=8000, audio/x-l16;rate=16000 or audio/x-mulaw;rate=8000",
-    ),
-    Platform(
-        name="Exotel",
-        stream="stream_sid",
-        call="call_sid",
-        form="media_format",
-        rate="sample_rate",
-        parameters="custom_parameters",
-        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
-        default="audio/x-l16",
-        names=dict.fromkeys(EXOTEL_RAW, "audio/x-l16"),
-        states_tracks=False,
-        advice="set sample-rate to 8000, 16000 or 24000",
-    ),
-)
-
-
-@dataclass(frozen=True)
-class SoundForm:
-    """What a platform's payloads hold; `sound` is None where that is nothing that is heard."""
-
-    platform: Platform
-    stated: str  # as the platform wrote it
-    sound: Sound | None
-    sample_rate: int
-    channels: int
-
-    @property
-    def big_endian(self) -> bool:
-        """Whether the bytes of a sample come in network order."""
-        return self.sound == "audio/x-l16" and self.platform.big_endian
-
-    def refusal(self) -> str | None:
-        """Why it is not heard; None where it is."""
-        rates = self.platform.sounds.get(self.sound, ()) if self.sound is not None else ()
-        if self.sample_rate in rates and self.channels == 1:
-            return None
-        found = f"{self.stated} at {self.sample_rate} Hz in {self.channels} channel{'s' * (self.channels != 1)}"
-        heard = f"{self.platform.heard()} in one channel are heard from {self.platform.name}"
-        return f"{found} is not heard: {heard}; {self.platform.advice}"
-
-
-def plain_start(values: dict[str, Any]) -> tuple[Platform, dict[str, Any]]:
-    """A `start` of any platform: whose it is, and Twilio's names for what it says.
-
-    Raises:
-        UnsupportedPlatform: a form that is known by name alone.
-        ValueError: no platform's.
-    """
-    start = values.get("start")
-    inner: dict[str, Any] = start if isinstance(start, dict) else {}
-    for platform in PLATFORMS:
-        stream = values.get(platform.stream) or inner.get(platform.stream)
-        if stream is not None:
-            break
-    else:
-        if isinstance(inner.get("mediaFormat"), dict):
-            raise UnsupportedPlatform(_unsupported("Voximplant"))
-        names = ", ".join(f"{platform.stream} ({platform.name})" for platform in PLATFORMS)
-        raise ValueError(f'"start" names no stream: it has none of {names}')
-    form = inner.get(platform.form)
-    if form is not None and not isinstance(form, dict):
-        raise ValueError(f"start.{platform.form}: must be an object")
-    named: dict[str, Any] = {"mediaFormat": _plain_form(platform, form or {})}
-    if inner.get(platform.call) is not None:
-        named["callSid"] = inner[platform.call]
-    if platform.states_tracks and "tracks" in inner:
-        named["tracks"] = inner["tracks"]
-    parameters = inner.get(platform.parameters, values.get(platform.parameters))
-    if parameters is not None:
-        named["customParameters"] = _parameters(parameters)
-    return platform, {"event": "start", "streamSid": stream, "start": named}
-
-
-def _plain_form(platform: Platform, form: dict[str, Any]) -> dict[str, Any]:
-    """Its encoding, sample rate and channels; a rate may stand in the encoding's name."""
-    stated = str(form.get("encoding") or "")
-    named = re.search(r"(?:;\s*rate=|@)(\d+)", stated)
-    plain: dict[str, Any] = {"encoding": stated or platform.default}
-    rate = form.get(platform.rate) or (named and named.group(1))
-    if rate:
-        plain["sampleRate"] = rate
-    if form.get("channels") is not None:
-        plain["channels"] = form["channels"]
-    return plain
-
-
-def sound_form(platform: Platform, encoding: str, sample_rate: int, channels: int) -> SoundForm:
-    """What an encoding's name means on a platform: `PCMU`, `audio/x-mulaw`, `audio/L16;rate=16000`, `L16@24000h`."""
-    word = re.split(r"[;@]", encoding.strip().lower())[0].removeprefix("audio/").removeprefix("x-")
-    sound = platform.names.get(word) or NAMES.get(word)
-    return SoundForm(platform, encoding, sound, sample_rate, channels)
-
-
-def _parameters(stated: object) -> dict[str, Any]:
-    """Custom parameters, from an object or from the text that Plivo makes of its extra headers."""
-    if isinstance(stated, dict):
-        found = {str(name): value for name, value in stated.items()}
-    else:
-        text = str(stated)
-        try:
-            read = json.loads(text)
-        except (ValueError, RecursionError):
-            read = None
-        pairs = ((name.strip("\"' "), value.strip("\"' ")) for name, value in PARAMETERS_TEXT.findall(text))
-        found = read if isinstance(read, dict) else dict(pairs)
-    return {re.sub(r"^X-PH-", "", name, flags=re.IGNORECASE): value for name, value in found.items()}
-
-
-def check_form(values: dict[str, Any]) -> None:
-    """Refuse a first message whose platform is known and not understood.
-
-    Raises:
-        UnsupportedPlatform: naming it.
-    """
-    for name, is_it in (
-        ("Vonage", values.get("event") == "websocket:connected" or "content-type" in values),
-        ("Bandwidth", isinstance(values.get("eventType"), str)),
-        ("Azure Communication Services", isinstance(values.get("kind"), str)),
-        ("Genesys AudioHook", values.get("type") == "open" and "version" in values),
-    ):
-        if is_it:
-            raise UnsupportedPlatform(_unsupported(name))
-
-
-def _unsupported(name: str) -> str:
-    understood = ", ".join(platform.name for platform in PLATFORMS)
-    return f"a stream as {name} writes it is not understood; {understood} are, and WS /v1/live takes any sound"
-
+    from speech2face.portrait import Portrait
 
 # --------------------------------------------------------------------------------------------------
 # Portraits posted to an address that a call named, beside the call: only to hosts that the service's owner allowed.
@@ -251,7 +37,7 @@ log = logging.getLogger(__name__)
 PORTS: Final = {"http": 80, "https": 443}
 RETRY_SECONDS: Final = 0.5  # before the second try; doubled before each further one
 GIVE_UP_AFTER: Final = 5  # messages in a row that were not taken
-Message = dict[str, Any]
+CallbackMessage = dict[str, Any]
 
 
 def check_callback(address: str, hosts: Collection[str]) -> str:
@@ -291,7 +77,7 @@ class Callback:
 
     def __init__(self, address: str, limits: "Limits") -> None:
         self._address, self._limits = address, limits
-        self._waiting: dict[str, Callable[[], Awaitable[Message | None]]] = {}  # by track, the newest
+        self._waiting: dict[str, Callable[[], Awaitable[CallbackMessage | None]]] = {}  # by track, the newest
         self._changed = asyncio.Event()
         self._ended = False
         self._failed_in_a_row = 0
@@ -307,7 +93,7 @@ class Callback:
             "given_up": self._failed_in_a_row >= GIVE_UP_AFTER,
         }
 
-    def show(self, track: str, message: Callable[[], Awaitable[Message | None]]) -> None:
+    def show(self, track: str, message: Callable[[], Awaitable[CallbackMessage | None]]) -> None:
         """A track's newest portrait; made when it is its turn, never waited for."""
         self.passed_over += track in self._waiting
         self._waiting[track] = message
@@ -336,7 +122,7 @@ class Callback:
                     return
                 self._changed.clear()
 
-    async def _post(self, client: httpx.AsyncClient, message: Message) -> None:
+    async def _post(self, client: httpx.AsyncClient, message: CallbackMessage) -> None:
         pause = RETRY_SECONDS
         for attempt in range(self._limits.callback_tries):
             if attempt:
@@ -359,7 +145,7 @@ class Callback:
             log.warning("callback given up", extra={"data": {"failed": self.failed}})
 
 
-def message_of(call: str, track: str, number: int, facts: dict[str, Any] | None, **more: Any) -> Message:
+def callback_message(call: str, track: str, number: int, facts: dict[str, Any] | None, **more: Any) -> CallbackMessage:
     """What is posted."""
     return {"event": "portrait", "call": call, "track": track, "number": number, "facts": facts, **more}
 
@@ -367,6 +153,9 @@ def message_of(call: str, track: str, number: int, facts: dict[str, Any] | None,
 # --------------------------------------------------------------------------------------------------
 # One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
 # --------------------------------------------------------------------------------------------------
+
+HOP_SECONDS: Final = 0.1  # encoded at once: five frames cost hardly more than one
+FIRST_SNAPSHOT_SECONDS: Final = 0.2  # between snapshots until there is a portrait: they cost nothing
 
 
 @dataclass(frozen=True)
@@ -377,8 +166,8 @@ class TrackOptions:
     exaggerate: float = 0.0
 
 
-class CallTrack:
-    """A `LiveSession` of a call; for worker threads, one at a time by its own lock."""
+class CallVoice(VoiceSession):
+    """A voice of a call."""
 
     def __init__(self, model: "Model", source: PcmFormat, options: TrackOptions) -> None:
         """Begin.
@@ -386,64 +175,43 @@ class CallTrack:
         Raises:
             Speech2FaceError: what the model cannot draw.
         """
-        self._lock = threading.Lock()
+        super().__init__(model, source, exaggerate=options.exaggerate)
         self._options = options
-        self._session: LiveSession | None = LiveSession(model, source, exaggerate=options.exaggerate)
-        self._look: LiveLook | None = None
-        self._picture: tuple[int, bytes] | None = None  # the number of the look it is of, and a labelled PNG
-        self.number = 0  # of looks that say something new
+        self._picture: tuple[int, bytes] | None = None  # the number of the snapshot it is of, and a labelled PNG
         self.facts: dict[str, Any] | None = None
         self.problem: dict[str, Any] | None = None  # why there will be no portrait
 
     @property
     def drawable(self) -> bool:
         """Whether there is a portrait."""
-        return self._picture is not None or (self._look is not None and self._look.embedding is not None)
-
-    def hear(self, sound: bytes, *, look: bool) -> bool:
-        """Hear the next sound; whether there is speech that no look has seen, after looking where that is wanted.
-
-        Raises:
-            Speech2FaceError: the sound cannot be used.
-        """
-        with self._lock:
-            if self._session is None:
-                return False
-            new = self._session.push(sound)
-            if not new or not look:
-                return new
-            self._see(self._session.look())
-            return False
+        return self._picture is not None or super().drawable
 
     def look(self) -> None:
-        """What is believed so far."""
+        """Take a snapshot of what is believed so far."""
         with self._lock:
             if self._session is not None:
-                self._see(self._session.look())
+                self.facts = self._take(self._session.snapshot()).facts()
 
-    def _see(self, look: LiveLook) -> None:
-        self._look, self.facts = look, look.facts()
-        self.number += 1
-
-    def image(self) -> "NDArray[np.uint8] | None":
-        """The portrait's pixels, (height, width, 3); None where too little was heard, or the call has ended."""
+    def portrait(self) -> "Portrait | None":
+        """The portrait of the newest snapshot; None where too little was heard, or the call has ended."""
         with self._lock:
-            if self._session is None or self._look is None or self._look.embedding is None:
-                return None
-            return self._session.draw(self._look, pixels=self._options.pixels).image
+            return None if self._session is None else self._drawn(self._session)
+
+    def _drawn(self, session: LiveSession) -> "Portrait | None":
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.embedding is None:
+            return None
+        return session.draw(snapshot, pixels=self._options.pixels)
 
     def picture(self) -> tuple[int, bytes] | None:
-        """The portrait as a labelled PNG and the look it is of; drawn when it is first asked for."""
+        """The portrait as a labelled PNG and the snapshot it is of; drawn when it is first asked for."""
         with self._lock:
-            return self._drawn()
+            return self._newest_picture()
 
-    def _drawn(self) -> tuple[int, bytes] | None:
-        look = self._look
-        if self._session is None or look is None or look.embedding is None:
-            return self._picture
-        if self._picture is None or self._picture[0] != self.number:
-            portrait = self._session.draw(look, pixels=self._options.pixels)
-            self._picture = self.number, encoded(portrait.image, portrait.facts(), "portrait", "png")
+    def _newest_picture(self) -> tuple[int, bytes] | None:
+        outdated = self._picture is None or self._picture[0] != self.number
+        if self._session is not None and outdated and (portrait := self._drawn(self._session)) is not None:
+            self._picture = self.number, encoded(portrait)
         return self._picture
 
     def finish(self) -> None:
@@ -452,23 +220,60 @@ class CallTrack:
             if self._session is None:
                 return
             try:
-                self._see(self._session.finish())
-                self._drawn()
+                self.facts = self._take(self._session.finish()).facts()
+                self._newest_picture()
             except Speech2FaceError as error:
                 self.problem = {"code": code_of(error), "text": str(error)}
                 self._picture, self.facts = None, None
             self._forget_voice()
 
-    def close(self) -> None:
-        """Forget the voice; a picture that was drawn stays."""
-        with self._lock:
-            self._forget_voice()
 
-    def _forget_voice(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session.reset()
-        self._session, self._look = None, None
+class CallTrack:
+    """A voice of a call on its way: the buffer of its sound, and the task that encodes what is in it."""
+
+    def __init__(self, voice: CallVoice, source: PcmFormat, service: "Service") -> None:
+        self.voice, self._service = voice, service
+        bytes_per_second = source.sample_rate * source.frame_bytes
+        self.buffer: SoundBuffer[bytes] = SoundBuffer(
+            round(service.limits.call_unheard_seconds * bytes_per_second),
+            hop_bytes=round(HOP_SECONDS * bytes_per_second),
+            hop_seconds=HOP_SECONDS,
+            step_bytes=bytes_per_second,
+        )
+
+    async def encode(self, updates_per_second: float, updated: Callable[[], Awaitable[None]]) -> None:
+        """Encode all that comes, and say so after each snapshot that brought something new.
+
+        Raises:
+            Speech2FaceError: the sound cannot be used.
+        """
+
+        async def show() -> None:
+            await in_thread(self._service.live_threads, self.voice.look)
+            await updated()
+
+        await encode_all(
+            self.buffer,
+            self.voice,
+            executor=self._service.live_threads,
+            interval=lambda: 1 / updates_per_second if self.voice.drawable else FIRST_SNAPSHOT_SECONDS,
+            show=show,
+            observe=lambda seconds: self._service.metrics.observe("speech2face_call_update_seconds", seconds),
+        )
+
+    async def finish(self, *, kept: bool) -> None:
+        """Draw the last portrait and forget the voice; of a call that is not `kept` nothing is drawn any more."""
+        await in_thread(self._service.live_threads, self.voice.finish if kept else self.voice.close)
+
+
+async def open_track(model: "Model", source: PcmFormat, options: TrackOptions, service: "Service") -> CallTrack:
+    """Begin with one voice of a call.
+
+    Raises:
+        Speech2FaceError: what the model cannot draw.
+    """
+    voice = await in_thread(service.live_threads, lambda: CallVoice(model, source, options))
+    return CallTrack(voice, source, service)
 
 
 router = APIRouter(tags=["calls"])
@@ -482,7 +287,7 @@ class Call:
     name: str
     kind: Literal["media-stream", "webrtc"]
     hang_up: Callable[[], None]
-    tracks: dict[str, CallTrack] = field(default_factory=dict)
+    voices: dict[str, CallVoice] = field(default_factory=dict)
     received: dict[str, Callable[[], dict[str, float]]] = field(default_factory=dict)
     callback: "Callback | None" = None
     began: float = field(default_factory=time.monotonic)
@@ -497,31 +302,19 @@ class Call:
             "state": "running" if self.ended is None else "ended",
             "reason": self.reason,
             "seconds": round((self.ended or time.monotonic()) - self.began, 1),
-            "tracks": {name: self._track(name, track) for name, track in self.tracks.items()},
+            "tracks": {name: self._track(name, voice) for name, voice in self.voices.items()},
             "callback": None if self.callback is None else self.callback.counts(),
         }
 
-    def _track(self, name: str, track: CallTrack) -> dict[str, Any]:
+    def _track(self, name: str, voice: CallVoice) -> dict[str, Any]:
         counts = self.received.get(name)
         return {
-            "number": track.number,
-            "facts": track.facts,
-            "picture": f"/v1/calls/{self.name}/{name}.png" if track.drawable else None,
-            "problem": track.problem,
+            "number": voice.number,
+            "facts": voice.facts,
+            "picture": f"/v1/calls/{self.name}/{name}.png" if voice.drawable else None,
+            "problem": voice.problem,
             "received": {} if counts is None else counts(),
         }
-
-
-class Seat:
-    """One voice among the live sessions: counted with them, and told with them when the service ends."""
-
-    def __init__(self, hang_up: Callable[[], None]) -> None:
-        self._hang_up = hang_up
-        self.gone = asyncio.Event()
-
-    def end(self) -> None:
-        """The service ends."""
-        self._hang_up()
 
 
 class CallBook:
@@ -590,20 +383,11 @@ class CallBook:
         """Whether it has not been forgotten, or replaced by another of its name."""
         return self._calls.get(call.name) is call
 
-    @contextlib.contextmanager
-    def seat(self, hang_up: Callable[[], None]) -> Iterator[Seat | None]:
-        """A place among the live sessions; None where there is none."""
-        service = self._service
-        if service.ending or len(service.live) >= service.limits.sessions_at_once:
-            yield None
-            return
-        seat = Seat(hang_up)
-        service.live.add(seat)
-        try:
-            yield seat
-        finally:
-            seat.gone.set()
-            service.live.discard(seat)
+
+class PngResponse(Response):
+    """A labelled PNG."""
+
+    media_type = "image/png"
 
 
 def book_of(request: Request) -> CallBook:
@@ -613,27 +397,41 @@ def book_of(request: Request) -> CallBook:
     return book
 
 
-@router.get("/v1/calls/{call}", summary="One call and what is believed of each voice", **call_openapi.CALL)
+@router.get(
+    "/v1/calls/{call}",
+    summary="One call and what is believed of each voice",
+    response_model=schemas.CallBody,
+    responses=schemas.answers("The call.", 404, 422),
+)
 async def read_call(call: str, request: Request) -> Response:
     """Facts of every track, and where its picture is."""
     return JSONResponse(book_of(request).get(call).to_dict(), headers=HEADERS)
 
 
-@router.get("/v1/calls/{call}/{track}.png", summary="The portrait of one voice of a call", **call_openapi.PICTURE)
+@router.get(
+    "/v1/calls/{call}/{track}.png",
+    summary="The portrait of one voice of a call",
+    response_class=PngResponse,
+    responses=schemas.errors_of(404, 422, 503),
+)
 async def read_picture(call: str, track: str, request: Request) -> Response:
     """The newest portrait, labelled; drawn when it is asked for."""
-    tracks = book_of(request).get(call).tracks
-    if track not in tracks:
+    voices = book_of(request).get(call).voices
+    if track not in voices:
         raise Problem(404, "unknown_track", "this call has no such track")
-    threads = request.app.state.service.live_threads
-    drawn = await asyncio.get_running_loop().run_in_executor(threads, tracks[track].picture)
+    drawn = await in_thread(request.app.state.service.live_threads, voices[track].picture)
     if drawn is None:
         text = "too little of a voice was heard to draw a portrait"
         raise Problem(404, "no_portrait", text, headers={"Retry-After": "1"})
-    return Response(drawn[1], headers=HEADERS, media_type="image/png")
+    return PngResponse(drawn[1], headers=HEADERS)
 
 
-@router.delete("/v1/calls/{call}", status_code=204, summary="End and forget a call", **call_openapi.DELETE)
+@router.delete(
+    "/v1/calls/{call}",
+    status_code=204,
+    summary="End and forget a call",
+    responses={204: {"description": "It is forgotten."}, **schemas.errors_of(404, 422)},
+)
 async def delete_call(call: str, request: Request) -> Response:
     """Nothing of it is left in the service."""
     book_of(request).delete(call)
@@ -641,198 +439,85 @@ async def delete_call(call: str, request: Request) -> Response:
 
 
 # --------------------------------------------------------------------------------------------------
-# Sound of one voice on its way to be heard: bounded, taken in hops, looked at as often as wanted.
+# What WebRTC peers ask for; what answers them needs the extra `calls` and is imported when it is first wanted.
 # --------------------------------------------------------------------------------------------------
 
-HOP_SECONDS: Final = 0.1  # heard at once: five frames cost hardly more than one
-STEP_HOPS: Final = 10  # most that is heard at once, so that a flood does not keep the others waiting
-FIRST_LOOK_SECONDS: Final = 0.2  # between looks until there is a portrait: they cost nothing
-T = TypeVar("T")
+
+class Offer(BaseModel):
+    """A peer's session description, and what it wants to see."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["offer"]
+    sdp: str = Field(min_length=1)
+    call: schemas.Identifier | None = Field(
+        None, description="Two peers that name the same call see each other's face."
+    )
+    sees: Literal["own", "other"] | None = Field(None, description='Default: "other" in a named call, else "own".')
+    pixels: Annotated[int, Field(ge=128, le=512, multiple_of=16)] = 320
+    exaggerate: schemas.Exaggeration = 0.0
+    model: schemas.ModelName | None = None
 
 
-class Unheard:
-    """Sound that has come and was not heard yet."""
-
-    def __init__(self, bytes_per_second: int, most_seconds: float, frame_bytes: int = 1) -> None:
-        """Args: `frame_bytes` is one sample's size; what is taken is never cut within one."""
-        self._hop_bytes = round(HOP_SECONDS * bytes_per_second) // frame_bytes * frame_bytes
-        self._most_bytes = round(most_seconds * bytes_per_second)
-        self._sound = bytearray()
-        self._changed = asyncio.Condition()
-        self._ended = False
-        self.dropped_bytes = 0
-
-    async def put(self, sound: bytes) -> None:
-        """Append, and wait while there is too much."""
-        async with self._changed:
-            self._sound += sound
-            self._changed.notify_all()
-            await self._changed.wait_for(lambda: len(self._sound) <= self._most_bytes)
-
-    async def offer(self, sound: bytes) -> None:
-        """Append, or drop it where there is too much: for a sender that does not wait."""
-        async with self._changed:
-            if len(self._sound) + len(sound) > self._most_bytes:
-                self.dropped_bytes += len(sound)
-                return
-            self._sound += sound
-            self._changed.notify_all()
-
-    async def end(self, last: bytes = b"") -> None:
-        """No more comes."""
-        async with self._changed:
-            self._sound += last
-            self._ended = True
-            self._changed.notify_all()
-
-    async def take(self, timeout: float | None) -> bytes | None:
-        """At least a hop, or what there is at the end or after `timeout`; None when all was taken."""
-        async with self._changed:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._changed.wait_for(lambda: len(self._sound) >= self._hop_bytes or self._ended)
-            if self._ended and not self._sound:
-                return None
-            taken = bytes(self._sound[: STEP_HOPS * self._hop_bytes])
-            del self._sound[: len(taken)]
-            self._changed.notify_all()
-            return taken
-
-
-async def in_thread(executor: Executor, call: Callable[[], T]) -> T:
-    """Do it in a worker thread."""
-    waiting: Awaitable[T] = asyncio.get_running_loop().run_in_executor(executor, call)
-    return await waiting
-
-
-async def hear_all(
-    unheard: Unheard,
-    track: CallTrack,
-    *,
-    executor: Executor,
-    updates_per_second: float,
-    updated: Callable[[], Awaitable[None]],
-    metrics: Metrics,
-) -> None:
-    """Hear everything to the end, and say so after each look that brought something new.
+def need_webrtc() -> None:
+    """Refuse where the extra is not installed.
 
     Raises:
-        Speech2FaceError: the sound cannot be used.
+        MissingExtra: it is not.
     """
-    due, next_look = False, 0.0
-    while (sound := await unheard.take(max(0.0, next_look - time.monotonic()) if due else None)) is not None:
-        came, number = time.monotonic(), track.number
-        look = came >= next_look
-        due = await in_thread(executor, lambda: track.hear(sound, look=look)) or due  # noqa: B023
-        if due and look:
-            await in_thread(executor, track.look)
-        if track.number > number:
-            due, next_look = False, came + (1 / updates_per_second if track.drawable else FIRST_LOOK_SECONDS)
-            await updated()
-            metrics.observe("speech2face_call_update_seconds", time.monotonic() - came)
+    need_extra("WebRTC", "calls", ("aiortc",))
 
 
-# --------------------------------------------------------------------------------------------------
-# One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
-# --------------------------------------------------------------------------------------------------
+@router.get(
+    "/v1/webrtc",
+    summary="What a WebRTC peer needs to know before its offer",
+    response_model=schemas.IceBody,
+    responses=schemas.answers("For RTCPeerConnection.", 501),
+)
+async def settings(request: Request) -> Response:
+    """The STUN servers to ask, none by default; 501 where the service cannot do WebRTC."""
+    need_webrtc()
+    stun = request.app.state.service.settings.stun
+    return JSONResponse({"ice_servers": [{"urls": stun}] if stun else []}, headers=HEADERS)
 
-WINDOW_CHUNKS: Final = 10  # frames that wait for an earlier one: 200 ms, beyond which it is given up
-FOLLOWS_MS: Final = 10  # a frame whose time is this near the last one's end follows it, whatever its number
-JITTER_MS: Final = 40  # time stamps of two frames may be this far off before time is missing
-MAX_FILL_MS: Final = 1000  # a longer pause tells no more
-SILENCE: Final = {"audio/x-mulaw": b"\xff", "audio/x-alaw": b"\xd5", "audio/x-l16": b"\0\0"}  # one sample
-REMEMBERED_LOST: Final = 256
+
+@router.post(
+    "/v1/webrtc/offer",
+    summary="A WebRTC peer's offer, answered",
+    response_model=schemas.AnswerBody,
+    responses=schemas.answers("The session description to go on with.", 400, 408, 413, 422, 429, 501, 503),
+    openapi_extra=schemas.json_body(Offer),
+)
+async def offer(request: Request) -> Response:
+    """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
+    service: Service = request.app.state.service
+    need_webrtc()
+    wanted = await _read_offer(request, service.limits)
+    service.registry.model(wanted.model)
+    # The libraries take half a second to import the first time; others are served meanwhile.
+    webrtc = await asyncio.to_thread(import_module, "speech2face.app.webrtc")
+    meetings = webrtc.meetings_of(request.app)
+    answer: dict[str, Any] = await meetings.join(wanted)
+    if await request.is_disconnected():
+        meetings.leave(answer["call"], answer["peer"])  # without the answer it cannot connect: its slot is free again
+        raise disconnected()
+    return JSONResponse(answer, headers=HEADERS)
 
 
-class TrackOrder:
-    """Frames in as they come, bytes out in the order they were spoken.
+async def _read_offer(request: Request, limits: "Limits") -> Offer:
+    """The body.
 
-    A frame is the next one by its number, or by its time: where a platform counts over both tracks, or leaves numbers
-    out, nothing is missing. What is lost becomes as much silence as the time stamps say, so that a pause stays a pause.
+    Raises:
+        ClientDisconnect: the client left before it was whole.
+        Problem: 408, 413 or 422.
     """
-
-    def __init__(self, encoding: Sound = "audio/x-mulaw", sample_rate: int = TELEPHONE_RATE) -> None:
-        self._silence = SILENCE[encoding]
-        self._samples_per_ms = sample_rate / 1000
-        self.bytes_per_second = sample_rate * len(self._silence)
-        self._next: int | None = None
-        self._clock_ms: float = 0.0  # where the next sample is, by the time stamps
-        self._waiting: dict[int, tuple[int, bytes]] = {}  # time stamp in ms and sound, by number
-        self._given_up: OrderedDict[int, None] = OrderedDict()
-        self.received = self.lost = self.late = self.repeated = 0
-        self.filled_ms = 0.0
-
-    def push(self, chunk: int | None, timestamp_ms: int | None, sound: bytes) -> bytes:
-        """One frame; all sound that is in order now, often none or one frame, silence included.
-
-        A frame without number or time is as it came.
-        """
-        self.received += 1
-        if chunk is None or timestamp_ms is None:
-            return self.flush() + sound
-        if self._next is None:
-            self._next = 1 if chunk in range(1, WINDOW_CHUNKS) else chunk
-            self._clock_ms = max(0, timestamp_ms - 20 * (chunk - self._next))
-        if chunk < self._next:
-            if chunk in self._given_up:
-                del self._given_up[chunk]
-                self.late += 1
-            else:
-                self.repeated += 1
-            return b""
-        if chunk in self._waiting:
-            self.repeated += 1
-            return b""
-        self._waiting[chunk] = (timestamp_ms, sound)
-        return self._ready()
-
-    def flush(self) -> bytes:
-        """The end: all that still waits, in order."""
-        ready = b""
-        while self._waiting:
-            ready += self._take(min(self._waiting))
-        return ready
-
-    def counts(self) -> dict[str, float]:
-        """How the frames came, JSON-ready."""
-        return {
-            "frames": self.received,
-            "lost": self.lost,
-            "late": self.late,
-            "repeated": self.repeated,
-            "silence_seconds": round(self.filled_ms / 1000, 2),
-        }
-
-    def _ready(self) -> bytes:
-        ready = b""
-        while self._waiting:
-            first = min(self._waiting)
-            follows = abs(self._waiting[first][0] - self._clock_ms) <= FOLLOWS_MS
-            if first != self._next and not follows and len(self._waiting) <= WINDOW_CHUNKS:
-                break
-            ready += self._take(first)
-        return ready
-
-    def _take(self, chunk: int) -> bytes:
-        timestamp_ms, sound = self._waiting.pop(chunk)
-        assert self._next is not None
-        missing_ms = timestamp_ms - self._clock_ms
-        if chunk > self._next and missing_ms > FOLLOWS_MS:
-            self._give_up(self._next, chunk)
-        self._next = chunk + 1
-        fill_ms = 0.0
-        if missing_ms > JITTER_MS or (missing_ms > FOLLOWS_MS and chunk - 1 in self._given_up):
-            fill_ms = min(missing_ms, MAX_FILL_MS)
-            self._clock_ms += missing_ms
-        elif missing_ms < -MAX_FILL_MS:  # the sender's clock was set back
-            self._clock_ms = timestamp_ms
-        self.filled_ms += fill_ms
-        self._clock_ms += 1000 * len(sound) / self.bytes_per_second
-        return self._silence * round(fill_ms * self._samples_per_ms) + sound
-
-    def _give_up(self, first: int, end: int) -> None:
-        self.lost += end - first
-        for chunk in range(max(first, end - REMEMBERED_LOST), end):
-            self._given_up[chunk] = None
-        while len(self._given_up) > REMEMBERED_LOST:
-            self._given_up.popitem(last=False)
+    body = b""
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limits.offer_bytes:
+                    raise Problem(413, "offer_too_large", f"an offer may have {limits.offer_bytes} bytes")
+    except TimeoutError:
+        raise slow_body(limits.body_seconds) from None
+    return valid(Offer.model_validate_json, body)

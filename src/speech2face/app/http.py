@@ -9,16 +9,15 @@ import json
 import logging
 import re
 import sys
-import threading
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
@@ -27,12 +26,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
 
-from speech2face.errors import InvalidOption, RecordingTooLong, Speech2FaceError
+from speech2face.errors import InvalidOption, MissingExtra, RecordingTooLong, Speech2FaceError
 from speech2face.limits import MAX_RECORDING_SECONDS
 
-if TYPE_CHECKING:
-    pass
-
+T = TypeVar("T")
 PROBLEM_TYPE: Final = "application/problem+json"
 TITLES: Final = {
     400: "Bad request",
@@ -92,7 +89,7 @@ def code_of(error: Speech2FaceError) -> str:
 
 def problem_of(error: Speech2FaceError) -> Problem:
     """What is wrong with a recording or an option, with the exit code that the command line would leave with."""
-    status = 413 if isinstance(error, RecordingTooLong) else 422
+    status = {RecordingTooLong: 413, MissingExtra: 501}.get(type(error), 422)
     more = {"kind": type(error).__name__, "exit_code": error.exit_code}
     return Problem(status, code_of(error), str(error), more=more)
 
@@ -112,9 +109,9 @@ def disconnected() -> Problem:
     return Problem(400, "disconnected", "the client left before its request was whole")
 
 
-def shutting_down() -> Problem:
+def shutting_down(text: str = "the service is ending; try again when it is back") -> Problem:
     """The service ends before the answer could be made."""
-    return Problem(503, "shutdown", "the service is ending; try again when it is back", headers={"Retry-After": "5"})
+    return Problem(503, "shutdown", text, headers={"Retry-After": "5"})
 
 
 def not_ready() -> Problem:
@@ -260,7 +257,7 @@ def right_token(expected: str | None, *stated: str | None) -> bool:
     return any(hmac.compare_digest(text, expected.encode()) for text in found)
 
 
-class Door:
+class Authentication:
     """Checks host, origin and token before anything else is done, and adds the headers to every answer."""
 
     def __init__(self, app: App, *, token: str | None, any_host: bool) -> None:
@@ -337,84 +334,59 @@ def _with_headers(send: Send) -> Send:
 # Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
 # --------------------------------------------------------------------------------------------------
 
-Labels = tuple[tuple[str, str], ...]
+METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
-TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-HELP: Final = {
-    "speech2face_requests_total": ("counter", "Requests by route, method and status."),
-    "speech2face_request_seconds": ("histogram", "Time to the last byte of the answer, by route."),
-    "speech2face_portraits_total": ("counter", "Portraits drawn from whole recordings."),
-    "speech2face_refusals_total": ("counter", "Recordings that gave no portrait, by error code."),
-    "speech2face_live_updates_total": ("counter", "Updates sent to live clients."),
-    "speech2face_live_update_seconds": ("histogram", "From the sound that completes an update to its bytes."),
-    "speech2face_live_closed_total": ("counter", "Live sessions ended, by close code."),
-    "speech2face_live_sessions": ("gauge", "Live sessions now, the voices of calls among them."),
-    "speech2face_call_update_seconds": ("histogram", "From the frame that completes a call's update to its facts."),
-    "speech2face_calls_closed_total": ("counter", "Calls ended, by kind and reason."),
-    "speech2face_uploads_held_bytes": ("gauge", "Bytes of recordings in memory."),
-    "speech2face_ready": ("gauge", "Whether the models are loaded."),
-    "speech2face_resident_bytes_peak": ("gauge", "Largest resident memory of the process so far."),
+COUNTERS: Final = {
+    "speech2face_requests_total": ("Requests by route, method and status.", ("route", "method", "status")),
+    "speech2face_portraits_total": ("Portraits drawn from whole recordings.", ()),
+    "speech2face_refusals_total": ("Recordings that gave no portrait, by error code.", ("code",)),
+    "speech2face_live_updates_total": ("Updates sent to live clients.", ()),
+    "speech2face_live_closed_total": ("Live sessions ended, by close code.", ("code",)),
+    "speech2face_calls_closed_total": ("Calls ended, by kind and reason.", ("kind", "reason")),
+}
+HISTOGRAMS: Final = {
+    "speech2face_request_seconds": ("Time to the last byte of the answer, by route.", ("route",)),
+    "speech2face_live_update_seconds": ("From the sound that completes an update to its bytes.", ()),
+    "speech2face_call_update_seconds": ("From the frame that completes a call's update to its facts.", ()),
+}
+GAUGES: Final = {
+    "speech2face_live_sessions": "Live sessions now, the voices of calls among them.",
+    "speech2face_uploads_held_bytes": "Bytes of recordings in memory.",
+    "speech2face_ready": "Whether the models are loaded.",
+    "speech2face_resident_bytes_peak": "Largest resident memory of the process so far.",
 }
 
 
 class Metrics:
-    """Counters, histograms and gauges; safe for several threads."""
+    """Counters, histograms and gauges of one service, in a registry of its own; safe for several threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._counters: dict[tuple[str, Labels], float] = defaultdict(float)
-        self._histograms: dict[tuple[str, Labels], list[float]] = {}
-        self._gauges: dict[str, Callable[[], float]] = {"speech2face_resident_bytes_peak": _peak_bytes}
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # times of creation beside every count would double the answer
+        self._registry = CollectorRegistry()
+        self._counters = {name: Counter(name, *what, registry=self._registry) for name, what in COUNTERS.items()}
+        self._histograms = {
+            name: Histogram(name, *what, registry=self._registry, buckets=BUCKETS) for name, what in HISTOGRAMS.items()
+        }
+        self._gauges = {name: Gauge(name, text, registry=self._registry) for name, text in GAUGES.items()}
+        self.gauge("speech2face_resident_bytes_peak", _peak_bytes)
 
-    def count(self, name: str, amount: float = 1, **labels: str) -> None:
-        """Add to a counter."""
-        with self._lock:
-            self._counters[name, tuple(sorted(labels.items()))] += amount
+    def count(self, name: str, **labels: str) -> None:
+        """Add one to a counter."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc()
 
     def observe(self, name: str, seconds: float, **labels: str) -> None:
         """Add one duration to a histogram."""
-        with self._lock:
-            # One number a bucket, then the sum and the count.
-            values = self._histograms.setdefault((name, tuple(sorted(labels.items()))), [0.0] * (len(BUCKETS) + 2))
-            for index, edge in enumerate(BUCKETS):
-                values[index] += seconds <= edge
-            values[-2] += seconds
-            values[-1] += 1
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(seconds)
 
     def gauge(self, name: str, value: Callable[[], float]) -> None:
         """Something that is asked when the metrics are read."""
-        self._gauges[name] = value
+        self._gauges[name].set_function(value)
 
     def text(self) -> str:
         """Everything in Prometheus' text format, version 0.0.4."""
-        with self._lock:
-            counters, histograms = dict(self._counters), {key: list(v) for key, v in self._histograms.items()}
-        lines: list[str] = []
-        for name, (kind, help_text) in HELP.items():
-            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"]
-            lines += [f"{name}{_labels(labels)} {value:g}" for (n, labels), value in counters.items() if n == name]
-            for (n, labels), values in histograms.items():
-                if n == name:
-                    lines += _histogram_lines(name, labels, values)
-            if name in self._gauges:
-                lines.append(f"{name} {self._gauges[name]():.17g}")
-        return "\n".join(lines) + "\n"
-
-
-def _histogram_lines(name: str, labels: Labels, values: list[float]) -> list[str]:
-    edges = [*(f"{edge:g}" for edge in BUCKETS), "+Inf"]
-    counts = [*values[: len(BUCKETS)], values[-1]]
-    lines = [
-        f"{name}_bucket{_labels((*labels, ('le', edge)))} {count:g}" for edge, count in zip(edges, counts, strict=True)
-    ]
-    return [*lines, f"{name}_sum{_labels(labels)} {values[-2]:g}", f"{name}_count{_labels(labels)} {values[-1]:g}"]
-
-
-def _labels(labels: Labels) -> str:
-    def quoted(value: str) -> str:
-        return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-    return "{" + ",".join(f'{name}="{quoted(value)}"' for name, value in labels) + "}" if labels else ""
+        return generate_latest(self._registry).decode()
 
 
 def _peak_bytes() -> float:
@@ -509,7 +481,7 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure(level: str) -> None:
+def configure_logs(level: str) -> None:
     """Everything of this program and of the server to standard error, from `level` on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
@@ -676,10 +648,16 @@ def _from_base64(text: str) -> bytes:
     return b"".join(binascii.a2b_base64(text[at : at + BASE64_PIECE], strict_mode=True) for at in starts)
 
 
-def first_mistake(error: ValidationError) -> Problem:
-    """Options that cannot be, as an answer."""
+def valid(read: Callable[[Any], T], values: Any) -> T:
+    """What a model of pydantic reads.
 
-    return Problem(422, "invalid_request", one_line(error))
+    Raises:
+        Problem: 422, with the first mistake.
+    """
+    try:
+        return read(values)
+    except ValidationError as error:
+        raise Problem(422, "invalid_request", one_line(error)) from None
 
 
 def one_line(error: ValidationError) -> str:

@@ -4,13 +4,13 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -18,28 +18,21 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from speech2face import __version__
-from speech2face.app import http as metrics
-from speech2face.app import schemas as openapi
-from speech2face.app import service as signatures
-from speech2face.app.calls import CallBook, router
+from speech2face.app import calls, portraits, schemas, telephone
 from speech2face.app.http import (
+    METRICS_TYPE,
     TITLES,
-    CloseCode,
-    Door,
+    Authentication,
     Observer,
     Problem,
     check_address,
     disconnected,
     is_loopback,
+    problem_of,
 )
 from speech2face.app.live import LiveConnection
-from speech2face.app.service import PAGE_FOLDER, Service, Settings
-from speech2face.errors import InvalidOption
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from speech2face.app.service import Service
+from speech2face.app.service import PAGE_FOLDER, Service, Settings, sign_with
+from speech2face.errors import InvalidOption, Speech2FaceError
 
 log = logging.getLogger(__name__)
 SEND_BUFFER_BYTES = 256 * 1024  # two large pictures
@@ -96,7 +89,7 @@ def make_server(settings: Settings) -> Server:
     check_address(settings.host, settings.token)
     app = create_app(settings)
     service: Service = app.state.service
-    service.shelf.check()
+    service.registry.check()
     limits = settings.limits
     config = uvicorn.Config(
         app,
@@ -130,101 +123,107 @@ def serve(settings: Settings) -> None:
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     log.info("listening", extra={"data": {"address": f"http://{name}:{listening.getsockname()[1]}"}})
     server.run(sockets=[listening])
-    if server.service.shelf.failure is not None:
-        raise server.service.shelf.failure
+    if server.service.registry.failure is not None:
+        raise server.service.registry.failure
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application with its routes; `app.state.service` is what they share."""
-    from speech2face.app import portraits
-
+    """The application with its routes; `app.state.service` is what they share, `app.state.calls` the calls."""
     service = Service(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opening = asyncio.create_task(service.open_models())
-        signatures.sign_with(service.settings.signer)
+        sign_with(service.settings.signer)
         yield
         await service.end_live(service.limits.shutdown_seconds)
         await opening
         service.close()
-        signatures.sign_with(None)
+        sign_with(None)
 
     app = FastAPI(
         title="Speech2Face",
         version=__version__,
-        description=openapi.DESCRIPTION,
+        description=schemas.DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # the pages FastAPI would show load scripts from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.state.service = service
+    app.state.service, app.state.calls = service, calls.CallBook(service)
+    for each in (router, portraits.router, calls.router, telephone.router):
+        app.include_router(each)
+    app.mount("/page", _PageFiles(directory=PAGE_FOLDER, check_dir=False))
     _add_handlers(app)
-    _add_own_routes(app, service)
-    app.include_router(portraits.router)
-    install(app, service)
-    _add_page(app)
-    openapi.install(app, portraits.Options.model_json_schema())
+    schemas.describe_token(app)
     app.add_middleware(Observer, service_metrics=service.metrics)
-    app.add_middleware(Door, token=service.settings.token, any_host=_any_host(service.settings))
+    # A service for a network does not know its own names; its token keeps other sites' pages out.
+    app.add_middleware(Authentication, token=service.settings.token, any_host=not is_loopback(service.settings.host))
     return app
 
 
-def _any_host(settings: Settings) -> bool:
-    """A service for a network does not know its own names; its token keeps other sites' pages out."""
-    return not is_loopback(settings.host)
+router = APIRouter(tags=["service"])
 
 
-def _add_own_routes(app: FastAPI, service: Service) -> None:
-    @app.get("/health", tags=["service"], summary="Whether the models are loaded", **openapi.HEALTH)
-    async def health() -> JSONResponse:
-        state = "ending" if service.ending else service.shelf.state
-        values = {"status": state, "version": __version__, "live_sessions": len(service.live)}
-        return JSONResponse(values, 503 if state == "failed" else 200, {"Cache-Control": "no-store"})
-
-    @app.get("/metrics", tags=["service"], summary="Counts, as Prometheus reads them", **openapi.METRICS)
-    async def read_metrics() -> PlainTextResponse:
-        return PlainTextResponse(service.metrics.text(), media_type=metrics.TEXT_TYPE)
-
-    @app.websocket("/v1/live")
-    async def live(socket: WebSocket) -> None:
-        await socket.accept()
-        turned_away = _turned_away(service)
-        if turned_away is not None:
-            code, name, text = turned_away
-            await socket.send_json({"type": "error", "code": name, "text": text, "fatal": True})
-            await socket.close(code, text)
-            return
-        connection = LiveConnection(socket, service)
-        service.live.add(connection)
-        try:
-            await connection.run()
-        finally:
-            service.live.discard(connection)
+@router.get(
+    "/health",
+    summary="Whether the models are loaded",
+    response_model=schemas.HealthBody,
+    responses={
+        200: {"description": "It answers; `status` says whether it can draw."},
+        503: {
+            "description": "A model turned out damaged, and the service is about to end.",
+            "model": schemas.HealthBody,
+        },
+        **schemas.errors_of(without=401),
+    },
+)
+async def health(request: Request) -> JSONResponse:
+    """Whether the models are loaded, the program's version, and how many are speaking."""
+    service: Service = request.app.state.service
+    state = "ending" if service.ending else service.registry.state
+    values = {"status": state, "version": __version__, "live_sessions": len(service.live)}
+    return JSONResponse(values, 503 if state == "failed" else 200, {"Cache-Control": "no-store"})
 
 
-def _turned_away(service: Service) -> tuple[CloseCode, str, str] | None:
-    """Why nobody else can be heard now: close code, error code and words; None where there is room."""
-    if service.ending:
-        return CloseCode.SHUTDOWN, "shutdown", "the service is ending"
-    if len(service.live) >= service.limits.sessions_at_once:
-        return CloseCode.TOO_MANY, "too_many", "as many people are speaking as can be heard; try again later"
-    return None
+@router.get(
+    "/metrics",
+    summary="Counts, as Prometheus reads them",
+    response_class=PlainTextResponse,
+    responses=schemas.answers("Text format 0.0.4."),
+)
+async def read_metrics(request: Request) -> PlainTextResponse:
+    """What the service did; nothing of voices or faces."""
+    return PlainTextResponse(request.app.state.service.metrics.text(), media_type=METRICS_TYPE)
 
 
-def _add_page(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        file = PAGE_FOLDER / "index.html"
-        if not file.is_file():
-            raise Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
-        return FileResponse(file, headers={"Cache-Control": "no-cache"})
-
-    app.mount("/page", _Static(directory=PAGE_FOLDER, check_dir=False))
+@router.websocket("/v1/live")
+async def live(socket: WebSocket) -> None:
+    """The page's live sound."""
+    await socket.accept()
+    await LiveConnection(socket, socket.app.state.service).run()
 
 
-class _Static(StaticFiles):
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    """The page."""
+    return _page("index.html")
+
+
+@router.get("/call", include_in_schema=False)
+async def call_page() -> Response:
+    """The page of calls between two browsers."""
+    return _page("call.html")
+
+
+def _page(name: str) -> Response:
+    file = PAGE_FOLDER / name
+    if not file.is_file():
+        raise Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
+    return FileResponse(file, headers={"Cache-Control": "no-cache"})
+
+
+class _PageFiles(StaticFiles):
     """The page's files; a browser asks each time whether they changed, which is a few bytes."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
@@ -235,33 +234,26 @@ class _Static(StaticFiles):
 
 
 def _add_handlers(app: FastAPI) -> None:
-    @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> Response:
-        return error.response()
+    """Let every error be answered as a problem."""
 
-    @app.exception_handler(ClientDisconnect)
-    async def left(request: Request, error: ClientDisconnect) -> Response:
-        return disconnected().response()
+    def answer(kind: type[Exception], problem: Callable[[Any], Problem]) -> None:
+        async def handler(request: Request, error: Exception) -> Response:
+            return problem(error).response()
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
+        app.add_exception_handler(kind, handler)
+
+    def refused(error: HTTPException) -> Problem:
         status = error.status_code if error.status_code in TITLES else 400
         code = TITLES[status].lower().replace(" ", "_")
-        return Problem(status, code, str(error.detail), headers=error.headers).response()
+        return Problem(status, code, str(error.detail), headers=error.headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = [{"where": ".".join(map(str, e["loc"])), "text": str(e["msg"])} for e in error.errors()]
+    def invalid(error: RequestValidationError) -> Problem:
+        found = [{"where": ".".join(map(str, each["loc"])), "text": str(each["msg"])} for each in error.errors()]
         text = "; ".join(f"{each['where']}: {each['text']}" for each in found)
-        return Problem(422, "invalid_request", text, more={"errors": found}).response()
+        return Problem(422, "invalid_request", text, more={"errors": found})
 
-
-def install(app: "FastAPI", service: "Service") -> None:
-    """Add everything about calls to the application."""
-    from speech2face.app import telephone as media_stream
-    from speech2face.app import webrtc
-
-    app.state.calls = CallBook(service)
-    app.include_router(router)
-    app.include_router(media_stream.router)
-    webrtc.install(app, service)
+    answer(Problem, lambda problem: problem)
+    answer(Speech2FaceError, problem_of)
+    answer(ClientDisconnect, lambda error: disconnected())
+    answer(HTTPException, refused)
+    answer(RequestValidationError, invalid)

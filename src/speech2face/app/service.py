@@ -2,37 +2,31 @@
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
-from speech2face.app import http as metrics
-from speech2face.app.http import (
-    Gate,
-    Limits,
-    Problem,
-    not_ready,
-    right_token,
-)
-from speech2face.batch import provenance_of
+from speech2face.app.http import Gate, Limits, Metrics, Problem, not_ready, right_token, shutting_down, too_many
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.inputs import file_size
 from speech2face.limits import MAX_SAMPLES
 from speech2face.models.release import SHIPPED, read_manifest
 from speech2face.portrait import MAX_EXAGGERATION
-from speech2face.provenance import Kind, Signer, picture_bytes, portrait_svg
+from speech2face.provenance import Signer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from speech2face.models.contract import Model
-    from speech2face.portrait import Portrait
+    from speech2face.portrait import LabelledPicture, Portrait
+    from speech2face.provenance import PictureEncoding
 
 log = logging.getLogger(__name__)
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -79,13 +73,12 @@ class Threads(ThreadPoolExecutor):
         super().shutdown(wait, cancel_futures=cancel_futures)
 
 
-class Listening(Protocol):
-    """Somebody who is being heard, by whatever way: told to end, and known to have gone."""
+class SessionSlot:
+    """One of the voices that are encoded at once: told when the service ends, and known to have gone."""
 
-    gone: asyncio.Event
-
-    def end(self) -> None:
-        """Say goodbye."""
+    def __init__(self, hang_up: Callable[[], None]) -> None:
+        self.hang_up = hang_up
+        self.gone = asyncio.Event()
 
 
 class Service:
@@ -94,28 +87,47 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.limits = settings.limits
-        self.shelf = Shelf(settings.models)
-        self.metrics = metrics.Metrics()
+        self.registry = ModelRegistry(settings.models)
+        self.metrics = Metrics()
         # Apart, so that an hour of uploads does not keep those who speak waiting.
         self.threads = Threads(settings.workers, "portrait")
         self.live_threads = Threads(settings.workers, "live")
         self.gate = Gate(self.limits)
-        self.live: set[Listening] = set()
+        self.live: set[SessionSlot] = set()
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
         self.metrics.gauge("speech2face_uploads_held_bytes", lambda: self.gate.held_bytes)
-        self.metrics.gauge("speech2face_ready", lambda: self.shelf.state == "ready")
+        self.metrics.gauge("speech2face_ready", lambda: self.registry.state == "ready")
 
     def allowed(self, *stated: str | None) -> bool:
         """Whether one of the stated tokens is right."""
         return right_token(self.settings.token, *stated)
 
+    @contextlib.contextmanager
+    def slot(self, hang_up: Callable[[], None]) -> Iterator[None]:
+        """Hold one of the session slots; `hang_up` is called when the service ends.
+
+        Raises:
+            Problem: 503 while the service is ending, 429 where all slots are taken.
+        """
+        if self.ending:
+            raise shutting_down("the service is ending")
+        if len(self.live) >= self.limits.sessions_at_once:
+            raise too_many("as many people are speaking as can be heard; try again later")
+        slot = SessionSlot(hang_up)
+        self.live.add(slot)
+        try:
+            yield
+        finally:
+            slot.gone.set()
+            self.live.discard(slot)
+
     async def open_models(self) -> None:
         """Load the models beside the first answers; a damaged one ends the service."""
         try:
-            await asyncio.to_thread(self.shelf.open)
-            log.info("ready", extra={"data": {"models": [model["name"] for model in self.shelf.describe()]}})
+            await asyncio.to_thread(self.registry.open)
+            log.info("ready", extra={"data": {"models": [model["name"] for model in self.registry.describe()]}})
         except Speech2FaceError as error:
             log.error("%s", error)
             self.on_failure()
@@ -123,9 +135,9 @@ class Service:
     async def end_live(self, seconds: float) -> None:
         """Say goodbye to everybody who speaks, within a bound."""
         self.ending = True
-        for connection in tuple(self.live):
-            connection.end()
-        waits = [asyncio.create_task(connection.gone.wait()) for connection in self.live]
+        for slot in tuple(self.live):
+            slot.hang_up()
+        waits = [asyncio.create_task(slot.gone.wait()) for slot in self.live]
         if waits:
             _, late = await asyncio.wait(waits, timeout=seconds)
             for wait in late:
@@ -144,7 +156,7 @@ class Service:
 State = Literal["starting", "ready", "failed"]
 
 
-class Shelf:
+class ModelRegistry:
     """Models by name; `folders` are releases, None being the starter inside the package."""
 
     def __init__(self, folders: Sequence[Path | None]) -> None:
@@ -243,9 +255,9 @@ def sign_with(signer: Signer | None) -> None:
     _signer = signer
 
 
-def current() -> Signer | None:
-    """What signs now."""
-    return _signer
+def encoded(picture: "LabelledPicture", encoding: "PictureEncoding" = "png", **shown: Any) -> bytes:
+    """A labelled picture as the bytes of a file, signed by what signs now; `shown` as in its `labelled_bytes`."""
+    return picture.labelled_bytes(encoding, signer=_signer, **shown)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -264,23 +276,6 @@ WEBP_MOST_PIXELS: Final = 16_383  # width and height that the format can say
 def in_base64(picture: bytes, media_type: str) -> dict[str, str]:
     """A picture inside JSON."""
     return {"media_type": media_type, "base64": base64.b64encode(picture).decode()}
-
-
-def encoded(image: "NDArray[np.uint8]", facts: dict[str, Any], kind: Kind, picture: PictureFormat) -> bytes:
-    """A picture, (height, width, 3), with its provenance inside."""
-    return picture_bytes(image, provenance_of(facts, kind), facts, encoding=picture, signer=current())
-
-
-def drawing(portrait: "Portrait") -> bytes:
-    """A drawn portrait as SVG, with its provenance inside.
-
-    Raises:
-        InvalidOption: it is not drawn.
-    """
-    if portrait.drawing is None:
-        raise InvalidOption('only a portrait in the style "drawn" can be had as SVG')
-    facts = portrait.facts()
-    return portrait_svg(portrait.drawing, provenance_of(facts, "portrait"), facts)
 
 
 def resized(image: "NDArray[np.uint8]", pixels: int | None) -> "NDArray[np.uint8]":

@@ -2,53 +2,250 @@
 
 import asyncio
 import base64
-import binascii
-import contextlib
 import json
-import logging
 import re
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, TypeVar
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import numpy as np
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StringConstraints, TypeAdapter, ValidationError
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
+from starlette.websockets import WebSocket
 
 from speech2face.app.calls import (
-    PLATFORMS,
     Call,
     Callback,
+    CallbackMessage,
     CallBook,
     CallTrack,
-    Message,
-    Platform,
-    Sound,
-    SoundForm,
     TrackOptions,
-    TrackOrder,
-    Unheard,
-    UnsupportedPlatform,
+    callback_message,
     check_callback,
-    check_form,
-    hear_all,
-    in_thread,
-    message_of,
-    plain_start,
-    sound_form,
+    open_track,
 )
-from speech2face.app.http import CloseCode, Problem, code_of, one_line
-from speech2face.app.live import Allowance, Ended, bad_message
-from speech2face.app.schemas import Exaggeration, Pixels
+from speech2face.app.http import CloseCode
+from speech2face.app.schemas import Exaggeration, Identifier, ModelName, Pixels
 from speech2face.app.service import MEDIA_TYPES, in_base64
+from speech2face.app.sessions import BadMessage, Ended, SocketConnection, checked, refusals_end, stop
 from speech2face.audio.stream import Encoding, PcmFormat
-from speech2face.errors import Speech2FaceError
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
+
+# --------------------------------------------------------------------------------------------------
+# How telephone platforms write the start of a call's stream: one table, from which one form is made.
+# All of them send JSON with an `event` and base64 in `media.payload`; names, encodings and the byte order of L16
+# differ. Sources are the platforms' own pages: Twilio "Media Streams - WebSocket Messages"; SignalWire "cXML Stream"
+# (attribute `codec`); Telnyx "Stream call media over WebSocket"; Plivo "Audio stream"; Exotel "Stream and Voicebot
+# applet" and "WebSocket protocol". Plivo's page leaves the byte order of L16 open; programs that use it read little-
+# endian.
+# --------------------------------------------------------------------------------------------------
+
+Sound = Literal["audio/x-mulaw", "audio/x-alaw", "audio/x-l16"]
+TELEPHONE_RATE: Final = 8000
+NAMES: Final[dict[str, Sound]] = {
+    "mulaw": "audio/x-mulaw", "ulaw": "audio/x-mulaw", "pcmu": "audio/x-mulaw",
+    "alaw": "audio/x-alaw", "pcma": "audio/x-alaw",
+    "l16": "audio/x-l16", "linear16": "audio/x-l16", "slin": "audio/x-l16",
+}  # fmt: skip
+EXOTEL_RAW: Final = ("raw", "raw/slin", "base64")  # its names for 16-bit samples, by the age of its documentation
+PARAMETERS_TEXT: Final = re.compile(r"([^\s,;:={}]+)\s*[:=]\s*([^,;{}]*)")  # {X-PH-one: 1, X-PH-two: 2} or one=1,two=2
+
+
+class UnsupportedPlatform(BadMessage):
+    """A platform's form that is known by name and not understood."""
+
+    code = "unsupported_platform"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One platform's names and sounds."""
+
+    name: str
+    stream: str  # the stream's identifier, in the message or its "start"
+    call: str  # the call's, in "start"
+    form: str  # the sound's form, in "start"
+    rate: str  # its sample rate, in the form
+    parameters: str  # what the caller of the platform's API passed on, in "start" or the message
+    sounds: Mapping[Sound, tuple[int, ...]]  # with their rates
+    default: Sound = "audio/x-mulaw"
+    names: Mapping[str, Sound] = field(default_factory=dict)  # of sounds, beside the usual ones
+    big_endian: bool = False  # of L16
+    states_tracks: bool = True  # where it does not, each track begins with its first frame
+    advice: str = ""
+
+    def heard(self) -> str:
+        """Which of its sounds are heard, in words."""
+        return ", ".join(f"{sound} at {' or '.join(map(str, rates))} Hz" for sound, rates in self.sounds.items())
+
+
+G711: Final[dict[Sound, tuple[int, ...]]] = {"audio/x-mulaw": (TELEPHONE_RATE,), "audio/x-alaw": (TELEPHONE_RATE,)}
+PLATFORMS: Final = (
+    Platform(
+        name="Twilio or SignalWire",
+        stream="streamSid",
+        call="callSid",
+        form="mediaFormat",
+        rate="sampleRate",
+        parameters="customParameters",
+        sounds=G711 | {"audio/x-l16": (16_000, 24_000)},  # SignalWire's L16@16000h and L16@24000h, little-endian
+        advice="leave out SignalWire's `codec`, or set it to L16@16000h or L16@24000h",
+    ),
+    Platform(
+        name="Telnyx",
+        stream="stream_id",
+        call="call_control_id",
+        form="media_format",
+        rate="sample_rate",
+        parameters="custom_parameters",
+        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
+        big_endian=True,  # payloads are those of RTP, whose L16 is in network order (RFC 3551, section 4.5.11)
+        states_tracks=False,
+        advice="set stream_codec to PCMU, PCMA or L16",
+    ),
+    Platform(
+        name="Plivo",
+        stream="streamId",
+        call="callId",
+        form="mediaFormat",
+        rate="sampleRate",
+        parameters="extra_headers",
+        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
+        default="audio/x-l16",
+        advice="set contentType to audio/x-l16;rate=8000, audio/x-l16;rate=16000 or audio/x-mulaw;rate=8000",
+    ),
+    Platform(
+        name="Exotel",
+        stream="stream_sid",
+        call="call_sid",
+        form="media_format",
+        rate="sample_rate",
+        parameters="custom_parameters",
+        sounds=G711 | {"audio/x-l16": (8_000, 16_000, 24_000)},
+        default="audio/x-l16",
+        names=dict.fromkeys(EXOTEL_RAW, "audio/x-l16"),
+        states_tracks=False,
+        advice="set sample-rate to 8000, 16000 or 24000",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class SoundForm:
+    """What a platform's payloads hold; `sound` is None where that is nothing that is heard."""
+
+    platform: Platform
+    stated: str  # as the platform wrote it
+    sound: Sound | None
+    sample_rate: int
+    channels: int
+
+    @property
+    def big_endian(self) -> bool:
+        """Whether the bytes of a sample come in network order."""
+        return self.sound == "audio/x-l16" and self.platform.big_endian
+
+    def refusal(self) -> str | None:
+        """Why it is not heard; None where it is."""
+        rates = self.platform.sounds.get(self.sound, ()) if self.sound is not None else ()
+        if self.sample_rate in rates and self.channels == 1:
+            return None
+        found = f"{self.stated} at {self.sample_rate} Hz in {self.channels} channel{'s' * (self.channels != 1)}"
+        heard = f"{self.platform.heard()} in one channel are heard from {self.platform.name}"
+        return f"{found} is not heard: {heard}; {self.platform.advice}"
+
+
+def plain_start(values: dict[str, Any]) -> tuple[Platform, dict[str, Any]]:
+    """A `start` of any platform: whose it is, and Twilio's names for what it says.
+
+    Raises:
+        UnsupportedPlatform: a form that is known by name alone.
+        BadMessage: no platform's.
+    """
+    start = values.get("start")
+    inner: dict[str, Any] = start if isinstance(start, dict) else {}
+    for platform in PLATFORMS:
+        stream = values.get(platform.stream) or inner.get(platform.stream)
+        if stream is not None:
+            break
+    else:
+        if isinstance(inner.get("mediaFormat"), dict):
+            raise UnsupportedPlatform(_unsupported("Voximplant"))
+        names = ", ".join(f"{platform.stream} ({platform.name})" for platform in PLATFORMS)
+        raise BadMessage(f'"start" names no stream: it has none of {names}')
+    form = inner.get(platform.form)
+    if form is not None and not isinstance(form, dict):
+        raise BadMessage(f"start.{platform.form}: must be an object")
+    named: dict[str, Any] = {"mediaFormat": _plain_form(platform, form or {})}
+    if inner.get(platform.call) is not None:
+        named["callSid"] = inner[platform.call]
+    if platform.states_tracks and "tracks" in inner:
+        named["tracks"] = inner["tracks"]
+    parameters = inner.get(platform.parameters, values.get(platform.parameters))
+    if parameters is not None:
+        named["customParameters"] = _parameters(parameters)
+    return platform, {"event": "start", "streamSid": stream, "start": named}
+
+
+def _plain_form(platform: Platform, form: dict[str, Any]) -> dict[str, Any]:
+    """Its encoding, sample rate and channels; a rate may stand in the encoding's name."""
+    stated = str(form.get("encoding") or "")
+    named = re.search(r"(?:;\s*rate=|@)(\d+)", stated)
+    plain: dict[str, Any] = {"encoding": stated or platform.default}
+    rate = form.get(platform.rate) or (named and named.group(1))
+    if rate:
+        plain["sampleRate"] = rate
+    if form.get("channels") is not None:
+        plain["channels"] = form["channels"]
+    return plain
+
+
+def sound_form(platform: Platform, encoding: str, sample_rate: int, channels: int) -> SoundForm:
+    """What an encoding's name means on a platform: `PCMU`, `audio/x-mulaw`, `audio/L16;rate=16000`, `L16@24000h`."""
+    word = re.split(r"[;@]", encoding.strip().lower())[0].removeprefix("audio/").removeprefix("x-")
+    sound = platform.names.get(word) or NAMES.get(word)
+    return SoundForm(platform, encoding, sound, sample_rate, channels)
+
+
+def _parameters(stated: object) -> dict[str, Any]:
+    """Custom parameters, from an object or from the text that Plivo makes of its extra headers."""
+    if isinstance(stated, dict):
+        found = {str(name): value for name, value in stated.items()}
+    else:
+        text = str(stated)
+        try:
+            read = json.loads(text)
+        except (ValueError, RecursionError):
+            read = None
+        pairs = ((name.strip("\"' "), value.strip("\"' ")) for name, value in PARAMETERS_TEXT.findall(text))
+        found = read if isinstance(read, dict) else dict(pairs)
+    return {re.sub(r"^X-PH-", "", name, flags=re.IGNORECASE): value for name, value in found.items()}
+
+
+def check_form(values: dict[str, Any]) -> None:
+    """Refuse a first message whose platform is known and not understood.
+
+    Raises:
+        UnsupportedPlatform: naming it.
+    """
+    for name, is_it in (
+        ("Vonage", values.get("event") == "websocket:connected" or "content-type" in values),
+        ("Bandwidth", isinstance(values.get("eventType"), str)),
+        ("Azure Communication Services", isinstance(values.get("kind"), str)),
+        ("Genesys AudioHook", values.get("type") == "open" and "version" in values),
+    ):
+        if is_it:
+            raise UnsupportedPlatform(_unsupported(name))
+
+
+def _unsupported(name: str) -> str:
+    understood = ", ".join(platform.name for platform in PLATFORMS)
+    return f"a stream as {name} writes it is not understood; {understood} are, and WS /v1/live takes any sound"
+
 
 # --------------------------------------------------------------------------------------------------
 # What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
@@ -56,20 +253,17 @@ if TYPE_CHECKING:
 # own, so what is not known here is passed over; what is used is checked.
 # --------------------------------------------------------------------------------------------------
 
-CALL_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-TRACK_NAMES: Final = ("inbound", "outbound")
 MAX_CHUNK: Final = 2**53
-Identifier = Annotated[str, StringConstraints(pattern=rf"^{CALL_ID.pattern}$")]
-Track = Literal["inbound", "outbound"]
+TrackName = Literal["inbound", "outbound"]
 
 
-class Part(BaseModel):
+class PlatformPart(BaseModel):
     """Numbers may come as strings, as the platforms send them."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class MediaFormat(Part):
+class MediaFormat(PlatformPart):
     """How the sound comes."""
 
     encoding: str = "audio/x-mulaw"
@@ -77,30 +271,30 @@ class MediaFormat(Part):
     channels: int = 1
 
 
-class Wishes(Part):
+class Wishes(PlatformPart):
     """What may be asked, in the platform's custom parameters or in the address's query."""
 
     token: Annotated[str, Field(max_length=1000)] | None = None
     callback: Annotated[str, Field(max_length=2000)] | None = None
-    model: Annotated[str, Field(max_length=200)] | None = None
+    model: ModelName | None = None
     pixels: Pixels = 512
     exaggerate: Exaggeration = 0.0
     updates_per_second: float = Field(1.0, gt=0, le=10, allow_inf_nan=False)
 
 
-class StreamStart(Part):
+class StreamStart(PlatformPart):
     """Which call it is."""
 
     callSid: Identifier | None = None
-    tracks: list[Track] = Field(["inbound"], min_length=1, max_length=2)
+    tracks: list[TrackName] = Field(["inbound"], min_length=1, max_length=2)
     mediaFormat: MediaFormat = MediaFormat()
     customParameters: dict[str, Any] = {}
 
 
-class Media(Part):
+class MediaFrame(PlatformPart):
     """20 ms of one track."""
 
-    track: Track = "inbound"
+    track: TrackName = "inbound"
     chunk: int | None = Field(None, ge=0, le=MAX_CHUNK)  # None: frames come in order
     timestamp: int | None = Field(None, ge=0, le=MAX_CHUNK)  # milliseconds, since the stream began or since 1970
     payload: str
@@ -109,12 +303,15 @@ class Media(Part):
         """The samples.
 
         Raises:
-            binascii.Error, ValueError: no base64.
+            Ended: no base64.
         """
-        return base64.b64decode(self.payload, validate=True)
+        try:
+            return base64.b64decode(self.payload, validate=True)
+        except ValueError:
+            raise Ended(CloseCode.BAD_MESSAGE, "a payload is not base64", "bad_base64") from None
 
 
-class Started(Part):
+class Started(PlatformPart):
     """`start`"""
 
     event: Literal["start"]
@@ -134,20 +331,20 @@ class Started(Part):
         return self.start.callSid or self.streamSid
 
 
-class Frame(Part):
+class MediaEvent(PlatformPart):
     """`media`"""
 
     event: Literal["media"]
-    media: Media
+    media: MediaFrame
 
 
-class Stopped(Part):
+class Stopped(PlatformPart):
     """`stop`"""
 
     event: Literal["stop"]
 
 
-Event = Annotated[Started | Frame | Stopped, Field(discriminator="event")]
+Event = Annotated[Started | MediaEvent | Stopped, Field(discriminator="event")]
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _KNOWN: Final = ("start", "media", "stop")
 
@@ -157,309 +354,300 @@ def read_event(text: str) -> Event | None:
 
     Raises:
         UnsupportedPlatform: a platform's form that is not understood.
-        ValueError: with one line that says what is wrong.
+        BadMessage: with one line that says what is wrong.
     """
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):  # brackets nested deeper than the parser goes
-        raise ValueError("the message is not JSON") from None
+        raise BadMessage("the message is not JSON") from None
     if isinstance(values, dict):
         check_form(values)
     if not isinstance(values, dict) or not isinstance(values.get("event"), str):
-        raise ValueError('the message must be a JSON object with an "event"')
+        raise BadMessage('the message must be a JSON object with an "event"')
     if values["event"] not in _KNOWN:
         return None
     platform = PLATFORMS[0]
     if values["event"] == "start":
         platform, values = plain_start(values)
-    try:
-        return _EVENT.validate_python(values | {"platform": platform})
-    except ValidationError as error:
-        raise ValueError(one_line(error)) from None
+    return checked(_EVENT.validate_python, values | {"platform": platform})
 
 
-def read_wishes(query: dict[str, Any], parameters: dict[str, Any]) -> Wishes:
+def read_wishes(query: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wishes:
     """What is asked for; a custom parameter counts more than the query, where no token belongs.
 
     Raises:
-        ValueError: with one line that says what is wrong.
+        BadMessage: with one line that says what is wrong.
     """
-    try:
-        return Wishes.model_validate({name: query[name] for name in query if name != "token"} | parameters)
-    except ValidationError as error:
-        raise ValueError(one_line(error)) from None
+    return checked(Wishes.model_validate, {name: query[name] for name in query if name != "token"} | {**parameters})
 
 
-def sound_of(frame: Frame) -> bytes | None:
-    """A frame's samples; None where they are not base64."""
-    try:
-        return frame.media.sound()
-    except (binascii.Error, ValueError):
-        return None
+# --------------------------------------------------------------------------------------------------
+# One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
+# --------------------------------------------------------------------------------------------------
+
+WINDOW_CHUNKS: Final = 10  # frames that wait for an earlier one: 200 ms, beyond which it is given up
+FOLLOWS_MS: Final = 10  # a frame whose time is this near the last one's end follows it, whatever its number
+JITTER_MS: Final = 40  # time stamps of two frames may be this far off before time is missing
+MAX_FILL_MS: Final = 1000  # a longer pause tells no more
+SILENCE: Final = {"audio/x-mulaw": b"\xff", "audio/x-alaw": b"\xd5", "audio/x-l16": b"\0\0"}  # one sample
+REMEMBERED_LOST: Final = 256
 
 
-log = logging.getLogger(__name__)
+class TrackOrder:
+    """Frames in as they come, bytes out in the order they were spoken.
+
+    A frame is the next one by its number, or by its time: where a platform counts over both tracks, or leaves numbers
+    out, nothing is missing. What is lost becomes as much silence as the time stamps say, so that a pause stays a pause.
+    """
+
+    def __init__(self, encoding: Sound = "audio/x-mulaw", sample_rate: int = TELEPHONE_RATE) -> None:
+        self._silence = SILENCE[encoding]
+        self._samples_per_ms = sample_rate / 1000
+        self.bytes_per_second = sample_rate * len(self._silence)
+        self._next: int | None = None
+        self._clock_ms: float = 0.0  # where the next sample is, by the time stamps
+        self._waiting: dict[int, tuple[int, bytes]] = {}  # time stamp in ms and sound, by number
+        self._given_up: OrderedDict[int, None] = OrderedDict()
+        self.received = self.lost = self.late = self.repeated = 0
+        self.filled_ms = 0.0
+
+    def push(self, chunk: int | None, timestamp_ms: int | None, sound: bytes) -> bytes:
+        """One frame; all sound that is in order now, often none or one frame, silence included.
+
+        A frame without number or time is as it came.
+        """
+        self.received += 1
+        if chunk is None or timestamp_ms is None:
+            return self.flush() + sound
+        if self._next is None:
+            self._next = 1 if chunk in range(1, WINDOW_CHUNKS) else chunk
+            self._clock_ms = max(0, timestamp_ms - 20 * (chunk - self._next))
+        if chunk < self._next:
+            if chunk in self._given_up:
+                del self._given_up[chunk]
+                self.late += 1
+            else:
+                self.repeated += 1
+            return b""
+        if chunk in self._waiting:
+            self.repeated += 1
+            return b""
+        self._waiting[chunk] = (timestamp_ms, sound)
+        return self._ready()
+
+    def flush(self) -> bytes:
+        """The end: all that still waits, in order."""
+        ready = b""
+        while self._waiting:
+            ready += self._take(min(self._waiting))
+        return ready
+
+    def counts(self) -> dict[str, float]:
+        """How the frames came, JSON-ready."""
+        return {
+            "frames": self.received,
+            "lost": self.lost,
+            "late": self.late,
+            "repeated": self.repeated,
+            "silence_seconds": round(self.filled_ms / 1000, 2),
+        }
+
+    def _ready(self) -> bytes:
+        ready = b""
+        while self._waiting:
+            first = min(self._waiting)
+            follows = abs(self._waiting[first][0] - self._clock_ms) <= FOLLOWS_MS
+            if first != self._next and not follows and len(self._waiting) <= WINDOW_CHUNKS:
+                break
+            ready += self._take(first)
+        return ready
+
+    def _take(self, chunk: int) -> bytes:
+        timestamp_ms, sound = self._waiting.pop(chunk)
+        assert self._next is not None
+        missing_ms = timestamp_ms - self._clock_ms
+        if chunk > self._next and missing_ms > FOLLOWS_MS:
+            self._give_up(self._next, chunk)
+        self._next = chunk + 1
+        fill_ms = 0.0
+        if missing_ms > JITTER_MS or (missing_ms > FOLLOWS_MS and chunk - 1 in self._given_up):
+            fill_ms = min(missing_ms, MAX_FILL_MS)
+            self._clock_ms += missing_ms
+        elif missing_ms < -MAX_FILL_MS:  # the sender's clock was set back
+            self._clock_ms = timestamp_ms
+        self.filled_ms += fill_ms
+        self._clock_ms += 1000 * len(sound) / self.bytes_per_second
+        return self._silence * round(fill_ms * self._samples_per_ms) + sound
+
+    def _give_up(self, first: int, end: int) -> None:
+        self.lost += end - first
+        for chunk in range(max(first, end - REMEMBERED_LOST), end):
+            self._given_up[chunk] = None
+        while len(self._given_up) > REMEMBERED_LOST:
+            self._given_up.popitem(last=False)
+
+
+# --------------------------------------------------------------------------------------------------
+# From the accepted socket to its close.
+# --------------------------------------------------------------------------------------------------
+
 router = APIRouter()
-T = TypeVar("T")
 ENCODINGS: Final[dict[Sound, Encoding]] = {"audio/x-mulaw": "mulaw", "audio/x-alaw": "alaw", "audio/x-l16": "s16le"}
 
 
 @dataclass(frozen=True)
 class StreamedTrack:
-    """One track on its way: frames put in order, sound that is not heard yet, and the portrait."""
+    """One track on its way: frames put in order, and its voice."""
 
     name: str
     order: TrackOrder
-    unheard: Unheard
     track: CallTrack
 
 
-class MediaStreamConnection:
-    """From the accepted socket to its close."""
+class MediaStreamConnection(SocketConnection):
+    """A stream of one call."""
+
+    kind = "call"
 
     def __init__(self, socket: WebSocket, service: "Service", book: CallBook) -> None:
-        self._socket, self._service, self._book = socket, service, book
-        self._limits = service.limits
-        self._allowance = Allowance(self._limits.messages_per_second, self._limits.message_burst)
-        self._hung_up = asyncio.Event()
-        self._seats = contextlib.ExitStack()
+        super().__init__(socket, service)
+        self._book = book
         self._call: Call | None = None
         self._tracks: dict[str, StreamedTrack] = {}
-        self._works: list[asyncio.Task[None]] = []
-        self._failed = asyncio.Event()  # one of the works
+        self._encoding: list[asyncio.Task[None]] = []
         self._updates_per_second = 1.0
         self._model: Model
         self._form: SoundForm
         self._options = TrackOptions()
 
-    def hang_up(self) -> None:
-        """End the stream because the service ends, or the call was deleted."""
-        self._hung_up.set()
+    def _error(self, ended: Ended) -> dict[str, Any]:
+        return {"event": "error", "code": ended.error, "text": ended.reason}
 
-    async def run(self) -> None:
-        """Serve the platform until it, we or the limits end it."""
-        started = time.monotonic()
-        reason, code = "internal", int(CloseCode.INTERNAL)
-        try:
-            self._take_seat()
-            await self._serve()
-        except Ended as ended:
-            reason, code = ended.error or ended.reason, await self._say_goodbye(ended)
-        except WebSocketDisconnect as left:
-            reason, code = "peer_gone", left.code
-        except asyncio.CancelledError:
-            reason, code = "shutdown", int(CloseCode.SHUTDOWN)
-            raise
-        except Exception:
-            log.exception("media stream failed")
-            await self._say_goodbye(Ended(CloseCode.INTERNAL, "internal error", "internal"))
-        finally:
-            if self._call is not None:
-                self._book.close(self._call, reason)
-            self._seats.close()
-            self._service.metrics.count("speech2face_calls_closed_total", kind="media-stream", reason=reason)
-            seconds = round(time.monotonic() - started, 3)
-            log.info("call", extra={"data": {"code": code, "reason": reason, "seconds": seconds}})
-
-    def _take_seat(self) -> None:
-        if self._seats.enter_context(self._book.seat(self.hang_up)) is None:
-            if self._service.ending:
-                raise Ended(CloseCode.SHUTDOWN, "the service is ending", "shutdown")
-            raise Ended(CloseCode.TOO_MANY, "as many people are speaking as can be heard; try again later", "too_many")
+    def _closed(self, code: int, reason: str) -> dict[str, Any]:
+        if self._call is not None:
+            self._book.close(self._call, reason)
+        self._metrics.count("speech2face_calls_closed_total", kind="media-stream", reason=reason)
+        return {}
 
     async def _serve(self) -> NoReturn:
-        try:
-            async with asyncio.timeout(self._limits.start_seconds):
-                started = await self._first_event()
-        except TimeoutError:
-            raise Ended(CloseCode.IDLE, "no start came", "idle") from None
+        started = await self._in_time(self._first_event())
         try:
             await self._begin(started)
-            await self._until_the_end()
+            reader, watch = self._spawn(self._read_all()), self._spawn(self._watch())
+            try:
+                await self._until_over()
+            finally:
+                await stop(reader, watch)
+                for streamed in self._tracks.values():
+                    await streamed.track.buffer.end(streamed.order.flush())
+                await asyncio.gather(*self._encoding, return_exceptions=True)
         finally:
             await self._finish()
 
-    async def _until_the_end(self) -> NoReturn:
-        reader = asyncio.create_task(self._read_all())
-        watch = asyncio.create_task(self._watch())
-        failed = asyncio.create_task(self._failed.wait())
-        try:
-            await asyncio.wait([reader, watch, failed], return_when=asyncio.FIRST_COMPLETED)
-            for task in (watch, reader, *self._works):
-                if task.done() and (failure := task.exception()) is not None:
-                    raise failure
-            raise AssertionError("the reader ends by an exception")
-        finally:
-            for waiting in (reader, watch, failed):
-                waiting.cancel()
-            await asyncio.gather(reader, watch, failed, return_exceptions=True)
-            for track in self._tracks.values():
-                await track.unheard.end(track.order.flush())
-            await asyncio.gather(*self._works, return_exceptions=True)
-
     async def _first_event(self) -> Started:
         while True:
-            event = await self._event()
+            event = self._event(await self._receive())
             if isinstance(event, Started):
                 return event
             if event is not None:
                 raise Ended(CloseCode.BAD_MESSAGE, f'"{event.event}" came before "start"', "no_start")
 
-    async def _event(self) -> Event | None:
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
-        if not self._allowance.spend(time.monotonic()):
-            await asyncio.sleep(self._allowance.wait_seconds)  # a burst waits at the sender
-        text = message.get("text")
-        if text is None:
-            raise bad_message("the messages of a media stream are text")
-        if len(text) > self._limits.text_bytes:
-            most = self._limits.text_bytes
-            raise Ended(CloseCode.TOO_BIG, f"a message of {len(text)} is over the limit of {most}", "too_big")
-        try:
-            return read_event(text)
-        except UnsupportedPlatform as error:
-            raise Ended(CloseCode.BAD_MESSAGE, str(error), "unsupported_platform") from None
-        except ValueError as error:
-            raise bad_message(str(error)) from None
+    def _event(self, message: str | bytes) -> Event | None:
+        with refusals_end():
+            if isinstance(message, bytes):
+                raise BadMessage("the messages of a media stream are text")
+            return read_event(message)
 
     async def _begin(self, started: Started) -> None:
-        try:
-            wishes = read_wishes(dict(self._socket.query_params), started.start.customParameters)
-        except ValueError as error:
-            raise bad_message(str(error)) from None
-        if not self._service.allowed(wishes.token, self._socket.headers.get("authorization")):
-            raise Ended(CloseCode.TOKEN, "the token is missing or wrong", "token")
-        form = started.form
-        if (refusal := form.refusal()) is not None:
+        with refusals_end():
+            wishes = read_wishes(self._socket.query_params, started.start.customParameters)
+        self._check_token(wishes.token)
+        self._form = started.form
+        if (refusal := self._form.refusal()) is not None:
             raise Ended(CloseCode.BAD_MESSAGE, refusal, "unsupported_format")
-        try:
-            model = self._service.shelf.model(wishes.model)
+        with refusals_end():
+            self._model = self._service.registry.model(wishes.model)
             if wishes.callback is not None:
                 check_callback(wishes.callback, self._service.settings.callback_hosts)
-        except Problem as problem:
-            code = CloseCode.NOT_READY if problem.status == 503 else CloseCode.BAD_MESSAGE
-            raise Ended(code, problem.text, problem.code) from None
-        except Speech2FaceError as error:
-            raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
-        self._model, self._form = model, form
         self._options = TrackOptions(wishes.pixels, wishes.exaggerate)
         self._updates_per_second = wishes.updates_per_second
         call = Call(started.call, "media-stream", self.hang_up)
         if not self._book.open(call):
             raise Ended(CloseCode.BAD_MESSAGE, "a call of this name is running", "call_exists")
         self._call = call
-        for name in dict.fromkeys(started.start.tracks if form.platform.states_tracks else ()):
+        for name in dict.fromkeys(started.start.tracks if self._form.platform.states_tracks else ()):
             await self._open_track(name)
         if wishes.callback is not None:
             call.callback = Callback(wishes.callback, self._limits)
 
     async def _open_track(self, name: str) -> StreamedTrack:
         assert self._call is not None
-        if self._tracks:
-            self._take_seat()  # the first has the connection's
         assert self._form.sound is not None
+        if self._tracks:
+            self._take_slot()  # the first has the connection's
         order = TrackOrder(self._form.sound, self._form.sample_rate)
         source = PcmFormat(ENCODINGS[self._form.sound], self._form.sample_rate, 1)
-        try:
-            track = await self._in_thread(lambda: CallTrack(self._model, source, self._options))
-        except Speech2FaceError as error:
-            raise Ended(CloseCode.BAD_MESSAGE, str(error), code_of(error)) from None
-        unheard = Unheard(order.bytes_per_second, self._limits.call_unheard_seconds, source.frame_bytes)
-        streamed = self._tracks[name] = StreamedTrack(name, order, unheard, track)
-        self._call.tracks[name], self._call.received[name] = track, order.counts
-        work = asyncio.create_task(self._work(streamed))
-        work.add_done_callback(lambda done: self._failed.set() if done.cancelled() or done.exception() else None)
-        self._works.append(work)
+        with refusals_end():
+            track = await open_track(self._model, source, self._options, self._service)
+        streamed = self._tracks[name] = StreamedTrack(name, order, track)
+        self._call.voices[name], self._call.received[name] = track.voice, order.counts
+        self._encoding.append(self._spawn(self._encode(streamed)))
         return streamed
 
-    async def _read_all(self) -> NoReturn:
-        while True:
-            try:
-                async with asyncio.timeout(self._limits.idle_seconds):
-                    event = await self._event()
-            except TimeoutError:
-                raise Ended(CloseCode.IDLE, f"nothing came for {self._limits.idle_seconds:g} s", "idle") from None
-            if isinstance(event, Frame):
-                await self._frame(event)
-            elif isinstance(event, Started):
-                raise bad_message('a second "start" came')
-            elif event is not None:
-                raise Ended(CloseCode.FINISHED, "stopped")
+    async def _received(self, message: str | bytes) -> None:
+        event = self._event(message)
+        if isinstance(event, MediaEvent):
+            await self._frame(event.media)
+        elif isinstance(event, Started):
+            raise Ended(CloseCode.BAD_MESSAGE, 'a second "start" came', BadMessage.code)
+        elif event is not None:
+            raise Ended(CloseCode.FINISHED, "stopped")
 
-    async def _frame(self, frame: Frame) -> None:
-        media = frame.media
-        track = self._tracks.get(media.track)
-        if track is None:
+    async def _frame(self, media: MediaFrame) -> None:
+        streamed = self._tracks.get(media.track)
+        if streamed is None:
             if self._form.platform.states_tracks:
                 raise Ended(CloseCode.BAD_MESSAGE, f'"start" did not name the track {media.track}', "unknown_track")
-            track = await self._open_track(media.track)
-        sound = sound_of(frame)
-        if sound is None:
-            raise Ended(CloseCode.BAD_MESSAGE, "a payload is not base64", "bad_base64")
+            streamed = await self._open_track(media.track)
+        sound = media.sound()
         if self._form.sound == "audio/x-l16":
             if len(sound) % 2:
-                raise bad_message(f"a payload of L16 has {len(sound)} bytes; its samples have two each")
+                text = f"a payload of L16 has {len(sound)} bytes; its samples have two each"
+                raise Ended(CloseCode.BAD_MESSAGE, text, BadMessage.code)
             if self._form.big_endian:
-                sound = swapped(sound)
-        await track.unheard.put(track.order.push(media.chunk, media.timestamp, sound))
+                sound = np.frombuffer(sound, ">i2").astype("<i2").tobytes()
+        if ready := streamed.order.push(media.chunk, media.timestamp, sound):
+            await streamed.track.buffer.put(ready)
 
-    async def _work(self, streamed: StreamedTrack) -> None:
+    async def _encode(self, streamed: StreamedTrack) -> None:
         async def updated() -> None:
             self._post(streamed)
 
-        try:
-            await hear_all(
-                streamed.unheard,
-                streamed.track,
-                executor=self._service.live_threads,
-                updates_per_second=self._updates_per_second,
-                updated=updated,
-                metrics=self._service.metrics,
-            )
-        except Speech2FaceError as error:
-            raise Ended(CloseCode.UNUSABLE_SOUND, str(error), code_of(error)) from None
+        with refusals_end(CloseCode.UNUSABLE_SOUND):
+            await streamed.track.encode(self._updates_per_second, updated)
 
     def _post(self, streamed: StreamedTrack, *, last: bool = False) -> None:
-        call = self._call
-        if call is None or call.callback is None or not (last or streamed.track.drawable):
+        call, voice = self._call, streamed.track.voice
+        if call is None or call.callback is None or not (last or voice.drawable):
             return
 
-        async def message() -> Message | None:
+        async def message() -> CallbackMessage | None:
             if not self._book.known(call):
                 return None
-            drawn = await self._in_thread(streamed.track.picture)
+            drawn = await self._in_thread(voice.picture)
             number, picture = (
-                (streamed.track.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
+                (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
             )
-            return message_of(
-                call.name,
-                streamed.name,
-                number,
-                streamed.track.facts,
-                picture=picture,
-                problem=streamed.track.problem,
-                last=last,
-            )
+            more = {"picture": picture, "problem": voice.problem, "last": last}
+            return callback_message(call.name, streamed.name, number, voice.facts, **more)
 
         call.callback.show(streamed.name, message)
-
-    async def _watch(self) -> NoReturn:
-        try:
-            async with asyncio.timeout(self._limits.session_seconds):
-                await self._hung_up.wait()
-        except TimeoutError:
-            raise Ended(CloseCode.IDLE, "the call has lasted as long as one may", "session_over") from None
-        if self._service.ending:
-            raise Ended(CloseCode.SHUTDOWN, "the service is ending", "shutdown")
-        raise Ended(CloseCode.FINISHED, "deleted")
 
     async def _finish(self) -> None:
         """The last portrait of every track; what was forgotten meanwhile is not drawn any more."""
         kept = self._call is not None and self._book.known(self._call)
         for streamed in self._tracks.values():
-            await self._in_thread(streamed.track.finish if kept else streamed.track.close)
+            await streamed.track.finish(kept=kept)
             if kept:
                 self._post(streamed, last=True)
         if self._call is not None and self._call.callback is not None:
@@ -467,22 +655,6 @@ class MediaStreamConnection:
                 self._call.callback.finish()
             else:
                 self._call.callback.cancel()
-
-    async def _say_goodbye(self, ended: Ended) -> int:
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
-            async with asyncio.timeout(self._limits.send_seconds):
-                if ended.error is not None:
-                    await self._socket.send_json({"event": "error", "code": ended.error, "text": ended.reason})
-                await self._socket.close(ended.code, ended.reason.encode()[:120].decode("utf-8", "ignore"))
-        return int(ended.code)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await in_thread(self._service.live_threads, call)
-
-
-def swapped(sound: bytes) -> bytes:
-    """16-bit samples in the other byte order."""
-    return np.frombuffer(sound, ">i2").astype("<i2").tobytes()
 
 
 @router.websocket("/v1/media-stream")

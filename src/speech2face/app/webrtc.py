@@ -1,4 +1,4 @@
-"""Calls by WebRTC: `POST /v1/webrtc/offer` takes a peer's offer, hears its voice and shows it a face."""
+"""Calls by WebRTC: a peer's offer is answered, its voice encoded, and a face shown to it. Needs the extra `calls`."""
 
 import asyncio
 import contextlib
@@ -8,9 +8,8 @@ from asyncio import sleep
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from importlib import import_module
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
@@ -18,46 +17,26 @@ from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import SessionDescription
 from av import VideoFrame
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI
 from PIL import Image, ImageDraw, ImageFont
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.responses import FileResponse, JSONResponse
 
-from speech2face.app import schemas as call_openapi
-from speech2face.app.calls import Call, CallBook, CallTrack, TrackOptions, Unheard, hear_all, in_thread
-from speech2face.app.http import Problem, code_of, disconnected, first_mistake, problem_of, slow_body, too_many
-from speech2face.app.schemas import Exaggeration
-from speech2face.app.telephone import Identifier
-from speech2face.errors import MissingExtra, Speech2FaceError, need_extra
+from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
+from speech2face.app.http import Problem, too_many
+from speech2face.app.sessions import in_thread, stop
+from speech2face.errors import Speech2FaceError
 from speech2face.live import PcmFormat
 
 if TYPE_CHECKING:
     from av import AudioFrame
     from numpy.typing import NDArray
 
-    from speech2face.app.http import Limits
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
-    Pixels = NDArray[np.uint8]
+    PixelArray = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
-router = APIRouter(tags=["calls"])
 PEERS = ("a", "b")
-
-
-class Offer(BaseModel):
-    """A peer's session description, and what it wants to see."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    type: Literal["offer"]
-    sdp: str = Field(min_length=1)
-    call: Identifier | None = Field(None, description="Two peers that name the same call see each other's face.")
-    sees: Literal["own", "other"] | None = Field(None, description='Default: "other" in a named call, else "own".')
-    pixels: Annotated[int, Field(ge=128, le=512, multiple_of=16)] = 320
-    exaggerate: Exaggeration = 0.0
-    model: Annotated[str, Field(max_length=200)] | None = None
 
 
 class Meetings:
@@ -74,10 +53,7 @@ class Meetings:
         Raises:
             Problem: why not.
         """
-        # The libraries take half a second to import the first time; others are served meanwhile.
-        await asyncio.to_thread(import_module, "speech2face.app.webrtc")
-
-        model = self._service.shelf.model(offer.model)
+        model = self._service.registry.model(offer.model)
         options = TrackOptions(offer.pixels, offer.exaggerate)
         meeting = self._meeting(offer.call or secrets.token_urlsafe(12))
         name = next((each for each in PEERS if each not in meeting.peers), None)
@@ -96,7 +72,6 @@ class Meetings:
         return {"type": "answer", "sdp": answer, "call": meeting.call.name, "peer": name}
 
     def _meeting(self, name: str) -> "Meeting":
-
         known = self._meetings.get(name)
         if known is not None and known.call.ended is None and self._book.known(known.call):
             return known
@@ -117,9 +92,7 @@ class Meetings:
     async def _attend(self, peer: "Peer", meeting: "Meeting", sdp: str, answered: asyncio.Future[str]) -> None:
         """The peer's whole stay; its answer, or why there is none, as soon as it is known."""
         try:
-            with self._book.seat(lambda: peer.hang_up("shutdown")) as seat:
-                if seat is None:
-                    raise too_many("as many people are speaking as can be heard; try again later")
+            with self._service.slot(lambda: peer.hang_up("shutdown")):
                 answer = await peer.answer(sdp, self._service)
                 if not answered.cancelled():
                     answered.set_result(answer)
@@ -127,7 +100,7 @@ class Meetings:
         except Exception as failure:
             meeting.peers.pop(peer.name, None)
             if not answered.done():
-                if not meeting.peers and not meeting.call.tracks:
+                if not meeting.peers and not meeting.call.voices:
                     self._book.drop(meeting.call)
                 answered.set_exception(failure)
             elif not answered.cancelled():
@@ -137,76 +110,12 @@ class Meetings:
                 del self._meetings[meeting.call.name]
 
 
-async def _read(request: Request, limits: "Limits") -> Offer:
-    """The body.
-
-    Raises:
-        ClientDisconnect: the client left before it was whole.
-        Problem: 408, 413 or 422.
-    """
-    body = b""
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > limits.offer_bytes:
-                    raise Problem(413, "offer_too_large", f"an offer may have {limits.offer_bytes} bytes")
-    except TimeoutError:
-        raise slow_body(limits.body_seconds) from None
-    try:
-        return Offer.model_validate_json(body)
-    except ValidationError as error:
-        raise first_mistake(error) from None
-
-
-def need_webrtc() -> None:
-    """Refuse where the extra is not installed.
-
-    Raises:
-        Problem: 501.
-    """
-    try:
-        need_extra("WebRTC", "calls", ("aiortc",))
-    except MissingExtra as error:
-        raise Problem(501, code_of(error), str(error)) from None
-
-
-@router.get("/v1/webrtc", summary="What a WebRTC peer needs to know before its offer", **call_openapi.WEBRTC)
-async def settings(request: Request) -> Response:
-    """The STUN servers to ask, none by default; 501 where the service cannot do WebRTC."""
-    need_webrtc()
-    stun = request.app.state.service.settings.stun
-    return JSONResponse({"ice_servers": [{"urls": stun}] if stun else []}, headers={"Cache-Control": "no-store"})
-
-
-@router.post("/v1/webrtc/offer", summary="A WebRTC peer's offer, answered", **call_openapi.offer(Offer))
-async def offer(request: Request) -> Response:
-    """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
-    service: Service = request.app.state.service
-    need_webrtc()
-    wanted = await _read(request, service.limits)
-    service.shelf.model(wanted.model)
-    meetings: Meetings = request.app.state.meetings
-    try:
-        answer: dict[str, Any] = await meetings.join(wanted)
-    except Speech2FaceError as error:
-        raise problem_of(error) from error
-    if await request.is_disconnected():
-        meetings.leave(answer["call"], answer["peer"])  # without the answer it cannot connect: its seat is free again
-        raise disconnected()
-    return JSONResponse(answer, headers={"Cache-Control": "no-store"})
-
-
-def install(app: FastAPI, service: "Service") -> None:
-    """Add the routes and the page."""
-    from speech2face.app.service import PAGE_FOLDER
-
-    app.state.meetings = Meetings(service, app.state.calls)
-    app.include_router(router)
-
-    @app.get("/call", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(PAGE_FOLDER / "call.html", headers={"Cache-Control": "no-cache"})
+def meetings_of(app: FastAPI) -> Meetings:
+    """The application's WebRTC calls, of which there are none at first."""
+    if not hasattr(app.state, "meetings"):
+        app.state.meetings = Meetings(app.state.service, app.state.calls)
+    meetings: Meetings = app.state.meetings
+    return meetings
 
 
 # --------------------------------------------------------------------------------------------------
@@ -214,7 +123,6 @@ def install(app: FastAPI, service: "Service") -> None:
 # --------------------------------------------------------------------------------------------------
 
 UPDATES_PER_SECOND = 1.0
-SAMPLE_BYTES = 2
 CODECS = "audio may be Opus, G.722, PCMU or PCMA, video VP8 or H.264"
 Sees = Literal["own", "other"]
 
@@ -250,9 +158,8 @@ class Peer:
         self._hung_up = asyncio.Event()
         self._connected = asyncio.Event()
         self._reason = "deleted"
-        self._hearing: list[asyncio.Task[None]] = []
-        self._unheard: Unheard | None = None
-        self._working: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._encoding: asyncio.Task[None] | None = None
         self._track: CallTrack | None = None
 
     def hang_up(self, reason: str = "deleted") -> None:
@@ -275,7 +182,7 @@ class Peer:
         try:
             await self._agree(sdp)
         except BaseException:
-            await self._refuse()
+            await self._release()
             raise
         return str(self.connection.localDescription.sdp)
 
@@ -327,28 +234,22 @@ class Peer:
 
     async def _finish(self, book: CallBook) -> None:
         self._meeting.peers.pop(self.name, None)
-        await self._close_connection()
-        await self._stop_hearing()
+        await self._release()
         if self._track is not None:
-            kept = book.known(self._meeting.call)
-            await in_thread(self._service.live_threads, self._track.finish if kept else self._track.close)
+            await self._track.finish(kept=book.known(self._meeting.call))
         if not self._meeting.peers:
             book.close(self._meeting.call, self._reason)
         self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)
         log.info("peer", extra={"data": {"reason": self._reason}})
 
-    async def _stop_hearing(self) -> None:
-        """No more is read; what has come is heard. A track that was never connected would not end by itself."""
-        for task in self._hearing:
-            task.cancel()
-        await asyncio.gather(*self._hearing, return_exceptions=True)
-        if self._unheard is not None and self._working is not None:
-            await self._unheard.end()
-            await self._working
-
-    async def _refuse(self) -> None:
+    async def _release(self) -> None:
+        """No more is read; what has come is encoded. A track that was never connected would not end by itself."""
         await self._close_connection()
-        await self._stop_hearing()
+        if self._reading is not None:
+            await stop(self._reading)
+        if self._track is not None and self._encoding is not None:
+            await self._track.buffer.end()
+            await self._encoding
 
     async def _close_connection(self) -> None:
         self.video.stop()
@@ -366,22 +267,23 @@ class Peer:
             self.hang_up("peer_gone")
 
     def _track_came(self, track: MediaStreamTrack) -> None:
-        if track.kind == "audio" and not self._hearing:
-            self._hearing.append(asyncio.create_task(self._hear(track)))
+        if track.kind == "audio" and self._reading is None:
+            self._reading = asyncio.create_task(self._read(track))
 
-    async def _hear(self, track: MediaStreamTrack) -> None:
+    async def _read(self, track: MediaStreamTrack) -> None:
         """The peer's voice, until it ends."""
         rate = 0
         while (frame := await self._frame(track)) is not None:
-            if self._unheard is None:
+            if self._track is None:
                 rate = frame.sample_rate
-                seconds = self._service.limits.call_unheard_seconds
-                self._unheard = Unheard(SAMPLE_BYTES * rate, seconds, SAMPLE_BYTES)
-                self._working = asyncio.create_task(self._work(self._unheard, rate))
+                source = PcmFormat("s16le", rate, 1)
+                self._track = await open_track(self._model, source, self._options, self._service)
+                self._meeting.call.voices[self.name] = self._track.voice
+                self._encoding = asyncio.create_task(self._encode(self._track))
             if frame.sample_rate == rate:
-                await self._unheard.offer(mono(frame))
-        if self._unheard is not None:
-            await self._unheard.end()
+                await self._track.buffer.offer(mono(frame))
+        if self._track is not None:
+            await self._track.buffer.end()
 
     async def _frame(self, track: MediaStreamTrack) -> Any:
         try:
@@ -393,35 +295,25 @@ class Peer:
             self.hang_up("idle")
             return None
 
-    async def _work(self, unheard: Unheard, rate: int) -> None:
-        threads = self._service.live_threads
+    async def _encode(self, track: CallTrack) -> None:
         try:
-            voice = await in_thread(threads, lambda: CallTrack(self._model, PcmFormat("s16le", rate, 1), self._options))
-            self._track = self._meeting.call.tracks[self.name] = voice
-            await hear_all(
-                unheard,
-                voice,
-                executor=threads,
-                updates_per_second=UPDATES_PER_SECOND,
-                updated=self._show_to_all,
-                metrics=self._service.metrics,
-            )
+            await track.encode(UPDATES_PER_SECOND, self._show_to_all)
         except Speech2FaceError:
             self.hang_up("unusable_sound")
         except Exception:
-            log.exception("a peer's voice cannot be heard")
+            log.exception("a peer's voice cannot be encoded")
             self.hang_up("internal")
 
     async def _show_to_all(self) -> None:
         """The portrait so far, to everybody who sees this peer."""
         assert self._track is not None
-        image = await in_thread(self._service.live_threads, self._track.image)
-        if image is None:
+        portrait = await in_thread(self._service.live_threads, self._track.voice.portrait)
+        if portrait is None:
             return
-        self.image = image
+        self.image = portrait.image
         for viewer in tuple(self._meeting.peers.values()):
             if self in self._meeting.shown_to(viewer):
-                await viewer.see(image)
+                await viewer.see(portrait.image)
 
     async def see(self, image: "NDArray[np.uint8]") -> None:
         """Show this peer a portrait, (height, width, 3), labelled, at the size it asked for."""
@@ -464,7 +356,7 @@ GROUND: Final = (213, 217, 218)  # that of the page's empty stage
 
 
 @lru_cache(maxsize=8)
-def label(pixels: int, text: str) -> "Pixels":
+def label(pixels: int, text: str) -> "PixelArray":
     """White text on a dark ground for the lower left corner of a picture so wide, (height, width, 3)."""
     size = max(11, pixels // 20)
     margin = size // 3
@@ -475,7 +367,7 @@ def label(pixels: int, text: str) -> "Pixels":
     return np.asarray(picture)
 
 
-def labelled(image: "Pixels", text: str = LABEL) -> "Pixels":
+def labelled(image: "PixelArray", text: str = LABEL) -> "PixelArray":
     """A picture, (height, width, 3), with a line of text in its lower left corner, which a screenshot does not lose."""
     picture = image.copy()
     patch = label(len(image), text)[:, : len(image)]
@@ -485,19 +377,19 @@ def labelled(image: "Pixels", text: str = LABEL) -> "Pixels":
     return picture
 
 
-def scaled(image: "Pixels", pixels: int) -> "Pixels":
+def scaled(image: "PixelArray", pixels: int) -> "PixelArray":
     """A square picture at the video's width; at video sizes nobody tells this filter from a slower one."""
     return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.BILINEAR))
 
 
-def planes(image: "Pixels") -> "Pixels":
+def planes(image: "PixelArray") -> "PixelArray":
     """A picture, (height, width, 3) RGB, as a video encoder wants it: (height * 3 / 2, width), YUV 4:2:0."""
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     converted: NDArray[Any] = frame.reformat(format="yuv420p").to_ndarray()
     return converted.astype(np.uint8, copy=False)
 
 
-def waiting_picture(pixels: int = VIDEO_PIXELS) -> "Pixels":
+def waiting_picture(pixels: int = VIDEO_PIXELS) -> "PixelArray":
     """What is shown before there is a portrait."""
     return labelled(np.full((pixels, pixels, 3), GROUND, np.uint8), WAITING)
 
@@ -514,13 +406,13 @@ class PortraitVideo(MediaStreamTrack):
         self._started: float | None = None
         self._frames = 0
 
-    def show(self, picture: "Pixels") -> None:
+    def show(self, picture: "PixelArray") -> None:
         """Fade to a picture that `planes` made."""
         now = monotonic()
         self._shown, self._wanted, self._fading_since = self._mixed(now), picture, now
 
-    def _mixed(self, now: float) -> "Pixels":
-        """What is to be seen now."""
+    def _mixed(self, now: float) -> "PixelArray":
+        """Current frame: a cross-fade of the last two portraits."""
         if self._fading_since is None:
             return self._wanted
         share = (now - self._fading_since) / FADE_SECONDS

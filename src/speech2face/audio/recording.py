@@ -50,7 +50,7 @@ from speech2face.errors import (
     TooLittleSpeech,
     UnreadableRecording,
 )
-from speech2face.inputs import BytesLike, PathLike, described, plain_source, real_number, whole_number
+from speech2face.inputs import BytesLike, PathLike, brief, described, plain_source, real_number, whole_number
 from speech2face.limits import MAX_PIPED_BYTES, MAX_RECORDING_CHANNELS, MAX_RECORDING_SECONDS
 
 if TYPE_CHECKING:
@@ -298,6 +298,11 @@ class Recording:
     seconds: float
     track: int = 1
     tracks: int = 1
+
+    def __repr__(self) -> str:
+        """Return one line without the samples."""
+        facts = f"{str(self.seconds)[:8]} s", f"{self.codec} at {self.sample_rate} Hz in {self.container}"
+        return brief(self, str(self.name), *facts, f"track {self.track} of {self.tracks}")
 
 
 def read_recording(

@@ -1,17 +1,15 @@
 """The command line: a thin skin over the library. Heavy imports wait until they are needed: `--help` is immediate."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data as cli_data
-from speech2face.cli import evaluate as cli_evaluate
-from speech2face.cli import gallery as cli_gallery
-from speech2face.cli import models as cli_models
-from speech2face.cli import serve as cli_serve
+from speech2face.cli import data, drivers, evaluate, gallery, models, serve
+from speech2face.cli.options import Exaggerate, Overwrite, Quiet, SignCertificate, SignKey
 from speech2face.cli.terminal import (
     leave,
     note,
@@ -28,8 +26,6 @@ from speech2face.limits import MAX_SAMPLES, Style
 
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
-    from speech2face.models.contract import Given, Model
-    from speech2face.provenance import Signer
 
 GIVEN_NAMES = ("age", "gender", "group")
 MAX_SEED = 2**31 - 1
@@ -83,7 +79,7 @@ def portrait(
     population: Annotated[
         str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
     ] = None,
-    exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
+    exaggerate: Exaggerate = 0.0,
     style: Annotated[
         Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")
     ] = Style.photographic,
@@ -95,19 +91,19 @@ def portrait(
     voice_activity: Annotated[
         str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
+    force: Overwrite = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
-    sign_key: cli_models.SignKey = None,
-    sign_certificate: cli_models.SignCertificate = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    sign_key: SignKey = None,
+    sign_certificate: SignCertificate = None,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
     from speech2face.audio.speech import open_voice_activity
-    from speech2face.batch import gather, plan
+    from speech2face.batch import gather, plan, portrait_files, portrait_rows
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
-    from speech2face.outputs import check_outputs
-    from speech2face.portrait import MAX_EXAGGERATION
+    from speech2face.outputs import check_outputs, write_together
+    from speech2face.portrait import MAX_EXAGGERATION, reconstruct
 
     stated = Given(**parse_given(given))
     weights = parse_population(population)
@@ -123,17 +119,38 @@ def portrait(
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
     jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
-    signer = cli_models.open_signer(sign_key, sign_certificate, [model])
+    signer = models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    drawing = Drawing(opened, stated, samples, exaggerate, style, seed, force, signer, track, voice_activity)
-    if gathered.single:
-        facts = drawing.draw(jobs[0])
-        _print_one(facts, jobs[0], as_json=as_json, quiet=quiet)
-    else:
-        _draw_batch(drawing, jobs, gathered, as_json=as_json, quiet=quiet)
+    options: dict[str, Any] = {
+        "given": stated,
+        "samples": samples,
+        "exaggerate": exaggerate,
+        "style": style,
+        "seed": seed,
+    }
+    if track is not None:
+        options["track"] = track
+    if voice_activity is not None:
+        options["voice_activity"] = voice_activity
+
+    def draw(job: "Job") -> dict[str, Any]:
+        """Draw one recording and write its files, all or none; returns the facts."""
+        source = sys.stdin.buffer if job.recording is None else job.recording
+        drawn = reconstruct(opened, source, **options)
+        write_together(portrait_files(drawn, job, signer), force=force)
+        return drawn.facts()
+
+    if not gathered.single:
+        _draw_batch(draw, jobs, gathered, as_json=as_json, quiet=quiet)
+        return
+    facts = draw(jobs[0])
+    if as_json:
+        print_json(_facts_line(facts, jobs[0]))
+    elif not quiet:
+        print_rows(portrait_rows(facts, jobs[0]))
 
 
 def check_range(option: str, value: float, most: float) -> None:
@@ -153,12 +170,9 @@ def parse_given(text: str | None) -> dict[str, Any]:
         InvalidGiven: an unknown name, a name stated twice, an age that is no number.
     """
     values: dict[str, Any] = {}
-    for part in (text or "").split(",") if text is not None else ():
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not value or name not in GIVEN_NAMES:
-            raise InvalidGiven(
-                f'cannot read given "{part.strip()}"; write age=40,gender=female,group=NAME, or some of them'
-            )
+    for part, name, value in _pairs(text):
+        if not value or name not in GIVEN_NAMES:
+            raise InvalidGiven(f'cannot read given "{part}"; write age=40,gender=female,group=NAME, or some of them')
         if name in values:
             raise InvalidGiven(f"given {name} is stated twice; state it once")
         values[name] = value
@@ -177,55 +191,31 @@ def parse_population(text: str | None) -> dict[str, float]:
         InvalidGiven: no number, or a group stated twice.
     """
     weights: dict[str, float] = {}
-    for part in (text or "").split(",") if text is not None else ():
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            weight = float(value)
-        except ValueError:
-            raise InvalidGiven(f'cannot read population "{part.strip()}"; write white=1,black=1 and so on') from None
+    for part, name, value in _pairs(text):
         if name in weights:
             raise InvalidGiven(f"population group {name} is stated twice; state it once")
-        weights[name] = weight
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise InvalidGiven(f'cannot read population "{part}"; write white=1,black=1 and so on') from None
     return weights
 
 
-class Drawing:
-    """One set of options, ready to draw any recording."""
-
-    def __init__(
-        self,
-        model: "Model",
-        given: "Given",
-        samples: int,
-        exaggerate: float,
-        style: Style,
-        seed: int | None,
-        force: bool,
-        signer: "Signer | None",
-        track: int | None = None,
-        voice_activity: str | None = None,
-    ) -> None:
-        self.model = model
-        named = {"track": track, "voice_activity": voice_activity}
-        self.options: dict[str, Any] = {
-            "given": given, "samples": samples, "exaggerate": exaggerate, "style": style, "seed": seed,
-        } | {name: value for name, value in named.items() if value is not None}  # fmt: skip
-        self.force = force
-        self.signer = signer
-
-    def draw(self, job: "Job") -> dict[str, Any]:
-        """Draw one recording and write its files, all or none; returns the facts."""
-        from speech2face.batch import portrait_files
-        from speech2face.outputs import write_together
-        from speech2face.portrait import reconstruct
-
-        source = sys.stdin.buffer if job.recording is None else job.recording
-        drawn = reconstruct(self.model, source, **self.options)
-        write_together(portrait_files(drawn, job, self.signer), force=self.force)
-        return drawn.facts()
+def _pairs(text: str | None) -> Iterator[tuple[str, str, str]]:
+    """Each part of `name=value,name=value`, with its name and its value; "" where no value is stated."""
+    for part in () if text is None else text.split(","):
+        name, _, value = part.partition("=")
+        yield part.strip(), name.strip(), value.strip()
 
 
-def _draw_batch(drawing: Drawing, jobs: "tuple[Job, ...]", gathered: "Gathered", *, as_json: bool, quiet: bool) -> None:
+def _draw_batch(
+    draw: "Callable[[Job], dict[str, Any]]",
+    jobs: "tuple[Job, ...]",
+    gathered: "Gathered",
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Draw all recordings, going on after bad ones.
 
     Raises:
@@ -239,7 +229,7 @@ def _draw_batch(drawing: Drawing, jobs: "tuple[Job, ...]", gathered: "Gathered",
             note(f"skipped {printable(path)}: no sound in it")
     for job in with_progress(jobs, quiet=quiet):
         try:
-            facts = drawing.draw(job)
+            facts = draw(job)
         except Speech2FaceError as error:
             failed += 1
             print_error(f"{job.name}: {error}")
@@ -262,29 +252,21 @@ def _draw_batch(drawing: Drawing, jobs: "tuple[Job, ...]", gathered: "Gathered",
         note(summary)
 
 
-def _print_one(facts: dict[str, Any], job: "Job", *, as_json: bool, quiet: bool) -> None:
-    from speech2face.batch import portrait_rows
-
-    if as_json:
-        print_json(_facts_line(facts, job))
-    elif not quiet:
-        print_rows(portrait_rows(facts, job))
-
-
 def _facts_line(facts: dict[str, Any], job: "Job") -> dict[str, Any]:
     from speech2face.batch import printable
 
     return {"recording": job.name, "files": [printable(path) for path in job.outputs.all()]} | facts
 
 
-cli_models.register_training(app)
-cli_models.register(app)
-cli_data.register(app)
-cli_serve.register(app)
-cli_evaluate.register_audit(app)
-cli_evaluate.register(app)
-cli_gallery.register(app)
-cli_models.register_signing(app)
+for command in (models.train, models.balance, models.convert, models.decode, models.export):
+    app.command()(command)
+data.register(app)
+for command in (serve.serve, evaluate.audit, evaluate.evaluate):
+    app.command()(command)
+gallery.register(app)
+drivers.register(app)
+for command in (models.inspect, models.certificate):
+    app.command()(command)
 
 
 def main() -> None:

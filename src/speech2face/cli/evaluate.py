@@ -1,4 +1,4 @@
-"""The command `evaluate`: every table and figure, for any model."""
+"""The commands `evaluate`, every table and figure for any model, and `audit`, for whom a model is wrong."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from typing import Annotated
 
 import typer
 
+from speech2face.cli.options import (
+    ChanceSeed,
+    Data,
+    Quiet,
+    ReplaceReport,
+    ReportFolder,
+    Split,
+    listed,
+    settings_of,
+)
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 
-PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy", "jinja2")
+AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib", "jinja2")
 
 
 def evaluate(
-    data: Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder with voices.csv.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")],
+    data: Data,
+    out: ReportFolder,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="MODEL", help="Release or training; further ones are compared. Default: the starter."),
@@ -29,43 +39,28 @@ def evaluate(
     reader_settings: Annotated[Path | None, typer.Option(help="What its outputs mean, as JSON.")] = None,
     identity_classifier: Annotated[Path | None, typer.Option(help="ONNX network of the VGGFace score.")] = None,
     fid_network: Annotated[Path | None, typer.Option(help="ONNX network of the FID.")] = None,
-    split: Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")] = None,
+    split: Split = None,
     seconds: Annotated[str, typer.Option(help="How much is heard.")] = "3,6",
     clips: Annotated[int, typer.Option(min=1, help="At most so many, drawn by chance.")] = 5000,
     picture_clips: Annotated[int, typer.Option(min=1, help="Of these, to draw.")] = 1000,
     parts: Annotated[str | None, typer.Option(help="Some of the report's parts. Default: all.")] = None,
     tsne: Annotated[bool, typer.Option(help="Draw a map of the embeddings, which takes minutes.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn by chance.")] = 0,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a report that is there.")] = False,
+    seed: ChanceSeed = 0,
+    force: ReplaceReport = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a model: every number with its chance, what trivial baselines earn, and an interval over speakers."""
-    need_extra("the evaluation", "eval", PACKAGES)
-    from speech2face.evaluation.evaluate import evaluate as make
-    from speech2face.evaluation.pictures import EvaluationSettings
+    options = dict(locals())
+    from speech2face.tasks import evaluate as measure
 
-    settings = EvaluationSettings(
-        data=data,
-        out=out,
-        models=tuple(model or ()),
-        embeddings=tuple(embeddings or ()),
-        pictures=pictures,
-        embedder=embedder,
-        reader=reader,
-        reader_settings=reader_settings,
-        identity_classifier=identity_classifier,
-        fid_network=fid_network,
-        split=split,
-        seconds=parse_seconds(seconds),
-        clips=clips,
-        picture_clips=picture_clips,
-        parts=None if parts is None else tuple(name.strip() for name in parts.split(",") if name.strip()),
-        tsne=tsne,
-        seed=seed,
-        force=force,
-    )
-    done = make(settings, progress=None if quiet else _say)
+    of_the_command = ("data", "out", "model", "as_json", "quiet")
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    settings |= {"models": tuple(model or ()), "embeddings": tuple(embeddings or ())}
+    settings |= {"seconds": parse_seconds(seconds), "parts": listed(parts)}
+    for name in of_the_command:
+        del settings[name]
+    done = measure(data, out, progress=None if quiet else _say, **settings)
     summary = {part.name: part.skipped or f"{len(part.numbers)} numbers" for part in done.parts}
     if as_json:
         print_json({"report": str(out), "clips": done.facts.data["clips"], "parts": summary})
@@ -90,44 +85,32 @@ def _say(what: str, done: int, of: int) -> None:
         note(f"{done} of {of} {what}")
 
 
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(evaluate)
-
-
-# --------------------------------------------------------------------------------------------------
-# The command `audit`: for whom a model is wrong.
-# --------------------------------------------------------------------------------------------------
-
-AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib", "jinja2")
-
-
 def audit(
-    data: Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder with voices.csv.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")],
+    data: Data,
+    out: ReportFolder,
     model: Annotated[Path | None, typer.Option(help="Folder of a release. Default: the shipped starter.")] = None,
     cards: Annotated[
         list[Path] | None, typer.Option("--card", help="Model card to put the outcome into. May be repeated.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")] = None,
+    split: Split = None,
     clips: Annotated[int | None, typer.Option(min=2, help="Hear so many recordings, drawn by chance.")] = None,
     channels: Annotated[
         str | None, typer.Option(help="Some of: telephone, low bit rate, far away, noise 10 dB, ... Default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn by chance.")] = 0,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Replace a report that is there.")] = False,
+    seed: ChanceSeed = 0,
+    force: ReplaceReport = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say for whom a model is wrong: every number by group, with differences tested, calibration and stability."""
+    options = dict(locals())
     need_extra("the audit", "eval", AUDIT_PACKAGES)
 
     from speech2face.evaluation.audit.audit import AuditSettings
     from speech2face.evaluation.audit.audit import audit as make
     from speech2face.evaluation.audit.groups import found_worse
 
-    chosen = None if channels is None else tuple(name.strip() for name in channels.split(",") if name.strip())
-    settings = AuditSettings(data, out, model, tuple(cards or ()), split, clips, chosen, seed=seed, force=force)
+    settings = settings_of(AuditSettings, options, cards=tuple(cards or ()), channels=listed(channels))
     done = make(settings, progress=None if quiet else _say_heard)
     worse = [found for found in found_worse(done.findings) if found.verdict == "worse"]
     rows = [
@@ -158,8 +141,3 @@ def audit(
 def _say_heard(done: int, of: int) -> None:
     if done % 50 == 0 or done == of:
         note(f"{done} of {of} recordings heard")
-
-
-def register_audit(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(audit)

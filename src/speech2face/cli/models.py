@@ -1,4 +1,4 @@
-"""Commands about models of one's own: `decode` and `export`."""
+"""Commands about models of one's own and what they draw: `train` to `export`, `decode`, and signed pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from speech2face.cli.options import (
+    AsJson,
+    Exaggerate,
+    FactsAsJson,
+    Overrides,
+    Overwrite,
+    Quiet,
+    SettingsFile,
+    SignCertificate,
+    SignKey,
+)
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, TamperedPicture, need_extra
 
@@ -28,12 +39,12 @@ def decode(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A .png or a folder. Default: here, NAME-decoded.png.")
     ] = None,
-    exaggerate: Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
+    exaggerate: Exaggerate = 0.0,
+    as_json: FactsAsJson = False,
+    force: Overwrite = False,
     sign_key: SignKey = None,
     sign_certificate: SignCertificate = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
     from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
@@ -72,7 +83,7 @@ def export(
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="Clips of its evaluation split to measure on.")] = 2000,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a release that exists.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a release of two trainings, for `portrait --model` and `decode --model`, and measure it."""
     need_extra("exporting", "train", (*TRAINING_PACKAGES, "onnx", "onnxscript"))
@@ -103,20 +114,9 @@ def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]
     ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    for command in (decode, export):
-        app.command()(command)
-
-
 # --------------------------------------------------------------------------------------------------
 # Commands of training: `train`, `balance`, `convert`.
 # --------------------------------------------------------------------------------------------------
-
-ConfigArgument = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Replace a setting: optimiser.learning_rate=0.0005. May be repeated.")
-]
 
 
 class Colours(StrEnum):
@@ -134,24 +134,22 @@ class Fc6Order(StrEnum):
 
 
 def train(
-    config: ConfigArgument,
-    overrides: SetOption = None,
+    config: SettingsFile,
+    overrides: Overrides = None,
     stop_at: Annotated[int | None, typer.Option(min=1, help="Stop after this step, with a checkpoint.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a face decoder or a voice encoder; goes on where an earlier start of the same settings stopped."""
-    need_extra("training", "train", TRAINING_PACKAGES)
-    from speech2face.training.engine import train_by_settings
-    from speech2face.training.settings import read_settings
+    from speech2face.tasks import train as run
 
-    train_by_settings(read_settings(config, overrides or ()), stop_at=stop_at, quiet=quiet)
+    run(config, overrides or (), stop_at=stop_at, quiet=quiet)
 
 
 def balance(
-    config: ConfigArgument,
-    overrides: SetOption = None,
+    config: SettingsFile,
+    overrides: Overrides = None,
     clips: Annotated[int, typer.Option(min=1, help="Training clips to average over.")] = 256,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Suggest weights for the encoder's loss by the paper's rule: gradients of one length at iteration 1000."""
     need_extra("training", "train", TRAINING_PACKAGES)
@@ -207,18 +205,10 @@ def convert(
     note(f"{destination} written: fc7 embeds faces, fc8 is teacher.head; the weights' own licence goes with them")
 
 
-def register_training(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    for command in (train, balance, convert):
-        app.command()(command)
-
-
 # --------------------------------------------------------------------------------------------------
 # Signed pictures on the command line: `certificate`, `inspect`, and the options that name a key.
 # --------------------------------------------------------------------------------------------------
 
-KEY_VARIABLE: Final = "SPEECH2FACE_SIGN_KEY"
-CERTIFICATE_VARIABLE: Final = "SPEECH2FACE_SIGN_CERTIFICATE"
 TRUST_VARIABLE: Final = "SPEECH2FACE_TRUST"
 SIGN_PACKAGES: Final = ("c2pa", "cryptography")
 TRUST_WORDS: Final = {
@@ -228,16 +218,6 @@ TRUST_WORDS: Final = {
     "expired": "a certificate that has expired; without a time stamp nobody can tell when it signed",
     "unfit": "a certificate that is not one for signing pictures",
 }
-SignKey = Annotated[
-    Path | None,
-    typer.Option("--sign-key", envvar=KEY_VARIABLE, help="PEM file of the key to sign pictures with (extra c2pa)."),
-]
-SignCertificate = Annotated[
-    Path | None,
-    typer.Option(
-        "--sign-certificate", envvar=CERTIFICATE_VARIABLE, help="PEM file of its certificate and those above it."
-    ),
-]
 
 
 def open_signer(key: Path | None, certificate: Path | None, models: Sequence[Path | None]) -> PictureSigner | None:
@@ -263,7 +243,7 @@ def certificate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for key.pem, certificate.pem and root.pem.")],
     days: Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")] = 365,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a key that is there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a key and a certificate to try signing with. For development: they prove nothing about who signed."""
     need_extra("making a certificate", "c2pa", SIGN_PACKAGES[1:])
@@ -286,7 +266,7 @@ def certificate(
 
 def inspect(
     picture: Annotated[Path, typer.Argument(help="A picture drawn by this program.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: AsJson = False,
     trust: Annotated[
         Path | None,
         typer.Option(envvar=TRUST_VARIABLE, help="PEM file of the root certificates that are relied on."),
@@ -330,9 +310,3 @@ def signature_rows(signature: Signature) -> list[tuple[str, str]]:
     if signature.signer is not None and signature.trust is not None:
         rows += [("signed by", printable(signature.signer)), ("with", TRUST_WORDS[signature.trust])]
     return rows + [("found", printable(finding.text)) for finding in signature.findings]
-
-
-def register_signing(app: typer.Typer) -> None:
-    """Add these commands to the program."""
-    for command in (inspect, certificate):
-        app.command()(command)

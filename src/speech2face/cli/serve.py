@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from speech2face.cli import models as cli_sign
+from speech2face.cli.models import open_signer
+from speech2face.cli.options import SignCertificate, SignKey, settings_of
 from speech2face.cli.terminal import note
 from speech2face.errors import need_extra
 
@@ -28,8 +29,8 @@ def serve(
         str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
-    sign_key: cli_sign.SignKey = None,
-    sign_certificate: cli_sign.SignCertificate = None,
+    sign_key: SignKey = None,
+    sign_certificate: SignCertificate = None,
     callback_host: Annotated[
         list[str] | None,
         typer.Option(help="NAME or NAME:PORT that calls may have portraits posted to; may be named several times."),
@@ -42,29 +43,22 @@ def serve(
     ] = "info",
 ) -> None:
     """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
+    options = dict(locals())
     need_extra("serving", "serve", SERVE_PACKAGES)
-    from speech2face.app import http as logs
+    from speech2face.app.http import configure_logs
     from speech2face.app.server import serve as run
     from speech2face.app.service import Settings, default_workers
 
-    logs.configure(log_level)
-    token = token or os.environ.get(TOKEN_VARIABLE) or None
+    configure_logs(log_level)
     models = tuple(model or [None])
-    signer = cli_sign.open_signer(sign_key, sign_certificate, models)
-    settings = Settings(
-        host,
-        port,
-        models,
-        token,
-        workers or default_workers(),
+    settings = settings_of(
+        Settings,
+        options,
+        models=models,
+        token=token or os.environ.get(TOKEN_VARIABLE) or None,
+        workers=workers or default_workers(),
         callback_hosts=frozenset(name.lower() for name in callback_host or ()),
-        stun=stun,
-        signer=signer,
+        signer=open_signer(sign_key, sign_certificate, models),
     )
     run(settings)
     note("ended")
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the program."""
-    app.command()(serve)

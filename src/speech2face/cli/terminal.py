@@ -26,7 +26,7 @@ class ReaderLeft(Exception):
     """Nobody reads standard output any more. No `BrokenPipeError`: click and Rich would make 1 of its exit code."""
 
 
-class _Stream(io.TextIOWrapper):
+class _GuardedStream(io.TextIOWrapper):
     """A standard stream that says once what is wrong with it, and is quiet from then on."""
 
     def write(self, text: str) -> int:
@@ -55,7 +55,7 @@ class _Stream(io.TextIOWrapper):
         """Notes are worth less than the work: it goes on without them."""
 
 
-class _Results(_Stream):
+class _GuardedResults(_GuardedStream):
     """Standard output."""
 
     def failed(self, error: OSError) -> None:
@@ -79,11 +79,11 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - as long as the process
-    sys.stdout = _replaced(sys.stdout, 1, _Results)
-    sys.stderr = _replaced(sys.stderr, 2, _Stream)
+    sys.stdout = _replaced(sys.stdout, 1, _GuardedResults)
+    sys.stderr = _replaced(sys.stderr, 2, _GuardedStream)
 
 
-def _replaced(stream: TextIO | None, descriptor: int, kind: type[_Stream]) -> TextIO:
+def _replaced(stream: TextIO | None, descriptor: int, kind: type[_GuardedStream]) -> TextIO:
     """The stream, guarded; one that a program has put in its place is left as it is."""
     if stream is None:
         return kind(open(descriptor, "wb", closefd=False), "utf-8", "backslashreplace")
