@@ -203,7 +203,7 @@ class SpeakerNotForgotten(DatasetError):
 
 
 TRAINING_PACKAGES = ("torch", "safetensors", "pydantic", "fsspec")  # the first of the extra 'train' to be missed
-EVALUATION_PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy")  # of the extra 'eval'
+EVALUATION_PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy", "jinja2")  # of the extra 'eval'
 
 
 def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:
