@@ -258,15 +258,17 @@ def _facts_line(facts: dict[str, Any], job: "Job") -> dict[str, Any]:
     return {"recording": job.name, "files": [printable(path) for path in job.outputs.all()]} | facts
 
 
-for command in (models.train, models.balance, models.convert, models.decode, models.export):
-    app.command()(command)
+def _add(*commands: Callable[..., None]) -> None:
+    for command in commands:
+        app.command()(command)
+
+
+_add(models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
-for command in (serve.serve, evaluate.audit, evaluate.evaluate):
-    app.command()(command)
+_add(serve.serve, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
-for command in (models.inspect, models.certificate):
-    app.command()(command)
+_add(models.inspect, models.certificate)
 
 
 def main() -> None:

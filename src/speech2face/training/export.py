@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, tile
+from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.shards import PassOrder
@@ -439,11 +439,17 @@ def _distance(said: FloatArray, wanted: FloatArray) -> float:
 
 def write_networks(out: Path, encoder: Any, decoder: Any, measures: Measures, clip_seconds: float) -> dict[str, float]:
     """Weights, graphs, spread and golden tensors; returns how far half precision moved both networks' answers."""
-    waveform = torch.from_numpy(golden_waveform(clip_seconds, streamed=streams(encoder)))[None]
+    streamed = streams(encoder)
+    waveform = golden_waveform(clip_seconds, streamed=streamed)
+    if streamed:  # a stream is given NumPy's spectrogram, from which torch's differs in the quietest bins
+        features = torch.from_numpy(spectrogram(waveform))[None]
+    else:
+        with torch.inference_mode():
+            features = encoder.front_end(torch.from_numpy(waveform)[None])
 
     def answers() -> tuple[FloatArray, np.ndarray]:
         with torch.inference_mode():
-            return encoder(encoder.front_end(waveform))[0].numpy(), _draw(decoder, measures.mean_embedding)
+            return encoder(features)[0].numpy(), _draw(decoder, measures.mean_embedding)
 
     encoder.eval(), decoder.eval()
     said, drawn = answers()
