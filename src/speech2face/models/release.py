@@ -23,7 +23,7 @@ from speech2face.inputs import parse_json, parse_json_object
 from speech2face.quiet import load_onnxruntime
 
 MANIFEST = "model.json"
-FORMATS = {"attributes": 1, "paired": 2}
+FORMATS = {"attributes": 2, "paired": 2}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
 SHIPPED = Path(__file__).parents[1] / "weights" / "starter"
