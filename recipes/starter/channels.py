@@ -15,7 +15,7 @@ from speech2face.training.augment import Codec, Generator, Sound, coloured_noise
 from tests.recordings import can_encode
 
 NOISY_SNR_DB = 10.0  # of the fixed channel
-CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker", "mixed-0", "mixed-1")
+CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker", "mixed")
 FIXED = ("clean", "telephone", "noisy", "room")
 """Of calibration and validation speakers these are heard the same in every release."""
 
@@ -96,7 +96,7 @@ def coded(waveform: FloatArray, rng: Generator) -> FloatArray:
 
 def heard(waveform: FloatArray, channel: str, babble: Babble, rng: Generator, *, fixed: bool) -> FloatArray:
     """A voice through one of `CHANNELS`, (samples,) -> (samples,); `fixed` is that of the scores."""
-    kind, size = channel.split("-")[0], waveform.size
+    kind, size = channel, waveform.size
     if kind == "clean":
         return waveform
     waveform = waveform * np.float32(10 ** rng.uniform(-1.3, 0) / (np.abs(waveform).max() + 1e-9))

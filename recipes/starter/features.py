@@ -117,6 +117,7 @@ def _start(starter: Path, graph: Path) -> None:
     runtime = load_onnxruntime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # pieces of every length would each keep memory of their own
     _WORKER.append(Worker(read_speakers(starter), runtime.InferenceSession(str(graph), options)))
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 # Chosen among tenfold steps by the speakers of training and calibration alone: docs/experiments.md.
 AGE_PENALTY = 1.0  # of a ridge whose kernel is x.x / numbers
-GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 30.0, 100.0, 10.0
+GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 100.0, 100.0, 10.0
+AGE_EXPANSION = 1.5  # of stated ages about their mean
+DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
+SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
 OTHER_ADULTS_SHARE = 0.35
 WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean variance
@@ -36,25 +39,26 @@ WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean vari
 
 @dataclass(frozen=True)
 class Crops:
-    """Statistics of many stretches of speech, (crops, numbers), and whose they are."""
+    """Statistics of many stretches of speech, (crops, numbers), means before spreads, and whose they are."""
 
     statistics: np.ndarray
     speaker: np.ndarray  # (crops,) places in the list of speakers
     channel: np.ndarray  # (crops,) places in CHANNELS
     weight: np.ndarray  # (crops,) of every speaker summing to one
+    whole: np.ndarray  # (crops,) bool: all that was heard, no short cut
 
     def where(self, kept: np.ndarray) -> "Crops":
         """Some of them, `kept` (crops,) bool."""
-        return Crops(self.statistics[kept], self.speaker[kept], self.channel[kept], self.weight[kept])
+        return Crops(*(getattr(self, field.name)[kept] for field in fields(self)))
 
     def standardised(self, centre: np.ndarray, scale: np.ndarray) -> "Crops":
         """The same with every number around `centre`, times `scale`."""
-        return Crops((self.statistics - centre) * scale, self.speaker, self.channel, self.weight)
+        return replace(self, statistics=(self.statistics - centre) * scale)
 
 
 def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS) -> Crops:
     """The crops of some speakers through some channels."""
-    statistics, speaker, channel, weight = [], [], [], []
+    statistics, speaker, channel, whole = [], [], [], []
     for place, name in enumerate(channels):
         packed = Packed(folder, name)
         for row in rows:
@@ -64,17 +68,25 @@ def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS
                     statistics.append(pooled[0])
                     speaker.append(row)
                     channel.append(place)
-                    weight.append(1.0 if seconds is None else CUT_WEIGHT)
-    whose, weights = np.array(speaker), np.array(weight)
-    weights /= np.bincount(whose, weights)[whose]
-    return Crops(np.stack(statistics), whose, np.array(channel), weights)
+                    whole.append(seconds is None)
+    whose, all_of_it = np.array(speaker), np.array(whole)
+    weight = np.where(all_of_it, 1.0, CUT_WEIGHT)
+    weight /= np.bincount(whose, weight)[whose]
+    return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it)
 
 
 def standard(crops: Crops) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of every number and one over its deviation, (numbers,) each, every speaker weighing the same."""
+    """Mean of every number and what it is multiplied by, (numbers,) each, every speaker weighing the same.
+
+    Numbers are divided by the root of their deviation, so that those that vary most say most, and spreads over time
+    weigh half as much as means: docs/experiments.md has both beside plain standardisation. All of them together have
+    a mean square of one.
+    """
     mean = np.average(crops.statistics, axis=0, weights=crops.weight)
-    variance = np.average(np.square(crops.statistics - mean), axis=0, weights=crops.weight)
-    return mean.astype(np.float32), (1 / np.sqrt(variance + 1e-8)).astype(np.float32)
+    deviation = np.sqrt(np.average(np.square(crops.statistics - mean), axis=0, weights=crops.weight) + 1e-8)
+    scale = deviation**-DAMPING
+    scale[len(scale) // 2 :] *= SPREAD_WEIGHT
+    return mean.astype(np.float32), (scale / np.sqrt(np.mean(np.square(scale * deviation)))).astype(np.float32)
 
 
 def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
@@ -195,6 +207,7 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
     lines = [fit_gender(crops, speakers), fit_age(crops, speakers)]
     lines += [fit_voice(crops, sounds), fit_child(crops, speakers)]
     head = VoiceHead(config)
+    mean_age = lines[1][1]
     with torch.no_grad():
         head.centre.copy_(torch.from_numpy(centre))
         head.scale.copy_(torch.from_numpy(scale))
@@ -202,6 +215,7 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
         head.lines.bias.copy_(torch.tensor([bias for _, bias in lines]))
         head.embed.weight.copy_(torch.from_numpy(fit_embedding(crops, config.speaker_embedding)))
         head.distance.weight.copy_(torch.from_numpy(fit_distance(crops, config.distance_axes)))
+    expanded(head, AGE_EXPANSION, mean_age)
     return head.eval()
 
 

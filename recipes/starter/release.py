@@ -164,12 +164,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--voice", type=Path, required=True, help="the fitted heads")
+    parser.add_argument("--heads", type=Path, required=True, help="the fitted heads")
     parser.add_argument("--face", type=Path, required=True, help="the folder of face.safetensors and face.json")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    assemble(arguments.voice, arguments.face, arguments.starter, arguments.features, arguments.out)
+    assemble(arguments.heads, arguments.face, arguments.starter, arguments.features, arguments.out)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_the_child_threshold_lies_between_children_and_adults() -> None:
 
 def test_a_recording_unlike_training_is_said_with_less_certainty_up_to_a_limit() -> None:
     calibration = Calibration(distance_free=1.5, distance_slope=1.0, distance_most=2.0)
-    logits = (40 * BIN_CENTRES - 0.5 * BIN_CENTRES**2) / 100
+    logits = (50 * BIN_CENTRES - 0.5 * BIN_CENTRES**2) / 100
     spreads = []
     for distance in (0.5, 1.5, 2.0, 2.5, 50.0):
         stated = calibration.age_probabilities(logits, SECONDS, distance)

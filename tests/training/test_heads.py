@@ -32,6 +32,13 @@ def speaker(
     return Speaker(name, Path("x"), 5.0, source, "en", gender, age, False, "train")  # type: ignore[arg-type]
 
 
+def crops(x: np.ndarray, whose: np.ndarray, channel: np.ndarray | None = None) -> Crops:
+    """Crops of so many numbers, every speaker weighing one."""
+    weight = 1 / np.bincount(whose)[whose]
+    channels = np.zeros(len(x), int) if channel is None else channel
+    return Crops(x.astype(np.float32), whose, channels, weight, np.ones(len(x), bool))
+
+
 def pack(folder: Path, rows: list[tuple[int, int, float]], statistics: np.ndarray) -> Packed:
     np.savez(folder / "clean.npz", rows=np.array(rows, np.float32), statistics=statistics.astype(np.float16))
     return Packed(folder, "clean")
@@ -54,9 +61,10 @@ def test_segments_pool_to_the_statistics_of_all_their_frames(tmp_path: Path) -> 
 def test_every_speaker_weighs_one_however_many_crops_there_are(tmp_path: Path) -> None:
     statistics = np.ones((4, 2, 3))
     pack(tmp_path, [(0, 0, 3.0), (0, 1, 1.0), (0, 2, 2.0), (1, 0, 3.0)], statistics)
-    crops = gather(tmp_path, [0, 1], ("clean",))
-    np.testing.assert_allclose(np.bincount(crops.speaker, crops.weight), [1, 1])
-    centre, _scale = standard(crops)
+    found = gather(tmp_path, [0, 1], ("clean",))
+    np.testing.assert_allclose(np.bincount(found.speaker, found.weight), [1, 1])
+    assert found.whole.tolist() == [True, False, False, True]
+    centre, _scale = standard(found)
     np.testing.assert_allclose(centre, 1, atol=1e-3)
 
 
@@ -105,12 +113,11 @@ def test_a_channel_whose_sound_is_shifted_does_not_shift_the_threshold() -> None
     """Twice as many men, heard through a channel that moves one number: the line must not learn the channel."""
     rng = np.random.default_rng(0)
     people = [speaker(str(i), "female" if i % 3 == 0 else "male") for i in range(300)]
-    crops = []
+    heard = []
     for channel in (0, 1):
         voice = np.array([1.0 if p.gender == "female" else -1.0 for p in people]) + rng.normal(0, 0.4, 300)
-        crops.append(np.stack([voice, np.full(300, 2.0 * channel) + rng.normal(0, 0.1, 300)], 1))
-    x, channel = np.concatenate(crops).astype(np.float32), np.repeat([0, 1], 300)
-    both = Crops(x, np.tile(np.arange(300), 2), channel, np.ones(600))
+        heard.append(np.stack([voice, np.full(300, 2.0 * channel) + rng.normal(0, 0.1, 300)], 1))
+    both = crops(np.concatenate(heard), np.tile(np.arange(300), 2), np.repeat([0, 1], 300))
     slope, bias = fit_gender(both, people, penalty=1e-2)
     for channel in (0, 1):
         boundary = -(bias + slope[1] * 2.0 * channel) / slope[0]
@@ -125,7 +132,7 @@ def test_children_are_told_apart_from_adults_of_their_own_corpus() -> None:
     young = np.array([i < 40 for i in range(280)])
     home = np.array([i < 80 for i in range(280)])
     x = np.stack([young + rng.normal(0, 0.3, 280), home * 3.0], 1).astype(np.float32)
-    slope, bias = fit_child(Crops(x, np.arange(280), np.zeros(280, int), np.ones(280)), people, penalty=1e-2)
+    slope, bias = fit_child(crops(x, np.arange(280)), people, penalty=1e-2)
     said = x @ slope + bias > 0
     assert said[young].mean() > 0.9 and said[~young & home].mean() < 0.15 and said[~home].mean() < 0.15
 
@@ -135,9 +142,9 @@ def test_speakers_are_nearer_to_themselves_than_to_others() -> None:
     whose = np.repeat(np.arange(60), 5)
     voice, channel = rng.standard_normal((60, 6)), rng.standard_normal((300, 6)) * np.array([0.1, 0.1, 3, 3, 3, 3])
     x = (voice[whose] * np.array([1, 1, 0.1, 0.1, 0.1, 0.1]) + channel).astype(np.float32)
-    directions = fit_embedding(Crops(x, whose, np.zeros(300, int), np.full(300, 0.2)), 2)
+    directions = fit_embedding(crops(x, whose), 2)
     assert np.abs(directions[:, :2]).sum() > 5 * np.abs(directions[:, 2:]).sum()
-    axes = fit_distance(Crops(x, whose, np.zeros(300, int), np.full(300, 0.2)), 6)
+    axes = fit_distance(crops(x, whose), 6)
     assert np.square(x @ axes.T).mean() == pytest.approx(1, abs=0.02)
 
 
