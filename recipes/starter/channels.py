@@ -15,7 +15,7 @@ from speech2face.training.augment import Codec, Generator, Sound, coloured_noise
 from tests.recordings import can_encode
 
 NOISY_SNR_DB = 10.0  # of the fixed channel
-CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker", "mixed")
+CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker")
 FIXED = ("clean", "telephone", "noisy", "room")
 """Of calibration and validation speakers these are heard the same in every release."""
 
@@ -96,33 +96,30 @@ def coded(waveform: FloatArray, rng: Generator) -> FloatArray:
 
 def heard(waveform: FloatArray, channel: str, babble: Babble, rng: Generator, *, fixed: bool) -> FloatArray:
     """A voice through one of `CHANNELS`, (samples,) -> (samples,); `fixed` is that of the scores."""
-    kind, size = channel, waveform.size
-    if kind == "clean":
+    size = waveform.size
+    if channel == "clean":
         return waveform
     waveform = waveform * np.float32(10 ** rng.uniform(-1.3, 0) / (np.abs(waveform).max() + 1e-9))
-    if kind == "telephone":
+    if channel == "telephone":
         if fixed:
             return companded(waveform, "mu")
         return augment.telephone(augment.equalised(waveform, rng) if rng.uniform() < 0.4 else waveform, rng)
-    if kind == "noisy":
+    if channel == "noisy":
         if fixed:
             noise = babble(4, size, rng) if rng.uniform() < 0.5 else coloured_noise(size, rng)
             return mix(waveform, noise, NOISY_SNR_DB)
         talking = rng.uniform() < 0.35
         noise = babble(int(rng.integers(2, 7)), size, rng) if talking else NOISES[rng.integers(len(NOISES))](size, rng)
         return mix(waveform, noise, rng.uniform(2, 20))
-    if kind == "room":
+    if channel == "room":
         room = far_room(waveform, rng)
         return room if fixed else mix(room, coloured_noise(size, rng), rng.uniform(12, 40))
-    if kind == "codec":
+    if channel == "codec":
         for change, share in ((augment.equalised, 0.5), (augment.clipped, 0.25), (augment.compressed, 0.25)):
             waveform = change(waveform, rng) if rng.uniform() < share else waveform
         return coded(waveform, rng)
-    if kind == "loudspeaker":
-        return loudspeaker(waveform, rng)
-    assert kind == "mixed", channel
-    others = babble(4, size, rng) if rng.uniform() < 0.25 else np.roll(waveform[::-1], 1000)
-    return augment.degraded(waveform, others, rng)
+    assert channel == "loudspeaker", channel
+    return loudspeaker(waveform, rng)
 
 
 def no_voice(rng: Generator) -> FloatArray:

@@ -172,7 +172,8 @@ class Packed:
 
     def sounds(self) -> np.ndarray:
         """Pooled statistics of the sounds without speech, (sounds, 2 * channels)."""
-        return self.statistics[self._places[-1, 0]].reshape(-1, 2 * self.statistics.shape[2]).astype(np.float32)
+        found = self.statistics[self._places[-1, 0]]
+        return np.asarray(found.reshape(len(found), -1), np.float32)
 
     def pooled(self, speaker: int, seconds: float | None = None) -> tuple[np.ndarray, float] | None:
         """Mean and deviation over the first `seconds` of a speaker, (2 * channels,), and how many seconds they are.

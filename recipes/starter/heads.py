@@ -27,9 +27,10 @@ from speech2face.voice.whisper import VoiceHead, WhisperConfig
 logger = logging.getLogger(__name__)
 
 # Chosen among tenfold steps by the speakers of training and calibration alone: docs/experiments.md.
-AGE_PENALTY = 1.0  # of a ridge whose kernel is x.x / numbers
-GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 100.0, 100.0, 10.0
-AGE_EXPANSION = 1.5  # of stated ages about their mean
+AGE_PENALTY = 0.6  # of a ridge whose kernel is x.x / numbers
+GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 300.0, 100.0, 10.0
+AGE_EXPANSION = 1.75  # of what the line says over its median: added to it once more so many times
+AGE_SPREAD_GROWTH = 0.4  # of the spread, for every year stated over that median
 DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
 SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
@@ -191,13 +192,6 @@ def fit_distance(crops: Crops, axes: int) -> np.ndarray:
     return np.asarray((vectors / np.sqrt(variances)).T[::-1], np.float32)
 
 
-def expanded(head: VoiceHead, factor: float, mean_age: float) -> None:
-    """Move the stated ages away from their mean: a regression draws them towards it, old people most of all."""
-    with torch.no_grad():
-        head.lines.weight[1] *= factor
-        head.lines.bias[1] = mean_age + factor * (head.lines.bias[1] - mean_age)
-
-
 def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], config: WhisperConfig) -> VoiceHead:
     """Every head, learned from some speakers."""
     crops = gather(folder, rows)
@@ -207,7 +201,9 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
     lines = [fit_gender(crops, speakers), fit_age(crops, speakers)]
     lines += [fit_voice(crops, sounds), fit_child(crops, speakers)]
     head = VoiceHead(config)
-    mean_age = lines[1][1]
+    adult = crops.whole & np.array([speakers[row].is_adult for row in crops.speaker])
+    slope, bias = lines[1]
+    knee = float(np.median(crops.statistics[adult] @ slope)) + bias
     with torch.no_grad():
         head.centre.copy_(torch.from_numpy(centre))
         head.scale.copy_(torch.from_numpy(scale))
@@ -215,7 +211,7 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
         head.lines.bias.copy_(torch.tensor([bias for _, bias in lines]))
         head.embed.weight.copy_(torch.from_numpy(fit_embedding(crops, config.speaker_embedding)))
         head.distance.weight.copy_(torch.from_numpy(fit_distance(crops, config.distance_axes)))
-    expanded(head, AGE_EXPANSION, mean_age)
+        head.age_shape.copy_(torch.tensor([knee, AGE_EXPANSION, AGE_SPREAD_GROWTH]))
     return head.eval()
 
 

@@ -18,7 +18,16 @@ import numpy as np
 
 from recipes.starter.calibration import INTERVAL_MASS
 from recipes.starter.channels import CHANNELS
-from recipes.starter.heads import AGE_EXPANSION, Crops, fit_age, fit_distance, fit_gender, gather, standard
+from recipes.starter.heads import (
+    AGE_EXPANSION,
+    AGE_SPREAD_GROWTH,
+    Crops,
+    fit_age,
+    fit_distance,
+    fit_gender,
+    gather,
+    standard,
+)
 from recipes.starter.release import DISTANCE
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
@@ -31,6 +40,7 @@ logger = logging.getLogger(__name__)
 FOLDS = 3
 LANGUAGE_GROUPS = 3
 LEAST_PEOPLE = 10
+KNEE_YEARS = 32.0  # about the median of the heads' ages, from where the spread grows
 
 
 @dataclass(frozen=True)
@@ -82,14 +92,18 @@ def outcome(crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = 6
     learned = crops.where(unit.learned).standardised(centre, scale)
     x = (crops.statistics[unit.read] - centre) * scale
     (age_slope, age_bias), (gender_slope, gender_bias) = fit_age(learned, speakers), fit_gender(learned, speakers)
-    age = age_bias + AGE_EXPANSION * (x @ age_slope)
+    adult = learned.whole & np.array([speakers[row].is_adult for row in learned.speaker])
+    knee = float(np.median(learned.statistics[adult] @ age_slope)) if adult.any() else 0.0
+    age = x @ age_slope
+    age += age_bias + AGE_EXPANSION * np.maximum(age - knee, 0)
     distance = np.square(x @ fit_distance(learned, axes).T).mean(1)
     return Outcome(np.flatnonzero(unit.read), age, x @ gender_slope + gender_bias, distance)
 
 
 def belief_of(age: float, distance: float, calibration: Calibration) -> AttributeBelief:
     """The stated belief around one age, whatever the gender."""
-    logits = (age * BIN_CENTRES - 0.5 * BIN_CENTRES**2) / AGE_UNIT_YEARS**2
+    spread = AGE_UNIT_YEARS + AGE_SPREAD_GROWTH * max(age - KNEE_YEARS, 0.0)
+    logits = -0.5 * np.square((BIN_CENTRES - age) / spread)
     return AttributeBelief(calibration.age_probabilities(logits, 1.0, distance), 0.5)
 
 

@@ -273,11 +273,11 @@ def calibration_text(manifest: Mapping[str, Any]) -> str:
         **{name.replace("_", " "): f"{value:g}" for name, value in manifest["thresholds"].items()},
     }
     return (
-        "Fitted on the calibration speakers, who are in neither training nor validation, through seven channels (clean,"
-        " telephone, noise, a far room, codecs, a loudspeaker, mixtures) and at five durations (1, 2, 3, 6 s, all)."
-        " The regression's ages are drawn towards the middle; they are expanded about their mean by the factor"
-        f" {AGE_EXPANSION:g}, chosen there. The spread is scaled until the stated 80 % interval holds 80 % of the"
-        " calibration speakers; it widens with the distance of a recording's statistics from those of training. Both"
+        "Fitted on the calibration speakers, who are in neither training nor validation, through six channels (clean,"
+        " telephone, noise, a far room, codecs, a loudspeaker) and at five durations (1, 2, 3, 6 s, all)."
+        " A regression draws the old towards the many young: what it says over its median is added once more"
+        f" {AGE_EXPANSION:g} times, a factor chosen there. The spread is scaled until the stated 80 % interval holds 80 %"
+        " of the calibration speakers; it widens with the distance of a recording's statistics from those of training. Both"
         " genders weigh the same in every channel.\n\n"
         + table(["value", ""], [[name, value] for name, value in values.items()])
     )

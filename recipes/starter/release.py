@@ -103,12 +103,10 @@ def write_golden(out: Path, decoder: LinearFaceDecoder, population: FacePopulati
     face_embedding = population.embedding(45.0, 0.3)
     with torch.inference_mode():
         image = decoder(torch.from_numpy(face_embedding)[None])[0]
-    np.savez_compressed(
-        out / GOLDEN,
-        **{name: np.asarray(value, np.float32) for name, value in vars(reading).items()},
-        face_embedding=face_embedding,
-        image=np.rint(image.numpy()[:, ::4, ::4] * 255).astype(np.uint8),  # every fourth pixel keeps the file small
-    )
+    stored: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in vars(reading).items()}
+    stored["face_embedding"] = face_embedding
+    stored["image"] = np.rint(image.numpy()[:, ::4, ::4] * 255).astype(np.uint8)  # every fourth pixel: a small file
+    np.savez_compressed(out / GOLDEN, **stored)
 
 
 def calibrate(head: VoiceHead, speakers: list[Speaker], features: Path) -> Calibration:

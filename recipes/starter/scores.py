@@ -156,8 +156,8 @@ def write_csv(rows: list[Row], path: Path) -> None:
     """All numbers as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        numbers = ("value", "low_95", "high_95", "speakers", "trivial_baseline")
-        writer.writerow(["metric", "channel", "seconds", "source", *numbers])
+        columns = ["value", "low_95", "high_95", "speakers", "trivial_baseline"]
+        writer.writerow(["metric", "channel", "seconds", "source", *columns])
         for row in rows:
             e = row.estimate
             numbers = [f"{value:.4g}" for value in (e.value, e.low, e.high)]

@@ -9,7 +9,6 @@ from recipes.starter.features import LEAST_VARIANCE, Packed
 from recipes.starter.heads import (
     Crops,
     balanced,
-    expanded,
     fit_child,
     fit_distance,
     fit_embedding,
@@ -146,13 +145,3 @@ def test_speakers_are_nearer_to_themselves_than_to_others() -> None:
     assert np.abs(directions[:, :2]).sum() > 5 * np.abs(directions[:, 2:]).sum()
     axes = fit_distance(crops(x, whose), 6)
     assert np.square(x @ axes.T).mean() == pytest.approx(1, abs=0.02)
-
-
-def test_expansion_moves_ages_away_from_their_mean_alone() -> None:
-    head = VoiceHead(SMALL)
-    moments = moments_of(np.abs(np.random.default_rng(0).standard_normal((20, 6))).astype(np.float32) + 0.1)
-    before = head.lines((head.pooled(moments) - head.centre) * head.scale)
-    expanded(head, 2.0, mean_age=35.0)
-    after = head.lines((head.pooled(moments) - head.centre) * head.scale)
-    np.testing.assert_allclose((after[:, 1] - 35).detach(), 2 * (before[:, 1] - 35).detach(), rtol=1e-4)
-    np.testing.assert_allclose(after[:, [0, 2, 3]].detach(), before[:, [0, 2, 3]].detach())

@@ -68,8 +68,16 @@ def test_age_logits_are_a_normal_distribution_around_the_line() -> None:
         head.lines.weight.zero_()
         head.lines.bias.copy_(torch.tensor([0.5, 41.0, -1.0, 2.0]))
         said = head(torch.rand(1, 3, 32) + torch.tensor([1.0, 0.0, 2.0])[:, None])
-    probabilities = np.exp(said.age_logits[0].numpy() - said.age_logits[0].numpy().max())
-    expected = np.exp(-0.5 * ((BIN_CENTRES - 41.0) / 10) ** 2)
-    np.testing.assert_allclose(probabilities / probabilities.max(), expected / expected.max(), rtol=1e-3)
+    np.testing.assert_allclose(said.age_logits[0].numpy(), -0.5 * ((BIN_CENTRES - 41.0) / 10) ** 2, rtol=1e-4)
     assert (said.gender_logit.item(), said.voice_logit.item(), said.child_logit.item()) == (0.5, -1.0, 2.0)
     assert said.speaker_embedding.norm().item() == pytest.approx(1)
+
+
+def test_years_over_the_knee_are_stretched_and_less_sure() -> None:
+    head = VoiceHead(SMALL)
+    head.age_shape.copy_(torch.tensor([30.0, 1.5, 0.4]))
+    stated = head.stated_age(torch.tensor([20.0, 30.0, 40.0]))
+    assert stated.tolist() == [20.0, 30.0, 55.0]
+    logits = head.age_logits(torch.tensor([20.0, 40.0])).numpy()
+    for row, (age, spread) in enumerate(((20.0, 10.0), (55.0, 20.0))):
+        np.testing.assert_allclose(logits[row], -0.5 * ((BIN_CENTRES - age) / spread) ** 2, rtol=1e-5)

@@ -59,7 +59,7 @@ class Block(nn.Module):
     def _heads(self, name: str, x: Tensor) -> Tensor:
         """(batch, steps, width) -> (batch, heads, steps, width / heads)."""
         projected: Tensor = self.attn[name](x)
-        return projected.unflatten(2, (self.heads, -1)).transpose(1, 2)
+        return projected.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, steps, width) -> the same shape."""
@@ -123,6 +123,7 @@ class VoiceHead(nn.Module):
 
     centre: Tensor
     scale: Tensor
+    age_shape: Tensor
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
@@ -132,8 +133,9 @@ class VoiceHead(nn.Module):
         self.register_buffer("scale", torch.ones(statistics))
         self.embed = nn.Linear(statistics, config.speaker_embedding, bias=False)
         self.distance = nn.Linear(statistics, config.distance_axes, bias=False)  # principal axes, each over its spread
-        # Gender, age in years, voice, child. Age is not bounded here; its bins are.
-        self.lines = nn.Linear(statistics, 4)
+        self.lines = nn.Linear(statistics, 4)  # gender, age in years, voice, child
+        # From which age on years are stretched, by how much more, and how the spread grows with every ten of them.
+        self.register_buffer("age_shape", torch.tensor([30.0, 0.0, 0.0]))
 
     @staticmethod
     def pooled(moments: Tensor) -> Tensor:
@@ -142,18 +144,28 @@ class VoiceHead(nn.Module):
         mean = value / count
         return torch.cat([mean, (square / count - mean * mean).clamp(min=LEAST_VARIANCE).sqrt()], 1)
 
+    def stated_age(self, age: Tensor) -> Tensor:
+        """The line's age -> what is stated, (batch,) -> (batch,); a regression draws the old towards the many young."""
+        knee, expansion, _ = self.age_shape
+        return age + expansion * functional.relu(age - knee)
+
+    def age_logits(self, age: Tensor) -> Tensor:
+        """The logarithm of a normal density around the stated age, up to a constant, (batch,) -> (batch, age bins)."""
+        knee, _, growth = self.age_shape
+        stated = self.stated_age(age)
+        spread = AGE_UNIT_YEARS + growth * functional.relu(stated - knee)
+        bins = torch.from_numpy(BIN_CENTRES).to(age)
+        return -0.5 * ((bins - stated[:, None]) / spread[:, None]).square()
+
     def forward(self, moments: Tensor) -> HeadOutputs:
         """Moments (batch, 3, channels) -> readings."""
         statistics = (self.pooled(moments) - self.centre) * self.scale
         gender, age, voice, child = self.lines(statistics).unbind(1)
-        bins = torch.from_numpy(BIN_CENTRES).to(statistics)
-        # Logarithm of a normal density around the age, less what all bins share.
-        age_logits = (age[:, None] * bins - 0.5 * bins.square()) / AGE_UNIT_YEARS**2
         return HeadOutputs(
             speaker_embedding=functional.normalize(self.embed(statistics), dim=1),
             gender_logit=gender,
             voice_logit=voice,
             child_logit=child,
             distance=self.distance(statistics).square().mean(1),
-            age_logits=age_logits,
+            age_logits=self.age_logits(age),
         )
