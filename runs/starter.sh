@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
 #
-#   bash runs/starter.sh [STARTER] [WORK]      one to two hours on two cores, 4 GB of disk under WORK
+#   bash runs/starter.sh [STARTER] [WORK]      about two hours on two cores, 1 GB of disk under WORK
 #
 # Needs the extras train, faces and eval (pip install -c constraints.txt -e '.[train,faces,eval]'). Every stage leaves
 # what it made in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
@@ -23,24 +23,18 @@ stage() { # NAME FILE COMMAND...: run the command unless its file is there
 
 # 1. The face side and its release gate, measured and printed (minutes).
 stage "faces" "$WORK/face/face.safetensors" nice python -m recipes.starter.faces --starter "$STARTER" --out "$WORK/face"
-# 2. Each voice clean and through five microphones, rooms and lines; telephone and noisy for evaluation (20 minutes).
+# 2. Each voice clean and through five microphones, rooms and lines, and the frozen encoder's statistics of all of them
+#    (an hour).
 stage "features" "$WORK/features/features.json" \
-    python -m recipes.starter.features --starter "$STARTER" --out "$WORK/features" --variants 5
-# 3. Classical descriptors, and the teacher of age that is fitted to them (2 minutes).
-stage "descriptors" "$WORK/features/descriptors.npy" \
-    python -m recipes.starter.descriptors --starter "$STARTER" --features "$WORK/features"
-stage "teacher" "$WORK/teacher.safetensors" \
-    python -m recipes.starter.teacher --starter "$STARTER" --features "$WORK/features" --out "$WORK/teacher.safetensors"
-# 4. The voice encoder, and on it the layer that tells children (20 minutes).
-stage "voice encoder" "$WORK/encoder.safetensors" \
-    python -m recipes.starter.voices --starter "$STARTER" --features "$WORK/features" \
-    --teacher "$WORK/teacher.safetensors" --out "$WORK/encoder.safetensors"
-stage "child layer" "$WORK/voice.safetensors" \
-    python -m recipes.starter.child --starter "$STARTER" --features "$WORK/features" \
-    --voice "$WORK/encoder.safetensors" --out "$WORK/voice.safetensors"
-# 5. The release: half precision, ONNX, calibration, golden tensors, checksums.
+    python -m recipes.starter.features --starter "$STARTER" --out "$WORK/features"
+# 3. The heads on them, in closed form (minutes).
+stage "heads" "$WORK/heads.safetensors" \
+    python -m recipes.starter.heads --starter "$STARTER" --features "$WORK/features" --out "$WORK/heads.safetensors"
+# 4. The release: half precision, ONNX, calibration, golden tensors, checksums.
 python -m recipes.starter.release --starter "$STARTER" --features "$WORK/features" \
-    --voice "$WORK/voice.safetensors" --face "$WORK/face" --out "$RELEASE"
+    --heads "$WORK/heads.safetensors" --face "$WORK/face" --out "$RELEASE"
+# 5. How far it holds away from home: each source, channel and group of languages learned without, then read (minutes).
+python -m recipes.starter.held_out --starter "$STARTER" --features "$WORK/features" --out docs
 # 6. Every number of the card on speakers that nothing above has seen, and the card.
 python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features" --out docs
 python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv

@@ -10,8 +10,9 @@ from speech2face.models.attributes import AttributeRuntime, VoiceReading, load_a
 from speech2face.models.open import load_model
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
 
-PARITY = 1e-4  # of embeddings and logits between torch and ONNX Runtime
+PARITY = 1e-2  # of embeddings and readings between processors: matrices of eight bits are summed exactly, the rest not
 GREY_LEVELS = 1
+WHISPER = Path(__file__).parents[2] / "shared" / "starter" / "whisper" / "whisper_base_encoder.safetensors"
 
 
 @pytest.fixture
@@ -19,10 +20,10 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, tmp_path / "release"))
 
 
-def test_the_shipped_release_is_complete_undamaged_and_under_thirty_megabytes() -> None:
+def test_the_shipped_release_is_complete_undamaged_and_under_forty_megabytes() -> None:
     release = load_attribute_release()
     assert release.name == "starter"
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 30e6
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 40e6
     assert release.groups == ("white", "black", "west_asian", "east_asian")
     np.testing.assert_allclose(release.population.group_weights.sum(), 1, atol=1e-6)
 
@@ -48,6 +49,7 @@ def test_a_missing_file_and_a_missing_manifest_are_named(copy: Path, tmp_path: P
     ("change", "message"),
     [
         ({"format": 99}, "format 99"),
+        ({"format": 1}, "format 1, this program reads format 2"),  # starter 1.0.0
         ({"calibration": None}, "mistakes"),
         ({"files": {"face.safetensors": "00"}}, "damaged"),
         ({"files": {"f" * 300: "00"}}, "cannot be read"),
@@ -88,43 +90,59 @@ def test_golden_tensors_come_out_again() -> None:
     golden = np.load(SHIPPED / "golden.npz")
     runtime = AttributeRuntime(load_attribute_release())
     reading = golden_reading(runtime)
-    np.testing.assert_allclose(reading.speaker_embedding, golden["speaker_embedding"], atol=PARITY, rtol=PARITY)
-    np.testing.assert_allclose(reading.age_logits, golden["age_logits"], atol=PARITY, rtol=PARITY)
-    for name in ("gender_logit", "voice_logit", "child_logit"):
-        np.testing.assert_allclose(getattr(reading, name), golden[name][0], atol=PARITY, rtol=PARITY)
+    for name, value in vars(reading).items():
+        np.testing.assert_allclose(value, golden[name], atol=PARITY, rtol=PARITY, err_msg=name)
     image = runtime.decode(golden["face_embedding"])[::4, ::4].transpose(2, 0, 1)
     assert np.abs(image.astype(int) - golden["image"].astype(int)).max() <= GREY_LEVELS
 
 
-def test_torch_and_onnx_agree_on_the_shipped_weights() -> None:
+def test_torch_and_onnx_draw_the_same_faces() -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
-    from recipes.starter.release import load_face_decoder, load_released_encoder
-    from speech2face.audio.spectrogram import spectrogram
-    from speech2face.voice.segments import golden_speech
+    from recipes.starter.release import load_face_decoder
 
     runtime = AttributeRuntime(load_attribute_release())
-    encoder = load_released_encoder(SHIPPED)
     decoder = load_face_decoder(SHIPPED, json.loads((SHIPPED / "face.json").read_text()))
-    reading = golden_reading(runtime)
     rng = np.random.default_rng(0)
     embeddings = [
         runtime.release.population.embedding(age, femininity) for age, femininity in ((18, 0.0), (50, 1.0), (80, 0.4))
     ]
     embeddings = [z + np.float32(0.1) * rng.standard_normal(z.size).astype(np.float32) for z in embeddings]
     with torch.inference_mode():
-        expected = encoder(torch.from_numpy(spectrogram(golden_speech()))[None])
         pictures = decoder(torch.from_numpy(np.stack(embeddings))).numpy()
-    np.testing.assert_allclose(reading.speaker_embedding, expected[0][0].numpy(), atol=PARITY, rtol=PARITY)
-    np.testing.assert_allclose(reading.age_logits, expected[2][0].numpy(), atol=PARITY, rtol=PARITY)
     for embedding, picture in zip(embeddings, pictures, strict=True):
         drawn = runtime.decode(embedding).transpose(2, 0, 1)
         assert np.abs(drawn.astype(int) - np.rint(picture * 255)).max() <= GREY_LEVELS
 
 
+def test_eight_bits_say_what_the_published_layers_say_in_full_precision() -> None:
+    torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
+    if not WHISPER.exists():
+        pytest.skip("the published encoder is not here (shared/starter/whisper)")
+    from recipes.starter.encoder import load_frames
+    from recipes.starter.features import decode, spoken
+    from recipes.starter.release import load_head
+    from speech2face.evaluation.clips import read_speakers
+    from speech2face.voice.log_mel import log_mel
+
+    runtime = AttributeRuntime(load_attribute_release())
+    frames, head = load_frames(WHISPER), load_head(SHIPPED / "voice.safetensors")
+    said, expected = [], []
+    for speaker in read_speakers(WHISPER.parents[1])[::60]:
+        speech = spoken(decode(speaker.file, 3.0))
+        reading = runtime.read([runtime.segment_moments(speech)])
+        with torch.inference_mode():
+            full = head(frames(torch.from_numpy(log_mel(speech))[None]))
+        said.append([reading.gender_logit, reading.voice_logit, reading.child_logit, reading.age_logits[-1]])
+        expected.append([float(full[index][0]) for index in (1, 2, 3)] + [float(full.age_logits[0, -1])])
+    for one, other in zip(np.array(said).T, np.array(expected).T, strict=True):
+        assert np.corrcoef(one, other)[0, 1] >= 0.995
+
+
 def test_weights_are_stored_once_and_no_path_of_the_makers_machine_is_inside() -> None:
     for name in ("voice_frames.onnx", "voice_head.onnx", "face_decoder.onnx"):
         data = (SHIPPED / name).read_bytes()
-        assert len(data) < 300_000
         assert b"/home" not in data
         assert b"site-packages" not in data
-        assert b".py" not in data
+        if name != "voice_frames.onnx":  # which holds its own eight-bit weights, and any three bytes among them
+            assert len(data) < 300_000
+            assert b".py" not in data

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recipes.starter.heads import AGE_EXPANSION
 from speech2face.errors import WeightsError
 from speech2face.evaluation.audit.audit import HEADING, NOT_MEASURED, kept_block, section
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
@@ -33,9 +34,14 @@ class Metric:
 
 METRICS = (
     Metric("gender_balanced_accuracy_adults", "Gender, balanced accuracy (15 years and older)", "higher is better"),
+    Metric("gender_recall_women", "Share of women read as women", "higher is better"),
+    Metric("gender_recall_men", "Share of men read as men", "higher is better"),
+    Metric("gender_recall_high_pitched_men", "Share of men of 150 Hz and more read as men", "higher is better"),
     Metric("age_mae_years", "Age of adults, mean absolute error in years", "lower is better", 1),
     Metric("age_spearman", "Age of adults, Spearman rank correlation", "higher is better, chance 0"),
     Metric("age_mae_years_each_decade_alike", "Age of adults, error in years, each decade alike", "lower is better", 1),
+    Metric("age_slope", "Age of adults, slope of the stated age on the told one", "1 is right, chance 0", 2),
+    Metric("age_bias_years_from_50", "Stated less told age of those of 50 and more, in years", "0 is right", 1),
     Metric("age_interval_80_coverage", "Share of adults inside the stated 80 % interval", "0.80 is right"),
     Metric("age_interval_80_width_years", "Width of the 80 % interval in years", "narrower says more", 1),
     Metric("child_balanced_accuracy", "Children under 13 told from adults, balanced accuracy", "higher is better"),
@@ -55,12 +61,23 @@ class Aim:
 
 
 AIMS = (
-    Aim("gender_balanced_accuracy_adults", "clean", 0.97, 1.0, "at least 0.97"),
-    Aim("gender_balanced_accuracy_adults", "telephone", 0.95, 1.0, "at least 0.95"),
-    Aim("age_spearman", "clean", 0.6, 1.0, "at least 0.6"),
-    Aim("age_mae_years", "clean", 0.0, 9.0, "at most 9 years"),
-    Aim("age_interval_80_coverage", "clean", 0.75, 0.85, "0.75 to 0.85"),
-    Aim("child_balanced_accuracy", "clean", 0.90, 1.0, "at least 0.90"),
+    Aim("gender_balanced_accuracy_adults", "clean", 0.975, 1.0, "at least 0.975"),
+    Aim("gender_balanced_accuracy_adults", "telephone", 0.975, 1.0, "at least 0.975"),
+    Aim("gender_balanced_accuracy_adults", "noisy", 0.975, 1.0, "at least 0.975"),
+    Aim("gender_balanced_accuracy_adults", "room", 0.975, 1.0, "at least 0.975"),
+    Aim("gender_recall_high_pitched_men", "clean", 0.93, 1.0, "at least 0.93"),
+    Aim("age_spearman", "clean", 0.57, 1.0, "at least 0.57"),
+    Aim("age_spearman", "telephone", 0.54, 1.0, "at least 0.54"),
+    Aim("age_spearman", "noisy", 0.5, 1.0, "at least 0.50"),
+    Aim("age_mae_years", "clean", 0.0, 8.5, "at most 8.5 years"),
+    Aim("age_mae_years_each_decade_alike", "clean", 0.0, 11.5, "at most 11.5 years"),
+    Aim("age_slope", "clean", 0.5, 1.5, "at least 0.5"),
+    Aim("age_bias_years_from_50", "clean", -12.0, 12.0, "at most 12 years"),
+    Aim("age_interval_80_coverage", "clean", 0.76, 0.84, "0.76 to 0.84"),
+    Aim("age_interval_80_coverage", "telephone", 0.76, 0.84, "0.76 to 0.84"),
+    Aim("age_interval_80_coverage", "noisy", 0.76, 0.84, "0.76 to 0.84"),
+    Aim("age_interval_80_coverage", "room", 0.76, 0.84, "0.76 to 0.84"),
+    Aim("child_balanced_accuracy", "clean", 0.92, 1.0, "at least 0.92"),
 )
 Score = Mapping[str, str]
 
@@ -87,11 +104,11 @@ def number(text: str, digits: int) -> str:
 
 
 def cell(row: Score | None, digits: int) -> str:
-    """Value, 95 % interval, speakers and the cheat in one cell."""
+    """Value, 95 % interval, speakers and the trivial baseline in one cell."""
     if row is None or not number(row["value"], digits):
         return "-"
-    value, low, high, cheat = (number(row[key], digits) for key in ("value", "low_95", "high_95", "cheat"))
-    return f"{value} [{low}, {high}], n {row['speakers']}" + (f", cheat {cheat}" if cheat else "")
+    value, low, high, trivial = (number(row[key], digits) for key in ("value", "low_95", "high_95", "trivial_baseline"))
+    return f"{value} [{low}, {high}], n {row['speakers']}" + (f", trivial {trivial}" if trivial else "")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -149,6 +166,36 @@ def by_decade(scores: Sequence[Score]) -> str:
             mean = "-" if stated is None else number(stated["value"], 1)
             rows.append([decade, cell(row, 1), mean])
     return table(["decade said", "mean absolute error, years", "mean stated age"], rows)
+
+
+HELD_OUT = {
+    "gender_balanced_accuracy": 3,
+    "age_spearman": 3,
+    "age_mae_years": 1,
+    "age_interval_80_coverage": 2,
+    "distance_median": 2,
+}
+
+
+def held_out_table(rows: Sequence[Score]) -> str:
+    """What was left out of learning, down; numbers without it and, in brackets, with others of its kind, across."""
+    if not rows:
+        return "Not measured for these weights."
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        digits = HELD_OUT[row["metric"]]
+        value, home = number(row["value"], digits), number(row["at_home"], digits)
+        text = value if row["left_out"] == "home" else f"{value} ({home})"
+        cells.setdefault((row["left_out"], row["name"]), {})[row["metric"]] = text
+    head = ["left out", *(name.replace("_", " ") for name in HELD_OUT)]
+    names = {"home": "nothing: other people of the same kinds"}
+    return table(
+        head,
+        [
+            [names.get(kind, f"{kind} {name}"), *(found.get(metric, "-") for metric in HELD_OUT)]
+            for (kind, name), found in cells.items()
+        ],
+    )
 
 
 def gate_rows(gate: Mapping[str, Any]) -> list[list[str]]:
@@ -220,15 +267,18 @@ def calibration_text(manifest: Mapping[str, Any]) -> str:
         "age temperature at 1 s": f"{fitted['age_temperature']:.3f}",
         "its fall with the seconds heard": f"seconds ** -{fitted['age_temperature_slope']:.3f}, {low:g} to {high:g} s",
         "gender temperature, bias": f"{fitted['gender_temperature']:.3f}, {fitted['gender_bias']:.3f}",
+        "age spread grows with distance": f"{fitted['distance_slope']:g} for every unit over"
+        f" {fitted['distance_free']:g}, up to {fitted['distance_most']:g} times in variance",
         "threshold on P(under 13) for the child caution": f"{fitted['child_threshold']:.3f}",
         **{name.replace("_", " "): f"{value:g}" for name, value in manifest["thresholds"].items()},
     }
     return (
-        "Fitted on the calibration speakers, who are in neither training nor validation, over three channels (clean,"
-        " telephone, noisy) and five durations (1, 2, 3, 6, 10 s). The temperature of age is scaled until the stated"
-        " 80 % interval holds 80 % of the calibration speakers; the corpus's prior over ages, in which"
-        " half are in their twenties, is divided out as far as the mean error on the calibration speakers stays within"
-        " nine years; both genders weigh the same.\n\n"
+        "Fitted on the calibration speakers, who are in neither training nor validation, through six channels (clean,"
+        " telephone, noise, a far room, codecs, a loudspeaker) and at five durations (1, 2, 3, 6 s, all)."
+        " A regression draws the old towards the many young: what it says over its median is added once more"
+        f" {AGE_EXPANSION:g} times, a factor chosen there. The spread is scaled until the stated 80 % interval holds 80 %"
+        " of the calibration speakers; it widens with the distance of a recording's statistics from those of training. Both"
+        " genders weigh the same in every channel.\n\n"
         + table(["value", ""], [[name, value] for name, value in values.items()])
     )
 
@@ -247,7 +297,9 @@ def files_text(folder: Path, manifest: Mapping[str, Any]) -> str:
     return table(["file", "bytes", "SHA-256"], rows)
 
 
-def write_card(folder: Path, scores: Sequence[Score], audit: str = NOT_MEASURED) -> str:
+def write_card(
+    folder: Path, scores: Sequence[Score], held_out: Sequence[Score] = (), audit: str = NOT_MEASURED
+) -> str:
     """The whole card of the release in `folder`; `audit` is the block that `speech2face audit` wrote."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     face = json.loads((folder / "face.json").read_text(encoding="utf-8"))
@@ -261,7 +313,8 @@ def write_card(folder: Path, scores: Sequence[Score], audit: str = NOT_MEASURED)
         "Aims": aims(scores),
         "By duration and channel": by_condition(scores),
         "By source": "Clean, whole recordings of 3 s or more.\n\n" + by_source(scores),
-        "By decade of age": "Clean, whole recordings of 3 s or more; the cheat states the median age to all.\n\n"
+        "Away from home": HELD_OUT_NOTE + held_out_table(held_out),
+        "By decade of age": "Clean, whole recordings of 3 s or more; the trivial baseline is one median age.\n\n"
         + by_decade(scores),
         HEADING.removeprefix("## "): section(audit),
         "Release gate": gate_text(face.get("gate", {})),
@@ -270,7 +323,7 @@ def write_card(folder: Path, scores: Sequence[Score], audit: str = NOT_MEASURED)
         "Files": f"Release `{manifest['name']}` {manifest['version']}, format {manifest['format']}, licence"
         f" {manifest['licence']}.\n\n" + files_text(folder, manifest),
     }
-    below = ("Aims", "By duration and channel", "By source", "By decade of age")
+    below = ("Aims", "By duration and channel", "By source", "Away from home", "By decade of age")
     parts = [f"{'###' if title in below else '##'} {title}\n\n{text}" for title, text in sections.items()]
     head = f"# Model card: {manifest['name']} {manifest['version']}"
     note = "Written by `python -m recipes.starter.model_card` from the release's own files and its scores."
@@ -281,12 +334,14 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=Path, required=True, help="the CSV of recipes.starter.scores")
+    parser.add_argument("--held-out", type=Path, help="the CSV of recipes.starter.held_out")
     parser.add_argument("--release", type=Path, default=SHIPPED)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--also", type=Path, help="a second file for the same text, such as the release's CARD.md")
     arguments = parser.parse_args()
     audit = kept_block(arguments.out, sha256(arguments.release / MANIFEST))
-    card = write_card(arguments.release, read_scores(arguments.scores), audit)
+    held_out = read_scores(arguments.held_out) if arguments.held_out else []
+    card = write_card(arguments.release, read_scores(arguments.scores), held_out, audit)
     for path in (arguments.out, arguments.also):
         if path is not None:
             path.write_text(card, encoding="utf-8")
@@ -313,8 +368,9 @@ like this most often goes with in the data the model learned from.
 - Its voices and its faces belong to different people. All that joins them are the labels age and gender, so nothing
   about one person's face can be learned from that person's voice.
 
-The voice encoder is a compact network (mel energies of the project's spectrogram, convolutions along time, attentive
-statistics pooling); the face side is a linear shape-and-texture model with a warp. It is not the network of the paper
+The voice encoder is the first four layers of OpenAI's Whisper base (MIT licence), frozen, in eight bits; linear heads
+read the mean and spread over time of their outputs. The face side is a linear shape-and-texture model with a warp. It
+is not the network of the paper
 Speech2Face (Oh et al., CVPR 2019): `docs/fidelity.md` compares them number by number."""
 INTENDED = """\
 For: showing what a voice tells and what it does not; teaching; a neutral face for a machine's own voice (with
@@ -345,7 +401,13 @@ Voices: 2,586 speakers, 9.2 hours. `docs/data.md` has the full statement with co
 - M. Kawamura, R. Yamamoto, Y. Shirahata, T. Hasumi, K. Tachibana: *LibriTTS-P: A Corpus with Speaking Style and
   Speaker Identity Prompts for Text-to-Speech and Style Captioning*. Interspeech 2024. CC BY 4.0.
 
-Changes: recordings were cut, joined, recoded and degraded for training; none is in the package."""
+Changes: recordings were cut, joined, recoded and degraded for training; none is in the package.
+
+**The frozen layers heard others before.** OpenAI trained Whisper on 680,000 hours of audio from the web, collected with
+its transcripts. The list was not published, and the people who speak in it were not asked. What is here is the first
+part of its encoder, which transcribes nothing; no voice can be got back from it, and nothing is known of whose voices
+shaped it. A. Radford, J. W. Kim, T. Xu, G. Brockman, C. McLeavey, I. Sutskever: *Robust Speech Recognition via
+Large-Scale Weak Supervision*. 2022. MIT licence, (c) 2022 OpenAI."""
 FACE_SOURCES = """\
 Faces: photographs of 102 adult volunteers, and 75 generated faces of people who do not exist.
 
@@ -361,18 +423,25 @@ Faces: photographs of 102 adult volunteers, and 75 generated faces of people who
 
 Changes: photographs were aligned, averaged and regressed; no photograph, texture or coefficient of a single person is
 in the package."""
+HELD_OUT_NOTE = """\
+Heads learned without a source, a channel or a third of the languages, then read on what was left out (training and
+calibration speakers; whole recordings; nobody who is read has taught). In brackets: what the same recordings earn when
+others of their kind have taught. The difference is what to expect on recordings unlike all of these.
+
+"""
 SCORES_NOTE = """\
 Measured on validation speakers, who are in neither training nor calibration. Each cell: value [95 % bootstrap
-interval over speakers], n speakers, and what a cheat earns: the best constant answer on the same speakers. Ages are
-those the speakers gave themselves; a decade counts as its middle, so even a perfect reading of somebody in their
-twenties is off by up to 5 years. Channels: `clean` as recorded; `telephone` 8 kHz and G.711; `noisy` 10 dB of babble
-or coloured noise. What was tried for the numbers that were not reached is in `docs/experiments.md`."""
+interval over speakers], n speakers, and the trivial baseline: what the best constant answer earns on the same
+speakers. Ages are those the speakers gave themselves; a decade counts as its middle, so even a perfect reading of
+somebody in their twenties is off by up to 5 years. Channels: `clean` as recorded; `telephone` 8 kHz and G.711;
+`noisy` 10 dB of babble or coloured noise; `room` a microphone across a reverberant room. What was tried for the
+numbers that were not reached is in `docs/experiments.md`."""
 LIMITS = """\
 - **A voice tells little about a face.** Age and gender, roughly. The shape of nose, eyes or mouth, skin, hair and
   glasses of the picture come from the average and say nothing about the speaker.
 - **Age is the weak point.** About 1,000 adults with an age of their own taught it. Stated ages are drawn towards the
-  middle: older speakers are stated too young. Where the tables above show an error no smaller than the cheat's, one age
-  stated to everybody would have been as near. Look at the interval, not at the number.
+  middle: older speakers are stated too young. Where a table shows an error no smaller than the trivial
+  baseline's, one age stated to everybody would have been as near. Look at the interval, not at the number.
 - **Few women, few old people.** Men outnumber women three to one in Common Voice, and 62 adults of all sources are 60
   or older, 18 of them women.
 - **59 languages, few speakers each**: at most 84 in one language in Common Voice. Some languages have one or a

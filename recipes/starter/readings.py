@@ -1,47 +1,49 @@
-"""Readings of the starter's speakers from packed features, by channel and duration."""
+"""Readings of the starter's speakers from packed statistics, by channel and duration."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
-from recipes.starter.batches import Packed
-from recipes.starter.voices import recording_moments
-from speech2face.voice.compact import CompactVoiceEncoder
+from recipes.starter.features import Packed
+from speech2face.voice.whisper import VoiceHead
 
 
 @dataclass(frozen=True)
 class Readings:
-    """What the encoder says of each speaker, (speakers, ...)."""
+    """What the heads say of some speakers, (speakers, ...)."""
 
+    speaker: np.ndarray  # places in the list of speakers
+    seconds: np.ndarray
     gender_logit: np.ndarray
-    age_logits: np.ndarray  # (speakers, bins)
     voice_logit: np.ndarray
     child_logit: np.ndarray
-    embedding: np.ndarray
-    seconds: np.ndarray
+    distance: np.ndarray
+    age_logits: np.ndarray  # (speakers, bins)
 
     def where(self, kept: np.ndarray) -> "Readings":
         """The readings of some speakers, `kept` (speakers,) bool."""
-        return Readings(
-            self.gender_logit[kept],
-            self.age_logits[kept],
-            self.voice_logit[kept],
-            self.child_logit[kept],
-            self.embedding[kept],
-            self.seconds[kept],
-        )
+        return Readings(*(getattr(self, field.name)[kept] for field in fields(self)))
 
 
-def read_packed(
-    model: CompactVoiceEncoder, packed: Packed, rows: list[int], max_seconds: float | None = None
-) -> Readings:
-    """Run the encoder on the first `max_seconds` of each recording, segment by segment as in inference."""
-    outputs, seconds = [], []
+def moments_of(statistics: np.ndarray) -> torch.Tensor:
+    """Moments whose pooled statistics are these, (batch, 2 * channels) -> (batch, 3, channels)."""
+    mean, deviation = torch.from_numpy(statistics).chunk(2, 1)
+    return torch.stack([torch.ones_like(mean), mean, deviation.square() + mean.square()], 1)
+
+
+def read_packed(head: VoiceHead, packed: Packed, rows: Sequence[int], seconds: float | None = None) -> Readings:
+    """Read the first `seconds` of each speaker who said as much, segments added up as in use; None reads all."""
+    found = [(row, pooled) for row in rows if (pooled := packed.pooled(row, seconds)) is not None]
     with torch.inference_mode():
-        for row in rows:
-            mel = packed.whole(row, None if max_seconds is None else int(max_seconds * 100) - 2)
-            outputs.append([value[0].numpy() for value in model.head(recording_moments(model, mel))])
-            seconds.append(len(mel) / 100)
-    embedding, gender, age, voice, child = (np.stack(column) for column in zip(*outputs, strict=True))
-    return Readings(gender, age, voice, child, embedding, np.array(seconds))
+        said = head(moments_of(np.stack([statistics for _, (statistics, _) in found])))
+    return Readings(
+        np.array([row for row, _ in found]),
+        np.array([heard for _, (_, heard) in found]),
+        said.gender_logit.numpy(),
+        said.voice_logit.numpy(),
+        said.child_logit.numpy(),
+        said.distance.numpy(),
+        said.age_logits.numpy(),
+    )

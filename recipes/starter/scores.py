@@ -12,21 +12,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recipes.starter.batches import Packed
 from recipes.starter.calibration import beliefs, interval_coverage
+from recipes.starter.channels import FIXED
+from recipes.starter.features import Packed, decode
 from recipes.starter.readings import Readings, read_packed
-from recipes.starter.release import load_released_encoder
+from recipes.starter.release import VOICE_WEIGHTS, load_head
+from speech2face.evaluation.audit.observations import pitch_hz
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.metrics.intervals import Estimate, bootstrap
-from speech2face.models.attributes import load_attribute_release
+from speech2face.models.attributes import AttributeRelease, load_attribute_release
 from speech2face.models.release import SHIPPED
 from speech2face.voice.belief import Calibration
+from speech2face.voice.whisper import VoiceHead
 
-CHANNELS = ("clean", "telephone", "noisy")
-DURATIONS: tuple[float | None, ...] = (1, 2, 3, 6, 10, None)  # None: all that was recorded, at least LEAST_SECONDS
+DURATIONS: tuple[float | None, ...] = (1, 2, 3, 6, 9, None)  # None: all that was recorded, at least LEAST_SECONDS
 LEAST_SECONDS = 3.0
 ALL_SOURCES = "all"
+HIGH_PITCH_HZ = 150.0
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,25 @@ class Row:
     seconds: str
     source: str
     estimate: Estimate
-    cheat: float  # what the best constant answer earns on the same speakers
+    baseline: float  # what the best constant answer earns on the same speakers
 
 
-def _gender(readings: Readings, speakers: list[Speaker], calibration: Calibration) -> tuple[Estimate, float]:
+Measured = tuple[str, Estimate, float]
+
+
+def _gender(readings: Readings, speakers: list[Speaker], calibration: Calibration) -> Iterator[Measured]:
     kept = np.array([s.gender is not None and s.age is not None and s.age[0] >= 15 for s in speakers])
     if not kept.any():
-        return Estimate(float("nan"), float("nan"), float("nan"), 0), 0.5
-    read = np.array([belief.femininity > 0.5 for belief in beliefs(readings, calibration)])
-    female = np.array([s.gender == "female" for s in speakers])
-    return bootstrap(balanced_accuracy, read[kept], female[kept]), 0.5
+        return
+    read = np.array([belief.femininity > 0.5 for belief in beliefs(readings, calibration)])[kept]
+    female = np.array([s.gender == "female" for s in speakers])[kept]
+    yield "gender_balanced_accuracy_adults", bootstrap(balanced_accuracy, read, female), 0.5
+    for name, wanted in (("women", True), ("men", False)):
+        right = (read == female)[female == wanted]
+        yield f"gender_recall_{name}", bootstrap(lambda value: float(np.mean(value)), right), 0.5
 
 
-def _ages(
-    readings: Readings, speakers: list[Speaker], calibration: Calibration
-) -> Iterator[tuple[str, Estimate, float]]:
+def _ages(readings: Readings, speakers: list[Speaker], calibration: Calibration) -> Iterator[Measured]:
     kept = np.array([s.is_adult for s in speakers])
     if kept.sum() < 5:
         return
@@ -69,6 +76,11 @@ def _ages(
 
     constant = min(balanced_error(np.abs(age - reference), weights) for age in range(18, 80))
     yield "age_mae_years_each_decade_alike", bootstrap(balanced_error, np.abs(stated - reference), weights), constant
+    yield "age_slope", bootstrap(lambda said, told: float(np.polyfit(told, said, 1)[0]), stated, reference), 0.0
+    old = reference >= 50
+    if old.any():
+        late = float(np.mean(median[old] - reference[old]))
+        yield "age_bias_years_from_50", bootstrap(lambda error: float(np.mean(error)), (stated - reference)[old]), late
     intervals = interval_coverage(readings, speakers, calibration)
     yield "age_interval_80_coverage", bootstrap(coverage, *intervals), float("nan")
     widths = intervals[1] - intervals[0]
@@ -82,74 +94,74 @@ def _child(readings: Readings, speakers: list[Speaker], calibration: Calibration
     return bootstrap(balanced_accuracy, read[kept], child[kept])
 
 
-def measure(release_folder: Path, starter: Path, features: Path, split: str = "validation") -> Iterator[Row]:
+def measure(
+    head: VoiceHead, release: AttributeRelease, speakers: list[Speaker], features: Path, split: str
+) -> Iterator[Row]:
     """Yield every number; the speakers of `split` are in no other."""
-    encoder = load_released_encoder(release_folder)
-    release = load_attribute_release(release_folder)
     calibration = release.calibration
-    speakers = read_speakers(starter)
     rows = [row for row, s in enumerate(speakers) if s.split == split and (s.age is not None or s.gender is not None)]
-    for channel in CHANNELS:
+    for channel in FIXED:
         packed = Packed(features, channel)
         for seconds in DURATIONS:
-            least = (LEAST_SECONDS if seconds is None else seconds) * 100 - 2
-            kept = [row for row in rows if packed.length(row) >= least]
-            readings = read_packed(encoder, packed, kept, seconds)
+            readings = read_packed(head, packed, rows, seconds)
+            if seconds is None:
+                readings = readings.where(readings.seconds >= LEAST_SECONDS)
+            people = [speakers[row] for row in readings.speaker]
             label = "all (3 or more)" if seconds is None else f"{seconds:g}"
-            sources = [ALL_SOURCES, *sorted({speakers[row].source for row in kept})]
-            for source in sources:
-                chosen = np.array([source in (ALL_SOURCES, speakers[row].source) for row in kept])
+            for source in (ALL_SOURCES, *sorted({s.source for s in people})):
+                chosen = np.array([source in (ALL_SOURCES, s.source) for s in people])
                 part = readings.where(chosen)
-                people = [speakers[row] for row, keep in zip(kept, chosen, strict=True) if keep]
-                estimate, cheat = _gender(part, people, calibration)
-                yield Row("gender_balanced_accuracy_adults", channel, label, source, estimate, cheat)
-                for name, estimate, cheat in _ages(part, people, calibration):
-                    yield Row(name, channel, label, source, estimate, cheat)
-                if any(s.is_child for s in people):
-                    yield Row("child_balanced_accuracy", channel, label, source, _child(part, people, calibration), 0.5)
+                some = [s for s, keep in zip(people, chosen, strict=True) if keep]
+                for name, estimate, baseline in (*_gender(part, some, calibration), *_ages(part, some, calibration)):
+                    yield Row(name, channel, label, source, estimate, baseline)
+                if any(s.is_child for s in some):
+                    yield Row("child_balanced_accuracy", channel, label, source, _child(part, some, calibration), 0.5)
                 voiced = part.voice_logit > release.thresholds["voice_logit"]
-                heard = bootstrap(lambda voice: float(np.mean(voice)), voiced)
-                yield Row("voice_recognised", channel, label, source, heard, 1.0)
+                share = bootstrap(lambda voice: float(np.mean(voice)), voiced)
+                yield Row("voice_recognised", channel, label, source, share, 1.0)
 
 
-def by_decade(release_folder: Path, starter: Path, features: Path) -> Iterator[Row]:
+def by_decade(head: VoiceHead, release: AttributeRelease, speakers: list[Speaker], features: Path) -> Iterator[Row]:
     """Mean absolute error of each age decade of adults, clean, three seconds or more."""
-    encoder = load_released_encoder(release_folder)
-    calibration = load_attribute_release(release_folder).calibration
-    speakers = read_speakers(starter)
-    packed = Packed(features, "clean")
-    rows = [
-        row
-        for row, s in enumerate(speakers)
-        if s.split == "validation" and s.is_adult and packed.length(row) >= LEAST_SECONDS * 100 - 2
-    ]
-    stated = np.array([belief.age_mean for belief in beliefs(read_packed(encoder, packed, rows), calibration)])
-    reference = np.array([speakers[row].age_years for row in rows])
+    rows = [row for row, s in enumerate(speakers) if s.split == "validation" and s.is_adult]
+    readings = read_packed(head, Packed(features, "clean"), rows)
+    readings = readings.where(readings.seconds >= LEAST_SECONDS)
+    stated = np.array([belief.age_mean for belief in beliefs(readings, release.calibration)])
+    reference = np.array([speakers[row].age_years for row in readings.speaker])
+    median = float(np.median(reference))
+    where = ("clean", "all (3 or more)", ALL_SOURCES)
     for decade in sorted({int(age // 10) * 10 for age in reference}):
         kept = reference // 10 * 10 == decade
-        median = float(np.median(reference))
         error = bootstrap(mean_absolute_error, stated[kept], reference[kept])
-        yield Row(
-            f"age_mae_years_of_{decade}s",
-            "clean",
-            "all (3 or more)",
-            ALL_SOURCES,
-            error,
-            mean_absolute_error(np.full(kept.sum(), median), reference[kept]),
-        )
+        constant = mean_absolute_error(np.full(kept.sum(), median), reference[kept])
+        yield Row(f"age_mae_years_of_{decade}s", *where, error, constant)
         mean = bootstrap(lambda value: float(np.mean(value)), stated[kept])
-        yield Row(f"stated_age_mean_of_{decade}s", "clean", "all (3 or more)", ALL_SOURCES, mean, median)
+        yield Row(f"stated_age_mean_of_{decade}s", *where, mean, median)
+
+
+def high_pitched_men(
+    head: VoiceHead, release: AttributeRelease, speakers: list[Speaker], features: Path
+) -> Iterator[Row]:
+    """Share of men whose median pitch is 150 Hz and more who are read as men, clean, three seconds or more."""
+    rows = [row for row, s in enumerate(speakers) if s.split == "validation" and s.gender == "male" and s.is_adult]
+    rows = [row for row in rows if pitch_hz(decode(speakers[row].file, 12.0)) >= HIGH_PITCH_HZ]
+    readings = read_packed(head, Packed(features, "clean"), rows)
+    readings = readings.where(readings.seconds >= LEAST_SECONDS)
+    right = np.array([belief.femininity <= 0.5 for belief in beliefs(readings, release.calibration)])
+    share = bootstrap(lambda value: float(np.mean(value)), right)
+    yield Row("gender_recall_high_pitched_men", "clean", "all (3 or more)", ALL_SOURCES, share, 0.5)
 
 
 def write_csv(rows: list[Row], path: Path) -> None:
     """All numbers as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["metric", "channel", "seconds", "source", "value", "low_95", "high_95", "speakers", "cheat"])
+        columns = ["value", "low_95", "high_95", "speakers", "trivial_baseline"]
+        writer.writerow(["metric", "channel", "seconds", "source", *columns])
         for row in rows:
             e = row.estimate
             numbers = [f"{value:.4g}" for value in (e.value, e.low, e.high)]
-            writer.writerow([row.metric, row.channel, row.seconds, row.source, *numbers, e.n, f"{row.cheat:.4g}"])
+            writer.writerow([row.metric, row.channel, row.seconds, row.source, *numbers, e.n, f"{row.baseline:.4g}"])
 
 
 def markdown(rows: list[Row], metrics: tuple[str, ...]) -> str:
@@ -183,9 +195,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for starter_scores.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    rows = [*measure(arguments.release, arguments.starter, arguments.features, arguments.split)]
+    known = (
+        load_head(arguments.release / VOICE_WEIGHTS),
+        load_attribute_release(arguments.release),
+        read_speakers(arguments.starter),
+        arguments.features,
+    )
+    rows = [*measure(*known, arguments.split)]
     if arguments.split == "validation":
-        rows += by_decade(arguments.release, arguments.starter, arguments.features)
+        rows += [*by_decade(*known), *high_pitched_men(*known)]
     metrics = (
         "gender_balanced_accuracy_adults",
         "age_spearman",
@@ -197,7 +215,7 @@ def main() -> None:
     print(markdown(rows, metrics))
     for row in rows:
         if (row.source != ALL_SOURCES and row.seconds.startswith("all")) or "_of_" in row.metric:
-            print(row.channel, row.source, row.metric, row.estimate, f"cheat {row.cheat:.3g}")
+            print(row.channel, row.source, row.metric, row.estimate, f"trivial baseline {row.baseline:.3g}")
     if arguments.out:
         write_csv(rows, arguments.out / "starter_scores.csv")
 

@@ -9,13 +9,22 @@ import pytest
 from numpy.typing import NDArray
 
 from recipes.planted import scores, shards
-from recipes.planted.ridge import CEPSTRA, LAGS, PENALTIES, WIDTHS, FaceRidge, features_and_faces, movement, stationary
+from recipes.planted.ridge import (
+    BANDS,
+    CEPSTRA,
+    LAGS,
+    PENALTIES,
+    WIDTHS,
+    FaceRidge,
+    features_and_faces,
+    movement,
+    stationary,
+)
 from recipes.planted.shards import Split, write_world
 from recipes.planted.world import World
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.voice.compact import BANDS
 
 
 def spoken(seconds: float = 2.0) -> NDArray[np.float32]:

@@ -3,64 +3,76 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="calibration reads the torch encoder's outputs; install the extra `train`")
+pytest.importorskip("torch", reason="calibration reads the torch heads' outputs; install the extra `train`")
 
-from recipes.starter.calibration import Heard, beliefs, fit, interval_coverage, log_prior
+from recipes.starter.calibration import fit, interval_coverage, interval_masses
 from recipes.starter.readings import Readings
 from speech2face.evaluation.clips import Speaker
 from speech2face.metrics.attributes import coverage
-from speech2face.voice.belief import BIN_CENTRES
+from speech2face.voice.belief import BIN_CENTRES, Calibration
+
+SECONDS = 5.0
 
 
-def planted(count: int, overconfidence: float) -> tuple[Readings, list[Speaker]]:
-    """Adults whose age scatters by ten years around what is heard; logits `overconfidence` times too sure."""
-    rng = np.random.default_rng(0)
-    speakers, logits, gender = [], [], []
+def planted(count: int, spread_years: float, seed: int = 0) -> tuple[Readings, list[Speaker]]:
+    """Adults of 19 to 79 whose stated age scatters by `spread_years`; every tenth person is a child besides."""
+    rng = np.random.default_rng(seed)
+    speakers, ages = [], []
     for index in range(count):
-        age = int(np.clip(rng.normal(40, 12), 19, 79))
-        heard = age + rng.normal(0, 10)
-        female = bool(rng.uniform() < 0.5)
-        sex = "female" if female else "male"
+        age = 8 if index % 10 == 9 else int(np.clip(rng.normal(40, 12), 19, 79))
+        sex = "female" if rng.uniform() < 0.3 else "male"
         speakers.append(Speaker(f"s{index}", Path("x"), 5.0, "A", "en", sex, (age, age + 1), False, "calibration"))  # type: ignore[arg-type]
-        posterior = 40 + (heard - 40) * 144 / 244
-        logits.append(-0.5 * overconfidence * ((BIN_CENTRES - posterior) / np.sqrt(144 * 100 / 244)) ** 2)
-        gender.append((4.0 if female else -4.0) + rng.normal(0, 3) + 1.5)
-    zeros = np.zeros(count)
-    return Readings(
-        np.array(gender), np.array(logits), zeros, zeros, np.zeros((count, 2)), np.full(count, 5.0)
-    ), speakers
+        ages.append(age + rng.normal(0, spread_years))
+    stated = np.array(ages)[:, None]
+    female = np.array([speaker.gender == "female" for speaker in speakers])
+    child = np.array([speaker.is_child for speaker in speakers])
+    readings = Readings(
+        speaker=np.arange(count),
+        seconds=np.full(count, SECONDS),
+        gender_logit=np.where(female, 4.0, -4.0) + rng.normal(0, 3, count) + 1.5,
+        voice_logit=np.ones(count),
+        child_logit=np.where(child, 2.0, -2.0) + rng.normal(0, 0.5, count),
+        distance=np.ones(count),
+        age_logits=(stated * BIN_CENTRES - 0.5 * BIN_CENTRES**2) / 100,
+    )
+    return readings, speakers
 
 
-def test_an_overconfident_encoder_is_cooled_until_four_fifths_are_covered() -> None:
-    readings, speakers = planted(400, overconfidence=4.0)
-    calibration = fit([Heard(readings, speakers)], speakers)
-    assert 2.5 < calibration.age_temperature * 5.0**-calibration.age_temperature_slope < 6.0
-    held_out, others = planted(400, overconfidence=4.0)
-    assert coverage(*interval_coverage(held_out, others, calibration)) == pytest.approx(0.8, abs=0.02)
+@pytest.mark.parametrize("spread", [6.0, 14.0])
+def test_the_interval_holds_four_fifths_of_people_that_calibration_has_not_seen(spread: float) -> None:
+    readings, speakers = planted(800, spread)
+    calibration = fit([readings], speakers, Calibration())
+    held_out, others = planted(1500, spread, seed=2)
+    assert coverage(*interval_coverage(held_out, others, calibration)) == pytest.approx(0.8, abs=0.04)
 
 
-def test_a_shifted_gender_logit_is_shifted_back() -> None:
-    readings, speakers = planted(400, overconfidence=1.0)
-    calibration = fit([Heard(readings, speakers)], speakers)
+def test_a_shifted_gender_logit_is_shifted_back_though_most_are_men() -> None:
+    readings, speakers = planted(400, 8.0)
+    calibration = fit([readings], speakers, Calibration())
     assert calibration.gender_bias == pytest.approx(-1.5, abs=0.6)
     assert calibration.femininity(1.5) == pytest.approx(0.5, abs=0.1)
 
 
-def test_the_corpus_prior_counts_a_decade_in_both_its_bins() -> None:
+def test_the_child_threshold_lies_between_children_and_adults() -> None:
+    readings, speakers = planted(400, 8.0)
+    assert 0.3 < fit([readings], speakers, Calibration()).child_threshold < 0.9
+
+
+def test_a_recording_unlike_training_is_said_with_less_certainty_up_to_a_limit() -> None:
+    calibration = Calibration(distance_free=1.5, distance_slope=1.0, distance_most=2.0)
+    logits = (50 * BIN_CENTRES - 0.5 * BIN_CENTRES**2) / 100
+    spreads = []
+    for distance in (0.5, 1.5, 2.0, 2.5, 50.0):
+        stated = calibration.age_probabilities(logits, SECONDS, distance)
+        spreads.append(np.sqrt(stated @ (BIN_CENTRES - stated @ BIN_CENTRES) ** 2))
+    np.testing.assert_allclose(np.array(spreads) / spreads[0], np.sqrt([1, 1, 1.5, 2, 2]), rtol=0.02)
+
+
+def test_an_exact_age_counts_two_years_on_both_sides_and_a_decade_in_both_its_bins() -> None:
     def person(age: tuple[int, int]) -> Speaker:
         return Speaker("x", Path("x"), 5.0, "A", "en", "male", age, False, "train")
 
-    prior = np.exp(log_prior([person((20, 30))] * 90 + [person((60, 70))] * 10))
-    assert prior.sum() == pytest.approx(1)
-    assert prior[3] == prior[4] == pytest.approx((45 + 5) / (100 + 5 * 18))
-    assert prior[11] == pytest.approx((5 + 5) / (100 + 5 * 18))
-
-
-def test_the_prior_is_flattened_only_as_far_as_the_error_allows() -> None:
-    readings, speakers = planted(300, overconfidence=1.0)
-    skewed = speakers[:5] + [s for s in speakers if s.age is not None and s.age[0] < 40] * 5
-    calibration = fit([Heard(readings, speakers)], skewed)
-    stated = np.array([belief.age_mean for belief in beliefs(readings, calibration)])
-    error = np.abs(stated - [s.age_years for s in speakers]).mean()
-    assert error <= 9.0
-    assert max(calibration.age_prior) > 0  # some of it is gone: rare ages are raised
+    masses = interval_masses([person((22, 23)), person((20, 30))])
+    np.testing.assert_allclose(masses[0, 3:5], [1.0, 0.0])
+    np.testing.assert_allclose(masses[1, 3:5], [1.0, 1.0])
+    assert interval_masses([person((24, 25))])[0, 3:5] == pytest.approx([0.6, 0.4])

@@ -10,17 +10,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray, spectrogram
+from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray
 from speech2face.audio.speech import Spans
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.embed import FaceEmbedder
 from speech2face.inputs import described, real_number
 from speech2face.limits import Style
-from speech2face.models.contract import CHILD, UNSURE, Caution, Given
+from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
 from speech2face.provenance import NOTICE
 from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, Calibration, FacePopulation, cosine, sigmoid
+from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
 
 # --------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ def load_attribute_release(folder: Path | str | None = None) -> AttributeRelease
 
 
 # --------------------------------------------------------------------------------------------------
-# The networks of a release that states attributes: spectrogram in, readings out. No torch.
+# The networks of a release that states attributes: log-mel energies in, readings out. No torch.
 # --------------------------------------------------------------------------------------------------
 
 VOICE_FRAMES = "voice_frames.onnx"
@@ -91,6 +92,8 @@ class VoiceReading:
     age_logits: FloatArray  # (bins,)
     voice_logit: float
     child_logit: float
+    distance: float
+    """How unlike the recordings of training it is, 1 being theirs in the mean."""
     seconds: float
 
 
@@ -114,7 +117,7 @@ class AttributeRuntime(Runtime):
 
     def segment_moments(self, segment: FloatArray) -> Moments:
         """Encode one segment of speech, (samples,)."""
-        sums = self.run(VOICE_FRAMES, spectrogram=spectrogram(segment)[None])[0]
+        sums = self.run(VOICE_FRAMES, log_mel=log_mel(segment)[None])[0]
         return Moments(sums, segment.size / SAMPLE_RATE)
 
     def moments(self, speech: FloatArray) -> list[Moments]:
@@ -134,9 +137,9 @@ class AttributeRuntime(Runtime):
         """Pool segments and read the voice they share."""
         parts = list(moments)
         pooled = np.sum([part.sums for part in parts], axis=0)
-        embedding, gender, age, voice, child = self.run(VOICE_HEAD, moments=pooled)
-        seconds = sum(part.seconds for part in parts)
-        return VoiceReading(embedding[0], float(gender[0]), age[0], float(voice[0]), float(child[0]), seconds)
+        embedding, *lines, age = (output[0] for output in self.run(VOICE_HEAD, moments=pooled))
+        gender, voice, child, distance = map(float, lines)
+        return VoiceReading(embedding, gender, age, voice, child, distance, sum(part.seconds for part in parts))
 
 
 UNSURE_GENDER = 0.85
@@ -307,7 +310,7 @@ class AttributeHearing:
         """Calibrated belief about age and gender."""
         calibration = self.model.release.calibration
         return AttributeBelief(
-            calibration.age_probabilities(self.reading.age_logits, self.reading.seconds),
+            calibration.age_probabilities(self.reading.age_logits, self.reading.seconds, self.reading.distance),
             calibration.femininity(self.reading.gender_logit),
             child_probability=sigmoid(self.reading.child_logit),
         )
@@ -343,10 +346,12 @@ class AttributeHearing:
         return self.model.speaker_change(self.moments)
 
     def cautions(self) -> tuple[Caution, ...]:
-        """A child's voice, or one that leaves age or gender open."""
+        """A child's voice, one unlike those of training, or one that leaves age or gender open."""
         low, high = self.attributes.age_interval()
         sure = max(self.attributes.femininity, 1 - self.attributes.femininity)
-        found = [(CHILD, self.is_child), (UNSURE, sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS)]
+        unfamiliar = self.reading.distance > self.model.release.thresholds["unfamiliar_distance"]
+        unsure = sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS
+        found = [(UNFAMILIAR, unfamiliar), (CHILD, self.is_child), (UNSURE, unsure)]
         return tuple(caution for caution, holds in found if holds)
 
 
@@ -365,26 +370,29 @@ def load_attribute_model(folder: str | Path | None = None) -> AttributeModel:
 # --------------------------------------------------------------------------------------------------
 
 LEAST_SAMPLES = SAMPLE_RATE // 2  # a remainder under half a second is poorly levelled alone: it waits
+NEWS_SAMPLES = SAMPLE_RATE  # once a segment is whole, an open one is encoded again after so much more speech
 
 
 class AttributeListening:
     """One speaker's speech so far: the moments of its whole segments, and what is not yet a segment.
 
     Where a recording's last segment takes the remainder, here the remainder is one of its own: every look would have
-    to encode up to six seconds again.
+    to encode up to six seconds again. After the first segment up to a second of the newest speech may be missing,
+    which saves most of a call's arithmetic.
     """
 
     def __init__(self, model: AttributeModel) -> None:
         self._model = model
         self._moments: list[Moments] = []
         self._tail = np.zeros(0, np.float32)
+        self._open: tuple[int, Moments] | None = None  # samples of the tail that were encoded, and what came of it
 
     def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
         """Hear the next stretch of speech, (samples,); all of it is spoken."""
         self._tail = np.concatenate([self._tail, heard])
         while self._tail.size >= SEGMENT_SAMPLES:
             self._moments.append(self._model.runtime.segment_moments(self._tail[:SEGMENT_SAMPLES]))
-            self._tail = self._tail[SEGMENT_SAMPLES:].copy()
+            self._tail, self._open = self._tail[SEGMENT_SAMPLES:].copy(), None
         self._moments = merge_oldest(self._moments, join, lambda moments: moments.seconds)
 
     def hearing(self) -> AttributeHearing:
@@ -395,10 +403,17 @@ class AttributeListening:
         """
         moments = list(self._moments)
         if self._tail.size >= LEAST_SAMPLES or not moments:
-            remainder = self._model.runtime.segment_moments(self._tail)
+            remainder = self._remainder()
             # Too short to be compared with other voices: as in a recording it goes with the segment before.
             moments[-1:] = [join(moments[-1], remainder)] if moments else [remainder]
         return self._model.heard(moments)
+
+    def _remainder(self) -> Moments:
+        """The open segment's moments, those of a moment ago where hardly more was said."""
+        news = NEWS_SAMPLES if self._moments else 1
+        if self._open is None or self._tail.size - self._open[0] >= news:
+            self._open = (self._tail.size, self._model.runtime.segment_moments(self._tail))
+        return self._open[1]
 
 
 def join(first: Moments, second: Moments) -> Moments:

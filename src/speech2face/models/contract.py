@@ -85,10 +85,13 @@ CHILD = Caution(
 )
 SEVERAL = Caution("several_speakers", "More than one voice seems to speak; the portrait mixes them.")
 UNSURE = Caution("unsure", "The voice leaves age or gender open; the portrait lies between quite different faces.")
+UNFAMILIAR = Caution(
+    "unfamiliar_recording", "The sound is unlike the recordings that the model learned from; readings are less sure."
+)
 OTHER_TRACKS = Caution(
     "other_tracks", "The file has further sound tracks, which were not heard; the track option chooses another one."
 )
-ALL = (SHORT, TELEPHONE, NOISY, CHILD, SEVERAL, UNSURE, OTHER_TRACKS)  # the order in which they are said
+ALL = (SHORT, TELEPHONE, NOISY, UNFAMILIAR, CHILD, SEVERAL, UNSURE, OTHER_TRACKS)  # the order in which they are said
 
 
 def find_cautions(

@@ -184,10 +184,10 @@ def export(
     inputs: list[str],
     outputs: list[str],
     dynamic: dict[int, Any],
-    weights: Path,
+    weights: Path | None = None,
     prefix: str = "",
 ) -> None:
-    """Write `module` as ONNX beside the safetensors file of its weights.
+    """Write `module` as ONNX beside the safetensors file of its weights; None keeps them inside.
 
     `dynamic` names the free axes of the first input (a name, or torch's own dimension where only some lengths are
     possible); other inputs have none.
@@ -230,7 +230,8 @@ def export(
             del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine
     del model.graph.metadata_props[:], model.metadata_props[:]
     resolve_cast_like(model)
-    refer_to_safetensors(model, weights, prefix)
+    if weights is not None:
+        refer_to_safetensors(model, weights, prefix)
     replace_file(path, model.SerializeToString())
 
 

@@ -44,6 +44,8 @@ class Calibration:
     """How raw logits become stated probabilities; fitted on speakers that neither training nor validation has.
 
     Temperatures fall with the seconds heard: value = at_one_second * seconds ** -slope, within the durations measured.
+    They rise where a recording is unlike those of training: by `distance_slope` for every unit of distance over
+    `distance_free`, up to `distance_most` times.
     """
 
     age_temperature: float = 1.0
@@ -52,6 +54,9 @@ class Calibration:
     gender_temperature: float = 1.0
     gender_bias: float = 0.0
     child_threshold: float = 0.5
+    distance_free: float = 1.0
+    distance_slope: float = 0.0
+    distance_most: float = 3.0
     measured_seconds: tuple[float, float] = (1.0, 10.0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,13 +69,14 @@ class Calibration:
         stored: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**stored)
 
-    def _temperature(self, seconds: float) -> float:
+    def _temperature(self, seconds: float, distance: float) -> float:
         within = float(np.clip(seconds, *self.measured_seconds))
-        return float(self.age_temperature * within**-self.age_temperature_slope)
+        unlike = 1 + self.distance_slope * max(0.0, distance - self.distance_free)
+        return float(self.age_temperature * within**-self.age_temperature_slope * min(unlike, self.distance_most))
 
-    def age_probabilities(self, logits: np.ndarray, seconds: float) -> np.ndarray:
-        """Stated distribution over age bins, (bins,) -> (bins,)."""
-        adjusted = (logits + np.asarray(self.age_prior)) / self._temperature(seconds)
+    def age_probabilities(self, logits: np.ndarray, seconds: float, distance: float = 1.0) -> np.ndarray:
+        """Stated distribution over age bins, (bins,) -> (bins,), of so many seconds so far from training."""
+        adjusted = (logits + np.asarray(self.age_prior)) / self._temperature(seconds, distance)
         powers = np.exp(adjusted - adjusted.max())
         return np.asarray(powers / powers.sum())
 
