@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.audio.recording import can_encode
 from speech2face.audio.spectrogram import SAMPLE_RATE
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}
@@ -62,18 +63,6 @@ def encode(
             output.mux(stream.encode(resampled))
         output.mux(stream.encode(None))
     return file.getvalue()
-
-
-def can_encode(codec: str) -> bool:
-    """Whether this PyAV's FFmpeg has an encoder of this name; which ones its wheels hold differs by version."""
-    from av.codec import Codec
-    from av.codec.codec import UnknownCodecError
-
-    try:
-        Codec(codec, "w")
-    except UnknownCodecError:
-        return False
-    return True
 
 
 def encode_tracks(tracks: Sequence[NDArray[Any]], sample_rate: int) -> bytes:

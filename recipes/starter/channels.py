@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.signal import fftconvolve
 
+from speech2face.audio.recording import can_encode
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.training import augment
 from speech2face.training.augment import Codec, Generator, Sound, coloured_noise, companded, mix, recoded
-from tests.recordings import can_encode
 
 NOISY_SNR_DB = 10.0  # of the fixed channel
 CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker")

@@ -276,9 +276,9 @@ def calibration_text(manifest: Mapping[str, Any]) -> str:
         "Fitted on the calibration speakers, who are in neither training nor validation, through six channels (clean,"
         " telephone, noise, a far room, codecs, a loudspeaker) and at five durations (1, 2, 3, 6 s, all)."
         " A regression draws the old towards the many young: what it says over its median is added once more"
-        f" {AGE_EXPANSION:g} times, a factor chosen there. The spread is scaled until the stated 80 % interval holds 80 %"
-        " of the calibration speakers; it widens with the distance of a recording's statistics from those of training. Both"
-        " genders weigh the same in every channel.\n\n"
+        f" {AGE_EXPANSION:g} times, a factor chosen there. The spread is scaled until the stated 80 % interval holds"
+        " 80 % of the calibration speakers; it widens with the distance of a recording's statistics from those of"
+        " training. Both genders weigh the same in every channel.\n\n"
         + table(["value", ""], [[name, value] for name, value in values.items()])
     )
 

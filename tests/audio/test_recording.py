@@ -13,9 +13,9 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 from speech2face import errors
-from speech2face.audio.recording import is_recording, mix, read_recording
+from speech2face.audio.recording import can_encode, is_recording, mix, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from tests.recordings import LAYOUTS, can_encode, encode, encode_silent_video
+from tests.recordings import LAYOUTS, encode, encode_silent_video
 
 RMS_OF_SINE = 0.5 / np.sqrt(2)  # every sine here has amplitude 0.5
 

@@ -8,8 +8,8 @@ torch = pytest.importorskip("torch", reason="reads the torch heads; install the 
 
 from recipes.starter.channels import CHANNELS, FIXED, babble_of, heard, no_voice, traffic, wind  # noqa: E402
 from recipes.starter.scores import ALL_SOURCES, Row, markdown, write_csv  # noqa: E402
+from speech2face.audio.recording import can_encode  # noqa: E402
 from speech2face.metrics.intervals import Estimate  # noqa: E402
-from tests.recordings import can_encode  # noqa: E402
 from tests.voices import made_voice  # noqa: E402
 
 ROWS = [

@@ -61,7 +61,8 @@ def _voice(seconds: float = 1.6) -> np.ndarray:
 
 
 def _recordings() -> tuple[bytes, ...]:
-    from tests.recordings import can_encode, encode
+    from speech2face.audio.recording import can_encode
+    from tests.recordings import encode
 
     forms = (
         *(("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame"), ("ogg", "libopus")),

@@ -839,3 +839,15 @@ def any_tags() -> dict[str, Any]:
     import av  # 50 ms, and not needed to refuse a missing file
 
     return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < STRICT_BEFORE else {}
+
+
+def can_encode(codec: str) -> bool:
+    """Whether this PyAV's FFmpeg has an encoder of this name; which ones its wheels hold differs by version."""
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(codec, "w")
+    except UnknownCodecError:
+        return False
+    return True

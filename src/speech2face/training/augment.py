@@ -13,9 +13,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import fftconvolve
 
+from speech2face.audio.recording import can_encode
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import MissingExtra
-from tests.recordings import can_encode
 
 # --------------------------------------------------------------------------------------------------
 # Sounds that are not speech, made by arithmetic: noises, tones, hums, music, clicks.
