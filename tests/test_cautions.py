@@ -28,7 +28,7 @@ class FakeRuntime:
     def read(self, moments: Sequence[Moments]) -> VoiceReading:
         direction = np.sum([part.sums for part in moments], axis=0)
         return VoiceReading(
-            np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, -5.0, 3.0 * len(moments)
+            np.asarray(direction, np.float32), 0.0, np.zeros(18, np.float32), 5.0, -5.0, 1.0, 3.0 * len(moments)
         )
 
     def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[list[FloatArray], list[FloatArray]]:

@@ -44,7 +44,7 @@ def mel_edges_hz() -> np.ndarray:
     return np.asarray(700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0))
 
 
-def mel_filters() -> FloatArray:
+def mel_filters() -> NDArray[np.float32]:
     """Triangular filters of unit height, (BANDS, FREQUENCIES).
 
     Low filters are narrower than a bin; every filter is at least two bins wide on each side so none is empty.
@@ -59,7 +59,7 @@ def mel_filters() -> FloatArray:
     return np.asarray(np.clip(np.minimum(rising, falling), 0, 1), np.float32)
 
 
-def log_mel(waveform: FloatArray) -> FloatArray:
+def log_mel(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """Natural logarithm of mel energies, (samples,) -> (frames, BANDS)."""
     transform = stft(waveform)
     power = transform.real**2 + transform.imag**2  # (frames, frequency)

@@ -105,12 +105,10 @@ def _hear_live_media() -> Iterator[Reader]:
 
 @family("live_sound", lambda: ((np.sin(np.arange(1000)) * 9000).astype("<i2").tobytes(),))
 def _hear_live_sound() -> Iterator[Reader]:
-    """Samples without a container: of programs, and of telephones in either byte order."""
-    from speech2face.app.telephone import swapped
+    """Samples without a container, of programs and of telephones."""
     from speech2face.audio.stream import PcmFormat, PcmStream
 
     def read(content: bytes) -> None:
-        swapped(content[: len(content) // 2 * 2])
         for encoding, rate in (("s16le", 48000), ("mulaw", 8000), ("alaw", 8000), ("f32le", 16000)):
             with contextlib.suppress(Speech2FaceError):
                 stream = PcmStream(PcmFormat(cast(Any, encoding), rate, 1))

@@ -19,7 +19,6 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import speech2face  # noqa: F401  # before ONNX Runtime, which it keeps quiet
 from tests.fuzz.families import FAMILIES
@@ -77,7 +76,7 @@ def read_family(name: str, first: int, count: int, seconds: float, note: Callabl
     return found
 
 
-def read_apart(name: str, *how: Any) -> bool:
+def read_apart(name: str, first: int, count: int, seconds: float) -> bool:
     """Read one family in a fork of this process, which has imported what all of them need; true where all was well."""
     with tempfile.TemporaryFile("w+") as progress:
 
@@ -91,7 +90,7 @@ def read_apart(name: str, *how: Any) -> bool:
             code = 1
             try:
                 resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-                code = int(read_family(name, *how, note) > 0)
+                code = int(read_family(name, first, count, seconds, note) > 0)
             except BaseException:
                 traceback.print_exc()
             finally:

@@ -16,7 +16,7 @@ from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import DatasetError, InvalidOption, OutputExists, SeveralFaces, WeightsError
 from speech2face.face.detect import Picture
-from speech2face.face.embed import FaceEmbedder
+from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.forget import forget as forget_in_data
 from speech2face.gallery import build as building
@@ -107,7 +107,7 @@ def embedder(monkeypatch: pytest.MonkeyPatch) -> Brightness:
     """In the place of the model's own, which has none for photographs."""
     stand_in = Brightness()
 
-    def opened(model: Model, file: Path | None = None) -> FaceEmbedder:
+    def opened(model: Model, file: Path | None = None) -> PictureEmbedder:
         return stand_in
 
     monkeypatch.setattr(building, "open_face_embedder", opened)

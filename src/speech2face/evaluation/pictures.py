@@ -50,7 +50,7 @@ from speech2face.evaluation.readers import (
 from speech2face.evaluation.report import Exclusion, ModelFacts
 from speech2face.face.align import Points
 from speech2face.face.detect import DlibDetector, FaceDetector, Picture
-from speech2face.face.embed import FaceEmbedder
+from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import open_embedder
 from speech2face.face.files import file_sha256, weight_file
 from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
@@ -97,7 +97,7 @@ class PictureSet:
         sources: Mapping[Kind, Callable[[int], Picture | None]],
         *,
         seconds: float,
-        embedder: FaceEmbedder | None = None,
+        embedder: PictureEmbedder | None = None,
         draw: Callable[[NDArray[np.float32]], Picture] | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -127,7 +127,7 @@ class PictureSet:
         *,
         rows: Sequence[int] | None = None,
         seconds: float | None = None,
-        embedder: FaceEmbedder | None = None,
+        embedder: PictureEmbedder | None = None,
         exaggerate: float = 0.0,
     ) -> PictureSet:
         """Pictures from the voice are the folder's (`KEY.png`, or another kind of picture) where one is given.
@@ -556,7 +556,7 @@ class Material:
         return self.predictors[0].model if self.predictors else None
 
     @cached_property
-    def embedder(self) -> FaceEmbedder | None:
+    def embedder(self) -> PictureEmbedder | None:
         """What embeds faces of pictures as the data's were; None where it is not at hand.
 
         Raises:

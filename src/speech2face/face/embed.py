@@ -37,11 +37,23 @@ DLIB_MATCH_DISTANCE = 0.6
 """Euclidean distance under which dlib's network calls two photographs one person (dlib's own documentation)."""
 
 
-class FaceEmbedder(Protocol):
-    """Anything that embeds the face of a photograph, (height, width, 3) uint8, in numbers by which people compare."""
+class PictureEmbedder(Protocol):
+    """Anything that embeds the face of a picture, (height, width, 3) uint8, in numbers by which people compare."""
 
     size: int
     """Length of an embedding."""
+
+    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
+        """Return the embedding (size,) of the picture's one face, or None where no face is found.
+
+        Raises:
+            SeveralFaces: more than one person could be meant.
+        """
+        ...
+
+
+class FaceEmbedder(PictureEmbedder, Protocol):
+    """A picture embedder that says how it crops faces, and can be handed crops: the kind that packages add."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -61,23 +73,15 @@ class FaceEmbedder(Protocol):
         """Return the embeddings (crops, size) of faces that are cropped already, at least one."""
         ...
 
-    def embed(self, picture: Picture) -> NDArray[np.float32] | None:
-        """Return the embedding (size,) of the picture's one face, or None where no face is found.
 
-        Raises:
-            SeveralFaces: more than one person could be meant.
-        """
-        ...
-
-
-class FaceMatcher(FaceEmbedder, Protocol):
+class FaceMatcher(PictureEmbedder, Protocol):
     """A face embedder of which it is known when two embeddings are one person."""
 
     match_distance: float
     """Euclidean distance under which two embeddings count as one person."""
 
 
-def embed_drawn(embedder: FaceEmbedder, picture: Picture) -> NDArray[np.float32] | None:
+def embed_drawn(embedder: PictureEmbedder, picture: Picture) -> NDArray[np.float32] | None:
     """Return the embedding (size,) of a drawn face; None where a detector sees none in it, or more than one."""
     try:
         return embedder.embed(picture)

@@ -34,7 +34,7 @@ from speech2face.errors import (
     WeightsError,
 )
 from speech2face.face.detect import Picture
-from speech2face.face.embed import FaceEmbedder
+from speech2face.face.embed import PictureEmbedder
 from speech2face.face.photograph import read_photograph
 from speech2face.gallery.entries import (
     RECORD,
@@ -87,7 +87,7 @@ def is_data_set(place: str | Path) -> bool:
     return Storage(place).exists(MANIFEST)
 
 
-def photographs(folder: str, embedder: FaceEmbedder) -> Iterator[Candidate]:
+def photographs(folder: str, embedder: PictureEmbedder) -> Iterator[Candidate]:
     """The photographs of a folder, in a fixed order.
 
     Raises:
@@ -133,7 +133,7 @@ def _other(where: str, entry: Entry) -> Candidate:
     return Candidate(entry, embed, lambda: b"", is_picture=False)
 
 
-def _photograph(storage: Storage, path: str, entry: Entry, embedder: FaceEmbedder) -> Candidate:
+def _photograph(storage: Storage, path: str, entry: Entry, embedder: PictureEmbedder) -> Candidate:
     """One photograph; it is read once."""
     state: dict[str, Picture] = {}
 

@@ -20,7 +20,7 @@ from speech2face.data.record import Tombstones, near_names
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
 from speech2face.face.detect import Picture
-from speech2face.face.embed import FaceEmbedder
+from speech2face.face.embed import PictureEmbedder
 from speech2face.gallery.entries import (
     Entry,
     Record,
@@ -348,7 +348,7 @@ def space_of(model: Model) -> Space:
     return Space(size, embedder, release.name, release.version, sha256(release.folder / MANIFEST))
 
 
-def open_face_embedder(model: Model, file: Path | None = None) -> FaceEmbedder:
+def open_face_embedder(model: Model, file: Path | None = None) -> PictureEmbedder:
     """What brings photographs to the model's space.
 
     Raises:

@@ -147,7 +147,8 @@ class VoiceHead(nn.Module):
     def stated_age(self, age: Tensor) -> Tensor:
         """The line's age -> what is stated, (batch,) -> (batch,); a regression draws the old towards the many young."""
         knee, expansion, _ = self.age_shape
-        return age + expansion * functional.relu(age - knee)
+        stated: Tensor = age + expansion * functional.relu(age - knee)
+        return stated
 
     def age_logits(self, age: Tensor) -> Tensor:
         """The logarithm of a normal density around the stated age, up to a constant, (batch,) -> (batch, age bins)."""
@@ -155,7 +156,8 @@ class VoiceHead(nn.Module):
         stated = self.stated_age(age)
         spread = AGE_UNIT_YEARS + growth * functional.relu(stated - knee)
         bins = torch.from_numpy(BIN_CENTRES).to(age)
-        return -0.5 * ((bins - stated[:, None]) / spread[:, None]).square()
+        logits: Tensor = -0.5 * ((bins - stated[:, None]) / spread[:, None]).square()
+        return logits
 
     def forward(self, moments: Tensor) -> HeadOutputs:
         """Moments (batch, 3, channels) -> readings."""
