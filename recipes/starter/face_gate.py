@@ -23,7 +23,7 @@ from speech2face.decoder.warp import warp
 from speech2face.face.align import Points
 from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis, random_faces
 from speech2face.face.appearance import Doubles as Array
-from speech2face.face.embed import FaceEmbedder, FaceMatcher, embed_drawn
+from speech2face.face.embed import FaceMatcher, embed_drawn
 
 Picture = NDArray[np.uint8]
 Render = Callable[[NDArray[np.float64]], Picture]
@@ -55,7 +55,7 @@ def summary(found: Array, threshold: float) -> dict[str, Any]:
     }
 
 
-def embed_all(pictures: Iterator[Picture], embedder: FaceEmbedder) -> tuple[Array, int]:
+def embed_all(pictures: Iterator[Picture], embedder: PictureEmbedder) -> tuple[Array, int]:
     """Embeddings (found, size), and in how many pictures no face was found."""
     found = [embed_drawn(embedder, picture) for picture in pictures]
     kept = [numbers.astype(np.float64) for numbers in found if numbers is not None]
