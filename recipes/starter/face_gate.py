@@ -23,7 +23,7 @@ from speech2face.decoder.warp import warp
 from speech2face.face.align import Points
 from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis, random_faces
 from speech2face.face.appearance import Doubles as Array
-from speech2face.face.embed import FaceMatcher, embed_drawn
+from speech2face.face.embed import FaceMatcher, PictureEmbedder, embed_drawn
 
 Picture = NDArray[np.uint8]
 Render = Callable[[NDArray[np.float64]], Picture]
