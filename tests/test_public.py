@@ -38,7 +38,11 @@ def drawn(model: Model) -> Portrait:
 
 
 def made(**changes: Any) -> Reconstruction:
-    values = {"image": np.zeros((8, 8, 3), np.uint8), "face_embedding": np.zeros(4, np.float32), "embedder": "dlib"}
+    values: dict[str, Any] = {
+        "image": np.zeros((8, 8, 3), np.uint8),
+        "face_embedding": np.zeros(4, np.float32),
+        "embedder": "dlib",
+    }
     return Reconstruction(**(values | {"exaggerate": 0.0, "model_name": "paired", "model_version": "1"} | changes))
 
 
@@ -122,7 +126,7 @@ def test_a_notebook_shows_the_labelled_picture(portrait: Portrait) -> None:
 def test_results_are_one_short_line_at_a_prompt(model: Model, portrait: Portrait, drawn: Portrait) -> None:
     recording = speech2face.read_recording((VOICE, SAMPLE_RATE))
     session = LiveSession(model, PcmFormat())
-    session.push(np.rint(VOICE * 32_768).astype("<i2"))
+    session.push(np.rint(VOICE * 32_768).astype("<i2").tobytes())
     for value in (portrait, drawn, recording, session, made(), made(model_name=LONG_NAME + "\n")):
         text = repr(value)
         assert text.startswith(f"<{type(value).__name__} "), text

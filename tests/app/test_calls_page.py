@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from speech2face.app.calls import GIVE_UP_AFTER, MAX_FILL_MS, WINDOW_CHUNKS
+from speech2face.app.calls import GIVE_UP_AFTER, Offer
 from speech2face.app.http import CloseCode, Limits
-from speech2face.app.telephone import Started, Wishes, read_event
-from speech2face.app.webrtc import Offer
+from speech2face.app.telephone import MAX_FILL_MS, WINDOW_CHUNKS, Started, Wishes, read_event
 from speech2face.provenance import read_provenance
 from tests.app.listening import server
 
