@@ -40,7 +40,9 @@ python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features
 python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
 python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
 python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
-python -m recipes.starter.model_card --scores docs/starter_scores.csv --out "$RELEASE/CARD.md"
+python -m recipes.starter.portrait_gate --starter "$STARTER" --out docs/portrait_gate.csv
+python -m recipes.starter.model_card --scores docs/starter_scores.csv --held-out docs/starter_held_out.csv \
+    --out "$RELEASE/CARD.md"
 # 7. For whom it is wrong, and the outcome into the card (4 minutes).
 python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card "$RELEASE/CARD.md"
 mkdir -p docs/audit

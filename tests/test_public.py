@@ -38,8 +38,11 @@ def drawn(model: Model) -> Portrait:
 
 
 def made(**changes: Any) -> Reconstruction:
-    values: dict[str, Any] = {"image": np.zeros((8, 8, 3), np.uint8), "face_embedding": np.zeros(4, np.float32)}
-    values["embedder"] = "dlib"
+    values: dict[str, Any] = {
+        "image": np.zeros((8, 8, 3), np.uint8),
+        "face_embedding": np.zeros(4, np.float32),
+        "embedder": "dlib",
+    }
     return Reconstruction(**(values | {"exaggerate": 0.0, "model_name": "paired", "model_version": "1"} | changes))
 
 
