@@ -21,7 +21,7 @@ from record import Result, matrix_rate, median_seconds, print_results, write
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import RECORD, Entry, Record, Space
+from speech2face.gallery.entries import RECORD, Entry, GalleryRecord, Space
 from speech2face.gallery.files import TRAINED_PER_LIST, FileWriter, Vectors, made_probes, nearest, recall
 from speech2face.gallery.gallery import Gallery
 
@@ -56,7 +56,8 @@ def entries(start: int, count: int) -> list[Entry]:
 
 def build(folder: Path, count: int, backend: str) -> float:
     """Seconds to write the gallery, its faces being there already."""
-    writer = FileWriter(Storage(folder), Record("made", Space(SIZE, EmbedderRecord("planted", SIZE)), backend, "made"))
+    record = GalleryRecord("made", Space(SIZE, EmbedderRecord("planted", SIZE)), backend, "made")
+    writer = FileWriter(Storage(folder), record)
     seconds, start = 0.0, 0
     for vectors in faces(count):
         some, begun = entries(start, len(vectors)), time.perf_counter()
@@ -149,7 +150,7 @@ def of_postgres(folder: Path, count: int, address: str) -> list[Result]:
     what, place, copy = f"{count:,} faces of {SIZE} numbers", folder / "postgres", folder / "copy"
     rate, flops = read_rate(), matrix_rate()
     build(copy, count, "exact")
-    record = Record("made", Space(SIZE, EmbedderRecord("planted", SIZE)), "postgres", "made", address)
+    record = GalleryRecord("made", Space(SIZE, EmbedderRecord("planted", SIZE)), "postgres", "made", address)
     begun, start = time.perf_counter(), 0
     writer = PostgresBuild(record, address, "made")
     for vectors in faces(count):

@@ -24,7 +24,7 @@ EXTRAS = (
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
-    "voice/compact.py",
+    "voice/whisper.py",
     "voice/encoder.py",
     "face/landmarks.py",  # places of photographs, for training only
     "face/detect.py",

@@ -52,7 +52,7 @@ class ServiceError(Speech2FaceError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServedPortrait:
     """One of several recordings: its picture (PNG) and facts, or the error it gave."""
 
     name: str
@@ -145,7 +145,7 @@ class Client:
         answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
         return answer.content, json.loads(answer.headers[FACTS_HEADER])
 
-    def portraits(self, recordings: Sequence[Source], **options: Any) -> list[Answer]:
+    def portraits(self, recordings: Sequence[Source], **options: Any) -> list[ServedPortrait]:
         """Several at once, in their order; one that fails does not spoil the others.
 
         Raises:
@@ -316,11 +316,11 @@ def _error(problem: dict[str, Any]) -> Speech2FaceError:
     return ServiceError(problem["detail"], code=problem["code"], status=problem["status"])
 
 
-def _answer(result: dict[str, Any]) -> Answer:
+def _answer(result: dict[str, Any]) -> ServedPortrait:
     if result["status"] != 200:
-        return Answer(result["name"], None, None, _error(result["problem"]))
+        return ServedPortrait(result["name"], None, None, _error(result["problem"]))
     portrait = result["portrait"]
-    return Answer(result["name"], base64.b64decode(portrait["picture"]["base64"]), portrait["facts"], None)
+    return ServedPortrait(result["name"], base64.b64decode(portrait["picture"]["base64"]), portrait["facts"], None)
 
 
 def _read_update(message: str | bytes) -> dict[str, Any] | None:

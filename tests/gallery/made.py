@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.gallery.entries import RECORD, Entry, Record, Space
+from speech2face.gallery.entries import RECORD, Entry, GalleryRecord, Space
 from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
 
@@ -32,7 +32,7 @@ def made_faces(count: int, *, size: int = SIZE, seed: int = 0) -> NDArray[np.flo
 def made_gallery(folder: Path, backend: str = "exact", *, count: int = 40, address: str = "") -> Gallery:
     """A gallery of `count` faces, opened."""
     name = "made" if not address else f"made_{secrets.token_hex(4)}"  # tombstones outlive the tables of a name
-    record = Record(name, SPACE, backend, "made", address)
+    record = GalleryRecord(name, SPACE, backend, "made", address)
     entries, vectors = [made_entry(number) for number in range(count)], unit_rows(made_faces(count))
     if backend != "postgres":
         writer = FileWriter(Storage(folder), record)

@@ -14,7 +14,7 @@ from speech2face.errors import DatasetError, InvalidOption
 from speech2face.gallery.entries import (
     ADDRESS_VARIABLE,
     RECORD,
-    Record,
+    GalleryRecord,
     backend_by_address,
     backends,
     check_gallery_store,
@@ -42,7 +42,7 @@ def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def made(folder: Path, address: str) -> Gallery:
-    record = Record("made", SPACE, "lite", "made", address)
+    record = GalleryRecord("made", SPACE, "lite", "made", address)
     writer = store_of("lite").build(folder, record, address, plan="", force=False)
     writer.put([made_entry(number) for number in range(10)], unit_rows(made_faces(10)))
     Storage(folder).write(RECORD, writer.finish().encode())

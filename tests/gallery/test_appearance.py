@@ -9,7 +9,7 @@ import pytest
 from speech2face.data.storage import Storage
 from speech2face.errors import WeightsError
 from speech2face.evaluation.readers import AttributeReading
-from speech2face.gallery.entries import Entry, Record
+from speech2face.gallery.entries import Entry, GalleryRecord
 from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import (
     BY_ATTRIBUTES,
@@ -56,7 +56,7 @@ def embedded(model: AttributeModel, age: float, femininity: float) -> np.ndarray
 @pytest.fixture
 def gallery(starter: AttributeModel, tmp_path: Path) -> Gallery:
     """A face of every age and gender."""
-    writer = FileWriter(Storage(tmp_path / "g"), Record("people", space_of(starter), "exact", "made"))
+    writer = FileWriter(Storage(tmp_path / "g"), GalleryRecord("people", space_of(starter), "exact", "made"))
     vectors = unit_rows(np.stack([embedded(starter, *about) for about in PEOPLE.values()]))
     writer.put([Entry(name, name, "made up") for name in PEOPLE], vectors)
     writer.finish()

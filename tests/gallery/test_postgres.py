@@ -18,7 +18,7 @@ from speech2face.gallery import postgres as postgres_connection  # noqa: E402
 from speech2face.gallery import postgres as postgres_tables  # noqa: E402
 from speech2face.gallery.entries import (  # noqa: E402
     RECORD,
-    Record,
+    GalleryRecord,
     Upserted,
 )
 from speech2face.gallery.files import nearest, recall, unit_rows  # noqa: E402
@@ -55,7 +55,7 @@ def rows_in(server: Server, table: str) -> int:
 def test_a_server_that_goes_away_in_a_build_and_comes_back_costs_nothing(
     server: Server, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record = Record(name, SPACE, "postgres", "made", server.address)
+    record = GalleryRecord(name, SPACE, "postgres", "made", server.address)
     build = PostgresBuild(record, server.address, "plan")
     build.put(*some(range(20)))
     server.stop()
@@ -78,7 +78,7 @@ def test_a_server_that_does_not_come_back_ends_the_build_and_the_next_goes_on(
 ) -> None:
     monkeypatch.setattr(postgres_connection, "ATTEMPTS", 3)
     monkeypatch.setattr(postgres_connection, "FIRST_WAIT_SECONDS", 0.01)
-    record = Record(name, SPACE, "postgres", "made", server.address)
+    record = GalleryRecord(name, SPACE, "postgres", "made", server.address)
     build = PostgresBuild(record, server.address, "plan")
     build.put(*some(range(20)))
     server.stop()
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_come_back_ends_the_build_and_the_next_goes_on(
 
 
 def test_entries_that_end_in_an_error_leave_nothing_of_their_batch(server: Server, name: str) -> None:
-    build = PostgresBuild(Record(name, SPACE, "postgres", "made"), server.address, "plan")
+    build = PostgresBuild(GalleryRecord(name, SPACE, "postgres", "made"), server.address, "plan")
     entries, vectors = some(range(10))
     entries[9] = replace(entries[9], consent="")  # the table itself refuses it
     with pytest.raises(DatasetError, match="refuses"):
@@ -109,7 +109,7 @@ def test_entries_that_end_in_an_error_leave_nothing_of_their_batch(server: Serve
 
 
 def test_only_one_machine_builds_a_gallery(server: Server, name: str) -> None:
-    record = Record(name, SPACE, "postgres", "made")
+    record = GalleryRecord(name, SPACE, "postgres", "made")
     first = PostgresBuild(record, server.address, "plan")
     with pytest.raises(RunLocked, match="another process builds"):
         PostgresBuild(record, server.address, "plan")

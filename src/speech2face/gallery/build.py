@@ -40,7 +40,7 @@ from speech2face.gallery.entries import (
     RECORD,
     STORES,
     Entry,
-    Record,
+    GalleryRecord,
     Space,
     Upserted,
     Writer,
@@ -380,7 +380,7 @@ def _open_writer(out: Path, space: Space, options: BuildOptions, source: str) ->
         gallery.check_space(space)
         return gallery.writer()
     name = options.name or re.sub(r"[^a-z0-9]+", "_", out.resolve().name.lower()).strip("_") or "gallery"
-    record = Record(name, space, options.backend, secrets.token_hex(8))
+    record = GalleryRecord(name, space, options.backend, secrets.token_hex(8))
     plan = json.dumps({"space": space.to_dict(), "source": source}, sort_keys=True)
     plan = hashlib.sha256(plan.encode()).hexdigest()
     force = options.force or (out / RECORD).is_file()

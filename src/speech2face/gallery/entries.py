@@ -295,7 +295,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True)
-class Record:
+class GalleryRecord:
     """The whole of `gallery.json`."""
 
     name: str
@@ -323,12 +323,12 @@ class Record:
         names = ("name", "backend", "identity", "database", "entries", "next_number", "generation")
         return {name: getattr(self, name) for name in names} | {"space": self.space.to_dict()}
 
-    def changed(self, **values: Any) -> Record:
+    def changed(self, **values: Any) -> GalleryRecord:
         """With other values."""
         return replace(self, **values)
 
 
-def read_record(storage: Storage) -> Record:
+def read_record(storage: Storage) -> GalleryRecord:
     """The record of a folder.
 
     Raises:
@@ -347,7 +347,7 @@ def read_record(storage: Storage) -> Record:
         for file in files.values():
             if "/" in file.file or "\\" in file.file or file.file.startswith("."):
                 raise ValueError(f"{file.file!r} is no name of a file beside it")
-        return Record(
+        return GalleryRecord(
             name=str(stated["name"]),
             space=Space.from_dict(stated["space"]),
             backend=stated["backend"],
@@ -415,7 +415,7 @@ class Writer(Protocol):
         """Take entries out; returns how many there were."""
         ...
 
-    def finish(self) -> Record:
+    def finish(self) -> GalleryRecord:
         """Show what was put and removed, and return the record of the gallery as it is now."""
         ...
 
@@ -470,7 +470,7 @@ class Store(Protocol):
 class GalleryStoreDriver(Protocol):
     """A place where galleries lie: a module or an object with these two members."""
 
-    def open(self, folder: Path, record: Record, address: str) -> Store:
+    def open(self, folder: Path, record: GalleryRecord, address: str) -> Store:
         """Open the gallery of a record; `address` replaces the one that the record has, "" leaves it.
 
         Raises:
@@ -480,7 +480,7 @@ class GalleryStoreDriver(Protocol):
         """
         ...
 
-    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> Writer:
+    def build(self, folder: Path, record: GalleryRecord, address: str, *, plan: str, force: bool) -> Writer:
         """Begin a gallery, which takes the place of one that is there only when it is finished, and only with `force`.
 
         `plan` says what is built: a build that was interrupted may be gone on with by the same plan.
@@ -513,7 +513,7 @@ def check_gallery_store(driver: GalleryStoreDriver) -> None:
         for n in range(CHECK_ENTRIES)
     ]
     space = Space(CHECK_SIZE, EmbedderRecord("planted", CHECK_SIZE), "check", "1", "0" * 64)
-    record = Record(f"check_{secrets.token_hex(4)}", space, "exact", secrets.token_hex(8), address)
+    record = GalleryRecord(f"check_{secrets.token_hex(4)}", space, "exact", secrets.token_hex(8), address)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "gallery"
         place.mkdir()

@@ -34,7 +34,7 @@ from speech2face.gallery.entries import (
     Entries,
     Entry,
     Found,
-    Record,
+    GalleryRecord,
     StoredFile,
     StoreFacts,
     Upserted,
@@ -55,7 +55,7 @@ ROWS_AT_ONCE = 4096
 class FileWriter:
     """One change of a gallery's folder, which is held as long."""
 
-    def __init__(self, storage: Storage, record: Record, before: FileStore | None = None) -> None:
+    def __init__(self, storage: Storage, record: GalleryRecord, before: FileStore | None = None) -> None:
         """A gallery without `before` takes the place of whatever the folder holds.
 
         Raises:
@@ -133,7 +133,7 @@ class FileWriter:
         self._stays[self._entries.rows_of_speakers(gone)] = False
         self._new = [None if entry is None or entry.speaker in gone else entry for entry in self._new]
 
-    def finish(self) -> Record:
+    def finish(self) -> GalleryRecord:
         """New files, then the record that names them, then the old ones go."""
         self._honour()
         kept = [row for row, entry in enumerate(self._new) if entry is not None]
@@ -187,7 +187,7 @@ class FileWriter:
                 yield self._before.thumbnail(row)
         yield from (entry.thumbnail for entry in new)
 
-    def _index(self, record: Record, entries: Entries, kept: Sequence[int]) -> Record:
+    def _index(self, record: GalleryRecord, entries: Entries, kept: Sequence[int]) -> GalleryRecord:
         """The old index less what went and with what came, or a new one where there is none or it was outgrown."""
         storage, index = self._storage, None
         assert storage.local is not None
@@ -207,7 +207,7 @@ class FileWriter:
         file = _write(storage, name, [index.encode()])
         return record.changed(files=dict(record.files) | {"index": file}, index=index.facts.to_dict())
 
-    def _remove_others(self, record: Record) -> None:
+    def _remove_others(self, record: GalleryRecord) -> None:
         named = {file.file for file in record.files.values()}
         for name in self._storage.names():
             part, _, rest = name.partition("-")
@@ -515,7 +515,7 @@ class FileStore:
         self.storage, self.folder = storage, storage.local
         self.reopen(read_record(storage))
 
-    def reopen(self, record: Record) -> None:
+    def reopen(self, record: GalleryRecord) -> None:
         """Take the files that the record names.
 
         Raises:
@@ -658,13 +658,13 @@ def open_files(folder: Path) -> FileStore:
 class FileStores:
     """The driver `files`: a folder of files, compared one by one (`exact`) or found by an index (`faiss`)."""
 
-    def open(self, folder: Path, record: Record, address: str) -> FileStore:
+    def open(self, folder: Path, record: GalleryRecord, address: str) -> FileStore:
         """Open the gallery of a folder."""
         if address:
             raise InvalidOption(f"{folder} is a gallery in files; leave the database out")
         return open_files(folder)
 
-    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> FileWriter:
+    def build(self, folder: Path, record: GalleryRecord, address: str, *, plan: str, force: bool) -> FileWriter:
         """Begin a gallery; `gallery.json`, which says that there is one, is looked at by whoever calls."""
         if record.backend == "faiss":
             faiss_module()  # a missing extra is noticed before photographs are embedded

@@ -23,7 +23,7 @@ from speech2face.face.detect import Picture
 from speech2face.face.embed import PictureEmbedder
 from speech2face.gallery.entries import (
     Entry,
-    Record,
+    GalleryRecord,
     Space,
     Store,
     Upserted,
@@ -94,7 +94,7 @@ class Erased:
 class Gallery:
     """Faces to be searched; `with Gallery.open(...) as gallery:` lets go of a database afterwards."""
 
-    def __init__(self, store: Store, record: Record) -> None:
+    def __init__(self, store: Store, record: GalleryRecord) -> None:
         self._store = store
         self.record = record
         """What is known of it beside its entries."""

@@ -31,7 +31,7 @@ from speech2face.gallery.entries import (
     Embeddings,
     Entry,
     Found,
-    Record,
+    GalleryRecord,
     StoreFacts,
     Upserted,
     Where,
@@ -49,7 +49,7 @@ MOST_LOOKED_AT = 1000  # pgvector's limit
 class PostgresStore:
     """Asks the database every time: others may have changed it."""
 
-    def __init__(self, record: Record, address: str | None = None) -> None:
+    def __init__(self, record: GalleryRecord, address: str | None = None) -> None:
         """
         Raises:
             DatasetError: the database cannot be reached, or holds another gallery under this name, or none.
@@ -128,7 +128,7 @@ class PostgresStore:
 class PostgresWriter:
     """Adds to a gallery that is there; every `put` is one transaction, and seen at once, whole."""
 
-    def __init__(self, record: Record, database: Database, tables: Tables, table: sql.Identifier) -> None:
+    def __init__(self, record: GalleryRecord, database: Database, tables: Tables, table: sql.Identifier) -> None:
         self._record, self.database, self.tables, self._table = record, database, tables, table
 
     @property
@@ -153,7 +153,7 @@ class PostgresWriter:
             self.database.outside(sql.SQL("VACUUM {}").format(self._table))
         return int(removed)
 
-    def finish(self) -> Record:
+    def finish(self) -> GalleryRecord:
         """Nothing is left to do but to index a gallery that was empty until now."""
         self.database.run(lambda connection: self.tables.index(connection, self._table, self._record))
         return self._record
@@ -170,7 +170,7 @@ class PostgresBuild(PostgresWriter):
     connection was lost.
     """
 
-    def __init__(self, record: Record, address: str, plan: str) -> None:
+    def __init__(self, record: GalleryRecord, address: str, plan: str) -> None:
         """`plan` says what is built: an interrupted build with the same plan is gone on with.
 
         Raises:
@@ -185,7 +185,7 @@ class PostgresBuild(PostgresWriter):
             self.database.close()
             raise
 
-    def finish(self) -> Record:
+    def finish(self) -> GalleryRecord:
         """The index, then the new table takes the old one's place, in one transaction each."""
         record = super().finish()
         self.database.run(lambda connection: self.tables.publish(connection, record))
@@ -196,11 +196,11 @@ class PostgresBuild(PostgresWriter):
 class PostgresStores:
     """The driver `postgres`: tables of a database, for several machines."""
 
-    def open(self, folder: Path, record: Record, address: str) -> PostgresStore:
+    def open(self, folder: Path, record: GalleryRecord, address: str) -> PostgresStore:
         """Connect to the database of the record, or to the one at the address."""
         return PostgresStore(record, address or None)
 
-    def build(self, folder: Path, record: Record, address: str, *, plan: str, force: bool) -> PostgresBuild:
+    def build(self, folder: Path, record: GalleryRecord, address: str, *, plan: str, force: bool) -> PostgresBuild:
         """Begin a gallery beside the one of its name."""
         if not force and is_taken(address, record.name):
             raise OutputExists(
@@ -470,7 +470,7 @@ class Tables:
         self.state(connection, "building", plan)
         return False
 
-    def publish(self, connection: Connection[Any], record: Record) -> None:
+    def publish(self, connection: Connection[Any], record: GalleryRecord) -> None:
         """The table that was built takes the place of the gallery; done twice, the second time does nothing."""
         known = self.about(connection)
         if known is not None and known["identity"] == record.identity and not self._is_there(connection, "building"):
@@ -555,7 +555,7 @@ class Tables:
         found = [float(row[0]) for row in connection.execute(sampled, [probe, share, *values, sample])]
         return (float(np.mean(found)), float(np.std(found))) if found else (0.0, 0.0)
 
-    def index(self, connection: Connection[Any], table: sql.Identifier, record: Record) -> None:
+    def index(self, connection: Connection[Any], table: sql.Identifier, record: GalleryRecord) -> None:
         """A graph to search in (Malkov and Yashunin 2018, "HNSW"), where there are faces enough and no graph yet."""
         if table == self.building and not self._is_there(connection, "building"):
             return  # it is published already
