@@ -39,8 +39,8 @@ THRESHOLDS = {
     "voice_logit": 0.0,
     "telephone_high_band_db": -50.0,
     "noise_snr_db": 16.0,
-    "same_speaker_cosine": 0.3,
-    "unfamiliar_distance": 3.0,
+    "same_speaker_cosine": 0.42,
+    "unfamiliar_distance": 2.5,
 }
 MEAN_FACE = {"age": 40.0, "femininity": 0.5}  # the middle of what can be drawn: exaggeration moves away from here
 
