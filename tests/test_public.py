@@ -127,7 +127,7 @@ def test_results_are_one_short_line_at_a_prompt(model: Model, portrait: Portrait
     recording = speech2face.read_recording((VOICE, SAMPLE_RATE))
     session = LiveSession(model, PcmFormat())
     session.push(np.rint(VOICE * 32_768).astype("<i2").tobytes())
-    for value in (portrait, drawn, recording, session, made(), made(model_name=LONG_NAME + "\n")):
+    for value in (model, portrait, drawn, recording, session, made(), made(model_name=LONG_NAME + "\n")):
         text = repr(value)
         assert text.startswith(f"<{type(value).__name__} "), text
         assert len(text) < 120, text

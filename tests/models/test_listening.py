@@ -12,6 +12,7 @@ from speech2face.models.attributes import (
     AttributeHearing,
     AttributeModel,
     AttributeRuntime,
+    Moments,
     load_attribute_model,
 )
 from speech2face.models.contract import Given, Model
@@ -67,7 +68,7 @@ def test_no_segment_is_encoded_twice(model: AttributeModel, monkeypatch: pytest.
     run = AttributeRuntime.run
 
     def counted(self: AttributeRuntime, name: str, **inputs: Any) -> list[Any]:
-        encoded.extend([inputs["spectrogram"].shape[3]] if name == VOICE_FRAMES else [])
+        encoded.extend([inputs["log_mel"].shape[2]] if name == VOICE_FRAMES else [])
         return run(self, name, **inputs)
 
     monkeypatch.setattr(AttributeRuntime, "run", counted)
@@ -77,6 +78,26 @@ def test_no_segment_is_encoded_twice(model: AttributeModel, monkeypatch: pytest.
     assert len(encoded) == 10
     listening.hearing()
     assert len(encoded) == 10, "without a remainder there is nothing left to encode"
+
+
+def test_an_open_segment_is_encoded_again_after_a_second_of_news_alone(
+    model: AttributeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    encode = AttributeRuntime.segment_moments
+
+    def counted(self: AttributeRuntime, segment: FloatArray) -> Moments:
+        encoded.append(segment.size)
+        return encode(self, segment)
+
+    monkeypatch.setattr(AttributeRuntime, "segment_moments", counted)
+    listening = model.listen()
+    listening.push(made_voice(3.0))  # one whole segment: from here on news must be worth it
+    for piece in pieces(made_voice(2.5), SAMPLE_RATE // 4):
+        listening.push(piece)
+        listening.hearing()
+    seconds = [size / SAMPLE_RATE for size in encoded]
+    assert seconds == pytest.approx([3.0, 0.5, 1.5, 2.5])
 
 
 def test_a_hearing_of_noise_is_refused_until_there_is_a_voice(model: AttributeModel) -> None:

@@ -204,7 +204,6 @@ def test_the_golden_tensors_come_out_again(model: PairedModel) -> None:
     [
         ({"format": 1}, "format 1, this program reads format 2"),
         ({"kind": "dreamt"}, 'kind "dreamt", this program knows attributes, paired'),
-        ({"embedder": {"kind": "witch", "size": 3}}, "mistakes a face embedder is one of"),
         ({"voice": {}}, "lacks or mistakes 'clip_seconds'"),
         ({"face": {"embedding": 13, "size": 64}}, r"belief\.npz, made for 12 numbers where the face embedding has 13"),
     ],

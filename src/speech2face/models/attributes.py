@@ -15,7 +15,7 @@ from speech2face.audio.speech import Spans
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.embed import FaceEmbedder
-from speech2face.inputs import described, real_number
+from speech2face.inputs import brief, described, real_number
 from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
@@ -146,12 +146,16 @@ UNSURE_GENDER = 0.85
 UNSURE_AGE_YEARS = 45.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttributeModel:
     """Belief about the face by way of attributes; see `voice/belief.py`."""
 
     release: AttributeRelease
     runtime: AttributeRuntime
+
+    def __repr__(self) -> str:
+        """Return one line: name, version, licence."""
+        return brief(self, self.release.name, self.release.version, self.release.licence)
 
     @property
     def notice(self) -> str:

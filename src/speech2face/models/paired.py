@@ -20,7 +20,7 @@ from speech2face.drawn.contours import DRAWABLE_LANDMARKS
 from speech2face.errors import InvalidGiven, InvalidOption, WeightsError
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
-from speech2face.inputs import load_npz
+from speech2face.inputs import brief, load_npz
 from speech2face.limits import Style
 from speech2face.models.contract import Caution, Given
 from speech2face.models.release import FACE_DECODER, LANDMARKS, Release, Runtime, common_parts, open_release, parsing
@@ -341,12 +341,16 @@ def gathered(
     return grown
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairedModel:
     """Speech2Face (Oh et al., CVPR 2019): voice encoder to face embedding, face decoder to canonical face."""
 
     release: PairedRelease
     runtime: PairedRuntime
+
+    def __repr__(self) -> str:
+        """Return one line: name, version, licence."""
+        return brief(self, self.release.name, self.release.version, self.release.licence)
 
     @property
     def notice(self) -> str:
