@@ -51,7 +51,6 @@ OTHER_WRITERS = {
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
     "training/augment.py": "sound only",
-    "evaluation/page.py": "marks beside a number of a report's table: lines and dots, no face",
 }
 NOT_PICTURES = ("np.save", "torch.save", "self.save", "self._journal.save", "onnx.save")
 

@@ -237,7 +237,7 @@ def test_the_table_of_rejects_comes_last_and_nothing_half_written_stays(
     def full(*_: object) -> None:
         raise CannotWrite("no room")
 
-    monkeypatch.setattr(prepare, "_write_rejects", full)
+    monkeypatch.setattr(prepare, "write_rejects", full)
     with pytest.raises(CannotWrite):
         shard(tmp_path, record(media, "shifted.mp4"), embedder=dlib_record)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["train-000000.csv", "train-000000.tar"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -353,7 +354,7 @@ class AttributeHearing:
         """A child's voice, one unlike those of training, or one that leaves age or gender open."""
         low, high = self.attributes.age_interval()
         sure = max(self.attributes.femininity, 1 - self.attributes.femininity)
-        unfamiliar = self.reading.distance > self.model.release.thresholds["unfamiliar_distance"]
+        unfamiliar = self.reading.distance > self.model.release.thresholds.get("unfamiliar_distance", math.inf)
         unsure = sure < UNSURE_GENDER or high - low > UNSURE_AGE_YEARS
         found = [(UNFAMILIAR, unfamiliar), (CHILD, self.is_child), (UNSURE, unsure)]
         return tuple(caution for caution, holds in found if holds)
