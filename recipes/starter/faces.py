@@ -101,10 +101,6 @@ def main() -> None:
     train(arguments.starter, arguments.out, draws=arguments.draws)
 
 
-if __name__ == "__main__":
-    main()
-
-
 # --------------------------------------------------------------------------------------------------
 # Put the parts of the face model into the decoder's buffers, and write them with what a reader must know.
 # --------------------------------------------------------------------------------------------------
@@ -191,3 +187,7 @@ def write_release(
     save_file(state, weights, metadata={"config": json.dumps(decoder.config.to_dict())})
     weights.chmod(0o644)  # safetensors writes for the owner alone
     (out / "face.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
