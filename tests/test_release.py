@@ -82,7 +82,7 @@ def test_a_graph_that_is_no_onnx_is_refused_when_it_is_needed(copy: Path) -> Non
 
 
 def mean_age(logits: np.ndarray) -> float:
-    return Calibration().age_probabilities(logits, 1.0) @ BIN_CENTRES  # type: ignore[no-any-return]
+    return float(Calibration().age_probabilities(logits, 1.0) @ BIN_CENTRES)
 
 
 def golden_reading(runtime: AttributeRuntime) -> VoiceReading:
