@@ -142,6 +142,12 @@ def fit_age(crops: Crops, speakers: Sequence[Speaker], penalty: float = AGE_PENA
     return ridge(some.statistics, ages, some.weight, penalty)
 
 
+def median_of_adults(crops: Crops, speakers: Sequence[Speaker], slope: np.ndarray) -> float:
+    """Median of what a line says of adults, each heard whole, less its bias; 0 where there is no adult."""
+    adult = crops.whole & np.array([speakers[row].is_adult for row in crops.speaker])
+    return float(np.median(crops.statistics[adult] @ slope)) if adult.any() else 0.0
+
+
 def has_age(speaker: Speaker) -> bool:
     """Whether the speaker told an age; an impression of annotators is none."""
     return speaker.age is not None and not speaker.age_is_impression
@@ -201,9 +207,8 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
     lines = [fit_gender(crops, speakers), fit_age(crops, speakers)]
     lines += [fit_voice(crops, sounds), fit_child(crops, speakers)]
     head = VoiceHead(config)
-    adult = crops.whole & np.array([speakers[row].is_adult for row in crops.speaker])
     slope, bias = lines[1]
-    knee = float(np.median(crops.statistics[adult] @ slope)) + bias
+    knee = median_of_adults(crops, speakers, slope) + bias
     with torch.no_grad():
         head.centre.copy_(torch.from_numpy(centre))
         head.scale.copy_(torch.from_numpy(scale))

@@ -26,6 +26,7 @@ from recipes.starter.heads import (
     fit_distance,
     fit_gender,
     gather,
+    median_of_adults,
     standard,
 )
 from recipes.starter.release import DISTANCE
@@ -92,8 +93,7 @@ def outcome(crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = 6
     learned = crops.where(unit.learned).standardised(centre, scale)
     x = (crops.statistics[unit.read] - centre) * scale
     (age_slope, age_bias), (gender_slope, gender_bias) = fit_age(learned, speakers), fit_gender(learned, speakers)
-    adult = learned.whole & np.array([speakers[row].is_adult for row in learned.speaker])
-    knee = float(np.median(learned.statistics[adult] @ age_slope)) if adult.any() else 0.0
+    knee = median_of_adults(learned, speakers, age_slope)
     age = x @ age_slope
     age += age_bias + AGE_EXPANSION * np.maximum(age - knee, 0)
     distance = np.square(x @ fit_distance(learned, axes).T).mean(1)
