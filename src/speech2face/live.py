@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from speech2face import portrait
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import high_band_db, snr_db
@@ -19,19 +20,6 @@ from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, FaceBelief, Given, Hearing, Listening, Model, judge_cautions
-from speech2face.portrait import (
-    DrawnFace,
-    GivenLike,
-    Portrait,
-    check_exaggeration,
-    check_given,
-    check_model,
-    check_samples,
-    check_style,
-    draw_picture,
-    encoded_facts,
-    hear,
-)
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveSession", "LiveSnapshot", "Media", "PcmFormat")
@@ -73,7 +61,7 @@ class LiveSnapshot:
     def facts(self) -> dict[str, Any]:
         """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
         release, population = self.model.release, self.model.population
-        return encoded_facts(self) | {
+        return portrait.encoded_facts(self) | {
             "listening": self.listening,
             "seed": None,
             "model": {"name": release.name, "version": release.version},
@@ -93,7 +81,7 @@ class LiveSession:
         model: Model,
         source: PcmFormat | Media,
         *,
-        given: GivenLike | None = None,
+        given: portrait.GivenLike | None = None,
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
@@ -111,7 +99,7 @@ class LiveSession:
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn.
         """
-        check_model(model)
+        portrait.check_model(model)
         self.model = model
         chosen = seed_number(seed)
         self.seed = int(np.random.default_rng().integers(2**31)) if chosen is None else chosen
@@ -124,16 +112,20 @@ class LiveSession:
         self.reset()
 
     def set(
-        self, *, given: GivenLike | None = None, exaggerate: float | None = None, style: Style | str | None = None
+        self,
+        *,
+        given: portrait.GivenLike | None = None,
+        exaggerate: float | None = None,
+        style: Style | str | None = None,
     ) -> None:
         """Change what is given, how far is exaggerated, or the style; None leaves it.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
         """
-        wanted = self._style if style is None else check_style(self.model, style)
-        stated = self._given if given is None else check_given(self.model, given)
-        amount = self._exaggerate if exaggerate is None else check_exaggeration(exaggerate)
+        wanted = self._style if style is None else portrait.check_style(self.model, style)
+        stated = self._given if given is None else portrait.check_given(self.model, given)
+        amount = self._exaggerate if exaggerate is None else portrait.check_exaggeration(exaggerate)
         self._style, self._given, self._exaggerate = wanted, stated, amount
 
     def reset(self) -> None:
@@ -143,7 +135,7 @@ class LiveSession:
         self._hearing: Hearing | None = None
         self._seen_until = 0.0  # seconds of speech
         self._heard_until = 0.0  # seconds of sound
-        self._drawn: tuple[FloatArray, tuple[Any, ...], DrawnFace] | None = None
+        self._drawn: tuple[FloatArray, tuple[Any, ...], portrait.DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
         """Hear the next bytes, any number of them; whether there is speech that no snapshot has seen.
@@ -193,7 +185,7 @@ class LiveSession:
             self._sound.settle()
             hearing = self._voice.hearing()
             return self._snapshot(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
-        activity, hearing = hear(self.model, waveform)
+        activity, hearing = portrait.hear(self.model, waveform)
         return self._snapshot(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _snapshot(
@@ -234,7 +226,7 @@ class LiveSession:
         """Let go of what decodes the sound; harmless when done twice. Snapshots can still be drawn."""
         self._stream.close()
 
-    def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> Portrait:
+    def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> portrait.Portrait:
         """The portrait of a snapshot.
 
         Args:
@@ -249,13 +241,13 @@ class LiveSession:
             raise InvalidOption(f"the snapshot is {described(snapshot)}; give what snapshot() or finish() returned")
         if snapshot.hearing is None or snapshot.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
-        samples = check_samples(samples)
+        samples = portrait.check_samples(samples)
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
         others = [self._picture(snapshot, snapshot.hearing.draw(snapshot.given, rng), size) for _ in range(samples)]
         release = snapshot.model.release
-        return Portrait(
+        return portrait.Portrait(
             image=shown.image,
             samples=tuple(other.image for other in others),
             attributes=snapshot.attributes,
@@ -274,7 +266,9 @@ class LiveSession:
             drawing=shown.drawing,
         )
 
-    def _expected_face(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
+    def _expected_face(
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None
+    ) -> portrait.DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
         how = (snapshot.exaggerate, snapshot.style, pixels)
         if self._drawn is not None:
@@ -286,9 +280,9 @@ class LiveSession:
         self._drawn = (face_embedding, how, picture)
         return picture
 
-    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
+    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
-        return draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
+        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

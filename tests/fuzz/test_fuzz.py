@@ -60,9 +60,7 @@ def run(module: str, *arguments: str, release: Path) -> subprocess.CompletedProc
     """In another process, which may die without taking the tests along."""
     command = [sys.executable, "-m", module, *arguments]
     environment = os.environ | {RELEASE: str(release)}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200
-    )
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200)
 
 
 def read_mutants(group: int, release: Path, *, first: int, count: int, seconds: float) -> None:

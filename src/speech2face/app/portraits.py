@@ -10,21 +10,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
 from starlette.responses import JSONResponse
 
+from speech2face.app import schemas
 from speech2face.app.http import Problem, Upload, code_of, problem_of, valid
-from speech2face.app.schemas import (
-    BINARY,
-    TEXT,
-    AttributeOptions,
-    Exaggeration,
-    ModelName,
-    ModelsBody,
-    Pixels,
-    PortraitBody,
-    ResultsBody,
-    Shown,
-    answers,
-    upload,
-)
 from speech2face.app.service import MEDIA_TYPES, PictureFormat, encoded, in_base64, portrait_at, resized
 from speech2face.app.sessions import in_thread
 from speech2face.audio.recording import read_recording
@@ -42,17 +29,19 @@ Wanted = Literal["png", "webp", "svg", "json"]
 router = APIRouter(tags=["portraits"])
 
 
-class Options(AttributeOptions):
+class Options(schemas.AttributeOptions):
     """What may be asked of a portrait, in the query or in the body; the body's word counts."""
 
     model_config = ConfigDict(extra="forbid")
 
     samples: int = Field(0, ge=0, description="Further faces, equally consistent with the voice.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Makes the samples repeatable.")
-    exaggerate: Exaggeration = Field(0.0, description="How far to move the face away from the average face.")
-    model: ModelName | None = Field(None, description="Default: the first of /v1/models.")
-    style: Shown | None = Field(None, description="Like a photograph, or drawn. Default: drawn as SVG, else not.")
-    pixels: Pixels | None = Field(None, description="Width and height. Default: the model's.")
+    exaggerate: schemas.Exaggeration = Field(0.0, description="How far to move the face away from the average face.")
+    model: schemas.ModelName | None = Field(None, description="Default: the first of /v1/models.")
+    style: schemas.Shown | None = Field(
+        None, description="Like a photograph, or drawn. Default: drawn as SVG, else not."
+    )
+    pixels: schemas.Pixels | None = Field(None, description="Width and height. Default: the model's.")
     picture: PictureFormat = Field("png", description="Kind of the pictures inside a JSON answer.")
 
 
@@ -166,14 +155,14 @@ def facts_header(facts: dict[str, Any]) -> str:
 @router.post(
     "/v1/portrait",
     summary="One recording, one portrait",
-    response_model=PortraitBody,
-    responses=answers(
+    response_model=schemas.PortraitBody,
+    responses=schemas.answers(
         "The portrait as a labelled picture, its facts in the header; or both as JSON.",
         *(400, 406, 408, 413, 422, 429, 503),
-        content={"image/png": BINARY, "image/webp": BINARY, "image/svg+xml": {"schema": TEXT}},
-        headers={FACTS_HEADER: {"schema": TEXT, "description": "The facts as one line of JSON."}},
+        content={"image/png": schemas.BINARY, "image/webp": schemas.BINARY, "image/svg+xml": {"schema": schemas.TEXT}},
+        headers={FACTS_HEADER: {"schema": schemas.TEXT, "description": "The facts as one line of JSON."}},
     ),
-    openapi_extra=upload(Options),
+    openapi_extra=schemas.upload(Options),
 )
 async def portrait(request: Request) -> Response:
     """Draw the face that a voice like the one in the recording most often goes with."""
@@ -195,10 +184,10 @@ async def portrait(request: Request) -> Response:
 @router.post(
     "/v1/portraits",
     summary="Several recordings, a portrait each",
-    response_model=ResultsBody,
-    responses=answers("Every recording gave a portrait.", 400, 408, 413, 415, 422, 429, 503)
-    | {207: {"description": "Some did; each result has its own status.", "model": ResultsBody}},
-    openapi_extra=upload(Options, several=True),
+    response_model=schemas.ResultsBody,
+    responses=schemas.answers("Every recording gave a portrait.", 400, 408, 413, 415, 422, 429, 503)
+    | {207: {"description": "Some did; each result has its own status.", "model": schemas.ResultsBody}},
+    openapi_extra=schemas.upload(Options, several=True),
 )
 async def portraits(request: Request) -> Response:
     """Draw every file of a multipart body; one that cannot be used does not spoil the others."""
@@ -233,8 +222,8 @@ async def _result(service: "Service", name: str, recording: bytes, options: Opti
 @router.get(
     "/v1/models",
     summary="The models, and what may be given to each",
-    response_model=ModelsBody,
-    responses=answers("All models, the first is the default.", 503),
+    response_model=schemas.ModelsBody,
+    responses=schemas.answers("All models, the first is the default.", 503),
 )
 async def models(request: Request) -> Response:
     """Name, version, licence, the attributes that may be stated, and what is said of every portrait."""

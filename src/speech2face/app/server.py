@@ -18,18 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from speech2face import __version__
-from speech2face.app import calls, portraits, schemas, telephone
-from speech2face.app.http import (
-    METRICS_TYPE,
-    TITLES,
-    Authentication,
-    Observer,
-    Problem,
-    check_address,
-    disconnected,
-    is_loopback,
-    problem_of,
-)
+from speech2face.app import calls, http, portraits, schemas, telephone
 from speech2face.app.live import LiveConnection
 from speech2face.app.service import PAGE_FOLDER, Service, Settings, sign_with
 from speech2face.errors import InvalidOption, Speech2FaceError
@@ -86,7 +75,7 @@ def make_server(settings: Settings) -> Server:
         InvalidOption: an address that would need a token.
         WeightsError: a model that is missing or none.
     """
-    check_address(settings.host, settings.token)
+    http.check_address(settings.host, settings.token)
     app = create_app(settings)
     service: Service = app.state.service
     service.registry.check()
@@ -156,9 +145,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/page", _PageFiles(directory=PAGE_FOLDER, check_dir=False))
     _add_handlers(app)
     schemas.describe_token(app)
-    app.add_middleware(Observer, service_metrics=service.metrics)
+    app.add_middleware(http.Observer, service_metrics=service.metrics)
     # A service for a network does not know its own names; its token keeps other sites' pages out.
-    app.add_middleware(Authentication, token=service.settings.token, any_host=not is_loopback(service.settings.host))
+    app.add_middleware(
+        http.Authentication, token=service.settings.token, any_host=not http.is_loopback(service.settings.host)
+    )
     return app
 
 
@@ -194,7 +185,7 @@ async def health(request: Request) -> JSONResponse:
 )
 async def read_metrics(request: Request) -> PlainTextResponse:
     """What the service did; nothing of voices or faces."""
-    return PlainTextResponse(request.app.state.service.metrics.text(), media_type=METRICS_TYPE)
+    return PlainTextResponse(request.app.state.service.metrics.text(), media_type=http.METRICS_TYPE)
 
 
 @router.websocket("/v1/live")
@@ -219,7 +210,7 @@ async def call_page() -> Response:
 def _page(name: str) -> Response:
     file = PAGE_FOLDER / name
     if not file.is_file():
-        raise Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
+        raise http.Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
     return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
@@ -236,24 +227,24 @@ class _PageFiles(StaticFiles):
 def _add_handlers(app: FastAPI) -> None:
     """Let every error be answered as a problem."""
 
-    def answer(kind: type[Exception], problem: Callable[[Any], Problem]) -> None:
+    def answer(kind: type[Exception], problem: Callable[[Any], http.Problem]) -> None:
         async def handler(request: Request, error: Exception) -> Response:
             return problem(error).response()
 
         app.add_exception_handler(kind, handler)
 
-    def refused(error: HTTPException) -> Problem:
-        status = error.status_code if error.status_code in TITLES else 400
-        code = TITLES[status].lower().replace(" ", "_")
-        return Problem(status, code, str(error.detail), headers=error.headers)
+    def refused(error: HTTPException) -> http.Problem:
+        status = error.status_code if error.status_code in http.TITLES else 400
+        code = http.TITLES[status].lower().replace(" ", "_")
+        return http.Problem(status, code, str(error.detail), headers=error.headers)
 
-    def invalid(error: RequestValidationError) -> Problem:
+    def invalid(error: RequestValidationError) -> http.Problem:
         found = [{"where": ".".join(map(str, each["loc"])), "text": str(each["msg"])} for each in error.errors()]
         text = "; ".join(f"{each['where']}: {each['text']}" for each in found)
-        return Problem(422, "invalid_request", text, more={"errors": found})
+        return http.Problem(422, "invalid_request", text, more={"errors": found})
 
-    answer(Problem, lambda problem: problem)
-    answer(Speech2FaceError, problem_of)
-    answer(ClientDisconnect, lambda error: disconnected())
+    answer(http.Problem, lambda problem: problem)
+    answer(Speech2FaceError, http.problem_of)
+    answer(ClientDisconnect, lambda error: http.disconnected())
     answer(HTTPException, refused)
     answer(RequestValidationError, invalid)

@@ -14,17 +14,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
 from starlette.websockets import WebSocket
 
-from speech2face.app.calls import (
-    Call,
-    Callback,
-    CallbackMessage,
-    CallBook,
-    CallTrack,
-    TrackOptions,
-    callback_message,
-    check_callback,
-    open_track,
-)
+from speech2face.app import calls
 from speech2face.app.http import CloseCode
 from speech2face.app.schemas import Exaggeration, Identifier, ModelName, Pixels
 from speech2face.app.service import MEDIA_TYPES, in_base64
@@ -501,7 +491,7 @@ class StreamedTrack:
 
     name: str
     order: TrackOrder
-    track: CallTrack
+    track: calls.CallTrack
 
 
 class MediaStreamConnection(SocketConnection):
@@ -509,16 +499,16 @@ class MediaStreamConnection(SocketConnection):
 
     kind = "call"
 
-    def __init__(self, socket: WebSocket, service: "Service", book: CallBook) -> None:
+    def __init__(self, socket: WebSocket, service: "Service", book: calls.CallBook) -> None:
         super().__init__(socket, service)
         self._book = book
-        self._call: Call | None = None
+        self._call: calls.Call | None = None
         self._tracks: dict[str, StreamedTrack] = {}
         self._encoding: list[asyncio.Task[None]] = []
         self._updates_per_second = 1.0
         self._model: Model
         self._form: SoundForm
-        self._options = TrackOptions()
+        self._options = calls.TrackOptions()
 
     def _error(self, ended: Ended) -> dict[str, Any]:
         return {"event": "error", "code": ended.error, "text": ended.reason}
@@ -568,17 +558,17 @@ class MediaStreamConnection(SocketConnection):
         with refusals_end():
             self._model = self._service.registry.model(wishes.model)
             if wishes.callback is not None:
-                check_callback(wishes.callback, self._service.settings.callback_hosts)
-        self._options = TrackOptions(wishes.pixels, wishes.exaggerate)
+                calls.check_callback(wishes.callback, self._service.settings.callback_hosts)
+        self._options = calls.TrackOptions(wishes.pixels, wishes.exaggerate)
         self._updates_per_second = wishes.updates_per_second
-        call = Call(started.call, "media-stream", self.hang_up)
+        call = calls.Call(started.call, "media-stream", self.hang_up)
         if not self._book.open(call):
             raise Ended(CloseCode.BAD_MESSAGE, "a call of this name is running", "call_exists")
         self._call = call
         for name in dict.fromkeys(started.start.tracks if self._form.platform.states_tracks else ()):
             await self._open_track(name)
         if wishes.callback is not None:
-            call.callback = Callback(wishes.callback, self._limits)
+            call.callback = calls.Callback(wishes.callback, self._limits)
 
     async def _open_track(self, name: str) -> StreamedTrack:
         assert self._call is not None
@@ -588,7 +578,7 @@ class MediaStreamConnection(SocketConnection):
         order = TrackOrder(self._form.sound, self._form.sample_rate)
         source = PcmFormat(ENCODINGS[self._form.sound], self._form.sample_rate, 1)
         with refusals_end():
-            track = await open_track(self._model, source, self._options, self._service)
+            track = await calls.open_track(self._model, source, self._options, self._service)
         streamed = self._tracks[name] = StreamedTrack(name, order, track)
         self._call.voices[name], self._call.received[name] = track.voice, order.counts
         self._encoding.append(self._spawn(self._encode(streamed)))
@@ -631,7 +621,7 @@ class MediaStreamConnection(SocketConnection):
         if call is None or call.callback is None or not (last or voice.drawable):
             return
 
-        async def message() -> CallbackMessage | None:
+        async def message() -> calls.CallbackMessage | None:
             if not self._book.known(call):
                 return None
             drawn = await self._in_thread(voice.picture)
@@ -639,7 +629,7 @@ class MediaStreamConnection(SocketConnection):
                 (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
             )
             more = {"picture": picture, "problem": voice.problem, "last": last}
-            return callback_message(call.name, streamed.name, number, voice.facts, **more)
+            return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
 
         call.callback.show(streamed.name, message)
 

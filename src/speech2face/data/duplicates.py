@@ -25,18 +25,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import resample_poly
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.data import members
 from speech2face.data.manifest import Manifest
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACE_EMBEDDING,
-    WAVEFORM,
-    Malformed,
-    Samples,
-    decode_npy,
-    decode_png,
-    decode_wav,
-    members,
-)
 from speech2face.data.shards import SpanReader
 from speech2face.errors import DatasetError
 
@@ -65,7 +55,7 @@ _PLACES = np.left_shift(np.uint32(1), np.arange(BANDS - 1, dtype=np.uint32))
 _ONES = np.array([bin(number).count("1") for number in range(2**16)], dtype=np.uint8)
 
 
-def fingerprint(samples: Samples) -> Fingerprint:
+def fingerprint(samples: members.Samples) -> Fingerprint:
     """Of int16 samples at 16 kHz, (samples,); up to `FRAMES` words, none where there is less than a window."""
     sound = samples[: round(SECONDS * SAMPLE_RATE)].astype(np.float32)
     sound = resample_poly(sound, 1, DECIMATION).astype(np.float32)
@@ -381,22 +371,29 @@ class _ShardReader:
             for clip, content in zip(clips, self._reader.read(spans), strict=True):
                 try:
                     self._trace(content, part, clip - start)
-                except Malformed as error:
+                except members.Malformed as error:
                     where = self._manifest.storage.where(self._manifest.shards[table.shard[clip]].file)
                     raise DatasetError(f"{where}, clip {table.key_of(clip)}: {error}; prepare it anew") from error
         return part
 
     def _trace(self, content: bytes, part: Traces, row: int) -> None:
-        for name, member in members(content):
+        for name, member in members.members(content):
             kind = name.partition(".")[2]
-            if kind == WAVEFORM and part.words is not None:
-                words = fingerprint(decode_wav(member))
+            if kind == members.WAVEFORM and part.words is not None:
+                words = fingerprint(members.decode_wav(member))
                 part.words[row, : len(words)] = words
-            elif kind == ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
-                picture = decode_png(member, self._layout.face)
+            elif kind == members.ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
+                picture = members.decode_png(member, self._layout.face)
                 part.photographs[row] = self._picture.sketch(picture_vector(picture))
-            elif kind == FACE_EMBEDDING and part.embeddings is not None and self._embedding and self._layout.embedding:
-                part.embeddings[row] = self._embedding.sketch(unit(decode_npy(member, (self._layout.embedding,))))
+            elif (
+                kind == members.FACE_EMBEDDING
+                and part.embeddings is not None
+                and self._embedding
+                and self._layout.embedding
+            ):
+                part.embeddings[row] = self._embedding.sketch(
+                    unit(members.decode_npy(member, (self._layout.embedding,)))
+                )
 
 
 _OPENED: list[_ShardReader] = []  # of a worker process: the manifest is opened once

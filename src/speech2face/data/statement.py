@@ -23,19 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.audio.spectrogram import SAMPLE_SCALE, WINDOW, stft
+from speech2face.data import members
 from speech2face.data.manifest import ClipTable, Manifest, read_columns
 from speech2face.data.media import Rejected, Span, VideoFrames, open_media, read_picture
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACTS,
-    LANDMARKS,
-    WAVEFORM,
-    Malformed,
-    decode_npy,
-    decode_wav,
-    encode_wav,
-    members,
-)
 from speech2face.data.record import LABELS, PLAN, REASONS, SOURCE_LABEL, Record, Reject, read_rejects
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
@@ -380,14 +370,14 @@ def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True)
     for clip, span in zip(clips, reader.read(spans), strict=True):
         key = table.key_of(clip)
         try:
-            parts = {name.split(".", 1)[1]: content for name, content in members(span)}
-            facts = parse_json(bytes(parts[FACTS]))
-            sound = decode_wav(parts[WAVEFORM]) if WAVEFORM in parts else None
+            parts = {name.split(".", 1)[1]: content for name, content in members.members(span)}
+            facts = parse_json(bytes(parts[members.FACTS]))
+            sound = members.decode_wav(parts[members.WAVEFORM]) if members.WAVEFORM in parts else None
             shape = (manifest.layout.landmarks or 0, 2)
-            landmarks = decode_npy(parts[LANDMARKS], shape) if LANDMARKS in parts else None
-        except (Malformed, KeyError, ValueError) as error:
+            landmarks = members.decode_npy(parts[members.LANDMARKS], shape) if members.LANDMARKS in parts else None
+        except (members.Malformed, KeyError, ValueError) as error:
             raise DatasetError(f"{manifest.storage}: clip {key} is damaged ({error}); copy its shard again") from error
-        face = bytes(parts[ALIGNED_FACE]) if ALIGNED_FACE in parts else None
+        face = bytes(parts[members.ALIGNED_FACE]) if members.ALIGNED_FACE in parts else None
         yield SampledClip(key, facts, sound, face, landmarks, frame_of(records.get(key), facts["labels"]))
 
 
@@ -493,7 +483,10 @@ def _shown_clip(clip: SampledClip) -> dict[str, Any]:
             shown |= {"face": _data("image/png", clip.face), "width": picture.width, "height": picture.height}
     if clip.waveform is not None:
         spectrogram = Image.fromarray(spectrogram_picture(clip.waveform))
-        shown |= {"spectrogram": _image(spectrogram, "PNG"), "sound": _data("audio/wav", encode_wav(clip.waveform))}
+        shown |= {
+            "spectrogram": _image(spectrogram, "PNG"),
+            "sound": _data("audio/wav", members.encode_wav(clip.waveform)),
+        }
     return shown
 
 

@@ -16,23 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from speech2face.errors import MissingExtra
-from speech2face.evaluation.report import (
-    Cell,
-    Figure,
-    Number,
-    Part,
-    ReportFacts,
-    Table,
-    cell_text,
-    count_reasons,
-    csv_bytes,
-    decimals,
-    exclusions_csv,
-    markdown_table,
-    number_text,
-    numbers_csv,
-    words,
-)
+from speech2face.evaluation import report
 from speech2face.inputs import parse_json
 from speech2face.metrics.intervals import Estimate
 from speech2face.outputs import check_outputs, write_together
@@ -60,7 +44,9 @@ def check_report(out: str | Path, *, force: bool = False) -> None:
     check_outputs([Path(out) / name for name in (RESULTS, PAGE, MARKDOWN, NUMBERS, EXCLUSIONS)], force=force)
 
 
-def write_report(parts: Sequence[Part], facts: ReportFacts, out: str | Path, *, force: bool = False) -> dict[str, Any]:
+def write_report(
+    parts: Sequence[report.Part], facts: report.ReportFacts, out: str | Path, *, force: bool = False
+) -> dict[str, Any]:
     """Write a report into a folder and return what results.json holds.
 
     With `force` an older report is replaced whole: tables and figures that only it had are removed. Other files in the
@@ -73,13 +59,13 @@ def write_report(parts: Sequence[Part], facts: ReportFacts, out: str | Path, *, 
     results = to_json(parts, facts)
     contents: dict[str, bytes] = {
         RESULTS: (json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
-        NUMBERS: numbers_csv(parts),
-        EXCLUSIONS: exclusions_csv(facts.exclusions, parts),
+        NUMBERS: report.numbers_csv(parts),
+        EXCLUSIONS: report.exclusions_csv(facts.exclusions, parts),
         PAGE: page(parts, facts).encode(),
         MARKDOWN: markdown(parts, facts).encode(),
     }
     for part in parts:
-        files = {_table_file(part, table): csv_bytes(table.header, table.rows) for table in part.tables}
+        files = {_table_file(part, table): report.csv_bytes(table.header, table.rows) for table in part.tables}
         files |= {_figure_file(part, figure): figure.png for figure in part.figures}
         assert len(files) == len(part.tables) + len(part.figures), f"two tables or figures of {part.name} share a name"
         assert not set(files) & set(contents), f"a file of {part.name} has the name of another part's"
@@ -91,7 +77,7 @@ def write_report(parts: Sequence[Part], facts: ReportFacts, out: str | Path, *, 
     return results
 
 
-def to_json(parts: Sequence[Part], facts: ReportFacts) -> dict[str, Any]:
+def to_json(parts: Sequence[report.Part], facts: report.ReportFacts) -> dict[str, Any]:
     """All of the report but the pictures; a value that is no number is null."""
     names = [part.name for part in parts]
     assert len(set(names)) == len(names), "each part has a name of its own"
@@ -105,14 +91,14 @@ def to_json(parts: Sequence[Part], facts: ReportFacts) -> dict[str, Any]:
             "data": dict(facts.data),
             "settings": dict(facts.settings),
             "says": list(facts.says),
-            "exclusions": count_reasons(facts.exclusions),
+            "exclusions": report.count_reasons(facts.exclusions),
             "parts": [_part_json(part) for part in parts],
         }
     )
     return stated
 
 
-def _part_json(part: Part) -> dict[str, Any]:
+def _part_json(part: report.Part) -> dict[str, Any]:
     return {
         "name": part.name,
         "title": part.title,
@@ -124,11 +110,11 @@ def _part_json(part: Part) -> dict[str, Any]:
             for figure in part.figures
         ],
         "notes": list(part.notes),
-        "exclusions": count_reasons(part.exclusions),
+        "exclusions": report.count_reasons(part.exclusions),
     }
 
 
-def _number_json(number: Number) -> dict[str, Any]:
+def _number_json(number: report.Number) -> dict[str, Any]:
     estimate = number.estimate
     return {
         "metric": number.metric,
@@ -147,15 +133,15 @@ def _number_json(number: Number) -> dict[str, Any]:
     }
 
 
-def _table_file(part: Part, table: Table) -> str:
+def _table_file(part: report.Part, table: report.Table) -> str:
     return _file(TABLES, part, table.name, "csv")
 
 
-def _figure_file(part: Part, figure: Figure) -> str:
+def _figure_file(part: report.Part, figure: report.Figure) -> str:
     return _file(FIGURES, part, figure.name, "png")
 
 
-def _file(folder: str, part: Part, name: str, ending: str) -> str:
+def _file(folder: str, part: report.Part, name: str, ending: str) -> str:
     for given in (part.name, name):
         assert _NAME.fullmatch(given), f"{given!r} is no name of a file: small letters, digits, _ and -"
     return f"{folder}/{part.name if name == part.name else f'{part.name}-{name}'}.{ending}"
@@ -213,20 +199,20 @@ REASONS = {
 """What the codes of exclusions mean; a code that is not here is shown as it is."""
 
 
-def page(parts: Sequence[Part], facts: ReportFacts) -> str:
+def page(parts: Sequence[report.Part], facts: report.ReportFacts) -> str:
     """The report as one page of HTML that needs nothing beside it."""
     return rendered("report.html.j2", **_shown(parts, facts))
 
 
-def markdown(parts: Sequence[Part], facts: ReportFacts) -> str:
+def markdown(parts: Sequence[report.Part], facts: report.ReportFacts) -> str:
     """The report's numbers and tables as Markdown."""
     return rendered("report.md.j2", **_shown(parts, facts))
 
 
-def _shown(parts: Sequence[Part], facts: ReportFacts) -> dict[str, Any]:
+def _shown(parts: Sequence[report.Part], facts: report.ReportFacts) -> dict[str, Any]:
     measured, skipped = [part for part in parts if not part.skipped], [part for part in parts if part.skipped]
     data = [
-        ("Data" if name == "name" else words(name), fact_text(value))
+        ("Data" if name == "name" else report.words(name), fact_text(value))
         for name, value in facts.data.items()
         if "sha" not in name
     ]
@@ -234,9 +220,11 @@ def _shown(parts: Sequence[Part], facts: ReportFacts) -> dict[str, Any]:
     rows = []
     for model in facts.model_rows():
         of = f" of {model['name']}" if len(facts.models) > 1 else ""
-        rows += [("Model" if name == "name" else words(name) + of, fact_text(value)) for name, value in model.items()]
+        rows += [
+            ("Model" if name == "name" else report.words(name) + of, fact_text(value)) for name, value in model.items()
+        ]
     rows += [(f"Data: {name.replace('_', ' ')}", fact_text(value)) for name, value in facts.data.items()]
-    rows += [(words(name), fact_text(value)) for name, value in (*facts.settings.items(), *facts.made.items())]
+    rows += [(report.words(name), fact_text(value)) for name, value in (*facts.settings.items(), *facts.made.items())]
     return {
         "facts": facts,
         "measured": measured,
@@ -258,11 +246,11 @@ def templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    shown = (words, number_text, interval_text, conditions_text, markdown_numbers, estimate_text)
+    shown = (report.words, report.number_text, interval_text, conditions_text, markdown_numbers, estimate_text)
     found.filters |= {function.__name__: function for function in shown}
     found.filters["grid"], found.filters["base64"] = grid_of, _base64
     found.globals |= {"beside": BESIDE, "reasons": REASONS, "width": WIDTH, "margin": MARGIN, "there": there}
-    named = (count_reasons, png_size, scale_of, number_grids, markdown_table)
+    named = (report.count_reasons, png_size, scale_of, number_grids, report.markdown_table)
     found.globals |= {function.__name__: function for function in named}
     return found
 
@@ -287,9 +275,9 @@ def fact_text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def conditions_text(number: Number) -> str:
+def conditions_text(number: report.Number) -> str:
     """What a number is of, in words."""
-    return ", ".join(f"{words(name).lower()} {value}" for name, value in number.conditions.items() if value)
+    return ", ".join(f"{report.words(name).lower()} {value}" for name, value in number.conditions.items() if value)
 
 
 def there(value: float | None) -> bool:
@@ -301,13 +289,13 @@ def interval_text(estimate: Estimate, places: int | None = None) -> str:
     """[0.15, 0.35] with as many digits as its value has; "" where there is none."""
     if not (there(estimate.low) and there(estimate.high)):
         return ""
-    digits = decimals(estimate.value) if places is None else places
-    return f"[{number_text(estimate.low, digits)}, {number_text(estimate.high, digits)}]"
+    digits = report.decimals(estimate.value) if places is None else places
+    return f"[{report.number_text(estimate.low, digits)}, {report.number_text(estimate.high, digits)}]"
 
 
 def estimate_text(estimate: Estimate) -> str:
     """Value and interval as a person reads them."""
-    return f"{number_text(estimate.value)} {interval_text(estimate)}".rstrip()
+    return f"{report.number_text(estimate.value)} {interval_text(estimate)}".rstrip()
 
 
 def png_size(png: bytes) -> tuple[int, int]:
@@ -333,14 +321,14 @@ class Scale:
         return MARGIN + min(max(share, 0.0), 1.0) * (WIDTH - 2 * MARGIN)
 
 
-def scale_of(numbers: Iterable[Number]) -> Scale:
+def scale_of(numbers: Iterable[report.Number]) -> Scale:
     """The range of all that is drawn of some numbers."""
     drawn = [value for number in numbers for value in (*number.estimate.cells(), *(getattr(number, b) for b in BESIDE))]
     seen = [value for value in drawn if there(value)]
     return Scale(min(seen), max(seen)) if seen else Scale(0.0, 1.0)
 
 
-def strip_svg(number: Number, scale: Scale) -> str:
+def strip_svg(number: report.Number, scale: Scale) -> str:
     """A number as a mark on a line, "" where there is no value; screen readers read the same numbers in the row."""
     return str(templates().get_template("pieces.html.j2").module.strip(number, scale)).strip()  # type: ignore[attr-defined]
 
@@ -359,18 +347,21 @@ class Grid:
     """The line under which a long table is folded, "" where it is short."""
 
 
-def grid_of(table: Table) -> Grid:
+def grid_of(table: report.Table) -> Grid:
     """A table as a person reads it."""
     rows = [
-        [words(str(cell)) if name == METRIC else cell_text(cell) for name, cell in zip(table.header, row, strict=True)]
+        [
+            report.words(str(cell)) if name == METRIC else report.cell_text(cell)
+            for name, cell in zip(table.header, row, strict=True)
+        ]
         for row in table.rows
     ]
     kinds = [_kind([row[place] for row in table.rows]) for place in range(len(table.header))]
     folded = f"All {len(rows)} rows" if len(rows) > FOLD_FROM_ROWS else ""
-    return Grid(table.title, [words(name) for name in table.header], rows, kinds, table.note, folded)
+    return Grid(table.title, [report.words(name) for name in table.header], rows, kinds, table.note, folded)
 
 
-def _kind(column: Sequence[Cell]) -> str:
+def _kind(column: Sequence[report.Cell]) -> str:
     if all(isinstance(content, int | float) or not content for content in column):
         return "number"
     return "long" if any(len(str(content)) > LONG_TEXT for content in column) else ""
@@ -381,7 +372,7 @@ class NumberGrid:
     """Numbers of a part with the same kinds of conditions."""
 
     label: str
-    numbers: list[Number]
+    numbers: list[report.Number]
     """A metric's numbers together."""
     scales: Mapping[str, Scale]
     varying: list[str]
@@ -395,10 +386,10 @@ class NumberGrid:
     folded: str
 
 
-def number_grids(part: Part) -> list[NumberGrid]:
+def number_grids(part: report.Part) -> list[NumberGrid]:
     """A part's numbers, one table for those with the same kinds of conditions; long tables are folded."""
-    of_conditions: dict[tuple[str, ...], list[Number]] = {}
-    of_metric: dict[str, list[Number]] = {}
+    of_conditions: dict[tuple[str, ...], list[report.Number]] = {}
+    of_metric: dict[str, list[report.Number]] = {}
     for number in part.numbers:
         of_conditions.setdefault(tuple(number.conditions), []).append(number)
         of_metric.setdefault(number.metric, []).append(number)
@@ -408,7 +399,7 @@ def number_grids(part: Part) -> list[NumberGrid]:
         conditions = numbers[0].conditions
         varying = [name for name in conditions if len({number.conditions[name] for number in numbers}) > 1]
         counts = {(number.estimate.n, number.clips) for number in numbers}
-        said = [f"{words(name)}: {value}" for name, value in conditions.items() if name not in varying and value]
+        said = [f"{report.words(name)}: {value}" for name, value in conditions.items() if name not in varying and value]
         said += [f"{speakers:,} speakers, {clips:,} clips" for speakers, clips in counts if len(counts) == 1]
         many = len(numbers) > (FOLD_BESIDE_TABLES if part.tables else FOLD_NUMBERS_FROM_ROWS)
         shown = NumberGrid(
@@ -428,16 +419,16 @@ def number_grids(part: Part) -> list[NumberGrid]:
 
 def markdown_numbers(shown: NumberGrid) -> str:
     """The numbers as a Markdown table under its caption."""
-    head = ["Number", *map(words, shown.varying), "Value [95 %]", *(BESIDE[name] for name in shown.beside)]
+    head = ["Number", *map(report.words, shown.varying), "Value [95 %]", *(BESIDE[name] for name in shown.beside)]
     head += ["Published"] * shown.published + ["Speakers", "Clips"] * shown.counted
     rows = []
     for number in shown.numbers:
-        row = [words(number.metric), *(number.conditions[name] for name in shown.varying)]
-        row += [estimate_text(number.estimate), *(number_text(getattr(number, name)) for name in shown.beside)]
+        row = [report.words(number.metric), *(number.conditions[name] for name in shown.varying)]
+        row += [estimate_text(number.estimate), *(report.number_text(getattr(number, name)) for name in shown.beside)]
         row += [number.published] * shown.published + [f"{number.estimate.n:,}", f"{number.clips:,}"] * shown.counted
         rows.append(row)
     caption = f"{shown.caption}\n\n" if shown.caption else ""
-    return caption + markdown_table(head, rows)
+    return caption + report.markdown_table(head, rows)
 
 
 # --------------------------------------------------------------------------------------------------

@@ -19,19 +19,9 @@ from PIL import Image
 from safetensors import safe_open
 
 from speech2face.errors import SeveralFaces, WeightsError
+from speech2face.face import detect
 from speech2face.face.align import Points, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.appearance import AppearanceModel
-from speech2face.face.detect import (
-    DetectorName,
-    DlibDetector,
-    FaceBox,
-    FaceDetector,
-    Picture,
-    box_crop,
-    check_sole,
-    open_detector,
-    take_crop,
-)
 from speech2face.face.embed import PointFinder, check_choice, check_normalisation, crop_by_points
 from speech2face.face.files import first_line, open_network, picture_input, weight_file
 from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
@@ -85,7 +75,7 @@ class AttributeReader(Protocol):
         """What it is, and what to know before believing it: one or two sentences for the report."""
         ...
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """What the one face looks like, or None where no face is found.
 
         Raises:
@@ -94,7 +84,7 @@ class AttributeReader(Protocol):
         ...
 
 
-def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | None:
+def read_drawn(reader: AttributeReader, picture: detect.Picture) -> AttributeReading | None:
     """The reading of a face that was drawn; None where none is seen in it, or more than one."""
     try:
         return reader.read(picture)
@@ -102,7 +92,7 @@ def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | 
         return None
 
 
-def read_pictures(reader: AttributeReader, pictures: Iterable[Picture | None]) -> list[AttributeReading | None]:
+def read_pictures(reader: AttributeReader, pictures: Iterable[detect.Picture | None]) -> list[AttributeReading | None]:
     """Readings of many pictures, one at a time; None where there is no picture or no face in it."""
     return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
 
@@ -123,14 +113,14 @@ correlate by 0.46 where dlib works on the picture as it is, by 0.73 at 640 and b
 class FacePointFinder:
     """Detector and landmarker in one; dlib's where none is given (its 68 points are not for commercial use)."""
 
-    def __init__(self, detector: FaceDetector | None = None, landmarker: FaceLandmarker | None = None) -> None:
+    def __init__(self, detector: detect.FaceDetector | None = None, landmarker: FaceLandmarker | None = None) -> None:
         """Raises:
         MissingExtra: dlib is not installed.
         """
-        self._detector = DlibDetector(enlargements=0) if detector is None else detector
+        self._detector = detect.DlibDetector(enlargements=0) if detector is None else detector
         self._landmarker = DlibLandmarker() if landmarker is None else landmarker
 
-    def find(self, picture: Picture) -> Points | None:
+    def find(self, picture: detect.Picture) -> Points | None:
         """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face.
 
         Raises:
@@ -145,7 +135,7 @@ class FacePointFinder:
         return np.asarray((points + 0.5) * scale - 0.5)
 
 
-def drawn_points(finder: FacePointFinder, picture: Picture) -> Points | None:
+def drawn_points(finder: FacePointFinder, picture: detect.Picture) -> Points | None:
     """The landmarks (68, 2) of a face that was drawn; None where none is seen in it, or more than one."""
     try:
         return finder.find(picture)
@@ -153,7 +143,7 @@ def drawn_points(finder: FacePointFinder, picture: Picture) -> Points | None:
         return None
 
 
-def find_box(picture: Picture, detector: FaceDetector) -> FaceBox | None:
+def find_box(picture: detect.Picture, detector: detect.FaceDetector) -> detect.FaceBox | None:
     """The box of the one face in pixels of the picture (height, width, 3), None without a face.
 
     Raises:
@@ -162,16 +152,16 @@ def find_box(picture: Picture, detector: FaceDetector) -> FaceBox | None:
     for pixels in SEARCHED_PIXELS:
         searched = _resized(picture, pixels)
         if boxes := detector.detect(searched):
-            check_sole(boxes)
+            detect.check_sole(boxes)
             return _scaled(boxes[0], max(picture.shape) / max(searched.shape))
     return None
 
 
-def _scaled(box: FaceBox, factor: float) -> FaceBox:
-    return FaceBox(*(round(side * factor) for side in (box.left, box.top, box.right, box.bottom)))
+def _scaled(box: detect.FaceBox, factor: float) -> detect.FaceBox:
+    return detect.FaceBox(*(round(side * factor) for side in (box.left, box.top, box.right, box.bottom)))
 
 
-def _resized(picture: Picture, pixels: int) -> Picture:
+def _resized(picture: detect.Picture, pixels: int) -> detect.Picture:
     """The picture with its longest side so many pixels."""
     factor = pixels / max(picture.shape[:2])
     if factor == 1.0:
@@ -226,12 +216,12 @@ class AppearanceReader:
         self._finder = finder or FacePointFinder()
         self._draws = draws
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """Expected age and probability of a woman's face, all ages and both genders being equally likely before."""
         points = self._finder.find(picture)
         return None if points is None else self.read_points(picture, points)
 
-    def read_points(self, picture: Picture, points: Points) -> AttributeReading:
+    def read_points(self, picture: detect.Picture, points: Points) -> AttributeReading:
         """The same of a face whose 68 landmarks (68, 2) are known."""
         share = self._likelihood.posterior(*self._likelihood.observe(picture, points))  # (ages, 2)
         return AttributeReading(age=float(share.sum(1) @ AGES), femininity=float(share[:, 1].sum()))
@@ -271,13 +261,13 @@ class _Likelihood:
         self._designs = designs
         self._energy = 0.5 * np.einsum("agi,ij,agj->ag", designs, inner - solved @ mixed.T, designs)
 
-    def observe(self, picture: Picture, points: Points) -> tuple[Floats, Floats]:
+    def observe(self, picture: detect.Picture, points: Points) -> tuple[Floats, Floats]:
         """Landmarks aligned with the mean face, (68, 2), and tones of the picture on the mean shape, (pixels,)."""
         model = self._model
         mean = model.mean_landmarks.astype(np.float64)
         move = fit_similarity(points, mean)
         aligned = move.apply(points)
-        canvas = Image.fromarray(take_crop(picture, move, model.portrait_pixels)).reduce(
+        canvas = Image.fromarray(detect.take_crop(picture, move, model.portrait_pixels)).reduce(
             model.portrait_pixels // model.size
         )
         factor = model.size / model.portrait_pixels
@@ -467,13 +457,13 @@ class ReaderSettings(PictureInput):
     """By the detector's box, by both eyes, by eyes, nose and mouth, or the whole picture as it is."""
     margin: float = 0.25
     """Added on each side of the box, as a share of it; for `box` only."""
-    detector: DetectorName = "hog"
+    detector: detect.DetectorName = "hog"
     age: AgeOutput | None = None
     gender: GenderOutput | None = None
     group: GroupOutput | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("alignment", Alignment), ("detector", DetectorName)):
+        for name, allowed in (("alignment", Alignment), ("detector", detect.DetectorName)):
             check_choice(name, getattr(self, name), allowed)
         super().__post_init__()
         if not 0 <= self.margin <= MAX_MARGIN:
@@ -578,7 +568,7 @@ class OnnxReader:
         """The groups' names, each once."""
         return () if self.settings.group is None else tuple(dict.fromkeys(self.settings.group.names))
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """What the one face looks like, or None where no face is found.
 
         Raises:
@@ -587,7 +577,7 @@ class OnnxReader:
         crop = self._crop(picture)
         return None if crop is None else self.read_crop(crop)
 
-    def read_crop(self, crop: Picture) -> AttributeReading:
+    def read_crop(self, crop: detect.Picture) -> AttributeReading:
         """The same of a face that already fills the square (side, side, 3).
 
         Raises:
@@ -621,7 +611,7 @@ class OnnxReader:
             return float(years[np.argmax(numbers)])
         return float(numbers @ years / max(float(numbers.sum()), 1e-12))
 
-    def _crop(self, picture: Picture) -> Picture | None:
+    def _crop(self, picture: detect.Picture) -> detect.Picture | None:
         if self._detector is None:
             image = Image.fromarray(np.ascontiguousarray(picture))
             return np.asarray(image.resize((self._pixels, self._pixels), Image.Resampling.LANCZOS), dtype=np.uint8)
@@ -629,12 +619,12 @@ class OnnxReader:
         if box is None:
             return None
         if self._points is None:
-            move = box_crop(box, self._pixels, margin=self.settings.margin)
+            move = detect.box_crop(box, self._pixels, margin=self.settings.margin)
         else:
             move = crop_by_points(self._points.find(picture, box), self._pixels)
-        return take_crop(picture, move, self._pixels)
+        return detect.take_crop(picture, move, self._pixels)
 
-    def _run(self, crop: Picture) -> dict[str | int, Floats]:
+    def _run(self, crop: detect.Picture) -> dict[str | int, Floats]:
         """All outputs, flattened, by name and by place."""
         assert crop.shape == (self._pixels, self._pixels, 3)
         found = self._graph.run(crop)
@@ -680,6 +670,6 @@ class OnnxReader:
                 )
 
 
-def _open_detector(name: DetectorName) -> FaceDetector:
+def _open_detector(name: detect.DetectorName) -> detect.FaceDetector:
     """The detector without enlargements of its own: `find_box` asks at several sizes."""
-    return DlibDetector(enlargements=0) if name == "hog" else open_detector(name)
+    return detect.DlibDetector(enlargements=0) if name == "hog" else detect.open_detector(name)

@@ -20,37 +20,7 @@ from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.parts.attributes import LABEL_UNKNOWN, NO_LABEL
 from speech2face.evaluation.predictions import reason_named
 from speech2face.evaluation.report import Exclusion, Floats, Part, ReportFacts
-from speech2face.metrics.intervals import (
-    LEVEL,
-    PERMUTATIONS,
-    SMALLEST_SHOWN,
-    SMALLEST_TESTED,
-    Comparison,
-    Estimate,
-    Sample,
-    benjamini_hochberg,
-    by_speaker,
-    compare,
-    compare_pairs,
-    holm,
-)
-from speech2face.metrics.measures import (
-    ADULT_CALLED_CHILD,
-    AGE_BIAS_YEARS,
-    AGE_ERROR_YEARS,
-    AGE_INTERVAL_COVERAGE,
-    ANGLE_DEGREES,
-    CHILD_MISSED,
-    GENDER_BRIER,
-    GENDER_RIGHT,
-    REFUSED,
-    SPREAD_COVERAGE,
-    STATED_MASS,
-    TWO_WAY_CHOICE,
-    TWO_WAY_CHOICE_SAME_GENDER,
-    Measure,
-    median_ages,
-)
+from speech2face.metrics import intervals, measures
 
 # --------------------------------------------------------------------------------------------------
 # The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
@@ -170,7 +140,7 @@ def dimensions(clips: Sequence[AuditClip], clean: Observations) -> list[Dimensio
 class Question:
     """One measure as an audit asks it, compares it and shows it."""
 
-    measure: Measure
+    measure: measures.Measure
     title: str
     short_title: str
     target: float
@@ -211,62 +181,63 @@ class Question:
 A_COIN, MEAN_FACE, NO_CAUTION = "a coin", "the mean face for everybody", "no caution for anybody"
 OF_ATTRIBUTES = (
     Question(
-        GENDER_RIGHT, "Gender read right, both genders alike (15 years and older)", "gender read right", 1.0, 3,
-        "gender", True, A_COIN, named="gender_balanced_accuracy",
+        measures.GENDER_RIGHT, "Gender read right, both genders alike (15 years and older)", "gender read right", 1.0,
+        3, "gender", True, A_COIN, named="gender_balanced_accuracy",
     ),
     Question(
-        GENDER_BRIER, "Stated probability of the gender, squared error (15 years and older)",
+        measures.GENDER_BRIER, "Stated probability of the gender, squared error (15 years and older)",
         "gender, squared error of the probability", 0.0, 3, "gender", True, "0.5 for everybody",
     ),
     Question(
-        AGE_ERROR_YEARS, "Age of adults, mean absolute error in years", "age, error in years", 0.0, 1, "age",
+        measures.AGE_ERROR_YEARS, "Age of adults, mean absolute error in years", "age, error in years", 0.0, 1, "age",
         constant_is="{median:g} years for everybody",
     ),
     Question(
-        AGE_BIAS_YEARS, "Age of adults, stated less given, in years", "age, stated less given", 0.0, 1, "age",
+        measures.AGE_BIAS_YEARS, "Age of adults, stated less given, in years", "age, stated less given", 0.0, 1, "age",
         constant_is="{median:g} years for everybody",
     ),
     Question(
-        AGE_INTERVAL_COVERAGE, "Adults inside the stated 80 % interval", "inside the 80 % interval", STATED_MASS, 3,
-        "age",
+        measures.AGE_INTERVAL_COVERAGE, "Adults inside the stated 80 % interval", "inside the 80 % interval",
+        measures.STATED_MASS, 3, "age",
     ),
     Question(
-        CHILD_MISSED, "Children under 13 without the caution", "children without the caution", 0.0, 3,
+        measures.CHILD_MISSED, "Children under 13 without the caution", "children without the caution", 0.0, 3,
         constant_is=NO_CAUTION,
     ),
     Question(
-        ADULT_CALLED_CHILD, "Adults with the caution of a child's voice", "adults with a child's caution", 0.0, 3,
-        "gender", constant_is=NO_CAUTION,
+        measures.ADULT_CALLED_CHILD, "Adults with the caution of a child's voice", "adults with a child's caution", 0.0,
+        3, "gender", constant_is=NO_CAUTION,
     ),
 )  # fmt: skip
 """For models that state age and gender."""
 OF_FACES = (
     Question(
-        ANGLE_DEGREES, "Angle to the own face's embedding, in degrees", "angle in degrees", 0.0, 1,
+        measures.ANGLE_DEGREES, "Angle to the own face's embedding, in degrees", "angle in degrees", 0.0, 1,
         constant_is=MEAN_FACE,
     ),
     Question(
-        TWO_WAY_CHOICE, "Own face chosen before one other speaker's", "own face before another", 1.0, 3,
+        measures.TWO_WAY_CHOICE, "Own face chosen before one other speaker's", "own face before another", 1.0, 3,
         constant_is=A_COIN,
     ),
     Question(
-        TWO_WAY_CHOICE_SAME_GENDER, "Own face chosen before one other speaker's of the same gender",
+        measures.TWO_WAY_CHOICE_SAME_GENDER, "Own face chosen before one other speaker's of the same gender",
         "before another of the gender", 1.0, 3, "gender", constant_is=A_COIN,
     ),
     Question(
-        SPREAD_COVERAGE, "Own face inside the stated 80 % of the spread", "inside 80 % of the spread", STATED_MASS, 3
+        measures.SPREAD_COVERAGE, "Own face inside the stated 80 % of the spread", "inside 80 % of the spread",
+        measures.STATED_MASS, 3,
     ),
 )  # fmt: skip
 """For models that say the face embedding itself, of data whose clips have their own face's."""
 OF_EVERY_MODEL = (
-    Question(REFUSED, "Recordings refused", "refused", 0.0, 3, constant_is="no refusal", of_refused=True),
+    Question(measures.REFUSED, "Recordings refused", "refused", 0.0, 3, constant_is="no refusal", of_refused=True),
 )
 
 
 def questions(clean: Observations) -> list[Question]:
     """What can be asked of a model, from what it said of the clean recordings."""
     of_faces = OF_FACES if clean.answers.reference is not None else ()
-    years = median_ages(clean.answers) if clean.states_attributes else np.zeros(0)
+    years = measures.median_ages(clean.answers) if clean.states_attributes else np.zeros(0)
     median = next(iter(years[np.isfinite(years)]), float("nan"))
     asked = (*(OF_ATTRIBUTES if clean.states_attributes else of_faces), *OF_EVERY_MODEL)
     return [replace(question, constant_is=question.constant_is.format(median=median)) for question in asked]
@@ -296,10 +267,10 @@ class GroupFinding:
     group: str
     speakers: int
     clips: int
-    value: Estimate
+    value: intervals.Estimate
     constant: float
     """What the constant answer earns there."""
-    difference: Estimate
+    difference: intervals.Estimate
     """To the rest of the same gender or age, or, of a condition, to the same recordings clean."""
     p: float
     p_holm: float = NAN
@@ -308,7 +279,7 @@ class GroupFinding:
     @property
     def shown(self) -> bool:
         """Enough speakers that a mean is nobody's own value."""
-        return self.speakers >= SMALLEST_SHOWN
+        return self.speakers >= intervals.SMALLEST_SHOWN
 
     @property
     def tested(self) -> bool:
@@ -327,10 +298,14 @@ class GroupFinding:
         if self.group == EVERYBODY:
             return ""
         if not self.tested:
-            return f"not tested: under {SMALLEST_TESTED} speakers" if self.speakers < SMALLEST_TESTED else "not tested"
-        if self.p_holm <= LEVEL:
+            return (
+                f"not tested: under {intervals.SMALLEST_TESTED} speakers"
+                if self.speakers < intervals.SMALLEST_TESTED
+                else "not tested"
+            )
+        if self.p_holm <= intervals.LEVEL:
             return "worse" if self.worse else "better"
-        if self.p_bh <= LEVEL:
+        if self.p_bh <= intervals.LEVEL:
             return "perhaps worse" if self.worse else "perhaps better"
         return "no difference shown"
 
@@ -357,7 +332,7 @@ def audit_groups(
     speaker: NDArray[np.int64],
     strata: Mapping[str, NDArray[np.int64]],
     *,
-    permutations: int = PERMUTATIONS,
+    permutations: int = intervals.PERMUTATIONS,
 ) -> list[GroupFinding]:
     """All findings, corrected together for their number: every question in every group and under every condition.
 
@@ -376,7 +351,7 @@ def audit_groups(
             findings += _of_dimension(material, dimension, strata[like], permutations)
         findings += _of_conditions(material, observations, evened, permutations)
     p = [found.p for found in findings]
-    pairs = zip(findings, holm(p), benjamini_hochberg(p), strict=True)
+    pairs = zip(findings, intervals.holm(p), intervals.benjamini_hochberg(p), strict=True)
     return [replace(found, p_holm=float(strict), p_bh=float(loose)) for found, strict, loose in pairs]
 
 
@@ -393,21 +368,21 @@ def worst_first(findings: Iterable[GroupFinding]) -> list[GroupFinding]:
 
 def _sample(
     material: _Material, kept: NDArray[np.bool_], stratum: NDArray[np.int64]
-) -> tuple[Sample, NDArray[np.int64]]:
+) -> tuple[intervals.Sample, NDArray[np.int64]]:
     """One value a speaker of the kept clips, and the speakers."""
-    values, people = by_speaker(np.where(kept, material.values, np.nan), material.speaker)
+    values, people = intervals.by_speaker(np.where(kept, material.values, np.nan), material.speaker)
     first = {int(person): int(row) for row, person in reversed(list(enumerate(material.speaker)))}
     strata = np.array([stratum[first[int(person)]] for person in people], np.int64)
-    return Sample(values, strata, material.question.balanced), people
+    return intervals.Sample(values, strata, material.question.balanced), people
 
 
 def _everybody(material: _Material, stratum: NDArray[np.int64]) -> GroupFinding:
     everyone = np.ones(len(material.values), bool)
     sample, people = _sample(material, everyone, stratum)
-    estimate = compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
+    estimate = intervals.compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
     return GroupFinding(
         material.question, "", EVERYBODY, len(people), int(np.isfinite(material.values).sum()), estimate,
-        material.constant_of(everyone), Estimate(NAN, NAN, NAN, len(people)), NAN,
+        material.constant_of(everyone), intervals.Estimate(NAN, NAN, NAN, len(people)), NAN,
     )  # fmt: skip
 
 
@@ -433,7 +408,7 @@ def _of_dimension(
         compared = [_alone(material, dimension, name, kept, like, permutations) for name in names[present]]
     else:
         sample, _ = _sample(material, kept, like)
-        compared = compare(sample, members[present], permutations=permutations) if present.any() else []
+        compared = intervals.compare(sample, members[present], permutations=permutations) if present.any() else []
     for name, comparison in zip(names[present], compared, strict=True):
         rows = kept & (dimension.group == name)
         findings.append(_finding(material, dimension.name, str(name), rows, comparison))
@@ -447,20 +422,20 @@ def _alone(
     kept: NDArray[np.bool_],
     like: NDArray[np.int64],
     permutations: int,
-) -> Comparison:
+) -> intervals.Comparison:
     inside = kept & (dimension.group == name)
     members = np.unique(material.speaker[inside])
     outside = kept & ~np.isin(material.speaker, members)
     sample, people = _sample(material, inside | outside, like)
-    return compare(sample, np.isin(people, members)[None], permutations=permutations)[0]
+    return intervals.compare(sample, np.isin(people, members)[None], permutations=permutations)[0]
 
 
 def _finding(
-    material: _Material, dimension: str, group: str, rows: NDArray[np.bool_], comparison: Comparison
+    material: _Material, dimension: str, group: str, rows: NDArray[np.bool_], comparison: intervals.Comparison
 ) -> GroupFinding:
     speakers = comparison.value.n
-    few = speakers < SMALLEST_SHOWN
-    nothing = Estimate(NAN, NAN, NAN, speakers)
+    few = speakers < intervals.SMALLEST_SHOWN
+    nothing = intervals.Estimate(NAN, NAN, NAN, speakers)
     return GroupFinding(
         material.question,
         dimension,
@@ -486,16 +461,16 @@ def _of_conditions(
             continue
         under = replace(material, values=np.where(both, values, np.nan))
         sample, people = _sample(under, both, stratum)
-        value = compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
-        change, _ = by_speaker(np.where(both, values - material.values, np.nan), material.speaker)
-        difference, p = compare_pairs(change * _evened(sample), permutations=permutations)
+        value = intervals.compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
+        change, _ = intervals.by_speaker(np.where(both, values - material.values, np.nan), material.speaker)
+        difference, p = intervals.compare_pairs(change * _evened(sample), permutations=permutations)
         findings.append(
-            _finding(under, f"{seen.condition.group}, changed", name, both, Comparison(value, difference, p))
+            _finding(under, f"{seen.condition.group}, changed", name, both, intervals.Comparison(value, difference, p))
         )
     return findings
 
 
-def _evened(sample: Sample) -> NDArray[np.float64]:
+def _evened(sample: intervals.Sample) -> NDArray[np.float64]:
     """Weight of each speaker, one on average, with which all strata count alike in a balanced measure, (speakers,)."""
     if not sample.balanced:
         return np.ones(len(sample.values))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.evaluation import report
 from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
 from speech2face.evaluation.parts.similarity import (
     ANYONE,
@@ -21,20 +22,6 @@ from speech2face.evaluation.parts.similarity import (
 )
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import (
-    Beside,
-    Cell,
-    Embeddings,
-    Exclusion,
-    Figure,
-    Floats,
-    NotMeasured,
-    Number,
-    Part,
-    Table,
-    chapter,
-    exclude,
-)
 from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.metrics.matching import (
     DISTANCES,
@@ -95,13 +82,13 @@ class _Ranked:
     """(clips,) that have a prediction and a face."""
 
 
-@chapter("retrieval", "Face retrieval")
-def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+@report.chapter("retrieval", "Face retrieval")
+def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     """Recall, ranks and average precision by L2, L1 and cosine, for each of the seconds heard."""
     if evaluation.reference is None:
-        raise NotMeasured(NO_REFERENCES)
+        raise report.NotMeasured(NO_REFERENCES)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
-    numbers: list[Number] = []
+    numbers: list[report.Number] = []
     histograms: dict[str, NDArray[np.float64]] = {}
     for heard in sorted(evaluation.predicted):
         if not evaluation.measurable(heard).any():
@@ -112,8 +99,8 @@ def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
             if distance == "cosine":
                 histograms[f"{heard:g} s"] = ranked.model.rank / ranked.model.gallery
     if not numbers:
-        raise NotMeasured(NO_PAIRS, missing_references(evaluation))
-    return Part(
+        raise report.NotMeasured(NO_PAIRS, missing_references(evaluation))
+    return report.Part(
         numbers=numbers,
         tables=[_paper_table(numbers), _whole_table(numbers)],
         figures=[_histogram(histograms)] if histograms else [],
@@ -145,14 +132,14 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     return _Ranked(model, constant, of_gender, kept)
 
 
-def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[Number]:
+def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[report.Number]:
     """Numbers of one length heard and one distance, each with its chance level and what trivial baselines earn."""
     count, faces = ranked.model.gallery, ranked.model.own_faces
-    found: list[Number] = []
+    found: list[report.Number] = []
 
     def add(
         metric: str,
-        value: Callable[[GalleryRanks], Floats],
+        value: Callable[[GalleryRanks], report.Floats],
         chance: float,
         *,
         reading: str = "clip",
@@ -164,7 +151,7 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         values = np.full(len(ranked.kept), np.nan)
         values[ranked.kept] = value(ranked.model)
         of_all = np.median if median else np.mean
-        number = Number(
+        number = report.Number(
             metric,
             bootstrap.quantile(values) if median else bootstrap.mean(values),
             int(ranked.kept.sum()),
@@ -198,26 +185,26 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
     return found
 
 
-def _recall(at: int, ranking: GalleryRanks) -> Floats:
+def _recall(at: int, ranking: GalleryRanks) -> report.Floats:
     return recall(ranking.rank, at)
 
 
-def _speaker_recall(at: int, ranking: GalleryRanks) -> Floats:
+def _speaker_recall(at: int, ranking: GalleryRanks) -> report.Floats:
     return recall(ranking.speaker_rank, at)
 
 
-def _rank_of(ranking: GalleryRanks) -> Floats:
+def _rank_of(ranking: GalleryRanks) -> report.Floats:
     return ranking.rank.astype(np.float64)
 
 
-def _rank_percent(ranking: GalleryRanks) -> Floats:
+def _rank_percent(ranking: GalleryRanks) -> report.Floats:
     return np.asarray(100 * ranking.rank / ranking.gallery)
 
 
-def _paper_table(numbers: list[Number]) -> Table:
+def _paper_table(numbers: list[report.Number]) -> report.Table:
     """In the shape of Table 3, measured and printed values under each other."""
     printed_for = {(f"{seconds:g}", str(distance)): values for (seconds, distance), values in TABLE_3.items()}
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[report.Cell, ...]] = []
     found = {(n.conditions["seconds"], n.conditions["distance"], n.metric): n.estimate.value for n in numbers}
     for seconds, distance in dict.fromkeys((n.conditions["seconds"], n.conditions["distance"]) for n in numbers):
         values = [found.get((seconds, distance, f"recall_at_{percent}_percent")) for percent in RECALL_PERCENT]
@@ -227,10 +214,10 @@ def _paper_table(numbers: list[Number]) -> Table:
     rows.append(("", "", "chance", *(float(percent) for percent in RECALL_PERCENT)))
     header = ("seconds", "distance", "whose", *(f"first {percent} % of the gallery" for percent in RECALL_PERCENT))
     title = "Own face among the first K % of the gallery, in % (Table 3)"
-    return Table("table3", title, header, tuple(rows))
+    return report.Table("table3", title, header, tuple(rows))
 
 
-def _whole_table(numbers: list[Number]) -> Table:
+def _whole_table(numbers: list[report.Number]) -> report.Table:
     """One row a metric and reading, one column the seconds and distance."""
     columns = list(dict.fromkeys((n.conditions["seconds"], n.conditions["distance"]) for n in numbers))
     metrics = list(dict.fromkeys((n.conditions["reading"], n.metric) for n in numbers))
@@ -241,10 +228,10 @@ def _whole_table(numbers: list[Number]) -> Table:
         rows.append((reading, metric, cells[0].chance, *(cell.estimate.value for cell in cells)))
     header = ("reading", "metric", "chance", *(f"{seconds} s {distance}" for seconds, distance in columns))
     note = "Recall at k counts faces here, not percent. Intervals and trivial baselines are with the numbers."
-    return Table("ranks", "Ranks, recall at k faces and average precision", header, tuple(rows), note)
+    return report.Table("ranks", "Ranks, recall at k faces and average precision", header, tuple(rows), note)
 
 
-def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
+def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> report.Figure:
     """Where the own face stands in the gallery, as shares of it."""
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
 
@@ -258,7 +245,7 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
         axes.legend()
 
     said = "; ".join(f"{name} heard: median {100 * np.median(values):.1f} %" for name, values in shares.items())
-    return Figure(
+    return report.Figure(
         "ranks",
         "Rank of the clip's own face by cosine, as a share of the gallery. Chance is flat.",
         render(draw),
@@ -296,7 +283,7 @@ class _Voices:
 
     evaluation: EvaluationSet
     """Of these clips alone; all have a reference."""
-    said: Embeddings
+    said: report.Embeddings
     """(clips, K)"""
     conditions: Mapping[str, str]
 
@@ -306,7 +293,7 @@ class _Voices:
         return cosine_similarity(self.said, self._faces)
 
     @property
-    def _faces(self) -> Embeddings:
+    def _faces(self) -> report.Embeddings:
         assert self.evaluation.reference is not None
         return self.evaluation.reference
 
@@ -330,20 +317,20 @@ class _Voices:
         return (self.similarity, rows), (self.mean_face, few), (self.gender_mean_face, of_gender)
 
 
-@chapter("matching", "Matching and verification")
+@report.chapter("matching", "Matching and verification")
 def measure_matching(
     evaluation: EvaluationSet,
     *,
     pictures: PictureSet | None = None,
     seed: int = 0,
     resamplings: int = RESAMPLINGS,
-) -> Part:
+) -> report.Part:
     """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
     if evaluation.reference is None:
-        raise NotMeasured(NO_REFERENCES)
+        raise report.NotMeasured(NO_REFERENCES)
     exclusions = list(missing_references(evaluation))
-    numbers: list[Number] = []
-    figures: list[Figure] = []
+    numbers: list[report.Number] = []
+    figures: list[report.Figure] = []
     for voices, left_out in _all_voices(evaluation, pictures, seed):
         exclusions += left_out
         longest = voices.conditions["seconds"] == f"{evaluation.longest():g}"
@@ -351,7 +338,7 @@ def measure_matching(
         if len(np.unique(few.speaker)) < 2:
             continue
         for stratum in strata_of(few):
-            exclusions += exclude(few.keys, ~stratum.known, stratum.unknown) if longest else ()
+            exclusions += report.exclude(few.keys, ~stratum.known, stratum.unknown) if longest else ()
             rows = np.flatnonzero(stratum.known)
             if len(np.unique(few.speaker[rows])) > 1:
                 bootstrap = SpeakerBootstrap(few.speaker[rows], resamplings=resamplings, seed=seed)
@@ -361,20 +348,20 @@ def measure_matching(
             figures.append(matching_figure(voices.similarity, few.speaker, few.gender()))
     kept = tuple(dict.fromkeys(exclusions))
     if not numbers:
-        raise NotMeasured("fewer than two speakers have both a prediction and a face", kept)
-    return Part(numbers=numbers, figures=figures, notes=MATCHING_NOTES, exclusions=kept)
+        raise report.NotMeasured("fewer than two speakers have both a prediction and a face", kept)
+    return report.Part(numbers=numbers, figures=figures, notes=MATCHING_NOTES, exclusions=kept)
 
 
 def _all_voices(
     evaluation: EvaluationSet, pictures: PictureSet | None, seed: int
-) -> Iterator[tuple[_Voices, tuple[Exclusion, ...]]]:
+) -> Iterator[tuple[_Voices, tuple[report.Exclusion, ...]]]:
     """Predictions from each of the seconds heard, the longest last, and what the pictures show."""
     drawn = _drawn(evaluation.speaker, MOST_CLIPS, seed)
-    not_drawn = exclude(evaluation.keys, ~drawn, "not_drawn", f"{MOST_CLIPS} clips at most")
+    not_drawn = report.exclude(evaluation.keys, ~drawn, "not_drawn", f"{MOST_CLIPS} clips at most")
     for seconds in sorted(evaluation.predicted):
         there = evaluation.measurable(seconds)
         silent = evaluation.has_reference() & ~there
-        left_out = exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
+        left_out = report.exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
         few = evaluation.take(there & drawn)
         conditions = {"seconds": f"{seconds:g}", "by": "embedding"}
         yield _Voices(few, few.predicted[seconds], conditions), (*not_drawn, *left_out)
@@ -403,7 +390,7 @@ def _choices(
     rows: NDArray[np.int64],
     ways: tuple[int, ...],
     bootstrap: SpeakerBootstrap,
-) -> Iterator[Number]:
+) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
         own, mean, gender = (
@@ -412,7 +399,7 @@ def _choices(
         )
         for number in ways:
             conditions = {**voices.conditions, "direction": direction, "foils": stratum.name, "choices": str(number)}
-            yield Number(
+            yield report.Number(
                 "choice_accuracy",
                 own.estimate(number, bootstrap),
                 int(np.isfinite(own.won(number)).sum()),
@@ -431,7 +418,7 @@ def _turned(similarity: Singles, direction: str) -> Singles:
 
 def _verification(
     voices: _Voices, stratum: Stratum, rows: NDArray[np.int64], bootstrap: SpeakerBootstrap
-) -> Iterator[Number]:
+) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     (similarity, _), *baselines = voices.compared(rows)
     found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
@@ -441,8 +428,8 @@ def _verification(
         ("verification_auc", found.area, Roc.area, True),
         ("verification_eer", found.equal_error_rate, Roc.equal_error_rate, False),
     ):
-        beside: Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
-        yield Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
+        beside: report.Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
+        yield report.Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -454,7 +441,7 @@ TICKS = (2, 5, 10, 15, 20)
 INCHES = (8.6, 3.8)
 
 
-def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]) -> Figure:
+def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]) -> report.Figure:
     """From similarities of every voice (row) with every face, among anyone and within a gender."""
     known = np.flatnonzero(gender != "")
     everybody = np.full(len(speaker), "all")
@@ -487,4 +474,4 @@ def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDA
         " of a voice and a face. From the embedding, at the longest seconds heard."
     )
     alt = "Two line charts: choices won against the number of candidates, and the ROC curve of verification"
-    return Figure("matching", caption, render(draw, INCHES), alt)
+    return report.Figure("matching", caption, render(draw, INCHES), alt)
