@@ -220,9 +220,7 @@ def _facts_file(facts: dict[str, Any]) -> bytes:
     return (json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-# --------------------------------------------------------------------------------------------------
-# Facts in words, for people at a terminal.
-# --------------------------------------------------------------------------------------------------
+# --- Facts in words, for people at a terminal.
 
 
 def age_text(facts: dict[str, Any]) -> str:

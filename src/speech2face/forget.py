@@ -40,9 +40,7 @@ from speech2face.tables import decode_csv, encode_csv
 if TYPE_CHECKING:
     from speech2face.gallery.gallery import Gallery
 
-# --------------------------------------------------------------------------------------------------
-# What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
-# --------------------------------------------------------------------------------------------------
+# --- What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
 
 TEXTS = (".json", ".md", ".jsonl", ".toml")  # records, cards, statements
 WEIGHTS = ".safetensors"  # checkpoints state it in their metadata
@@ -349,9 +347,7 @@ def _rows(storage: Storage, name: str) -> list[list[str]]:
         raise DatasetError(f"{storage.where(name)} is no CSV ({error}); what it names cannot be told") from error
 
 
-# --------------------------------------------------------------------------------------------------
-# Prove from the bytes that a data set is what its manifest says, and that nobody forgotten is left in it.
-# --------------------------------------------------------------------------------------------------
+# --- Prove from the bytes that a data set is what its manifest says, and that nobody forgotten is left in it.
 
 
 @dataclass(frozen=True)
@@ -466,9 +462,7 @@ def _verify_table(storage: Storage, name: str, tombstones: Tombstones) -> None:
             raise SpeakerNotForgotten(f"{where}, line {line}, names somebody forgotten; forget the speaker again")
 
 
-# --------------------------------------------------------------------------------------------------
-# Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go.
-# --------------------------------------------------------------------------------------------------
+# --- Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go.
 
 SPEAKER = "speaker"
 CLIP = "clip"

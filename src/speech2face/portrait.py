@@ -406,9 +406,7 @@ def embed(
     return hearing.belief(stated).mean
 
 
-# --------------------------------------------------------------------------------------------------
-# A face embedding becomes a picture: the canonical face itself, or a drawing of it.
-# --------------------------------------------------------------------------------------------------
+# --- A face embedding becomes a picture: the canonical face itself, or a drawing of it.
 
 
 @dataclass(frozen=True)
@@ -449,9 +447,7 @@ def draw_picture(
     return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
 
 
-# --------------------------------------------------------------------------------------------------
-# A photograph in, the canonical face of its embedding out: the face side of a model alone.
-# --------------------------------------------------------------------------------------------------
+# --- A photograph in, the canonical face of its embedding out: the face side of a model alone.
 
 
 @dataclass(frozen=True, repr=False)

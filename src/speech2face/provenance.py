@@ -367,9 +367,7 @@ def _facts(text: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-# --------------------------------------------------------------------------------------------------
-# What is said of every picture, by the way it came about: synthetic, and whose likeness it is not.
-# --------------------------------------------------------------------------------------------------
+# --- What is said of every picture, by the way it came about: synthetic, and whose likeness it is not.
 
 NOTICE: Final = (
     "Synthetic average face: what a voice like this most often goes with in the data the model learned from."

@@ -69,9 +69,7 @@ def _write(
     draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
 
 
-# --------------------------------------------------------------------------------------------------
-# A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with.
-# --------------------------------------------------------------------------------------------------
+# --- A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with.
 
 GRID_THUMBNAIL_PIXELS = 224
 GRID_GAP_PIXELS = 18
@@ -157,9 +155,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int]
     sheet.paste(shown, (where[0] + (side - size[0]) // 2, where[1] + (side - size[1]) // 2))
 
 
-# --------------------------------------------------------------------------------------------------
-# Portraits of the same voices through every channel, side by side.
-# --------------------------------------------------------------------------------------------------
+# --- Portraits of the same voices through every channel, side by side.
 
 CHANNEL_PIXELS = 168
 CHANNEL_GAP_PIXELS = 10

@@ -37,13 +37,11 @@ from speech2face.face.photograph import UnreadablePicture, open_picture
 from speech2face.models.release import MANIFEST, SHIPPED, read_manifest, sha256
 from speech2face.provenance import SIGNED, Provenance, picture_texts, pixel_digest, read_provenance
 
-# --------------------------------------------------------------------------------------------------
-# Whether a signed manifest lies in its file exactly as it was written: the bytes that no signature covers.
+# --- Whether a signed manifest lies in its file exactly as it was written: the bytes that no signature covers.
 # C2PA signs the claim, and by its hashes the assertions and the file around the manifest. What it does not sign are
 # the frames between them: lengths and names of boxes (ISO 19566-5), the outer structure of the signature (RFC 9052)
 # and the zeros that pad it. Nothing is read from there, yet a change there is a change of the file. A manifest of
 # this program has one layout, which is checked byte by byte; every part's length and name follow from what is signed.
-# --------------------------------------------------------------------------------------------------
 
 # The last twelve bytes of the UUID of a box's kind; the first four are its letters (ISO 19566-5, C2PA "JUMBF").
 KIND_END: Final = b"\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
@@ -248,9 +246,7 @@ def _head(content: bytes, at: int, major: int) -> tuple[int, int]:
     return length, at + 1 + size
 
 
-# --------------------------------------------------------------------------------------------------
-# What those who sign and those who verify must agree on.
-# --------------------------------------------------------------------------------------------------
+# --- What those who sign and those who verify must agree on.
 
 ASSERTION: Final = "org.speech2face.portrait"  # C2PA wants a domain turned round; nobody is asked to resolve it
 PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
@@ -262,10 +258,8 @@ OFFLINE: Final[dict[str, Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------
-# What a signed picture looked like, in fingerprints: its pixels, field by field, and its texts.
+# --- What a signed picture looked like, in fingerprints: its pixels, field by field, and its texts.
 # C2PA's own hash (its assertion `c2pa.hash.data`) says that some byte of a file changed. These say which.
-# --------------------------------------------------------------------------------------------------
 
 FIELDS: Final = 8  # a picture is compared in 8 x 8 fields: enough to say eyes or chin, in half a kilobyte
 FIELD_DIGITS: Final = 8  # of a hexadecimal digest: for finding changes; proof is the digest of all pixels
@@ -332,10 +326,8 @@ def field_edges(pixels: int) -> list[int]:
     return [number * pixels // FIELDS for number in range(FIELDS + 1)]
 
 
-# --------------------------------------------------------------------------------------------------
-# A key and its certificates, checked before anything is drawn: they belong together, are valid now and may sign.
+# --- A key and its certificates, checked before anything is drawn: they belong together, are valid now and may sign.
 # What C2PA asks of a certificate: its specification, "X.509 Certificates".
-# --------------------------------------------------------------------------------------------------
 
 C2PA_SIGNING: Final = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # c2pa-kp-claimSigning
 DOCUMENT_SIGNING: Final = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
@@ -565,9 +557,7 @@ def release_digests(folders: Iterable[Path | None]) -> dict[str, str]:
     return {str(read_manifest(place)["name"]): sha256(place / MANIFEST) for place in places}
 
 
-# --------------------------------------------------------------------------------------------------
-# A key and a certificate chain of one's own, to try signing with: valid in form, and proof of nothing.
-# --------------------------------------------------------------------------------------------------
+# --- A key and a certificate chain of one's own, to try signing with: valid in form, and proof of nothing.
 
 COUNTRY_OF_NOBODY: Final = "ZZ"  # ISO 3166-1: user-assigned
 CERTIFICATE_MODE: Final = 0o644  # a certificate is for everybody to read
@@ -676,9 +666,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
     )  # fmt: skip
 
 
-# --------------------------------------------------------------------------------------------------
-# What was done to a picture that is not as it was signed, in words.
-# --------------------------------------------------------------------------------------------------
+# --- What was done to a picture that is not as it was signed, in words.
 
 
 @dataclass(frozen=True)
@@ -810,12 +798,10 @@ def _pixels(content: bytes) -> str:
         return pixel_digest(np.asarray(picture.convert("RGB")))
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether a picture is as it was signed, by whom, and what was changed if it is not.
+# --- Whether a picture is as it was signed, by whom, and what was changed if it is not.
 # The C2PA library checks signature and hashes (its specification, "Validation"). What it finds is put into words
 # here, and the fingerprints in our own assertion say what of the picture changed. Works without the extra as far as
 # one can.
-# --------------------------------------------------------------------------------------------------
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]

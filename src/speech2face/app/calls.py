@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from speech2face.models.contract import Model
     from speech2face.portrait import Portrait
 
-# --------------------------------------------------------------------------------------------------
-# Portraits posted to an address that a call named, beside the call: only to hosts that the service's owner allowed.
+# --- Portraits posted to an address that a call named, beside the call: only to hosts that the service's owner allowed.
 # A slow or dead receiver costs the call nothing: at most one message is under way, the newest waits, older ones give
 # way.
-# --------------------------------------------------------------------------------------------------
 
 log = logging.getLogger(__name__)
 PORTS: Final = {"http": 80, "https": 443}
@@ -150,9 +148,7 @@ def callback_message(call: str, track: str, number: int, facts: dict[str, Any] |
     return {"event": "portrait", "call": call, "track": track, "number": number, "facts": facts, **more}
 
 
-# --------------------------------------------------------------------------------------------------
-# One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
-# --------------------------------------------------------------------------------------------------
+# --- One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
 
 HOP_SECONDS: Final = 0.1  # encoded at once: five frames cost hardly more than one
 FIRST_SNAPSHOT_SECONDS: Final = 0.2  # between snapshots until there is a portrait: they cost nothing
@@ -438,9 +434,7 @@ async def delete_call(call: str, request: Request) -> Response:
     return Response(status_code=204)
 
 
-# --------------------------------------------------------------------------------------------------
-# What WebRTC peers ask for; what answers them needs the extra `calls` and is imported when it is first wanted.
-# --------------------------------------------------------------------------------------------------
+# --- What WebRTC peers ask for; what answers them needs the extra `calls` and is imported when it is first wanted.
 
 
 class Offer(BaseModel):

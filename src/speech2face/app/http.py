@@ -119,9 +119,7 @@ def not_ready() -> Problem:
     return Problem(503, "not_ready", "the model is being loaded; try again in a second", headers={"Retry-After": "1"})
 
 
-# --------------------------------------------------------------------------------------------------
-# Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
-# --------------------------------------------------------------------------------------------------
+# --- Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
 
 MIB: Final = 2**20
 
@@ -185,9 +183,7 @@ class CloseCode(IntEnum):
     NOT_READY = 4503
 
 
-# --------------------------------------------------------------------------------------------------
-# Who may talk to the service, and what a browser may do with its page.
-# --------------------------------------------------------------------------------------------------
+# --- Who may talk to the service, and what a browser may do with its page.
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -330,9 +326,7 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-# --------------------------------------------------------------------------------------------------
-# Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
-# --------------------------------------------------------------------------------------------------
+# --- Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
@@ -396,9 +390,7 @@ def _peak_bytes() -> float:
     return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
-# --------------------------------------------------------------------------------------------------
-# Every request counted and logged by its route, which holds nothing of what was asked.
-# --------------------------------------------------------------------------------------------------
+# --- Every request counted and logged by its route, which holds nothing of what was asked.
 
 log = logging.getLogger(__name__)
 INTERNAL = Problem(500, "internal", "something went wrong here; the service's log says what")
@@ -463,9 +455,7 @@ def _method(name: str) -> str:
     return name if name in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
 
 
-# --------------------------------------------------------------------------------------------------
-# One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
-# --------------------------------------------------------------------------------------------------
+# --- One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
 
 
 class JsonLines(logging.Formatter):
@@ -494,9 +484,7 @@ def configure_logs(level: str) -> None:
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger("uvicorn").level))
 
 
-# --------------------------------------------------------------------------------------------------
-# Recordings as they arrive: in memory, counted while they come, never in a temporary file.
-# --------------------------------------------------------------------------------------------------
+# --- Recordings as they arrive: in memory, counted while they come, never in a temporary file.
 
 BASE64_PIECE: Final = 2**20  # letters; a multiple of four
 

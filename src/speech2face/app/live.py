@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# What a client of `/v1/live` may say in text; sound comes in binary messages.
-# --------------------------------------------------------------------------------------------------
+# --- What a client of `/v1/live` may say in text; sound comes in binary messages.
 
 PROTOCOL: Final = 1
 
@@ -135,9 +133,7 @@ def read_control(text: str) -> Control:
     return sessions.checked(_CONTROL.validate_json, text)
 
 
-# --------------------------------------------------------------------------------------------------
-# A live session's side in the worker threads: ready messages out.
-# --------------------------------------------------------------------------------------------------
+# --- A live session's side in the worker threads: ready messages out.
 
 
 @dataclass(frozen=True)
@@ -262,9 +258,7 @@ class LiveVoice(sessions.VoiceSession):
         return session, snapshot
 
 
-# --------------------------------------------------------------------------------------------------
-# From the accepted socket to its close.
-# --------------------------------------------------------------------------------------------------
+# --- From the accepted socket to its close.
 
 MAX_REPLIES: Final = 8  # answers that the client has not taken yet
 

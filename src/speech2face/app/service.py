@@ -149,9 +149,7 @@ class Service:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-# --------------------------------------------------------------------------------------------------
-# The models of one service, opened and warmed beside its start; the first one answers where none is named.
-# --------------------------------------------------------------------------------------------------
+# --- The models of one service, opened and warmed beside its start; the first one answers where none is named.
 
 State = Literal["starting", "ready", "failed"]
 
@@ -242,9 +240,7 @@ def describe(model: "Model", samples: int) -> dict[str, Any]:
     }
 
 
-# --------------------------------------------------------------------------------------------------
-# What signs the pictures of this process: one key for everything that leaves, so that no route can forget it.
-# --------------------------------------------------------------------------------------------------
+# --- What signs the pictures of this process: one key for everything that leaves, so that no route can forget it.
 
 _signer: Signer | None = None
 
@@ -260,9 +256,7 @@ def encoded(picture: "LabelledPicture", encoding: "PictureEncoding" = "png", **s
     return picture.labelled_bytes(encoding, signer=_signer, **shown)
 
 
-# --------------------------------------------------------------------------------------------------
-# Portraits as the bytes that leave the service: every one says in itself that it is synthetic.
-# --------------------------------------------------------------------------------------------------
+# --- Portraits as the bytes that leave the service: every one says in itself that it is synthetic.
 
 PictureFormat = Literal["png", "webp"]
 MEDIA_TYPES: Final[dict[PictureFormat | Literal["svg"], str]] = {

@@ -87,9 +87,7 @@ class VoiceSession:
         self._session, self._snapshot = None, None
 
 
-# --------------------------------------------------------------------------------------------------
-# Sound on its way to the encoder.
-# --------------------------------------------------------------------------------------------------
+# --- Sound on its way to the encoder.
 
 STEP_BYTES: Final = 96_000  # most sound encoded in one step, so that a flood keeps nobody waiting: 1 s at 48 kHz
 HOP_SECONDS: Final = LEAST_RESAMPLED_SECONDS  # less sound than this is not encoded at once anyway, and each step costs
@@ -247,9 +245,7 @@ async def encode_all(
             observe(time.monotonic() - came)
 
 
-# --------------------------------------------------------------------------------------------------
-# A WebSocket from its acceptance to its close.
-# --------------------------------------------------------------------------------------------------
+# --- A WebSocket from its acceptance to its close.
 
 
 class Ended(Exception):

@@ -25,14 +25,12 @@ if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# How telephone platforms write the start of a call's stream: one table, from which one form is made.
+# --- How telephone platforms write the start of a call's stream: one table, from which one form is made.
 # All of them send JSON with an `event` and base64 in `media.payload`; names, encodings and the byte order of L16
 # differ. Sources are the platforms' own pages: Twilio "Media Streams - WebSocket Messages"; SignalWire "cXML Stream"
 # (attribute `codec`); Telnyx "Stream call media over WebSocket"; Plivo "Audio stream"; Exotel "Stream and Voicebot
 # applet" and "WebSocket protocol". Plivo's page leaves the byte order of L16 open; programs that use it read little-
 # endian.
-# --------------------------------------------------------------------------------------------------
 
 Sound = Literal["audio/x-mulaw", "audio/x-alaw", "audio/x-l16"]
 TELEPHONE_RATE: Final = 8000
@@ -237,11 +235,9 @@ def _unsupported(name: str) -> str:
     return f"a stream as {name} writes it is not understood; {understood} are, and WS /v1/live takes any sound"
 
 
-# --------------------------------------------------------------------------------------------------
-# What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
+# --- What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
 # Other platforms' names are turned into Twilio's first (`call_platforms`). Platforms add fields and events of their
 # own, so what is not known here is passed over; what is used is checked.
-# --------------------------------------------------------------------------------------------------
 
 MAX_CHUNK: Final = 2**53
 TrackName = Literal["inbound", "outbound"]
@@ -371,9 +367,7 @@ def read_wishes(query: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wish
     return checked(Wishes.model_validate, {name: query[name] for name in query if name != "token"} | {**parameters})
 
 
-# --------------------------------------------------------------------------------------------------
-# One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
-# --------------------------------------------------------------------------------------------------
+# --- One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
 
 WINDOW_CHUNKS: Final = 10  # frames that wait for an earlier one: 200 ms, beyond which it is given up
 FOLLOWS_MS: Final = 10  # a frame whose time is this near the last one's end follows it, whatever its number
@@ -477,9 +471,7 @@ class TrackOrder:
             self._given_up.popitem(last=False)
 
 
-# --------------------------------------------------------------------------------------------------
-# From the accepted socket to its close.
-# --------------------------------------------------------------------------------------------------
+# --- From the accepted socket to its close.
 
 router = APIRouter()
 ENCODINGS: Final[dict[Sound, Encoding]] = {"audio/x-mulaw": "mulaw", "audio/x-alaw": "alaw", "audio/x-l16": "s16le"}

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-# --------------------------------------------------------------------------------------------------
-# The bytes of a recording for FFmpeg: what the caller's file does wrong becomes a typed error, never FFmpeg's guess.
-# PyAV copies what `read` gives without looking at its length, and an exception inside `seek` fails a file that would
-# have been read to its end without that seek. So neither the caller's `read` nor its `seek` is handed to PyAV itself.
-# --------------------------------------------------------------------------------------------------
+# --- The bytes of a recording for FFmpeg: what the caller's file does wrong becomes a typed error, never FFmpeg's
+# guess. PyAV copies what `read` gives without looking at its length, and an exception inside `seek` fails a file
+# that would have been read to its end without that seek. So neither the caller's `read` nor its `seek` is handed to
+# PyAV itself.
 
 REFUSED_SEEK = -22  # AVERROR(EINVAL): FFmpeg goes on without what it looked for there
 
@@ -182,11 +181,9 @@ def not_empty(source: ByteSource) -> ByteSource:
     return source
 
 
-# --------------------------------------------------------------------------------------------------
-# MpegFrames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
+# --- MpegFrames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
-# --------------------------------------------------------------------------------------------------
 
 MOST_WALKED_BYTES = 2**27  # half an hour at the highest bit rate of MP3 is half of it
 SYNCHRONISED_FRAMES = 3  # so many in a row are no accident
@@ -346,11 +343,9 @@ def _tagged_frames(content: bytes, at: int) -> int | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------
-# The pages of an Ogg file (RFC 3533): where one stream ends and another begins, and what is missing between them.
+# --- The pages of an Ogg file (RFC 3533): where one stream ends and another begins, and what is missing between them.
 # FFmpeg passes over what it cannot read and goes on with the next page. Every page says its number and how many
 # samples have been heard by its end, so what was passed over can be counted.
-# --------------------------------------------------------------------------------------------------
 
 HEADER_BYTES = 27  # RFC 3533, section 6
 MOST_HEADER_BYTES = HEADER_BYTES + 255
@@ -563,12 +558,10 @@ def _count_lost_end(link: OggLink, lost_bytes: int) -> None:
             stream.lost_seconds += lost_bytes * stream.heard_seconds / stream.heard_bytes
 
 
-# --------------------------------------------------------------------------------------------------
-# How long a recording says it is, read from the header's own fields and from nothing else.
+# --- How long a recording says it is, read from the header's own fields and from nothing else.
 # FFmpeg mends most of what is missing without a word: it shortens a WAV to the file it finds, and guesses lengths
 # from the bit rate where none is stated. Programs that write to a pipe put a placeholder where the length should be.
 # So each field is read here from its own place, and one that cannot be true counts as none.
-# --------------------------------------------------------------------------------------------------
 
 LONGEST_SECONDS = 24 * 3600.0  # no recorder goes on for longer in one file: beyond it a length is a placeholder
 STREAMED_BYTES = 0x7FFF_0000  # sizes from here on are what GStreamer, SoX, FFmpeg and others write for "unknown"
@@ -1037,12 +1030,10 @@ def declared_seconds(container: "InputContainer", stream: "AudioStream", file: B
     return expected(container, stream, RecordingPart(source, read_header(source)), 1).seconds
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether a jump in the time stamps is a pause of the recorder or a hole in the file.
+# --- Whether a jump in the time stamps is a pause of the recorder or a hole in the file.
 # Recorders leave out what is silent, and pause. FFmpeg passes over damage until it knows where it is again. Both look
 # alike from outside; inside, Matroska is made of elements and transport streams are made of numbered packets, and
 # only damage breaks these.
-# --------------------------------------------------------------------------------------------------
 
 BLOCK_BYTES = 2**18
 LEAST_ABSURD_BYTES = 2**14

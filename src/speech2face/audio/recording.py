@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-# --------------------------------------------------------------------------------------------------
-# Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform.
-# --------------------------------------------------------------------------------------------------
+# --- Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform.
 
 DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
 SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond it a header is damaged, and takes ages
@@ -607,12 +605,10 @@ MAX_CHANNELS = 8
 LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's for one to eight; all are kept apart
 
 
-# --------------------------------------------------------------------------------------------------
-# Samples that the caller already has, with their rate, become the recording that a file of them would be.
+# --- Samples that the caller already has, with their rate, become the recording that a file of them would be.
 # `(array, sample_rate)` is what `librosa.load`, `soundfile.read` and `torchaudio.load` return;
 # `scipy.io.wavfile.read` has it the other way round. Both orders are taken, and so are (samples,), (channels,
 # samples) and (samples, channels).
-# --------------------------------------------------------------------------------------------------
 
 NAME = "the array"
 BLOCK_SAMPLES = 2**18  # of every channel in one frame
@@ -762,9 +758,7 @@ def checked_waveform(waveform: object, seconds: object) -> FloatArray:
     return mix(floats[None]) if float(np.abs(floats).max()) > 1.0 else floats
 
 
-# --------------------------------------------------------------------------------------------------
-# Which of several sound tracks is heard: the one that a player would play, unless another one was asked for.
-# --------------------------------------------------------------------------------------------------
+# --- Which of several sound tracks is heard: the one that a player would play, unless another one was asked for.
 
 # Bits of FFmpeg's AV_DISPOSITION_*; PyAV 13.0 does not show them, and the order of the file decides there.
 DEFAULT, COMMENT, KARAOKE, VISUAL_IMPAIRED, CLEAN_EFFECTS = 0x0001, 0x0008, 0x0020, 0x0100, 0x0200
@@ -822,9 +816,7 @@ def choose_track(container: "InputContainer", name: str, track: int | None = Non
     return stream
 
 
-# --------------------------------------------------------------------------------------------------
-# Tags of recordings in any encoding must not keep PyAV from opening them, in whichever of its versions is there.
-# --------------------------------------------------------------------------------------------------
+# --- Tags of recordings in any encoding must not keep PyAV from opening them, in whichever of its versions is there.
 
 STRICT_BEFORE = 19  # from this version on PyAV takes tags that are not UTF-8, and no longer knows the setting for it
 

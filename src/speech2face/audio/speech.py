@@ -260,9 +260,7 @@ def refuse_too_little(seconds: float, min_speech_seconds: float = MIN_SPEECH_SEC
         )
 
 
-# --------------------------------------------------------------------------------------------------
-# How good a recording is for judging a voice: noise and bandwidth, measured, not guessed from the format.
-# --------------------------------------------------------------------------------------------------
+# --- How good a recording is for judging a voice: noise and bandwidth, measured, not guessed from the format.
 
 TELEPHONE_EDGE_HZ = 4000.0
 VOICE_BAND_HZ = (300.0, 3400.0)

@@ -141,9 +141,7 @@ class PcmStream:
         return recording.joined(ready)
 
 
-# --------------------------------------------------------------------------------------------------
-# Channels as they arrive become one waveform: the rule of `recording.mix` with what is known so far.
-# --------------------------------------------------------------------------------------------------
+# --- Channels as they arrive become one waveform: the rule of `recording.mix` with what is known so far.
 
 
 class ChannelMix:
@@ -184,9 +182,7 @@ class ChannelMix:
         return np.asarray(np.clip(weights @ exact, -1.0, 1.0), np.float32)
 
 
-# --------------------------------------------------------------------------------------------------
-# Where somebody speaks, decided while they speak: the rule of `audio/speech.py` with levels known so far.
-# --------------------------------------------------------------------------------------------------
+# --- Where somebody speaks, decided while they speak: the rule of `audio/speech.py` with levels known so far.
 
 STEP_DB = 0.1  # how finely levels are counted
 LOWEST_DB = -120.0
@@ -307,9 +303,7 @@ class ActivityStream:
         return speech
 
 
-# --------------------------------------------------------------------------------------------------
-# From channels as they arrive to the speech in them, with what is to be known about the sound.
-# --------------------------------------------------------------------------------------------------
+# --- From channels as they arrive to the speech in them, with what is to be known about the sound.
 
 SETTLED_SECONDS = 60  # of one or two channels, accordingly less of more: at most 8 MB
 LEVEL_CHANGE_DB = 2.0  # decisions made at a level this far from the present one are made again
@@ -434,12 +428,10 @@ class SpeechStream:
         return speech
 
 
-# --------------------------------------------------------------------------------------------------
-# Encoded sound as it arrives, such as a browser's recorder sends it, decoded while it comes.
+# --- Encoded sound as it arrives, such as a browser's recorder sends it, decoded while it comes.
 # FFmpeg asks for bytes where it likes, so it runs in a thread of its own that waits for them. Whoever pushes waits
 # until that thread wants more: nothing piles up between the two, and what a push returns does not depend on the
 # machine's load.
-# --------------------------------------------------------------------------------------------------
 
 Container = Literal["webm", "ogg", "mp4"]
 DEMUXERS: dict[str, str] = {"webm": "matroska", "ogg": "ogg", "mp4": "mp4"}  # FFmpeg's names for what reads them

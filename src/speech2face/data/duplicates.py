@@ -30,14 +30,12 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.shards import SpanReader
 from speech2face.errors import DatasetError
 
-# --------------------------------------------------------------------------------------------------
-# The fingerprint of a recording: whether two recordings hold the same sound, whatever was done to the file.
+# --- The fingerprint of a recording: whether two recordings hold the same sound, whatever was done to the file.
 # After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, section 4: 32 bits a frame, the
 # signs of differences of band energies along frequency and time, of long windows that overlap so much that a shift of
 # the frames hardly matters. Ours differ in window and hop, and frames near silence have none. Level, noise, codecs,
 # and another beginning leave most bits as they are (benchmarks/duplicates.csv); another speed or pitch does not, and
 # another speaker with the same words is another recording.
-# --------------------------------------------------------------------------------------------------
 
 Fingerprint = NDArray[np.uint32]
 """(frames,), one word a frame; 0 where there is no sound to speak of."""
@@ -102,13 +100,10 @@ def differing_share(one: NDArray[np.uint32], other: NDArray[np.uint32], *, least
     return np.where(compared >= least_frames, differing / np.maximum(32 * compared, 1), 1.0).astype(np.float32)
 
 
-# --------------------------------------------------------------------------------------------------
-# Short vectors that are near one another for pictures, or face embeddings, that are near-duplicates, and how to find
-# the near ones among millions without comparing all.
-# Vectors of unit length are projected at random to a few hundred numbers, which keeps angles (Johnson and
-# Lindenstrauss 1984); the projections' signs, in random groups, are the buckets in which near vectors meet (Charikar,
-# STOC 2002).
-# --------------------------------------------------------------------------------------------------
+# --- Short vectors that are near one another for pictures, or face embeddings, that are near-duplicates, and how to
+# find the near ones among millions without comparing all. Vectors of unit length are projected at random to a few
+# hundred numbers, which keeps angles (Johnson and Lindenstrauss 1984); the projections' signs, in random groups,
+# are the buckets in which near vectors meet (Charikar, STOC 2002).
 
 Sketches = NDArray[np.int8]
 """(clips, NUMBERS): projections of unit vectors, times `SCALE`."""

@@ -21,9 +21,7 @@ from speech2face.face.embedders import EmbedderRecord
 from speech2face.tables import encode_csv
 from speech2face.validation import validated_json
 
-# --------------------------------------------------------------------------------------------------
-# What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
-# --------------------------------------------------------------------------------------------------
+# --- What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
 
 Part = Literal["waveform", "face_embedding", "aligned_face", "landmarks"]
 Size = Annotated[int, Field(gt=0)]
@@ -49,9 +47,7 @@ class Layout:
         return tuple(part for part, is_there in zip(PARTS, there, strict=True) if is_there)
 
 
-# --------------------------------------------------------------------------------------------------
-# A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
-# --------------------------------------------------------------------------------------------------
+# --- A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
 
 COLUMNS = (
     "clip",
@@ -181,9 +177,7 @@ def decode_index(content: bytes, labels: Sequence[str], where: str, shard_bytes:
     return Index(clip, speaker, split, seconds, offset, length, without_face)
 
 
-# --------------------------------------------------------------------------------------------------
-# Many clips as columns of numbers: what is needed to order and find them, some 70 bytes a clip.
-# --------------------------------------------------------------------------------------------------
+# --- Many clips as columns of numbers: what is needed to order and find them, some 70 bytes a clip.
 
 
 @dataclass(frozen=True, eq=False)

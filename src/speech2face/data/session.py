@@ -66,11 +66,9 @@ from speech2face.validation import Checked, checked, validated_json
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
 
-# --------------------------------------------------------------------------------------------------
-# What a preparation will do, written down before it starts: which records make which shard, and by which options.
+# --- What a preparation will do, written down before it starts: which records make which shard, and by which options.
 # Shards are a function of the sources, the options and the seed, so any run can be taken up again by anyone; the plan
 # is what tells that it is the same one.
-# --------------------------------------------------------------------------------------------------
 
 FORMAT = 1
 RECORDS_PER_SHARD = 500  # about 130 MB with faces, two minutes of one core
@@ -505,9 +503,7 @@ class Session:
         return manifest
 
 
-# --------------------------------------------------------------------------------------------------
-# From finished shards to a data set: their checksums, the statement, the manifest.
-# --------------------------------------------------------------------------------------------------
+# --- From finished shards to a data set: their checksums, the statement, the manifest.
 
 JOURNAL = "journal.json"
 DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for

@@ -254,9 +254,7 @@ def write_shards(
             writer.add(clip)
 
 
-# --------------------------------------------------------------------------------------------------
-# What lies in a shard, read from its bytes alone, one clip at a time; nothing may hide between the clips.
-# --------------------------------------------------------------------------------------------------
+# --- What lies in a shard, read from its bytes alone, one clip at a time; nothing may hide between the clips.
 
 ENDS = (members.FACTS, members.FACE_EMBEDDING, members.LANDMARKS, members.WAVEFORM, members.ALIGNED_FACE)
 FACT_NAMES = {"speaker", "split", "seconds", "licence", "consent", "labels"}
@@ -361,9 +359,7 @@ def stored_layout(storage: Storage, shard: str) -> manifest.Layout:
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
-# --------------------------------------------------------------------------------------------------
+# --- Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
 
 
 def default_cache_folder() -> Path:
@@ -458,10 +454,9 @@ class ShardCache:
             held -= size
 
 
-# --------------------------------------------------------------------------------------------------
-# The bytes of clips, wherever their shards lie: files of this machine, copies in a cache, stretches over the network.
-# Each process opens files of its own when it first needs them: a reader may be forked or pickled at any time.
-# --------------------------------------------------------------------------------------------------
+# --- The bytes of clips, wherever their shards lie: files of this machine, copies in a cache, stretches over the
+# network. Each process opens files of its own when it first needs them: a reader may be forked or pickled at any
+# time.
 
 OPEN_FILES = 64  # of one process: systems allow 1,024 by default, and tensors between processes take some
 Span = tuple[int, int, int]
@@ -533,12 +528,10 @@ class SpanReader:
         return self._cache.open(self._storage, record)
 
 
-# --------------------------------------------------------------------------------------------------
-# In which order a training sees the clips: decided by the seed alone, never by how many processes read them.
+# --- In which order a training sees the clips: decided by the seed alone, never by how many processes read them.
 # A step's clips are the same whatever the number of ranks, workers or parts a step is accumulated from; they only
 # decide who reads which. An order is a formula of (seed, epoch) and can be entered at any step: resuming is starting
 # there.
-# --------------------------------------------------------------------------------------------------
 
 WINDOW_SHARDS = 8
 """Shards whose clips are mixed, some thousands of clips: more mixes better, fewer touches fewer files at a time."""

@@ -314,10 +314,8 @@ def _points(value: Any, depth: int = 0) -> Iterator[tuple[int, str, str]]:
             yield depth, name, UNSTATED if shown in (None, "") else f"`{shown}`"
 
 
-# --------------------------------------------------------------------------------------------------
-# A page to look at a data set: some clips as they are, and some of what fell out. It shows real people: keep it so.
+# --- A page to look at a data set: some clips as they are, and some of what fell out. It shows real people: keep it so.
 # The page stands alone: pictures and sounds are in it, nothing is loaded from anywhere, no script runs.
-# --------------------------------------------------------------------------------------------------
 
 CLIPS, REJECTS_A_REASON = 12, 4
 FRAME_PIXELS = 320  # longest side as shown

@@ -168,9 +168,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-# --------------------------------------------------------------------------------------------------
-# The report as a page and as Markdown: what the templates show, as text.
-# --------------------------------------------------------------------------------------------------
+# --- The report as a page and as Markdown: what the templates show, as text.
 
 FOLD_FROM_ROWS = 40
 FOLD_NUMBERS_FROM_ROWS = 24
@@ -431,9 +429,7 @@ def markdown_numbers(shown: NumberGrid) -> str:
     return caption + report.markdown_table(head, rows)
 
 
-# --------------------------------------------------------------------------------------------------
-# Draw the report's figures with matplotlib, all in one hand: same type, same colours, no state shared between them.
-# --------------------------------------------------------------------------------------------------
+# --- Draw the report's figures with matplotlib, all in one hand: same type, same colours, no state shared between them.
 
 COLOURS = ("#2f5d8a", "#c8553d", "#3b8a6e", "#b58a2b", "#7a5aa6", "#6b7280")
 """Told apart also by who sees no red or no green, and by their lightness in print."""

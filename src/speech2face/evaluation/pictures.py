@@ -340,9 +340,7 @@ class _Originals:
         return np.ascontiguousarray(face.transpose(1, 2, 0), dtype=np.uint8)
 
 
-# --------------------------------------------------------------------------------------------------
-# A user's own ONNX network over pictures: features for the Frechet distance, classes for the Inception score.
-# --------------------------------------------------------------------------------------------------
+# --- A user's own ONNX network over pictures: features for the Frechet distance, classes for the Inception score.
 
 VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)  # red, green, blue; of the SF2F protocol (Bai et al., ACM MM 2022)
 
@@ -408,9 +406,7 @@ def _settings_beside(path: Path) -> NetworkSettings:
         raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error
 
 
-# --------------------------------------------------------------------------------------------------
-# What the parts of an evaluation work on: predictions, and pictures and readers once somebody asks for them.
-# --------------------------------------------------------------------------------------------------
+# --- What the parts of an evaluation work on: predictions, and pictures and readers once somebody asks for them.
 
 SECONDS = (3.0, 6.0)  # Speech2Face, Tables 2 and 3
 PICTURE_CLIPS = 1000  # Speech2Face, section 4.2

@@ -26,13 +26,11 @@ from speech2face.models.release import MANIFEST, sha256
 from speech2face.portrait import hear
 from speech2face.voice.belief import AttributeBelief
 
-# --------------------------------------------------------------------------------------------------
-# Models that are asked about recordings: a release of either kind, or the checkpoint of a training.
+# --- Models that are asked about recordings: a release of either kind, or the checkpoint of a training.
 # How much is heard is cut from the beginning of the recording as it is, pauses and all, as in Speech2Face (Oh et al.,
 # CVPR 2019, section 3.1). What then happens is what happens for a portrait: one that states attributes looks for
 # speech first and may refuse; one learned from pairs hears the cut as it is, and repeats what is shorter than its
 # training clips. Only that it refuses nothing here: a clip without a voice counts against it.
-# --------------------------------------------------------------------------------------------------
 
 AT_ONCE = 16  # recordings in one run of a checkpoint's network
 
@@ -156,9 +154,7 @@ class CheckpointPredictor:
             return np.asarray(self._network(features).float().cpu().numpy())
 
 
-# --------------------------------------------------------------------------------------------------
-# All that an evaluation stands on, as arrays of one row a clip: what was predicted, and what it is held against.
-# --------------------------------------------------------------------------------------------------
+# --- All that an evaluation stands on, as arrays of one row a clip: what was predicted, and what it is held against.
 
 
 ATTRIBUTES = ("age", "low", "high", "femininity", "child")
@@ -462,10 +458,8 @@ def joined(
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# The file that predictions are kept in, and from which an evaluation may start, by whatever program it was written.
+# --- The file that predictions are kept in, and from which an evaluation may start, by whatever program it was written.
 # It holds plain arrays, no pickles; docs/evaluation.md says which.
-# --------------------------------------------------------------------------------------------------
 
 FORMAT = 1
 NOT_HEARD = "not_heard"

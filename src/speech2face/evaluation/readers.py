@@ -97,11 +97,9 @@ def read_pictures(reader: AttributeReader, pictures: Iterable[detect.Picture | N
     return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
 
 
-# --------------------------------------------------------------------------------------------------
-# Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
+# --- Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
 # A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
 # small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
-# --------------------------------------------------------------------------------------------------
 
 SEARCHED_PIXELS = (320, 400, 512, 768)
 """Longest side that is searched, one after the other until a face is found."""
@@ -170,13 +168,11 @@ def _resized(picture: detect.Picture, pixels: int) -> detect.Picture:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
-# --------------------------------------------------------------------------------------------------
-# Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
+# --- Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
 # A generative reading (Cootes, Edwards and Taylor 2001): landmarks and tones of a picture are linear in the face
 # embedding, the embedding's attribute coordinates are known functions of age and gender, and what remains (group,
 # residuals, exposure) is normal around its mean and integrated out. It knows the faces this model draws, and only
 # those well: see `LIMITS`.
-# --------------------------------------------------------------------------------------------------
 
 Floats = NDArray[np.float64]
 LIMITS = (
@@ -349,9 +345,7 @@ def _bilinear(picture: Floats, points: Points) -> Floats:
     return np.asarray(above * (1 - down) + below * down)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
-# --------------------------------------------------------------------------------------------------
+# --- Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
 Activation = Literal["softmax", "sigmoid", "none"]
@@ -518,9 +512,7 @@ def built(kind: type[Any], values: Any, where: str = "") -> Any:
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
-# --------------------------------------------------------------------------------------------------
-# Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
-# --------------------------------------------------------------------------------------------------
+# --- Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
 
 
 class OnnxReader:

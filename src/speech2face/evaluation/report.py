@@ -24,9 +24,7 @@ from speech2face.metrics.embeddings import Floats as Floats
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.measures import Answers, Measure, average
 
-# --------------------------------------------------------------------------------------------------
-# What a part of an evaluation report hands over: numbers with everything that must stand beside them.
-# --------------------------------------------------------------------------------------------------
+# --- What a part of an evaluation report hands over: numbers with everything that must stand beside them.
 
 Cell = str | int | float | None
 Arguments = ParamSpec("Arguments")
@@ -288,9 +286,7 @@ def words(name: str) -> str:
     return " ".join(said)
 
 
-# --------------------------------------------------------------------------------------------------
-# What a report says of itself: which model, which data, which settings, when and on what it was made.
-# --------------------------------------------------------------------------------------------------
+# --- What a report says of itself: which model, which data, which settings, when and on what it was made.
 
 SAYS = (
     "These numbers hold for the clips, the speakers and the labels named on this page. They promise nothing for other"

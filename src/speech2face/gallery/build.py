@@ -51,12 +51,10 @@ from speech2face.gallery.files import unit_rows
 from speech2face.gallery.gallery import Gallery, open_face_embedder, space_of
 from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# Faces that may enter a gallery: photographs in folders by person, or the clips of a data set.
+# --- Faces that may enter a gallery: photographs in folders by person, or the clips of a data set.
 # A folder of photographs is PERSON/any/folders/PICTURE.jpg, or pictures alone, each of a person of its own; or it has
 # `photographs.csv` with the columns file and speaker, and, where they are known, id, source, licence, consent; every
 # further column is a label.
-# --------------------------------------------------------------------------------------------------
 
 TABLE = "photographs.csv"
 THUMBNAIL_PIXELS = 128

@@ -207,9 +207,7 @@ def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     return sink.getvalue().encode()
 
 
-# --------------------------------------------------------------------------------------------------
-# `gallery.json`: whose face embeddings a gallery holds, where they lie, and how they are searched.
-# --------------------------------------------------------------------------------------------------
+# --- `gallery.json`: whose face embeddings a gallery holds, where they lie, and how they are searched.
 
 RECORD = "gallery.json"
 FORMAT = 1
@@ -363,9 +361,7 @@ def read_record(storage: Storage) -> GalleryRecord:
         raise DatasetError(f"{where} is damaged ({error}); restore the gallery or build it anew") from error
 
 
-# --------------------------------------------------------------------------------------------------
-# What every backend of a gallery can do; a variant is a new file with this contract.
-# --------------------------------------------------------------------------------------------------
+# --- What every backend of a gallery can do; a variant is a new file with this contract.
 
 
 @dataclass(frozen=True)

@@ -255,9 +255,7 @@ def _fingerprint(record: dict[str, Any]) -> str:
     return "record " + hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
 
 
-# --------------------------------------------------------------------------------------------------
-# From a recording to the faces of a gallery that are nearest to what its voice suggests.
-# --------------------------------------------------------------------------------------------------
+# --- From a recording to the faces of a gallery that are nearest to what its voice suggests.
 
 
 @dataclass(frozen=True)
@@ -321,9 +319,7 @@ def search_gallery(
     return Search(ranking, portrait, facts, dict(where or {}), limits_of(space))
 
 
-# --------------------------------------------------------------------------------------------------
-# Which numbers a model shares with photographs, for models that learned from pairs and for those that did not.
-# --------------------------------------------------------------------------------------------------
+# --- Which numbers a model shares with photographs, for models that learned from pairs and for those that did not.
 
 NOT_IDENTIFICATION = (
     "A ranking by likeness to what a voice suggests, not identification: it names nobody, and the speaker need not be"
@@ -374,14 +370,12 @@ def limits_of(space: Space) -> tuple[str, ...]:
     return (NOT_IDENTIFICATION,) if space.embedder is not None else (NOT_IDENTIFICATION, BY_ATTRIBUTES)
 
 
-# --------------------------------------------------------------------------------------------------
-# A gallery for a model that never saw its speakers' faces: photographs and voices meet in apparent age and gender.
+# --- A gallery for a model that never saw its speakers' faces: photographs and voices meet in apparent age and gender.
 # The starter's face embedding holds coordinates of age, gender and group, and residuals that no voice tells. Of these
 # a photograph can be read for age and gender (`evaluation/readers.py`, whose limits hold here too);
 # the group is never read off a face, and residuals are zero in what a voice suggests. So the shared numbers are the
 # coordinates of age and gender, each in units of how far adults differ in it, and a constant: beside a large constant
 # the cosine ranks as the distance does, where directions alone would call everybody near the middle unlike.
-# --------------------------------------------------------------------------------------------------
 
 AGES = np.arange(18.0, 81.0)
 CONSTANT = 10.0  # the coordinates of an adult are about 2.6 long together
@@ -441,9 +435,7 @@ class AppearanceEmbedder:
         return attribute_coordinates(self._model, basis.design(reading.age, reading.femininity, even))
 
 
-# --------------------------------------------------------------------------------------------------
-# A ranking as one picture: what the voice suggests, then the gallery's nearest faces, each labelled as what it is.
-# --------------------------------------------------------------------------------------------------
+# --- A ranking as one picture: what the voice suggests, then the gallery's nearest faces, each labelled as what it is.
 
 PICTURE_PIXELS = 192
 CAPTION_PIXELS = 78

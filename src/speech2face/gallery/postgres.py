@@ -228,9 +228,7 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(**values, labels=labels if isinstance(labels, dict) else parse_json(labels), thumbnail=picture)
 
 
-# --------------------------------------------------------------------------------------------------
-# A connection to PostgreSQL that is made again, a bounded number of times, when the server goes away.
-# --------------------------------------------------------------------------------------------------
+# --- A connection to PostgreSQL that is made again, a bounded number of times, when the server goes away.
 
 try:
     import psycopg
@@ -377,9 +375,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-# --------------------------------------------------------------------------------------------------
-# The tables of a gallery in PostgreSQL, and what is asked of them; every function is an action in a transaction.
-# --------------------------------------------------------------------------------------------------
+# --- The tables of a gallery in PostgreSQL, and what is asked of them; every function is an action in a transaction.
 
 COLUMNS = (*FIELDS, "labels", "thumbnail")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

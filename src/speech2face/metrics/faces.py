@@ -186,11 +186,9 @@ def correlate(x: Floats, y: Floats, *, independent: int | None = None) -> Correl
     return Correlation(r, float(2 * stats.t.sf(abs(t), count - 2)))
 
 
-# --------------------------------------------------------------------------------------------------
-# Absolute ratio errors of four widths of a face, after Cross-Modal Perceptionist (Wu et al., CVPR 2022, table 1).
+# --- Absolute ratio errors of four widths of a face, after Cross-Modal Perceptionist (Wu et al., CVPR 2022, table 1).
 # There, vertices of a fitted 3-D head are measured; here the nearest landmarks of a frontal picture stand for them.
 # The numbers are those of a flat stand-in: they may be compared with each other, and not with the published ones.
-# --------------------------------------------------------------------------------------------------
 
 OUTER_EYE_CORNERS = (36, 45)
 """Between the outer corners of the eyes: the unit, as the original's OICD."""

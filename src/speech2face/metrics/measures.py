@@ -230,9 +230,8 @@ def average(values: Floats) -> float | None:
     return float(present.mean()) if len(present) else None
 
 
-# --------------------------------------------------------------------------------------------------
-# Of face embeddings. Only the angle can be compared with the paper's Table 2; see metrics/embeddings.py for formulas.
-# --------------------------------------------------------------------------------------------------
+# --- Of face embeddings. Only the angle can be compared with the paper's Table 2; see metrics/embeddings.py for
+# formulas.
 
 
 def _of_faces(
@@ -305,9 +304,8 @@ SPREAD_COVERAGE = ClipMeasure(
 )
 """Whether the own face lies inside the stated share of the spread; that share is best."""
 
-# --------------------------------------------------------------------------------------------------
-# Of stated attributes. The trivial baselines are the commonest gender and the median age, for everybody or by gender.
-# --------------------------------------------------------------------------------------------------
+# --- Of stated attributes. The trivial baselines are the commonest gender and the median age, for everybody or by
+# gender.
 
 
 def _some(values: Any) -> bool:
@@ -470,9 +468,7 @@ def added_measures() -> dict[str, Measure]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# The numbers that a training watches, and the check that a measure of another package keeps to the protocol.
-# --------------------------------------------------------------------------------------------------
+# --- The numbers that a training watches, and the check that a measure of another package keeps to the protocol.
 
 RECALL_AT = (1, 5, 10)
 BASELINES = ("mean_face", "gender_mean_face")

@@ -120,9 +120,7 @@ class PairwiseSpread:
         return float(np.sqrt(max(everything - own.sum(), 0.0) / between / self._size))
 
 
-# --------------------------------------------------------------------------------------------------
-# Frechet distance between two sets of pictures, in the features of a network (Heusel et al., NeurIPS 2017).
-# --------------------------------------------------------------------------------------------------
+# --- Frechet distance between two sets of pictures, in the features of a network (Heusel et al., NeurIPS 2017).
 
 
 def frechet_distance(mean: Floats, covariance: Floats, other_mean: Floats, other_covariance: Floats) -> float:
@@ -191,9 +189,7 @@ def _root(centred: Floats) -> Floats:
     return np.asarray(centred[distinct] * np.sqrt(times[distinct] / (len(centred) - 1))[:, None])
 
 
-# --------------------------------------------------------------------------------------------------
-# The Inception score's formula (Salimans et al., NeurIPS 2016), with any classifier: the VGGFace score is one.
-# --------------------------------------------------------------------------------------------------
+# --- The Inception score's formula (Salimans et al., NeurIPS 2016), with any classifier: the VGGFace score is one.
 
 SPLITS = 10  # Salimans et al.
 VGGFACE_SPLITS = 5  # SF2F (Bai et al., ACM MM 2022): VGGFace2's ResNet-50, 8,631 people

@@ -181,13 +181,11 @@ def find_checkpoint(path: Path) -> CheckpointFile:
     return newest
 
 
-# --------------------------------------------------------------------------------------------------
-# The folder of one training:
+# --- The folder of one training:
 #     settings.json     the settings of the last start
 #     numbers.jsonl     one line for each written step and each evaluation
 #     tensorboard/      the same for TensorBoard
 #     checkpoints/      see above
-# --------------------------------------------------------------------------------------------------
 
 SETTINGS = "settings.json"
 NUMBERS = "numbers.jsonl"

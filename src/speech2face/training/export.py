@@ -69,9 +69,7 @@ from speech2face.voice.encoder import (
 )
 from speech2face.voice.segments import golden_speech
 
-# --------------------------------------------------------------------------------------------------
-# Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
-# --------------------------------------------------------------------------------------------------
+# --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 
 OPSET = 18
 ONNX_TYPES = {
@@ -235,9 +233,7 @@ def export(
     replace_file(path, model.SerializeToString())
 
 
-# --------------------------------------------------------------------------------------------------
-# What a paired release states about itself, measured on clips that training did not have.
-# --------------------------------------------------------------------------------------------------
+# --- What a paired release states about itself, measured on clips that training did not have.
 
 FALSE_ALARMS = 0.05  # share of one speaker's pairs that may be taken for two speakers'
 LEAST_CAUGHT = 0.5  # share of two speakers' pairs that must be told apart, or the release does not judge it
@@ -330,9 +326,7 @@ def tell_speakers(centred: FloatArray, speakers: NDArray[np.int64]) -> SameSpeak
     return SameSpeaker(threshold, caught, len(one)) if caught >= LEAST_CAUGHT else None
 
 
-# --------------------------------------------------------------------------------------------------
-# Assembles a paired release: half-precision weights, ONNX graphs, spread, golden tensors, card, manifest.
-# --------------------------------------------------------------------------------------------------
+# --- Assembles a paired release: half-precision weights, ONNX graphs, spread, golden tensors, card, manifest.
 
 logger = logging.getLogger(__name__)
 VOICE_WEIGHTS, FACE_WEIGHTS, GOLDEN = "voice.safetensors", "face.safetensors", "golden.npz"

@@ -73,11 +73,9 @@ class BuiltInSource(Checked):
         return asdict(self)
 
 
-# --------------------------------------------------------------------------------------------------
-# Under which licence a record may be used, and on what the consent of the person in it rests.
+# --- Under which licence a record may be used, and on what the consent of the person in it rests.
 # What a corpus's publishers state is filled in from a table; what they do not state is the user's to say. A record
 # with neither is rejected, unless the user allows that in so many words, which the data statement repeats.
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

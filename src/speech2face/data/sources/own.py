@@ -124,9 +124,7 @@ def _key(recording: str, photograph: str, start: float | None, end: float | None
     return f"pair_{readable}_{digest}" if readable else f"pair_{digest}"
 
 
-# --------------------------------------------------------------------------------------------------
-# Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
-# --------------------------------------------------------------------------------------------------
+# --- Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
 
 VIDEO_OPTIONAL = ("licence", "consent", "split", *LABELS)
 _VIDEO_STEM = 40  # characters of a path in a key
@@ -215,9 +213,7 @@ def _video_key(path: str) -> str:
     return f"video_{readable}_{digest}" if readable else f"video_{digest}"
 
 
-# --------------------------------------------------------------------------------------------------
-# Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
-# --------------------------------------------------------------------------------------------------
+# --- Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
 
 
 class FacesByIdentity:

@@ -271,9 +271,7 @@ def _rows(
         raise DatasetError(f"{place}:1:1: the table is empty")
 
 
-# --------------------------------------------------------------------------------------------------
-# Files of a source's folder, on this machine or behind a URL, always in the same order.
-# --------------------------------------------------------------------------------------------------
+# --- Files of a source's folder, on this machine or behind a URL, always in the same order.
 
 VIDEOS = frozenset(
     {".mp4", ".webm", ".mkv", ".mov", ".m4v", ".avi", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".3gp", ".ogv", ".wmv"}

@@ -129,9 +129,7 @@ def _settings_facts(
     }
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's findings as parts of a report: numbers, tables and figures.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's findings as parts of a report: numbers, tables and figures.
 
 MOST_BARS = 18
 HEADER = (
@@ -257,9 +255,7 @@ def _bars(question: groups.Question, findings: Sequence[groups.GroupFinding]) ->
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's block in a model card: put in by the audit, kept by whoever writes the rest of the card.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's block in a model card: put in by the audit, kept by whoever writes the rest of the card.
 
 START, END = "<!-- audit -->", "<!-- /audit -->"
 HEADING = "## Audit by group"
@@ -333,9 +329,7 @@ def read_card(path: Path) -> str:
     return card
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's block of a model card, as Markdown.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's block of a model card, as Markdown.
 
 CALIBRATION_TITLES = {
     "gender_calibration_error": "gender, calibration error",

@@ -21,11 +21,9 @@ from speech2face.voice.belief import BIN_EDGES, AttributeBelief
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-# --------------------------------------------------------------------------------------------------
-# Whether stated probabilities and intervals hold what they say.
+# --- Whether stated probabilities and intervals hold what they say.
 # Sources: Brier (1950), Verification of forecasts expressed in terms of probability; Naeini, Cooper and Hauskrecht
 # (2015) for the expected calibration error; Dawid (1984), Statistical theory: the prequential approach, for the PIT.
-# --------------------------------------------------------------------------------------------------
 
 BINS = 10
 SIMULATIONS = 500

@@ -22,9 +22,7 @@ from speech2face.evaluation.predictions import reason_named
 from speech2face.evaluation.report import Exclusion, Floats, Part, ReportFacts
 from speech2face.metrics import intervals, measures
 
-# --------------------------------------------------------------------------------------------------
-# The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
-# --------------------------------------------------------------------------------------------------
+# --- The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
 
 OLDEST_DECADE = 70
 # Men speak around 120 Hz and women around 210, most of them within 20 to 25 of it (Titze 1989; Baken and Orlikoff
@@ -131,9 +129,7 @@ def dimensions(clips: Sequence[AuditClip], clean: Observations) -> list[Dimensio
     return [dimension for dimension in found if len(dimension.names()) > 1]
 
 
-# --------------------------------------------------------------------------------------------------
-# What is asked of every clip in an audit: measures, and how an audit shows and compares them.
-# --------------------------------------------------------------------------------------------------
+# --- What is asked of every clip in an audit: measures, and how an audit shows and compares them.
 
 
 @dataclass(frozen=True)
@@ -478,9 +474,7 @@ def _evened(sample: intervals.Sample) -> NDArray[np.float64]:
     return np.asarray(len(place) / (len(count) * count[place.reshape(-1)]), np.float64)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which clips an audit could not use for something, and why: counted in its report, never passed over.
-# --------------------------------------------------------------------------------------------------
+# --- Which clips an audit could not use for something, and why: counted in its report, never passed over.
 
 SPANS_GROUPS = "age_spans_groups"
 

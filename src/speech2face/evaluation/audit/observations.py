@@ -23,9 +23,7 @@ from speech2face.portrait import hear
 from speech2face.training.augment import CODECS, companded, mix, recoded
 from speech2face.voice.belief import AttributeBelief, Spread
 
-# --------------------------------------------------------------------------------------------------
-# The same voice as it would have arrived otherwise: through a line, a codec, a room, noise, or cut short.
-# --------------------------------------------------------------------------------------------------
+# --- The same voice as it would have arrived otherwise: through a line, a codec, a room, noise, or cut short.
 
 CLEAN = "clean"
 OPUS_BITS_PER_SECOND = 6000  # the least that Opus takes: a poor connection of a messenger
@@ -131,9 +129,7 @@ def choose_conditions(names: Sequence[str] | None) -> tuple[Condition, ...]:
     return tuple(condition for condition in CONDITIONS if condition.name in {CLEAN, *names})
 
 
-# --------------------------------------------------------------------------------------------------
-# The pitch of a voice: the median fundamental frequency of its voiced stretches.
-# --------------------------------------------------------------------------------------------------
+# --- The pitch of a voice: the median fundamental frequency of its voiced stretches.
 
 WINDOW = SAMPLE_RATE // 20  # 50 ms: three periods of the lowest voice
 HOP = SAMPLE_RATE // 100

@@ -155,9 +155,7 @@ def _spread_out(moved: Floats) -> tuple[int, ...]:
     return tuple(int(ordered[place]) for place in places)
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's part about the same voice through several channels.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's part about the same voice through several channels.
 
 PLACES = ("least moved", "lower quarter", "median", "upper quarter", "most moved")
 COLUMNS = (

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# --------------------------------------------------------------------------------------------------
-# Who says what of each clip's age, gender and group: the labels, the model itself, or a reader of pictures.
-# --------------------------------------------------------------------------------------------------
+# --- Who says what of each clip's age, gender and group: the labels, the model itself, or a reader of pictures.
 
 GENDERS = ("female", "male")
 LABELS, STATED = "label", "stated by the model"
@@ -141,9 +139,8 @@ def _median(ages: report.Floats) -> float:
     return float(np.median(known)) if len(known) else float("nan")
 
 
-# --------------------------------------------------------------------------------------------------
-# Which reading of the attributes is held against which reference, with the trivial baselines and the ceiling of each.
-# --------------------------------------------------------------------------------------------------
+# --- Which reading of the attributes is held against which reference, with the trivial baselines and the ceiling of
+# each.
 
 WITHIN_ONE = "agreement_within_one_decade"
 PUBLISHED_FROM_VOICE = {
@@ -460,9 +457,7 @@ def _majority(metric: str, measured: _Agreement) -> float:
     return float(np.abs(ages - np.median(ages)).mean())
 
 
-# --------------------------------------------------------------------------------------------------
-# How the attribute part shows its matrices: tables with the paper's rows beside, and the figure like its Figure 4.
-# --------------------------------------------------------------------------------------------------
+# --- How the attribute part shows its matrices: tables with the paper's rows beside, and the figure like its Figure 4.
 
 FACE_PLUS_PLUS_GROUPS = ("Asian", "Black", "India", "White")
 _PAPER_DECADES = DECADES[1:8]  # 10 to 70

@@ -253,9 +253,7 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> report.Figure:
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
-# --------------------------------------------------------------------------------------------------
+# --- Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
 
 WAYS = (2, 5, 10)
 MOST_CLIPS = 6_000
@@ -432,9 +430,7 @@ def _verification(
         yield report.Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
 
 
-# --------------------------------------------------------------------------------------------------
-# The figure of matching: forced choice against the number of candidates, and the ROC of verification.
-# --------------------------------------------------------------------------------------------------
+# --- The figure of matching: forced choice against the number of candidates, and the ROC of verification.
 
 MOST_WAYS = 20
 TICKS = (2, 5, 10, 15, 20)

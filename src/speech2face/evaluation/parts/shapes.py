@@ -187,9 +187,7 @@ def _figure(rows: list[_Correlated]) -> report.Figure:
     return report.Figure("craniofacial", caption, render(draw, (7.0, 4.8)), f"Correlations: {words}.")
 
 
-# --------------------------------------------------------------------------------------------------
-# Widths of the head in pictures from the voice: absolute ratio errors as in Cross-Modal Perceptionist, but flat.
-# --------------------------------------------------------------------------------------------------
+# --- Widths of the head in pictures from the voice: absolute ratio errors as in Cross-Modal Perceptionist, but flat.
 
 CHANCE_ROUNDS = 20
 ANTHROPOMETRY_NOTES = (
@@ -286,9 +284,7 @@ def _of_strangers(x: report.Floats, y: report.Floats, speaker: NDArray[np.int64]
     return np.asarray(total / np.where(met > 0, met, np.nan))
 
 
-# --------------------------------------------------------------------------------------------------
-# The landmarks of every picture of a kind, as one array, for the parts that measure faces.
-# --------------------------------------------------------------------------------------------------
+# --- The landmarks of every picture of a kind, as one array, for the parts that measure faces.
 
 PAIRS: tuple[tuple[Kind, Kind], ...] = (("face", "voice"), ("original", "voice"), ("original", "face"))
 """Reference and what is held against it; the first is the paper's, the last what the decoder alone loses."""

@@ -113,9 +113,7 @@ def _r2(answers: measures.Answers, bootstrap: SpeakerBootstrap, conditions: Mapp
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# A few measures that tell models and lengths of speech apart: what curves and comparisons are made of.
-# --------------------------------------------------------------------------------------------------
+# --- A few measures that tell models and lengths of speech apart: what curves and comparisons are made of.
 
 COMPARED: dict[measures.Measure, str] = {
     measures.ANGLE_DEGREES: "angle to the own face, degrees",
@@ -135,9 +133,7 @@ def _asked(answers: measures.Answers) -> dict[measures.Measure, report.Floats]:
     return {measure: values for measure, values in found.items() if np.isfinite(values).any()}
 
 
-# --------------------------------------------------------------------------------------------------
-# What more speech is worth: numbers over the seconds heard (Speech2Face, section 4.4 and Fig. 6).
-# --------------------------------------------------------------------------------------------------
+# --- What more speech is worth: numbers over the seconds heard (Speech2Face, section 4.4 and Fig. 6).
 
 LEAST_CLIPS = 20
 SLACK = 0.01  # seconds are rounded where they were written
@@ -239,9 +235,7 @@ def _curve(axes: Axes, numbers: Sequence[report.Number]) -> None:
     axes.set(xlabel="seconds heard", ylabel=LABELS[numbers[0].metric])
 
 
-# --------------------------------------------------------------------------------------------------
-# Models side by side on the same clips, such as trainings with and without a layer or a loss (Speech2Face, Fig. 6).
-# --------------------------------------------------------------------------------------------------
+# --- Models side by side on the same clips, such as trainings with and without a layer or a loss (Speech2Face, Fig. 6).
 
 ABLATIONS_NOTES = (
     "Differences are taken clip by clip on the clips that all models could hear, and resampled over speakers: an"
@@ -325,9 +319,7 @@ def _of_the_whole(
     ]
 
 
-# --------------------------------------------------------------------------------------------------
-# Measures that other packages add.
-# --------------------------------------------------------------------------------------------------
+# --- Measures that other packages add.
 
 
 @report.chapter("measures", "Measures of other packages")
@@ -348,9 +340,7 @@ def measure_added(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     return report.Part(numbers=numbers, notes=tuple(missing))
 
 
-# --------------------------------------------------------------------------------------------------
-# The same speaker in two languages: does the language change the face? Speech2Face shows it in pictures.
-# --------------------------------------------------------------------------------------------------
+# --- The same speaker in two languages: does the language change the face? Speech2Face shows it in pictures.
 
 NO_LABEL = "no clip has a label named language; give the language of each clip in the data set"
 ONE_LANGUAGE = "no speaker has clips in two languages"
@@ -415,9 +405,7 @@ def _of_languages(few: EvaluationSet, seconds: float, seed: int, resamplings: in
     yield report.Number.mean("identification_across_languages", found, bootstrap, conditions, **beside)
 
 
-# --------------------------------------------------------------------------------------------------
-# Consistency: does a speaker get the same face from every clip? Speech2Face shows it in pictures.
-# --------------------------------------------------------------------------------------------------
+# --- Consistency: does a speaker get the same face from every clip? Speech2Face shows it in pictures.
 
 ONE_CLIP = "no speaker has two clips; consistency needs several clips of a speaker"
 INCHES = (6.4, 3.4)
@@ -527,9 +515,7 @@ def _figure(near: Neighbours) -> report.Figure:
     return report.Figure("consistency", caption, render(draw, INCHES), alt)
 
 
-# --------------------------------------------------------------------------------------------------
-# A map of the embeddings coloured by attribute (t-SNE, as in Speech2Face's supplement), and numbers beside.
-# --------------------------------------------------------------------------------------------------
+# --- A map of the embeddings coloured by attribute (t-SNE, as in Speech2Face's supplement), and numbers beside.
 
 MOST_CLIPS = 2_000
 FEWEST_CLIPS = 10
@@ -677,9 +663,7 @@ def _scatter(axes: Axes, place: Singles, label: NDArray[np.str_], title: str) ->
         axes.legend(fontsize=8, markerscale=2)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which clips may be told from each other: anyone, or those alike in gender, age or group by their labels.
-# --------------------------------------------------------------------------------------------------
+# --- Which clips may be told from each other: anyone, or those alike in gender, age or group by their labels.
 
 ANYONE = "anyone"
 SAME_GENDER = "same gender"
