@@ -34,8 +34,7 @@ from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten, need_extra
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz
-from speech2face.outputs import check_outputs, write_together
-from speech2face.tables import decode_csv, encode_csv
+from speech2face.outputs import check_outputs, decode_csv, encode_csv, write_together
 
 if TYPE_CHECKING:
     from speech2face.gallery.gallery import Gallery

@@ -4,11 +4,15 @@ Every file is first written whole beside its place under a temporary name, then 
 in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen.
 """
 
+from __future__ import annotations
+
 import contextlib
+import csv
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speech2face.errors import CannotWrite, OutputExists
@@ -187,3 +191,39 @@ def _sync_folder(folder: Path) -> None:
 def _quietly(action: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
         action()
+
+
+# --- Tables as text: CSV of this program's own files, and Markdown for its pages.
+
+
+def encode_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Return rows as CSV in UTF-8, a line feed after each."""
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows(rows)
+    return sink.getvalue().encode()
+
+
+def decode_csv(content: bytes) -> list[list[str]]:
+    """Return the rows of a CSV in UTF-8, the header first if there is one.
+
+    Raises:
+        ValueError: it is not UTF-8, or a quote is not closed; the caller names the file.
+    """
+    try:
+        return list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, align: str = "") -> str:
+    """Return a Markdown table without a last line end, bars and backslashes in its cells escaped.
+
+    `align` has a letter a column, "l" or "r"; without it nothing is said, which most renderers show to the left.
+    """
+    rules = {"l": ":---|", "r": "---:|"}
+    lines = [_row(header), "|" + ("".join(rules[letter] for letter in align) or "---|" * len(header))]
+    return "\n".join([*lines, *map(_row, rows)])
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"

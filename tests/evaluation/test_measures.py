@@ -15,9 +15,8 @@ from speech2face import drivers
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.evaluate import PARTS, chosen_parts
-from speech2face.evaluation.page import write_report
 from speech2face.evaluation.parts.similarity import measure_added
-from speech2face.evaluation.report import ModelFacts, ReportFacts
+from speech2face.evaluation.report import ModelFacts, ReportFacts, write_report
 from speech2face.metrics.measures import (
     ANGLE_DEGREES,
     MEAN_RANK_PERCENT,

@@ -591,7 +591,7 @@ def _tables() -> tuple[bytes, ...]:
 
 @family("tables", _tables)
 def _read_tables() -> Iterator[Reader]:
-    from speech2face.data.sources.tables import read_rows
+    from speech2face.data.sources import read_rows
 
     with _file("pairs.csv") as (path, write):
         yield lambda content: (write(content), list(read_rows(str(path), ("recording", "photograph", "speaker"))))

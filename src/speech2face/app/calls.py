@@ -16,8 +16,7 @@ from starlette.responses import JSONResponse
 
 from speech2face.app import schemas
 from speech2face.app.http import Problem, code_of, disconnected, slow_body, valid
-from speech2face.app.service import encoded
-from speech2face.app.sessions import SoundBuffer, VoiceSession, encode_all, in_thread
+from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.live import LiveSession, PcmFormat
 

@@ -17,8 +17,16 @@ from starlette.websockets import WebSocket
 from speech2face.app import calls
 from speech2face.app.http import CloseCode
 from speech2face.app.schemas import Exaggeration, Identifier, ModelName, Pixels
-from speech2face.app.service import MEDIA_TYPES, in_base64
-from speech2face.app.sessions import BadMessage, Ended, SocketConnection, checked, refusals_end, stop
+from speech2face.app.service import (
+    MEDIA_TYPES,
+    BadMessage,
+    Ended,
+    SocketConnection,
+    checked,
+    in_base64,
+    refusals_end,
+    stop,
+)
 from speech2face.audio.stream import Encoding, PcmFormat
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
-from speech2face.app.sessions import in_thread, stop
+from speech2face.app.service import in_thread, stop
 from speech2face.errors import Speech2FaceError
 from speech2face.live import PcmFormat
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.tables import encode_csv
+from speech2face.outputs import encode_csv
 from speech2face.validation import validated_json
 
 # --- What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.

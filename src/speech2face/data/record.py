@@ -17,7 +17,7 @@ from typing import Any
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
 from speech2face.inputs import parse_json
-from speech2face.tables import decode_csv, encode_csv
+from speech2face.outputs import decode_csv, encode_csv
 
 LABELS = ("language", "gender", "age", "group", "accent", "nationality")
 """What every record has a label for, "" where it is not known; a source may have more."""

@@ -31,7 +31,7 @@ from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.errors import DatasetError, Speech2FaceError, need_extra
 from speech2face.inputs import parse_json
-from speech2face.tables import markdown_table
+from speech2face.outputs import markdown_table
 
 FORMAT = 1
 STATEMENT = "statement.md"

@@ -20,7 +20,7 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, SAMPLE_SCALE, FloatArray
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import FACE_EMBEDDING, WAVEFORM, Malformed, decode_npy, decode_wav, members
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.tables import read_table, with_slashes
+from speech2face.data.sources import read_table, with_slashes
 from speech2face.errors import DatasetError
 from speech2face.evaluation.report import Embeddings, Floats
 from speech2face.face.embedders import EmbedderRecord

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.data.manifest import Manifest
-from speech2face.data.sources.tables import PICTURES, has_picture, suffix_of
+from speech2face.data.sources import PICTURES, has_picture, suffix_of
 from speech2face.errors import (
     FaceNotFound,
     InvalidOption,

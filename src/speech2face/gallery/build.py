@@ -21,7 +21,7 @@ from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.record import Tombstones, another_tombstones, read_tombstones
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.tables import pictures_below, read_table, with_slashes
+from speech2face.data.sources import pictures_below, read_table, with_slashes
 from speech2face.data.storage import Storage
 from speech2face.errors import (
     DatasetError,

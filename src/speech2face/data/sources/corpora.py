@@ -20,11 +20,11 @@ from speech2face.data.record import (
     reject,
     short_hash,
 )
-from speech2face.data.sources import BuiltInSource, Place
-from speech2face.data.sources.own import FacesByIdentity
-from speech2face.data.sources.tables import (
+from speech2face.data.sources import (
     SOUNDS,
     VIDEOS,
+    BuiltInSource,
+    Place,
     TableRow,
     files_below,
     read_rows,
@@ -32,6 +32,7 @@ from speech2face.data.sources.tables import (
     split_place,
     suffix_of,
 )
+from speech2face.data.sources.own import FacesByIdentity
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.validation import checked

@@ -9,9 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from speech2face.data import sources
 from speech2face.data.manifest import COLUMNS as INDEX_COLUMNS
 from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key, reject
-from speech2face.data.sources import BuiltInSource, Place, tables
+from speech2face.data.sources import BuiltInSource, Place
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
 from speech2face.validation import checked
@@ -43,7 +44,7 @@ class Pairs(BuiltInSource):
     @property
     def relative_to(self) -> str:
         """What paths in the table are relative to."""
-        return tables.split_place(self.table)[0]
+        return sources.split_place(self.table)[0]
 
     def records(self) -> Iterator[Record | Reject]:
         """In the table's order.
@@ -51,17 +52,17 @@ class Pairs(BuiltInSource):
         Raises:
             DatasetError: the table is wrong, with line and column.
         """
-        folder, lines = tables.split_place(self.table)[0], dict[str, int]()
-        for row in tables.read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
+        folder, lines = sources.split_place(self.table)[0], dict[str, int]()
+        for row in sources.read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
             record = _record(row, folder, _labels(row))
             before = lines.setdefault(record.key, row.line)
             if before != row.line and row.get("key"):
                 raise row.wrong("key", f"the key {record.key!r} is in line {before} already; every row has its own")
             if before != row.line:
                 yield reject(record, "repeated", f"line {row.line} is of the same files and span as line {before}")
-            elif tables.is_missing(record.media):
+            elif sources.is_missing(record.media):
                 yield reject(record, "no_media", f"there is no {record.media}")
-            elif record.photograph is not None and tables.is_missing(record.photograph):
+            elif record.photograph is not None and sources.is_missing(record.photograph):
                 yield reject(record, "no_photograph", f"there is no {record.photograph}")
             else:
                 yield record
@@ -81,14 +82,14 @@ def _refuse(column: str) -> str | None:
     return "a label is small letters, digits and '_', and not a word the index of a shard has already"
 
 
-def _labels(row: tables.TableRow) -> tuple[str, ...]:
+def _labels(row: sources.TableRow) -> tuple[str, ...]:
     own = (name for name in row.columns if name not in KNOWN)
     return (*LABELS, *own)
 
 
-def _record(row: tables.TableRow, folder: str, labels: tuple[str, ...]) -> Record:
-    recording = tables.with_slashes(folder, row.printable("recording", needed=True))
-    photograph = tables.with_slashes(folder, row.printable("photograph"))
+def _record(row: sources.TableRow, folder: str, labels: tuple[str, ...]) -> Record:
+    recording = sources.with_slashes(folder, row.printable("recording", needed=True))
+    photograph = sources.with_slashes(folder, row.printable("photograph"))
     start, end = row.seconds("start"), row.seconds("end")
     if end is not None and end <= (start or 0.0):
         raise row.wrong("end", f"end is {end:g}, not after the start at {start or 0.0:g}")
@@ -101,12 +102,12 @@ def _record(row: tables.TableRow, folder: str, labels: tuple[str, ...]) -> Recor
             raise row.wrong(column, f"{column} is {name!r}: at most 80 letters, digits, '_' and '-' of ASCII")
     return Record(
         key=key,
-        media=tables.beside(folder, recording),
+        media=sources.beside(folder, recording),
         speaker=row.printable("speaker", needed=True),
         source="pairs",
         start_seconds=start,
         end_seconds=end,
-        photograph=tables.beside(folder, photograph) if photograph else None,
+        photograph=sources.beside(folder, photograph) if photograph else None,
         face_x=x,
         face_y=y,
         split=split or None,
@@ -153,7 +154,7 @@ class Videos(BuiltInSource):
         """
         known = {} if self.speakers is None else _read_speakers(self.speakers)
         storage, found = Storage(self.folder), False
-        for path in tables.files_below(self.folder, tables.VIDEOS):
+        for path in sources.files_below(self.folder, sources.VIDEOS):
             found = True
             first, _, rest = path.partition("/")
             speaker = first if rest else first.rpartition(".")[0]
@@ -163,7 +164,7 @@ class Videos(BuiltInSource):
                 )
             yield _video_record(path, storage.where(path), speaker, known.get(speaker))
         if not found:
-            raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(tables.VIDEOS))})")
+            raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(sources.VIDEOS))})")
 
     @classmethod
     def example(cls, folder: Path) -> Videos:
@@ -174,7 +175,7 @@ class Videos(BuiltInSource):
         return cls(str(folder))
 
 
-def _video_record(path: str, media: str, speaker: str, row: tables.TableRow | None) -> Record:
+def _video_record(path: str, media: str, speaker: str, row: sources.TableRow | None) -> Record:
     split = row.get("split") if row else ""
     return Record(
         key=_video_key(path),
@@ -192,9 +193,9 @@ def _refuse_video(column: str) -> str | None:
     return None if column in ("speaker", *VIDEO_OPTIONAL) else f"there are speaker, {', '.join(VIDEO_OPTIONAL)}"
 
 
-def _read_speakers(place: str) -> Mapping[str, tables.TableRow]:
-    known: dict[str, tables.TableRow] = {}
-    for row in tables.read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
+def _read_speakers(place: str) -> Mapping[str, sources.TableRow]:
+    known: dict[str, sources.TableRow] = {}
+    for row in sources.read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
         speaker = row.printable("speaker", needed=True)
         if speaker in known:
             raise row.wrong("speaker", f"{speaker!r} is in line {known[speaker].line} already; keep one row a speaker")
@@ -226,7 +227,7 @@ class FacesByIdentity:
         """
         self._storage = Storage(folder)
         self._pictures: dict[str, list[str]] = defaultdict(list)
-        for path, is_picture in tables.pictures_below(folder):
+        for path, is_picture in sources.pictures_below(folder):
             identity, _, rest = path.partition("/")
             if rest and is_picture:
                 self._pictures[_plain(identity)].append(path)

@@ -11,13 +11,35 @@ import numpy as np
 
 from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
 from speech2face.evaluation.audit import groups
-from speech2face.evaluation.audit.calibration import calibration_part
-from speech2face.evaluation.audit.observations import CLEAN, Observations, choose_conditions, observe
-from speech2face.evaluation.audit.stability import Movement, channels_of, measure_stability, stability_part
+from speech2face.evaluation.audit.groups import calibration_part
+from speech2face.evaluation.audit.observations import (
+    CLEAN,
+    Movement,
+    Observations,
+    channels_of,
+    choose_conditions,
+    measure_stability,
+    observe,
+    stability_part,
+)
 from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, check_report, render, rendered, write_report
 from speech2face.evaluation.predictions import ReleasePredictor, references_for
-from speech2face.evaluation.report import Cell, Figure, NotMeasured, Number, Part, ReportFacts, Table, chapter
+from speech2face.evaluation.report import (
+    CHANCE_COLOUR,
+    COLOURS,
+    Cell,
+    Figure,
+    NotMeasured,
+    Number,
+    Part,
+    ReportFacts,
+    Table,
+    chapter,
+    check_report,
+    render,
+    rendered,
+    write_report,
+)
 from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
 from speech2face.models.open import load_model
 from speech2face.outputs import write_together

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from speech2face.errors import SeveralFaces
 from speech2face.evaluation import report
-from speech2face.evaluation.page import render
 from speech2face.evaluation.pictures import FACE_REASONS, NO_FACE, SEVERAL_FACES, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
 from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReader, AttributeReading, read_drawn
+from speech2face.evaluation.report import render
 from speech2face.metrics import attributes as metrics
 from speech2face.metrics.attributes import DECADES, Places, class_places, decade_places, row_normalised
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap

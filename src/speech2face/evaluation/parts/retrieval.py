@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.evaluation import report
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
 from speech2face.evaluation.parts.similarity import (
     ANYONE,
     NO_PAIRS,
@@ -22,6 +21,7 @@ from speech2face.evaluation.parts.similarity import (
 )
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
 from speech2face.metrics.matching import (
     DISTANCES,

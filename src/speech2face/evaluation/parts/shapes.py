@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from speech2face.errors import MissingExtra
 from speech2face.evaluation import report
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
 from speech2face.evaluation.parts.attributes import PICTURES
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.face.landmarks import COUNT
 from speech2face.metrics.embeddings import means_of_others
-from speech2face.metrics.faces import (
+from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import average
+from speech2face.metrics.pictures import (
     MEASUREMENTS,
     WIDTHS,
     Correlation,
@@ -27,8 +29,6 @@ from speech2face.metrics.faces import (
     measurements,
     width_ratios,
 )
-from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
-from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from speech2face.evaluation import report
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
 from speech2face.evaluation.predictions import EvaluationSet
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.metrics import measures
 from speech2face.metrics.attributes import principal_coordinates, recalled, silhouette
 from speech2face.metrics.embeddings import (
