@@ -480,11 +480,7 @@ class Reconstruction(LabelledPicture):
 
 
 def decode_photograph(
-    model: Model,
-    photograph: PhotographSource,
-    *,
-    embedder_file: PathLike | None = None,
-    exaggerate: float = 0.0,
+    model: Model, photograph: PhotographSource, *, embedder_file: PathLike | None = None, exaggerate: float = 0.0
 ) -> Reconstruction:
     """Draw the canonical face of the person in a photograph.
 

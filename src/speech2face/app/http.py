@@ -569,10 +569,7 @@ class Arrival:
 
     async def _multipart(self) -> Upload:
         parser = _InMemory(
-            self._request.headers,
-            self._pieces(),
-            max_files=self._limits.files_per_request,
-            max_fields=32,
+            self._request.headers, self._pieces(), max_files=self._limits.files_per_request, max_fields=32
         )
         parser.spool_max_size = parser.max_file_size = 2 * self._limits.upload_bytes  # the second: older Starlette
         try:

@@ -557,11 +557,7 @@ def checked(read: Callable[[Any], T], message: Any) -> T:
         raise BadMessage(one_line(error)) from None
 
 
-CLOSE_CODES: Final = {
-    "not_ready": CloseCode.NOT_READY,
-    "shutdown": CloseCode.SHUTDOWN,
-    "too_many": CloseCode.TOO_MANY,
-}
+CLOSE_CODES: Final = {"not_ready": CloseCode.NOT_READY, "shutdown": CloseCode.SHUTDOWN, "too_many": CloseCode.TOO_MANY}
 
 
 @contextlib.contextmanager

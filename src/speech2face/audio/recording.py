@@ -228,7 +228,7 @@ LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is coun
 LOST_SHARE = 0.02  # ... or this share of the declared length, for headers that round
 # Codecs of which no packet is nothing but zeros, not even of silence, where it is longer than Opus's pauses.
 NEVER_ZERO_CODECS = frozenset({"aac", "aac_latm", "ac3", "alac", "eac3", "flac", "opus", "libopus", "vorbis"}) | {
-    *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float"),
+    *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float")
 }
 LEAST_ZERO_BYTES = 8
 # RFC 4867, section 5.3: five bits of a frame's first byte are fixed, but of a frame without data writers differ.

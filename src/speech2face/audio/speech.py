@@ -214,10 +214,7 @@ def find_speech(waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY)
 
 
 def require_speech(
-    waveform: FloatArray,
-    min_speech_seconds: float = MIN_SPEECH_SECONDS,
-    *,
-    voice_activity: str = DEFAULT_ACTIVITY,
+    waveform: FloatArray, min_speech_seconds: float = MIN_SPEECH_SECONDS, *, voice_activity: str = DEFAULT_ACTIVITY
 ) -> Activity:
     """Locate the speech and refuse a recording with too little of it.
 

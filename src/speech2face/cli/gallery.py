@@ -20,8 +20,7 @@ PROGRESS_EVERY = 1024
 NAMED = 3  # files of each reason for which some were left out
 
 gallery = typer.Typer(
-    no_args_is_help=True,
-    help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody.",
+    no_args_is_help=True, help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody."
 )
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]

@@ -186,12 +186,7 @@ class ClipLoader:
 
 
 def clip_loader(
-    clips: ClipDataset,
-    order: Iterable[list[int]],
-    *,
-    workers: int = 0,
-    pin: bool = False,
-    prefetch: int = 4,
+    clips: ClipDataset, order: Iterable[list[int]], *, workers: int = 0, pin: bool = False, prefetch: int = 4
 ) -> ClipLoader:
     """`order` is a `BatchOrder` or a `PassOrder` of `clips.table`.
 

@@ -244,10 +244,7 @@ class Traces:
 
 
 def find_duplicates(
-    manifest: Manifest,
-    *,
-    workers: int = 0,
-    progress: Callable[[int], None] = lambda clips: None,
+    manifest: Manifest, *, workers: int = 0, progress: Callable[[int], None] = lambda clips: None
 ) -> list[Duplicate]:
     """All that were found, in the order of kinds and clips; `workers` are processes that read (0: this one).
 

@@ -49,17 +49,7 @@ class Layout:
 
 # --- A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
 
-COLUMNS = (
-    "clip",
-    "speaker",
-    "split",
-    "seconds",
-    "licence",
-    "consent",
-    "offset",
-    "length",
-    "length_without_face",
-)
+COLUMNS = ("clip", "speaker", "split", "seconds", "licence", "consent", "offset", "length", "length_without_face")
 """The columns of every index, in this order; a data set's own labels follow."""
 
 

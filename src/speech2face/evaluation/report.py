@@ -527,12 +527,7 @@ FOLD_BESIDE_TABLES = 8  # where the part has tables of its own, which mostly sho
 LONG_TEXT = 24  # characters
 METRIC = "metric"  # a column of this name holds names of numbers, which are read as words
 WIDTH, MARGIN = 168, 7  # of a drawn number in CSS pixels, and what is left free for marks at its ends
-BESIDE = {
-    "chance": "Chance",
-    "mean_face": "Mean face",
-    "gender_mean_face": "Mean face of gender",
-    "best": "Best",
-}
+BESIDE = {"chance": "Chance", "mean_face": "Mean face", "gender_mean_face": "Mean face of gender", "best": "Best"}
 """What a value is held against: field of a Number, heading of its column."""
 REASONS = {
     "picture_missing": "the folder of pictures has none of this clip",

@@ -121,10 +121,7 @@ class SpeakerBootstrap:
         return self._finish(rows, of_weights(np.ones(len(rows))), [of_weights(draw[people]) for draw in drawn])
 
     def statistic(
-        self,
-        function: Callable[[Floats], float],
-        kept: ArrayLike | None = None,
-        resamplings: int | None = None,
+        self, function: Callable[[Floats], float], kept: ArrayLike | None = None, resamplings: int | None = None
     ) -> Estimate:
         """Any function of clip weights (clips,): 1 for all, or how often a resampling drew the clip's speaker.
 

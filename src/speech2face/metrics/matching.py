@@ -194,11 +194,7 @@ class GalleryRanks:
 
 
 def rank_gallery(
-    probes: Rows,
-    gallery: Rows,
-    own: NDArray[np.int64],
-    speaker: NDArray[np.int64],
-    distance: Distance = "cosine",
+    probes: Rows, gallery: Rows, own: NDArray[np.int64], speaker: NDArray[np.int64], distance: Distance = "cosine"
 ) -> GalleryRanks:
     """Rank a gallery for every probe.
 

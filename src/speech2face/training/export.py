@@ -72,12 +72,7 @@ from speech2face.voice.segments import golden_speech
 # --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 
 OPSET = 18
-ONNX_TYPES = {
-    "F32": TensorProto.FLOAT,
-    "F16": TensorProto.FLOAT16,
-    "I8": TensorProto.INT8,
-    "U8": TensorProto.UINT8,
-}
+ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
 PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
 
 

@@ -24,19 +24,10 @@ from speech2face.decoder.paper import (
     FaceSizes,
 )
 from speech2face.drivers import KINDS
-from speech2face.errors import (
-    DatasetError,
-    InvalidSettings,
-    WeightsError,
-)
+from speech2face.errors import DatasetError, InvalidSettings, WeightsError
 from speech2face.face.vggface import INPUT_PIXELS, VGGFace, load_vggface
 from speech2face.metrics.measures import embedding_numbers
-from speech2face.training.checkpoint import (
-    AVERAGE,
-    NETWORK,
-    find_checkpoint,
-    read_checkpoint,
-)
+from speech2face.training.checkpoint import AVERAGE, NETWORK, find_checkpoint, read_checkpoint
 from speech2face.training.losses import (
     PAPER_STEP,
     DecoderLoss,

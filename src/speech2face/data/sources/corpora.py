@@ -9,17 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from speech2face.data.record import (
-    LABELS,
-    TEST,
-    TRAIN,
-    Record,
-    Reject,
-    is_key,
-    official_split,
-    reject,
-    short_hash,
-)
+from speech2face.data.record import LABELS, TEST, TRAIN, Record, Reject, is_key, official_split, reject, short_hash
 from speech2face.data.sources import (
     SOUNDS,
     VIDEOS,

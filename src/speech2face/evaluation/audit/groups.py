@@ -406,10 +406,7 @@ def _everybody(material: _Material, stratum: NDArray[np.int64]) -> GroupFinding:
 
 
 def _of_dimension(
-    material: _Material,
-    dimension: Dimension,
-    like: NDArray[np.int64],
-    permutations: int,
+    material: _Material, dimension: Dimension, like: NDArray[np.int64], permutations: int
 ) -> list[GroupFinding]:
     """Each group beside the rest of the dimension's clips; a speaker on both sides counts as a member."""
     belongs = dimension.group != ""
@@ -755,10 +752,7 @@ def _coverage_number(metric: str, condition: str, level: float, estimate: Estima
 def _gender_table(gender: Mapping[str, GenderCalibration]) -> Table:
     header = ("condition", "calibration_error", "low_95", "high_95", "floor", "brier", "brier_low_95", "brier_high_95")
     rows = tuple(
-        (
-            *(name, *found.error.cells(), found.floor),
-            *(*found.brier.cells(), found.brier_of_base_rate, found.error.n),
-        )
+        (*(name, *found.error.cells(), found.floor), *(*found.brier.cells(), found.brier_of_base_rate, found.error.n))
         for name, found in gender.items()
     )
     title = "Stated probability of the gender (15 years and older)"

@@ -317,11 +317,7 @@ class _Voices:
 
 @report.chapter("matching", "Matching and verification")
 def measure_matching(
-    evaluation: EvaluationSet,
-    *,
-    pictures: PictureSet | None = None,
-    seed: int = 0,
-    resamplings: int = RESAMPLINGS,
+    evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
 ) -> report.Part:
     """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
     if evaluation.reference is None:
@@ -383,11 +379,7 @@ def _drawn(speaker: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_
 
 
 def _choices(
-    voices: _Voices,
-    stratum: Stratum,
-    rows: NDArray[np.int64],
-    ways: tuple[int, ...],
-    bootstrap: SpeakerBootstrap,
+    voices: _Voices, stratum: Stratum, rows: NDArray[np.int64], ways: tuple[int, ...], bootstrap: SpeakerBootstrap
 ) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
