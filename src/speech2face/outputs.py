@@ -12,7 +12,7 @@ import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from speech2face.errors import CannotWrite, OutputExists
@@ -96,8 +96,8 @@ def _check_output(path: Path, *, force: bool) -> None:
         raise CannotWrite(f"cannot write {path}: no permission to write in {folder}")
 
 
-def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:
-    """Write all files or none; missing folders are made.
+def write_together(files: Mapping[Path, bytes], *, force: bool = False, private: Collection[Path] = ()) -> None:
+    """Write all files or none; missing folders are made. Those in `private` are their owner's alone to read.
 
     Raises:
         OutputExists: a path is taken and `force` is not set, also when it was taken a moment ago.
@@ -114,6 +114,8 @@ def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:
                 for path, content in files.items():
                     _make_folders(path.absolute().parent, undo)
                     staged.append((path, _stage(path, content, undo, cleanup)))
+                    if path not in private:
+                        staged[-1][1].chmod(FILE_MODE & ~_umask())
                 for path, temporary in staged:
                     _put_in_place(temporary, path, force=force, undo=undo, cleanup=cleanup)
                 undo.pop_all()  # everything is there: nothing is taken back
@@ -133,7 +135,7 @@ def _make_folders(folder: Path, undo: contextlib.ExitStack) -> None:
 
 
 def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: contextlib.ExitStack) -> Path:
-    """Write the content under a temporary name in the folder it goes to, down to the disk."""
+    """Write the content under a temporary name in the folder it goes to, down to the disk, for its owner alone."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.absolute().parent)
     temporary = Path(name)
     cleanup.callback(temporary.unlink, missing_ok=True)
@@ -142,7 +144,6 @@ def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: cont
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.chmod(FILE_MODE & ~_umask())
     return temporary
 
 

@@ -20,8 +20,6 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection, sql
-from psycopg.types.json import Jsonb
 
 from speech2face.data.record import Tombstones, tombstones_from, tombstones_to
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, OutputExists, RunLocked
@@ -233,7 +231,9 @@ def _entry(row: Sequence[Any]) -> Entry:
 try:
     import psycopg
     from pgvector.psycopg import register_vector
+    from psycopg import Connection, sql
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
+    from psycopg.types.json import Jsonb
 except ImportError as missing:
     raise MissingExtra(
         "a gallery in PostgreSQL needs the extra 'retrieval': pip install 'speech2face[retrieval]'"
