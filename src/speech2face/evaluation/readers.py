@@ -7,26 +7,28 @@ right either is about a person.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 from safetensors import safe_open
 
 from speech2face.errors import SeveralFaces, WeightsError
 from speech2face.face import detect
 from speech2face.face.align import Points, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.appearance import AppearanceModel
-from speech2face.face.embed import PointFinder, check_choice, check_normalisation, crop_by_points
+from speech2face.face.embed import PointFinder, crop_by_points
 from speech2face.face.files import first_line, open_network, picture_input, weight_file
 from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
 from speech2face.inputs import read_json
 from speech2face.models.attributes import FACE_WEIGHTS, AttributeModel, AttributeRuntime, load_attribute_release
+from speech2face.validation import checked, validated
 
 Attribute = Literal["gender", "age", "group"]
 ATTRIBUTES: tuple[Attribute, ...] = ("gender", "age", "group")
@@ -348,28 +350,22 @@ def _bilinear(picture: Floats, points: Points) -> Floats:
 # --- Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
-Activation = Literal["softmax", "sigmoid", "none"]
-Summary = Literal["mean", "likeliest"]
 MAX_MARGIN = 2.0  # five times the box: more is a mistake
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@checked
 class PictureInput:
     """How a picture is brought to a user's network."""
 
-    input_pixels: int | None = None
+    input_pixels: Annotated[int, Field(ge=1)] | None = None
     """Side of the square input; None reads it from the graph."""
     colours: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    mean: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
     """Subtracted from red, green and blue of 0 to 255."""
-    deviation: tuple[float, ...] = (255.0, 255.0, 255.0)
+    deviation: tuple[Above0, Above0, Above0] = (255.0, 255.0, 255.0)
     """What is left is divided by, in the same order."""
-
-    def __post_init__(self) -> None:
-        check_choice("colours", self.colours, Literal["rgb", "bgr"])
-        check_normalisation(self.mean, self.deviation)
-        if self.input_pixels is not None and self.input_pixels < 1:
-            raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
 
 
 class PictureGraph:
@@ -398,7 +394,7 @@ class PictureGraph:
         return found
 
 
-@dataclass(frozen=True)
+@checked
 class Output:
     """Some numbers of one of the network's outputs."""
 
@@ -407,39 +403,43 @@ class Output:
     start: int = 0
     stop: int | None = None
     """Of the flattened output, numbers `start` up to but not including `stop`; None: to its end."""
-    activation: Activation = "none"
+    activation: Literal["softmax", "sigmoid", "none"] = "none"
     """What makes shares of them: `softmax` over all, `sigmoid` of each, or nothing where the network did it."""
 
 
-@dataclass(frozen=True)
+@checked
 class AgeOutput(Output):
     """One number, which becomes years by `scale` and `offset`; or one for each of `years`."""
 
     years: tuple[float, ...] = ()
     """The age that each class stands for: 0 to 100, or the middles of age bins."""
-    summary: Summary = "mean"
+    summary: Literal["mean", "likeliest"] = "mean"
     """Of classes: their mean, weighted by their shares, or the likeliest."""
     scale: float = 1.0
     offset: float = 0.0
 
 
-@dataclass(frozen=True)
+@checked
 class GenderOutput(Output):
     """Two numbers, of which number `female` is the share of women; or one, which is that share."""
 
-    female: int = 0
+    female: Literal[0, 1] = 0
     """Place of the feminine class among the two; of one number: 1 where it is the share of women, 0 of men."""
 
 
-@dataclass(frozen=True)
+@checked
 class GroupOutput(Output):
     """One number for each group."""
 
     names: tuple[str, ...] = ()
     """What the report calls each; classes of one name count together."""
 
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("group needs the names of its classes")
 
-@dataclass(frozen=True)
+
+@checked
 class ReaderSettings(PictureInput):
     """How a picture is brought to the network, and which of its outputs mean what."""
 
@@ -449,7 +449,7 @@ class ReaderSettings(PictureInput):
     """Its source, licence and known weaknesses, for the report."""
     alignment: Alignment = "box"
     """By the detector's box, by both eyes, by eyes, nose and mouth, or the whole picture as it is."""
-    margin: float = 0.25
+    margin: Annotated[float, Field(ge=0, le=MAX_MARGIN)] = 0.25
     """Added on each side of the box, as a share of it; for `box` only."""
     detector: detect.DetectorName = "hog"
     age: AgeOutput | None = None
@@ -457,59 +457,18 @@ class ReaderSettings(PictureInput):
     group: GroupOutput | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("alignment", Alignment), ("detector", detect.DetectorName)):
-            check_choice(name, getattr(self, name), allowed)
-        super().__post_init__()
-        if not 0 <= self.margin <= MAX_MARGIN:
-            raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {self.margin}")
         if self.age is None and self.gender is None and self.group is None:
             raise ValueError("none of age, gender, group is there: say which outputs mean what")
-        for part in (self.age, self.gender, self.group):
-            if part is not None:
-                check_choice("activation", part.activation, Activation)
-        if self.age is not None:
-            check_choice("summary", self.age.summary, Summary)
-        if self.gender is not None and self.gender.female not in (0, 1):
-            raise ValueError(f"gender's female is 0 or 1, not {self.gender.female}")
-        if self.group is not None and not self.group.names:
-            raise ValueError("group needs the names of its classes")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ReaderSettings:
-        """Of a JSON object; what is not named keeps its default."""
-        parts: dict[str, type[Output]] = {"age": AgeOutput, "gender": GenderOutput, "group": GroupOutput}
-        stored = dict(values)
-        for name, kind in parts.items():
-            if stored.get(name) is not None:
-                stored[name] = built(kind, stored[name], name)
-        found: ReaderSettings = built(cls, stored)
-        return found
 
     @classmethod
     def read(cls, path: Path | str) -> ReaderSettings:
-        """Of a JSON file.
+        """Of a JSON file; what is not named keeps its default.
 
         Raises:
             WeightsError: it cannot be read, or says something that is not allowed.
         """
-        try:
-            return cls.from_dict(read_json(Path(path), WeightsError))
-        except (ValueError, TypeError, WeightsError) as error:
-            raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
-
-
-def built(kind: type[Any], values: Any, where: str = "") -> Any:
-    """A dataclass of settings from a JSON object; what is not named keeps its default.
-
-    Raises:
-        ValueError, TypeError: it is no object, or names or says something that is not allowed.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where or 'the file'} is an object with names and values")
-    known = [one.name for one in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{where and where + ': '}{', '.join(unknown)} is none of {', '.join(known)}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        where = f"the reader's settings {path} (docs/evaluation.md)"
+        return validated(cls, read_json(Path(path), WeightsError), where, WeightsError)
 
 
 # --- Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
@@ -526,8 +485,10 @@ class OnnxReader:
         self.settings = settings
         self._graph = PictureGraph(path, settings, "face-attribute reader")
         self._path, self._pixels, self._outputs = self._graph.path, self._graph.pixels, self._graph.outputs
-        self._detector = None if settings.alignment == "picture" else _open_detector(settings.detector)
-        alignment = settings.alignment
+        name, alignment = settings.detector, settings.alignment
+        self._detector: detect.FaceDetector | None = None
+        if alignment != "picture":  # without enlargements of its own: `find_box` asks at several sizes
+            self._detector = detect.DlibDetector(enlargements=0) if name == "hog" else detect.open_detector(name)
         self._points = PointFinder(alignment) if alignment in ("eyes", "five_points") else None
         self._try_out()
 
@@ -619,8 +580,7 @@ class OnnxReader:
     def _run(self, crop: detect.Picture) -> dict[str | int, Floats]:
         """All outputs, flattened, by name and by place."""
         assert crop.shape == (self._pixels, self._pixels, 3)
-        found = self._graph.run(crop)
-        flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in found]
+        flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in self._graph.run(crop)]
         return {**dict(enumerate(flat)), **dict(zip(self._outputs, flat, strict=True))}
 
     def _shares(self, found: dict[str | int, Floats], settings: Output, attribute: str) -> Floats:
@@ -660,8 +620,3 @@ class OnnxReader:
                     f"{self._path} gives {length} numbers for {name} where its settings need"
                     f" {' or '.join(str(number) for number in sorted(wanted[name]))}; set start, stop and its classes"
                 )
-
-
-def _open_detector(name: detect.DetectorName) -> detect.FaceDetector:
-    """The detector without enlargements of its own: `find_box` asks at several sizes."""
-    return detect.DlibDetector(enlargements=0) if name == "hog" else detect.open_detector(name)
