@@ -3,6 +3,7 @@
 Messages are one line: what was found, what is allowed, what to do. Codes are never reused for another meaning.
 """
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,6 +15,16 @@ class Speech2FaceError(Exception):
     """Root of all errors meant for a user's eyes; its text is one line and complete without a traceback."""
 
     exit_code: ClassVar[int] = 1
+
+    @property
+    def code(self) -> str:
+        """Return the stable code of its kind: `no_speech` of a `NoSpeech`."""
+        return code_named(type(self).__name__)
+
+
+def code_named(name: str) -> str:
+    """Return the same code from the name of the kind."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 class RecordingNotFound(Speech2FaceError):

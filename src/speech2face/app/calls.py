@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from speech2face.app import schemas
-from speech2face.app.http import Problem, code_of, disconnected, slow_body, valid
+from speech2face.app.http import Problem, disconnected, slow_body, valid
 from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.live import LiveSession, PcmFormat
@@ -218,7 +218,7 @@ class CallVoice(VoiceSession):
                 self.facts = self._take(self._session.finish()).facts()
                 self._newest_picture()
             except Speech2FaceError as error:
-                self.problem = {"code": code_of(error), "text": str(error)}
+                self.problem = {"code": error.code, "text": str(error)}
                 self._picture, self.facts = None, None
             self._forget_voice()
 

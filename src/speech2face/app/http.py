@@ -7,7 +7,6 @@ import hmac
 import ipaddress
 import json
 import logging
-import re
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
@@ -82,16 +81,11 @@ class Problem(Exception):
         return JSONResponse(self.to_dict(), self.status, self.headers, PROBLEM_TYPE)
 
 
-def code_of(error: Speech2FaceError) -> str:
-    """`NoSpeech` as `no_speech`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-
-
 def problem_of(error: Speech2FaceError) -> Problem:
     """What is wrong with a recording or an option, with the exit code that the command line would leave with."""
     status = {RecordingTooLong: 413, MissingExtra: 501}.get(type(error), 422)
     more = {"kind": type(error).__name__, "exit_code": error.exit_code}
-    return Problem(status, code_of(error), str(error), more=more)
+    return Problem(status, error.code, str(error), more=more)
 
 
 def too_many(text: str, seconds: int = 1) -> Problem:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speech2face.app import service
-from speech2face.app.http import CloseCode, code_of
+from speech2face.app.http import CloseCode
 from speech2face.app.schemas import AttributeOptions, Exaggeration, ModelName, Pixels, Shown
 from speech2face.app.service import MEDIA_TYPES, WEBP_MOST_PIXELS, PictureFormat, describe, encoded
 from speech2face.batch import contact_sheet
@@ -406,7 +406,7 @@ class LiveConnection(service.SocketConnection):
         try:
             reply = await self._in_thread(lambda: self._reply(wish))
         except Speech2FaceError as error:
-            reply = Reply({"type": "error", "code": code_of(error), "text": str(error), "fatal": False})
+            reply = Reply({"type": "error", "code": error.code, "text": str(error), "fatal": False})
         if reply is not None:
             await self._outbox.answer(reply)
         return reply is None

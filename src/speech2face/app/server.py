@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from speech2face import __version__
 from speech2face.app import calls, http, schemas, telephone
-from speech2face.app.http import Problem, Upload, code_of, problem_of, valid
+from speech2face.app.http import Problem, Upload, problem_of, valid
 from speech2face.app.live import LiveConnection
 from speech2face.app.service import (
     MEDIA_TYPES,
@@ -394,7 +394,7 @@ async def _drawn(service: "Service", recording: bytes, options: Options, wanted:
     try:
         drawn = await in_thread(service.threads, partial(draw, model, recording, options, wanted, seconds))
     except Speech2FaceError as error:
-        service.metrics.count("speech2face_refusals_total", code=code_of(error))
+        service.metrics.count("speech2face_refusals_total", code=error.code)
         raise
     service.metrics.count("speech2face_portraits_total")
     return drawn

@@ -24,7 +24,6 @@ from speech2face.app.http import (
     Limits,
     Metrics,
     Problem,
-    code_of,
     not_ready,
     one_line,
     right_token,
@@ -572,7 +571,7 @@ def refusals_end(code: CloseCode = CloseCode.BAD_MESSAGE) -> Iterator[None]:
     except Problem as problem:
         raise Ended(CLOSE_CODES.get(problem.code, code), problem.text, problem.code) from None
     except Speech2FaceError as error:
-        raise Ended(code, str(error), code_of(error)) from None
+        raise Ended(code, str(error), error.code) from None
     except BadMessage as error:
         raise Ended(CloseCode.BAD_MESSAGE, str(error), error.code) from None
 

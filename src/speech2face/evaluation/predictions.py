@@ -336,7 +336,7 @@ def predict(
             answers = predictor.hear([waveform[:samples] for waveform in waveforms])
             for row, answer in zip(rows, answers, strict=True):
                 if isinstance(answer, Speech2FaceError):
-                    exclusions.append(Exclusion(clips.keys[row], reason_of(answer), f"{heard:g} s: {answer}"))
+                    exclusions.append(Exclusion(clips.keys[row], answer.code, f"{heard:g} s: {answer}"))
                 else:
                     said[heard][row] = answer
         if progress is not None:
@@ -353,16 +353,6 @@ def predict(
     stated = {heard: _attributes(answers) for heard, answers in said.items()}
     found = {heard: attributes for heard, attributes in stated.items() if attributes is not None}
     return joined(clips, predictor.facts, reference, predicted, found, tuple(exclusions), notes)
-
-
-def reason_of(error: Speech2FaceError) -> str:
-    """A stable code of an error: `NoSpeech` is `no_speech`."""
-    return reason_named(type(error).__name__)
-
-
-def reason_named(name: str) -> str:
-    """The same of an error's name."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 def references_for(
@@ -406,7 +396,7 @@ def _read(clips: Clips, rows: range, exclusions: list[Exclusion]) -> tuple[list[
         except DatasetError:
             raise
         except Speech2FaceError as error:
-            exclusions.append(Exclusion(clips.keys[row], reason_of(error), str(error)))
+            exclusions.append(Exclusion(clips.keys[row], error.code, str(error)))
         else:
             kept.append(row)
     return kept, waveforms

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import csv
 import datetime
-import io
 import json
 import math
 import os
@@ -30,7 +28,7 @@ from speech2face.metrics.embeddings import Embeddings as Embeddings
 from speech2face.metrics.embeddings import Floats as Floats
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.measures import Answers, Measure, average
-from speech2face.outputs import check_outputs, write_together
+from speech2face.outputs import check_outputs, encode_csv, markdown_table, write_together
 from speech2face.provenance import chart_provenance, picture_bytes
 from speech2face.quiet import away_from_home
 
@@ -228,11 +226,7 @@ _ABBREVIATIONS |= {"vggface": "VGGFace", "lda": "LDA", "pca": "PCA", "mae": "MAE
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> bytes:
     """A CSV file in UTF-8; numbers keep seven digits, what is missing is empty."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
-    return sink.getvalue().encode()
+    return encode_csv([header, *([_csv_cell(cell) for cell in row] for row in rows)])
 
 
 def numbers_csv(parts: Iterable[Part]) -> bytes:
@@ -248,13 +242,10 @@ def exclusions_csv(of_all: Iterable[Exclusion], parts: Iterable[Part]) -> bytes:
 
 
 def _number_row(part: str, number: Number) -> tuple[Cell, ...]:
-    estimate, better = number.estimate, number.higher_is_better
-    return (
-        *(part, number.metric, "; ".join(f"{name}={value}" for name, value in number.conditions.items())),
-        *(estimate.value, estimate.low, estimate.high, estimate.n, number.clips),
-        *(number.chance, number.mean_face, number.gender_mean_face, number.best, number.published),
-        {True: "yes", False: "no", None: ""}[better],
-    )
+    conditions = "; ".join(f"{name}={value}" for name, value in number.conditions.items())
+    better = {True: "yes", False: "no", None: ""}[number.higher_is_better]
+    cells = _number_json(number) | {"part": part, "conditions": conditions, "higher_is_better": better}
+    return tuple(cells[name] for name in NUMBER_HEADER)
 
 
 def _csv_cell(cell: Cell) -> str:
@@ -283,12 +274,6 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return MISSING if cell is None or cell == "" else str(cell)
     return f"{cell:,}" if isinstance(cell, int) else number_text(cell)
-
-
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; a bar inside a cell does not end it."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in (head, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def words(name: str) -> str:
@@ -380,7 +365,7 @@ class ModelFacts:
 # --- The report as files that appear together or not at all: results.json, CSVs, figures, a page, Markdown.
 
 SCHEMA, SCHEMA_VERSION = "speech2face-report", 1
-RESULTS, PAGE, MARKDOWN = "results.json", "index.html", "md"
+RESULTS, PAGE, MARKDOWN = "results.json", "index.html", "report.md"
 NUMBERS, EXCLUSIONS = "numbers.csv", "exclusions.csv"
 TABLES, FIGURES = "tables", "figures"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,100}")
@@ -416,8 +401,8 @@ def write_report(parts: Sequence[Part], facts: ReportFacts, out: str | Path, *, 
         MARKDOWN: markdown(parts, facts).encode(),
     }
     for part in parts:
-        files = {_table_file(part, table): csv_bytes(table.header, table.rows) for table in part.tables}
-        files |= {_figure_file(part, figure): figure.png for figure in part.figures}
+        files = {_file(part, table): csv_bytes(table.header, table.rows) for table in part.tables}
+        files |= {_file(part, figure): figure.png for figure in part.figures}
         assert len(files) == len(part.tables) + len(part.figures), f"two tables or figures of {part.name} share a name"
         assert not set(files) & set(contents), f"a file of {part.name} has the name of another part's"
         contents |= files
@@ -455,9 +440,9 @@ def _part_json(part: Part) -> dict[str, Any]:
         "title": part.title,
         "skipped": part.skipped,
         "numbers": [_number_json(number) for number in part.numbers],
-        "tables": [asdict(table) | {"file": _table_file(part, table)} for table in part.tables],
+        "tables": [asdict(table) | {"file": _file(part, table)} for table in part.tables],
         "figures": [
-            {"name": figure.name, "file": _figure_file(part, figure), "caption": figure.caption, "alt": figure.alt}
+            {"name": figure.name, "file": _file(part, figure), "caption": figure.caption, "alt": figure.alt}
             for figure in part.figures
         ],
         "notes": list(part.notes),
@@ -484,18 +469,11 @@ def _number_json(number: Number) -> dict[str, Any]:
     }
 
 
-def _table_file(part: Part, table: Table) -> str:
-    return _file(TABLES, part, table.name, "csv")
-
-
-def _figure_file(part: Part, figure: Figure) -> str:
-    return _file(FIGURES, part, figure.name, "png")
-
-
-def _file(folder: str, part: Part, name: str, ending: str) -> str:
-    for given in (part.name, name):
+def _file(part: Part, shown: Table | Figure) -> str:
+    for given in (part.name, shown.name):
         assert _NAME.fullmatch(given), f"{given!r} is no name of a file: small letters, digits, _ and -"
-    return f"{folder}/{part.name if name == part.name else f'{part.name}-{name}'}.{ending}"
+    name = part.name if shown.name == part.name else f"{part.name}-{shown.name}"
+    return f"{TABLES}/{name}.csv" if isinstance(shown, Table) else f"{FIGURES}/{name}.png"
 
 
 def _files_of(results: Path) -> set[str]:
@@ -545,12 +523,12 @@ REASONS = {
 
 def page(parts: Sequence[Part], facts: ReportFacts) -> str:
     """The report as one page of HTML that needs nothing beside it."""
-    return rendered("html.j2", **_shown(parts, facts))
+    return rendered("report.html.j2", **_shown(parts, facts))
 
 
 def markdown(parts: Sequence[Part], facts: ReportFacts) -> str:
     """The report's numbers and tables as Markdown."""
-    return rendered("md.j2", **_shown(parts, facts))
+    return rendered("report.md.j2", **_shown(parts, facts))
 
 
 def _shown(parts: Sequence[Part], facts: ReportFacts) -> dict[str, Any]:
@@ -590,15 +568,11 @@ def templates() -> Environment:
     )
     shown = (words, number_text, interval_text, conditions_text, markdown_numbers, estimate_text)
     found.filters |= {function.__name__: function for function in shown}
-    found.filters["grid"], found.filters["base64"] = grid_of, _base64
+    found.filters |= {"grid": grid_of, "base64": lambda content: base64.b64encode(content).decode("ascii")}
     found.globals |= {"beside": BESIDE, "reasons": REASONS, "width": WIDTH, "margin": MARGIN, "there": there}
     named = (count_reasons, png_size, scale_of, number_grids, markdown_table)
     found.globals |= {function.__name__: function for function in named}
     return found
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
 
 
 def rendered(template: str, **shown: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.errors import code_named
 from speech2face.evaluation.audit.observations import (
     CHILD_BELOW,
     CLEAN,
@@ -21,7 +22,6 @@ from speech2face.evaluation.audit.observations import (
 )
 from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.parts.attributes import LABEL_UNKNOWN, NO_LABEL
-from speech2face.evaluation.predictions import reason_named
 from speech2face.evaluation.report import (
     CHANCE_COLOUR,
     COLOURS,
@@ -507,7 +507,7 @@ def left_out(clips: Sequence[AuditClip], clean: Observations) -> tuple[Exclusion
 def _refused(clips: Sequence[AuditClip], clean: Observations) -> Iterator[Exclusion]:
     for clip, name in zip(clips, clean.refusal, strict=True):
         if name:
-            yield Exclusion(clip.key, reason_named(name), "clean recording")
+            yield Exclusion(clip.key, code_named(name), "clean recording")
 
 
 def _labels(clips: Sequence[AuditClip]) -> Iterator[Exclusion]:
