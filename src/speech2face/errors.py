@@ -15,15 +15,15 @@ class Speech2FaceError(Exception):
     """Root of all errors meant for a user's eyes; its text is one line and complete without a traceback."""
 
     exit_code: ClassVar[int] = 1
+    code: str = "speech2_face_error"
+    """Stable code of its kind: `no_speech` of a `NoSpeech`."""
 
-    @property
-    def code(self) -> str:
-        """Return the stable code of its kind: `no_speech` of a `NoSpeech`."""
-        return code_named(type(self).__name__)
+    def __init_subclass__(cls) -> None:
+        cls.code = code_named(cls.__name__)
 
 
 def code_named(name: str) -> str:
-    """Return the same code from the name of the kind."""
+    """Return the code of an error from the name of its class."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 

@@ -26,7 +26,6 @@ from speech2face.metrics.measures import (
     average,
     check_measure,
     made_answers,
-    measure_named,
 )
 from tests.evaluation.planted_sets import number, oracle
 
@@ -53,7 +52,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_built_in_measure_is_found_by_name_and_keeps_to_the_protocol() -> None:
     assert len(KINDS["measures"].built_in) == 19
     for name in KINDS["measures"].built_in:
-        assert measure_named(name).name == name
+        assert KINDS["measures"].load(name).name == name
         KINDS["measures"].check(name)
 
 

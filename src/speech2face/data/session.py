@@ -368,10 +368,6 @@ def prepare_data(
         return session.prepare(run, watch or (lambda tally: None))
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 class Session:
     """One run of a preparation, in a folder that is held."""
 
@@ -417,7 +413,7 @@ class Session:
                 write_plan(storage, plan)
             if len(self._forgotten) and not had_tombstones:
                 write_tombstones(storage, self._forgotten)
-            if not (begun and storage.exists(SOURCES) and _sha256(storage.read(SOURCES)) == table.sha256):
+            if not (begun and storage.exists(SOURCES) and storage.sha256(SOURCES) == table.sha256):
                 table.finish()
         except NothingToPrepare as error:
             if storage.exists(PLAN):  # a preparation that is under way keeps its own table

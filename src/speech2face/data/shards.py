@@ -594,10 +594,6 @@ class BatchOrder:
         """Whole batches in an epoch."""
         return len(self._table) // self._batch
 
-    def epoch_of(self, step: int) -> int:
-        """The epoch a step belongs to."""
-        return step // self.steps_per_epoch
-
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = divmod(self._start_step, self.steps_per_epoch)
         while True:

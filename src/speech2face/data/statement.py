@@ -400,18 +400,11 @@ def frame_of(record: Record | None, labels: Mapping[str, Any]) -> Image.Image | 
     """The photograph, or the frame of the second that was chosen; None where it cannot be had."""
     if record is None:
         return None
-    if record.photograph is not None:
-        return _photograph(record.photograph)
     try:
+        if record.photograph is not None:
+            return _shown(read_picture(record.photograph))
         return _frame(record.media, float(labels.get("frame_seconds") or record.start_seconds or 0.0))
-    except ValueError:
-        return None
-
-
-def _photograph(place: str) -> Image.Image | None:
-    try:
-        return _shown(read_picture(place))
-    except (Rejected, Speech2FaceError):
+    except (Rejected, Speech2FaceError, ValueError):
         return None
 
 
@@ -452,21 +445,18 @@ def spectrogram_picture(waveform: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 def html_page(manifest: Manifest, clips: Sequence[SampledClip], rejects: Mapping[str, Sequence[Reject]]) -> str:
     """Return the page."""
-    page: str = (
-        _templates()
-        .get_template("page.html")
-        .render(
-            _shown_statement(statement_of(manifest)),
-            name=Path(manifest.storage.name).name or manifest.storage.name,
-            sha256=manifest.sha256,
-            all_clips=len(manifest.table),
-            clips=[_shown_clip(clip) for clip in clips],
-            rejects=[
-                (reason, REASONS.get(reason, ""), [(each, _first_frame(each)) for each in some])
-                for reason, some in rejects.items()
-            ],
-        )
-    )
+    fallen_out = [
+        (reason, REASONS.get(reason, ""), [(each, _first_frame(each)) for each in some])
+        for reason, some in rejects.items()
+    ]
+    page: str = _templates().get_template("page.html").render(
+        _shown_statement(statement_of(manifest)),
+        name=Path(manifest.storage.name).name or manifest.storage.name,
+        sha256=manifest.sha256,
+        all_clips=len(manifest.table),
+        clips=[_shown_clip(clip) for clip in clips],
+        rejects=fallen_out,
+    )  # fmt: skip
     return page
 
 

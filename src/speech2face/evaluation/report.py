@@ -568,7 +568,8 @@ def templates() -> Environment:
     )
     shown = (words, number_text, interval_text, conditions_text, markdown_numbers, estimate_text)
     found.filters |= {function.__name__: function for function in shown}
-    found.filters |= {"grid": grid_of, "base64": lambda content: base64.b64encode(content).decode("ascii")}
+    found.filters["grid"] = grid_of
+    found.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     found.globals |= {"beside": BESIDE, "reasons": REASONS, "width": WIDTH, "margin": MARGIN, "there": there}
     named = (count_reasons, png_size, scale_of, number_grids, markdown_table)
     found.globals |= {function.__name__: function for function in named}

@@ -203,7 +203,7 @@ class FileWriter:
             index = FaissIndex.make(vectors, entries.numbers)
         name = f"index-{record.generation:06d}.faiss"
         file = _write(storage, name, [index.encode()])
-        return record.changed(files=dict(record.files) | {"index": file}, index=index.facts.to_dict())
+        return record.changed(files=dict(record.files) | {"index": file}, index=asdict(index.facts))
 
     def _remove_others(self, record: GalleryRecord) -> None:
         named = {file.file for file in record.files.values()}
@@ -341,10 +341,6 @@ class IndexFacts:
     trained_for: int
     """Faces that were there when it was made."""
     kind: str = "faiss inverted lists, exact at the end"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
 
 
 def faiss_module() -> Any:

@@ -444,16 +444,6 @@ REFUSED = ClipMeasure(
 )
 
 
-def measure_named(name: str) -> Measure:
-    """A measure of this package or of another one.
-
-    Raises:
-        InvalidOption: there is none of this name, or the package that adds it cannot be imported.
-    """
-    found: Measure = KINDS["measures"].load(name)
-    return found
-
-
 def added_measures() -> dict[str, Measure]:
     """The measures that other packages add, by the names of their entry points.
 

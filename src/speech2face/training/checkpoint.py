@@ -241,12 +241,6 @@ def _drop_after(path: Path, step: int) -> None:
     replace_file(path, "".join(kept))
 
 
-def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """The lines of a run, oldest first; of one kind where one is named."""
-    lines = [parse_json(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if kind in (None, line["kind"])]
-
-
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings of this start beside its numbers."""
     folder.mkdir(parents=True, exist_ok=True)

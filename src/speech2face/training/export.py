@@ -416,12 +416,6 @@ def export_face(decoder: Any, out: Path) -> None:
     )  # fmt: skip
 
 
-def _draw(decoder: Any, face_embedding: FloatArray) -> np.ndarray:
-    """The picture as it is stored, (3, height, width) uint8."""
-    image = decoder(torch.from_numpy(face_embedding)[None])[0].numpy()
-    return np.asarray(np.rint(image * 255), np.uint8)
-
-
 def _distance(said: FloatArray, wanted: FloatArray) -> float:
     """How far an embedding is from another, as a share of that one's length."""
     return float(np.linalg.norm(said - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
@@ -439,7 +433,8 @@ def write_networks(out: Path, encoder: Any, decoder: Any, measures: Measures, cl
 
     def answers() -> tuple[FloatArray, np.ndarray]:
         with torch.inference_mode():
-            return encoder(features)[0].numpy(), _draw(decoder, measures.mean_embedding)
+            picture = decoder(torch.from_numpy(measures.mean_embedding)[None])[0].numpy()
+            return encoder(features)[0].numpy(), np.asarray(np.rint(picture * 255), np.uint8)
 
     encoder.eval(), decoder.eval()
     said, drawn = answers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,15 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> group
         title=f"Audit of {predictor.facts.name} {predictor.facts.version}",
         models=(predictor.facts,),
         data=_data_facts(chosen, len(np.unique(speaker)), seen[CLEAN]),
-        settings=_settings_facts(settings, findings, [condition.name for condition in conditions]),
+        settings={
+            "conditions": [condition.name for condition in conditions],
+            "permutations": settings.permutations,
+            "resamplings": RESAMPLINGS,
+            "smallest_group_shown": SMALLEST_SHOWN,
+            "smallest_group_tested": SMALLEST_TESTED,
+            "tests": sum(found.tested for found in findings),
+            "seed": settings.seed,
+        },
         exclusions=groups.left_out(clips, seen[CLEAN]),
     )
     done = groups.Audit(parts, tuple(findings), tuple(asked), stability, facts)
@@ -121,10 +130,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> group
 
 
 def _data_facts(chosen: Clips, speakers: int, clean: Observations) -> dict[str, Any]:
-    reasons: dict[str, int] = {}
-    for reason in clean.refusal:
-        if reason:
-            reasons[reason] = reasons.get(reason, 0) + 1
+    reasons = Counter(filter(None, clean.refusal))
     return {
         "name": chosen.name,
         "sha256": chosen.sha256,
@@ -134,20 +140,6 @@ def _data_facts(chosen: Clips, speakers: int, clean: Observations) -> dict[str, 
         "heard": int(clean.heard.sum()),
         "refused": dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),
         "most_seconds_of_a_recording": MOST_SECONDS,
-    }
-
-
-def _settings_facts(
-    settings: AuditSettings, findings: Sequence[groups.GroupFinding], conditions: list[str]
-) -> dict[str, Any]:
-    return {
-        "conditions": conditions,
-        "permutations": settings.permutations,
-        "resamplings": RESAMPLINGS,
-        "smallest_group_shown": SMALLEST_SHOWN,
-        "smallest_group_tested": SMALLEST_TESTED,
-        "tests": sum(found.tested for found in findings),
-        "seed": settings.seed,
     }
 
 

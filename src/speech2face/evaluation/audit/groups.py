@@ -559,8 +559,6 @@ class Audit:
     facts: ReportFacts
 
 
-# --- Stated probabilities and intervals: whether they hold.
-
 # --- Whether stated probabilities and intervals hold what they say.
 # Sources: Brier (1950), Verification of forecasts expressed in terms of probability; Naeini, Cooper and Hauskrecht
 # (2015) for the expected calibration error; Dawid (1984), Statistical theory: the prequential approach, for the PIT.

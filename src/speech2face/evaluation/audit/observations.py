@@ -48,16 +48,6 @@ class Condition:
     cut_seconds: float | None = None
 
 
-def _telephone(waveform: FloatArray, _: np.random.Generator) -> FloatArray:
-    """8 kHz and G.711 mu-law."""
-    return companded(waveform, "mu")
-
-
-def _low_bitrate(waveform: FloatArray, _: np.random.Generator) -> FloatArray:
-    """Opus at its lowest bit rate."""
-    return recoded(waveform, CODECS[0], SAMPLE_RATE, OPUS_BITS_PER_SECOND)
-
-
 def _far(waveform: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Some metres away in a bare room: an exponentially falling echo louder than the voice itself, and room noise."""
     length = int(SAMPLE_RATE * ROOM_DECAY_SECONDS)
@@ -98,14 +88,10 @@ def _first(seconds: float) -> Change:
     return change
 
 
-def _same(waveform: FloatArray, _: np.random.Generator) -> FloatArray:
-    return waveform
-
-
 CONDITIONS = (
-    Condition(CLEAN, "channel", _same),
-    Condition("telephone", "channel", _telephone),
-    Condition("low bit rate", "channel", _low_bitrate),
+    Condition(CLEAN, "channel", lambda waveform, _: waveform),
+    Condition("telephone", "channel", lambda waveform, _: companded(waveform, "mu")),
+    Condition("low bit rate", "channel", lambda sound, _: recoded(sound, CODECS[0], SAMPLE_RATE, OPUS_BITS_PER_SECOND)),
     Condition("far away", "channel", _far),
     Condition("noise 20 dB", "channel", _noisy(20.0)),
     Condition("noise 10 dB", "channel", _noisy(10.0)),
@@ -432,8 +418,10 @@ def measure_stability(
     channels = [seen for name, seen in observations.items() if seen.condition.group == "channel" and name != CLEAN]
     rows = np.flatnonzero(clean.heard)
     between = between_speakers(clean.embedding[rows], speaker[rows])
-    shares = [_distance(clean.embedding, seen.embedding) / between for seen in channels]
-    shown = _picture_rows(clean, channels, picture_clips, seed)
+    moves = (clean.embedding.astype(np.float64) - seen.embedding for seen in channels)
+    shares = [np.linalg.norm(move, axis=1) / between for move in moves]
+    heard = np.flatnonzero(np.logical_and.reduce([seen.heard for seen in (clean, *channels)]))
+    shown = np.sort(np.random.default_rng(seed).permutation(heard)[:picture_clips])
     pictures = {} if draw is None else {int(row): draw(clean.embedding[row]) for row in shown}
     between_grey = _between_pictures(pictures, speaker) if pictures else float("nan")
     movements = [
@@ -455,18 +443,6 @@ def between_speakers(embeddings: NDArray[np.float32], speaker: NDArray[np.int64]
         different = speaker[order] != speaker[other]
         apart.append(np.linalg.norm(embeddings[order] - embeddings[other], axis=1)[different])
     return float(np.concatenate(apart).mean())
-
-
-def _distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> Floats:
-    return np.asarray(np.linalg.norm(first.astype(np.float64) - second, axis=1))
-
-
-def _picture_rows(clean: Observations, channels: Sequence[Observations], count: int, seed: int) -> NDArray[np.int64]:
-    heard = clean.heard.copy()
-    for seen in channels:
-        heard &= seen.heard
-    rows = np.flatnonzero(heard)
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 def grey_difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:

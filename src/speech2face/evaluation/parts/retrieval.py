@@ -384,7 +384,12 @@ def _choices(
     speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
         own, mean, gender = (
-            Choices.of(_turned(square(similarity, some), direction), speaker[some], stratum.labels[some])
+            Choices.of(
+                square(similarity, some)
+                if direction == VOICE_TO_FACE
+                else square(similarity, some).T,  # probes in rows
+                *(speaker[some], stratum.labels[some]),
+            )
             for similarity, some in voices.compared(rows)
         )
         for number in ways:
@@ -399,11 +404,6 @@ def _choices(
                 gender_mean_face=average(gender.won(number)),
                 published=PUBLISHED if tuple(conditions.values()) == PUBLISHED_FOR else "",
             )
-
-
-def _turned(similarity: Singles, direction: str) -> Singles:
-    """Probes in rows: voices, or faces."""
-    return similarity if direction == VOICE_TO_FACE else similarity.T
 
 
 def _verification(
