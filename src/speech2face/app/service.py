@@ -18,18 +18,7 @@ import numpy as np
 from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from speech2face.app.http import (
-    CloseCode,
-    Gate,
-    Limits,
-    Metrics,
-    Problem,
-    not_ready,
-    one_line,
-    right_token,
-    shutting_down,
-    too_many,
-)
+from speech2face.app import http
 from speech2face.audio.stream import LEAST_RESAMPLED_SECONDS
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.inputs import file_size
@@ -66,7 +55,7 @@ class Settings:
     models: tuple[Path | None, ...] = (None,)
     token: str | None = None
     workers: int = field(default_factory=default_workers)
-    limits: Limits = field(default_factory=Limits)
+    limits: http.Limits = field(default_factory=http.Limits)
     callback_hosts: frozenset[str] = frozenset()  # where calls may have portraits posted: "name" or "name:port"
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
     signer: Signer | None = None  # signs every PNG and WebP that leaves
@@ -106,11 +95,11 @@ class Service:
         self.settings = settings
         self.limits = settings.limits
         self.registry = ModelRegistry(settings.models)
-        self.metrics = Metrics()
+        self.metrics = http.Metrics()
         # Apart, so that an hour of uploads does not keep those who speak waiting.
         self.threads = Threads(settings.workers, "portrait")
         self.live_threads = Threads(settings.workers, "live")
-        self.gate = Gate(self.limits)
+        self.gate = http.Gate(self.limits)
         self.live: set[SessionSlot] = set()
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
@@ -120,7 +109,7 @@ class Service:
 
     def allowed(self, *stated: str | None) -> bool:
         """Whether one of the stated tokens is right."""
-        return right_token(self.settings.token, *stated)
+        return http.right_token(self.settings.token, *stated)
 
     @contextlib.contextmanager
     def slot(self, hang_up: Callable[[], None]) -> Iterator[None]:
@@ -130,9 +119,9 @@ class Service:
             Problem: 503 while the service is ending, 429 where all slots are taken.
         """
         if self.ending:
-            raise shutting_down("the service is ending")
+            raise http.shutting_down("the service is ending")
         if len(self.live) >= self.limits.sessions_at_once:
-            raise too_many("as many people are speaking as can be heard; try again later")
+            raise http.too_many("as many people are speaking as can be heard; try again later")
         slot = SessionSlot(hang_up)
         self.live.add(slot)
         try:
@@ -223,11 +212,11 @@ class ModelRegistry:
             Problem: 503 while the models are being loaded, 422 for an unknown name.
         """
         if self.state != "ready":
-            raise not_ready()
+            raise http.not_ready()
         if name is None:
             return next(iter(self._models.values()))
         if name not in self._models:
-            raise Problem(422, "unknown_model", f'no model "{name[:80]}" here; there is {", ".join(self._models)}')
+            raise http.Problem(422, "unknown_model", f'no model "{name[:80]}" here; there is {", ".join(self._models)}')
         return self._models[name]
 
     def describe(self, samples: int = MAX_SAMPLES) -> list[dict[str, Any]]:
@@ -533,7 +522,7 @@ async def encode_all(
 class Ended(Exception):
     """The session is over; `error` is said to the client before the close, where there is one."""
 
-    def __init__(self, code: CloseCode, reason: str, error: str | None = None) -> None:
+    def __init__(self, code: http.CloseCode, reason: str, error: str | None = None) -> None:
         super().__init__(reason)
         self.code, self.reason, self.error = code, reason, error
 
@@ -553,14 +542,18 @@ def checked(read: Callable[[Any], T], message: Any) -> T:
     try:
         return read(message)
     except ValidationError as error:
-        raise BadMessage(one_line(error)) from None
+        raise BadMessage(http.one_line(error)) from None
 
 
-CLOSE_CODES: Final = {"not_ready": CloseCode.NOT_READY, "shutdown": CloseCode.SHUTDOWN, "too_many": CloseCode.TOO_MANY}
+CLOSE_CODES: Final = {
+    "not_ready": http.CloseCode.NOT_READY,
+    "shutdown": http.CloseCode.SHUTDOWN,
+    "too_many": http.CloseCode.TOO_MANY,
+}
 
 
 @contextlib.contextmanager
-def refusals_end(code: CloseCode = CloseCode.BAD_MESSAGE) -> Iterator[None]:
+def refusals_end(code: http.CloseCode = http.CloseCode.BAD_MESSAGE) -> Iterator[None]:
     """Whatever is refused within ends the session.
 
     Raises:
@@ -568,12 +561,12 @@ def refusals_end(code: CloseCode = CloseCode.BAD_MESSAGE) -> Iterator[None]:
     """
     try:
         yield
-    except Problem as problem:
+    except http.Problem as problem:
         raise Ended(CLOSE_CODES.get(problem.code, code), problem.text, problem.code) from None
     except Speech2FaceError as error:
         raise Ended(code, str(error), error.code) from None
     except BadMessage as error:
-        raise Ended(CloseCode.BAD_MESSAGE, str(error), error.code) from None
+        raise Ended(http.CloseCode.BAD_MESSAGE, str(error), error.code) from None
 
 
 class Allowance:
@@ -606,7 +599,7 @@ class SocketConnection:
     def __init__(self, socket: WebSocket, service: "Service") -> None:
         self._socket, self._service = socket, service
         self._limits = service.limits
-        self._metrics: Metrics = service.metrics
+        self._metrics: http.Metrics = service.metrics
         self._threads = service.live_threads
         self._allowance = Allowance(self._limits.messages_per_second, self._limits.message_burst)
         self._slots = contextlib.ExitStack()
@@ -621,7 +614,7 @@ class SocketConnection:
     async def run(self) -> None:
         """Serve the client until it, we or the limits end it."""
         started = time.monotonic()
-        reason, code = "internal", int(CloseCode.INTERNAL)
+        reason, code = "internal", int(http.CloseCode.INTERNAL)
         try:
             self._take_slot()
             await self._serve()
@@ -630,11 +623,11 @@ class SocketConnection:
         except WebSocketDisconnect as left:
             reason, code = "peer_gone", left.code
         except asyncio.CancelledError:
-            reason, code = "shutdown", int(CloseCode.SHUTDOWN)
+            reason, code = "shutdown", int(http.CloseCode.SHUTDOWN)
             raise
         except Exception:
             log.exception("%s failed", self.kind)
-            code = await self._say_goodbye(Ended(CloseCode.INTERNAL, "internal error", "internal"))
+            code = await self._say_goodbye(Ended(http.CloseCode.INTERNAL, "internal error", "internal"))
         finally:
             self._slots.close()
             data = {"code": code, "reason": reason, "seconds": round(time.monotonic() - started, 3)}
@@ -666,7 +659,7 @@ class SocketConnection:
 
     def _check_token(self, stated: str | None) -> None:
         if not self._service.allowed(stated, self._socket.headers.get("authorization")):
-            raise Ended(CloseCode.TOKEN, "the token is missing or wrong", "token")
+            raise Ended(http.CloseCode.TOKEN, "the token is missing or wrong", "token")
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()
@@ -678,7 +671,7 @@ class SocketConnection:
             content = str(message.get("text") or "")
         most = self._limits.frame_bytes if isinstance(content, bytes) else self._limits.text_bytes
         if len(content) > most:
-            raise Ended(CloseCode.TOO_BIG, f"a message of {len(content)} is over the limit of {most}", "too_big")
+            raise Ended(http.CloseCode.TOO_BIG, f"a message of {len(content)} is over the limit of {most}", "too_big")
         return content
 
     async def _keep_pace(self) -> None:
@@ -686,7 +679,7 @@ class SocketConnection:
         if self._allowance.spend(time.monotonic()):
             return
         if self._allowance.wait_seconds > self._limits.idle_seconds:
-            raise Ended(CloseCode.TOO_MANY, "too many messages a second; send larger pieces", "too_many")
+            raise Ended(http.CloseCode.TOO_MANY, "too many messages a second; send larger pieces", "too_many")
         await asyncio.sleep(self._allowance.wait_seconds)
 
     async def _in_time(self, first: Awaitable[T]) -> T:
@@ -695,7 +688,7 @@ class SocketConnection:
             async with asyncio.timeout(self._limits.start_seconds):
                 return await first
         except TimeoutError:
-            raise Ended(CloseCode.IDLE, "no start message came", "idle") from None
+            raise Ended(http.CloseCode.IDLE, "no start message came", "idle") from None
 
     async def _read_all(self) -> NoReturn:
         while True:
@@ -703,7 +696,7 @@ class SocketConnection:
                 async with asyncio.timeout(self._limits.idle_seconds):
                     received = await self._receive()
             except TimeoutError:
-                raise Ended(CloseCode.IDLE, f"nothing came for {self._limits.idle_seconds:g} s", "idle") from None
+                raise Ended(http.CloseCode.IDLE, f"nothing came for {self._limits.idle_seconds:g} s", "idle") from None
             await self._received(received)
 
     async def _watch(self) -> NoReturn:
@@ -711,10 +704,10 @@ class SocketConnection:
             async with asyncio.timeout(self._limits.session_seconds):
                 await self._hung_up.wait()
         except TimeoutError:
-            raise Ended(CloseCode.IDLE, "the session has lasted as long as one may", "session_over") from None
+            raise Ended(http.CloseCode.IDLE, "the session has lasted as long as one may", "session_over") from None
         if self._service.ending:
-            raise Ended(CloseCode.SHUTDOWN, "the service is ending", "shutdown")
-        raise Ended(CloseCode.FINISHED, "deleted")
+            raise Ended(http.CloseCode.SHUTDOWN, "the service is ending", "shutdown")
+        raise Ended(http.CloseCode.FINISHED, "deleted")
 
     def _spawn(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Do some of the session's work beside the rest; the session is over with the first that ends."""

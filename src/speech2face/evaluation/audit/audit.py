@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
+from speech2face.evaluation import report
 from speech2face.evaluation.audit import groups
 from speech2face.evaluation.audit.groups import calibration_part
 from speech2face.evaluation.audit.observations import (
@@ -25,22 +26,6 @@ from speech2face.evaluation.audit.observations import (
 )
 from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
 from speech2face.evaluation.predictions import ReleasePredictor, references_for
-from speech2face.evaluation.report import (
-    CHANCE_COLOUR,
-    COLOURS,
-    Cell,
-    Figure,
-    NotMeasured,
-    Number,
-    Part,
-    ReportFacts,
-    Table,
-    chapter,
-    check_report,
-    render,
-    rendered,
-    write_report,
-)
 from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
 from speech2face.models.open import load_model
 from speech2face.outputs import write_together
@@ -79,7 +64,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> group
             heard.
     """
     conditions = choose_conditions(settings.channels)
-    check_report(settings.out, force=settings.force)
+    report.check_report(settings.out, force=settings.force)
     cards = {path: read_card(path) for path in settings.cards}
     predictor = ReleasePredictor(load_model(settings.model))
     chosen = open_clips(settings.data, split=settings.split, limit=settings.clips, seed=settings.seed)
@@ -106,7 +91,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> group
         calibration_part(clips, seen, seed=settings.seed),
         stability_part(model, seen, stability),
     )
-    facts = ReportFacts(
+    facts = report.ReportFacts(
         title=f"Audit of {predictor.facts.name} {predictor.facts.version}",
         models=(predictor.facts,),
         data=_data_facts(chosen, len(np.unique(speaker)), seen[CLEAN]),
@@ -122,7 +107,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> group
         exclusions=groups.left_out(clips, seen[CLEAN]),
     )
     done = groups.Audit(parts, tuple(findings), tuple(asked), stability, facts)
-    write_report(parts, facts, settings.out, force=settings.force)
+    report.write_report(parts, facts, settings.out, force=settings.force)
     if cards:
         block = card_block(done)
         write_together({path: put_block(card, block).encode() for path, card in cards.items()}, force=True)
@@ -162,10 +147,10 @@ RULES = (
 )
 
 
-@chapter("groups", "By group")
+@report.chapter("groups", "By group")
 def groups_part(
     findings: Sequence[groups.GroupFinding], asked: Sequence[groups.Question], notes: Sequence[str] = ()
-) -> Part:
+) -> report.Part:
     """Every question by group of people; `notes` are put before the rules."""
     people = [found for found in findings if not groups.is_condition(found)]
     tables = [_worse_table(people)]
@@ -177,15 +162,15 @@ def groups_part(
         if figure is not None:
             figures.append(figure)
     numbers = [_number(found) for found in people if found.shown and found.speakers]
-    return Part(numbers=numbers, tables=tables, figures=figures, notes=(*notes, *RULES))
+    return report.Part(numbers=numbers, tables=tables, figures=figures, notes=(*notes, *RULES))
 
 
-@chapter("channels", "By channel and length")
-def channels_part(findings: Sequence[groups.GroupFinding], asked: Sequence[groups.Question]) -> Part:
+@report.chapter("channels", "By channel and length")
+def channels_part(findings: Sequence[groups.GroupFinding], asked: Sequence[groups.Question]) -> report.Part:
     """Every question under every condition, beside the same recordings clean."""
     changed = [found for found in findings if groups.is_condition(found)]
     if not changed:
-        raise NotMeasured("only clean recordings were asked for (--channels)")
+        raise report.NotMeasured("only clean recordings were asked for (--channels)")
     tables = [_table([found for found in changed if found.question is question], question) for question in asked]
     notes = (
         "The difference is to the same recordings clean and whole, speaker by speaker; p by random signs.",
@@ -193,15 +178,15 @@ def channels_part(findings: Sequence[groups.GroupFinding], asked: Sequence[group
         " than the voice, room noise at 25 dB; noise: pink, below the voice by so many dB; first n s: so much speech of"
         " recordings that have more.",
     )
-    return Part(numbers=[_number(found) for found in changed if found.shown], tables=tables, notes=notes)
+    return report.Part(numbers=[_number(found) for found in changed if found.shown], tables=tables, notes=notes)
 
 
-def _number(found: groups.GroupFinding) -> Number:
+def _number(found: groups.GroupFinding) -> report.Number:
     question = found.question
     constant = None if not np.isfinite(found.constant) else found.constant
     mean_face = question.constant_is == groups.MEAN_FACE
     by = {"by": found.dimension.removesuffix(groups.CHANGED), "group": found.group}
-    return Number(
+    return report.Number(
         question.name,
         found.value,
         found.clips,
@@ -213,7 +198,7 @@ def _number(found: groups.GroupFinding) -> Number:
     )
 
 
-def _cells(found: groups.GroupFinding) -> tuple[Cell, ...]:
+def _cells(found: groups.GroupFinding) -> tuple[report.Cell, ...]:
     return (
         *(found.dimension.removesuffix(groups.CHANGED), found.group, found.speakers, found.clips),
         *(*found.value.cells(), found.constant, *found.difference.cells()),
@@ -221,23 +206,23 @@ def _cells(found: groups.GroupFinding) -> tuple[Cell, ...]:
     )
 
 
-def _table(findings: Sequence[groups.GroupFinding], question: groups.Question) -> Table:
+def _table(findings: Sequence[groups.GroupFinding], question: groups.Question) -> report.Table:
     note = f"Best is {question.target:g}."
     if question.constant_is:
         note += f" The constant answer: {question.constant_is}."
     name = f"by-{question.name.replace('_', '-')}"
-    return Table(name, question.title, HEADER, tuple(_cells(found) for found in findings), note)
+    return report.Table(name, question.title, HEADER, tuple(_cells(found) for found in findings), note)
 
 
-def _worse_table(findings: Sequence[groups.GroupFinding]) -> Table:
+def _worse_table(findings: Sequence[groups.GroupFinding]) -> report.Table:
     rows = tuple((found.question.short_title, *_cells(found)) for found in groups.found_worse(findings))
     tested = sum(found.tested for found in findings)
     note = f"{tested} differences between groups of people were tested. What is missing here was not shown to differ:"
     note += " with so few speakers that is no proof of equality."
-    return Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
+    return report.Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
 
 
-def _bars(question: groups.Question, findings: Sequence[groups.GroupFinding]) -> Figure | None:
+def _bars(question: groups.Question, findings: Sequence[groups.GroupFinding]) -> report.Figure | None:
     """The worst tested groups with their intervals, beside everybody."""
     shown = [found for found in findings if found.tested][:MOST_BARS]
     everybody = next((found for found in findings if found.group == groups.EVERYBODY and found.speakers), None)
@@ -248,23 +233,29 @@ def _bars(question: groups.Question, findings: Sequence[groups.GroupFinding]) ->
         axes: Any = canvas.add_subplot()
         places = np.arange(len(shown))[::-1]
         for place, found in zip(places, shown, strict=True):
-            colour = COLOURS[1] if found.verdict == "worse" else COLOURS[3] if "worse" in found.verdict else COLOURS[0]
+            colour = (
+                report.COLOURS[1]
+                if found.verdict == "worse"
+                else report.COLOURS[3]
+                if "worse" in found.verdict
+                else report.COLOURS[0]
+            )
             axes.plot([found.value.low, found.value.high], [place, place], color=colour, linewidth=2.2)
             axes.plot([found.value.value], [place], "o", color=colour, markersize=5)
             if np.isfinite(found.constant):
-                axes.plot([found.constant], [place], "|", color=CHANCE_COLOUR, markersize=9)
-        axes.axvline(everybody.value.value, color=CHANCE_COLOUR, linewidth=1.2, linestyle="--")
+                axes.plot([found.constant], [place], "|", color=report.CHANCE_COLOUR, markersize=9)
+        axes.axvline(everybody.value.value, color=report.CHANCE_COLOUR, linewidth=1.2, linestyle="--")
         axes.set_yticks(places, [f"{found.dimension}: {found.group} ({found.speakers})" for found in shown])
         axes.set_xlabel(question.title)
         axes.grid(axis="y", visible=False)
 
     words = "; ".join(f"{found.dimension} {found.group} {found.value.value:.3g}" for found in shown[:5])
-    return Figure(
+    return report.Figure(
         f"worst-{question.name.replace('_', '-')}",
         f"{question.title}: the worst of the tested groups with 95 % intervals, in brackets how many speakers. Dashed:"
         " everybody. Grey strokes: the constant answer. Red: worse than the rest after correction for all tests; ochre:"
         " perhaps.",
-        render(draw, (7.6, 1.2 + 0.3 * len(shown))),
+        report.render(draw, (7.6, 1.2 + 0.3 * len(shown))),
         f"Everybody {everybody.value.value:.3g}. Worst groups: {words}.",
     )
 
@@ -364,7 +355,7 @@ def card_block(audit: groups.Audit) -> str:
     facts, people = audit.facts, [found for found in audit.findings if not groups.is_condition(found)]
     columns = [question for question in audit.questions if question.name in IN_TABLE]
     missed = [found for found in people if (found.question.name, found.group) == ("child_missed", groups.EVERYBODY)]
-    block = rendered(
+    block = report.rendered(
         "card_block.md.j2",
         made=facts.made,
         mark=weights_mark(facts.models[0].sha256),
@@ -471,7 +462,7 @@ def _calibration(audit: groups.Audit) -> dict[str, Any] | None:
     return {"of_gender": of_gender, "head": ["recordings", *titles], "rows": rows}
 
 
-def _stated(number: Number) -> str:
+def _stated(number: report.Number) -> str:
     text = _estimate(number.estimate, 3)
     return f"{text}, floor {number.best:.3f}" if number.metric == "gender_calibration_error" else text
 
