@@ -8,7 +8,7 @@ portrait = speech2face.reconstruct(model, "recording.mp3")
 
 from typing import TYPE_CHECKING, Any
 
-from speech2face.quiet import hush
+from speech2face.outputs import hush
 
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording

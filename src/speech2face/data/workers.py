@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from speech2face.data.record import Record, Reject, reject
 from speech2face.errors import InvalidOption, MissingExtra, PreparationFailed, Speech2FaceError
-from speech2face.quiet import hush
+from speech2face.outputs import hush
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import ShardResult, ShardTask

@@ -28,9 +28,8 @@ from speech2face.metrics.embeddings import Embeddings as Embeddings
 from speech2face.metrics.embeddings import Floats as Floats
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.measures import Answers, Measure, average
-from speech2face.outputs import check_outputs, encode_csv, markdown_table, write_together
+from speech2face.outputs import away_from_home, check_outputs, encode_csv, markdown_table, write_together
 from speech2face.provenance import chart_provenance, picture_bytes
-from speech2face.quiet import away_from_home
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

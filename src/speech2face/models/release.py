@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
 from speech2face.inputs import parse_json, parse_json_object
-from speech2face.outputs import replace_file
+from speech2face.outputs import load_onnxruntime, replace_file
 from speech2face.outputs import sha256 as sha256
-from speech2face.quiet import load_onnxruntime
 
 if TYPE_CHECKING:
     from speech2face.face.embedders import EmbedderRecord

@@ -44,7 +44,7 @@ from speech2face.errors import (
     WeightsError,
 )
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.quiet import away_from_home
+from speech2face.outputs import away_from_home
 from speech2face.training.card import check_decoder_data
 from speech2face.training.checkpoint import (
     AVERAGE,

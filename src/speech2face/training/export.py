@@ -43,8 +43,7 @@ from speech2face.models.paired import (
     load_paired_model,
 )
 from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
-from speech2face.outputs import replace_file, replacing
-from speech2face.quiet import away_from_home
+from speech2face.outputs import away_from_home, replace_file, replacing
 from speech2face.training.card import (
     CARD,
     Source,
