@@ -13,7 +13,7 @@ import numpy as np
 
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.speech import high_band_db, snr_db
+from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
@@ -97,6 +97,7 @@ class LiveSession:
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
+        voice_activity: str = DEFAULT_ACTIVITY,
     ) -> None:
         """Begin a session.
 
@@ -107,9 +108,10 @@ class LiveSession:
             exaggerate: how far to move the embedding from the mean face.
             style: "photographic" or "drawn".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
+            voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
         Raises:
-            InvalidGiven, InvalidOption: what cannot be drawn.
+            InvalidGiven, InvalidOption: what cannot be drawn, or a detector that is not there.
         """
         check_model(model)
         self.model = model
@@ -120,6 +122,8 @@ class LiveSession:
         if not isinstance(source, PcmFormat | Media):
             raise InvalidOption(f"the source is {described(source)}; give PcmFormat(...) or Media(...)")
         self._source = source
+        open_voice_activity(voice_activity)  # an unknown name is refused before a recorder's thread is started
+        self._voice_activity = voice_activity
         self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
@@ -138,7 +142,7 @@ class LiveSession:
 
     def reset(self) -> None:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
-        self._sound = SpeechStream(pauses=self.model.encodes_pauses)
+        self._sound = SpeechStream(pauses=self.model.encodes_pauses, voice_activity=self._voice_activity)
         self._voice: EncoderState = self.model.start_encoding()
         self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
@@ -195,7 +199,7 @@ class LiveSession:
             return self._snapshot(
                 encoding, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db()
             )
-        activity, encoding = encode_speech(self.model, waveform)
+        activity, encoding = encode_speech(self.model, waveform, voice_activity=self._voice_activity)
         return self._snapshot(encoding, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _snapshot(
