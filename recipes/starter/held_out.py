@@ -34,7 +34,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.outputs import replace_file
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
-from speech2face.voice.whisper import AGE_UNIT_YEARS
+from speech2face.voice.whisper import AGE_UNIT_YEARS, WhisperConfig
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ def units(crops: Crops, speakers: Sequence[Speaker]) -> Iterator[Unit]:
         yield Unit("language", f"group {held + 1}", own_group == held, own_group != held)
 
 
-def outcome(crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = 64) -> Outcome:
+def outcome(
+    crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = WhisperConfig().distance_axes
+) -> Outcome:
     """Learn without the unit, and read it."""
     centre, scale = standard(crops.where(unit.learned))
     learned = crops.where(unit.learned).standardised(centre, scale)

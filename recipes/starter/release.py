@@ -112,12 +112,11 @@ def write_golden(out: Path, decoder: LinearFaceDecoder, population: FacePopulati
 def calibrate(head: VoiceHead, speakers: list[Speaker], features: Path) -> Calibration:
     """Fit the calibration on the split of that name, through every channel."""
     rows = [row for row, s in enumerate(speakers) if s.split == "calibration" and (s.age or s.gender)]
-    readings = [
-        read_packed(head, Packed(features, channel), rows, seconds)
-        for channel in CHANNELS
-        for seconds in CALIBRATION_SECONDS
-    ]
-    return fit(readings, speakers, DISTANCE)
+    channels = []
+    for channel in CHANNELS:
+        packed = Packed(features, channel)
+        channels.append([read_packed(head, packed, rows, seconds) for seconds in CALIBRATION_SECONDS])
+    return fit(channels, speakers, DISTANCE)
 
 
 def assemble(head_file: Path, face_folder: Path, starter: Path, features: Path, out: Path) -> None:

@@ -1,8 +1,8 @@
 """A voice as it is spoken in, the portrait so far out: one speaker, one call.
 
 What is believed is always about everything since the beginning, or the last `reset`. While a call lasts, decisions are
-made with what is known by then, and the encoder hears only what is new. A call of up to a minute ends exactly as a
-recording of it would, since all of it is heard once more; of a longer one nothing but sums is kept.
+made with what is known by then, and the encoder is given only what is new. A call of up to a minute ends exactly as a
+recording of it would, since all of it is encoded once more; of a longer one nothing but sums is kept.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ import numpy as np
 from speech2face import portrait
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.speech import high_band_db, snr_db
+from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
-from speech2face.models.contract import Caution, FaceBelief, Given, Hearing, Listening, Model, judge_cautions
+from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveSession", "LiveSnapshot", "Media", "PcmFormat")
@@ -32,14 +32,14 @@ ListeningState = Literal["waiting", "hearing", "paused"]
 
 @dataclass(frozen=True)
 class LiveSnapshot:
-    """What is believed after the speech so far; without `hearing` where it is too little, or no voice.
+    """What is believed after the speech so far; without `encoding` where it is too little, or no voice.
 
     `listening` is "waiting" until there is something to draw, then "hearing" or "paused".
     """
 
     model: Model
     listening: ListeningState
-    hearing: Hearing | None
+    encoding: SpeechEncoding | None
     belief: FaceBelief | None
     seconds_heard: float
     seconds_recorded: float
@@ -56,7 +56,7 @@ class LiveSnapshot:
     @property
     def attributes(self) -> AttributeBelief | None:
         """What the voice tells about age and gender; None where nothing is known, or the model states none."""
-        return None if self.hearing is None else self.hearing.attributes
+        return None if self.encoding is None else self.encoding.attributes
 
     def facts(self) -> dict[str, Any]:
         """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
@@ -85,8 +85,9 @@ class LiveSession:
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
+        voice_activity: str = DEFAULT_ACTIVITY,
     ) -> None:
-        """Begin to listen.
+        """Begin a session.
 
         Args:
             model: from `load_model`; any number of sessions may share it, best with `threads=1`.
@@ -95,9 +96,10 @@ class LiveSession:
             exaggerate: how far to move the embedding from the mean face.
             style: "photographic" or "drawn".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
+            voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
         Raises:
-            InvalidGiven, InvalidOption: what cannot be drawn.
+            InvalidGiven, InvalidOption: what cannot be drawn, or a detector that is not there.
         """
         portrait.check_model(model)
         self.model = model
@@ -108,6 +110,8 @@ class LiveSession:
         if not isinstance(source, PcmFormat | Media):
             raise InvalidOption(f"the source is {described(source)}; give PcmFormat(...) or Media(...)")
         self._source = source
+        open_voice_activity(voice_activity)  # an unknown name is refused before a recorder's thread is started
+        self._voice_activity = voice_activity
         self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
@@ -130,11 +134,11 @@ class LiveSession:
 
     def reset(self) -> None:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
-        self._sound = SpeechStream(pauses=self.model.hears_pauses)
-        self._voice: Listening = self.model.listen()
-        self._hearing: Hearing | None = None
+        self._sound = SpeechStream(pauses=self.model.encodes_pauses, voice_activity=self._voice_activity)
+        self._voice: EncoderState = self.model.start_encoding()
+        self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
-        self._heard_until = 0.0  # seconds of sound
+        self._sound_until = 0.0  # seconds of sound
         self._drawn: tuple[FloatArray, tuple[Any, ...], portrait.DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
@@ -151,23 +155,23 @@ class LiveSession:
 
     def _hear(self, channels: FloatArray) -> None:
         before = self._sound.speech_seconds
-        heard = self._sound.push(channels)
-        if heard.size:
-            self._voice.push(heard, self._sound.speech_seconds - before)
+        piece = self._sound.push(channels)
+        if piece.size:
+            self._voice.push(piece, self._sound.speech_seconds - before)
 
     def snapshot(self) -> LiveSnapshot:
-        """The belief over all that was heard so far; where nothing was, as after a pause, it costs nothing."""
-        if (heard := self._sound.reconsider()) is not None:
-            self._voice = self.model.listen()
-            self._voice.push(heard, self._sound.speech_seconds)
+        """The belief over all that was encoded so far; where nothing was, as after a pause, it costs nothing."""
+        if (again := self._sound.reconsider()) is not None:
+            self._voice = self.model.start_encoding()
+            self._voice.push(again, self._sound.speech_seconds)
             self._seen_until = -1.0
-        seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.hears_pauses else 0.0
-        if (seconds, until) != (self._seen_until, self._heard_until):
-            self._seen_until, self._heard_until, self._hearing = seconds, until, None
+        seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.encodes_pauses else 0.0
+        if (seconds, until) != (self._seen_until, self._sound_until):
+            self._seen_until, self._sound_until, self._encoding = seconds, until, None
             if seconds >= MIN_SPEECH_SECONDS:
                 with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
-                    self._hearing = self._voice.hearing()
-        return self._snapshot(self._hearing, seconds, self._sound.high_band_db(), self._sound.snr_db())
+                    self._encoding = self._voice.encoding()
+        return self._snapshot(self._encoding, seconds, self._sound.high_band_db(), self._sound.snr_db())
 
     look = snapshot  # its earlier name
 
@@ -183,31 +187,33 @@ class LiveSession:
         self._drawn = None  # the last picture is that of a recording, to the last grey level
         if (waveform := self._sound.recorded()) is None:
             self._sound.settle()
-            hearing = self._voice.hearing()
-            return self._snapshot(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
-        activity, hearing = portrait.hear(self.model, waveform)
-        return self._snapshot(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
+            encoding = self._voice.encoding()
+            return self._snapshot(
+                encoding, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db()
+            )
+        activity, encoding = portrait.encode_speech(self.model, waveform, voice_activity=self._voice_activity)
+        return self._snapshot(encoding, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _snapshot(
-        self, hearing: Hearing | None, seconds_heard: float, high_band: float | None, snr: float | None
+        self, encoding: SpeechEncoding | None, seconds_heard: float, high_band: float | None, snr: float | None
     ) -> LiveSnapshot:
         cautions: tuple[Caution, ...] = ()
         state: ListeningState = "waiting"
-        if hearing is not None:
+        if encoding is not None:
             state = "hearing" if self._sound.speaking else "paused"
             cautions = judge_cautions(
                 self.model.release.thresholds,
                 seconds=seconds_heard,
                 high_band=high_band,
                 snr=snr,
-                speaker_change=hearing.speaker_change(),
-                of_the_voice=hearing.cautions(),
+                speaker_change=encoding.speaker_change(),
+                of_the_voice=encoding.cautions(),
             )
         return LiveSnapshot(
             model=self.model,
             listening=state,
-            hearing=hearing,
-            belief=None if hearing is None else hearing.belief(self._given),
+            encoding=encoding,
+            belief=None if encoding is None else encoding.belief(self._given),
             seconds_heard=seconds_heard,
             seconds_recorded=self._sound.seconds,
             cautions=cautions,
@@ -219,8 +225,8 @@ class LiveSession:
     def __repr__(self) -> str:
         """Return one line: the model, how the sound comes, how much of it came."""
         release, sound = self.model.release, self._sound
-        heard = f"{sound.speech_seconds:.1f} s of speech in {sound.seconds:.1f} s"
-        return brief(self, f"{release.name} {release.version}", str(self._source), heard)
+        speech = f"{sound.speech_seconds:.1f} s of speech in {sound.seconds:.1f} s"
+        return brief(self, f"{release.name} {release.version}", str(self._source), speech)
 
     def close(self) -> None:
         """Let go of what decodes the sound; harmless when done twice. Snapshots can still be drawn."""
@@ -239,13 +245,13 @@ class LiveSession:
         """
         if not isinstance(snapshot, LiveSnapshot):
             raise InvalidOption(f"the snapshot is {described(snapshot)}; give what snapshot() or finish() returned")
-        if snapshot.hearing is None or snapshot.belief is None:
+        if snapshot.encoding is None or snapshot.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
         samples = portrait.check_samples(samples)
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
-        others = [self._picture(snapshot, snapshot.hearing.draw(snapshot.given, rng), size) for _ in range(samples)]
+        others = [self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size) for _ in range(samples)]
         release = snapshot.model.release
         return portrait.Portrait(
             image=shown.image,

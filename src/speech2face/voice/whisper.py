@@ -31,7 +31,7 @@ class WhisperConfig:
     attention_heads: int = 8
     positions: int = 1500  # in steps of 20 ms: 30 s
     speaker_embedding: int = 128
-    distance_axes: int = 64
+    distance_axes: int = 256
 
     @property
     def channels(self) -> int:
