@@ -21,7 +21,7 @@ NEEDED = ("recording", "speaker")
 OPTIONAL = ("photograph", "licence", "consent", "start", "end", "face_x", "face_y", "split", "key")
 KNOWN = (*NEEDED, *OPTIONAL, *LABELS)
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
-_STEM = 40  # characters of the recording's name in a key made here
+_STEM = 40  # characters of a file's name in a key made here
 _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
 
 
@@ -119,17 +119,20 @@ def _record(row: sources.TableRow, folder: str, labels: tuple[str, ...]) -> Reco
 
 def _key(recording: str, photograph: str, start: float | None, end: float | None) -> str:
     """A key that does not depend on where the row stands or where the table lies."""
-    digest = hashlib.sha256(repr((recording, photograph, start, end)).encode()).hexdigest()[:_DIGEST]
-    stem = recording.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:_STEM]
-    return f"pair_{readable}_{digest}" if readable else f"pair_{digest}"
+    name = recording.replace("\\", "/").rpartition("/")[2]
+    return _made_key("pair", name, repr((recording, photograph, start, end)))
+
+
+def _made_key(kind: str, name: str, content: str) -> str:
+    """A key with something readable of a file's name in it, and a digest of what it stands for."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGEST]
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name.rpartition(".")[0]).strip("_")[:_STEM]
+    return f"{kind}_{readable}_{digest}" if readable else f"{kind}_{digest}"
 
 
 # --- Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
 
 VIDEO_OPTIONAL = ("licence", "consent", "split", *LABELS)
-_VIDEO_STEM = 40  # characters of a path in a key
-_VIDEO_DIGEST = 12  # hexadecimal digits
 
 
 @checked
@@ -178,7 +181,7 @@ class Videos(BuiltInSource):
 def _video_record(path: str, media: str, speaker: str, row: sources.TableRow | None) -> Record:
     split = row.get("split") if row else ""
     return Record(
-        key=_video_key(path),
+        key=_made_key("video", path, path),  # of the path inside the folder, so that it stays when that is moved
         media=media,
         speaker=speaker,
         source="videos",
@@ -205,13 +208,6 @@ def _read_speakers(place: str) -> Mapping[str, sources.TableRow]:
             raise row.wrong("split", f"split is {row.get('split')!r}: letters, digits, '_' and '-' of ASCII")
         known[speaker] = row
     return known
-
-
-def _video_key(path: str) -> str:
-    """A key from the path inside the folder, so that it stays when the folder is moved."""
-    digest = hashlib.sha256(path.encode()).hexdigest()[:_VIDEO_DIGEST]
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", path.rpartition(".")[0]).strip("_")[:_VIDEO_STEM]
-    return f"video_{readable}_{digest}" if readable else f"video_{digest}"
 
 
 # --- Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
