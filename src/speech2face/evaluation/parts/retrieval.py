@@ -22,25 +22,8 @@ from speech2face.evaluation.parts.similarity import (
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
+from speech2face.metrics import matching
 from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
-from speech2face.metrics.matching import (
-    DISTANCES,
-    Choices,
-    Distance,
-    GalleryRanks,
-    Roc,
-    Singles,
-    average_precision_chance,
-    cosine_similarity,
-    percent_places,
-    rank_answers,
-    rank_gallery,
-    recall,
-    roc,
-    speaker_recall_chance,
-    square,
-    verify,
-)
 from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
@@ -50,7 +33,7 @@ RECALL_AT = (1, 2, 5, 10, 50, 100)
 RECALL_PERCENT = (1, 2, 5, 10)
 HISTOGRAM_BINS = 20
 PAPER_READING = "Table 3, its K read as percent of the gallery; AVSpeech, 5,000 faces"
-TABLE_3: dict[tuple[float, Distance], tuple[float, ...]] = {
+TABLE_3: dict[tuple[float, matching.Distance], tuple[float, ...]] = {
     (3, "l2"): (5.86, 10.02, 18.98, 28.92),
     (3, "l1"): (6.22, 9.92, 18.94, 28.70),
     (3, "cosine"): (8.54, 13.64, 24.80, 38.54),
@@ -75,9 +58,9 @@ RETRIEVAL_NOTES = (
 class _Ranked:
     """Rankings of the same gallery by the model and the trivial baselines, and which clips were ranked."""
 
-    model: GalleryRanks
-    mean: GalleryRanks
-    gender: GalleryRanks | None
+    model: matching.GalleryRanks
+    mean: matching.GalleryRanks
+    gender: matching.GalleryRanks | None
     kept: NDArray[np.bool_]
     """(clips,) that have a prediction and a face."""
 
@@ -93,7 +76,7 @@ def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> report.Par
     for heard in sorted(evaluation.predicted):
         if not evaluation.measurable(heard).any():
             continue
-        for distance in DISTANCES:
+        for distance in matching.DISTANCES:
             ranked = _rank(evaluation, heard, distance)
             numbers += _numbers(ranked, bootstrap, heard, distance)
             if distance == "cosine":
@@ -109,7 +92,7 @@ def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> report.Par
     )
 
 
-def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranked:
+def _rank(evaluation: EvaluationSet, heard: float, distance: matching.Distance) -> _Ranked:
     assert evaluation.reference is not None
     there, kept = evaluation.has_reference(), evaluation.measurable(heard)
     gallery, speaker = evaluation.reference[there], evaluation.speaker[there]
@@ -118,9 +101,9 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     if distance == "cosine":
         model = evaluation.answers(heard).ranking
     else:
-        model = rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
+        model = matching.rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
     mean = gallery.mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
-    constant = rank_answers(mean, np.zeros(len(own), np.int64), gallery, own, speaker, distance)
+    constant = matching.rank_answers(mean, np.zeros(len(own), np.int64), gallery, own, speaker, distance)
     gender = evaluation.gender()
     known = [value for value in ("female", "male") if (gender[there] == value).any()]
     told = gender[kept] != ""
@@ -128,18 +111,20 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     if known and told.any():
         means = np.stack([gallery[gender[there] == value].mean(0, dtype=np.float64) for value in known])
         which = np.array([known.index(value) for value in gender[kept][told]], np.int64)
-        of_gender = rank_answers(means.astype(np.float32), which, gallery, own[told], speaker, distance)
+        of_gender = matching.rank_answers(means.astype(np.float32), which, gallery, own[told], speaker, distance)
     return _Ranked(model, constant, of_gender, kept)
 
 
-def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[report.Number]:
+def _numbers(
+    ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: matching.Distance
+) -> list[report.Number]:
     """Numbers of one length heard and one distance, each with its chance level and what trivial baselines earn."""
     count, faces = ranked.model.gallery, ranked.model.own_faces
     found: list[report.Number] = []
 
     def add(
         metric: str,
-        value: Callable[[GalleryRanks], report.Floats],
+        value: Callable[[matching.GalleryRanks], report.Floats],
         chance: float,
         *,
         reading: str = "clip",
@@ -165,7 +150,7 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         found.append(number)
 
     for column, percent in enumerate(RECALL_PERCENT):
-        if at := percent_places(percent, count):
+        if at := matching.percent_places(percent, count):
             printed = TABLE_3.get((heard, distance))
             said = "" if printed is None else f"{printed[column] / 100:.4f} ({PAPER_READING})"
             add(f"recall_at_{percent}_percent", partial(_recall, at), at / count, published=said)
@@ -178,26 +163,26 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         percent_chance = 50 * (count + 1) / count
         add(f"{name}_rank_percent", _rank_percent, percent_chance, published=said, higher=False, median=median)
     for at in recalled_at:
-        chance = float(speaker_recall_chance(faces, count, at).mean())
+        chance = float(matching.speaker_recall_chance(faces, count, at).mean())
         add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
-    chance = float(average_precision_chance(faces, count).mean())
+    chance = float(matching.average_precision_chance(faces, count).mean())
     add("map", lambda ranking: ranking.average_precision, chance, reading="speaker")
     return found
 
 
-def _recall(at: int, ranking: GalleryRanks) -> report.Floats:
-    return recall(ranking.rank, at)
+def _recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
+    return matching.recall(ranking.rank, at)
 
 
-def _speaker_recall(at: int, ranking: GalleryRanks) -> report.Floats:
-    return recall(ranking.speaker_rank, at)
+def _speaker_recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
+    return matching.recall(ranking.speaker_rank, at)
 
 
-def _rank_of(ranking: GalleryRanks) -> report.Floats:
+def _rank_of(ranking: matching.GalleryRanks) -> report.Floats:
     return ranking.rank.astype(np.float64)
 
 
-def _rank_percent(ranking: GalleryRanks) -> report.Floats:
+def _rank_percent(ranking: matching.GalleryRanks) -> report.Floats:
     return np.asarray(100 * ranking.rank / ranking.gallery)
 
 
@@ -286,9 +271,9 @@ class _Voices:
     conditions: Mapping[str, str]
 
     @cached_property
-    def similarity(self) -> Singles:
+    def similarity(self) -> matching.Singles:
         """Of every voice (row) with every face."""
-        return cosine_similarity(self.said, self._faces)
+        return matching.cosine_similarity(self.said, self._faces)
 
     @property
     def _faces(self) -> report.Embeddings:
@@ -296,19 +281,19 @@ class _Voices:
         return self.evaluation.reference
 
     @cached_property
-    def mean_face(self) -> Singles:
+    def mean_face(self) -> matching.Singles:
         """The same for the mean face for everybody: the same row for every voice."""
         mean = self.evaluation.mean_face(leave_speaker_out=False)[:1]
-        return np.repeat(cosine_similarity(mean, self._faces), len(self._faces), axis=0)
+        return np.repeat(matching.cosine_similarity(mean, self._faces), len(self._faces), axis=0)
 
     @cached_property
-    def gender_mean_face(self) -> Singles:
+    def gender_mean_face(self) -> matching.Singles:
         """The same for the mean face of the gender; NaN for voices whose gender is unknown."""
         means = self.evaluation.gender_mean_face(leave_speaker_out=False)
         _, first, which = np.unique(self.evaluation.gender(), return_index=True, return_inverse=True)
-        return cosine_similarity(means[first], self._faces)[which]
+        return matching.cosine_similarity(means[first], self._faces)[which]
 
-    def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[Singles, NDArray[np.int64]], ...]:
+    def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[matching.Singles, NDArray[np.int64]], ...]:
         """Similarities and the rows that count, of the model and of both baselines: those for fewer speakers' clips."""
         few = rows[_drawn(self.evaluation.speaker[rows], BASELINE_CLIPS, 0)]
         of_gender = few[self.evaluation.gender()[few] != ""]
@@ -384,10 +369,10 @@ def _choices(
     speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
         own, mean, gender = (
-            Choices.of(
-                square(similarity, some)
+            matching.Choices.of(
+                matching.square(similarity, some)
                 if direction == VOICE_TO_FACE
-                else square(similarity, some).T,  # probes in rows
+                else matching.square(similarity, some).T,  # probes in rows
                 *(speaker[some], stratum.labels[some]),
             )
             for similarity, some in voices.compared(rows)
@@ -411,12 +396,14 @@ def _verification(
 ) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     (similarity, _), *baselines = voices.compared(rows)
-    found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
-    mean, gender = (roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in baselines)
+    found = matching.verify(matching.square(similarity, rows), bootstrap, stratum.labels[rows])
+    mean, gender = (
+        matching.roc(matching.square(table, some), speaker[some], stratum.labels[some]) for table, some in baselines
+    )
     conditions = {**voices.conditions, "foils": stratum.name}
     for metric, estimate, of, better in (
-        ("verification_auc", found.area, Roc.area, True),
-        ("verification_eer", found.equal_error_rate, Roc.equal_error_rate, False),
+        ("verification_auc", found.area, matching.Roc.area, True),
+        ("verification_eer", found.equal_error_rate, matching.Roc.equal_error_rate, False),
     ):
         beside: report.Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
         yield report.Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
@@ -429,24 +416,26 @@ TICKS = (2, 5, 10, 15, 20)
 INCHES = (8.6, 3.8)
 
 
-def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]) -> report.Figure:
+def matching_figure(
+    similarity: matching.Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]
+) -> report.Figure:
     """From similarities of every voice (row) with every face, among anyone and within a gender."""
     known = np.flatnonzero(gender != "")
     everybody = np.full(len(speaker), "all")
     curves = [("anyone", similarity, speaker, everybody)]
     if len(np.unique(speaker[known])) > 1:
-        curves.append(("same gender", square(similarity, known), speaker[known], gender[known]))
+        curves.append(("same gender", matching.square(similarity, known), speaker[known], gender[known]))
 
     def draw(canvas: Canvas) -> None:
         left, right = canvas.subplots(1, 2)
         ways = np.arange(2, MOST_WAYS + 1)
         for colour, (name, pairs, people, stratum) in zip(COLOURS, curves, strict=False):
             for line, turned in (("-", pairs), (":", pairs.T)):
-                choices = Choices.of(turned, people, stratum)
+                choices = matching.Choices.of(turned, people, stratum)
                 won = np.array([average(choices.won(number)) for number in ways.tolist()], np.float64)
                 arrow = "voice to face" if line == "-" else "face to voice"
                 left.plot(ways, won, line, color=colour, label=f"{arrow}, {name}")
-            curve = roc(pairs, people, stratum)
+            curve = matching.roc(pairs, people, stratum)
             found = 1 - np.concatenate([[0, 0], np.cumsum(curve.genuine)]) / curve.genuine.sum()
             taken = 1 - np.concatenate([[0], curve.below, [curve.impostors]]) / curve.impostors
             right.plot(taken, found, color=colour, label=f"{name}: AUC {curve.area():.3f}")
