@@ -1,7 +1,8 @@
 """Files that belong together appear together, or none of them does.
 
 Every file is first written whole beside its place under a temporary name, then put in place in one step; what was put
-in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen.
+in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen. And nothing
+else is left behind: libraries that would report to somebody, or keep caches in the home folder, are told not to.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The application: one process that holds the models, draws on request, and keeps nothing."""
+"""The application: one process that holds the models, draws on request, encodes who speaks, and keeps nothing."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What a report is made of: numbers, tables, figures, parts and facts, and how they are written as text."""
+"""A report: the numbers, tables, figures, parts and facts it is made of, and how it becomes text, files and a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of a picture without knowing whose it is: sharp, even, symmetric; and how much pictures differ."""
+"""What can be said of a picture without knowing whose it is, how much pictures differ, and the measures of a face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every number by group, the worst group first, and which differences are no chance."""
+"""Every number by group, the worst group first, which differences are no chance, and whether what is stated holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says of every clip under every condition, as arrays: all that an audit's numbers are made of."""
+"""What a model says of every clip under every condition, as arrays, and how far a channel moves it."""
 
 from __future__ import annotations
 
