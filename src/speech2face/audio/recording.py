@@ -191,7 +191,8 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
     size = sum(block.shape[1] for block in blocks)
     total = np.sum([(block / scale).sum(axis=1, dtype=np.float64) for block in blocks], axis=0)
     centre = (total / max(size, 1)).astype(np.float32)[:, None]  # (channels, 1)
-    energy = np.sum([_energy(block / scale - centre) for block in blocks], axis=0)
+    levelled = (block / scale - centre for block in blocks)
+    energy = np.sum([np.einsum("cs,cs->c", block, block, dtype=np.float64) for block in levelled], axis=0)
     live = live_channels(energy)
     if not live.any():
         return np.zeros(size, np.float32)
@@ -214,10 +215,6 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
 def live_channels(energy: "np.ndarray") -> "np.ndarray":
     """Return which channels of these energies, (channels,), carry sound beside the loudest; none in silence."""
     return np.asarray(energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10))
-
-
-def _energy(channels: FloatArray) -> "np.ndarray":
-    return np.asarray(np.einsum("cs,cs->c", channels, channels, dtype=np.float64))
 
 
 Samples = NDArray[Any] | Sequence[Any]
@@ -304,7 +301,10 @@ def read_recording(
     if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
         if track not in (None, 1):
             raise errors.InvalidOption(f"an array of samples has no track {track}; leave `track` out")
-        return _from_array(*array_and_rate(source, sample_rate), max_seconds)
+        array, rate = array_and_rate(source, sample_rate)
+        waveform, channels = decode_array(array, rate, max_seconds)
+        seconds = waveform.size / SAMPLE_RATE
+        return Recording(waveform, rate, channels, str(array.dtype), "array", "recording", seconds)
     with _opened(source) as (file, name):
         return _decode(
             completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name))),
@@ -312,12 +312,6 @@ def read_recording(
             max_seconds,
             track,
         )
-
-
-def _from_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> Recording:
-    waveform, channels = decode_array(array, sample_rate, max_seconds)
-    seconds = waveform.size / SAMPLE_RATE
-    return Recording(waveform, sample_rate, channels, str(array.dtype), "array", "recording", seconds)
 
 
 def checked_recording(recording: Recording) -> Recording:
