@@ -34,6 +34,7 @@ AGE_SPREAD_GROWTH = 0.4  # of the spread, for every year stated over that median
 DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
 SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
+CLEAN_WEIGHT = 2.0  # of the recording itself beside what channels make of it
 BEGINNING_SECONDS = 3.0  # the first segment alone: another cut, which needs no encoding of its own
 WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean variance
 
@@ -60,7 +61,7 @@ class Crops:
 
 def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS) -> Crops:
     """The crops of some speakers through some channels."""
-    statistics, speaker, channel, whole, lengths = [], [], [], [], []
+    statistics, speaker, channel, names, whole, lengths = [], [], [], [], [], []
     for place, name in enumerate(channels):
         packed = Packed(folder, name)
         for row in rows:
@@ -72,10 +73,11 @@ def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS
                     statistics.append(pooled[0])
                     speaker.append(row)
                     channel.append(place)
+                    names.append(name)
                     whole.append(seconds is None)
                     lengths.append(pooled[1])
     whose, all_of_it = np.array(speaker), np.array(whole)
-    weight = np.where(all_of_it, 1.0, CUT_WEIGHT)
+    weight = np.where(all_of_it, 1.0, CUT_WEIGHT) * np.where(np.array(names) == "clean", CLEAN_WEIGHT, 1.0)
     weight /= np.bincount(whose, weight)[whose]
     return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it, np.array(lengths))
 
