@@ -186,7 +186,7 @@ class Packed:
             places = self._places.get((speaker, int(seconds)), [])
         else:
             places = self._places.get((speaker, 0), [])
-            if seconds is not None:
+            if places and seconds is not None:
                 ends = np.cumsum(self.rows[places, 2])
                 places = places[: int(np.searchsorted(ends, seconds - 0.01)) + 1] if ends[-1] >= seconds - 0.05 else []
         if not places:

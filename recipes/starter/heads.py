@@ -22,20 +22,19 @@ from recipes.starter.channels import CHANNELS
 from recipes.starter.features import CUTS_SECONDS, Packed
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.training.export import save_half
-from speech2face.voice.whisper import VoiceHead, WhisperConfig
+from speech2face.voice.whisper import DISTANCE_SECONDS, VoiceHead, WhisperConfig
 
 logger = logging.getLogger(__name__)
 
 # Chosen among tenfold steps by the speakers of training and calibration alone: docs/experiments.md.
 AGE_PENALTY = 0.6  # of a ridge whose kernel is x.x / numbers
 GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 10_000.0, 1000.0, 10.0
-DOUBT_FOLDS = 4  # a gender that heads learned without its speaker contradict so clearly is taken for a slip of the form
-DOUBT = 0.3  # of the deviation of what they say of a speaker over all crops
 AGE_EXPANSION = 1.75  # of what the line says over its median: added to it once more so many times
 AGE_SPREAD_GROWTH = 0.4  # of the spread, for every year stated over that median
 DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
 SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
+CLEAN_WEIGHT = 2.0  # of the recording itself beside what channels make of it
 BEGINNING_SECONDS = 3.0  # the first segment alone: another cut, which needs no encoding of its own
 WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean variance
 
@@ -49,6 +48,7 @@ class Crops:
     channel: np.ndarray  # (crops,) places in CHANNELS
     weight: np.ndarray  # (crops,) of every speaker summing to one
     whole: np.ndarray  # (crops,) bool: all that was heard, no short cut
+    seconds: np.ndarray  # (crops,)
 
     def where(self, kept: np.ndarray) -> "Crops":
         """Some of them, `kept` (crops,) bool."""
@@ -61,21 +61,25 @@ class Crops:
 
 def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS) -> Crops:
     """The crops of some speakers through some channels."""
-    statistics, speaker, channel, whole = [], [], [], []
+    statistics, speaker, channel, names, whole, lengths = [], [], [], [], [], []
     for place, name in enumerate(channels):
         packed = Packed(folder, name)
         for row in rows:
-            for seconds in (None, *CUTS_SECONDS, BEGINNING_SECONDS):
+            all_seconds = None
+            for seconds in (None, BEGINNING_SECONDS, *CUTS_SECONDS):
                 pooled = packed.pooled(row, seconds)
-                if pooled is not None:
+                if pooled is not None and pooled[1] != all_seconds:  # a beginning that is the whole is no other crop
+                    all_seconds = all_seconds or pooled[1]
                     statistics.append(pooled[0])
                     speaker.append(row)
                     channel.append(place)
+                    names.append(name)
                     whole.append(seconds is None)
+                    lengths.append(pooled[1])
     whose, all_of_it = np.array(speaker), np.array(whole)
-    weight = np.where(all_of_it, 1.0, CUT_WEIGHT)
+    weight = np.where(all_of_it, 1.0, CUT_WEIGHT) * np.where(np.array(names) == "clean", CLEAN_WEIGHT, 1.0)
     weight /= np.bincount(whose, weight)[whose]
-    return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it)
+    return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it, np.array(lengths))
 
 
 def standard(crops: Crops) -> tuple[np.ndarray, np.ndarray]:
@@ -126,29 +130,12 @@ def balanced(weight: np.ndarray, *groupings: np.ndarray) -> np.ndarray:
     return np.asarray(weight / np.bincount(cell, weight)[cell])
 
 
-def _gender_line(crops: Crops, female: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
-    return logistic(crops.statistics, female, balanced(crops.weight, female, crops.channel), penalty)
-
-
 def fit_gender(crops: Crops, speakers: Sequence[Speaker], penalty: float = GENDER_PENALTY) -> tuple[np.ndarray, float]:
-    """The line that is above zero for women, both genders weighing the same in every channel.
-
-    Speakers whose stated gender is clearly contradicted, by lines that did not learn from them, are left out: most of
-    them are men of 200 Hz and more and women of 110 Hz, slips of a form rather than rare voices (docs/experiments.md).
-    """
+    """The line that is above zero for women, both genders weighing the same in every channel."""
     kept = np.array([speakers[row].gender is not None and not speakers[row].is_child for row in crops.speaker])
     some = crops.where(kept)
     female = np.array([speakers[row].gender == "female" for row in some.speaker])
-    fold = np.random.default_rng(0).integers(DOUBT_FOLDS, size=len(speakers))[some.speaker]
-    agreed = np.zeros(len(speakers))
-    for held in range(DOUBT_FOLDS):
-        here, others = some.whole & (fold == held), some.whole & (fold != held)
-        if here.any() and len(set(female[others])) == 2:
-            slope, bias = _gender_line(some.where(others), female[others], penalty)
-            said = (some.statistics[here] @ slope + bias) * np.where(female[here], 1, -1) * some.weight[here]
-            np.add.at(agreed, some.speaker[here], said)
-    believed = agreed[some.speaker] > -DOUBT * agreed[np.unique(some.speaker)].std()
-    return _gender_line(some.where(believed), female[believed], penalty)
+    return logistic(some.statistics, female, balanced(some.weight, female, some.channel), penalty)
 
 
 def fit_age(crops: Crops, speakers: Sequence[Speaker], penalty: float = AGE_PENALTY) -> tuple[np.ndarray, float]:
@@ -215,6 +202,13 @@ def fit_distance(crops: Crops, axes: int) -> np.ndarray:
     return np.asarray((vectors / np.sqrt(variances)).T[::-1], np.float32)
 
 
+def fit_typical_distance(distance: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """How far recordings of so many seconds lie: at one second, and the power of the seconds by which it falls."""
+    log_seconds = np.log(np.clip(seconds, *DISTANCE_SECONDS))
+    slope, at_one = np.polyfit(log_seconds, np.log(distance), 1)
+    return float(np.exp(at_one)), float(-slope)
+
+
 def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], config: WhisperConfig) -> VoiceHead:
     """Every head, learned from some speakers."""
     crops = gather(folder, rows)
@@ -232,7 +226,10 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
         head.lines.weight.copy_(torch.from_numpy(np.stack([slope for slope, _ in lines])))
         head.lines.bias.copy_(torch.tensor([bias for _, bias in lines]))
         head.embed.weight.copy_(torch.from_numpy(fit_embedding(crops, config.speaker_embedding)))
-        head.distance.weight.copy_(torch.from_numpy(fit_distance(crops, config.distance_axes)))
+        axes = fit_distance(crops, config.distance_axes)
+        head.distance.weight.copy_(torch.from_numpy(axes))
+        typical = fit_typical_distance(np.square(crops.statistics @ axes.T).mean(1), crops.seconds)
+        head.typical_distance.copy_(torch.tensor(typical))
         head.age_shape.copy_(torch.tensor([knee, AGE_EXPANSION, AGE_SPREAD_GROWTH]))
     return head.eval()
 

@@ -59,7 +59,7 @@ class LiveSnapshot:
         return None if self.encoding is None else self.encoding.attributes
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
+        """Return the facts, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
         release, population = self.model.release, self.model.population
         return portrait.encoded_facts(self) | {
             "listening": self.listening,
@@ -74,7 +74,10 @@ LiveLook = LiveSnapshot  # its earlier name
 
 
 class LiveSession:
-    """One speaker's voice so far. Not for several threads at a time; cheap to make; to be closed."""
+    """A live session: it takes one speaker's sound piece by piece, and gives the portrait of all of it so far.
+
+    It is for one thread at a time, cheap to make, and to be closed.
+    """
 
     def __init__(
         self,
@@ -122,7 +125,7 @@ class LiveSession:
         exaggerate: float | None = None,
         style: Style | str | None = None,
     ) -> None:
-        """Change what is given, how far is exaggerated, or the style; None leaves it.
+        """Change the stated attributes, the exaggeration or the style; None leaves each as it is.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
@@ -142,7 +145,7 @@ class LiveSession:
         self._drawn: tuple[FloatArray, tuple[Any, ...], portrait.DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
-        """Hear the next bytes, any number of them; whether there is speech that no snapshot has seen.
+        """Take the next bytes of sound, any number of them; return whether there is speech that no snapshot has seen.
 
         Raw samples may come as an array, (samples,) or (samples, channels), of the type that the source states.
 
@@ -160,7 +163,7 @@ class LiveSession:
             self._voice.push(piece, self._sound.speech_seconds - before)
 
     def snapshot(self) -> LiveSnapshot:
-        """The belief over all that was encoded so far; where nothing was, as after a pause, it costs nothing."""
+        """Return the belief over all sound so far. Where nothing is new, as in a pause, it costs nothing."""
         if (again := self._sound.reconsider()) is not None:
             self._voice = self.model.start_encoding()
             self._voice.push(again, self._sound.speech_seconds)
@@ -176,7 +179,7 @@ class LiveSession:
     look = snapshot  # its earlier name
 
     def finish(self) -> LiveSnapshot:
-        """The end of the sound: what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
+        """End the sound, and return what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
 
         Raises:
             SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
@@ -229,11 +232,11 @@ class LiveSession:
         return brief(self, f"{release.name} {release.version}", str(self._source), speech)
 
     def close(self) -> None:
-        """Let go of what decodes the sound; harmless when done twice. Snapshots can still be drawn."""
+        """Stop the decoder of the sound; harmless when done twice. Snapshots can still be drawn."""
         self._stream.close()
 
     def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> portrait.Portrait:
-        """The portrait of a snapshot.
+        """Draw the portrait of a snapshot.
 
         Args:
             snapshot: one with an embedding.

@@ -132,7 +132,7 @@ class Portrait(LabelledPicture):
         return brief(self, _size(self.image), self.style.value, read, speech, more, model)
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the pictures, JSON-ready; what the model does not state is left out."""
+        """Return everything but the pictures, JSON-ready; what the model does not state is left out."""
         return encoded_facts(self) | {
             "track": self.track,
             "tracks": self.tracks,
@@ -472,7 +472,7 @@ class Reconstruction(LabelledPicture):
         return brief(self, _size(self.image), f"by {self.embedder}", f"{self.model_name} {self.model_version}")
 
     def facts(self) -> dict[str, Any]:
-        """Everything but picture and embedding, JSON-ready. The embedding would identify a person: it is not in it."""
+        """Return everything but picture and embedding, JSON-ready; an embedding would identify a person."""
         return {
             "photograph": {"embedder": self.embedder},
             "exaggerate": self.exaggerate,

@@ -253,7 +253,7 @@ KNOWN_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free"})
 
 @dataclass(frozen=True)
 class Recording:
-    """One decoded recording.
+    """A decoded recording: its waveform, and what was found in the file.
 
     `waveform` is mono float32 in [-1, 1] at 16 kHz, (samples,); `sample_rate` and `channels` are the original's;
     `container` and `codec` are FFmpeg's names for what was found; `seconds` is the decoded length; `track` is the sound

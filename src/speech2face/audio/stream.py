@@ -65,7 +65,7 @@ class SoundStream(Protocol):
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """Raw samples, channels interleaved."""
+    """How raw sound comes: samples of one encoding and rate, channels interleaved."""
 
     encoding: Encoding = "s16le"
     sample_rate: int = SAMPLE_RATE
@@ -90,7 +90,7 @@ class PcmFormat:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one sample of every channel."""
+        """Number of bytes that one sample of every channel takes."""
         return SAMPLE_BYTES[self.encoding] * self.channels
 
 

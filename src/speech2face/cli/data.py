@@ -47,6 +47,14 @@ def _repeated(what: str, *names: str) -> Any:
 
 
 Several = list[str] | None
+AvSpeechTables = Annotated[Several, _repeated("AVSpeech's CSV (id, start, end, x, y).")]
+PairTables = Annotated[Several, _repeated("CSV: recording, photograph, speaker, licence, consent.")]
+VideoFolders = Annotated[Several, _repeated("Folder of videos, a sub-folder or a file a speaker.")]
+SourceNames = Annotated[Several, _repeated("Any source by name, those that packages add too.")]
+SourceSettings = Annotated[Several, _repeated("A setting of one: NAME.KEY=VALUE.", "--source-set")]
+Allowances = Annotated[list[MissingBasis] | None, _repeated("Take records without it; the statement says so.")]
+OptionValues = Annotated[Several, _repeated("An option: seconds=6, frames=5, limits.NAME=...", "--set")]
+EmbedderSettings = Annotated[Several, _repeated("A setting of it: alignment=eyes.", "--embedder-set")]
 Embedder = Annotated[str, typer.Option(help="The face embedder: dlib, vggface, onnx, or one that a package adds.")]
 DetectorFile = Annotated[Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")]
 RunnerName = Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")]
@@ -61,7 +69,7 @@ AnotherData = Annotated[
 def prepare(
     context: typer.Context,
     out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the data set; a run that stopped goes on.")],
-    avspeech: Annotated[Several, _repeated("AVSpeech's CSV (id, start, end, x, y).")] = None,
+    avspeech: AvSpeechTables = None,
     avspeech_videos: Annotated[str | None, typer.Option(help="Folder of AVSpeech's downloaded videos.")] = None,
     voxceleb1: Annotated[str | None, typer.Option(help="VoxCeleb 1's tree of recordings or videos.")] = None,
     voxceleb1_metadata: Annotated[str | None, typer.Option(help="vox1_meta.csv.")] = None,
@@ -69,21 +77,19 @@ def prepare(
     voxceleb2: Annotated[str | None, typer.Option(help="VoxCeleb 2's tree of recordings or videos.")] = None,
     voxceleb2_metadata: Annotated[str | None, typer.Option(help="vox2_meta.csv.")] = None,
     voxceleb2_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
-    pairs: Annotated[Several, _repeated("CSV: recording, photograph, speaker, licence, consent.")] = None,
-    videos: Annotated[Several, _repeated("Folder of videos, a sub-folder or a file a speaker.")] = None,
+    pairs: PairTables = None,
+    videos: VideoFolders = None,
     speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
-    source: Annotated[Several, _repeated("Any source by name, those that packages add too.")] = None,
-    source_settings: Annotated[Several, _repeated("A setting of one: NAME.KEY=VALUE.", "--source-set")] = None,
+    source: SourceNames = None,
+    source_settings: SourceSettings = None,
     licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
     consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
-    allow_missing: Annotated[
-        list[MissingBasis] | None, _repeated("Take records without it; the statement says so.")
-    ] = None,
-    settings: Annotated[Several, _repeated("An option: seconds=6, frames=5, limits.NAME=...", "--set")] = None,
+    allow_missing: Allowances = None,
+    settings: OptionValues = None,
     embedder: Embedder = "dlib",
     embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
     detector_file: DetectorFile = None,
-    embedder_settings: Annotated[Several, _repeated("A setting of it: alignment=eyes.", "--embedder-set")] = None,
+    embedder_settings: EmbedderSettings = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits by hash.")] = 0,
     shares: Annotated[str, typer.Option(help="Speakers of each split.")] = "train=0.9,validation=0.05,test=0.05",
     records_per_shard: Annotated[int, typer.Option(min=1, help="Records that make one shard.")] = 500,

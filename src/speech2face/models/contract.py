@@ -30,7 +30,7 @@ class Given:
     group: str | None = None
 
     def check(self, groups: tuple[str, ...]) -> None:
-        """Refuse what no face can show.
+        """Check that a face can show the stated values, a group that it is one of `groups`.
 
         Raises:
             InvalidGiven: an age outside the adults the model draws, an unknown gender or group.
@@ -57,7 +57,7 @@ class Given:
         return self if self.age is None else replace(self, age=real_number("given age", self.age, InvalidGiven))
 
     def to_dict(self) -> dict[str, Any]:
-        """Only what was given."""
+        """Return the stated attributes alone, by name."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
@@ -70,7 +70,7 @@ SHORT_SECONDS = 3.0  # under this the release's accuracy falls off; see the mode
 
 @dataclass(frozen=True)
 class Caution:
-    """A stable code for programs and a sentence for people."""
+    """What the user must know about a portrait: a stable code for programs, and a sentence for people."""
 
     code: str
     text: str
@@ -200,7 +200,7 @@ class EncoderState(Protocol):
 
 
 class Model(Protocol):
-    """A release ready for use."""
+    """Protocol of a model: a release of weights, ready for use."""
 
     @property
     def release(self) -> Release:
