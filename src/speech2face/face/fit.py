@@ -33,11 +33,12 @@ REASONS = (*("no_face", "several_faces", "landmarks", "too_small", "cut_off", "n
 
 WORKING_PIXELS = 128  # both ways; finer luma is pores and strands, which no coefficient describes
 STIFFNESS = 2e-3  # of the spline that takes a texture off: noisy points must not fold it
-ROUNDS = 4  # of reweighting
-OUTLIER_DEVIATIONS = 2.5  # at which a pixel or a landmark counts half
-LUMA_SD, CHROMA_SD = 0.13, 0.05  # of a pixel of a photograph that the model cannot explain, in tones
-HAIR_SD_FACTOR = 3.0  # outside the face: hair has strands and fashions, a neck its shadow
-PIXELS_TOGETHER = 60.0  # neighbouring pixels err together: so many count as one
+ROUNDS = 8  # of reweighting
+OUTLIER_DEVIATIONS = 1.7  # at which a pixel or a landmark counts half
+PIXEL_POWER = 2  # of a pixel's weight: what is far off is left out (Geman and McClure 1987)
+LUMA_SD, CHROMA_SD = 0.13, 0.06  # of a pixel of a photograph that the model cannot explain, in tones
+HAIR_SD_FACTOR = 6.0  # outside the face: hair has strands and fashions, a neck its shadow
+PIXELS_TOGETHER = 25.0  # neighbouring pixels err together: so many count as one
 POINTS_TOGETHER = 2.0  # and so do neighbouring landmarks
 HIGHEST_ROW, LOWEST_ROW = 0.14, 0.83  # of the portrait: above and below are hair and clothes
 GREY_CHROMA = 0.012  # spread of colour tones in a face under which a picture is grey
@@ -45,8 +46,9 @@ SMALLEST_PUPIL_DISTANCE = 16.0  # pixels of the photograph
 MAX_TURN_DEGREES = 30.0
 UPSIDE_DOWN_DEGREES = 60.0
 CUT_OFF_SHARE = 0.1  # of the face beyond the picture's edge
-USUAL_TEXTURE_ERROR, USUAL_SHAPE_ERROR_PIXELS = 0.12, 3.0  # of an evenly lit photograph from the front
-MISFIT_ERROR = 2.5
+LEAST_CONTRAST = 0.05  # tones by which a face's luma varies at least; a blank wall has less
+LEAST_GAMMA = 0.3  # share of the mean face's contrast; a negative has less than none
+MISFIT_ERROR, MISFIT_SHAPE_PIXELS = 0.88, 10.0
 
 # What is solved for beside the embedding, with how far each usually lies from zero.
 SHAPE_NUISANCES = {"right": 20.0, "down": 20.0, "larger": 0.1, "rolled": 0.1, "yaw": 12.0, "pitch": 8.0}
@@ -87,8 +89,8 @@ class FaceFit:
     embedding: NDArray[np.float32]
     covariance: Floats
     error: float
-    """How badly the model explains the picture: 0 perfectly, 1 as an evenly lit photograph from the front, more is
-    worse. Root mean square of `texture_error` and `shape_error_pixels`, each over its usual value."""
+    """How badly the model explains the face's luma: 0 perfectly, 1 not at all. The root mean square of what is left of
+    it over its standard deviation, both inside the face, light taken off."""
     texture_error: float
     """Root mean square of what is left of the luma of the face, in tones (natural logarithms of brightness)."""
     shape_error_pixels: float
@@ -113,6 +115,44 @@ class FaceFit:
     spread: float = 0.0
     """Root mean square distance of single photographs' embeddings from their mean, in the population's deviations."""
 
+    def measures(self) -> dict[str, float | bool]:
+        """How good the fit is, JSON-ready and rounded; nothing that tells one person from another."""
+        names = ("error", "texture_error", "shape_error_pixels", "yaw_degrees", "pitch_degrees", "roll_degrees")
+        rounded = {name: round(float(getattr(self, name)), 3) for name in (*names, "mouth_opening", "explained")}
+        return {**rounded, "grey": self.grey}
+
+
+@dataclass(frozen=True, eq=False)
+class FacePrior:
+    """What is known of face embeddings before a photograph is seen: a mixture of normal distributions.
+
+    The first A coordinates are those that age and gender fix, known functions of both; the others are normal whatever
+    age and gender. A normal prior of all coordinates would let shaved hair pass for white hair of a young man.
+    """
+
+    designs: Floats
+    """(designs, A): the first coordinates of each age and gender that may be"""
+    shares: Floats
+    """(designs,), summing to one"""
+    mean: Floats
+    """(K - A,)"""
+    covariance: Floats
+    """(K - A, K - A)"""
+    limits: tuple[Floats, Floats]
+    """(K - A,) twice: the least and greatest value of each of the others."""
+
+    @property
+    def size(self) -> int:
+        """Length K of a face embedding."""
+        return int(self.designs.shape[1] + len(self.mean))
+
+    @property
+    def deviations(self) -> Floats:
+        """(K,): of the whole population, and never zero."""
+        around = self.designs - self.shares @ self.designs
+        variances = np.concatenate([self.shares @ around**2, np.diag(self.covariance)])
+        return np.asarray(np.sqrt(np.maximum(variances, 1e-6)))
+
 
 @dataclass(frozen=True, eq=False)
 class _Scheme:
@@ -122,7 +162,9 @@ class _Scheme:
     mean: Floats
     """(points, 2)"""
     basis: Floats
-    """(K + shape nuisances, 2 * points)"""
+    """(K, 2 * points)"""
+    design: Floats
+    """(unknowns, 2 * points + 3 * pixels): what each unknown does to points, luma and two channels of chroma"""
     spline: Floats
     """(pixels, points): displacements of the points to those of the mask's pixels"""
     sd: Floats
@@ -142,6 +184,17 @@ class _Observed:
     inside: NDArray[np.bool_]
     """(pixels,): what the picture shows at all"""
     grey: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Probable:
+    """The solution of one regularised least-squares problem."""
+
+    embedding: Floats
+    covariance: Floats
+    nuisances: Floats
+    explained: Floats
+    """Of every value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,27 +219,25 @@ class FaceFitter:
     def __init__(
         self,
         weights: Mapping[str, NDArray[np.floating]],
-        mean: NDArray[np.floating],
-        covariance: NDArray[np.floating],
+        prior: FacePrior,
         *,
-        limits: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None,
         landmark_finder: LandmarkFinder | None = None,
         tone_offset: float = 0.08,
     ) -> None:
         """Take the model and what is known of faces before a photograph is seen.
 
         weights: the tensors of a face decoder (`decoder.linear.LinearFaceDecoder`), by name.
-        mean, covariance: (K,) and (K, K) of the population's face embeddings, the prior.
-        limits: (K,) twice, the least and greatest value that a coordinate may have; None: all may.
         landmark_finder: finds landmarks where a photograph comes without; None: every photograph must bring its own.
         """
         self.finder = landmark_finder
         self._tone_offset = tone_offset
         self._portrait = int(weights["mean_luma"].shape[-1])
-        self._mean, self._prior = np.asarray(mean, np.float64), np.asarray(covariance, np.float64)
-        self._limits = limits
-        values, axes = np.linalg.eigh(self._prior)
-        self._factor: Floats = axes * np.sqrt(np.maximum(values, 0.0))  # prior = factor @ factor.T, singular or not
+        self._prior = prior
+        values, axes = np.linalg.eigh(prior.covariance)
+        self._factor: Floats = axes * np.sqrt(
+            np.maximum(values, 0.0)
+        )  # covariance = factor @ factor.T, singular or not
+        self._whitened_mean = np.linalg.pinv(self._factor) @ prior.mean
         self._landmarks = np.asarray(weights["mean_landmarks"], np.float64)
         self._landmark_basis = np.asarray(weights["landmark_basis"], np.float64)
         self._load_texture(weights)
@@ -195,7 +246,7 @@ class FaceFitter:
     @property
     def size(self) -> int:
         """Length K of a face embedding."""
-        return len(self._mean)
+        return self._prior.size
 
     def _load_texture(self, weights: Mapping[str, NDArray[np.floating]]) -> None:
         """Tones inside the mask at working size, and where its pixels lie."""
@@ -216,12 +267,12 @@ class FaceFitter:
         self._luma_light, self._chroma_light = self._light()
 
     def _light(self) -> tuple[Floats, Floats]:
-        """What light and camera do to luma (7, pixels) and to a channel of chroma (4, pixels), in its usual size."""
+        """What light and camera do to luma (7, pixels) and to both channels of chroma (2, 4, pixels)."""
         x, y = ((self._pixels - self._landmarks[: len(HAND_PLACED)].mean(0)) / (0.2 * self._portrait)).T
         one = np.ones_like(x)
         contrast = self._mean_luma - self._mean_luma[self._face].mean()
         luma = np.stack([one, x, y, x * x, x * y, y * y, contrast])
-        chroma = np.stack([one, x, y, one])
+        chroma = np.stack([np.stack([one, x, y, channel]) for channel in self._mean_chroma])
         return (
             luma * np.array(list(LUMA_NUISANCES.values()))[:, None],
             chroma * np.array(list(CHROMA_NUISANCES.values()))[:, None],
@@ -293,9 +344,8 @@ class FaceFitter:
                 raise FaceNotFitted("the photograph comes without landmarks, and nothing here finds them", "landmarks")
             found = self.finder.find(picture)
             if found is None:
-                raise FaceNotFound(
-                    "no face was found in the photograph; give one of a face from the front, upright and well lit"
-                )
+                self._check_upright(picture)
+                raise FaceNotFound("no face was found in it; give a photograph of a face from the front, well lit")
             return np.asarray(found, np.float64)
         points = np.asarray(landmarks, np.float64)
         known = f"{COUNT}, {HAND_PLACED_COUNT} or {MESH_COUNT}"
@@ -304,6 +354,17 @@ class FaceFitter:
         if not np.isfinite(points).all():
             raise FaceNotFitted("a landmark is no number; give pixels of the photograph", "landmarks")
         return points
+
+    def _check_upright(self, picture: Picture) -> None:
+        """Say so where a face that is not found stands on its head or lies on its side."""
+        assert self.finder is not None
+        for quarters, turn in ((2, "by half a turn"), (1, "clockwise"), (3, "anticlockwise")):
+            try:
+                found = self.finder.find(np.ascontiguousarray(np.rot90(picture, -quarters)))
+            except SeveralFaces:
+                continue
+            if found is not None:
+                raise FaceNotFitted(f"the face in it is not upright; turn the photograph {turn}", "upside_down")
 
     def _check(self, picture: Picture, points: Points, made: _Scheme, roll: float, turn: float) -> None:
         """Refuse what cannot be fitted, by its landmarks alone."""
@@ -341,13 +402,27 @@ class FaceFitter:
             assert scheme is not None
             hand = len(HAND_PLACED)
             mean = scheme.carry @ self._landmarks[:hand]
-            own = np.einsum("pc,kcd->kpd", scheme.carry, self._landmark_basis[:, :hand])
-            basis = np.concatenate([own, scheme.carry @ self._shape_nuisances()[:, :hand]])
+            basis = np.einsum("pc,kcd->kpd", scheme.carry, self._landmark_basis[:, :hand]).reshape(self.size, -1)
+            nuisances = (scheme.carry @ self._shape_nuisances()[:, :hand]).reshape(-1, basis.shape[1])
             fixed = border_points(self._portrait, margin_pixels=self._portrait / 8, per_side=6)
             spline = spline_map(mean, self._pixels, fixed=fixed, stiffness=STIFFNESS)
             sd = scheme.sd_pixels * (self._portrait / 512.0)
-            self._schemes[count] = _Scheme(scheme, mean, basis.reshape(len(basis), -1), spline, sd)
+            self._schemes[count] = _Scheme(scheme, mean, basis, self._design(basis, nuisances), spline, sd)
         return self._schemes[count]
+
+    def _design(self, basis: Floats, nuisances: Floats) -> Floats:
+        """What each unknown does to points, luma and chroma; all but age's and gender's in units of their deviation."""
+        pixels, points = len(self._pixels), basis.shape[1]
+        own = np.concatenate([basis, self._luma_basis, self._chroma_basis[:, 0], self._chroma_basis[:, 1]], axis=1)
+        plain = self._prior.designs.shape[1]
+        light, balance = self._luma_light, self._chroma_light
+        rows = np.zeros((len(nuisances) + len(light) + 2 * len(balance[0]), own.shape[1]))
+        parts = ((nuisances, 0), (light, points), (balance[0], points + pixels), (balance[1], points + 2 * pixels))
+        at = 0
+        for part, column in parts:
+            rows[at : at + len(part), column : column + part.shape[1]] = part
+            at += len(part)
+        return np.concatenate([own[:plain], self._factor.T @ own[plain:], rows])
 
     def _shape_nuisances(self) -> Floats:
         """What is not the face's own moves all controls by so much, (nuisances, controls, 2), in its usual size."""
@@ -398,8 +473,8 @@ class FaceFitter:
         """Align, fit the shape alone, and take the texture off along it."""
         move = fit_similarity(used, made.mean)
         aligned = move.apply(used)
-        shape, _ = self._fit_shape(aligned, made)
-        expected = made.mean + (shape @ made.basis[: self.size]).reshape(-1, 2)
+        shape = self._fit_shape(aligned, made)
+        expected = made.mean + (shape @ made.basis).reshape(-1, 2)
         where = self._pixels + np.tensordot(shape, self._flow_basis, axes=1) + made.spline @ (aligned - expected)
         factor = self._size / self._portrait
         centres = Similarity(move.linear * factor, (move.shift + 0.5) * factor - 0.5)
@@ -414,90 +489,87 @@ class FaceFitter:
         grey = bool(np.abs(chroma[:, self._face & inside]).mean() < GREY_CHROMA)
         return _Observed(aligned, luma, chroma, inside, grey)
 
-    def _fit_shape(self, aligned: Floats, made: _Scheme) -> tuple[Floats, Floats]:
-        """The embedding that landmarks alone suggest, (K,), and their weights (points,)."""
-        rest = (aligned - made.mean).ravel() - self._mean @ made.basis[: self.size]
-        design = self._whitened(made.basis)
+    def _fit_shape(self, aligned: Floats, made: _Scheme) -> Floats:
+        """The embedding that landmarks alone suggest, (K,)."""
+        values = (aligned - made.mean).ravel()
+        design = made.design[: self.size + len(SHAPE_NUISANCES) + len(EXPRESSION_NUISANCES), : len(values)]
         weights: Floats = np.ones(len(aligned), np.float64)
-        solution: Floats = np.zeros(len(design), np.float64)
-        for _ in range(3):
-            each = np.repeat(weights / made.sd**2 / POINTS_TOGETHER, 2)
-            system = (design * each) @ design.T + np.eye(len(design))
-            solution = np.asarray(np.linalg.solve(system, design @ (each * rest)), np.float64)
-            left = (rest - solution @ design).reshape(-1, 2)
-            weights = _cauchy(np.asarray(np.linalg.norm(left, axis=1)) / made.sd / np.sqrt(2.0))
-        return self._mean + self._factor @ solution[: self.size], weights
-
-    def _whitened(self, basis: Floats) -> Floats:
-        """Directions (K + nuisances, values) with the embedding's in units of the prior's axes."""
-        return np.concatenate([self._factor.T @ basis[: self.size], basis[self.size :]])
+        for _ in range(ROUNDS):
+            found = self._most_probable(design, values, np.repeat(weights / made.sd**2 / POINTS_TOGETHER, 2))
+            weights = _cauchy(_lengths(values - found.explained) / made.sd)
+        return found.embedding
 
     # ----------------------------------------------------------------------------------------------
     # The most probable embedding of landmarks and tones together.
     # ----------------------------------------------------------------------------------------------
 
+    def _most_probable(self, design: Floats, values: Floats, precisions: Floats) -> _Probable:
+        """Expected unknowns of a regularised least-squares problem, age and gender averaged by how well they explain.
+
+        design (unknowns, values), values less the mean face's, precisions (values,) one over variance.
+        """
+        prior, plain = self._prior, self._prior.designs.shape[1]
+        rest = len(prior.mean)
+        offset = self._whitened_mean @ design[plain : plain + rest]
+        weighed = design * precisions
+        products = weighed @ design.T
+        right = weighed @ (values - offset)
+        inverse = np.linalg.inv(products[plain:, plain:] + np.eye(len(design) - plain))
+        carry = -inverse @ products[plain:, :plain]  # what a unit of age or gender changes in all others
+        curved = products[:plain, :plain] + products[:plain, plain:] @ carry
+        slope = right[:plain] + carry.T @ right[plain:]
+        log = prior.designs @ slope - 0.5 * np.einsum("da,ab,db->d", prior.designs, curved, prior.designs)
+        shares = prior.shares * np.exp(log - log.max())
+        shares = shares / shares.sum()
+        known = shares @ prior.designs
+        around = prior.designs - known
+        spread = (around * shares[:, None]).T @ around
+        others = inverse @ right[plain:] + carry @ known
+        covariance = np.block(
+            [
+                [spread, spread @ carry[:rest].T @ self._factor.T],
+                [
+                    self._factor @ carry[:rest] @ spread,
+                    self._factor @ (inverse[:rest, :rest] + carry[:rest] @ spread @ carry[:rest].T) @ self._factor.T,
+                ],
+            ]
+        )
+        embedding = np.concatenate([known, prior.mean + self._factor @ others[:rest]])
+        unknowns = np.concatenate([known, others])
+        return _Probable(embedding, covariance, others[rest:], offset + unknowns @ design)
+
     def _solve(self, observed: _Observed, made: _Scheme) -> _Solved:
         """Regularised least squares with weights that fall where the model explains little."""
-        shape = self._whitened(made.basis)
-        shape_count, luma_count, chroma_count = len(shape) - self.size, len(LUMA_NUISANCES), len(CHROMA_NUISANCES)
-        total = len(shape) + luma_count + 2 * chroma_count
-        pixels = len(self._pixels)
-        design = np.zeros((total, shape.shape[1] + 3 * pixels))
-        edge = shape.shape[1]
-        design[: len(shape), :edge] = shape
-        design[: self.size, edge : edge + pixels] = self._factor.T @ self._luma_basis
-        at = self.size + shape_count
-        design[at : at + luma_count, edge : edge + pixels] = self._luma_light
-        at += luma_count
-        saturation = CHROMA_NUISANCES["saturation"]
-        for channel in range(2):
-            where = slice(edge + (1 + channel) * pixels, edge + (2 + channel) * pixels)
-            design[: self.size, where] = self._factor.T @ self._chroma_basis[:, channel]
-            design[at : at + chroma_count, where] = self._chroma_light
-            design[at + chroma_count - 1, where] = saturation * self._mean_chroma[channel]
-            at += chroma_count
-        rest = np.concatenate(
+        points, pixels = 2 * len(made.mean), len(self._pixels)
+        values = np.concatenate(
             [
-                (observed.points - made.mean).ravel() - self._mean @ made.basis[: self.size],
-                observed.luma - self._mean_luma - self._mean @ self._luma_basis,
-                *(observed.chroma - self._mean_chroma - np.tensordot(self._mean, self._chroma_basis, axes=1)),
+                (observed.points - made.mean).ravel(),
+                observed.luma - self._mean_luma,
+                *(observed.chroma - self._mean_chroma),
             ]
         )
         outside = np.where(self._face, 1.0, HAIR_SD_FACTOR)
         luma_sd, chroma_sd = LUMA_SD * outside, CHROMA_SD * outside
-        point_weights, pixel_weights = np.ones(len(made.mean)), np.ones(pixels)
         coloured = 0.0 if observed.grey else 1.0
-        solution, inverse = np.zeros(total), np.eye(total)
+        point_weights: Floats = np.ones(len(made.mean))
+        pixel_weights: Floats = np.ones(pixels)
         for _ in range(ROUNDS):
             shown = pixel_weights * observed.inside / PIXELS_TOGETHER
-            each = np.concatenate(
-                [
-                    np.repeat(point_weights / made.sd**2 / POINTS_TOGETHER, 2),
-                    shown / luma_sd**2,
-                    *(coloured * shown / chroma_sd**2,) * 2,
-                ]
-            )
-            inverse = np.linalg.inv((design * each) @ design.T + np.eye(total))
-            solution = inverse @ (design @ (each * rest))
-            left = rest - solution @ design
-            point_weights = _cauchy(np.linalg.norm(left[:edge].reshape(-1, 2), axis=1) / made.sd / np.sqrt(2.0))
-            luma_left = left[edge : edge + pixels] / luma_sd
-            colour_left = left[edge + pixels :].reshape(2, -1) / chroma_sd * coloured
-            pixel_weights = self._calmed(
-                _cauchy(np.sqrt((luma_left**2 + (colour_left**2).sum(0)) / (1 + 2 * coloured)))
-            )
-        covariance = self._factor @ inverse[: self.size, : self.size] @ self._factor.T
-        embedding = self._mean + self._factor @ solution[: self.size]
-        embedding, covariance = self._within_limits(embedding, covariance)
-        luma_left = left[edge : edge + pixels]
+            precisions = [
+                np.repeat(point_weights / made.sd**2 / POINTS_TOGETHER, 2),
+                shown / luma_sd**2,
+                *(coloured * shown / chroma_sd**2,) * 2,
+            ]
+            found = self._most_probable(made.design, values, np.concatenate(precisions))
+            left = values - found.explained
+            luma_left, colour_left = left[points : points + pixels], left[points + pixels :].reshape(2, -1)
+            point_weights = _cauchy(_lengths(left[:points]) / made.sd)
+            squares = (luma_left / luma_sd) ** 2 + coloured * ((colour_left / chroma_sd) ** 2).sum(0)
+            pixel_weights = self._calmed(_cauchy(np.sqrt(squares / (1 + 2 * coloured))) ** PIXEL_POWER)
+        embedding = self._within_limits(found.embedding, found.covariance)
+        point_left = left[:points].reshape(-1, 2)
         return _Solved(
-            embedding,
-            covariance,
-            solution[self.size :],
-            left[:edge].reshape(-1, 2),
-            luma_left,
-            pixel_weights,
-            point_weights,
+            embedding, found.covariance, found.nuisances, point_left, luma_left, pixel_weights, point_weights
         )
 
     def _calmed(self, weights: Floats) -> Floats:
@@ -506,24 +578,26 @@ class FaceFitter:
         plane[self._mask] = weights
         return np.asarray((_box(plane) / np.maximum(_box(known), 1e-9))[self._mask])
 
-    def _within_limits(self, embedding: Floats, covariance: Floats) -> tuple[Floats, Floats]:
+    def _within_limits(self, embedding: Floats, covariance: Floats) -> Floats:
         """The most probable embedding whose coordinates keep to the limits, one after the other put on its limit."""
-        if self._limits is None:
-            return embedding, covariance
-        low, high = (np.asarray(limit, np.float64) for limit in self._limits)
+        plain = self._prior.designs.shape[1]
+        low, high = self._prior.limits
         found: Floats = embedding.copy()
         spread: Floats = covariance.copy()
-        for _ in range(self.size):
-            beyond = np.maximum(low - found, found - high)
-            deviations = beyond / np.sqrt(np.maximum(np.diag(spread), 1e-12))
-            worst = int(np.argmax(np.where(np.diag(spread) > 1e-10, deviations, -np.inf)))
-            if beyond[worst] <= 1e-9:
+        for _ in low:
+            beyond = np.maximum(low - found[plain:], found[plain:] - high)
+            variances = np.diag(spread)[plain:]
+            deviations = np.where(variances > 1e-10, beyond / np.sqrt(np.maximum(variances, 1e-10)), -np.inf)
+            worst = int(np.argmax(deviations))
+            if beyond[worst] <= 1e-9 or not np.isfinite(deviations[worst]):
                 break
-            limit = low[worst] if found[worst] < low[worst] else high[worst]
-            gain: Floats = spread[:, worst] / spread[worst, worst]
-            found = found + gain * (limit - found[worst])
-            spread = spread - np.outer(gain, spread[worst])
-        return np.clip(found, low, high), covariance
+            place = plain + worst
+            limit = low[worst] if found[place] < low[worst] else high[worst]
+            gain: Floats = spread[:, place] / spread[place, place]
+            found = found + gain * (limit - found[place])
+            spread = spread - np.outer(gain, spread[place])
+        found[plain:] = np.clip(found[plain:], low, high)
+        return found
 
     # ----------------------------------------------------------------------------------------------
     # How good a fit is.
@@ -533,21 +607,19 @@ class FaceFitter:
         self, observed: _Observed, solved: _Solved, made: _Scheme, points: Points, roll_degrees: float
     ) -> FaceFit:
         shown = self._face & observed.inside
-        scale = 512.0 / self._portrait
+        moved = len(SHAPE_NUISANCES) + len(EXPRESSION_NUISANCES)
+        lit = solved.nuisances[moved : moved + len(LUMA_NUISANCES)]
+        contrast = 1.0 + LUMA_NUISANCES["contrast"] * float(lit[-1])
+        own = (observed.luma - lit[:-1] @ self._luma_light[:-1])[shown]
         texture = float(np.sqrt((solved.luma_rest[shown] ** 2).mean())) if shown.any() else np.inf
+        error = texture / max(float(own.std()), LEAST_CONTRAST) if shown.any() else np.inf
         squares = (solved.point_rest**2).sum(1) * solved.point_weights
-        shape = scale * float(np.sqrt(squares.sum() / solved.point_weights.sum()))
-        error = float(np.hypot(texture / USUAL_TEXTURE_ERROR, shape / USUAL_SHAPE_ERROR_PIXELS) / np.sqrt(2.0))
+        shape = 512.0 / self._portrait * float(np.sqrt(squares.sum() / solved.point_weights.sum()))
+        self._believable(error, shape, contrast)
         names = [*SHAPE_NUISANCES, *EXPRESSION_NUISANCES]
         usual = {**SHAPE_NUISANCES, **EXPRESSION_NUISANCES}
         turned = {name: float(solved.nuisances[names.index(name)]) * usual[name] for name in ("yaw", "pitch")}
         opening = _mouth_opening(points, made.scheme)
-        if error > MISFIT_ERROR or not np.isfinite(error):
-            raise FaceNotFitted(
-                f"the model does not explain this picture (error {error:.1f}, at most {MISFIT_ERROR:g}): the landmarks"
-                " miss the face, or something hides it; give a clear photograph from the front",
-                "misfit",
-            )
         frontal = 1.0 / (1.0 + (np.hypot(turned["yaw"], turned["pitch"]) / 15.0) ** 2)
         calm = 1.0 / (1.0 + 2.0 * opening)
         explained = float((solved.pixel_weights[self._face] * observed.inside[self._face] >= 0.5).mean())
@@ -563,7 +635,18 @@ class FaceFitter:
             mouth_opening=opening,
             explained=explained,
             grey=observed.grey,
-            weight=float(frontal * calm * explained / (1.0 + error**2) * 2.0),
+            weight=float(frontal * calm * explained * (1.0 - error**2)),
+        )
+
+    @staticmethod
+    def _believable(error: float, shape_error_pixels: float, contrast: float) -> None:
+        if error <= MISFIT_ERROR and shape_error_pixels <= MISFIT_SHAPE_PIXELS and contrast >= LEAST_GAMMA:
+            return
+        raise FaceNotFitted(
+            f"the face model does not explain this picture (error {error:.2f}, at most {MISFIT_ERROR:g}; landmarks off"
+            f" by {shape_error_pixels:.1f} pixels of 512, at most {MISFIT_SHAPE_PIXELS:g}): landmarks miss the face,"
+            " or something hides it; give a clear photograph from the front",
+            "misfit",
         )
 
     def _averaged(self, fits: Sequence[tuple[int, FaceFit]], rejected: tuple[tuple[int, str], ...]) -> FaceFit:
@@ -577,7 +660,7 @@ class FaceFitter:
         covariance = (
             np.einsum("f,fij->ij", share, np.stack([fit.covariance for _, fit in fits])) * (1 + independent) / 2
         )
-        deviations = (each - mean) / np.sqrt(np.maximum(np.diag(self._prior), 1e-12))
+        deviations = (each - mean) / self._prior.deviations
 
         def average(name: str) -> float:
             return float(share @ np.array([getattr(fit, name) for _, fit in fits]))
@@ -610,6 +693,11 @@ def reason_of(error: FaceNotFound) -> str:
 # --------------------------------------------------------------------------------------------------
 # Small parts.
 # --------------------------------------------------------------------------------------------------
+
+
+def _lengths(flat: Floats) -> Floats:
+    """Lengths over the square root of two of displacements, (2 * points,) -> (points,)."""
+    return np.asarray(np.sqrt((flat.reshape(-1, 2) ** 2).mean(1)))
 
 
 def _cauchy(deviations: Floats) -> Floats:

@@ -36,7 +36,7 @@ from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
 
 if TYPE_CHECKING:
-    from speech2face.face.fit import FaceFitter, LandmarkFinder
+    from speech2face.face.fit import FaceFitter, FacePrior, LandmarkFinder
 
 # --------------------------------------------------------------------------------------------------
 # The record of a release that states attributes: calibration, face population, thresholds. The starter is one.
@@ -162,12 +162,9 @@ FITTED_TENSORS = (
 )
 
 
-def _any_adult_age() -> np.ndarray:
-    """Equal probabilities of all ages that a face can show, (bins,)."""
-    adult = (BIN_CENTRES >= ADULT_AGE) & (BIN_CENTRES <= OLDEST_FACE)
-    return np.asarray(adult / adult.sum())
-
-
+PRIOR_AGE_STEP_YEARS = 2
+PRIOR_FEMININITY = {0.0: 0.4, 0.25: 0.07, 0.5: 0.06, 0.75: 0.07, 1.0: 0.4}
+"""Femininity of a face and its probability: the mean man's and the mean woman's faces, and some between."""
 UNSURE_GENDER = 0.85
 UNSURE_AGE_YEARS = 45.0
 
@@ -260,14 +257,29 @@ class AttributeModel:
         """
         from speech2face.face.fit import FaceFitter
 
+        weights = read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS)
+        return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
+
+    def face_prior(self) -> FacePrior:
+        """Every age that a face can show, equally likely; mostly men's and women's faces; the population's groups."""
+        from speech2face.face.fit import FacePrior
+
         population = self.release.population
-        prior = population.belief(AttributeBelief(_any_adult_age(), femininity=0.5))
-        return FaceFitter(
-            read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS),
-            prior.mean,
-            prior.covariance,
-            limits=population.limits(),
-            landmark_finder=landmark_finder,
+        basis = population.basis
+        count = len(basis.groups)
+        ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
+        femininity = np.array(list(PRIOR_FEMININITY))
+        designs = basis.design(ages[:, None], femininity, np.full(count, 1 / count))[..., :-count]
+        shares = np.broadcast_to(np.array(list(PRIOR_FEMININITY.values())) / ages.size, designs.shape[:2])
+        around = population.belief(AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5))
+        plain = basis.size - count
+        low, high = population.limits()
+        return FacePrior(
+            designs.reshape(-1, plain).astype(np.float64),
+            shares.reshape(-1).astype(np.float64),
+            around.mean[plain:].astype(np.float64),
+            around.covariance[plain:, plain:].astype(np.float64),
+            (low[plain:].astype(np.float64), high[plain:].astype(np.float64)),
         )
 
     def prefetch_face(self) -> None:
