@@ -38,7 +38,7 @@ OUTLIER_DEVIATIONS = 1.7  # at which a pixel or a landmark counts half
 PIXEL_POWER = 2  # of a pixel's weight: what is far off is left out (Geman and McClure 1987)
 LUMA_SD, CHROMA_SD = 0.13, 0.06  # of a pixel of a photograph that the model cannot explain, in tones
 HAIR_SD_FACTOR = 6.0  # outside the face: hair has strands and fashions, a neck its shadow
-PIXELS_TOGETHER = 25.0  # neighbouring pixels err together: so many count as one
+PIXELS_TOGETHER = 12.0  # neighbouring pixels err together: so many count as one
 POINTS_TOGETHER = 2.0  # and so do neighbouring landmarks
 HIGHEST_ROW, LOWEST_ROW = 0.14, 0.83  # of the portrait: above and below are hair and clothes
 GREY_CHROMA = 0.012  # spread of colour tones in a face under which a picture is grey
@@ -48,15 +48,15 @@ UPSIDE_DOWN_DEGREES = 60.0
 CUT_OFF_SHARE = 0.1  # of the face beyond the picture's edge
 LEAST_CONTRAST = 0.05  # tones by which a face's luma varies at least; a blank wall has less
 LEAST_GAMMA = 0.3  # share of the mean face's contrast; a negative has less than none
-MISFIT_ERROR, MISFIT_SHAPE_PIXELS = 0.88, 10.0
+MISFIT_ERROR, MISFIT_SHAPE_PIXELS = 0.9, 10.0
 
 # What is solved for beside the embedding, with how far each usually lies from zero.
 SHAPE_NUISANCES = {"right": 20.0, "down": 20.0, "larger": 0.1, "rolled": 0.1, "yaw": 12.0, "pitch": 8.0}
 """Pixels, pixels, shares, radians, degrees, degrees."""
 EXPRESSION_NUISANCES = {"mouth_open": 8.0, "smile": 6.0}
 """Pixels by which the lower lip moves down, by which a corner of the mouth moves out and up."""
-LUMA_NUISANCES = {"exposure": 0.5, "x": 0.3, "y": 0.2, "xx": 0.15, "xy": 0.1, "yy": 0.15, "contrast": 0.25}
-CHROMA_NUISANCES = {"balance": 0.08, "x": 0.04, "y": 0.03, "saturation": 0.3}
+LUMA_NUISANCES = {"exposure": 0.25, "x": 0.3, "y": 0.2, "xx": 0.15, "xy": 0.1, "yy": 0.15, "contrast": 0.25}
+CHROMA_NUISANCES = {"balance": 0.06, "x": 0.04, "y": 0.03, "saturation": 0.2}
 LUMA = np.array([0.30, 0.59, 0.11])  # the decoder's
 
 # Depth of a head in mm at points of the 68, towards the camera; with AVERAGE_HEAD, and above the brows. From common

@@ -163,6 +163,7 @@ FITTED_TENSORS = (
 
 
 PRIOR_AGE_STEP_YEARS = 2
+PRIOR_GROUP_CONCENTRATION = 0.25
 PRIOR_FEMININITY = {0.0: 0.4, 0.25: 0.07, 0.5: 0.06, 0.75: 0.07, 1.0: 0.4}
 """Femininity of a face and its probability: the mean man's and the mean woman's faces, and some between."""
 UNSURE_GENDER = 0.85
@@ -261,10 +262,16 @@ class AttributeModel:
         return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
 
     def face_prior(self) -> FacePrior:
-        """Every age that a face can show, equally likely; mostly men's and women's faces; the population's groups."""
+        """What is known of people before a photograph is seen: of any age, mostly men's and women's faces."""
         from speech2face.face.fit import FacePrior
 
-        population = self.release.population
+        # Draws keep near the average face for nobody's sake; people are of one group mostly, and their own residuals
+        # have the deviation of one that the components were scaled to.
+        population = replace(
+            self.release.population,
+            group_concentration=PRIOR_GROUP_CONCENTRATION,
+            residual_sd=np.ones_like(self.release.population.residual_sd),
+        )
         basis = population.basis
         count = len(basis.groups)
         ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
