@@ -160,14 +160,14 @@ def planted(model: AttributeModel, fitter: FaceFitter, finder: FacePointFinder, 
         tell(name, [fitted(fitter, *change(face)) for face in faces])
     for yaw, pitch in TURNS:
         fits = []
-        for face in faces[:: max(1, count // 8)]:
+        for face in faces[:: max(1, count // 6)]:
             scheme = scheme_of(68)
             assert scheme is not None
             picture = turned(face.picture, scheme.carry @ face.points[list(HAND_PLACED)], yaw, pitch)
             points = finder.find(picture)
             fits.append(None if points is None else fitted(fitter, picture, points))
         whole: list[FaceFit | None] = [None] * count
-        whole[:: max(1, count // 8)] = fits
+        whole[:: max(1, count // 6)] = fits
         lost = [difference(model, f.embedding, faces[k].embedding) / floor[k] for k, f in enumerate(whole) if f]
         told = [f.yaw_degrees if yaw else f.pitch_degrees for f in fits if f is not None]
         name = f"planted, turned {yaw} aside, {pitch} down, dlib"

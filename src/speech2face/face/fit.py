@@ -35,7 +35,7 @@ WORKING_PIXELS = 128  # both ways; finer luma is pores and strands, which no coe
 STIFFNESS = 2e-3  # of the spline that takes a texture off: noisy points must not fold it
 ROUNDS = 8  # of reweighting
 OUTLIER_DEVIATIONS = 1.7  # at which a pixel or a landmark counts half
-PIXEL_POWER = 2  # of a pixel's weight: what is far off is left out (Geman and McClure 1987)
+PIXEL_POWER = 3  # of a pixel's weight: what is far off is left out (Geman and McClure 1987)
 LUMA_SD, CHROMA_SD = 0.13, 0.06  # of a pixel of a photograph that the model cannot explain, in tones
 HAIR_SD_FACTOR = 6.0  # outside the face: hair has strands and fashions, a neck its shadow
 PIXELS_TOGETHER = 12.0  # neighbouring pixels err together: so many count as one
@@ -56,7 +56,7 @@ SHAPE_NUISANCES = {"right": 20.0, "down": 20.0, "larger": 0.1, "rolled": 0.1, "y
 EXPRESSION_NUISANCES = {"mouth_open": 8.0, "smile": 6.0}
 """Pixels by which the lower lip moves down, by which a corner of the mouth moves out and up."""
 LUMA_NUISANCES = {"exposure": 0.25, "x": 0.3, "y": 0.2, "xx": 0.15, "xy": 0.1, "yy": 0.15, "contrast": 0.25}
-CHROMA_NUISANCES = {"balance": 0.06, "x": 0.04, "y": 0.03, "saturation": 0.2}
+CHROMA_NUISANCES = {"balance": 0.1, "x": 0.04, "y": 0.03, "saturation": 0.2}
 LUMA = np.array([0.30, 0.59, 0.11])  # the decoder's
 
 # Depth of a head in mm at points of the 68, towards the camera; with AVERAGE_HEAD, and above the brows. From common
