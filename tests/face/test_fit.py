@@ -70,14 +70,15 @@ def test_a_drawn_face_comes_back(model: AttributeModel, fitter: FaceFitter) -> N
             assert share_lost(model, fit, embedding) < 0.6
             assert fit.error < 0.5
             assert abs(fit.yaw_degrees) < 3
-            assert (fit.embedding.shape, fit.embedding.dtype) == ((24,), np.float32)
+            assert fit.embedding.shape == (24,)
+            assert fit.embedding.dtype == np.float32
             assert np.linalg.eigvalsh(fit.covariance).min() > -1e-9
 
 
 def dimmed(picture: Picture) -> Picture:
     """Half as bright on the left as on the right, reddish."""
     light = np.linspace(0.5, 1.0, picture.shape[1])[None, :, None] * np.array([1.0, 0.92, 0.85])
-    return (picture * light).astype(np.uint8)
+    return np.asarray(picture * light, dtype=np.uint8)
 
 
 def blurred(picture: Picture) -> Picture:
