@@ -42,7 +42,6 @@ from speech2face.evaluation.readers import (
     Above0,
     AppearanceReader,
     AttributeReader,
-    FacePointFinder,
     Finite,
     OnnxReader,
     PictureGraph,
@@ -54,7 +53,7 @@ from speech2face.face.detect import DlibDetector, FaceDetector, Picture
 from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import open_embedder
 from speech2face.face.files import file_sha256, weight_file
-from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
+from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker, FacePointFinder
 from speech2face.face.photograph import read_photograph
 from speech2face.inputs import read_json
 from speech2face.models.contract import Model

@@ -25,7 +25,7 @@ from speech2face.face.align import Points, border_points, fit_similarity, pixel_
 from speech2face.face.appearance import AppearanceModel
 from speech2face.face.embed import PointFinder, crop_by_points
 from speech2face.face.files import first_line, open_network, picture_input, weight_file
-from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
+from speech2face.face.landmarks import FacePointFinder, drawn_points, find_box
 from speech2face.inputs import read_json
 from speech2face.models.attributes import FACE_WEIGHTS, AttributeModel, AttributeRuntime, load_attribute_release
 from speech2face.validation import checked, validated
@@ -97,77 +97,6 @@ def read_drawn(reader: AttributeReader, picture: detect.Picture) -> AttributeRea
 def read_pictures(reader: AttributeReader, pictures: Iterable[detect.Picture | None]) -> list[AttributeReading | None]:
     """Readings of many pictures, one at a time; None where there is no picture or no face in it."""
     return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
-
-
-# --- Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
-# A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
-# small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
-
-SEARCHED_PIXELS = (320, 400, 512, 768)
-"""Longest side that is searched, one after the other until a face is found."""
-FINE_PIXELS = 1024
-"""Longest side on which landmarks are placed. On faces drawn at 224 and at 512 pixels the same lips' measurements
-correlate by 0.46 where dlib works on the picture as it is, by 0.73 at 640 and by 0.86 here."""
-
-
-class FacePointFinder:
-    """Detector and landmarker in one; dlib's where none is given (its 68 points are not for commercial use)."""
-
-    def __init__(self, detector: detect.FaceDetector | None = None, landmarker: FaceLandmarker | None = None) -> None:
-        """Raises:
-        MissingExtra: dlib is not installed.
-        """
-        self._detector = detect.DlibDetector(enlargements=0) if detector is None else detector
-        self._landmarker = DlibLandmarker() if landmarker is None else landmarker
-
-    def find(self, picture: detect.Picture) -> Points | None:
-        """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face.
-
-        Raises:
-            SeveralFaces: more than one person could be meant.
-        """
-        box = find_box(picture, self._detector)
-        if box is None:
-            return None
-        fine = _resized(picture, FINE_PIXELS)
-        points = self._landmarker.find(fine, _scaled(box, max(fine.shape) / max(picture.shape)))
-        scale = np.array(picture.shape[1::-1]) / np.array(fine.shape[1::-1])
-        return np.asarray((points + 0.5) * scale - 0.5)
-
-
-def drawn_points(finder: FacePointFinder, picture: detect.Picture) -> Points | None:
-    """The landmarks (68, 2) of a face that was drawn; None where none is seen in it, or more than one."""
-    try:
-        return finder.find(picture)
-    except SeveralFaces:
-        return None
-
-
-def find_box(picture: detect.Picture, detector: detect.FaceDetector) -> detect.FaceBox | None:
-    """The box of the one face in pixels of the picture (height, width, 3), None without a face.
-
-    Raises:
-        SeveralFaces: more than one person could be meant.
-    """
-    for pixels in SEARCHED_PIXELS:
-        searched = _resized(picture, pixels)
-        if boxes := detector.detect(searched):
-            detect.check_sole(boxes)
-            return _scaled(boxes[0], max(picture.shape) / max(searched.shape))
-    return None
-
-
-def _scaled(box: detect.FaceBox, factor: float) -> detect.FaceBox:
-    return detect.FaceBox(*(round(side * factor) for side in (box.left, box.top, box.right, box.bottom)))
-
-
-def _resized(picture: detect.Picture, pixels: int) -> detect.Picture:
-    """The picture with its longest side so many pixels."""
-    factor = pixels / max(picture.shape[:2])
-    if factor == 1.0:
-        return picture
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
 # --- Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
