@@ -379,7 +379,7 @@ PAIRED_NOTICE: Final = (
     " Not the speaker's face."
 )
 DECODED_NOTICE: Final = (
-    "Synthetic face, drawn from the numbers that a face recogniser took from a photograph."
+    "Synthetic face, drawn from numbers that a face model took from a photograph."
     " Not a photograph of anybody; it may resemble the person photographed."
 )
 SHEET_NOTICES: Final = {NOTICE: "Average faces made by a computer, nobody's likeness."}
