@@ -1,0 +1,182 @@
+"""The belief in closed form: a correction by pairs whose strength the pairs choose, from sums over people alone.
+
+With x a voice's numbers and r what a face is beyond the belief by attributes, both around their means,
+
+    r = x W + e,   e ~ N(0, R),   the coefficient along each principal axis of x ~ N(0, B / variance^a)
+
+R (K, K) is the spread of r. B (K, K) says how much a voice moves each direction of the face, and starts as a multiple
+of R: the same small share of every direction is explained. Where `shaped`, it is then drawn to what the pairs show (EM
+for a random-effects model; Dempster, Laird and Rubin 1977), so that directions that voices tell are believed and others
+are not. Given B this is ridge regression with a strength of its own for each direction (Hoerl and Kennard 1970).
+
+Share, shape and exponent are chosen by cross-validation over people; a share of 0 is among them, and leaves the belief
+by attributes as it is. All of it, the errors of the people left out too, follows from the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.learning.sums import Doubles, Sums, total
+
+SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
+"""Of the spread that a voice explains, where B begins."""
+EXPONENTS = (0.0, 0.5)
+"""0: axes along which voices vary most weigh most, a plain ridge; 1 would be all alike."""
+STATED_PEOPLE = 50.0
+"""Imagined people behind the spread that the starter states, beside the pairs' own: two of each coordinate."""
+SHIFT_PEOPLE = 10.0
+"""Imagined people whose faces are, in the mean, what attributes say."""
+SHAPE_AXES = 10.0
+"""Imagined axes of the voice behind an even B, where it is shaped."""
+SHAPE_STEPS = 15
+LEAST_DEVIATION = 0.05
+"""Of a face's coordinate, in its own unit: attributes that are read surely leave some of them no spread at all."""
+AXES_SHARE = 0.9
+"""Of the people: at most so many axes of the voice are looked along."""
+SMALL = 1e-9
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much of what pairs show is believed; the default is nothing."""
+
+    share: float = 0.0
+    shaped: bool = False
+    exponent: float = 0.0
+
+
+STRENGTHS = (Strength(), *(Strength(*each) for each in product(SHARES, (False, True), EXPONENTS)))
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """r in the mean, given x: shift + (x - centre) weights."""
+
+    centre: Doubles
+    """(D,)"""
+    weights: Doubles
+    """(D, K)"""
+    shift: Doubles
+    """(K,)"""
+    axes: Doubles
+    """(J, D): principal axes of x, each over the root of people x variance; their squared products with x are
+    leverages."""
+    shrinkage: Doubles
+    """(J, K): which part of an axis's coefficient is believed, by direction of the face."""
+    directions: Doubles
+    """(K, K): directions of the face, in columns: (r directions) is what is shrunk."""
+
+    def predict(self, x: NDArray[np.floating]) -> Doubles:
+        """(rows, D) -> (rows, K)."""
+        return np.asarray(self.shift + (x - self.centre) @ self.weights)
+
+    def leverage(self, x: NDArray[np.floating]) -> Doubles:
+        """How much of a row's own r returns in what is believed of it, by direction, (rows, D) -> (rows, K)."""
+        return np.asarray(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage)
+
+    def errors(self, sums: Sums) -> Doubles:
+        """Sum over other people of the outer product of their errors with itself, (K, K)."""
+        constant = self.shift - self.centre @ self.weights
+        crossed = sums.xr.T @ self.weights + np.outer(sums.r, constant)
+        cross = np.outer(sums.x @ self.weights, constant)
+        said = self.weights.T @ sums.xx @ self.weights + cross + cross.T + sums.people * np.outer(constant, constant)
+        return np.asarray(sums.rr - crossed - crossed.T + said)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What pairs teach."""
+
+    line: Line
+    strength: Strength
+    spread: Doubles
+    """(K, K): covariance of r around the line, measured on people left out."""
+    gain: float
+    """By how much the squared error of people left out fell beside the shifted belief by attributes, as a share."""
+
+
+def stated_spread(sums: Sums) -> Doubles:
+    """What the starter states of the spread of these people's faces and fits around it: (K, K), of full rank."""
+    stated = (sums.prior + sums.noise) / sums.people
+    return np.asarray(stated + LEAST_DEVIATION**2 * np.eye(len(stated)))
+
+
+def learn(parts: Sequence[Sums], strengths: Sequence[Strength] = STRENGTHS) -> Learned:
+    """Choose the strength by leaving out one part after another, and fit all of them with it.
+
+    Of a single part nobody can be left out: then nothing is believed.
+    """
+    whole = total(parts)
+    if len(parts) < 2:
+        line = PreparedSums(whole).line(Strength())
+        return Learned(line, Strength(), _steadied(line.errors(whole), whole), 0.0)
+    yardstick = np.linalg.inv(_steadied(whole.rr, whole))
+    errors = {strength: np.zeros_like(whole.rr) for strength in strengths}
+    for part in parts:
+        prepared = PreparedSums(whole - part)
+        for strength in strengths:
+            errors[strength] += prepared.line(strength).errors(part)
+    size = {strength: float(np.sum(yardstick * error)) for strength, error in errors.items()}
+    chosen = min(strengths, key=size.__getitem__)
+    nothing = size.get(Strength(), size[chosen])
+    spread = _steadied(errors[chosen], whole)
+    return Learned(PreparedSums(whole).line(chosen), chosen, spread, 1 - size[chosen] / nothing)
+
+
+def _steadied(squares: Doubles, sums: Sums) -> Doubles:
+    """A covariance from a sum of squares, with some imagined people behind the starter's own, at the pairs' scale."""
+    stated = stated_spread(sums)
+    scale = np.trace(np.linalg.solve(stated, squares)) / len(stated) / sums.people
+    return np.asarray((squares + STATED_PEOPLE * scale * stated) / (sums.people + STATED_PEOPLE))
+
+
+class PreparedSums:
+    """Sums along the voice's principal axes, for lines of any strength."""
+
+    def __init__(self, sums: Sums) -> None:
+        people = sums.people
+        self.people, self.centre = people, sums.x / people
+        mean = sums.r / people
+        self.shift = mean * people / (people + SHIFT_PEOPLE)
+        self.triangle = np.linalg.cholesky(_steadied(sums.rr - people * np.outer(mean, mean), sums))
+        inverse = np.linalg.inv(self.triangle)
+        crossed = (sums.xr / people - np.outer(self.centre, mean)) @ inverse.T  # (D, K): r has unit spread here
+        variances, vectors = np.linalg.eigh(sums.xx / people - np.outer(self.centre, self.centre))
+        count = max(1, min(int((variances > variances[-1] * SMALL).sum()), int(people * AXES_SHARE)))
+        self.variances, vectors = variances[::-1][:count], vectors[:, ::-1][:, :count]
+        self.axes = (vectors / np.sqrt(people * self.variances)).T  # (J, D)
+        self.coefficients = people * self.axes @ crossed  # (J, K), each with noise of unit spread
+
+    def line(self, strength: Strength) -> Line:
+        """The line that is believed with this strength."""
+        relative = (self.variances / self.variances.mean()) ** (1 - strength.exponent)
+        weight = self.people * relative / relative.sum()  # (J,): shares of signal in people
+        ratio, turn = self._shape(weight, strength)
+        gain = weight[:, None] * ratio
+        shrinkage = gain / (1 + gain)  # (J, K)
+        believed = (self.coefficients @ turn * shrinkage) @ turn.T @ self.triangle.T
+        directions = np.linalg.inv(self.triangle).T @ turn
+        return Line(self.centre, self.axes.T @ believed, self.shift, self.axes, shrinkage, directions)
+
+    def _shape(self, weight: Doubles, strength: Strength) -> tuple[Doubles, Doubles]:
+        """B as eigenvalues (K,) and eigenvectors (K, K)."""
+        size = self.coefficients.shape[1]
+        even = strength.share / (1 - strength.share)
+        ratio, turn = np.full(size, even), np.eye(size)
+        if not (strength.shaped and even):
+            return ratio, turn
+        for _ in range(SHAPE_STEPS):
+            gain = weight[:, None] * ratio
+            means = self.coefficients @ turn * (np.sqrt(weight)[:, None] * ratio / (1 + gain))  # of the effects
+            unsure = (ratio / (1 + gain)).sum(0)
+            effects = turn @ (means.T @ means + np.diag(unsure)) @ turn.T
+            shaped = (effects + SHAPE_AXES * even * np.eye(size)) / (len(weight) + SHAPE_AXES)
+            ratio, turn = np.linalg.eigh(shaped)
+            ratio = np.maximum(ratio, 0.0)
+        return ratio, turn
