@@ -142,6 +142,21 @@ class SeveralFaces(FaceNotFound):
     exit_code = 31
 
 
+class FaceNotFitted(FaceNotFound):
+    """A photograph whose face the face model cannot be fitted to; `reason` is the code under which it is counted."""
+
+    exit_code = 33
+
+    def __init__(self, message: str, reason: str) -> None:
+        """`reason` is one of `face.fit.REASONS`."""
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["FaceNotFitted"], tuple[str, str]]:
+        """Both arguments, so that a worker process can hand it back."""
+        return type(self), (str(self), self.reason)
+
+
 class SomeRecordingsFailed(Speech2FaceError):
     """A batch went through, but at least one recording gave no portrait."""
 

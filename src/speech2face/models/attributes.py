@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,9 +21,22 @@ from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
 from speech2face.provenance import NOTICE
-from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, Calibration, FacePopulation, cosine, sigmoid
+from speech2face.voice.belief import (
+    ADULT_AGE,
+    BIN_CENTRES,
+    OLDEST_FACE,
+    AttributeBelief,
+    Belief,
+    Calibration,
+    FacePopulation,
+    cosine,
+    sigmoid,
+)
 from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
+
+if TYPE_CHECKING:
+    from speech2face.face.fit import FaceFitter, LandmarkFinder
 
 # --------------------------------------------------------------------------------------------------
 # The record of a release that states attributes: calibration, face population, thresholds. The starter is one.
@@ -143,6 +156,18 @@ class AttributeRuntime(Runtime):
         return VoiceReading(embedding, gender, age, voice, child, distance, sum(part.seconds for part in parts))
 
 
+FITTED_TENSORS = (
+    *("mean_landmarks", "landmark_basis", "flow_basis", "matte_depth"),
+    *("mean_luma", "attribute_luma", "residual_luma", "mean_chroma", "chroma_basis"),
+)
+
+
+def _any_adult_age() -> np.ndarray:
+    """Equal probabilities of all ages that a face can show, (bins,)."""
+    adult = (BIN_CENTRES >= ADULT_AGE) & (BIN_CENTRES <= OLDEST_FACE)
+    return np.asarray(adult / adult.sum())
+
+
 UNSURE_GENDER = 0.85
 UNSURE_AGE_YEARS = 45.0
 
@@ -223,6 +248,26 @@ class AttributeModel:
         raise InvalidOption(
             f"the model {self.release.name} draws faces from age and gender; no face embedder reads such an embedding"
             " from a photograph: use a model learned from pairs of voices and faces (--model)"
+        )
+
+    def face_fitter(self, landmark_finder: LandmarkFinder | None = None) -> FaceFitter:
+        """What brings photographs to this model's face embeddings, all ages and both genders being equally likely.
+
+        `landmark_finder` finds landmarks where a photograph comes without; None: each must bring its own.
+
+        Raises:
+            WeightsError: the face model's weights cannot be read.
+        """
+        from speech2face.face.fit import FaceFitter
+
+        population = self.release.population
+        prior = population.belief(AttributeBelief(_any_adult_age(), femininity=0.5))
+        return FaceFitter(
+            read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS),
+            prior.mean,
+            prior.covariance,
+            limits=population.limits(),
+            landmark_finder=landmark_finder,
         )
 
     def prefetch_face(self) -> None:
