@@ -16,7 +16,7 @@ by attributes as it is. All of it, the errors of the people left out too, follow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -51,7 +51,16 @@ class Strength:
     exponent: float = 0.0
 
 
-STRENGTHS = (Strength(), *(Strength(*each) for each in product(SHARES, (False, True), EXPONENTS)))
+NOTHING = Strength()
+EVEN = (NOTHING, *(Strength(share, exponent=exponent) for share, exponent in product(SHARES, EXPONENTS)))
+
+
+def shaped_beside(strength: Strength) -> tuple[Strength, ...]:
+    """The shaped ones with the same exponent and a share that is the same or next to it; none beside nothing."""
+    if strength == NOTHING:
+        return ()
+    place = SHARES.index(strength.share)
+    return tuple(Strength(share, True, strength.exponent) for share in SHARES[max(0, place - 2) : place + 2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +85,17 @@ class Line:
         """(rows, D) -> (rows, K)."""
         return np.asarray(self.shift + (x - self.centre) @ self.weights)
 
+    def moved(self, x: NDArray[np.floating], centre: Doubles) -> Doubles:
+        """What voices alone move, around another mean voice (D,): (rows, D) -> (rows, K)."""
+        return np.asarray((x - centre) @ self.weights)
+
     def leverage(self, x: NDArray[np.floating]) -> Doubles:
         """How much of a row's own r returns in what is believed of it, by direction, (rows, D) -> (rows, K)."""
         return np.asarray(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage)
+
+    def weaker(self, factor: float) -> Line:
+        """The same moving so much less with the voice; the shift stays."""
+        return replace(self, weights=self.weights * factor, shrinkage=self.shrinkage * factor)
 
     def errors(self, sums: Sums) -> Doubles:
         """Sum over other people of the outer product of their errors with itself, (K, K)."""
@@ -107,29 +124,34 @@ def stated_spread(sums: Sums) -> Doubles:
     return np.asarray(stated + LEAST_DEVIATION**2 * np.eye(len(stated)))
 
 
-def learn(parts: Sequence[Sums], strengths: Sequence[Strength] = STRENGTHS) -> Learned:
+def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None) -> Learned:
     """Choose the strength by leaving out one part after another, and fit all of them with it.
 
-    Of a single part nobody can be left out: then nothing is believed.
+    First among even ones, then among shaped ones beside the best; or among `strengths`, where they are given. Of a
+    single part nobody can be left out: then nothing is believed.
     """
     whole = total(parts)
     if len(parts) < 2:
-        line = PreparedSums(whole).line(Strength())
-        return Learned(line, Strength(), _steadied(line.errors(whole), whole), 0.0)
-    yardstick = np.linalg.inv(_steadied(whole.rr, whole))
-    errors = {strength: np.zeros_like(whole.rr) for strength in strengths}
-    for part in parts:
-        prepared = PreparedSums(whole - part)
-        for strength in strengths:
-            errors[strength] += prepared.line(strength).errors(part)
-    size = {strength: float(np.sum(yardstick * error)) for strength, error in errors.items()}
-    chosen = min(strengths, key=size.__getitem__)
-    nothing = size.get(Strength(), size[chosen])
-    spread = _steadied(errors[chosen], whole)
-    return Learned(PreparedSums(whole).line(chosen), chosen, spread, 1 - size[chosen] / nothing)
+        line = PreparedSums(whole).line(NOTHING)
+        return Learned(line, NOTHING, steadied(line.errors(whole), whole), 0.0)
+    yardstick = np.linalg.inv(steadied(whole.rr, whole))
+    rest = [PreparedSums(whole - part) for part in parts]
+    errors: dict[Strength, Doubles] = {}
+
+    def best(of: Sequence[Strength]) -> Strength:
+        for each in of:
+            errors[each] = np.sum([r.line(each).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
+        return min(errors, key=lambda each: float(np.sum(yardstick * errors[each])))
+
+    chosen = best(EVEN if strengths is None else strengths)
+    if strengths is None:
+        chosen = best(shaped_beside(chosen))
+    size = {each: float(np.sum(yardstick * error)) for each, error in errors.items()}
+    gain = 1 - size[chosen] / size.get(NOTHING, size[chosen])
+    return Learned(PreparedSums(whole).line(chosen), chosen, steadied(errors[chosen], whole), gain)
 
 
-def _steadied(squares: Doubles, sums: Sums) -> Doubles:
+def steadied(squares: Doubles, sums: Sums) -> Doubles:
     """A covariance from a sum of squares, with some imagined people behind the starter's own, at the pairs' scale."""
     stated = stated_spread(sums)
     scale = np.trace(np.linalg.solve(stated, squares)) / len(stated) / sums.people
@@ -144,7 +166,7 @@ class PreparedSums:
         self.people, self.centre = people, sums.x / people
         mean = sums.r / people
         self.shift = mean * people / (people + SHIFT_PEOPLE)
-        self.triangle = np.linalg.cholesky(_steadied(sums.rr - people * np.outer(mean, mean), sums))
+        self.triangle = np.linalg.cholesky(steadied(sums.rr - people * np.outer(mean, mean), sums))
         inverse = np.linalg.inv(self.triangle)
         crossed = (sums.xr / people - np.outer(self.centre, mean)) @ inverse.T  # (D, K): r has unit spread here
         variances, vectors = np.linalg.eigh(sums.xx / people - np.outer(self.centre, self.centre))

@@ -86,6 +86,10 @@ class Sums:
     def __sub__(self, other: Sums) -> Sums:
         return self._with(other, -1.0)
 
+    def leading(self, numbers: int) -> Sums:
+        """The same with the first so many numbers of a voice alone."""
+        return replace(self, x=self.x[:numbers], xx=self.xx[:numbers, :numbers], xr=self.xr[:numbers])
+
     def _with(self, other: Sums, sign: float) -> Sums:
         return Sums(**{each.name: getattr(self, each.name) + sign * getattr(other, each.name) for each in fields(Sums)})
 
@@ -120,6 +124,8 @@ class SumsLabel:
     """How many people by basis of consent."""
     made_of: list[str]
     """SHA-256 of the manifests or tables of pairs."""
+    hashed: int = 0
+    """Into how many parts a hash of their names placed the people; 0 where files were joined."""
     format: int = FORMAT
 
     def joined(self, other: SumsLabel) -> SumsLabel:
@@ -142,7 +148,7 @@ class SumsLabel:
         ]
         return replace(
             self, people=self.people + other.people, licences=counted[0], consents=counted[1],
-            made_of=[*self.made_of, *other.made_of],
+            made_of=[*self.made_of, *other.made_of], hashed=0,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ where the pairs taught nothing, W and shift are zero and T is the identity: the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from speech2face.models.attributes import (
 )
 from speech2face.models.contract import Given
 from speech2face.models.release import open_release, parsing, read_stored
-from speech2face.voice.belief import Belief
+from speech2face.voice.belief import ADULT_AGE, BIN_CENTRES, OLDEST_FACE, AttributeBelief, Belief
 
 KIND = "learned"
 CORRECTION = "correction.safetensors"
@@ -47,6 +47,12 @@ def pooled_statistics(moments: Sequence[Moments]) -> FloatArray:
     mean = value / count
     spread = np.sqrt(np.maximum(square / count - np.square(mean), LEAST_VARIANCE))
     return np.concatenate([mean, spread]).astype(np.float32)
+
+
+def any_attributes() -> AttributeBelief:
+    """What is believed of somebody who was not heard: all adult ages and both genders alike."""
+    adult = (BIN_CENTRES > ADULT_AGE) & (BIN_CENTRES < OLDEST_FACE)
+    return AttributeBelief(adult / adult.sum(), femininity=0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +95,11 @@ class LearnedRelease(AttributeRelease):
     def learned_from(self) -> str:
         """SHA-256 of the manifest of the pairs, "" where they were sums or a table."""
         return str(self.training.get("manifest_sha256", ""))
+
+    @property
+    def by_attributes(self) -> bool:
+        """Whether the belief begins with the attributes that are read from the voice."""
+        return bool(self.training.get("by_attributes", True))
 
     @cached_property
     def correction(self) -> Correction:
@@ -139,6 +150,15 @@ class LearnedHearing(AttributeHearing):
     def _moved(self) -> FloatArray:
         correction = self.model.release.correction
         return np.zeros_like(correction.shift) if self.is_child else correction.of(self.moments)
+
+    def _shown(self, given: Given) -> AttributeBelief:
+        """The attributes of the face that is drawn; where none were learned with, those that are stated alone."""
+        shown = super()._shown(given)
+        if self.model.release.by_attributes or self.is_child:
+            return shown
+        anybody = any_attributes()
+        femininity = anybody.femininity if given.gender is None else shown.femininity
+        return replace(shown, age_probabilities=anybody.age_probabilities, femininity=femininity)
 
     def belief(self, given: Given) -> Belief:
         """The belief by attributes, corrected; a child's is left as it is, since pairs are of adults."""
