@@ -28,6 +28,7 @@ FOLDS = 10
 INNER_FOLDS = 5
 LEAST_STRATUM = 10
 """People of a group within which a choice is scored."""
+STRICTEST = "gender and decade"
 MASS = 0.8
 MASS_DEVIATIONS = 1.2816  # of a normal distribution, on both sides of its mean, hold MASS
 CURVE_SHARES = (0.2, 0.4, 0.6, 0.8)
@@ -145,7 +146,7 @@ def strata_of(table: LearningTable, model: Model) -> Strata:
         told = "the photographs, as fitted"
     both = np.where((gender == "") | (decade == ""), "", np.char.add(np.char.add(gender, " "), decade))
     everybody = np.full(len(table), "all")
-    found = {"all": everybody, "gender": gender, "gender and decade": both}
+    found = {"all": everybody, "gender": gender, STRICTEST: both}
     found |= {name: labels[name] for name in ("language", "session") if len(set(labels[name]) - {""}) > 1}
     return Strata(found, told)
 
@@ -233,8 +234,15 @@ class Scores:
 
     @property
     def pays(self) -> bool:
-        """Whether what voices teach beyond age and gender is better than chance."""
-        return bool(self.beyond.low > 0 and self.gain.low > 0)
+        """Whether what voices teach beyond age and gender is better than chance.
+
+        The error beside refitted attributes falls, or two faces of one gender and decade are told apart by the voice,
+        either surely; and the error beside the belief by attributes does not rise.
+        """
+        within = next(match for match in self.matches if match.within == STRICTEST)
+        error_falls = self.beyond.low > 0 and self.gain.low > 0
+        told_apart = within.learned.low > 0.5 and within.more.low > 0
+        return bool(self.gain.value > 0 and (error_falls or told_apart))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are none are left None."""
@@ -286,15 +294,16 @@ def score(
     )
 
 
-def _yardstick(table: LearningTable) -> Doubles:
-    """In which directions of the face are alike wide: the inverse of the faces' own covariance."""
-    size = table.face.shape[1]
-    return np.asarray(np.linalg.inv(np.cov(table.face.T) + 1e-3 * np.eye(size)))
+def yardstick(table: LearningTable) -> Doubles:
+    """By which errors are measured: the inverse of the residuals' own spread, steadied by the stated one, (K, K)."""
+    whole = table.sums(np.ones(len(table), bool))
+    mean = whole.r / whole.people
+    return np.asarray(np.linalg.inv(steadied(whole.rr - whole.people * np.outer(mean, mean), whole)))
 
 
 def _squares(table: LearningTable, said: Doubles, people: NDArray[np.int64] | None = None) -> Doubles:
     away = (table.face if people is None else table.face[people]) - said
-    return np.asarray(np.einsum("ik,kl,il->i", away, _yardstick(table), away))
+    return np.asarray(np.einsum("ik,kl,il->i", away, yardstick(table), away))
 
 
 def _share_gone(people: SpeakerBootstrap, now: Doubles, before: Doubles) -> Estimate:
@@ -455,8 +464,8 @@ def gate(table: LearningTable, line: Line, left: LeftOut) -> Gate:
 
 
 def _recognised(table: LearningTable, portraits: Doubles) -> float:
-    """Share of portraits to which no other face is as near as the person's own, in the faces' own deviations."""
-    root = np.linalg.cholesky(_yardstick(table))
+    """Share of portraits to which no other face is as near as the person's own, in the yardstick's deviations."""
+    root = np.linalg.cholesky(yardstick(table))
     drawn, own = portraits @ root, table.face @ root
     far = np.square(drawn).sum(1)[:, None] + np.square(own).sum(1)[None] - 2 * drawn @ own.T
     return float(((far <= np.diagonal(far)[:, None] + 1e-9).sum(1) == 1).mean())
