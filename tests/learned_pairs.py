@@ -16,7 +16,7 @@ NOISE_DEVIATION = 0.2
 
 @dataclass(frozen=True, eq=False)
 class PlantedPairs:
-    """r = x W + e, W normal with the same variance for every number and direction: ridge regression is the best rule."""
+    """r = x W + e, W normal with one variance for all numbers and directions: ridge regression is the best rule."""
 
     weights: Doubles
     """(NUMBERS, SIZE)"""
@@ -63,7 +63,7 @@ class PlantedPairs:
         )
 
     def best_share(self, people: int) -> float:
-        """R^2 that the best rule reaches from so many people, in the mean: ridge with the true strength, in closed form.
+        """R^2 that the best rule, ridge with the true strength, reaches from so many people in the mean.
 
         Of x ~ N(0, I), E[R^2] = share x (1 - E tr (I + X'X variance(W) / variance(e))^-1 / NUMBERS).
         """
@@ -74,4 +74,6 @@ class PlantedPairs:
         for _ in range(5):
             x = rng.standard_normal((people, NUMBERS))
             left.append(np.trace(np.linalg.inv(np.eye(NUMBERS) + ratio * x.T @ x)) / NUMBERS)
-        return float(self.explained * PRIOR_DEVIATION**2 * (1 - np.mean(left)) / (PRIOR_DEVIATION**2 + NOISE_DEVIATION**2))
+        return float(
+            self.explained * PRIOR_DEVIATION**2 * (1 - np.mean(left)) / (PRIOR_DEVIATION**2 + NOISE_DEVIATION**2)
+        )

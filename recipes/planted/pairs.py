@@ -24,7 +24,10 @@ from speech2face.face.schemes import HAND_PLACED
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 
 CONSENT = "synthetic: nobody is shown or heard"
-STATEMENT = {"what": "planted pairs: synthetic voices and faces of nobody, paired by a known rule", "licence": "CC0-1.0"}
+STATEMENT = {
+    "what": "planted pairs: synthetic voices and faces of nobody, paired by a known rule",
+    "licence": "CC0-1.0",
+}
 SHARE = 0.6
 """Of the variance of a face beyond age and gender, that the voice decides."""
 ADULTS = (22.0, 60.0)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from speech2face.cli.data import MissingBasis
 from speech2face.cli.options import AsJson, Quiet
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 
 LEARNING_PACKAGES = (*TRAINING_PACKAGES, "scipy", "jinja2", "sklearn")
-
-
-class MissingBasis(StrEnum):
-    """What a row of a table of pairs may lack."""
-
-    licence = "licence"
-    consent = "consent"
 
 
 def learn(
@@ -34,9 +27,7 @@ def learn(
     pairs: Annotated[
         str | None, typer.Option(help="CSV of your own: recording, photograph, speaker, licence, consent, labels.")
     ] = None,
-    add: Annotated[
-        list[Path] | None, typer.Option(help="Learn from this file of sums too. May be repeated.")
-    ] = None,
+    add: Annotated[list[Path] | None, typer.Option(help="Learn from this file of sums too. May be repeated.")] = None,
     sums_only: Annotated[
         bool, typer.Option("--sums-only", help="Write sums over people, without any voice or photograph, and no model.")
     ] = False,
@@ -52,7 +43,9 @@ def learn(
     allow_missing: Annotated[
         list[MissingBasis] | None, typer.Option(help="Learn from pairs without it, and say so. May be repeated.")
     ] = None,
-    weights_licence: Annotated[str, typer.Option(help="Licence of the new weights, an SPDX name if there is one.")] = "",
+    weights_licence: Annotated[
+        str, typer.Option(help="Licence of the new weights, an SPDX name if there is one.")
+    ] = "",
     name: Annotated[str | None, typer.Option(help="Name of the model. Default: the folder's.")] = None,
     version: Annotated[str, typer.Option(help="Version of the model.")] = "0.1.0",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read clips. Default: one a CPU.")] = None,
@@ -141,9 +134,14 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
                 f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
             )
         )
-    rows.append(("error gone", f"{interval(scores['gain'])} % of that of age and gender as read"))
+    rows.append(
+        (
+            "error gone",
+            f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted",
+        )
+    )
     if scores.get("curve"):
-        steps = ", ".join(f"{each['people']}: {interval(each['gain'])}" for each in scores["curve"])
+        steps = ", ".join(f"{each['people']}: {interval(each['beyond'])}" for each in scores["curve"])
         rows.append(("by people", f"{steps}; twice as many would give {interval(scores['twice'])} %"))
     if gate := training.get("gate"):
         rows.append(

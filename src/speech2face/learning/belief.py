@@ -9,8 +9,10 @@ of R: the same small share of every direction is explained. Where `shaped`, it i
 for a random-effects model; Dempster, Laird and Rubin 1977), so that directions that voices tell are believed and others
 are not. Given B this is ridge regression with a strength of its own for each direction (Hoerl and Kennard 1970).
 
-Share, shape and exponent are chosen by cross-validation over people; a share of 0 is among them, and leaves the belief
-by attributes as it is. All of it, the errors of the people left out too, follows from the sums.
+Share, shape and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes nothing.
+This is done twice: first with what the starter believes by attributes as x, so that what age and gender say of a face
+is refitted to these people; then, of what is left, with the voice itself. What the second adds is what voices tell
+beyond age and gender. All of it, the errors of the people left out too, follows from the sums.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ LEAST_DEVIATION = 0.05
 """Of a face's coordinate, in its own unit: attributes that are read surely leave some of them no spread at all."""
 AXES_SHARE = 0.9
 """Of the people: at most so many axes of the voice are looked along."""
-SMALL = 1e-9
+SMALL, LEAST_VARIANCE = 1e-9, 1e-9
+MOST_LEVERAGE = 0.99
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,13 @@ class Line:
         """What voices alone move, around another mean voice (D,): (rows, D) -> (rows, K)."""
         return np.asarray((x - centre) @ self.weights)
 
-    def leverage(self, x: NDArray[np.floating]) -> Doubles:
-        """How much of a row's own r returns in what is believed of it, by direction, (rows, D) -> (rows, K)."""
-        return np.asarray(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage)
+    def owed(self, x: NDArray[np.floating], error: Doubles) -> Doubles:
+        """What each row's own r has added to what is believed of it, from its error, (rows, D), (rows, K) -> (rows, K).
+
+        In closed form (Cook 1977): a leverage h times the error without the row, error / (1 - h), by direction.
+        """
+        leverage = np.minimum(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage, MOST_LEVERAGE)
+        return np.asarray(leverage / (1 - leverage) * (error @ self.directions) @ np.linalg.inv(self.directions))
 
     def weaker(self, factor: float) -> Line:
         """The same moving so much less with the voice; the shift stays."""
@@ -107,8 +114,52 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
+class TwoLines:
+    """What attributes say of a face, refitted, and what the voice adds; of numbers (rows, K + D), attributes first."""
+
+    attributes: Line
+    voice: Line
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self.attributes.shift)
+
+    def predict(self, numbers: NDArray[np.floating]) -> Doubles:
+        """(rows, K + D) -> (rows, K)."""
+        first, rest = numbers[:, : self.size], numbers[:, self.size :]
+        return np.asarray(self.attributes.predict(first) + self.voice.predict(rest))
+
+    def moved(self, numbers: NDArray[np.floating], centre: Doubles) -> tuple[Doubles, Doubles]:
+        """What attributes alone move around another mean (K + D,), and attributes with the voice, (rows, K) each."""
+        first = self.attributes.moved(numbers[:, : self.size], centre[: self.size])
+        return first, first + self.voice.moved(numbers[:, self.size :], centre[self.size :])
+
+    def weaker(self, factor: float) -> TwoLines:
+        """The same with less of the voice."""
+        return replace(self, voice=self.voice.weaker(factor))
+
+    def owed(self, numbers: NDArray[np.floating], error: Doubles) -> Doubles:
+        """As `Line.owed`, both together, (rows, K)."""
+        first = self.attributes.owed(numbers[:, : self.size], error)
+        return np.asarray(first + self.voice.owed(numbers[:, self.size :], error))
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What pairs teach of attributes and voice."""
+
+    lines: TwoLines
+    strength: Strength
+    """Of the voice."""
+    attributes_strength: Strength
+    spread: Doubles
+    """(K, K): covariance of r around the lines, measured on people left out."""
+
+
+@dataclass(frozen=True, eq=False)
 class Learned:
-    """What pairs teach."""
+    """One line that pairs teach."""
 
     line: Line
     strength: Strength
@@ -119,8 +170,8 @@ class Learned:
 
 
 def stated_spread(sums: Sums) -> Doubles:
-    """What the starter states of the spread of these people's faces and fits around it: (K, K), of full rank."""
-    stated = (sums.prior + sums.noise) / sums.people
+    """What the starter states of the spread of these people's faces around its belief: (K, K), of full rank."""
+    stated = sums.prior / sums.people
     return np.asarray(stated + LEAST_DEVIATION**2 * np.eye(len(stated)))
 
 
@@ -151,6 +202,30 @@ def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None) ->
     return Learned(PreparedSums(whole).line(chosen), chosen, steadied(errors[chosen], whole), gain)
 
 
+def teach(parts: Sequence[Sums]) -> Taught:
+    """Refit what attributes say of a face, and learn what the voice adds."""
+    size = len(parts[0].r)
+    attributes = learn([part.leading(size) for part in parts])
+    voice = learn([beyond(part, attributes.line) for part in parts])
+    return Taught(TwoLines(attributes.line, voice.line), voice.strength, attributes.strength, voice.spread)
+
+
+def beyond(sums: Sums, line: Line) -> Sums:
+    """Sums of the voice's other numbers, and of what a line on the leading ones leaves of r."""
+    first = len(line.centre)
+    constant = line.shift - line.centre @ line.weights
+    return Sums(
+        people=sums.people,
+        x=sums.x[first:],
+        r=sums.r - sums.x[:first] @ line.weights - sums.people * constant,
+        xx=sums.xx[first:, first:],
+        xr=sums.xr[first:] - sums.xx[first:, :first] @ line.weights - np.outer(sums.x[first:], constant),
+        rr=line.errors(sums.leading(first)),
+        prior=sums.prior,
+        noise=sums.noise,
+    )
+
+
 def steadied(squares: Doubles, sums: Sums) -> Doubles:
     """A covariance from a sum of squares, with some imagined people behind the starter's own, at the pairs' scale."""
     stated = stated_spread(sums)
@@ -170,15 +245,16 @@ class PreparedSums:
         inverse = np.linalg.inv(self.triangle)
         crossed = (sums.xr / people - np.outer(self.centre, mean)) @ inverse.T  # (D, K): r has unit spread here
         variances, vectors = np.linalg.eigh(sums.xx / people - np.outer(self.centre, self.centre))
-        count = max(1, min(int((variances > variances[-1] * SMALL).sum()), int(people * AXES_SHARE)))
+        there = variances > max(variances[-1] * SMALL, LEAST_VARIANCE)
+        count = min(int(there.sum()), int(people * AXES_SHARE))  # none where all voices are alike
         self.variances, vectors = variances[::-1][:count], vectors[:, ::-1][:, :count]
         self.axes = (vectors / np.sqrt(people * self.variances)).T  # (J, D)
         self.coefficients = people * self.axes @ crossed  # (J, K), each with noise of unit spread
 
     def line(self, strength: Strength) -> Line:
         """The line that is believed with this strength."""
-        relative = (self.variances / self.variances.mean()) ** (1 - strength.exponent)
-        weight = self.people * relative / relative.sum()  # (J,): shares of signal in people
+        relative = self.variances ** (1 - strength.exponent)
+        weight = self.people * relative / max(relative.sum(), LEAST_VARIANCE)  # (J,): shares of signal in people
         ratio, turn = self._shape(weight, strength)
         gain = weight[:, None] * ratio
         shrinkage = gain / (1 + gain)  # (J, K)

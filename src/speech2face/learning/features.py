@@ -49,7 +49,7 @@ from speech2face.models.learned import pooled_statistics
 from speech2face.models.release import read_manifest, read_stored
 from speech2face.portrait import hear
 
-FEATURES = "learning.features.npz"
+FEATURES = "learning.features.npz"  # forget.FEATURES_SUFFIX is its end
 """Name of the file beside the shards; beside a table of pairs its name goes before."""
 LONGEST_SECONDS = 10.0  # of a recording; more changes its numbers little
 AT_ONCE = 64  # clips in memory together
@@ -68,7 +68,7 @@ LABELS = ("gender", "age", "language", "session")
 # --------------------------------------------------------------------------------------------------
 
 
-class Material(Protocol):
+class ClipMaterial(Protocol):
     """Sound and picture of one clip; sent to another process."""
 
     def digests(self) -> tuple[str, str]:
@@ -101,7 +101,7 @@ class PairClip:
     licence: str
     consent: str
     labels: Mapping[str, str]
-    material: Material
+    material: ClipMaterial
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,7 +299,7 @@ class ClipReader:
         self.model.runtime.threads = 1
         self._fitters: dict[bool, Any] = {}
 
-    def read(self, material: Material) -> ClipNumbers:
+    def read(self, material: ClipMaterial) -> ClipNumbers:
         """The numbers of one clip.
 
         Raises:
@@ -369,7 +369,7 @@ class Refusal(NamedTuple):
 Answer = ClipNumbers | Refusal | MissingExtra
 
 
-def _read(material: Material) -> Answer:
+def _read(material: ClipMaterial) -> Answer:
     try:
         return _READER[0].read(material)
     except Rejected as error:
@@ -408,7 +408,7 @@ class Kept:
         arrays["rejected"] = np.array([[key, *found] for key, found in self.rejected.items()], "U").reshape(-1, 3)
         arrays["owner"] = np.array([[key, *found] for key, found in self.owner.items()], "U").reshape(-1, 3)
         sink = io.BytesIO()
-        np.savez(sink, **arrays)
+        np.savez(sink, **arrays)  # type: ignore[arg-type]
         return sink.getvalue()
 
     @classmethod
@@ -422,20 +422,18 @@ class Kept:
             if str(arrays["networks"]) != networks:
                 return empty
             digests = [str(digest) for digest in arrays["digest"]]
-            numbers = {
-                digest: ClipNumbers(
-                    **{
-                        name: float(arrays[name][row]) if arrays[name].ndim == 1 else arrays[name][row]
-                        for name in ARRAYS
-                    }
-                )
-                for row, digest in enumerate(digests)
-            }
+            numbers = {digest: ClipNumbers(**_numbers(arrays, row)) for row, digest in enumerate(digests)}
             rejected = {str(key): (str(reason), str(detail)) for key, reason, detail in arrays["rejected"]}
             owner = {str(key): (str(speaker), str(clip)) for key, speaker, clip in arrays["owner"]}
         except (KeyError, ValueError, OSError):
             return empty
         return cls(networks, numbers, rejected, owner)
+
+
+def _numbers(arrays: Mapping[str, Array], row: int) -> dict[str, Any]:
+    """The fields of one clip's numbers."""
+    found = {name: arrays[name][row] for name in ARRAYS}
+    return {name: float(value) if value.ndim == 0 else value for name, value in found.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -452,9 +450,7 @@ class EncodedClips:
     """Clips by reason."""
 
 
-def encode_pairs(
-    pairs: PairSet, *, workers: int = 1, progress: Callable[[int], None] | None = None
-) -> EncodedClips:
+def encode_pairs(pairs: PairSet, *, workers: int = 1, progress: Callable[[int], None] | None = None) -> EncodedClips:
     """The numbers of all clips, from the file beside them where they are there; `progress` hears how many are done.
 
     Raises:
@@ -516,7 +512,7 @@ def _without_material(clip: PairClip) -> PairClip:
 
 
 _NOTHING = StoredMaterial(b"", b"", b"", (0, 0), 0)
-Run = Callable[[Sequence[Material]], Sequence[Answer]]
+Run = Callable[[Sequence[ClipMaterial]], Sequence[Answer]]
 
 
 class _Pool:
@@ -529,7 +525,7 @@ class _Pool:
     def __enter__(self) -> Run:
         return self._run
 
-    def _run(self, materials: Sequence[Material]) -> Sequence[Answer]:
+    def _run(self, materials: Sequence[ClipMaterial]) -> Sequence[Answer]:
         if not materials:
             return []
         if self._workers == 1:
@@ -552,12 +548,12 @@ class _Pool:
 # --------------------------------------------------------------------------------------------------
 
 AXES = ("lines.weight", "distance.weight", "embed.weight")
-"""Of the starter's voice head: its lines of gender, age and the like, where recordings differ most, where speakers do."""
+"""Of the starter's voice head: its lines of gender, age and the like, and where recordings and speakers differ most."""
 
 
 @dataclass(frozen=True, eq=False)
 class VoiceAxes:
-    """x = (statistics - centre) map, (2 * channels,) -> (D,): fixed by the starter's weights, the same for everybody."""
+    """x = (statistics - centre) map, (2 * channels,) -> (D,): fixed by the starter's weights, the same everywhere."""
 
     centre: NDArray[np.float64]
     map: NDArray[np.float64]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ LEAST_LEARNED = 40
 PART_PEOPLE = 40
 """Of a part of sums, on average: the hash that places people is uneven."""
 NAMED = 3
+ATTRIBUTE_SCALE = 3.0
+"""Of the belief by attributes among a voice's numbers: with it, it varies about as much as all others together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +104,19 @@ class LearningTable:
         """What each row's person's face is beyond the belief by attributes, (rows, K)."""
         return np.asarray(self.face[self.person] - self.prior_mean)
 
+    @cached_property
+    def numbers(self) -> Doubles:
+        """All that is known of each row's voice, (rows, K + D): what is believed by its attributes, then `x`.
+
+        With the first K alone, what age and gender say of a face is refitted to these people.
+        """
+        return np.concatenate([ATTRIBUTE_SCALE * self.prior_mean, self.x], axis=1)
+
+    @property
+    def attributes(self) -> Doubles:
+        """The first of these numbers, (rows, K)."""
+        return np.asarray(self.numbers[:, : self.prior_mean.shape[1]])
+
     @property
     def share(self) -> Doubles:
         """Of each row in its person, (rows,)."""
@@ -111,7 +127,9 @@ class LearningTable:
         """The first row of each person, (people,): what is scored is one recording."""
         return np.unique(self.person, return_index=True)[1].astype(np.int64)
 
-    def without_attributes(self, mean: NDArray[np.floating[Any]], covariance: NDArray[np.floating[Any]]) -> LearningTable:
+    def without_attributes(
+        self, mean: NDArray[np.floating[Any]], covariance: NDArray[np.floating[Any]]
+    ) -> LearningTable:
         """The same where nothing is believed by attributes: one mean (K,) and covariance (K, K) for everybody."""
         rows = len(self.person)
         return replace(
@@ -124,12 +142,11 @@ class LearningTable:
         """Rows of some people, `wanted` (people,)."""
         return np.flatnonzero(wanted[self.person])
 
-    def sums(self, wanted: NDArray[np.bool_], x: Doubles | None = None) -> Sums:
-        """Sums over some people, of the voice's numbers or of others, (rows, D)."""
+    def sums(self, wanted: NDArray[np.bool_]) -> Sums:
+        """Sums over some people, `wanted` (people,), of all numbers of their voices."""
         rows = self.of_people(wanted)
-        numbers = self.x if x is None else x
         return Sums.of(
-            numbers[rows], self.residual[rows], self.share[rows],
+            self.numbers[rows], self.residual[rows], self.share[rows],
             self.prior_covariance[rows], self.noise[self.person[rows]],
         )  # fmt: skip
 

@@ -16,15 +16,23 @@ from safetensors.numpy import save_file
 
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
-from speech2face.learning.belief import NOTHING, Line, learn
+from speech2face.learning.belief import NOTHING, TwoLines, beyond, learn, teach
 from speech2face.learning.features import EncodedClips, PairSet, VoiceAxes, encode_pairs, networks_sha256
-from speech2face.learning.people import LEAST_LEARNED, LearningTable, check_count, drawn_folds, hashed_parts, hashed_places
+from speech2face.learning.people import (
+    ATTRIBUTE_SCALE,
+    LEAST_LEARNED,
+    LearningTable,
+    check_count,
+    drawn_folds,
+    hashed_parts,
+    hashed_places,
+)
 from speech2face.learning.scores import (
     INNER_FOLDS,
     MASS,
     MOST_INFLUENCE,
     MOST_RECOGNISED,
-    Gate,
+    ReleaseGate,
     Scores,
     gate,
     score,
@@ -44,8 +52,6 @@ APPEARANCE = "appearance"
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
 LEAST_SUM_PARTS = 3
 """Of a file of sums, so that one can be left out for scoring and others for choosing."""
-ATTRIBUTE_AXES = 4
-"""The first numbers of a voice: the starter's own lines of gender, age, voice and child."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ Say = Callable[[str], None]
 class Lesson:
     """A belief that was learned, and everything its card states."""
 
-    line: Line | None
+    lines: TwoLines | None
     """None where what was learned is not better than chance: the starter's belief is kept."""
     spread: Doubles
     """(K, K): covariance of the belief"""
@@ -110,7 +116,7 @@ def belief_without_attributes(model: AttributeModel) -> tuple[Doubles, Doubles]:
     return belief.mean.astype(np.float64), belief.covariance.astype(np.float64)
 
 
-def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tuple[Lesson, Scores, Gate]:
+def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tuple[Lesson, Scores, ReleaseGate]:
     """Learn from people at hand, and measure on people left out.
 
     Raises:
@@ -121,15 +127,16 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
     scores, left = score(table, model, seed=options.seed, progress=say)
     say("all people together")
     fold = drawn_folds(len(table), INNER_FOLDS * 2, options.seed)
-    learned = learn([table.sums(fold == number) for number in np.unique(fold)])
+    taught = teach([table.sums(fold == number) for number in np.unique(fold)])
     whole = table.sums(np.ones(len(table), bool))
-    judged = gate(table, learned.line, left)
-    pays = scores.pays and learned.strength != NOTHING and judged.passed
+    spread = scores.scale**2 * taught.spread
+    judged = gate(table, taught.lines, spread, left)
+    pays = scores.pays and taught.strength != NOTHING and judged.passed
     training = {
         "people": len(table),
         "clips": len(table.person),
         "hours_of_speech": round(float(table.seconds.sum()) / 3600, 2),
-        "strength": asdict(learned.strength),
+        "strength": asdict(taught.strength),
         "strengths_left_out": [asdict(each) for each in left.strengths],
         "scores": scores.to_dict(),
         "gate": {**{name: round(value, 6) for name, value in asdict(judged).items()}, "passed": judged.passed},
@@ -138,9 +145,8 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
         "licences": table.counted(table.licences),
         "consents": table.counted(table.consents),
     }
-    spread = scores.scale**2 * learned.spread
-    line = learned.line.weaker(judged.weakened) if pays else None
-    return _lesson(line, spread, whole, training), scores, judged
+    lines = taught.lines.weaker(judged.weakened) if pays else None
+    return _lesson(lines, spread, whole, training), scores, judged
 
 
 def lesson_of_sums(file: SumsFile) -> Lesson:
@@ -151,25 +157,23 @@ def lesson_of_sums(file: SumsFile) -> Lesson:
     """
     whole = total(file.parts)
     check_count(whole.people)
-    learned = learn(file.parts)
-    gain, beyond = nested_gains(file.parts)
-    pays = bool(gain.low > 0 and beyond.low > 0 and learned.strength != NOTHING)
+    taught = teach(file.parts)
+    gain, more = nested_gains(file.parts)
+    pays = bool(gain.low > 0 and more.low > 0 and taught.strength != NOTHING)
     training = {
         "people": round(whole.people),
         "sums_of": len(file.parts),
-        "strength": asdict(learned.strength),
-        "scores": {"people": round(whole.people), "gain": _estimate(gain), "beyond": _estimate(beyond), "pays": pays},
+        "strength": asdict(taught.strength),
+        "scores": {"people": round(whole.people), "gain": _estimate(gain), "beyond": _estimate(more), "pays": pays},
         "pays": pays,
         "licences": file.label.licences,
         "consents": file.label.consents,
     }
-    return _lesson(learned.line if pays else None, learned.spread, whole, training)
+    return _lesson(taught.lines if pays else None, taught.spread, whole, training)
 
 
 def _estimate(found: Estimate) -> dict[str, float | None]:
-    return {
-        name: None if not np.isfinite(value) else round(float(value), 6) for name, value in asdict(found).items()
-    }
+    return {name: None if not np.isfinite(value) else round(float(value), 6) for name, value in asdict(found).items()}
 
 
 def nested_gains(parts: Sequence[Sums]) -> tuple[Estimate, Estimate]:
@@ -187,30 +191,25 @@ def nested_gains(parts: Sequence[Sums]) -> tuple[Estimate, Estimate]:
     found = []
     for number, part in enumerate(parts):
         rest = [other for place, other in enumerate(parts) if place != number]
-        few = [other.leading(ATTRIBUTE_AXES) for other in rest]
-        now = learn(rest).line.errors(part)
+        lines = teach(rest).lines
+        left = beyond(part, lines.attributes)
+        now, refitted = lines.voice.errors(left), left.rr
         before = learn(rest, (NOTHING,)).line.errors(part)
-        refitted = learn(few).line.errors(part.leading(ATTRIBUTE_AXES))
-        size = [float(np.sum(yardstick * each)) for each in (now, before, refitted)]
-        found.append([1 - size[0] / size[1], 1 - size[0] / size[2]])
+        error = [float(np.sum(yardstick * each)) for each in (now, before, refitted)]
+        found.append([1 - error[0] / error[1], 1 - error[0] / error[2]])
     gains = np.array(found)
     reach = stats.t.ppf(0.975, len(parts) - 1) * gains.std(0, ddof=1) / np.sqrt(len(parts))
     mean = gains.mean(0)
     return tuple(Estimate(float(m), float(m - r), float(m + r), people) for m, r in zip(mean, reach, strict=True))  # type: ignore[return-value]
 
 
-def _lesson(line: Line | None, spread: Doubles, whole: Sums, training: dict[str, Any]) -> Lesson:
-    """The spread is that around the person's own face: what photographs do not tell is taken off it."""
-    noise = whole.noise / whole.people
-    return Lesson(line, without_noise(spread, noise), whole.prior / whole.people, training)
+def _lesson(lines: TwoLines | None, spread: Doubles, whole: Sums, training: dict[str, Any]) -> Lesson:
+    """The spread is that around the person's own face: of what photographs tell, and of what they do not.
 
-
-def without_noise(spread: Doubles, noise: Doubles, least: float = 0.25) -> Doubles:
-    """A covariance less that of the photographs' fits, at least a share of it in every direction, (K, K)."""
-    root = np.linalg.cholesky(spread)
-    inverse = np.linalg.inv(root)
-    values, vectors = np.linalg.eigh(inverse @ (spread - noise) @ inverse.T)
-    return np.asarray(root @ vectors @ np.diag(np.maximum(values, least)) @ vectors.T @ root.T)
+    A fitted face is the mean of what its photograph leaves possible: the own face lies around it with the fit's
+    covariance, and both spreads add up.
+    """
+    return Lesson(lines, spread + whole.noise / whole.people, whole.prior / whole.people, training)
 
 
 def spread_map(stated: Doubles, wanted: Doubles) -> Doubles:
@@ -230,20 +229,18 @@ def spread_map(stated: Doubles, wanted: Doubles) -> Doubles:
 
 
 def correction_of(lesson: Lesson, axes: VoiceAxes) -> Correction:
-    """What a release stores of a lesson: one linear map of the pooled statistics, and what becomes of the spread."""
-    size = len(lesson.spread)
-    if lesson.line is None:
-        nothing = np.zeros((len(axes.centre), size), np.float32)
-        return Correction(
-            axes.centre.astype(np.float32), nothing, np.zeros(size, np.float32), np.eye(size, dtype=np.float32)
-        )
-    line = lesson.line
-    return Correction(
-        centre=axes.centre.astype(np.float32),
-        weights=(axes.map @ line.weights).astype(np.float32),
-        shift=(line.shift - line.centre @ line.weights).astype(np.float32),
-        spread=spread_map(lesson.stated, lesson.spread).astype(np.float32),
-    )
+    """What a release stores of a lesson: linear maps of voice and attributes, and what becomes of the spread."""
+    size, statistics = len(lesson.spread), len(axes.centre)
+    lines = lesson.lines
+    if lines is None:
+        shift, spread = np.zeros(size), np.eye(size)
+        weights, by_attributes = np.zeros((statistics, size)), np.zeros((size, size))
+    else:
+        by_attributes, weights = ATTRIBUTE_SCALE * lines.attributes.weights, axes.map @ lines.voice.weights
+        shift = lines.predict(np.zeros((1, size + axes.map.shape[1])))[0]
+        spread = spread_map(lesson.stated, lesson.spread)
+    arrays = (axes.centre, weights, by_attributes, shift, spread)
+    return Correction(*(np.asarray(each, np.float32) for each in arrays))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -420,7 +417,6 @@ def training_facts(pairs: PairSet | None, encoded: EncodedClips | None, label: S
     }  # fmt: skip
 
 
-
 # --------------------------------------------------------------------------------------------------
 # What the command does.
 # --------------------------------------------------------------------------------------------------
@@ -449,7 +445,9 @@ def learn_release(
     if sums:
         files = [*sums]
         if pairs is not None:
-            files.append(sums_of_table(prepare_table(pairs, options, say)[0], pairs, by_attributes=options.by_attributes))
+            files.append(
+                sums_of_table(prepare_table(pairs, options, say)[0], pairs, by_attributes=options.by_attributes)
+            )
         joined = files[0]
         for other in files[1:]:
             joined = joined + other
@@ -459,7 +457,7 @@ def learn_release(
         assert pairs is not None
         table, encoded = prepare_table(pairs, options, say)
         lesson, facts = lesson_of_table(table, options, say)[0], training_facts(pairs, encoded, None)
-    lesson = Lesson(lesson.line, lesson.spread, lesson.stated, facts | lesson.training)
+    lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
     model = write_learned_release(lesson, out, options)
     return LearnResult(out, lesson.training, model)
 
@@ -489,7 +487,9 @@ def write_sums(
     files = [*sums]
     if without:
         if table is None or len(files) != 1:
-            raise InvalidOption("--subtract takes people off one file of sums (--add) by their pairs (--data or --pairs)")
+            raise InvalidOption(
+                "--subtract takes people off one file of sums (--add) by their pairs (--data or --pairs)"
+            )
         files = [subtract(files[0], table, without)]
     elif table is not None and pairs is not None:
         files.append(sums_of_table(table, pairs, by_attributes=options.by_attributes))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from speech2face.face.schemes import scheme_of
-from speech2face.learning.belief import Line, Strength, learn, steadied
+from speech2face.learning.belief import Strength, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.sums import Doubles
 from speech2face.metrics.faces import MEASUREMENTS, measurements
@@ -38,7 +38,7 @@ MOST_INFLUENCE = 0.5
 """Standard deviations of the belief by which a person's own portrait may change for their having been learned from."""
 MOST_RECOGNISED = 0.1
 """Share by which people learned from may be nearest to their own portrait more often than people left out."""
-WEAKER = 0.7
+WEAKER, LEAST_WEAKENED = 0.7, 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,29 +64,20 @@ def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0) -> Lef
     """Predict each person from the others."""
     fold = drawn_folds(len(table), folds, seed)
     rows, size = table.first, table.face.shape[1]
-    read = read_attributes(table)
     whole = table.sums(np.ones(len(table), bool))
     common = table.prior_mean[rows] + whole.r / whole.people
-    centre, read_centre = whole.x / whole.people, table.share @ read / whole.people
+    centre = whole.x / whole.people
     moved = {name: np.zeros((len(table), size)) for name in ("learned", "refitted")}
     spread = np.zeros((len(table), size, size))
     strengths = []
     for number in np.unique(fold):
         out = fold == number
-        inner = inner_parts(table, ~out, seed)
-        learned = learn([table.sums(part) for part in inner])
-        refitted = learn([table.sums(part, read) for part in inner])
-        moved["learned"][out] = learned.line.moved(table.x[rows[out]], centre)
-        moved["refitted"][out] = refitted.line.moved(read[rows[out]], read_centre)
-        spread[out] = learned.spread
-        strengths.append(learned.strength)
+        parts = [table.sums(part) for part in inner_parts(table, ~out, seed)]
+        taught = teach(parts)
+        moved["refitted"][out], moved["learned"][out] = taught.lines.moved(table.numbers[rows[out]], centre)
+        spread[out] = taught.spread
+        strengths.append(taught.strength)
     return LeftOut(common + moved["learned"], common, common + moved["refitted"], spread, tuple(strengths))
-
-
-def read_attributes(table: LearningTable) -> Doubles:
-    """What the starter reads of age and gender, as the coordinates it moves, (rows, numbers); those that vary."""
-    varies = table.prior_mean.std(0) > 1e-6
-    return np.asarray(table.prior_mean[:, varies] if varies.any() else np.zeros((len(table.prior_mean), 1)))
 
 
 def inner_parts(
@@ -165,9 +156,7 @@ def choice(similarity: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estima
     return Choices.of(similarity[np.ix_(kept, kept)], people, stratum[kept]).estimate(2, SpeakerBootstrap(people))
 
 
-def choice_difference(
-    one: NDArray[np.float32], other: NDArray[np.float32], stratum: NDArray[np.str_]
-) -> Estimate:
+def choice_difference(one: NDArray[np.float32], other: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
     """By how much more often one wins than the other, on the same choices."""
     kept = _kept(stratum)
     if kept.sum() < LEAST_STRATUM:
@@ -207,8 +196,8 @@ class CurvePoint:
     """What so many people teach, on people left out."""
 
     people: int
-    gain: Estimate
-    """Share of the squared error beside the belief by attributes that is gone."""
+    beyond: Estimate
+    """Share of the squared error that is gone beside age and gender refitted to the same people."""
 
 
 @dataclass(frozen=True)
@@ -230,19 +219,18 @@ class Scores:
     """By which the spread's deviations are multiplied so that the share is `MASS`."""
     curve: tuple[CurvePoint, ...]
     twice: Estimate
-    """Gain that twice as many people would give, by a hyperbola through the curve."""
+    """What twice as many people would take of the error, by a hyperbola through the curve."""
 
     @property
     def pays(self) -> bool:
         """Whether what voices teach beyond age and gender is better than chance.
 
-        The error beside refitted attributes falls, or two faces of one gender and decade are told apart by the voice,
-        either surely; and the error beside the belief by attributes does not rise.
+        The error beside refitted attributes falls, and either that is sure, or it is sure that the voice tells two
+        faces of one gender and decade apart; the error beside the belief by attributes does not rise.
         """
         within = next(match for match in self.matches if match.within == STRICTEST)
-        error_falls = self.beyond.low > 0 and self.gain.low > 0
         told_apart = within.learned.low > 0.5 and within.more.low > 0
-        return bool(self.gain.value > 0 and (error_falls or told_apart))
+        return bool(self.gain.value > 0 and self.beyond.value > 0 and (self.beyond.low > 0 or told_apart))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are none are left None."""
@@ -268,10 +256,7 @@ def score(
     left = leave_out(table, seed=seed)
     strata = strata_of(table, model)
     similarity = [match_table(table, each) for each in (left.learned, left.by_attributes, left.attributes_refitted)]
-    matches = tuple(
-        Match(name, *(choice(each, stratum) for each in similarity), choice_difference(similarity[0], similarity[2], stratum))
-        for name, stratum in strata.names.items()
-    )  # fmt: skip
+    matches = tuple(_match(name, similarity, stratum) for name, stratum in strata.names.items())
     squares = [_squares(table, said) for said in (left.learned, left.by_attributes, left.attributes_refitted)]
     people = SpeakerBootstrap(np.arange(len(table)))
     coverage, scale = calibrated(table, left)
@@ -292,6 +277,11 @@ def score(
         ),
         left,
     )
+
+
+def _match(within: str, similarity: Sequence[NDArray[np.float32]], stratum: NDArray[np.str_]) -> Match:
+    learned, by_attributes, refitted = (choice(each, stratum) for each in similarity)
+    return Match(within, learned, by_attributes, refitted, choice_difference(similarity[0], similarity[2], stratum))
 
 
 def yardstick(table: LearningTable) -> Doubles:
@@ -353,7 +343,7 @@ def _pearson(one: Doubles, other: Doubles) -> float:
 def learning_curve(
     table: LearningTable, *, shares: Sequence[float] = CURVE_SHARES, repeats: int = CURVE_REPEATS, seed: int = 0
 ) -> tuple[CurvePoint, ...]:
-    """Gain by the number of people, each number drawn a few times, on those who were not drawn."""
+    """What voices add by the number of people, each number drawn a few times, on those who were not drawn."""
     points = []
     whole = table.sums(np.ones(len(table), bool))
     shift, centre = whole.r / whole.people, whole.x / whole.people
@@ -370,9 +360,9 @@ def learning_curve(
             rest = np.flatnonzero(~drawn)
             rows = table.first[rest]
             common = table.prior_mean[rows] + shift
-            moved = learn(parts).line.moved(table.x[rows], centre)
-            now.append(_squares(table, common + moved, rest))
-            before.append(_squares(table, common, rest))
+            first, both = teach(parts).lines.moved(table.numbers[rows], centre)
+            now.append(_squares(table, common + both, rest))
+            before.append(_squares(table, common + first, rest))
             who.append(rest)
         people = SpeakerBootstrap(np.concatenate(who))
         points.append(CurvePoint(count, _share_gone(people, np.concatenate(now), np.concatenate(before))))
@@ -387,8 +377,8 @@ def twice_as_many(curve: Sequence[CurvePoint], people: int) -> Estimate:
     if len(curve) < 3:
         return Estimate(float("nan"), float("nan"), float("nan"), people)
     n = np.array([point.people for point in curve], np.float64)
-    gain = np.array([point.gain.value for point in curve])
-    deviation = np.array([max((point.gain.high - point.gain.low) / 3.92, 1e-6) for point in curve])
+    gain = np.array([point.beyond.value for point in curve])
+    deviation = np.array([max((point.beyond.high - point.beyond.low) / 3.92, 1e-6) for point in curve])
     rng = np.random.default_rng(0)
     drawn = [_hyperbola(n, gain + deviation * rng.standard_normal(len(n)), 2 * people) for _ in range(200)]
     low, high = np.percentile(drawn, (2.5, 97.5))
@@ -412,7 +402,7 @@ def _hyperbola(n: Doubles, gain: Doubles, at: float) -> float:
 
 
 @dataclass(frozen=True)
-class Gate:
+class ReleaseGate:
     """The release gate: whether portraits give away who was learned from."""
 
     influence_median: float
@@ -430,35 +420,37 @@ class Gate:
     @property
     def passed(self) -> bool:
         """Whether both are within their limits."""
-        return (
-            self.influence_most <= MOST_INFLUENCE and self.recognised - self.recognised_left_out <= MOST_RECOGNISED
-        )
+        return self.influence_most <= MOST_INFLUENCE and self.recognised - self.recognised_left_out <= MOST_RECOGNISED
 
 
-def influence(table: LearningTable, line: Line) -> Doubles:
-    """How far each person's belief moves for their own pair, (people,), in closed form; see `Gate`."""
+def influence(table: LearningTable, lines: TwoLines, spread: Doubles) -> Doubles:
+    """How far each person's belief moves for their own pair, (people,), in closed form; see `ReleaseGate`."""
     rows = table.first
-    leverage = np.minimum(line.leverage(table.x[rows]), 0.99)
-    away = (table.residual[rows] - line.predict(table.x[rows])) @ line.directions
-    return np.asarray(np.sqrt(np.square(leverage / (1 - leverage) * away).mean(1)))
+    numbers = table.numbers[rows]
+    owed = lines.owed(numbers, table.residual[rows] - lines.predict(numbers))
+    return np.asarray(np.sqrt(np.einsum("ik,kl,il->i", owed, np.linalg.inv(spread), owed) / lines.size))
 
 
-def gate(table: LearningTable, line: Line, left: LeftOut) -> Gate:
-    """Weaken the correction until nobody's portrait gives away that they were learned from."""
+def gate(table: LearningTable, lines: TwoLines, spread: Doubles, left: LeftOut) -> ReleaseGate:
+    """Weaken what the voice adds until nobody's portrait gives away that they were learned from.
+
+    `spread` (K, K) is that of the belief.
+    """
     rows, weakened = table.first, 1.0
-    moved = influence(table, line)
-    beyond = line.predict(table.x[rows])
-    without = left.learned - table.prior_mean[rows]
+    numbers = table.numbers[rows]
     while True:
-        found = Gate(
-            influence_median=float(np.median(moved)) * weakened,
-            influence_most=float(moved.max()) * weakened,
-            recognised=_recognised(table, table.prior_mean[rows] + weakened * beyond),
-            recognised_left_out=_recognised(table, table.prior_mean[rows] + weakened * without),
+        weaker = lines.weaker(weakened)
+        owed = influence(table, weaker, spread)
+        without = left.attributes_refitted + weakened * (left.learned - left.attributes_refitted)
+        found = ReleaseGate(
+            influence_median=float(np.median(owed)),
+            influence_most=float(owed.max()),
+            recognised=_recognised(table, table.prior_mean[rows] + weaker.predict(numbers)),
+            recognised_left_out=_recognised(table, without),
             chance=1 / len(table),
             weakened=weakened,
         )
-        if found.passed or weakened < 0.05:
+        if found.passed or weakened < LEAST_WEAKENED:
             return found
         weakened *= WEAKER
 

@@ -1,8 +1,9 @@
 """Sums over people: all that a linear belief needs of them, without any voice, photograph or single person.
 
-Of every person the voice's numbers x (D,) and the face's residual r (K,), what the face is beyond the starter's belief
-by attributes. A person with several recordings counts as one, each recording with an equal share. Sums of different
-people are added, and a person's are subtracted again: what is left is what it would be had they never been there.
+Of every person the voice's numbers x (D,), first what is believed of the face by attributes, then the voice itself; and
+the face's residual r (K,), what the face is beyond the starter's belief by attributes. A person with several recordings
+counts as one, each recording with an equal share. Sums of different people are added, and a person's are subtracted
+again: what is left is what it would be had they never been there.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ def read_sums(path: Path) -> SumsFile:
 
 
 def _part(tensors: Mapping[str, NDArray[Any]], number: int) -> Sums:
-    found = {each.name: tensors[f"{number}.{each.name}"] for each in fields(Sums)}
+    found: dict[str, Any] = {each.name: tensors[f"{number}.{each.name}"] for each in fields(Sums)}
     part = Sums(**{**found, "people": float(found["people"][0])})
     numbers, size = part.xr.shape
     wanted = {

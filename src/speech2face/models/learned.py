@@ -1,12 +1,12 @@
 """The model learned from a few hundred pairs: the starter's belief by attributes, and what the pairs teach beyond it.
 
-The belief stays that of `voice/belief.py`, corrected by one linear map of the voice: with x the voice's standardised
-statistics, m and S mean and covariance of the belief by attributes,
+The belief stays that of `voice/belief.py`, corrected by one linear map: with x the voice's statistics, m and S mean and
+covariance of the belief by attributes,
 
-    mean = m + shift + x W        covariance = T S T'        draw = mean + T (draw by attributes - m)
+    mean = m + shift + x W + m V      covariance = T S T'      draw = mean + T (draw by attributes - m)
 
-so that draws have the stated mean and covariance whatever attributes a user states. `learning/` fits W, shift and T;
-where the pairs taught nothing, W and shift are zero and T is the identity: the starter's belief itself.
+so that draws have the stated mean and covariance whatever attributes a user states. `learning/` fits W, V, shift and
+T; where the pairs taught nothing, W, V and shift are zero and T is the identity: the starter's belief itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from speech2face.voice.belief import ADULT_AGE, BIN_CENTRES, OLDEST_FACE, Attrib
 
 KIND = "learned"
 CORRECTION = "correction.safetensors"
-TENSORS = ("centre", "weights", "shift", "spread")
+TENSORS = ("centre", "weights", "by_attributes", "shift", "spread")
 LEAST_VARIANCE = 1e-5  # as in the starter's voice head: a constant output has no smaller spread
 
 
@@ -43,7 +43,7 @@ def pooled_statistics(moments: Sequence[Moments]) -> FloatArray:
 
     The same numbers that the starter's voice head pools: all means first, then all deviations.
     """
-    count, value, square = np.sum([part.sums for part in moments], axis=0, dtype=np.float64)[0]
+    count, value, square = np.stack([part.sums[0] for part in moments]).sum(0, dtype=np.float64)
     mean = value / count
     spread = np.sqrt(np.maximum(square / count - np.square(mean), LEAST_VARIANCE))
     return np.concatenate([mean, spread]).astype(np.float32)
@@ -63,6 +63,8 @@ class Correction:
     """(2 * channels,): what is taken from the statistics first."""
     weights: FloatArray
     """(2 * channels, K): from there to the face embedding; W with the standardisation folded in."""
+    by_attributes: FloatArray
+    """(K, K): V, from the belief by attributes: how what age and gender say of a face was refitted."""
     shift: FloatArray
     """(K,): how the faces of the pairs differ in the mean from what attributes say of them."""
     spread: FloatArray
@@ -70,13 +72,17 @@ class Correction:
 
     def __post_init__(self) -> None:
         size = self.shift.size
-        shapes = (self.centre.shape, self.weights.shape, self.spread.shape)
-        if shapes != ((len(self.weights),), (self.centre.size, size), (size, size)):
+        shapes = (self.centre.shape, self.weights.shape, self.by_attributes.shape, self.spread.shape)
+        if shapes != ((len(self.weights),), (self.centre.size, size), (size, size), (size, size)):
             raise ValueError(f"a correction of {size} numbers from arrays of {shapes}")
 
     def of(self, moments: Sequence[Moments]) -> FloatArray:
-        """How far the belief's mean moves for a voice, (K,)."""
+        """What a voice moves by itself, (K,)."""
         return np.asarray(self.shift + (pooled_statistics(moments) - self.centre) @ self.weights, np.float32)
+
+    def mean(self, moved: FloatArray, by_attributes: FloatArray) -> FloatArray:
+        """The corrected mean (K,), of what a voice moves and of the mean by attributes, (K,) each."""
+        return np.asarray(by_attributes + moved + by_attributes @ self.by_attributes, np.float32)
 
     def to_arrays(self) -> dict[str, FloatArray]:
         """For a file of arrays, under the names of `TENSORS`."""
@@ -148,8 +154,7 @@ class LearnedHearing(AttributeHearing):
 
     @cached_property
     def _moved(self) -> FloatArray:
-        correction = self.model.release.correction
-        return np.zeros_like(correction.shift) if self.is_child else correction.of(self.moments)
+        return self.model.release.correction.of(self.moments)
 
     def _shown(self, given: Given) -> AttributeBelief:
         """The attributes of the face that is drawn; where none were learned with, those that are stated alone."""
@@ -162,19 +167,20 @@ class LearnedHearing(AttributeHearing):
 
     def belief(self, given: Given) -> Belief:
         """The belief by attributes, corrected; a child's is left as it is, since pairs are of adults."""
-        plain, spread = super().belief(given), self.model.release.correction.spread
+        plain, correction = super().belief(given), self.model.release.correction
         if self.is_child:
             return plain
-        mean = np.clip(plain.mean + self._moved, *self.model.release.population.limits())
-        return Belief(np.asarray(mean, np.float32), np.asarray(spread @ plain.covariance @ spread.T, np.float32))
+        mean = np.clip(correction.mean(self._moved, plain.mean), *self.model.release.population.limits())
+        covariance = correction.spread @ plain.covariance @ correction.spread.T
+        return Belief(np.asarray(mean, np.float32), np.asarray(covariance, np.float32))
 
     def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
         """One face embedding, (K,), from the corrected belief."""
         drawn = super().draw(given, rng)
         if self.is_child:
             return drawn
-        plain, spread = super().belief(given), self.model.release.correction.spread
-        moved = plain.mean + self._moved + spread @ (drawn - plain.mean)
+        plain, correction = super().belief(given), self.model.release.correction
+        moved = correction.mean(self._moved, plain.mean) + correction.spread @ (drawn - plain.mean)
         return np.asarray(np.clip(moved, *self.model.release.population.limits()), np.float32)
 
 
