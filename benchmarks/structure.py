@@ -1,8 +1,8 @@
 """How much house there is: files, lines, and how many of the files run for one task.
 
     python benchmarks/structure.py                  # count this tree and print it
-    python benchmarks/structure.py --write          # the same, as a row of structure.csv
-    git worktree add /tmp/before COMMIT
+    python benchmarks/structure.py --write          # the same, as a row of structure.csv and in docs/architecture.md
+    git worktree add --detach /tmp/before COMMIT
     python benchmarks/structure.py /tmp/before --write
 
 A file runs for a task where at least one of its functions is called, apart from what merely importing it calls. The
@@ -23,12 +23,28 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from record import processor
+
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = Path(__file__).with_suffix(".csv")
 VOICES = ROOT.parent / "shared" / "starter"
 TASKS = ("portrait", "live", "audit")
 OUTSIDE = ("recipes", "benchmarks", "runs", "start.py")  # Python beside the package that is no test
-MOST_RUN = {"portrait": 15, "live": 20, "audit": 25}  # what the plan of the house allows
+PAGE = ROOT / "docs" / "architecture.md"
+MARKS = ("<!-- structure -->", "<!-- end of structure -->")
+BEFORE = "f1d8a93"  # the last commit before the package was put in order
+ROWS = {  # of the table in `PAGE`: what each number is, and the most that the plan allows
+    "files": ("files of the package", 120),
+    "lines": ("lines of the package", 32_000),
+    "lines_outside_tests": ("lines of Python outside the tests: package, recipes, benchmarks, runs", 38_000),
+    "longest_lines": ("lines of the longest file", None),
+    "import_percent": ("lines that import something, %", 5),
+    "files_run_portrait": ("files that run for `portrait`", 15),
+    "files_run_live": ("files that run for a live session", 20),
+    "files_run_audit": ("files that run for `audit`", 25),
+    "readme_kb": ("README, kB", 10),
+    "docs_words": ("words in `docs`", 30_000),
+}
 PIECE_BYTES = 3200  # a tenth of a second of 16-bit sound at 16 kHz
 OF_A_FUNCTION = 0x01  # CO_OPTIMIZED: not set in the code of a class body
 
@@ -170,12 +186,51 @@ def files_run(tree: Path, task: str, voices: Path) -> list[str]:
     return ran.stdout.split()
 
 
+# --------------------------------------------------------------------------------------------------
+# The rows of structure.csv, one a commit, and the table that the page makes of two of them.
+# --------------------------------------------------------------------------------------------------
+
+
+def read_rows() -> list[dict[str, str]]:
+    """The rows of structure.csv, in the order in which they were measured."""
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write_row(row: dict[str, str]) -> None:
+    """Put a commit's row at the end of structure.csv; a former one of the same commit goes."""
+    rows = [former for former in read_rows() if former["commit"] != row["commit"]] + [row]
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def before_and_now(rows: list[dict[str, str]]) -> str:
+    """The table of `PAGE`: the numbers of `BEFORE`, those of the last row, and what the plan allows."""
+    before, now = next(row for row in rows if row["commit"] == BEFORE), rows[-1]
+    heads = (f"{when} ({row['commit']}, {row['date']})" for when, row in (("before", before), ("now", now)))
+    lines = [f"| | {' | '.join(heads)} | asked | reached |", "|---|---|---|---|---|"]
+    for name, (what, most) in ROWS.items():
+        numbers = [f"{float(row[name]):,g}" if row[name] else "" for row in (before, now)]
+        asked = ("", "") if most is None else (f"{most:,}", "yes" if float(now[name]) <= most else "**no**")
+        lines.append(f"| {what} | {' | '.join((*numbers, *asked))} |")
+    return "\n".join(lines)
+
+
+def put_in_page(table: str) -> None:
+    """Replace the table between the marks of `PAGE`."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    PAGE.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
+
+
 def main() -> None:
-    """Print the counts of a tree, or append them to the table."""
+    """Print the counts of a tree; with `--write` keep them, and make the page's table anew."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tree", type=Path, nargs="?", default=ROOT, help="another tree's root; default: this one's")
     parser.add_argument("--voices", type=Path, default=VOICES, help="folder with voices.csv for the audit")
-    parser.add_argument("--write", action="store_true", help=f"append a row to {TABLE.name}")
+    parser.add_argument("--write", action="store_true", help=f"write a row of {TABLE.name} and the page's table")
     parser.add_argument("--list", action="store_true", help="print the names of the files that run")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)  # for the process that is watched
     asked = parser.parse_args()
@@ -186,21 +241,17 @@ def main() -> None:
     git = ["git", "-C", str(tree), "log", "-1", "--format=%h %as"]
     commit, date = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
     ran = {task: files_run(tree, task, asked.voices.resolve()) for task in TASKS}
-    row = {"commit": commit, "date": date} | sizes(tree)
+    row = {"commit": commit, "date": date, "hardware": processor()} | sizes(tree)
     row |= {f"files_run_{task}": str(len(names)) if names else "" for task, names in ran.items()}
     for name, value in row.items():
-        most = MOST_RUN.get(name.removeprefix("files_run_"))
+        most = ROWS[name][1] if name in ROWS else None
         print(f"{name:22} {value}{'' if most is None else f'  (at most {most})'}")
     if asked.list:
         for task, names in ran.items():
             print(f"{task}: {' '.join(names)}")
     if asked.write:
-        new = not TABLE.exists()
-        with TABLE.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        write_row(row)
+        put_in_page(before_and_now(read_rows()))
 
 
 if __name__ == "__main__":

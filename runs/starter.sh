@@ -23,7 +23,7 @@ stage() { # NAME FILE COMMAND...: run the command unless its file is there
 
 # 1. The face side and its release gate, measured and printed (minutes).
 stage "faces" "$WORK/face/face.safetensors" nice python -m recipes.starter.faces --starter "$STARTER" --out "$WORK/face"
-# 2. Each voice clean and through five microphones, rooms and lines, and the frozen encoder's statistics of all of them
+# 2. Each voice clean and through seven microphones, rooms and lines, and the frozen encoder's statistics of all of them
 #    (an hour).
 stage "features" "$WORK/features/features.json" \
     python -m recipes.starter.features --starter "$STARTER" --out "$WORK/features"

@@ -17,7 +17,7 @@ SLOW = (
     *("data/test_prepare.py", "data/test_prepare_real.py", "data/test_ray_runner.py", "data/test_session.py"),
     *("evaluation/audit/test_audit_whole.py", "evaluation/readers/test_appearance_reader.py"),
     *("evaluation/test_evaluate.py", "evaluation/test_picture_parts.py", "fuzz/test_fuzz.py"),
-    *("gallery/test_build.py", "gallery/test_postgres.py", "models/test_heard.py", "planted/test_ridge.py"),
+    *("gallery/test_build.py", "gallery/test_postgres.py", "models/test_encoding.py", "planted/test_ridge.py"),
     *("planted/test_shards.py", "test_quiet.py", "test_streams.py", "training/test_calibration.py"),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),

@@ -8,7 +8,7 @@ import pytest
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import find_speech
-from speech2face.models.attributes import AttributeHearing, AttributeModel, Moments, VoiceReading
+from speech2face.models.attributes import AttributeEncoding, AttributeModel, Moments, VoiceReading
 from speech2face.models.contract import Caution, find_cautions
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
 from tests.voices import made_voice
@@ -44,8 +44,8 @@ ONE, OTHER = (Moments(np.array(direction, np.float32), 3.0) for direction in ([1
 
 
 @dataclass(frozen=True)
-class Heard(AttributeHearing):
-    """A hearing whose belief is set by hand."""
+class Encoded(AttributeEncoding):
+    """An encoding whose belief is set by hand."""
 
     stated: AttributeBelief
 
@@ -60,12 +60,12 @@ def certain(age: float, femininity: float = 0.99) -> AttributeBelief:
 
 
 def cautions(waveform: FloatArray, moments: list[Moments], attributes: AttributeBelief) -> tuple[Caution, ...]:
-    hearing = Heard(MODEL, tuple(moments), RUNTIME.read(moments), attributes)
+    encoding = Encoded(MODEL, tuple(moments), RUNTIME.read(moments), attributes)
     return find_cautions(
         find_speech(waveform),
         RELEASE.thresholds,
-        speaker_change=hearing.speaker_change(),
-        of_the_voice=hearing.cautions(),
+        speaker_change=encoding.speaker_change(),
+        of_the_voice=encoding.cautions(),
     )
 
 

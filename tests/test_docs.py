@@ -1,6 +1,7 @@
 """Links between the pages lead somewhere, the index lists all, the shipped model's page says what its card says."""
 
 import csv
+import importlib
 import re
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def test_every_number_of_the_page_about_the_shipped_model_is_one_of_its_card() -
     of_card |= {(value, high, low) for value, low, high in of_card}  # "too young by" is "older by less than none"
     assert len(of_page) > 20
     assert of_page <= of_card
+
+
+def test_the_table_of_the_architecture_is_that_of_the_last_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    structure = importlib.import_module("structure")
+    table = structure.before_and_now(structure.read_rows())
+    assert f"\n{table}\n" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(structure.ROWS) == table.count("\n") - 1
 
 
 def test_every_awkward_recording_got_what_it_should() -> None:

@@ -167,6 +167,7 @@ def test_a_telephone_recording_is_cautioned(model: AttributeModel) -> None:
     assert "telephone_band" not in clean
 
 
+@pytest.mark.slow
 def test_a_refusal_while_the_networks_are_still_loading_keeps_its_exit_code(tmp_path: Path) -> None:
     empty = tmp_path / "empty.wav"
     empty.write_bytes(b"")

@@ -74,7 +74,8 @@ def test_the_option_table_is_complete() -> None:
 
 
 def test_the_exit_code_table_is_that_of_the_errors() -> None:
-    documented = {name: int(code) for code, name in re.findall(r"\| (\d+) \| `(\w+)`", COMMAND_LINE)}
+    with (ROOT / "docs" / "exit_codes.csv").open(encoding="utf-8", newline="") as file:
+        documented = {row["error"]: int(row["code"]) for row in csv.DictReader(file) if row["error"]}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Speech2FaceError)]
     assert documented == {kind.__name__: kind.exit_code for kind in kinds if kind is not Speech2FaceError}
 

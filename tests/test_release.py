@@ -119,6 +119,7 @@ def test_torch_and_onnx_draw_the_same_faces() -> None:
         assert np.abs(drawn.astype(int) - np.rint(picture * 255)).max() <= GREY_LEVELS
 
 
+@pytest.mark.slow
 def test_eight_bits_say_what_the_published_layers_say_in_full_precision() -> None:
     torch = pytest.importorskip("torch", reason="parity needs torch; install the extra `train`")
     if not WHISPER.exists():

@@ -57,22 +57,25 @@ def interval_coverage(
     return intervals[:, 0], intervals[:, 1], reference[:, 0], reference[:, 1]
 
 
-def _covered(readings: Sequence[Readings], speakers: Sequence[Speaker], calibration: Calibration) -> float:
-    """Mean over channels and durations of the share of adults whose age is within the stated interval."""
-    people = [[speakers[row] for row in part.speaker] for part in readings]
-    each = [interval_coverage(part, some, calibration) for part, some in zip(readings, people, strict=True)]
-    return float(np.mean([coverage(*columns) for columns in each]))
+def _covered(channels: Sequence[Sequence[Readings]], speakers: Sequence[Speaker], calibration: Calibration) -> float:
+    """Share of adults whose age is within the stated interval: the middle between best and worst channel."""
+    each = []
+    for channel in channels:
+        held = [interval_coverage(part, [speakers[row] for row in part.speaker], calibration) for part in channel]
+        each.append(float(np.mean([coverage(*columns) for columns in held])))
+    return (min(each) + max(each)) / 2
 
 
-def _fit_temperature(readings: Sequence[Readings], speakers: Sequence[Speaker], given: Calibration) -> Calibration:
+def _fit_temperature(
+    channels: Sequence[Sequence[Readings]], speakers: Sequence[Speaker], given: Calibration
+) -> Calibration:
     """Spread by likelihood and its fall with the seconds heard, then scaled until the interval holds its share."""
+    readings = [part for channel in channels for part in channel]
     adults = [part.where(np.array([speakers[row].is_adult for row in part.speaker])) for part in readings]
     masses = [interval_masses([speakers[row] for row in part.speaker]) for part in adults]
 
     def loss(parameters: np.ndarray) -> float:
-        tried = replace(
-            given, age_temperature=float(np.exp(parameters[0])), age_temperature_slope=float(parameters[1])
-        )
+        tried = replace(given, age_temperature=float(np.exp(parameters[0])), age_temperature_slope=float(parameters[1]))
         likelihood = [
             np.log(tried.age_probabilities(logits, float(seconds), float(distance)) @ mass + 1e-9)
             for part, mass_of in zip(adults, masses, strict=True)
@@ -88,7 +91,7 @@ def _fit_temperature(readings: Sequence[Readings], speakers: Sequence[Speaker], 
     for _ in range(14):
         factor = float(np.sqrt(low * high))
         wider = replace(fitted, age_temperature=fitted.age_temperature * factor)
-        low, high = (factor, high) if _covered(readings, speakers, wider) < INTERVAL_MASS else (low, factor)
+        low, high = (factor, high) if _covered(channels, speakers, wider) < INTERVAL_MASS else (low, factor)
     return replace(fitted, age_temperature=fitted.age_temperature * float(np.sqrt(low * high)))
 
 
@@ -116,7 +119,7 @@ def _told_gender(speaker: Speaker) -> bool:
 
 
 def _fit_child(readings: Sequence[Readings], speakers: Sequence[Speaker]) -> float:
-    """The highest threshold within a hundredth of the best balanced accuracy: it cautions the fewest adults."""
+    """The middle of the thresholds within a hundredth of the best balanced accuracy: an end of them is luck."""
     probability, child = [], []
     for part in readings:
         for row, logit in zip(part.speaker, part.child_logit, strict=True):
@@ -125,11 +128,15 @@ def _fit_child(readings: Sequence[Readings], speakers: Sequence[Speaker]) -> flo
                 child.append(speakers[row].is_child)
     thresholds = np.linspace(0.05, 0.95, 91)
     values = [balanced_accuracy(np.array(probability) > t, np.array(child)) for t in thresholds]
-    return float(thresholds[np.array(values) >= max(values) - 0.01].max())
+    return float(np.median(thresholds[np.array(values) >= max(values) - 0.01]))
 
 
-def fit(readings: Sequence[Readings], speakers: Sequence[Speaker], given: Calibration) -> Calibration:
-    """Calibrate on the calibration speakers at several channels and durations; `given` says how distance counts."""
+def fit(channels: Sequence[Sequence[Readings]], speakers: Sequence[Speaker], given: Calibration) -> Calibration:
+    """Calibrate on the calibration speakers: readings at several durations of each of several channels.
+
+    `given` says how distance counts.
+    """
+    readings = [part for channel in channels for part in channel]
     gender_temperature, gender_bias = _fit_gender(readings, speakers)
     calibration = replace(
         given,
@@ -137,5 +144,4 @@ def fit(readings: Sequence[Readings], speakers: Sequence[Speaker], given: Calibr
         gender_bias=gender_bias,
         child_threshold=_fit_child(readings, speakers),
     )
-    return _fit_temperature(readings, speakers, calibration)
-
+    return _fit_temperature(channels, speakers, calibration)

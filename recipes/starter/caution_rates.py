@@ -18,7 +18,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.intervals import Estimate, bootstrap
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import find_cautions
-from speech2face.portrait import hear
+from speech2face.portrait import encode_speech
 from speech2face.training.augment import coloured_noise, companded, mix, not_a_voice
 
 SECONDS = 12.0  # heard of every speaker
@@ -48,11 +48,11 @@ def share(values: list[bool]) -> Estimate:
 def caution_codes(model: AttributeModel, waveform: FloatArray) -> set[str] | None:
     """Codes of a waveform's cautions; None where it would be refused."""
     try:
-        activity, hearing = hear(model, waveform)
+        activity, encoding = encode_speech(model, waveform)
     except Speech2FaceError:
         return None
     found = find_cautions(
-        activity, model.release.thresholds, speaker_change=hearing.speaker_change(), of_the_voice=hearing.cautions()
+        activity, model.release.thresholds, speaker_change=encoding.speaker_change(), of_the_voice=encoding.cautions()
     )
     return {caution.code for caution in found}
 

@@ -15,7 +15,7 @@ from speech2face.training import augment
 from speech2face.training.augment import Codec, Generator, Sound, coloured_noise, companded, mix, recoded
 
 NOISY_SNR_DB = 10.0  # of the fixed channel
-CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker")
+CHANNELS = ("clean", "telephone", "noisy", "room", "codec", "loudspeaker", "noisy_again", "street")
 FIXED = ("clean", "telephone", "noisy", "room")
 """Of calibration and validation speakers these are heard the same in every release."""
 
@@ -94,6 +94,14 @@ def coded(waveform: FloatArray, rng: Generator) -> FloatArray:
     return recoded(waveform, codec, codec.sample_rates[0], int(rng.choice(codec.bit_rates[:3])))
 
 
+def in_noise(waveform: FloatArray, babble: Babble, rng: Generator, snr_db: float) -> FloatArray:
+    """Before other people's talk or another noise, (samples,)."""
+    size = waveform.size
+    talking = rng.uniform() < 0.35
+    noise = babble(int(rng.integers(2, 7)), size, rng) if talking else NOISES[rng.integers(len(NOISES))](size, rng)
+    return mix(waveform, noise, snr_db)
+
+
 def heard(waveform: FloatArray, channel: str, babble: Babble, rng: Generator, *, fixed: bool) -> FloatArray:
     """A voice through one of `CHANNELS`, (samples,) -> (samples,); `fixed` is that of the scores."""
     size = waveform.size
@@ -104,13 +112,15 @@ def heard(waveform: FloatArray, channel: str, babble: Babble, rng: Generator, *,
         if fixed:
             return companded(waveform, "mu")
         return augment.telephone(augment.equalised(waveform, rng) if rng.uniform() < 0.4 else waveform, rng)
-    if channel == "noisy":
-        if fixed:
-            noise = babble(4, size, rng) if rng.uniform() < 0.5 else coloured_noise(size, rng)
-            return mix(waveform, noise, NOISY_SNR_DB)
-        talking = rng.uniform() < 0.35
-        noise = babble(int(rng.integers(2, 7)), size, rng) if talking else NOISES[rng.integers(len(NOISES))](size, rng)
-        return mix(waveform, noise, rng.uniform(2, 20))
+    if channel == "noisy" and fixed:
+        noise = babble(4, size, rng) if rng.uniform() < 0.5 else coloured_noise(size, rng)
+        return mix(waveform, noise, NOISY_SNR_DB)
+    if channel in ("noisy", "noisy_again"):  # noise is what costs most: every voice is heard through two of them
+        return in_noise(waveform, babble, rng, rng.uniform(2, 20))
+    if channel == "street":  # out of doors, by whatever device is at hand
+        outdoors = in_noise(waveform, babble, rng, rng.uniform(3, 18))
+        outdoors = augment.equalised(outdoors, rng) if rng.uniform() < 0.5 else outdoors
+        return augment.telephone(outdoors, rng) if rng.uniform() < 0.5 else coded(outdoors, rng)
     if channel == "room":
         room = far_room(waveform, rng)
         return room if fixed else mix(room, coloured_noise(size, rng), rng.uniform(12, 40))

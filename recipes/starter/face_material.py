@@ -54,7 +54,7 @@ def _read_picture(path: Path, pixels: int) -> NDArray[np.float32]:
 
 def _read_table(folder: Path) -> tuple[list[dict[str, str]], Points, float]:
     """Rows of faces.csv, their landmarks, and the width in pixels these are measured in."""
-    table = read_table(str(folder / "faces.csv"), needed=("face", "file", "age"))
+    table = read_table(str(folder / "faces.csv"), needed=("face", "file"))
     rows = [{name: row.get(name) for name in row.columns} for row in table]
     marks = json.loads((folder / "landmarks.json").read_text(encoding="utf-8"))
     return rows, np.array([marks["landmarks"][row["face"]] for row in rows], dtype=np.float64), marks["image_size"][0]

@@ -150,6 +150,8 @@ def prepare(starter: Path, out: Path, *, workers: int) -> None:
                 continue
             # Of those without a label nothing but who speaks is learned: clean they are enough for that.
             indices = [i for i, s in enumerate(speakers) if channel == "clean" or s.gender or s.age]
+            if channel not in FIXED:  # through which nothing is scored
+                indices = [i for i in indices if speakers[i].split != "validation"]
             jobs = [(channel, i) for i in (range(NO_VOICE_SOUNDS) if channel == NO_VOICES else indices)]
             _pack(file, pool.imap(_work, jobs, chunksize=4))
             logger.info("%s in %.0f s", channel, time.monotonic() - started)
@@ -184,7 +186,7 @@ class Packed:
             places = self._places.get((speaker, int(seconds)), [])
         else:
             places = self._places.get((speaker, 0), [])
-            if seconds is not None:
+            if places and seconds is not None:
                 ends = np.cumsum(self.rows[places, 2])
                 places = places[: int(np.searchsorted(ends, seconds - 0.01)) + 1] if ends[-1] >= seconds - 0.05 else []
         if not places:

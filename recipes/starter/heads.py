@@ -22,19 +22,20 @@ from recipes.starter.channels import CHANNELS
 from recipes.starter.features import CUTS_SECONDS, Packed
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.training.export import save_half
-from speech2face.voice.whisper import VoiceHead, WhisperConfig
+from speech2face.voice.whisper import DISTANCE_SECONDS, VoiceHead, WhisperConfig
 
 logger = logging.getLogger(__name__)
 
 # Chosen among tenfold steps by the speakers of training and calibration alone: docs/experiments.md.
 AGE_PENALTY = 0.6  # of a ridge whose kernel is x.x / numbers
-GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 300.0, 100.0, 10.0
+GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 10_000.0, 1000.0, 10.0
 AGE_EXPANSION = 1.75  # of what the line says over its median: added to it once more so many times
 AGE_SPREAD_GROWTH = 0.4  # of the spread, for every year stated over that median
 DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
 SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
-OTHER_ADULTS_SHARE = 0.35
+CLEAN_WEIGHT = 2.0  # of the recording itself beside what channels make of it
+BEGINNING_SECONDS = 3.0  # the first segment alone: another cut, which needs no encoding of its own
 WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean variance
 
 
@@ -47,6 +48,7 @@ class Crops:
     channel: np.ndarray  # (crops,) places in CHANNELS
     weight: np.ndarray  # (crops,) of every speaker summing to one
     whole: np.ndarray  # (crops,) bool: all that was heard, no short cut
+    seconds: np.ndarray  # (crops,)
 
     def where(self, kept: np.ndarray) -> "Crops":
         """Some of them, `kept` (crops,) bool."""
@@ -59,21 +61,25 @@ class Crops:
 
 def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS) -> Crops:
     """The crops of some speakers through some channels."""
-    statistics, speaker, channel, whole = [], [], [], []
+    statistics, speaker, channel, names, whole, lengths = [], [], [], [], [], []
     for place, name in enumerate(channels):
         packed = Packed(folder, name)
         for row in rows:
-            for seconds in (None, *CUTS_SECONDS):
+            all_seconds = None
+            for seconds in (None, BEGINNING_SECONDS, *CUTS_SECONDS):
                 pooled = packed.pooled(row, seconds)
-                if pooled is not None:
+                if pooled is not None and pooled[1] != all_seconds:  # a beginning that is the whole is no other crop
+                    all_seconds = all_seconds or pooled[1]
                     statistics.append(pooled[0])
                     speaker.append(row)
                     channel.append(place)
+                    names.append(name)
                     whole.append(seconds is None)
+                    lengths.append(pooled[1])
     whose, all_of_it = np.array(speaker), np.array(whole)
-    weight = np.where(all_of_it, 1.0, CUT_WEIGHT)
+    weight = np.where(all_of_it, 1.0, CUT_WEIGHT) * np.where(np.array(names) == "clean", CLEAN_WEIGHT, 1.0)
     weight /= np.bincount(whose, weight)[whose]
-    return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it)
+    return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it, np.array(lengths))
 
 
 def standard(crops: Crops) -> tuple[np.ndarray, np.ndarray]:
@@ -100,9 +106,7 @@ def ridge(x: np.ndarray, y: np.ndarray, weight: np.ndarray, penalty: float) -> t
     return np.linalg.solve(gram, weighted.T @ (y - bias).astype(np.float32) / numbers), bias
 
 
-def logistic(
-    x: np.ndarray, positive: np.ndarray, weight: np.ndarray, penalty: float
-) -> tuple[np.ndarray, float]:
+def logistic(x: np.ndarray, positive: np.ndarray, weight: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Weighted logistic regression with a squared penalty on the slopes: slopes (numbers,) and bias."""
     sign = np.where(positive, 1.0, -1.0).astype(np.float32)
     weight = (weight / weight.mean()).astype(np.float32)
@@ -154,7 +158,7 @@ def has_age(speaker: Speaker) -> bool:
 
 
 def fit_child(crops: Crops, speakers: Sequence[Speaker], penalty: float = CHILD_PENALTY) -> tuple[np.ndarray, float]:
-    """The line above zero for children: they weigh half of all, adults of their corpus a quarter, others a quarter.
+    """The line above zero for children: they weigh half of all, adults of their corpus 15 %, others 35 %.
 
     All children are of one corpus; so it is children that are learned, not the corpus.
     """
@@ -163,7 +167,7 @@ def fit_child(crops: Crops, speakers: Sequence[Speaker], penalty: float = CHILD_
     child = np.array([speakers[row].is_child for row in some.speaker])
     home = {speakers[row].source for row in some.speaker if speakers[row].is_child}
     kind = np.array([0 if speakers[row].is_child else 1 if speakers[row].source in home else 2 for row in some.speaker])
-    share = np.array([0.5, 0.25, 0.25])[kind]
+    share = np.array([0.5, 0.15, 0.35])[kind]
     return logistic(some.statistics, child, balanced(some.weight, kind) * share, penalty)
 
 
@@ -198,6 +202,13 @@ def fit_distance(crops: Crops, axes: int) -> np.ndarray:
     return np.asarray((vectors / np.sqrt(variances)).T[::-1], np.float32)
 
 
+def fit_typical_distance(distance: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
+    """How far recordings of so many seconds lie: at one second, and the power of the seconds by which it falls."""
+    log_seconds = np.log(np.clip(seconds, *DISTANCE_SECONDS))
+    slope, at_one = np.polyfit(log_seconds, np.log(distance), 1)
+    return float(np.exp(at_one)), float(-slope)
+
+
 def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], config: WhisperConfig) -> VoiceHead:
     """Every head, learned from some speakers."""
     crops = gather(folder, rows)
@@ -215,7 +226,10 @@ def fit_head(folder: Path, speakers: Sequence[Speaker], rows: Sequence[int], con
         head.lines.weight.copy_(torch.from_numpy(np.stack([slope for slope, _ in lines])))
         head.lines.bias.copy_(torch.tensor([bias for _, bias in lines]))
         head.embed.weight.copy_(torch.from_numpy(fit_embedding(crops, config.speaker_embedding)))
-        head.distance.weight.copy_(torch.from_numpy(fit_distance(crops, config.distance_axes)))
+        axes = fit_distance(crops, config.distance_axes)
+        head.distance.weight.copy_(torch.from_numpy(axes))
+        typical = fit_typical_distance(np.square(crops.statistics @ axes.T).mean(1), crops.seconds)
+        head.typical_distance.copy_(torch.tensor(typical))
         head.age_shape.copy_(torch.tensor([knee, AGE_EXPANSION, AGE_SPREAD_GROWTH]))
     return head.eval()
 

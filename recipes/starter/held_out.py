@@ -25,6 +25,7 @@ from recipes.starter.heads import (
     fit_age,
     fit_distance,
     fit_gender,
+    fit_typical_distance,
     gather,
     median_of_adults,
     standard,
@@ -34,7 +35,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.outputs import replace_file
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
-from speech2face.voice.whisper import AGE_UNIT_YEARS
+from speech2face.voice.whisper import AGE_UNIT_YEARS, DISTANCE_SECONDS, WhisperConfig
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,9 @@ def units(crops: Crops, speakers: Sequence[Speaker]) -> Iterator[Unit]:
         yield Unit("language", f"group {held + 1}", own_group == held, own_group != held)
 
 
-def outcome(crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = 64) -> Outcome:
+def outcome(
+    crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = WhisperConfig().distance_axes
+) -> Outcome:
     """Learn without the unit, and read it."""
     centre, scale = standard(crops.where(unit.learned))
     learned = crops.where(unit.learned).standardised(centre, scale)
@@ -96,7 +99,10 @@ def outcome(crops: Crops, speakers: Sequence[Speaker], unit: Unit, axes: int = 6
     knee = median_of_adults(learned, speakers, age_slope)
     age = x @ age_slope
     age += age_bias + AGE_EXPANSION * np.maximum(age - knee, 0)
-    distance = np.square(x @ fit_distance(learned, axes).T).mean(1)
+    principal = fit_distance(learned, axes).T
+    at_one, fall = fit_typical_distance(np.square(learned.statistics @ principal).mean(1), learned.seconds)
+    seconds = np.clip(crops.seconds[unit.read], *DISTANCE_SECONDS)
+    distance = np.square(x @ principal).mean(1) * seconds**fall / at_one
     return Outcome(np.flatnonzero(unit.read), age, x @ gender_slope + gender_bias, distance)
 
 

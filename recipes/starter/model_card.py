@@ -297,9 +297,7 @@ def files_text(folder: Path, manifest: Mapping[str, Any]) -> str:
     return table(["file", "bytes", "SHA-256"], rows)
 
 
-def write_card(
-    folder: Path, scores: Sequence[Score], held_out: Sequence[Score] = (), audit: str = NOT_MEASURED
-) -> str:
+def write_card(folder: Path, scores: Sequence[Score], held_out: Sequence[Score] = (), audit: str = NOT_MEASURED) -> str:
     """The whole card of the release in `folder`; `audit` is the block that `speech2face audit` wrote."""
     manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     face = json.loads((folder / "face.json").read_text(encoding="utf-8"))

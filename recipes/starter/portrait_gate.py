@@ -25,7 +25,7 @@ from speech2face.metrics.intervals import Estimate, SpeakerBootstrap, bootstrap
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
 from speech2face.outputs import replace_file
-from speech2face.portrait import hear
+from speech2face.portrait import encode_speech
 
 LEAST_SECONDS = 3.0
 LEAST_DIFFERENCE = 8.0  # grey levels, 0 to 255
@@ -46,7 +46,7 @@ def draw(model: AttributeModel, speakers: Sequence[Speaker]) -> list[Drawn]:
     found = []
     for speaker in speakers:
         try:
-            _, said = hear(model, decode(speaker.file, HEARD_SECONDS))
+            _, said = encode_speech(model, decode(speaker.file, HEARD_SECONDS))
         except Speech2FaceError:
             continue
         assert said.attributes is not None

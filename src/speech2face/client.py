@@ -72,7 +72,7 @@ class LiveUpdate:
 
 
 class Client:
-    """One service; use it in a `with` block, or call `close`."""
+    """Client of one running service. Use it in a `with` block, or call `close`."""
 
     def __init__(self, url: str = DEFAULT_URL, *, token: str | None = None, seconds: float = 60.0) -> None:
         """Nothing is sent yet.
@@ -105,19 +105,19 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def health(self) -> dict[str, Any]:
-        """What `/health` says; `status` is "starting", "ready", "ending" or "failed"."""
+        """Return what `/health` says; `status` is "starting", "ready", "ending" or "failed"."""
         return dict(self._request("GET", "/health", failures=False).json())
 
     def models(self) -> list[dict[str, Any]]:
-        """The models, and what may be given to each."""
+        """Return the service's models, and which attributes may be stated for each."""
         return list(self._request("GET", "/v1/models").json()["models"])
 
     def portrait(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
-        """The portrait as a labelled PNG, and its facts.
+        """Return the portrait as a labelled PNG, and its facts.
 
         Args:
             recording: a path, the bytes of a file, or a binary file.
@@ -131,7 +131,7 @@ class Client:
         return self._portrait(recording, "image/png", options)
 
     def drawing(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
-        """The portrait drawn, as a labelled SVG, and its facts; `options` are those of `portrait` for one face.
+        """Return the portrait as a labelled SVG drawing, and its facts; `options` are those of `portrait` for one face.
 
         Raises:
             Speech2FaceError: the kind that `reconstruct` would raise.
@@ -146,7 +146,7 @@ class Client:
         return answer.content, json.loads(answer.headers[FACTS_HEADER])
 
     def portraits(self, recordings: Sequence[Source], **options: Any) -> list[ServedPortrait]:
-        """Several at once, in their order; one that fails does not spoil the others.
+        """Return the portraits of several recordings, in their order; one that fails does not spoil the others.
 
         Raises:
             ServiceError: the service refuses all of them.
@@ -209,7 +209,7 @@ class Client:
                 stop.set()
 
     async def live_async(self, sound: AsyncIterable[bytes], **start: Any) -> AsyncIterator[LiveUpdate]:
-        """`live` for asyncio."""
+        """Do what `live` does, for asyncio."""
         import asyncio
 
         from websockets.asyncio.client import connect

@@ -29,7 +29,7 @@ class NotMedia(Speech2FaceError):
 
 
 class NoAudioStream(Speech2FaceError):
-    """Media, but without sound: a silent video, a picture."""
+    """The file has no sound: it is a silent video or a picture."""
 
     exit_code = 12
 
@@ -41,25 +41,25 @@ class CorruptRecording(Speech2FaceError):
 
 
 class RecordingTooLong(Speech2FaceError):
-    """Longer, or larger, than the stated limit."""
+    """The recording is longer, or larger, than the limit."""
 
     exit_code = 14
 
 
 class SilentRecording(Speech2FaceError):
-    """Nothing is louder than the noise floor of a muted input."""
+    """The recording is silent: nothing in it is louder than the noise of a muted input."""
 
     exit_code = 15
 
 
 class NoSpeech(Speech2FaceError):
-    """Sound, but nowhere a voice: noise, tones, music."""
+    """The recording has sound but no voice: it is noise, tones or music."""
 
     exit_code = 16
 
 
 class TooLittleSpeech(Speech2FaceError):
-    """A voice, but for less than the stated minimum."""
+    """Somebody speaks, but for less than the least time that is needed."""
 
     exit_code = 17
 
@@ -71,7 +71,7 @@ class UnreadableRecording(Speech2FaceError):
 
 
 class EmptyRecording(Speech2FaceError):
-    """An empty file, or an audio stream without a single sample."""
+    """The file is empty, or its audio stream has not a single sample."""
 
     exit_code = 19
 
@@ -119,25 +119,25 @@ class MissingExtra(Speech2FaceError):
 
 
 class SpeechTooShort(Speech2FaceError):
-    """Fewer frames than a voice encoder sees at once."""
+    """The recording has fewer frames than the voice encoder sees at once."""
 
     exit_code = 27
 
 
 class FaceNotFound(Speech2FaceError):
-    """A photograph in which no face was found, or a file that is no photograph."""
+    """No face was found in the photograph, or the file is no photograph."""
 
     exit_code = 28
 
 
 class TamperedPicture(Speech2FaceError):
-    """A signed picture that is not as it was signed; says what was changed."""
+    """A signed picture is not as it was signed; the text says what was changed."""
 
     exit_code = 29
 
 
 class SeveralFaces(FaceNotFound):
-    """A picture in which more than one person could be meant; says how many faces were found."""
+    """More than one person of the photograph could be meant; the text says how many faces were found."""
 
     exit_code = 31
 

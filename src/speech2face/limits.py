@@ -12,7 +12,7 @@ MAX_SAMPLES: Final = 100  # draws in one call: a contact sheet of more than this
 
 
 class Style(StrEnum):
-    """How a face is shown."""
+    """How a portrait shows the face: like a photograph, or drawn."""
 
     photographic = "photographic"
     drawn = "drawn"

@@ -1,8 +1,8 @@
 """A voice as it is spoken in, the portrait so far out: one speaker, one call.
 
 What is believed is always about everything since the beginning, or the last `reset`. While a call lasts, decisions are
-made with what is known by then, and the encoder hears only what is new. A call of up to a minute ends exactly as a
-recording of it would, since all of it is heard once more; of a longer one nothing but sums is kept.
+made with what is known by then, and the encoder is given only what is new. A call of up to a minute ends exactly as a
+recording of it would, since all of it is encoded once more; of a longer one nothing but sums is kept.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import numpy as np
 
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.audio.speech import high_band_db, snr_db
+from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
-from speech2face.models.contract import Caution, FaceBelief, Given, Hearing, Listening, Model, judge_cautions
+from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
 from speech2face.portrait import (
     DrawnFace,
     GivenLike,
@@ -29,8 +29,8 @@ from speech2face.portrait import (
     check_samples,
     check_style,
     draw_picture,
+    encode_speech,
     encoded_facts,
-    hear,
 )
 from speech2face.voice.belief import AttributeBelief
 
@@ -44,14 +44,14 @@ ListeningState = Literal["waiting", "hearing", "paused"]
 
 @dataclass(frozen=True)
 class LiveSnapshot:
-    """What is believed after the speech so far; without `hearing` where it is too little, or no voice.
+    """What is believed after the speech so far; without `encoding` where it is too little, or no voice.
 
     `listening` is "waiting" until there is something to draw, then "hearing" or "paused".
     """
 
     model: Model
     listening: ListeningState
-    hearing: Hearing | None
+    encoding: SpeechEncoding | None
     belief: FaceBelief | None
     seconds_heard: float
     seconds_recorded: float
@@ -68,10 +68,10 @@ class LiveSnapshot:
     @property
     def attributes(self) -> AttributeBelief | None:
         """What the voice tells about age and gender; None where nothing is known, or the model states none."""
-        return None if self.hearing is None else self.hearing.attributes
+        return None if self.encoding is None else self.encoding.attributes
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the picture, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
+        """Return the facts, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
         release, population = self.model.release, self.model.population
         return encoded_facts(self) | {
             "listening": self.listening,
@@ -86,7 +86,10 @@ LiveLook = LiveSnapshot  # its earlier name
 
 
 class LiveSession:
-    """One speaker's voice so far. Not for several threads at a time; cheap to make; to be closed."""
+    """A live session: it takes one speaker's sound piece by piece, and gives the portrait of all of it so far.
+
+    It is for one thread at a time, cheap to make, and to be closed.
+    """
 
     def __init__(
         self,
@@ -97,8 +100,9 @@ class LiveSession:
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
+        voice_activity: str = DEFAULT_ACTIVITY,
     ) -> None:
-        """Begin to listen.
+        """Begin a session.
 
         Args:
             model: from `load_model`; any number of sessions may share it, best with `threads=1`.
@@ -107,9 +111,10 @@ class LiveSession:
             exaggerate: how far to move the embedding from the mean face.
             style: "photographic" or "drawn".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
+            voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
         Raises:
-            InvalidGiven, InvalidOption: what cannot be drawn.
+            InvalidGiven, InvalidOption: what cannot be drawn, or a detector that is not there.
         """
         check_model(model)
         self.model = model
@@ -120,13 +125,15 @@ class LiveSession:
         if not isinstance(source, PcmFormat | Media):
             raise InvalidOption(f"the source is {described(source)}; give PcmFormat(...) or Media(...)")
         self._source = source
+        open_voice_activity(voice_activity)  # an unknown name is refused before a recorder's thread is started
+        self._voice_activity = voice_activity
         self._stream: SoundStream = MediaStream(source) if isinstance(source, Media) else PcmStream(source)
         self.reset()
 
     def set(
         self, *, given: GivenLike | None = None, exaggerate: float | None = None, style: Style | str | None = None
     ) -> None:
-        """Change what is given, how far is exaggerated, or the style; None leaves it.
+        """Change the stated attributes, the exaggeration or the style; None leaves each as it is.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
@@ -138,15 +145,15 @@ class LiveSession:
 
     def reset(self) -> None:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
-        self._sound = SpeechStream(pauses=self.model.hears_pauses)
-        self._voice: Listening = self.model.listen()
-        self._hearing: Hearing | None = None
+        self._sound = SpeechStream(pauses=self.model.encodes_pauses, voice_activity=self._voice_activity)
+        self._voice: EncoderState = self.model.start_encoding()
+        self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
-        self._heard_until = 0.0  # seconds of sound
+        self._sound_until = 0.0  # seconds of sound
         self._drawn: tuple[FloatArray, tuple[Any, ...], DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
-        """Hear the next bytes, any number of them; whether there is speech that no snapshot has seen.
+        """Take the next bytes of sound, any number of them; return whether there is speech that no snapshot has seen.
 
         Raw samples may come as an array, (samples,) or (samples, channels), of the type that the source states.
 
@@ -159,28 +166,28 @@ class LiveSession:
 
     def _hear(self, channels: FloatArray) -> None:
         before = self._sound.speech_seconds
-        heard = self._sound.push(channels)
-        if heard.size:
-            self._voice.push(heard, self._sound.speech_seconds - before)
+        piece = self._sound.push(channels)
+        if piece.size:
+            self._voice.push(piece, self._sound.speech_seconds - before)
 
     def snapshot(self) -> LiveSnapshot:
-        """The belief over all that was heard so far; where nothing was, as after a pause, it costs nothing."""
-        if (heard := self._sound.reconsider()) is not None:
-            self._voice = self.model.listen()
-            self._voice.push(heard, self._sound.speech_seconds)
+        """Return the belief over all sound so far. Where nothing is new, as in a pause, it costs nothing."""
+        if (again := self._sound.reconsider()) is not None:
+            self._voice = self.model.start_encoding()
+            self._voice.push(again, self._sound.speech_seconds)
             self._seen_until = -1.0
-        seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.hears_pauses else 0.0
-        if (seconds, until) != (self._seen_until, self._heard_until):
-            self._seen_until, self._heard_until, self._hearing = seconds, until, None
+        seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.encodes_pauses else 0.0
+        if (seconds, until) != (self._seen_until, self._sound_until):
+            self._seen_until, self._sound_until, self._encoding = seconds, until, None
             if seconds >= MIN_SPEECH_SECONDS:
                 with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
-                    self._hearing = self._voice.hearing()
-        return self._snapshot(self._hearing, seconds, self._sound.high_band_db(), self._sound.snr_db())
+                    self._encoding = self._voice.encoding()
+        return self._snapshot(self._encoding, seconds, self._sound.high_band_db(), self._sound.snr_db())
 
     look = snapshot  # its earlier name
 
     def finish(self) -> LiveSnapshot:
-        """The end of the sound: what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
+        """End the sound, and return what `reconstruct` says of all of it, exactly so up to `SETTLED_SECONDS`.
 
         Raises:
             SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
@@ -191,31 +198,33 @@ class LiveSession:
         self._drawn = None  # the last picture is that of a recording, to the last grey level
         if (waveform := self._sound.recorded()) is None:
             self._sound.settle()
-            hearing = self._voice.hearing()
-            return self._snapshot(hearing, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db())
-        activity, hearing = hear(self.model, waveform)
-        return self._snapshot(hearing, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
+            encoding = self._voice.encoding()
+            return self._snapshot(
+                encoding, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db()
+            )
+        activity, encoding = encode_speech(self.model, waveform, voice_activity=self._voice_activity)
+        return self._snapshot(encoding, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _snapshot(
-        self, hearing: Hearing | None, seconds_heard: float, high_band: float | None, snr: float | None
+        self, encoding: SpeechEncoding | None, seconds_heard: float, high_band: float | None, snr: float | None
     ) -> LiveSnapshot:
         cautions: tuple[Caution, ...] = ()
         state: ListeningState = "waiting"
-        if hearing is not None:
+        if encoding is not None:
             state = "hearing" if self._sound.speaking else "paused"
             cautions = judge_cautions(
                 self.model.release.thresholds,
                 seconds=seconds_heard,
                 high_band=high_band,
                 snr=snr,
-                speaker_change=hearing.speaker_change(),
-                of_the_voice=hearing.cautions(),
+                speaker_change=encoding.speaker_change(),
+                of_the_voice=encoding.cautions(),
             )
         return LiveSnapshot(
             model=self.model,
             listening=state,
-            hearing=hearing,
-            belief=None if hearing is None else hearing.belief(self._given),
+            encoding=encoding,
+            belief=None if encoding is None else encoding.belief(self._given),
             seconds_heard=seconds_heard,
             seconds_recorded=self._sound.seconds,
             cautions=cautions,
@@ -227,15 +236,15 @@ class LiveSession:
     def __repr__(self) -> str:
         """Return one line: the model, how the sound comes, how much of it came."""
         release, sound = self.model.release, self._sound
-        heard = f"{sound.speech_seconds:.1f} s of speech in {sound.seconds:.1f} s"
-        return brief(self, f"{release.name} {release.version}", str(self._source), heard)
+        speech = f"{sound.speech_seconds:.1f} s of speech in {sound.seconds:.1f} s"
+        return brief(self, f"{release.name} {release.version}", str(self._source), speech)
 
     def close(self) -> None:
-        """Let go of what decodes the sound; harmless when done twice. Snapshots can still be drawn."""
+        """Stop the decoder of the sound; harmless when done twice. Snapshots can still be drawn."""
         self._stream.close()
 
     def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> Portrait:
-        """The portrait of a snapshot.
+        """Draw the portrait of a snapshot.
 
         Args:
             snapshot: one with an embedding.
@@ -247,13 +256,13 @@ class LiveSession:
         """
         if not isinstance(snapshot, LiveSnapshot):
             raise InvalidOption(f"the snapshot is {described(snapshot)}; give what snapshot() or finish() returned")
-        if snapshot.hearing is None or snapshot.belief is None:
+        if snapshot.encoding is None or snapshot.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
         samples = check_samples(samples)
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
-        others = [self._picture(snapshot, snapshot.hearing.draw(snapshot.given, rng), size) for _ in range(samples)]
+        others = [self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size) for _ in range(samples)]
         release = snapshot.model.release
         return Portrait(
             image=shown.image,

@@ -24,7 +24,7 @@ from speech2face.inputs import (
     whole_number,
 )
 from speech2face.limits import MAX_SAMPLES, Style
-from speech2face.models.contract import OTHER_TRACKS, Caution, FaceBelief, Given, Hearing, Model, find_cautions
+from speech2face.models.contract import OTHER_TRACKS, Caution, FaceBelief, Given, Model, SpeechEncoding, find_cautions
 from speech2face.outputs import write_together
 from speech2face.provenance import (
     DECODED_NOTICE,
@@ -128,11 +128,11 @@ class Portrait(LabelledPicture):
         """Return one line: size, model, what the voice tells, how much was heard."""
         read = "" if self.attributes is None else f"age {self.attributes.age_mean:.0f}"
         more = f"{len(self.samples)} samples" if self.samples else ""
-        model, heard = f"{self.model_name} {self.model_version}", f"{self.seconds_heard:.1f} s heard"
-        return brief(self, _size(self.image), self.style.value, read, heard, more, model)
+        model, speech = f"{self.model_name} {self.model_version}", f"{self.seconds_heard:.1f} s heard"
+        return brief(self, _size(self.image), self.style.value, read, speech, more, model)
 
     def facts(self) -> dict[str, Any]:
-        """Everything but the pictures, JSON-ready; what the model does not state is left out."""
+        """Return everything but the pictures, JSON-ready; what the model does not state is left out."""
         return encoded_facts(self) | {
             "track": self.track,
             "tracks": self.tracks,
@@ -177,16 +177,16 @@ class EncodedVoice(Protocol):
     def style(self) -> Style: ...
 
 
-def encoded_facts(heard: EncodedVoice) -> dict[str, Any]:
+def encoded_facts(encoded: EncodedVoice) -> dict[str, Any]:
     """What was heard, believed and asked for, JSON-ready; what the model does not state is left out."""
-    attributes = {} if heard.attributes is None else attribute_facts(heard.attributes)
+    attributes = {} if encoded.attributes is None else attribute_facts(encoded.attributes)
     return attributes | {
-        "seconds_heard": round(heard.seconds_heard, 2),
-        "seconds_recorded": round(heard.seconds_recorded, 2),
-        "cautions": [{"code": caution.code, "text": caution.text} for caution in heard.cautions],
-        "given": heard.given.to_dict(),
-        "exaggerate": heard.exaggerate,
-        "style": heard.style.value,
+        "seconds_heard": round(encoded.seconds_heard, 2),
+        "seconds_recorded": round(encoded.seconds_recorded, 2),
+        "cautions": [{"code": caution.code, "text": caution.text} for caution in encoded.cautions],
+        "given": encoded.given.to_dict(),
+        "exaggerate": encoded.exaggerate,
+        "style": encoded.style.value,
     }
 
 
@@ -204,20 +204,22 @@ def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
     }
 
 
-def hear(model: Model, waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY) -> tuple[Activity, Hearing]:
+def encode_speech(
+    model: Model, waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY
+) -> tuple[Activity, SpeechEncoding]:
     """The speech of a waveform, (samples,), and what the model makes of it.
 
-    The one place where it is decided what a model's network hears, for a recording, an evaluation and the end of a
-    call: the waveform as it is where the model `hears_pauses`, and then the speech found in it decides nothing but
+    The one place where it is decided what a model's network is given, for a recording, an evaluation and the end of a
+    call: the waveform as it is where the model `encodes_pauses`, and then the speech found in it decides nothing but
     whether there is a voice; else that speech alone, joined and without direct current.
 
     Raises:
         SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
     """
     activity = require_speech(waveform, voice_activity=voice_activity)
-    if not model.hears_pauses:
-        return activity, model.hear(activity.speech())
-    return activity, model.hear(waveform).spoken_at(activity.spans)
+    if not model.encodes_pauses:
+        return activity, model.encode(activity.speech())
+    return activity, model.encode(waveform).spoken_at(activity.spans)
 
 
 def check_model(model: object) -> None:
@@ -226,7 +228,7 @@ def check_model(model: object) -> None:
     Raises:
         InvalidOption: it is not.
     """
-    if not all(hasattr(model, name) for name in ("release", "hear", "decode")):
+    if not all(hasattr(model, name) for name in ("release", "encode", "decode")):
         raise InvalidOption(f"the model is {described(model)}; give what load_model() returns")
 
 
@@ -346,13 +348,13 @@ def reconstruct(
     samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
-    heard = _read(recording, sample_rate, track)
-    activity, hearing = hear(model, heard.waveform, voice_activity=voice_activity)
-    belief = hearing.belief(given)
+    read = _read(recording, sample_rate, track)
+    activity, encoding = encode_speech(model, read.waveform, voice_activity=voice_activity)
+    belief = encoding.belief(given)
     if samples and seed is None:
         seed = int(np.random.default_rng().integers(2**31))
     rng = np.random.default_rng(seed)
-    draws = [hearing.draw(given, rng) for _ in range(samples)]
+    draws = [encoding.draw(given, rng) for _ in range(samples)]
 
     def picture(face_embedding: FloatArray) -> DrawnFace:
         return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style)
@@ -361,15 +363,15 @@ def reconstruct(
     return Portrait(
         image=shown.image,
         samples=tuple(picture(draw).image for draw in draws),
-        attributes=hearing.attributes,
+        attributes=encoding.attributes,
         belief=belief,
         seconds_heard=activity.seconds,
-        seconds_recorded=heard.waveform.size / SAMPLE_RATE,
+        seconds_recorded=read.waveform.size / SAMPLE_RATE,
         cautions=find_cautions(
             activity,
             model.release.thresholds,
-            speaker_change=hearing.speaker_change(),
-            of_the_voice=[*hearing.cautions(), *([OTHER_TRACKS] if heard.tracks > 1 else [])],
+            speaker_change=encoding.speaker_change(),
+            of_the_voice=[*encoding.cautions(), *([OTHER_TRACKS] if read.tracks > 1 else [])],
         ),
         given=given,
         exaggerate=exaggerate,
@@ -380,8 +382,8 @@ def reconstruct(
         notice=model.notice,
         style=style,
         drawing=shown.drawing,
-        track=heard.track,
-        tracks=heard.tracks,
+        track=read.track,
+        tracks=read.tracks,
     )
 
 
@@ -402,8 +404,8 @@ def embed(
     """
     check_model(model)
     stated = check_given(model, given)
-    _, hearing = hear(model, _read(recording, sample_rate, track).waveform)
-    return hearing.belief(stated).mean
+    _, encoding = encode_speech(model, _read(recording, sample_rate, track).waveform)
+    return encoding.belief(stated).mean
 
 
 # --------------------------------------------------------------------------------------------------
@@ -474,7 +476,7 @@ class Reconstruction(LabelledPicture):
         return brief(self, _size(self.image), f"by {self.embedder}", f"{self.model_name} {self.model_version}")
 
     def facts(self) -> dict[str, Any]:
-        """Everything but picture and embedding, JSON-ready. The embedding would identify a person: it is not in it."""
+        """Return everything but picture and embedding, JSON-ready; an embedding would identify a person."""
         return {
             "photograph": {"embedder": self.embedder},
             "exaggerate": self.exaggerate,

@@ -317,7 +317,7 @@ def write_sheet(
 def read_provenance(
     path: PathLike | BytesLike | BinaryIO, content: BytesLike | None = None
 ) -> tuple[Provenance, dict[str, Any]]:
-    """What a picture says about itself, and its facts; they are empty where other software dropped them.
+    """Return what a picture says about itself, and its facts; these are empty where other software dropped them.
 
     `path` may also be the bytes of a PNG or WebP, or a binary file; `content` is for bytes that were read already.
 

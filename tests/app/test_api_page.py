@@ -1,5 +1,6 @@
 """What docs/api.md says is true: options, close codes, messages, addresses, limits, and its Python."""
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -20,14 +21,21 @@ def section(title: str) -> str:
     return PAGE.split(f"\n## {title}")[1].split("\n## ")[0]
 
 
+def table(name: str) -> list[dict[str, str]]:
+    with (ROOT / "docs" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_every_option_is_in_the_table_and_no_other() -> None:
     rows = re.findall(r"^\| (`[^|]+) \|", section("A portrait"), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     assert named == set(Options.model_fields)
 
 
-def test_the_close_codes_are_ours_and_websockets_one_for_giants() -> None:
-    assert {int(code) for code in re.findall(r"^\| (\d{4}) \|", PAGE, re.MULTILINE)} == {*CloseCode, 1009}
+def test_the_close_codes_are_ours_and_those_of_websockets_themselves() -> None:
+    live = [row["number"] for row in table("service_codes") if row["protocol"] == "WS /v1/live"]
+    assert {int(code) for numbers in live for code in numbers.split(", ")} == {*CloseCode, 1002, 1007, 1009}
+    assert {int(code) for code in re.findall(r"\b(?:10[01]\d|44\d\d|4503)\b", section("Live"))} <= {*CloseCode, 1009}
 
 
 def test_every_message_of_the_page_is_one() -> None:
@@ -49,24 +57,29 @@ def test_every_address_of_the_page_exists(served: TestClient) -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    limits = Limits()
-    for what, number in (
-        ("64 MiB", limits.upload_bytes / 2**20),
-        ("512 MiB", limits.uploads_held_bytes / 2**20),
-        ("15 minutes", limits.recording_seconds / 60),
-        ("| 16 |", limits.files_per_request),
-        ("| 64 |", limits.requests_at_once),
-        ("| 32 |", limits.sessions_at_once),
-        ("2000 a second", limits.messages_per_second),
-        ("4000 in a burst", limits.message_burst),
-        ("1 MiB, 16 KiB", limits.frame_bytes / 2**20),
-        ("10 a second", limits.updates_per_second),
-        ("2 minutes", limits.idle_seconds / 60),
-        ("4 hours", limits.session_seconds / 3600),
-        ("20 seconds", limits.send_seconds),
-    ):
-        assert what in section("Limits")
-        assert float(re.findall(r"\d+", what)[0]) == number, what
+    limits, stated = Limits(), {row["what"]: row["most"] for row in table("service_limits")}
+    wanted = {
+        "a request's body": (limits.upload_bytes / 2**20, "MiB"),
+        "recordings held in memory, all requests together": (limits.uploads_held_bytes / 2**20, "MiB"),
+        "a recording": (limits.recording_seconds / 60, "minutes"),
+        "files in one request": (limits.files_per_request, ""),
+        "samples of one recording, of one request": (limits.samples, f", {limits.samples_per_request}"),
+        "requests waiting or being drawn": (limits.requests_at_once, ""),
+        "live sessions at once": (limits.sessions_at_once, ""),
+        "live messages": (limits.messages_per_second, f"a second, {limits.message_burst} in a burst"),
+        "one binary live message, one text": (limits.frame_bytes / 2**20, f"MiB, {limits.text_bytes // 1024} KiB"),
+        "updates": (limits.updates_per_second, "a second"),
+        "without any message": (limits.idle_seconds / 60, "minutes"),
+        "a live session": (limits.session_seconds / 3600, "hours"),
+        "a client that does not read": (limits.send_seconds, "seconds"),
+    }
+    assert set(stated) == set(wanted)
+    for what, (number, unit) in wanted.items():
+        found = re.match(r"[\d.]+", stated[what])
+        assert found is not None and float(found[0]) == number and unit in stated[what], what
+    for words in ("64 MiB", "15 minutes", "16 files", "32 live sessions", "4 hours"):
+        assert words in section("Limits")
+        assert any(most.startswith(words.split()[0]) for most in stated.values()), words
 
 
 def test_the_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from speech2face import load_model, reconstruct
+from speech2face import load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.audio.speech import WebRtcActivity, check_voice_activity, find_speech, require_speech
 from speech2face.audio.stream import SpeechStream
 from speech2face.cli import app
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption, NoSpeech
+from speech2face.live import LiveSession, PcmFormat
 from tests.voices import made_voice
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "female.mp3"
@@ -81,10 +82,36 @@ def test_a_portrait_is_drawn_of_the_speech_that_the_named_detector_finds(tmp_pat
     assert "known are webrtc, deaf, level" in str(refused)
 
 
+@pytest.mark.usefixtures("added")
+def test_a_live_session_draws_what_the_named_detector_finds_as_a_recording_does() -> None:
+    model, waveform = load_model(threads=1), read_recording(EXAMPLE).waveform
+    sound = np.rint(waveform * 32_767).astype("<i2")
+
+    def spoken(name: str) -> LiveSession:
+        session = LiveSession(model, PcmFormat(), voice_activity=name)
+        session.push(sound.tobytes())
+        return session
+
+    session = spoken("level")
+    seen, said = session.snapshot(), session.finish()
+    portrait = reconstruct(model, (sound, SAMPLE_RATE), voice_activity="level")
+    assert said.seconds_heard == portrait.seconds_heard
+    assert seen.seconds_heard == pytest.approx(portrait.seconds_heard, abs=0.3)  # the last frames are not decided yet
+    assert said.seconds_heard != spoken("webrtc").finish().seconds_heard
+    session = spoken("deaf")
+    session.reset()  # the detector stays
+    session.push(sound.tobytes())
+    assert session.snapshot().seconds_heard == 0
+    with pytest.raises(NoSpeech):
+        session.finish()
+
+
 @pytest.mark.parametrize("name", ["gone", None, 3])
 def test_a_name_that_no_detector_has_is_refused_before_anything_is_read(name: str) -> None:
     with pytest.raises(InvalidOption):
         reconstruct(load_model(), Path("nowhere.mp3"), voice_activity=name)
+    with pytest.raises(InvalidOption):
+        LiveSession(load_model(), PcmFormat(), voice_activity=name)
 
 
 def test_the_example_of_the_page_keeps_to_the_protocol_and_finds_a_voice() -> None:

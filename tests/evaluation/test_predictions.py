@@ -38,7 +38,7 @@ class MadeListener:
     def __init__(self, facts: ModelFacts = FACTS, size: int = EMBEDDING) -> None:
         self.facts, self._size = facts, size
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
+    def answer(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         said: list[Answer | Speech2FaceError] = [Answer(np.full(self._size, w.size, np.float32)) for w in waveforms]
         said[2] = NoSpeech("no speech was found")
         return said

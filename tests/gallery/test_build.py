@@ -43,7 +43,7 @@ class StandIn(PairedModel):
     def prefetch(self) -> None:
         """Nothing is loaded."""
 
-    def hear(self, speech: FloatArray) -> PairedEncoding:
+    def encode(self, speech: FloatArray) -> PairedEncoding:
         """The same face."""
         return PairedEncoding(self, (), np.arange(1, EMBEDDING + 1, dtype=np.float32))
 

@@ -139,10 +139,10 @@ def test_pairs_become_a_release_that_draws(release: Path) -> None:
 
 def test_a_childs_voice_is_left_with_the_starters_belief(release: Path) -> None:
     model, speech = load_learned_model(release, 1), made_voice(3.0)
-    hearing, plain = model.hear(speech), load_attribute_model().hear(speech)
-    assert hearing.is_child
-    np.testing.assert_array_equal(hearing.belief(Given()).mean, plain.belief(Given()).mean)
-    one, other = (each.draw(Given(), np.random.default_rng(0)) for each in (hearing, plain))
+    encoding, plain = model.encode(speech), load_attribute_model().encode(speech)
+    assert encoding.is_child
+    np.testing.assert_array_equal(encoding.belief(Given()).mean, plain.belief(Given()).mean)
+    one, other = (each.draw(Given(), np.random.default_rng(0)) for each in (encoding, plain))
     np.testing.assert_array_equal(one, other)
 
 
@@ -157,11 +157,11 @@ def test_a_recording_and_a_call_are_encoded_alike(release: Path) -> None:
 
 def test_draws_have_the_stated_mean_and_spread(release: Path) -> None:
     model = load_learned_model(release, 1)
-    hearing = model.hear(adult_voice(4.0))
-    belief = hearing.belief(Given())
+    encoding = model.encode(adult_voice(4.0))
+    belief = encoding.belief(Given())
     low, high = model.release.population.limits()
     free = ~np.isfinite(low) & ~np.isfinite(high)  # others are cut at what can be drawn
-    drawn = np.stack([hearing.draw(Given(), np.random.default_rng(seed)) for seed in range(3000)])
+    drawn = np.stack([encoding.draw(Given(), np.random.default_rng(seed)) for seed in range(3000)])
     np.testing.assert_allclose(drawn.mean(0)[free], belief.mean[free], atol=0.06)
     np.testing.assert_allclose(np.cov(drawn.T)[np.ix_(free, free)], belief.covariance[np.ix_(free, free)], atol=0.08)
 
@@ -176,7 +176,7 @@ def test_what_does_not_pay_leaves_the_starters_belief(
     assert not made.training["pays"]
     assert "not better than chance" in (tmp_path / "model" / "CARD.md").read_text()
     speech, starter = adult_voice(3.0), load_attribute_model()
-    one, other = (model.hear(speech).belief(Given()) for model in (load_model(tmp_path / "model"), starter))
+    one, other = (model.encode(speech).belief(Given()) for model in (load_model(tmp_path / "model"), starter))
     np.testing.assert_allclose(one.mean, other.mean, atol=1e-6)
     np.testing.assert_allclose(one.covariance, other.covariance, atol=1e-6)
 
@@ -205,11 +205,11 @@ def test_without_attributes_the_belief_is_of_the_pairs_alone(data: Path, numbers
     made = learned(data, tmp_path / "model", by_attributes=False)
     assert made.training["people"] == PEOPLE
     model = load_learned_model(tmp_path / "model", 1)
-    hearing = model.hear(adult_voice(3.0))
+    encoding = model.encode(adult_voice(3.0))
     assert not model.release.by_attributes
-    assert np.isfinite(hearing.belief(Given()).mean).all()
-    aged = hearing.belief(Given(age=75.0)).mean
-    assert not np.array_equal(aged, hearing.belief(Given()).mean)
+    assert np.isfinite(encoding.belief(Given()).mean).all()
+    aged = encoding.belief(Given(age=75.0)).mean
+    assert not np.array_equal(aged, encoding.belief(Given()).mean)
 
 
 def test_numbers_are_computed_once_and_again_only_for_new_clips(data: Path, numbers: list[int], tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_sums_of_two_clinics_become_a_release(numbers: list[int], tmp_path: Path
     assert made.training["pays"]
     assert "of 160 people" in (tmp_path / "model" / "CARD.md").read_text() or made.training["sums_of"] >= 3
     model = load_learned_model(tmp_path / "model", 1)
-    assert np.isfinite(model.hear(adult_voice(3.0)).belief(Given()).mean).all()
+    assert np.isfinite(model.encode(adult_voice(3.0)).belief(Given()).mean).all()
     with pytest.raises(InvalidOption, match="without-attributes"):
         learn_release(None, files, tmp_path / "other", replace(options, by_attributes=False))
 

@@ -65,20 +65,20 @@ def wav(waveform: FloatArray) -> bytes:
 @pytest.mark.parametrize("seconds", [6.0, 9.7, 21.0, 31.3])
 def test_speech_of_any_length_is_heard_whole_in_blocks(model: PairedModel, seconds: float) -> None:
     speech = made_voice(seconds)
-    said = model.hear(speech).face_embedding
+    said = model.encode(speech).face_embedding
     assert_says(said, whole_pass(model, speech))
 
 
 def test_short_speech_is_repeated_to_a_clip_as_in_the_paper(model: PairedModel) -> None:
     speech = made_voice(1.7)
-    said = model.hear(speech).face_embedding
+    said = model.encode(speech).face_embedding
     assert_says(said, whole_pass(model, tile(speech, 6 * SAMPLE_RATE)))
-    assert sum(part.count for part in model.hear(speech).segments) == 6  # the paper's 6 s leave 6 columns
+    assert sum(part.count for part in model.encode(speech).segments) == 6  # the paper's 6 s leave 6 columns
 
 
 def test_what_is_kept_of_a_long_recording_is_bounded_and_no_column_is_lost(model: PairedModel) -> None:
     speech = tile(made_voice(10.0), 160 * SAMPLE_RATE)
-    segments = model.hear(speech).segments
+    segments = model.encode(speech).segments
     frames = (speech.size - 400) // 160 + 1
     assert sum(part.count for part in segments) == (frames - 259) // 64 + 1
     assert len(segments) <= 33
@@ -183,7 +183,7 @@ def test_two_speakers_are_found_by_the_worst_cut_around_the_mean_face_and_only_w
 def test_speech_is_cut_into_segments_whose_voices_the_networks_can_compare(model: PairedModel, copy: Path) -> None:
     thresholds = json.loads((copy / MANIFEST).read_text())["thresholds"]
     change(copy, thresholds=thresholds | {"same_speaker_cosine": 0.5})
-    changed = load_paired_model(copy).hear(made_voice(12.0)).speaker_change()
+    changed = load_paired_model(copy).encode(made_voice(12.0)).speaker_change()
     assert changed is not None
     assert -1 <= changed < 1
 
@@ -192,7 +192,7 @@ def test_the_golden_tensors_come_out_again(model: PairedModel) -> None:
     from speech2face.voice.segments import golden_speech
 
     golden = np.load(model.release.file("golden.npz"))
-    assert_says(model.hear(golden_speech()).face_embedding, golden["face_embedding"])
+    assert_says(model.encode(golden_speech()).face_embedding, golden["face_embedding"])
     drawn = model.decode(model.release.mean_embedding).transpose(2, 0, 1)
     assert np.abs(drawn.astype(int) - golden["image"].astype(int)).max() <= 1
     assert golden["image"].std() > 0

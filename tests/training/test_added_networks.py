@@ -127,22 +127,22 @@ def assert_heard_as_torch_says(model: PairedModel, encoder: torch.nn.Module) -> 
         statistics = network.pool(network.front_end(pieces))  # type: ignore[attr-defined]
         mean = (weights[:, None] * statistics).sum(0, keepdim=True) / weights.sum()
         expected = network.head(mean)[0].numpy()  # type: ignore[attr-defined]
-    said = model.hear(speech).face_embedding
+    said = model.encode(speech).face_embedding
     np.testing.assert_allclose(said, expected, atol=1e-4 * float(np.linalg.norm(expected)))
 
 
 def assert_a_stream_hears_what_the_whole_recording_holds(model: PairedModel) -> None:
     for seconds in (1.1, 3.0, 7.3, 13.0):
         speech = made_voice(seconds)
-        state = model.listen()
+        state = model.start_encoding()
         for start in range(0, speech.size, 7001):
             state.push(speech[start : start + 7001])
-        heard, recorded = state.hearing(), model.hear(speech)
+        encoded, recorded = state.encoding(), model.encode(speech)
         wanted = recorded.belief(Given()).mean
         np.testing.assert_allclose(
-            heard.belief(Given()).mean, wanted, atol=1e-5 * float(np.linalg.norm(wanted)), err_msg=str(seconds)
+            encoded.belief(Given()).mean, wanted, atol=1e-5 * float(np.linalg.norm(wanted)), err_msg=str(seconds)
         )
-        assert [part.count for part in heard.segments] == [part.count for part in recorded.segments]
+        assert [part.count for part in encoded.segments] == [part.count for part in recorded.segments]
 
 
 @pytest.mark.usefixtures("added")

@@ -41,21 +41,29 @@ def planted(count: int, spread_years: float, seed: int = 0) -> tuple[Readings, l
 @pytest.mark.parametrize("spread", [6.0, 14.0])
 def test_the_interval_holds_four_fifths_of_people_that_calibration_has_not_seen(spread: float) -> None:
     readings, speakers = planted(800, spread)
-    calibration = fit([readings], speakers, Calibration())
+    calibration = fit([[readings]], speakers, Calibration())
     held_out, others = planted(1500, spread, seed=2)
     assert coverage(*interval_coverage(held_out, others, calibration)) == pytest.approx(0.8, abs=0.04)
 
 
+def test_the_interval_is_set_between_the_best_and_the_worst_channel() -> None:
+    clean, speakers = planted(800, 6.0)
+    noisy, _ = planted(800, 12.0)  # the same people, since age and gender are drawn from the same seed
+    calibration = fit([[clean], [clean], [noisy]], speakers, Calibration())
+    held = [coverage(*interval_coverage(part, speakers, calibration)) for part in (clean, noisy)]
+    assert sum(held) / 2 == pytest.approx(0.8, abs=0.01) and held[0] > 0.85
+
+
 def test_a_shifted_gender_logit_is_shifted_back_though_most_are_men() -> None:
     readings, speakers = planted(400, 8.0)
-    calibration = fit([readings], speakers, Calibration())
+    calibration = fit([[readings]], speakers, Calibration())
     assert calibration.gender_bias == pytest.approx(-1.5, abs=0.6)
     assert calibration.femininity(1.5) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_child_threshold_lies_between_children_and_adults() -> None:
     readings, speakers = planted(400, 8.0)
-    assert 0.3 < fit([readings], speakers, Calibration()).child_threshold < 0.9
+    assert 0.3 < fit([[readings]], speakers, Calibration()).child_threshold < 0.9
 
 
 def test_a_recording_unlike_training_is_said_with_less_certainty_up_to_a_limit() -> None:

@@ -13,6 +13,7 @@ from recipes.starter.heads import (
     fit_distance,
     fit_embedding,
     fit_gender,
+    fit_typical_distance,
     gather,
     logistic,
     ridge,
@@ -35,7 +36,7 @@ def crops(x: np.ndarray, whose: np.ndarray, channel: np.ndarray | None = None) -
     """Crops of so many numbers, every speaker weighing one."""
     weight = 1 / np.bincount(whose)[whose]
     channels = np.zeros(len(x), int) if channel is None else channel
-    return Crops(x.astype(np.float32), whose, channels, weight, np.ones(len(x), bool))
+    return Crops(x.astype(np.float32), whose, channels, weight, np.ones(len(x), bool), np.full(len(x), 3.0))
 
 
 def pack(folder: Path, rows: list[tuple[int, int, float]], statistics: np.ndarray) -> Packed:
@@ -73,10 +74,16 @@ def test_a_reading_goes_through_the_head_as_in_use(tmp_path: Path) -> None:
     packed = pack(tmp_path, [(2, 0, 4.0)], statistics)
     readings = read_packed(head, packed, [1, 2])
     assert readings.speaker.tolist() == [2] and readings.seconds.tolist() == [4.0]
-    pooled = head.pooled(moments_of(statistics.reshape(1, -1).astype(np.float32)))
+    pooled = head.pooled(moments_of(statistics.reshape(1, -1).astype(np.float32), np.ones(1)))
     np.testing.assert_allclose(pooled.numpy(), statistics.reshape(1, -1), atol=LEAST_VARIANCE + 1e-3)
-    said = head(moments_of(statistics.reshape(1, -1).astype(np.float32)))
+    said = head(moments_of(statistics.reshape(1, -1).astype(np.float32), np.ones(1)))
     np.testing.assert_allclose(readings.gender_logit, said.gender_logit.detach().numpy(), atol=1e-2)
+
+
+def test_distance_is_told_beside_what_is_typical_of_so_many_seconds() -> None:
+    seconds = np.array([1.0, 2.0, 4.0, 8.0])
+    at_one, fall = fit_typical_distance(1.5 * seconds**-0.5, seconds)
+    assert (at_one, fall) == pytest.approx((1.5, 0.5))
 
 
 def test_ridge_regression_is_that_of_the_kernel_and_finds_a_planted_line() -> None:

@@ -65,6 +65,15 @@ def test_moments_of_two_segments_add_up_to_the_pooled_statistics_of_both() -> No
     torch.testing.assert_close(head.pooled(first + second), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_distance_is_beside_what_is_typical_of_as_many_seconds() -> None:
+    head = VoiceHead(SMALL)
+    head.typical_distance.copy_(torch.tensor([2.0, 0.5]))
+    statistics = torch.rand(3, 64)
+    plain = head.distance(statistics).square().mean(1)
+    said = head.relative_distance(statistics, torch.tensor([20.0, 200.0, 4000.0]))  # 0.4, 4 and 80 s
+    torch.testing.assert_close(said, plain / 2 * torch.tensor([1.0, 2.0, 10**0.5]))
+
+
 def test_age_logits_are_a_normal_distribution_around_the_line() -> None:
     head = VoiceHead(SMALL)
     with torch.no_grad():

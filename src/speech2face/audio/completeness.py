@@ -349,7 +349,7 @@ def _tagged_frames(content: bytes, at: int) -> int | None:
 # --------------------------------------------------------------------------------------------------
 # The pages of an Ogg file (RFC 3533): where one stream ends and another begins, and what is missing between them.
 # FFmpeg passes over what it cannot read and goes on with the next page. Every page says its number and how many
-# samples have been heard by its end, so what was passed over can be counted.
+# samples have been counted by its end, so what was passed over can be counted.
 # --------------------------------------------------------------------------------------------------
 
 HEADER_BYTES = 27  # RFC 3533, section 6
@@ -376,8 +376,8 @@ class _OggStream:
     ended: bool = False
     pending: int = 0  # samples of a packet that goes on in the next page
     lost_seconds: float = 0.0
-    heard_seconds: float = 0.0
-    heard_bytes: int = 0
+    counted_seconds: float = 0.0
+    counted_bytes: int = 0
 
 
 @dataclass
@@ -512,8 +512,8 @@ def _take(link: OggLink, page: _Page, *, damaged: bool) -> None:
     if beyond > (0 if gap else WRITERS_GAP_SECONDS) and (stream.began or gap):
         stream.lost_seconds += beyond
     else:
-        stream.heard_seconds += max(0.0, min(seconds, most / stream.rate))
-        stream.heard_bytes += page.stop - page.start
+        stream.counted_seconds += max(0.0, min(seconds, most / stream.rate))
+        stream.counted_bytes += page.stop - page.start
     stream.began = stream.began or page.granule > 0
     stream.granule = max(page.granule, stream.granule)
 
@@ -559,8 +559,8 @@ def _opus_samples(packet: bytes) -> int:
 def _count_lost_end(link: OggLink, lost_bytes: int) -> None:
     """Bytes at the end that are no page: padding where the stream had ended, else sound, by what it took so far."""
     for stream in link.streams.values():
-        if not stream.ended and stream.heard_bytes:
-            stream.lost_seconds += lost_bytes * stream.heard_seconds / stream.heard_bytes
+        if not stream.ended and stream.counted_bytes:
+            stream.lost_seconds += lost_bytes * stream.counted_seconds / stream.counted_bytes
 
 
 # --------------------------------------------------------------------------------------------------

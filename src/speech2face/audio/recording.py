@@ -282,7 +282,7 @@ KNOWN_MP4_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free"})
 
 @dataclass(frozen=True)
 class Recording:
-    """One decoded recording.
+    """A decoded recording: its waveform, and what was found in the file.
 
     `waveform` is mono float32 in [-1, 1] at 16 kHz, (samples,); `sample_rate` and `channels` are the original's;
     `container` and `codec` are FFmpeg's names for what was found; `seconds` is the decoded length; `track` is the sound
@@ -527,8 +527,8 @@ def _check_length(stated: float, present: float, name: str) -> None:
         raise CorruptRecording(f"{name} is cut off: it states {stated:.1f} s, {present:.1f} s are there; copy it again")
 
 
-def _check_lost(lost: float, heard: float, name: str) -> None:
-    if _is_too_much(lost, lost + heard):
+def _check_lost(lost: float, decoded: float, name: str) -> None:
+    if _is_too_much(lost, lost + decoded):
         raise CorruptRecording(f"{name} is damaged: {lost:.1f} s are missing inside it; copy it again")
 
 
@@ -547,7 +547,7 @@ class _Reading:
         self.reach_seconds = self.gap_seconds = 0.0
         self._lost_seconds = 0.0
         self._codec = stream.codec_context.name
-        self._heard = (0, 0.0)  # bytes and seconds of packets that could be decoded
+        self._decoded = (0, 0.0)  # bytes and seconds of packets that could be decoded
         self._walked = container.format.name in WALKED_DEMUXERS
 
     def read_all(self) -> None:
@@ -584,7 +584,7 @@ class _Reading:
         except av.FFmpegError as error:
             self._lose(packet, seconds, _reason(error))
             return
-        self._heard = (self._heard[0] + packet.size, self._heard[1] + seconds)
+        self._decoded = (self._decoded[0] + packet.size, self._decoded[1] + seconds)
         for frame in frames:
             self.resampler.add(frame)
 
@@ -594,8 +594,8 @@ class _Reading:
         Raises:
             CorruptRecording: more than half a second is lost.
         """
-        size, heard = (0, 0.0) if self._walked else self._heard  # what lies between these frames is counted already
-        self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * heard / size if size else 0.0)
+        size, spent = (0, 0.0) if self._walked else self._decoded  # what lies between these frames is counted already
+        self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * spent / size if size else 0.0)
         if self._lost_seconds > LOST_SECONDS:
             raise CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
 
@@ -772,7 +772,7 @@ def checked_waveform(waveform: object, seconds: object) -> FloatArray:
 
 
 # --------------------------------------------------------------------------------------------------
-# Which of several sound tracks is heard: the one that a player would play, unless another one was asked for.
+# Which of several sound tracks is read: the one that a player would play, unless another one was asked for.
 # --------------------------------------------------------------------------------------------------
 
 # Bits of FFmpeg's AV_DISPOSITION_*; PyAV 13.0 does not show them, and the order of the file decides there.
@@ -807,7 +807,7 @@ def track_number(container: "InputContainer", stream: "AudioStream") -> int:
 
 
 def choose_track(container: "InputContainer", name: str, track: int | None = None) -> "AudioStream":
-    """The sound track that is heard: the `track`-th of the file, from 1, or the one that a player would choose.
+    """The sound track that is read: the `track`-th of the file, from 1, or the one that a player would choose.
 
     Raises:
         NoAudioStream: there is no sound.

@@ -1,4 +1,4 @@
-"""Where in a recording somebody speaks, and whether there is anything to hear at all."""
+"""Where in a recording somebody speaks, and whether there is any speech at all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ MIN_GAP_FRAMES = 10  # pauses shorter than 300 ms are part of the phrase
 MIN_RUN_FRAMES = 4  # a lone burst under 120 ms is a click, not a word
 SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit input
 TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
-GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC hears speech
+GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC finds speech
 DEFAULT_ACTIVITY = "webrtc"  # the driver of the kind `voice_activity` that decides where none is named
 Spans = tuple[tuple[int, int], ...]
 """Half-open ranges of samples, in order."""
@@ -201,7 +201,7 @@ class SpeechRuns:
 def find_speech(waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY) -> Activity:
     """Locate the speech in a waveform, (samples,) at 16 kHz, without refusing anything.
 
-    Direct current is removed for the decision and for what is kept; what a model hears is `portrait.hear`'s matter.
+    Direct current is removed for the decision and for what is kept; what a model is given, `encode_speech` decides.
     The frames kept are those of `SpeechRuns`, as in a call. The levels by which frames are judged are exact and those
     of the whole recording, where a call knows only what came so far, to a tenth of a decibel.
 

@@ -76,7 +76,7 @@ class SoundStream(Protocol):
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """Raw samples, channels interleaved."""
+    """How raw sound comes: samples of one encoding and rate, channels interleaved."""
 
     encoding: Encoding = "s16le"
     sample_rate: int = SAMPLE_RATE
@@ -101,7 +101,7 @@ class PcmFormat:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one sample of every channel."""
+        """Number of bytes that one sample of every channel takes."""
         return SAMPLE_BYTES[self.encoding] * self.channels
 
 
@@ -339,7 +339,7 @@ class SpeechStream:
         """Begin without sound.
 
         Args:
-            pauses: `push` and `reconsider` give all the sound, as a model wants it that hears pauses as well.
+            pauses: `push` and `reconsider` give all the sound, as a model wants it that encodes pauses as well.
             voice_activity: name of the detector that decides what is speech.
 
         Raises:
@@ -371,7 +371,7 @@ class SpeechStream:
         return self._activity.speaking
 
     def push(self, channels: FloatArray) -> FloatArray:
-        """The next piece, (channels, samples) at 16 kHz; what is to be heard of it, (samples,).
+        """The next piece, (channels, samples) at 16 kHz; what is to be encoded of it, (samples,).
 
         That is the speech that is certain now, or with `pauses` the whole piece.
         """
@@ -387,10 +387,10 @@ class SpeechStream:
         return waveform if self._pauses else speech
 
     def reconsider(self) -> FloatArray | None:
-        """What is to be heard of all sound so far, (samples,), decided again; None where nothing would be gained.
+        """What is to be encoded of all sound so far, (samples,), decided again; None where nothing would be gained.
 
-        The level is what it was, the sound is gone, or there is so much to hear that its beginning matters little; or,
-        with `pauses`, the same would be heard again, whatever is speech in it.
+        The level is what it was, the sound is gone, or so much is to be encoded that its beginning matters little; or,
+        with `pauses`, the same would be encoded again, whatever is speech in it.
         """
         level_db = self._activity.loud_db
         if self._sound is None or not self._samples:
@@ -402,14 +402,14 @@ class SpeechStream:
         mix_again, activity = ChannelMix(), ActivityStream(self._voice_activity)
         waveform = mix_again.push(self._sound[0])
         speech = activity.push(waveform)
-        heard = waveform if self._pauses else speech
-        heard_the_same = self._pauses and self._mix.changes_nothing
-        if heard.size > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE and not heard_the_same:
+        encoded = waveform if self._pauses else speech
+        changes_nothing = self._pauses and self._mix.changes_nothing
+        if encoded.size > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE and not changes_nothing:
             return None
         self._mix, self._activity = mix_again, activity
         self._line, self._line_measured = np.zeros(0, np.float32), 0
         self._kept(speech)
-        return None if heard_the_same else heard
+        return None if changes_nothing else encoded
 
     def recorded(self) -> FloatArray | None:
         """All sound so far as the waveform of a recording, (samples,); None where it is gone, or there was none."""

@@ -27,6 +27,34 @@ from speech2face.limits import MAX_SAMPLES, Style
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
 
+# The options of `portrait` that take more than a line.
+PortraitPlace = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", help="A .png for one recording, or a folder. Default: here, named after the recording."
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        help=f"Draw up to {MAX_SAMPLES} further faces, equally consistent with the voice, and a contact sheet."
+    ),
+]
+GivenText = Annotated[
+    str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...")
+]
+PopulationText = Annotated[
+    str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
+]
+StyleName = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")]
+Track = Annotated[
+    int | None,
+    typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
+]
+VoiceActivityName = Annotated[
+    str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
+]
+
 GIVEN_NAMES = ("age", "gender", "group")
 MAX_SEED = 2**31 - 1
 
@@ -60,37 +88,16 @@ def portrait(
     recordings: Annotated[
         list[str], typer.Argument(help="Sound or video files of any format, folders, or - for standard input.")
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="A .png for one recording, or a folder. Default: here, named after the recording."
-        ),
-    ] = None,
+    out: PortraitPlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, one line a recording.")] = False,
-    samples: Annotated[
-        int,
-        typer.Option(
-            help=f"Draw up to {MAX_SAMPLES} further faces, equally consistent with the voice, and a contact sheet."
-        ),
-    ] = 0,
-    given: Annotated[
-        str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...")
-    ] = None,
-    population: Annotated[
-        str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
-    ] = None,
+    samples: Samples = 0,
+    given: GivenText = None,
+    population: PopulationText = None,
     exaggerate: Exaggerate = 0.0,
-    style: Annotated[
-        Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")
-    ] = Style.photographic,
+    style: StyleName = Style.photographic,
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
-    track: Annotated[
-        int | None,
-        typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
-    ] = None,
-    voice_activity: Annotated[
-        str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
-    ] = None,
+    track: Track = None,
+    voice_activity: VoiceActivityName = None,
     force: Overwrite = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
     sign_key: SignKey = None,
@@ -98,22 +105,23 @@ def portrait(
     quiet: Quiet = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
-    from speech2face.audio.speech import open_voice_activity
     from speech2face.batch import gather, plan, portrait_files, portrait_rows
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
-    from speech2face.portrait import MAX_EXAGGERATION, reconstruct
+    from speech2face.portrait import reconstruct
 
-    stated = Given(**parse_given(given))
-    weights = parse_population(population)
-    check_range("samples", samples, MAX_SAMPLES)
-    check_range("exaggerate", exaggerate, MAX_EXAGGERATION)
-    check_range("seed", 0 if seed is None else seed, MAX_SEED)
-    if track is not None and track < 1:
-        raise InvalidOption(f"--track {track} is none: tracks are counted from 1")
-    if voice_activity is not None:
-        open_voice_activity(voice_activity)  # an unknown name is refused before a model is opened
+    stated, weights = Given(**parse_given(given)), parse_population(population)
+    options: dict[str, Any] = {
+        "given": stated,
+        "samples": samples,
+        "exaggerate": exaggerate,
+        "style": style,
+        "seed": seed,
+    }
+    asked = {"track": track, "voice_activity": voice_activity}
+    options |= {name: value for name, value in asked.items() if value is not None}
+    _check_options(options)
     gathered = gather(recordings)
     if None in gathered.recordings and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
@@ -124,17 +132,6 @@ def portrait(
     if weights:
         opened = opened.with_population(weights)
     opened.check(stated)
-    options: dict[str, Any] = {
-        "given": stated,
-        "samples": samples,
-        "exaggerate": exaggerate,
-        "style": style,
-        "seed": seed,
-    }
-    if track is not None:
-        options["track"] = track
-    if voice_activity is not None:
-        options["voice_activity"] = voice_activity
 
     def draw(job: "Job") -> dict[str, Any]:
         """Draw one recording and write its files, all or none; returns the facts."""
@@ -151,6 +148,24 @@ def portrait(
         print_json(_facts_line(facts, jobs[0]))
     elif not quiet:
         print_rows(portrait_rows(facts, jobs[0]))
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse options of `reconstruct` that no model could use, before one is opened.
+
+    Raises:
+        InvalidOption: with what is possible.
+    """
+    from speech2face.audio.speech import open_voice_activity
+    from speech2face.portrait import MAX_EXAGGERATION
+
+    check_range("samples", options["samples"], MAX_SAMPLES)
+    check_range("exaggerate", options["exaggerate"], MAX_EXAGGERATION)
+    check_range("seed", options["seed"] or 0, MAX_SEED)
+    if options.get("track", 1) < 1:
+        raise InvalidOption(f"--track {options['track']} is none: tracks are counted from 1")
+    if "voice_activity" in options:
+        open_voice_activity(options["voice_activity"])
 
 
 def check_range(option: str, value: float, most: float) -> None:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from speech2face.cli.options import AsJson, Quiet
 from speech2face.cli.terminal import note, print_json, print_rows, print_text
 from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
     from speech2face.data.manifest import Manifest
-    from speech2face.data.session import Plan, Runner
-    from speech2face.data.workers import Tally
+    from speech2face.data.session import Grouping, Plan, Preparation, Runner
+    from speech2face.data.workers import Tally, WorkerLimits
     from speech2face.forget import Forgotten
 
 # --------------------------------------------------------------------------------------------------
@@ -40,12 +41,35 @@ class MissingBasis(StrEnum):
     consent = "consent"
 
 
+def _repeated(what: str, *names: str) -> Any:
+    """An option that may be stated several times."""
+    return typer.Option(*names, help=f"{what} May be repeated.")
+
+
+Several = list[str] | None
+AvSpeechTables = Annotated[Several, _repeated("AVSpeech's CSV (id, start, end, x, y).")]
+PairTables = Annotated[Several, _repeated("CSV: recording, photograph, speaker, licence, consent.")]
+VideoFolders = Annotated[Several, _repeated("Folder of videos, a sub-folder or a file a speaker.")]
+SourceNames = Annotated[Several, _repeated("Any source by name, those that packages add too.")]
+SourceSettings = Annotated[Several, _repeated("A setting of one: NAME.KEY=VALUE.", "--source-set")]
+Allowances = Annotated[list[MissingBasis] | None, _repeated("Take records without it; the statement says so.")]
+OptionValues = Annotated[Several, _repeated("An option: seconds=6, frames=5, limits.NAME=...", "--set")]
+EmbedderSettings = Annotated[Several, _repeated("A setting of it: alignment=eyes.", "--embedder-set")]
+Embedder = Annotated[str, typer.Option(help="The face embedder: dlib, vggface, onnx, or one that a package adds.")]
+DetectorFile = Annotated[Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")]
+RunnerName = Annotated[Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Shards in work at a time. Default: one a CPU, on a cluster two.")
+]
+AnotherData = Annotated[
+    str | None, typer.Option(help="Another data set, whose forgotten speakers are left out here too.")
+]
+
+
 def prepare(
     context: typer.Context,
     out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the data set; a run that stopped goes on.")],
-    avspeech: Annotated[
-        list[str] | None, typer.Option(help="AVSpeech's CSV (id, start, end, x, y). May be repeated.")
-    ] = None,
+    avspeech: AvSpeechTables = None,
     avspeech_videos: Annotated[str | None, typer.Option(help="Folder of AVSpeech's downloaded videos.")] = None,
     voxceleb1: Annotated[str | None, typer.Option(help="VoxCeleb 1's tree of recordings or videos.")] = None,
     voxceleb1_metadata: Annotated[str | None, typer.Option(help="vox1_meta.csv.")] = None,
@@ -53,92 +77,85 @@ def prepare(
     voxceleb2: Annotated[str | None, typer.Option(help="VoxCeleb 2's tree of recordings or videos.")] = None,
     voxceleb2_metadata: Annotated[str | None, typer.Option(help="vox2_meta.csv.")] = None,
     voxceleb2_faces: Annotated[str | None, typer.Option(help="Folder of pictures by identity.")] = None,
-    pairs: Annotated[
-        list[str] | None, typer.Option(help="CSV: recording, photograph, speaker, licence, consent. May be repeated.")
-    ] = None,
-    videos: Annotated[
-        list[str] | None, typer.Option(help="Folder of videos, a sub-folder or a file a speaker. May be repeated.")
-    ] = None,
+    pairs: PairTables = None,
+    videos: VideoFolders = None,
     speakers: Annotated[str | None, typer.Option(help="CSV of what is known of the videos' speakers.")] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(help="Any source by name, those that packages add too. May be repeated.")
-    ] = None,
-    source_settings: Annotated[
-        list[str] | None, typer.Option("--source-set", help="A setting of one: NAME.KEY=VALUE. May be repeated.")
-    ] = None,
+    source: SourceNames = None,
+    source_settings: SourceSettings = None,
     licence: Annotated[str, typer.Option(help="Licence of records whose source states none.")] = "",
     consent: Annotated[str, typer.Option(help="Basis of consent of records whose source states none.")] = "",
-    allow_missing: Annotated[
-        list[MissingBasis] | None,
-        typer.Option(help="Take records without it; the statement says so. May be repeated."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="An option: seconds=6, frames=5, limits.NAME=... May be repeated.")
-    ] = None,
-    embedder: Annotated[
-        str, typer.Option(help="The face embedder: dlib, vggface, onnx, or one that a package adds.")
-    ] = "dlib",
+    allow_missing: Allowances = None,
+    settings: OptionValues = None,
+    embedder: Embedder = "dlib",
     embedder_file: Annotated[Path | None, typer.Option(help="Its weights, where they are your own file.")] = None,
-    detector_file: Annotated[
-        Path | None, typer.Option(help="Your own YuNet (ONNX), to find faces with instead of dlib.")
-    ] = None,
-    embedder_settings: Annotated[
-        list[str] | None, typer.Option("--embedder-set", help="A setting of it: alignment=eyes. May be repeated.")
-    ] = None,
+    detector_file: DetectorFile = None,
+    embedder_settings: EmbedderSettings = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the splits by hash.")] = 0,
     shares: Annotated[str, typer.Option(help="Speakers of each split.")] = "train=0.9,validation=0.05,test=0.05",
     records_per_shard: Annotated[int, typer.Option(min=1, help="Records that make one shard.")] = 500,
-    runner: Annotated[
-        Literal["local", "ray"], typer.Option(help="Processes of this machine, or a Ray cluster.")
-    ] = "local",
+    runner: RunnerName = "local",
     address: Annotated[str, typer.Option(help="Of the Ray cluster.")] = "auto",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Shards in work at a time. Default: one a CPU, on a cluster two.")
-    ] = None,
+    workers: Workers = None,
     worker_memory: Annotated[float, typer.Option(help="Gigabytes a worker may use before it is ended.")] = 4.0,
     shard_hours: Annotated[float, typer.Option(help="Hours a shard may take before its worker is ended.")] = 6.0,
-    forgotten: Annotated[
-        str | None, typer.Option(help="Another data set, whose forgotten speakers are left out here too.")
-    ] = None,
+    forgotten: AnotherData = None,
     duplicates: Annotated[bool, typer.Option(help="Search clips that are alike in two splits, at the end.")] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Turn recordings, videos and photographs into shards to train with, and say what fell out and why."""
-    from speech2face.data.faces import PrepareOptions
-    from speech2face.data.record import another_tombstones
-    from speech2face.data.session import Grouping, Preparation, prepare_data
-    from speech2face.data.sources import absolute, open_source
-    from speech2face.data.workers import WorkerLimits, run_local, run_ray
-    from speech2face.face.embedders import describe_embedder
+    from speech2face.data.session import Grouping, prepare_data
+    from speech2face.data.sources import absolute
+    from speech2face.data.workers import WorkerLimits
     from speech2face.training.export_needs import data_gaps
 
-    grouping = Grouping(seed, _nested("shares", shares.split(",")), records_per_shard)
-    options = PrepareOptions(**(_own_detector(detector_file) | _nested("set", settings)))
-    basis = {"licence": licence, "consent": consent, "allow": sorted({each.value for each in allow_missing or ()})}
-    hashed = {"seed": seed, "validation": grouping.shares.get("validation", 0.0)}
-    preparation = Preparation(
-        sources=[open_source(each | {"basis": basis}, hashed) for each in stated_sources(context.params)],
-        options=options,
-        embedder=describe_embedder(embedder, file=embedder_file, settings=_nested("embedder-set", embedder_settings))
-        if options.embedding
-        else None,
-        embedder_file=None if embedder_file is None else absolute(str(embedder_file)),
-        grouping=grouping,
-        forgotten=None if forgotten is None else another_tombstones(forgotten),
-        duplicates=(workers or _cpus()) if duplicates else None,
-    )
+    given = context.params
+    preparation = _preparation(Grouping(seed, _nested("shares", shares.split(",")), records_per_shard), given)
     limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
-    if runner == "ray":
-        need_extra("--runner ray", "cluster", ("ray",))
-        run: Runner = partial(run_ray, address=address, workers=workers, limits=limits)
-    else:
-        run = partial(run_local, workers=workers or _cpus(), limits=limits)
+    run = _run_by(runner, address=address, workers=workers, limits=limits)
     with _progress(quiet=quiet) as watch:
         manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
     if not quiet:
         print_rows(_summary(manifest))
         for gap in data_gaps(manifest):
             note(str(gap))
+
+
+def _preparation(grouping: Grouping, given: Mapping[str, Any]) -> Preparation:
+    """What is to be prepared, by `given`, the values of the options of `data prepare`."""
+    from speech2face.data.faces import PrepareOptions
+    from speech2face.data.record import another_tombstones
+    from speech2face.data.session import Preparation
+    from speech2face.data.sources import absolute, open_source
+    from speech2face.face.embedders import describe_embedder
+
+    options = PrepareOptions(**(_own_detector(given["detector_file"]) | _nested("set", given["settings"])))
+    allowed = sorted({each.value for each in given["allow_missing"] or ()})
+    basis = {"licence": given["licence"], "consent": given["consent"], "allow": allowed}
+    hashed = {"seed": grouping.seed, "validation": grouping.shares.get("validation", 0.0)}
+    file, settings = given["embedder_file"], _nested("embedder-set", given["embedder_settings"])
+    return Preparation(
+        sources=[open_source(each | {"basis": basis}, hashed) for each in stated_sources(given)],
+        options=options,
+        embedder=describe_embedder(given["embedder"], file=file, settings=settings) if options.embedding else None,
+        embedder_file=None if file is None else absolute(str(file)),
+        grouping=grouping,
+        forgotten=None if given["forgotten"] is None else another_tombstones(given["forgotten"]),
+        duplicates=(given["workers"] or _cpus()) if given["duplicates"] else None,
+    )
+
+
+def _run_by(runner: str, *, address: str, workers: int | None, limits: WorkerLimits) -> Runner:
+    """What prepares shard by shard: processes of this machine, or a Ray cluster.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+    """
+    from speech2face.data.workers import run_local, run_ray
+
+    if runner != "ray":
+        return partial(run_local, workers=workers or _cpus(), limits=limits)
+    need_extra("--runner ray", "cluster", ("ray",))
+    return partial(run_ray, address=address, workers=workers, limits=limits)
 
 
 def _foresee(plan: Plan) -> None:
@@ -268,8 +285,6 @@ def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
 
 data = typer.Typer(no_args_is_help=True, help="Prepare, verify, look at and forget data of voices and faces.")
 data.command()(prepare)
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 @data.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from speech2face.cli.options import AsJson, Quiet
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
@@ -24,8 +25,6 @@ gallery = typer.Typer(
     help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody.",
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Place = Annotated[Path, typer.Option("--gallery", "-g", help="Folder of the gallery.")]
 ModelPlace = Annotated[Path | None, typer.Option("--model", help="Folder of a release. Default: the starter.")]
 Address = Annotated[

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -50,13 +51,6 @@ class Rejected(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail = reason, detail
-
-
-class _Nameless:
-    """What PyAV needs of a file, without its name: FFmpeg would let the extension weigh in on the format."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 @contextlib.contextmanager
@@ -126,8 +120,10 @@ def _opened_by_ffmpeg(file: IO[bytes], stream_options: dict[str, str]) -> InputC
     import av
 
     file.seek(0)
+    # What PyAV needs of a file, without its name: FFmpeg would let the extension weigh in on the format.
+    nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
     container: InputContainer = av.open(
-        cast(Any, _Nameless(file)),
+        cast(Any, nameless),
         mode="r",
         options=OPEN_OPTIONS | stream_options,  # PyAV hands them to the container and to every stream
         **any_tags(),

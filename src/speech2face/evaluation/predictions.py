@@ -23,7 +23,7 @@ from speech2face.metrics.measures import Answers
 from speech2face.models.contract import Given, Model
 from speech2face.models.open import load_model
 from speech2face.models.release import MANIFEST, sha256
-from speech2face.portrait import hear
+from speech2face.portrait import encode_speech
 from speech2face.voice.belief import AttributeBelief
 
 # --------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ class Predictor(Protocol):
         """SHA-256 of the manifest it was trained on, "" where that is not known."""
         ...
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
+    def answer(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """What is said of each waveform, (samples,), or why nothing is."""
         ...
 
@@ -94,7 +94,7 @@ class ReleasePredictor:
         )
         self.learned_from = release.learned_from
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
+    def answer(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """One after another."""
         return [self._hear(waveform) for waveform in waveforms]
 
@@ -103,8 +103,8 @@ class ReleasePredictor:
             return SpeechTooShort("the recording is empty")
         try:
             model = self.model
-            hearing = model.hear(waveform) if model.hears_pauses else hear(model, waveform)[1]
-            return Answer(np.asarray(hearing.belief(Given()).mean, np.float32), hearing.attributes)
+            encoding = model.encode(waveform) if model.encodes_pauses else encode_speech(model, waveform)[1]
+            return Answer(np.asarray(encoding.belief(Given()).mean, np.float32), encoding.attributes)
         except Speech2FaceError as error:
             return error
 
@@ -131,7 +131,7 @@ class CheckpointPredictor:
         self.facts = ModelFacts(name, f"step {file.step}", "checkpoint", None, sha256(file.path))
         self.learned_from = str(metadata["manifest"])
 
-    def hear(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
+    def answer(self, waveforms: Sequence[FloatArray]) -> list[Answer | Speech2FaceError]:
         """Those of one length together."""
         said: list[Answer | Speech2FaceError | None] = [None] * len(waveforms)
         by_length: dict[int, list[int]] = {}
@@ -337,7 +337,7 @@ def predict(
         rows, waveforms = _read(clips, range(start, min(start + READ_AT_ONCE, count)), exclusions)
         for heard in seconds:
             samples = round(heard * SAMPLE_RATE)
-            answers = predictor.hear([waveform[:samples] for waveform in waveforms])
+            answers = predictor.answer([waveform[:samples] for waveform in waveforms])
             for row, answer in zip(rows, answers, strict=True):
                 if isinstance(answer, Speech2FaceError):
                     exclusions.append(Exclusion(clips.keys[row], reason_of(answer), f"{heard:g} s: {answer}"))

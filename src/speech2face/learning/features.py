@@ -47,7 +47,7 @@ from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
 from speech2face.models.learned import pooled_statistics
 from speech2face.models.release import read_manifest, read_stored
-from speech2face.portrait import hear
+from speech2face.portrait import encode_speech
 
 FEATURES = "learning.features.npz"  # forget.FEATURES_SUFFIX is its end
 """Name of the file beside the shards; beside a table of pairs its name goes before."""
@@ -308,7 +308,7 @@ class ClipReader:
         """
         waveform = material.waveform()
         try:
-            activity, found = hear(self.model, waveform)
+            activity, found = encode_speech(self.model, waveform)
         except NoSpeech as error:
             raise Rejected("no_speech", str(error)) from error
         except Speech2FaceError as error:

@@ -291,7 +291,7 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
 
 def golden_mean(model: LearnedModel) -> np.ndarray:
     """What is believed of the made voice that comes with every release, (K,)."""
-    found: np.ndarray = model.hear(golden_speech()).belief(Given()).mean
+    found: np.ndarray = model.encode(golden_speech()).belief(Given()).mean
     return found
 
 

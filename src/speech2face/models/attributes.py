@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +120,9 @@ class Moments:
     seconds: float
 
 
+SIDE_BY_SIDE = 2  # segments encoded at once; each takes some 20 MB meanwhile
+
+
 class AttributeRuntime(Runtime):
     """The three networks: one run a segment, one run a recording, one run a picture."""
 
@@ -135,9 +139,16 @@ class AttributeRuntime(Runtime):
         return Moments(sums, segment.size / SAMPLE_RATE)
 
     def moments(self, speech: FloatArray) -> list[Moments]:
-        """Encode speech segment by segment, (samples,); at least one window long."""
+        """Encode speech segment by segment, (samples,); at least one window long.
+
+        Segments are encoded side by side: one of three seconds is too little work to keep two cores busy.
+        """
         assert speech.size >= WINDOW
-        return [self.segment_moments(speech[start:stop]) for start, stop in segment_spans(speech.size)]
+        segments = [speech[start:stop] for start, stop in segment_spans(speech.size)]
+        if len(segments) == 1 or self.threads == 1:
+            return [self.segment_moments(segment) for segment in segments]
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+            return list(threads.map(self.segment_moments, segments))
 
     def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[FloatArray, FloatArray]:
         """The voices before and after each cut between segments, (cuts, embedding) twice; one run for all."""
@@ -200,7 +211,7 @@ class AttributeModel:
         return tuple(Style)
 
     @property
-    def hears_pauses(self) -> bool:
+    def encodes_pauses(self) -> bool:
         """No: its network and its calibration know speech alone."""
         return False
 
@@ -274,24 +285,24 @@ class AttributeModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, heard: FloatArray) -> AttributeHearing:
+    def encode(self, waveform: FloatArray) -> AttributeEncoding:
         """Encode all the speech, (samples,), segment by segment.
 
         Raises:
-            NoSpeech: the encoder hears no voice in it: noise, tones and music that the detector let pass.
+            NoSpeech: the encoder finds no voice in it: noise, tones and music that the detector let pass.
         """
-        return self.heard(self.runtime.moments(heard))
+        return self.encoded(self.runtime.moments(waveform))
 
-    def listen(self) -> AttributeListening:
+    def start_encoding(self) -> AttributeEncoderState:
         """Begin to encode the speech of one speaker while it is spoken."""
 
-        return AttributeListening(self)
+        return AttributeEncoderState(self)
 
-    def heard(self, moments: Sequence[Moments]) -> AttributeHearing:
+    def encoded(self, moments: Sequence[Moments]) -> AttributeEncoding:
         """What is read from the moments of all segments.
 
         Raises:
-            NoSpeech: the encoder hears no voice in them.
+            NoSpeech: the encoder finds no voice in them.
         """
         reading = self.runtime.read(moments)
         if reading.voice_logit < self.release.thresholds["voice_logit"]:
@@ -299,7 +310,7 @@ class AttributeModel:
                 "the recording has sound, but no voice was recognised in it (noise, tones, music);"
                 " record somebody talking"
             )
-        return AttributeHearing(self, tuple(moments), reading)
+        return AttributeEncoding(self, tuple(moments), reading)
 
     def speaker_change(self, moments: Sequence[Moments]) -> float:
         """Least cosine between the voices of two neighbouring halves of the recording, over all cuts; one segment: 1.
@@ -348,8 +359,8 @@ class AttributeModel:
 
 
 @dataclass(frozen=True)
-class AttributeHearing:
-    """One recording as heard: its moments, segment by segment, and what is read from all of them."""
+class AttributeEncoding:
+    """One recording as encoded: its moments, segment by segment, and what is read from all of them."""
 
     model: AttributeModel
     moments: tuple[Moments, ...]
@@ -380,15 +391,15 @@ class AttributeHearing:
         return None if given.group is None else self.model.release.groups.index(given.group)
 
     def belief(self, given: Given) -> Belief:
-        """The attributes integrated out, given ones taking the place of heard ones."""
+        """The attributes integrated out, given ones taking the place of those of the voice."""
         return self.model.release.population.belief(self._shown(given), self._group(given))
 
     def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
         """One face embedding, (K,): attributes, groups and everything a voice does not tell."""
         return self.model.release.population.draw(self._shown(given), rng, self._group(given))
 
-    def spoken_at(self, spans: Spans) -> AttributeHearing:
-        """The same: what was heard is speech alone."""
+    def spoken_at(self, spans: Spans) -> AttributeEncoding:
+        """The same: what was encoded is speech alone."""
         return self
 
     def speaker_change(self) -> float:
@@ -423,7 +434,7 @@ LEAST_SAMPLES = SAMPLE_RATE // 2  # a remainder under half a second is poorly le
 NEWS_SAMPLES = SAMPLE_RATE  # once a segment is whole, an open one is encoded again after so much more speech
 
 
-class AttributeListening:
+class AttributeEncoderState:
     """One speaker's speech so far: the moments of its whole segments, and what is not yet a segment.
 
     Where a recording's last segment takes the remainder, here the remainder is one of its own: every look would have
@@ -437,26 +448,26 @@ class AttributeListening:
         self._tail = np.zeros(0, np.float32)
         self._open: tuple[int, Moments] | None = None  # samples of the tail that were encoded, and what came of it
 
-    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
-        """Hear the next stretch of speech, (samples,); all of it is spoken."""
-        self._tail = np.concatenate([self._tail, heard])
+    def push(self, waveform: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Encode the next stretch of speech, (samples,); all of it is spoken."""
+        self._tail = np.concatenate([self._tail, waveform])
         while self._tail.size >= SEGMENT_SAMPLES:
             self._moments.append(self._model.runtime.segment_moments(self._tail[:SEGMENT_SAMPLES]))
             self._tail, self._open = self._tail[SEGMENT_SAMPLES:].copy(), None
         self._moments = merge_oldest(self._moments, join, lambda moments: moments.seconds)
 
-    def hearing(self) -> AttributeHearing:
+    def encoding(self) -> AttributeEncoding:
         """What is read from all speech so far.
 
         Raises:
-            NoSpeech: the encoder hears no voice in it.
+            NoSpeech: the encoder finds no voice in it.
         """
         moments = list(self._moments)
         if self._tail.size >= LEAST_SAMPLES or not moments:
             remainder = self._remainder()
             # Too short to be compared with other voices: as in a recording it goes with the segment before.
             moments[-1:] = [join(moments[-1], remainder)] if moments else [remainder]
-        return self._model.heard(moments)
+        return self._model.encoded(moments)
 
     def _remainder(self) -> Moments:
         """The open segment's moments, those of a moment ago where hardly more was said."""

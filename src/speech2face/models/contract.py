@@ -30,7 +30,7 @@ class Given:
     group: str | None = None
 
     def check(self, groups: tuple[str, ...]) -> None:
-        """Refuse what no face can show.
+        """Check that a face can show the stated values, a group that it is one of `groups`.
 
         Raises:
             InvalidGiven: an age outside the adults the model draws, an unknown gender or group.
@@ -57,7 +57,7 @@ class Given:
         return self if self.age is None else replace(self, age=real_number("given age", self.age, InvalidGiven))
 
     def to_dict(self) -> dict[str, Any]:
-        """Only what was given."""
+        """Return the stated attributes alone, by name."""
         return {key: value for key, value in vars(self).items() if value is not None}
 
 
@@ -70,7 +70,7 @@ SHORT_SECONDS = 3.0  # under this the release's accuracy falls off; see the mode
 
 @dataclass(frozen=True)
 class Caution:
-    """A stable code for programs and a sentence for people."""
+    """What the user must know about a portrait: a stable code for programs, and a sentence for people."""
 
     code: str
     text: str
@@ -151,7 +151,7 @@ class FaceBelief(Protocol):
         ...
 
 
-class Hearing(Protocol):
+class SpeechEncoding(Protocol):
     """What a model made of one recording's speech."""
 
     @property
@@ -160,7 +160,7 @@ class Hearing(Protocol):
         ...
 
     def belief(self, given: Given) -> FaceBelief:
-        """The belief about the face, what was given taking the place of what was heard."""
+        """The belief about the face, what was given taking the place of what the voice says."""
         ...
 
     def draw(self, given: Given, rng: np.random.Generator) -> FloatArray:
@@ -168,7 +168,7 @@ class Hearing(Protocol):
         ...
 
     def spoken_at(self, spans: Spans) -> Self:
-        """The same, told in which ranges of samples somebody speaks, for a model that hears pauses too."""
+        """The same, told in which ranges of samples somebody speaks, for a model that encodes pauses too."""
         ...
 
     def speaker_change(self) -> float | None:
@@ -180,18 +180,18 @@ class Hearing(Protocol):
         ...
 
 
-class Listening(Protocol):
+class EncoderState(Protocol):
     """Speech as it comes: every stretch is encoded once, and what is kept does not grow with a call."""
 
-    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
-        """Hear the next stretch, (samples,).
+    def push(self, waveform: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Encode the next stretch, (samples,).
 
-        `spoken_seconds` is how much speech was found meanwhile, for a model that hears pauses too; None: all of it.
+        `spoken_seconds` is how much speech was found meanwhile, for a model that encodes pauses too; None: all of it.
         """
         ...
 
-    def hearing(self) -> Hearing:
-        """What the model makes of all it heard so far; at least one window.
+    def encoding(self) -> SpeechEncoding:
+        """What the model makes of all it has encoded so far; at least one window.
 
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
@@ -200,7 +200,7 @@ class Listening(Protocol):
 
 
 class Model(Protocol):
-    """A release ready for use."""
+    """Protocol of a model: a release of weights, ready for use."""
 
     @property
     def release(self) -> Release:
@@ -223,8 +223,8 @@ class Model(Protocol):
         ...
 
     @property
-    def hears_pauses(self) -> bool:
-        """Whether its network hears recordings whole, as they are; else it hears the speech in them alone."""
+    def encodes_pauses(self) -> bool:
+        """Whether its network is given recordings whole, as they are; else the speech in them alone."""
         ...
 
     def check(self, given: Given) -> None:
@@ -266,16 +266,16 @@ class Model(Protocol):
         """Begin to load the face decoder alone."""
         ...
 
-    def hear(self, heard: FloatArray) -> Hearing:
-        """Encode all that is to be heard of a recording, (samples,): its speech, or all of it (`hears_pauses`).
+    def encode(self, waveform: FloatArray) -> SpeechEncoding:
+        """Encode a recording, (samples,): the speech in it, or all of it where it `encodes_pauses`.
 
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
         """
         ...
 
-    def listen(self) -> Listening:
-        """Begin to encode one speaker's voice while it is spoken: what `hear` would be given, in pieces."""
+    def start_encoding(self) -> EncoderState:
+        """Begin to encode one speaker's voice while it is spoken: what `encode` would be given, in pieces."""
         ...
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:

@@ -21,7 +21,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.models.attributes import (
-    AttributeHearing,
+    AttributeEncoding,
     AttributeModel,
     AttributeRelease,
     AttributeRuntime,
@@ -50,7 +50,7 @@ def pooled_statistics(moments: Sequence[Moments]) -> FloatArray:
 
 
 def any_attributes() -> AttributeBelief:
-    """What is believed of somebody who was not heard: all adult ages and both genders alike."""
+    """What is believed of somebody who is not known: all adult ages and both genders alike."""
     adult = (BIN_CENTRES > ADULT_AGE) & (BIN_CENTRES < OLDEST_FACE)
     return AttributeBelief(adult / adult.sum(), femininity=0.5)
 
@@ -136,18 +136,18 @@ class LearnedModel(AttributeModel):
 
     release: LearnedRelease
 
-    def heard(self, moments: Sequence[Moments]) -> LearnedHearing:
+    def encoded(self, moments: Sequence[Moments]) -> LearnedEncoding:
         """What is read from the moments of all segments.
 
         Raises:
             NoSpeech: the encoder recognises no voice in them.
         """
-        plain = super().heard(moments)
-        return LearnedHearing(self, plain.moments, plain.reading)
+        plain = super().encoded(moments)
+        return LearnedEncoding(self, plain.moments, plain.reading)
 
 
 @dataclass(frozen=True)
-class LearnedHearing(AttributeHearing):
+class LearnedEncoding(AttributeEncoding):
     """One encoded recording: what is read of its attributes, and how far its belief moves beyond them."""
 
     model: LearnedModel

@@ -43,7 +43,7 @@ KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
 
 
 def load_model(folder: PathLike | None = None, *, threads: int | None = None) -> Model:
-    """Open a release; None is the starter inside the package.
+    """Open a release of weights; without a folder it is the starter inside the package.
 
     `threads` work on one run of a network, None being a thread a core. One is right where several portraits are made at
     a time: it is a third slower alone, and costs half the processor's time.

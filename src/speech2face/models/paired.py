@@ -43,7 +43,7 @@ class VoiceGeometry:
     """How sound is cut for the voice encoder: what `voice/encoder.py` derives from its layers, without torch."""
 
     clip_seconds: float
-    """What the encoder was trained to hear; a shorter recording is repeated until it is as long, as in the paper."""
+    """What the encoder was trained on; a shorter recording is repeated until it is as long, as in the paper."""
     receptive_frames: int = 0
     """Frames that one column sees."""
     column_hop: int = 0
@@ -180,10 +180,10 @@ class ColumnStream:
         self._waiting = np.zeros(0, np.float32)  # samples from the next frame on
         self._started = False
 
-    def push(self, heard: FloatArray) -> FloatArray:
-        """Hear a piece, (samples,); the columns that became whole, (channels, column frequencies, columns)."""
+    def push(self, waveform: FloatArray) -> FloatArray:
+        """Encode a piece, (samples,); the columns that became whole, (channels, column frequencies, columns)."""
         hop = self._runtime.release.geometry.column_hop
-        self._waiting = np.concatenate([self._waiting, heard])
+        self._waiting = np.concatenate([self._waiting, waveform])
         if not self._started and frame_count(self._waiting.size) >= self._first_frames:
             self._kept = self._kept | {self._first_name: self._frames(self._first_frames)}
             self._started = True
@@ -197,7 +197,7 @@ class ColumnStream:
         return
 
     def fork(self) -> ColumnStream:
-        """Another that has heard the same, and may go on hearing something else."""
+        """Another that has encoded the same, and may go on with something else."""
         return copy.copy(self)  # nothing it holds is changed in place
 
     def _frames(self, count: int) -> FloatArray:
@@ -223,12 +223,12 @@ class ClipStream:
         self._recent = np.zeros(0, np.float32)  # the last clip's samples, as far as there are any
         self._waiting = 0  # samples that make no whole clip yet, the last ones of `_recent`
 
-    def push(self, heard: FloatArray) -> FloatArray:
+    def push(self, waveform: FloatArray) -> FloatArray:
         """Take a piece, (samples,); the columns that became whole, (statistics, 1, columns)."""
         found = []
-        while heard.size:
-            taken = heard[: self._clip - self._waiting]
-            heard = heard[taken.size :]
+        while waveform.size:
+            taken = waveform[: self._clip - self._waiting]
+            waveform = waveform[taken.size :]
             self._recent = np.concatenate([self._recent, taken])[-self._clip :]
             self._waiting += taken.size
             if self._waiting == self._clip:
@@ -244,7 +244,7 @@ class ClipStream:
         return ColumnSum(share * self._column()[:, :, 0].astype(np.float64), share)
 
     def fork(self) -> ClipStream:
-        """Another that has heard the same, and may go on hearing something else."""
+        """Another that has encoded the same, and may go on with something else."""
         return copy.copy(self)  # nothing it holds is changed in place
 
     def _column(self) -> FloatArray:
@@ -277,10 +277,10 @@ class PairedRuntime(Runtime):
 # --------------------------------------------------------------------------------------------------
 
 
-class PairedListening:
+class PairedEncoderState:
     """One speaker's sound so far: column sums, stretch by stretch, and the encoder's memory of the last frames.
 
-    Under the length of a training clip it is repeated, as in the paper: a copy of the encoder's memory hears
+    Under the length of a training clip it is repeated, as in the paper: a copy of the encoder's memory is given
     what is missing, so that no more than the clip's remainder is encoded at a snapshot.
     """
 
@@ -291,12 +291,12 @@ class PairedListening:
         self._sums: list[ColumnSum] = []
         self._spoken = 0.0  # columns' worth of speech, of sound that is no column yet
 
-    def push(self, heard: FloatArray, spoken_seconds: float | None = None) -> None:
-        """Hear the next stretch, (samples,), pauses and all."""
+    def push(self, waveform: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Encode the next stretch, (samples,), pauses and all."""
         if self._short is not None:
-            joined = np.concatenate([self._short, heard])
+            joined = np.concatenate([self._short, waveform])
             self._short = joined if joined.size < self._geometry.clip_samples else None
-        columns = self._stream.push(heard)
+        columns = self._stream.push(waveform)
         samples = math.inf if spoken_seconds is None else spoken_seconds * SAMPLE_RATE
         self._spoken += samples / self._geometry.column_samples
         if new := columns.shape[2]:
@@ -304,11 +304,11 @@ class PairedListening:
             self._sums = merge_oldest(grown, lambda *pair: join(pair), lambda part: part.count)
             self._spoken = 0.0
 
-    def hearing(self) -> PairedEncoding:
+    def encoding(self) -> PairedEncoding:
         """What is read from everything so far."""
         sums, length = self._sums, self._geometry.segment_columns
         if self._short is not None:
-            assert self._short.size > 0, "nothing was heard"
+            assert self._short.size > 0, "nothing was encoded"
             repeated = tile(self._short, self._geometry.clip_samples)[self._short.size :]
             sums = gathered(sums, self._stream.fork().push(repeated), length=length)
         elif rest := self._stream.rest():
@@ -317,7 +317,7 @@ class PairedListening:
         # clips can stand alone.
         remainder = sums[-1].count % length
         together = (2 if self._geometry.column_hop else 1) + (0 < remainder < length / 2)
-        return self._model.heard((*sums[:-together], join(sums[-together:])))
+        return self._model.encoded((*sums[:-together], join(sums[-together:])))
 
 
 def gathered(
@@ -371,7 +371,7 @@ class PairedModel:
         return tuple(Style) if landmarks in DRAWABLE_LANDMARKS else (Style.photographic,)
 
     @property
-    def hears_pauses(self) -> bool:
+    def encodes_pauses(self) -> bool:
         """Yes: it learned from clips as they are, and the paper's network is given the waveform itself."""
         return True
 
@@ -420,23 +420,23 @@ class PairedModel:
         """Begin to load the face decoder alone."""
         self.runtime.prefetch((FACE_DECODER,))
 
-    def hear(self, heard: FloatArray) -> PairedEncoding:
+    def encode(self, waveform: FloatArray) -> PairedEncoding:
         """Encode a recording as it is, (samples,), some columns at a time: what is kept does not grow with its length.
 
         Shorter than a training clip it is repeated, as in the paper.
         """
-        listening, block = self.listen(), BLOCK_COLUMNS * self.release.geometry.column_samples
-        for start in range(0, heard.size, block):
-            listening.push(heard[start : start + block])
-        return listening.hearing()
+        state, block = self.start_encoding(), BLOCK_COLUMNS * self.release.geometry.column_samples
+        for start in range(0, waveform.size, block):
+            state.push(waveform[start : start + block])
+        return state.encoding()
 
-    def heard(self, segments: Sequence[ColumnSum]) -> PairedEncoding:
+    def encoded(self, segments: Sequence[ColumnSum]) -> PairedEncoding:
         """What is read from the columns of all segments."""
         return PairedEncoding(self, tuple(segments), self.runtime.read([join(segments)])[0])
 
-    def listen(self) -> PairedListening:
+    def start_encoding(self) -> PairedEncoderState:
         """Begin to encode the speech of one speaker while it is spoken."""
-        return PairedListening(self)
+        return PairedEncoderState(self)
 
     def exaggerated(self, face_embedding: FloatArray, amount: float) -> FloatArray:
         """Move an embedding away from the mean face: v + e (v - mean), (K,) -> (K,).
@@ -476,7 +476,7 @@ class PairedModel:
 
 @dataclass(frozen=True)
 class PairedEncoding:
-    """One recording as heard: its columns, segment by segment, and the face embedding that all of them say."""
+    """One recording as encoded: its columns, segment by segment, and the face embedding that all of them say."""
 
     model: PairedModel
     segments: tuple[ColumnSum, ...]

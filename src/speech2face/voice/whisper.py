@@ -19,6 +19,8 @@ from speech2face.voice.belief import BIN_CENTRES
 from speech2face.voice.log_mel import BANDS
 
 LEAST_VARIANCE = 1e-5
+FRAMES_PER_SECOND = 50
+DISTANCE_SECONDS = (1.0, 10.0)  # between which the distance of a recording falls with its length
 AGE_UNIT_YEARS = 10.0  # of the age logits at temperature 1: a normal distribution of this deviation
 
 
@@ -31,7 +33,7 @@ class WhisperConfig:
     attention_heads: int = 8
     positions: int = 1500  # in steps of 20 ms: 30 s
     speaker_embedding: int = 128
-    distance_axes: int = 64
+    distance_axes: int = 256
 
     @property
     def channels(self) -> int:
@@ -114,7 +116,7 @@ class HeadOutputs(NamedTuple):
     gender_logit: Tensor  # (batch,) above zero: read as a woman's
     voice_logit: Tensor  # (batch,) above zero: a voice at all
     child_logit: Tensor  # (batch,) above zero: more likely under 13 than an adult, both being equally frequent
-    distance: Tensor  # (batch,) from the training recordings, 1 being theirs in the mean
+    distance: Tensor  # (batch,) from the training recordings, 1 being that of a typical one as long
     age_logits: Tensor  # (batch, age bins)
 
 
@@ -124,6 +126,7 @@ class VoiceHead(nn.Module):
     centre: Tensor
     scale: Tensor
     age_shape: Tensor
+    typical_distance: Tensor
 
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
@@ -134,6 +137,8 @@ class VoiceHead(nn.Module):
         self.embed = nn.Linear(statistics, config.speaker_embedding, bias=False)
         self.distance = nn.Linear(statistics, config.distance_axes, bias=False)  # principal axes, each over its spread
         self.lines = nn.Linear(statistics, 4)  # gender, age in years, voice, child
+        # Of one second, and the power of the seconds by which it falls: little speech is less like the mean of much.
+        self.register_buffer("typical_distance", torch.tensor([1.0, 0.0]))
         # From which age on years are stretched, by how much more, and how the spread grows with every ten of them.
         self.register_buffer("age_shape", torch.tensor([30.0, 0.0, 0.0]))
 
@@ -159,6 +164,13 @@ class VoiceHead(nn.Module):
         logits: Tensor = -0.5 * ((bins - stated[:, None]) / spread[:, None]).square()
         return logits
 
+    def relative_distance(self, statistics: Tensor, frames: Tensor) -> Tensor:
+        """Mean square along the principal axes beside what is typical of so many frames, (batch,)."""
+        at_one_second, fall = self.typical_distance
+        seconds = (frames / FRAMES_PER_SECOND).clamp(*DISTANCE_SECONDS)
+        relative: Tensor = self.distance(statistics).square().mean(1) * seconds**fall / at_one_second
+        return relative
+
     def forward(self, moments: Tensor) -> HeadOutputs:
         """Moments (batch, 3, channels) -> readings."""
         statistics = (self.pooled(moments) - self.centre) * self.scale
@@ -168,6 +180,6 @@ class VoiceHead(nn.Module):
             gender_logit=gender,
             voice_logit=voice,
             child_logit=child,
-            distance=self.distance(statistics).square().mean(1),
+            distance=self.relative_distance(statistics, moments[:, 0, 0]),
             age_logits=self.age_logits(age),
         )

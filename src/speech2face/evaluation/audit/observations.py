@@ -19,7 +19,7 @@ from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.report import Floats
 from speech2face.metrics.measures import STATED_MASS, Answers
 from speech2face.models.contract import CHILD, Given, Model
-from speech2face.portrait import hear
+from speech2face.portrait import encode_speech
 from speech2face.training.augment import CODECS, companded, mix, recoded
 from speech2face.voice.belief import AttributeBelief, Spread
 
@@ -188,17 +188,17 @@ class Observation:
     snr_db: float = float("nan")
 
 
-def listen(model: Model, waveform: FloatArray, *, closely: bool = False) -> Observation:
+def encode_clip(model: Model, waveform: FloatArray, *, closely: bool = False) -> Observation:
     """What a model makes of a waveform, (samples,); `closely` also measures pitch and noise."""
     try:
-        activity, hearing = hear(model, waveform)
+        activity, encoding = encode_speech(model, waveform)
     except Speech2FaceError as error:
         return Observation(refusal=type(error).__name__)
     return Observation(
         seconds=activity.seconds,
-        embedding=hearing.belief(Given()).mean,
-        attributes=hearing.attributes,
-        called_child=CHILD in hearing.cautions(),
+        embedding=encoding.belief(Given()).mean,
+        attributes=encoding.attributes,
+        called_child=CHILD in encoding.cautions(),
         pitch_hz=pitch_hz(activity.speech()) if closely else float("nan"),
         snr_db=snr_db(activity) if closely else float("nan"),
     )
@@ -249,7 +249,7 @@ def observe(
     for number, clip in enumerate(clips):
         try:
             waveform = clip.load()
-            clean = listen(model, waveform, closely=True)
+            clean = encode_clip(model, waveform, closely=True)
         except DatasetError:
             raise  # a damaged shard is nobody's voice
         except Speech2FaceError as error:
@@ -276,7 +276,7 @@ def _under(
         return None
     if not waveform.size:
         return clean
-    return listen(model, changed(clip, waveform, condition))
+    return encode_clip(model, changed(clip, waveform, condition))
 
 
 def _stack(

@@ -1,4 +1,4 @@
-"""What a model hears of one clip is the same thing wherever it is asked: in `evaluate`, for a portrait, and live."""
+"""What a model encodes of one clip is the same thing wherever it is asked: in `evaluate`, for a portrait, and live."""
 
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def test_evaluation_portrait_and_live_give_one_embedding_for_one_clip(clip: str,
     for at in range(0, samples.size, 4000):
         session.push(samples[at : at + 4000].tobytes())
         session.snapshot()
-    if model.hears_pauses:  # the other hears speech, which a look knows by the level so far; see docs/live.md
+    if model.encodes_pauses:  # the other encodes speech, which a look knows by the level so far; see docs/live.md
         assert_one(session.snapshot().embedding, evaluated)
     assert_one(session.finish().embedding, evaluated)
 
@@ -95,7 +95,7 @@ def test_a_stored_clip_is_what_training_hears_of_it(paired: PairedModel, tmp_pat
         folder, samples = tmp_path / name.replace(" ", "_"), stored(CLIPS[name])
         write_shards(folder, [Clip("c0", "s0", "train", samples)])
         trained = ClipDataset(Manifest.open(folder), "train", parts=("waveform",), seconds=6.0)[0]["waveform"].numpy()
-        learned = paired.hear(np.asarray(trained / np.float32(SAMPLE_SCALE), np.float32)).face_embedding
+        learned = paired.encode(np.asarray(trained / np.float32(SAMPLE_SCALE), np.float32)).face_embedding
         assert_one(np.asarray(reconstruct(paired, wav(samples)).belief.mean), learned)
 
 
@@ -129,16 +129,16 @@ def test_a_silence_is_no_other_voice(paired_folder: Path) -> None:
     model.release.thresholds["same_speaker_cosine"] = 0.5
     voice, silence = made_voice(12.0), np.zeros(12 * SAMPLE_RATE, np.float32)
     spoken = [(silence.size, silence.size + voice.size)]
-    hearing = model.hear(np.concatenate([silence, voice]))
-    knowing = hearing.spoken_at(tuple(spoken))
+    encoding = model.encode(np.concatenate([silence, voice]))
+    knowing = encoding.spoken_at(tuple(spoken))
     assert isinstance(knowing, PairedEncoding)
     assert [part.spoken > part.count / 2 for part in knowing.segments] == [False] * 3 + [True] * 2
-    alone, with_silence = knowing.speaker_change(), hearing.speaker_change()
+    alone, with_silence = knowing.speaker_change(), encoding.speaker_change()
     assert alone is not None and with_silence is not None and alone > with_silence
-    listening = model.listen()
+    state = model.start_encoding()
     for at in range(0, silence.size, 8000):
-        listening.push(silence[at : at + 8000], 0.0)
+        state.push(silence[at : at + 8000], 0.0)
     for at in range(0, voice.size, 8000):
-        listening.push(voice[at : at + 8000], 0.5)
-    live = listening.hearing()
+        state.push(voice[at : at + 8000], 0.5)
+    live = state.encoding()
     assert [part.spoken > part.count / 2 for part in live.segments] == [False] * 3 + [True] * 2

@@ -9,7 +9,7 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import NoSpeech
 from speech2face.models.attributes import (
     VOICE_FRAMES,
-    AttributeHearing,
+    AttributeEncoding,
     AttributeModel,
     AttributeRuntime,
     Moments,
@@ -45,22 +45,22 @@ def cosine(one: FloatArray, other: FloatArray) -> float:
 @pytest.mark.parametrize("size", [1000, 16_000, 200_000])
 def test_pieces_of_any_size_say_the_same(model: AttributeModel, size: int) -> None:
     speech = made_voice(7.2)
-    listening, whole = model.listen(), model.listen()
+    state, whole = model.start_encoding(), model.start_encoding()
     for piece in pieces(speech, size):
-        listening.push(piece)
+        state.push(piece)
     whole.push(speech)
-    heard, expected = listening.hearing(), whole.hearing()
-    assert isinstance(heard, AttributeHearing) and isinstance(expected, AttributeHearing)
-    np.testing.assert_allclose(heard.belief(Given()).mean, expected.belief(Given()).mean, atol=1e-5)
-    assert [part.seconds for part in heard.moments] == pytest.approx([3.0, 4.2])
+    encoded, expected = state.encoding(), whole.encoding()
+    assert isinstance(encoded, AttributeEncoding) and isinstance(expected, AttributeEncoding)
+    np.testing.assert_allclose(encoded.belief(Given()).mean, expected.belief(Given()).mean, atol=1e-5)
+    assert [part.seconds for part in encoded.moments] == pytest.approx([3.0, 4.2])
 
 
 def test_whole_segments_are_those_of_a_recording(model: AttributeModel) -> None:
-    listening = model.listen()
-    listening.push(made_voice(9.0))
-    heard, recorded = listening.hearing(), model.hear(made_voice(9.0))
-    np.testing.assert_allclose(heard.belief(Given()).mean, recorded.belief(Given()).mean, atol=1e-5)
-    assert heard.speaker_change() == pytest.approx(recorded.speaker_change(), abs=1e-5)
+    state = model.start_encoding()
+    state.push(made_voice(9.0))
+    encoded, recorded = state.encoding(), model.encode(made_voice(9.0))
+    np.testing.assert_allclose(encoded.belief(Given()).mean, recorded.belief(Given()).mean, atol=1e-5)
+    assert encoded.speaker_change() == pytest.approx(recorded.speaker_change(), abs=1e-5)
 
 
 def test_no_segment_is_encoded_twice(model: AttributeModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,11 +72,11 @@ def test_no_segment_is_encoded_twice(model: AttributeModel, monkeypatch: pytest.
         return run(self, name, **inputs)
 
     monkeypatch.setattr(AttributeRuntime, "run", counted)
-    listening = model.listen()
+    state = model.start_encoding()
     for piece in pieces(made_voice(30.0), 8000):
-        listening.push(piece)
+        state.push(piece)
     assert len(encoded) == 10
-    listening.hearing()
+    state.encoding()
     assert len(encoded) == 10, "without a remainder there is nothing left to encode"
 
 
@@ -91,20 +91,20 @@ def test_an_open_segment_is_encoded_again_after_a_second_of_news_alone(
         return encode(self, segment)
 
     monkeypatch.setattr(AttributeRuntime, "segment_moments", counted)
-    listening = model.listen()
-    listening.push(made_voice(3.0))  # one whole segment: from here on news must be worth it
+    state = model.start_encoding()
+    state.push(made_voice(3.0))  # one whole segment: from here on news must be worth it
     for piece in pieces(made_voice(2.5), SAMPLE_RATE // 4):
-        listening.push(piece)
-        listening.hearing()
+        state.push(piece)
+        state.encoding()
     seconds = [size / SAMPLE_RATE for size in encoded]
     assert seconds == pytest.approx([3.0, 0.5, 1.5, 2.5])
 
 
 def test_a_hearing_of_noise_is_refused_until_there_is_a_voice(model: AttributeModel) -> None:
-    listening = model.listen()
-    listening.push(np.asarray(0.1 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE), np.float32))
+    state = model.start_encoding()
+    state.push(np.asarray(0.1 * np.random.default_rng(0).standard_normal(3 * SAMPLE_RATE), np.float32))
     with pytest.raises(NoSpeech):
-        listening.hearing()
+        state.encoding()
 
 
 def test_a_long_call_stays_a_few_stretches_with_the_last_ones_fine() -> None:
@@ -124,30 +124,30 @@ def test_after_an_hour_another_voice_is_still_noticed_and_little_is_kept(
     said = {len(voice): model.runtime.segment_moments(voice[: 3 * SAMPLE_RATE]) for voice in (man, woman)}
     now = len(man)
     monkeypatch.setattr(AttributeRuntime, "segment_moments", lambda self, segment: said[now])
-    listening = model.listen()
+    state = model.start_encoding()
     for _ in range(1200):
-        listening.push(np.zeros(3 * SAMPLE_RATE, np.float32))
-    alone = listening.hearing()
-    assert isinstance(alone, AttributeHearing)
+        state.push(np.zeros(3 * SAMPLE_RATE, np.float32))
+    alone = state.encoding()
+    assert isinstance(alone, AttributeEncoding)
     assert len(alone.moments) == MOST_STRETCHES
     assert alone.reading.seconds == pytest.approx(1200 * 3, rel=0.05)
     assert alone.speaker_change() == pytest.approx(1.0, abs=1e-4)
     now = len(woman)
-    listening.push(np.zeros(3 * SAMPLE_RATE, np.float32))
-    assert listening.hearing().speaker_change() < model.release.thresholds["same_speaker_cosine"]
+    state.push(np.zeros(3 * SAMPLE_RATE, np.float32))
+    assert state.encoding().speaker_change() < model.release.thresholds["same_speaker_cosine"]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 2.9, 5.9, 6.0, 7.0, 9.7, 12.4, 31.3])
 @pytest.mark.parametrize("size", [4000, 10**6])
 def test_a_paired_model_hears_a_stream_as_a_recording(paired: Model, seconds: float, size: int) -> None:
     speech = made_voice(seconds)
-    listening, recorded = paired.listen(), paired.hear(speech)
+    state, recorded = paired.start_encoding(), paired.encode(speech)
     for number, piece in enumerate(pieces(speech, size)):
-        listening.push(piece)
+        state.push(piece)
         if number % 7 == 0:
-            listening.hearing()  # a look in between changes nothing
-    heard: Any = listening.hearing()
+            state.encoding()  # a look in between changes nothing
+    encoded: Any = state.encoding()
     expected = recorded.belief(Given()).mean
-    np.testing.assert_allclose(heard.belief(Given()).mean, expected, atol=1e-5 * float(np.linalg.norm(expected)))
+    np.testing.assert_allclose(encoded.belief(Given()).mean, expected, atol=1e-5 * float(np.linalg.norm(expected)))
     segments: Any = recorded
-    assert [part.count for part in heard.segments] == [part.count for part in segments.segments]
+    assert [part.count for part in encoded.segments] == [part.count for part in segments.segments]
