@@ -32,8 +32,6 @@ EXPONENTS = (0.0, 0.5)
 """0: axes along which voices vary most weigh most, a plain ridge; 1 would be all alike."""
 STATED_PEOPLE = 50.0
 """Imagined people behind the spread that the starter states, beside the pairs' own: two of each coordinate."""
-SHIFT_PEOPLE = 10.0
-"""Imagined people whose faces are, in the mean, what attributes say."""
 SHAPE_AXES = 10.0
 """Imagined axes of the voice behind an even B, where it is shaped."""
 SHAPE_STEPS = 15
@@ -240,9 +238,11 @@ class PreparedSums:
         people = sums.people
         self.people, self.centre = people, sums.x / people
         mean = sums.r / people
-        self.shift = mean * people / (people + SHIFT_PEOPLE)
         self.triangle = np.linalg.cholesky(steadied(sums.rr - people * np.outer(mean, mean), sums))
         inverse = np.linalg.inv(self.triangle)
+        # The mean of r is believed as far as it is more than chance (James and Stein 1961, the positive part).
+        length = people * float(np.square(inverse @ mean).sum())
+        self.shift = mean * max(0.0, 1.0 - max(len(mean) - 2, 0) / max(length, SMALL))
         crossed = (sums.xr / people - np.outer(self.centre, mean)) @ inverse.T  # (D, K): r has unit spread here
         variances, vectors = np.linalg.eigh(sums.xx / people - np.outer(self.centre, self.centre))
         there = variances > max(variances[-1] * SMALL, LEAST_VARIANCE)
