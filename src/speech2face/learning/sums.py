@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from speech2face.errors import DatasetError, InvalidOption
+from speech2face.inputs import parse_json_object
 from speech2face.outputs import write_together
 from speech2face.validation import validated
 
@@ -210,9 +211,9 @@ def read_sums(path: Path) -> SumsFile:
     """
     try:
         with safe_open(path, "np") as file:
-            stated: Mapping[str, Any] = json.loads((file.metadata() or {})["label"])
+            stated = parse_json_object((file.metadata() or {})["label"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
-        label = validated(SumsLabel, dict(stated), f"{path}: the label", DatasetError)
+        label = validated(SumsLabel, stated, f"{path}: the label", DatasetError)
         if label.format != FORMAT:
             raise ValueError(f"format {label.format}; this program reads {FORMAT}")
         parts = tuple(_part(tensors, number) for number in range(len({name.split(".")[0] for name in tensors})))
