@@ -225,12 +225,12 @@ class Scores:
     def pays(self) -> bool:
         """Whether what voices teach beyond age and gender is better than chance.
 
-        The error beside refitted attributes falls, and either that is sure, or it is sure that the voice tells two
-        faces of one gender and decade apart; the error beside the belief by attributes does not rise.
+        Surely the error beside refitted attributes falls, and surely the voice tells two faces of one gender and
+        decade apart: either alone is found too often where faces were changed.
         """
         within = next(match for match in self.matches if match.within == STRICTEST)
         told_apart = within.learned.low > 0.5 and within.more.low > 0
-        return bool(self.gain.value > 0 and self.beyond.value > 0 and (self.beyond.low > 0 or told_apart))
+        return bool(self.gain.value > 0 and self.beyond.low > 0 and told_apart)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are none are left None."""
