@@ -29,7 +29,7 @@ from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs  # noqa: E402
 PEOPLE = (50, 100, 200, 400, 800)
 WORLDS = (0.3, 0.15)
 """Share of a face beyond age and gender that voices explain, with any number of people."""
-SEEDS, CLAIMS, MOST_CLAIMED = 8, 20, 200
+SEEDS, CLAIMS, MOST_CLAIMED = 8, 20, 100
 OTHERS = 2000
 COLUMNS = (
     *("world", "people", "r2_percent", "best_r2_percent", "share_of_best_percent", "worst_seed_percent"),
