@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
+    *("training", "evaluation", "learning", "gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 
@@ -33,6 +33,7 @@ NEED_EXTRAS = (
     "metrics/",
     "training/",
     "evaluation/",
+    "learning/",
     "data/",
     "forget.py",
     "gallery/files.py",

@@ -198,6 +198,38 @@ def _check_data(storage: Storage) -> None:
         raise DatasetError(f"{storage} holds no data set and none that was begun")
 
 
+# --------------------------------------------------------------------------------------------------
+# The file of numbers that `learn` keeps beside its data (learning/features.py): rows of clips, and whose they are.
+# --------------------------------------------------------------------------------------------------
+
+FEATURES_SUFFIX = ".features.npz"
+
+
+def without_owners(content: bytes, forgotten: Callable[[str, str], bool]) -> bytes | None:
+    """The file without the clips of which `forgotten` says so, by speaker and clip; None where it cannot be read.
+
+    A file that cannot be read is better gone: learning makes it anew.
+    """
+    try:
+        arrays = load_npz(io.BytesIO(content))
+        owner, digest, rejected = (arrays[name] for name in ("owner", "digest", "rejected"))
+        gone = {str(key) for key, speaker, clip in owner if forgotten(str(speaker), str(clip))}
+        if not gone:
+            return content
+        row_stays = np.array([str(key) not in gone for key in digest], bool)
+        for name, values in arrays.items():
+            if name not in ("owner", "digest", "rejected") and values.ndim and len(values) == len(digest):
+                arrays[name] = values[row_stays]
+        arrays["digest"] = digest[row_stays]
+        arrays["owner"] = owner[[str(key) not in gone for key in owner[:, 0]]]
+        arrays["rejected"] = rejected[[str(key) not in gone for key in rejected[:, 0]]]
+    except (ValueError, KeyError, IndexError):
+        return None
+    sink = io.BytesIO()
+    np.savez(sink, **arrays)  # type: ignore[arg-type]
+    return sink.getvalue()
+
+
 class _Erasure:
     """One run over a folder that is held."""
 
@@ -233,12 +265,24 @@ class _Erasure:
             self._storage.remove(tar)
         for name in naming:
             self._clean_table(name)
+        self._clean_features()
         for name in holding:
             self._clean_shard(name)
         if not self.tombstones.finished:
             self._republish(manifest, listed)
             self.tombstones = replace(self.tombstones, finished=True)
             write_tombstones(self._storage, self.tombstones)
+
+    def _clean_features(self) -> None:
+        """The numbers of the forgotten in the file that learning keeps beside its data; those of others stay."""
+        for name in self._names:
+            if name.endswith(FEATURES_SUFFIX):
+                content = self._storage.read(name)
+                kept = without_owners(content, lambda speaker, clip: self.tombstones.names(speaker, clip))
+                if kept is None:
+                    self._storage.remove(name)
+                elif kept != content:
+                    self._storage.write(name, kept)
 
     def _shards(self, listed: Sequence[ShardRecord]) -> tuple[list[str], list[str]]:
         """Names of shards, and files of those that a killed run left without index: they are prepared anew some day."""

@@ -370,7 +370,7 @@ def references_for(
         )
     if clips.embedder is None:
         return None, (*notes, "The data hold no face embeddings: nothing is held against the clips' own faces.")
-    if facts.kind == "attributes":
+    if facts.kind in ("attributes", "learned"):
         return None, (
             *notes,
             "The model's face embedding holds attributes and residuals of a linear model; the data's come from a face"

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -221,7 +221,7 @@ class AttributeModel:
         """
         given.check(self.release.groups)
 
-    def with_population(self, weights: Mapping[str, float]) -> AttributeModel:
+    def with_population(self, weights: Mapping[str, float]) -> Self:
         """The same model over another reference population: a weight for each group, those left out having none.
 
         Raises:

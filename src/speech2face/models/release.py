@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from speech2face.voice.belief import Spread
 
 MANIFEST = "model.json"
-FORMATS = {"attributes": 2, "paired": 2, "paired_clips": 1}
+FORMATS = {"attributes": 2, "learned": 1, "paired": 2, "paired_clips": 1}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
 SHIPPED = Path(__file__).parents[1] / "weights" / "starter"

@@ -562,14 +562,14 @@ def write_paired_release(
             (made / CARD).write_text(paired_card(values), encoding="utf-8")
             check_golden(load_paired_model(made))
             made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
-            _put_in_place(made, out, cleanup)
+            put_folder_in_place(made, out, cleanup)
         except (OSError, SafetensorError) as error:
             raise CannotWrite(f"cannot write the release {out}: {error}") from error
     logger.info("%s: %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
     return load_paired_model(out)
 
 
-def _put_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
+def put_folder_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
     """Rename the finished folder; one that was there before goes only when the new one stands."""
     if not out.exists():
         made.rename(out)
