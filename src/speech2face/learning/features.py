@@ -335,7 +335,7 @@ class ClipReader:
         if find not in self._fitters:
             finder = None
             if find:
-                from speech2face.evaluation.readers import FacePointFinder
+                from speech2face.face.landmarks import FacePointFinder
 
                 finder = FacePointFinder()
             self._fitters[find] = self.model.face_fitter(finder)

@@ -38,8 +38,8 @@ from speech2face.learning.scores import (
     score,
 )
 from speech2face.learning.sums import Doubles, Sums, SumsFile, SumsLabel, total
-from speech2face.metrics.faces import MEASUREMENTS
 from speech2face.metrics.intervals import Estimate
+from speech2face.metrics.pictures import MEASUREMENTS
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
 from speech2face.models.learned import CORRECTION, KIND, Correction, LearnedModel, any_attributes, load_learned_model

@@ -19,9 +19,9 @@ from speech2face.face.schemes import scheme_of
 from speech2face.learning.belief import Strength, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.sums import Doubles
-from speech2face.metrics.faces import MEASUREMENTS, measurements
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.matching import Choices
+from speech2face.metrics.pictures import MEASUREMENTS, measurements
 from speech2face.models.contract import Model
 
 FOLDS = 10
