@@ -464,7 +464,7 @@ FAILURES = """\
   for the first, the second and the last, but a caution can be missed.
 - A recording of several people gives one portrait that mixes them. The caution about it compares stretches of 3 s and
   misses short turns.
-- A synthesised voice is read like any other.
+- A synthesised voice is read like any other, mostly with the caution that it is unlike the recordings of training.
 - Some recordings with a voice are refused. `voice recognised` above counts only those in which voice activity found
   enough speech; in the sheet of validation speakers five more had too little.
 - `docs/images/speakers.png` in the repository shows validation speakers chosen by a stated rule, the worst included."""
