@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "quiet", "drivers", "inputs", "outputs", "tables", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
+    *("training", "evaluation", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 
@@ -35,6 +35,7 @@ NEED_EXTRAS = (
     "evaluation/",
     "data/",
     "forget.py",
+    "consent.py",
     "gallery/files.py",
     "gallery/postgres.py",
     "app/",
