@@ -41,7 +41,7 @@ from speech2face.data.storage import Storage, locked
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, RunLocked
 from speech2face.outputs import TEMPORARY_PREFIX, replace_file
 from speech2face.tables import decode_csv, encode_csv
-from speech2face.validation import Checked, checked, validated, validated_json
+from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -137,7 +137,10 @@ def read_terms(path: Path) -> StudioTerms:
         raise InvalidOption(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise InvalidOption(f"{path} is no TOML: {error}") from error
-    return validated(StudioTerms, values, str(path), InvalidOption)
+    try:
+        return StudioTerms(**values)
+    except InvalidOption as error:
+        raise InvalidOption(f"{path}, {error}") from error
 
 
 @dataclass(frozen=True)

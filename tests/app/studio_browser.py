@@ -55,12 +55,11 @@ def filmed(voice: Path, film: Path) -> Iterator["Browser"]:
         browser.close()
 
 
-def write_film(path: Path, picture: Path | None) -> Path:
-    """A YUV4MPEG2 file of ten frames of a picture in the middle of a grey room, or of the room alone."""
+def write_film(path: Path, picture: Path) -> Path:
+    """A YUV4MPEG2 file of ten frames of a picture in the middle of a grey room."""
     room = Image.new("RGB", (WIDTH, HEIGHT), (150, 155, 160))
-    if picture is not None:
-        face = Image.open(picture).convert("RGB").resize((HEIGHT, HEIGHT))
-        room.paste(face, ((WIDTH - HEIGHT) // 2, 0))
+    face = Image.open(picture).convert("RGB").resize((HEIGHT, HEIGHT))
+    room.paste(face, ((WIDTH - HEIGHT) // 2, 0))
     luma, blue, red = (np.asarray(plane) for plane in room.convert("YCbCr").split())
     planes = luma.tobytes() + blue[::2, ::2].tobytes() + red[::2, ::2].tobytes()  # 4:2:0
     head = f"YUV4MPEG2 W{WIDTH} H{HEIGHT} F10:1 Ip A1:1 C420jpeg\n".encode()

@@ -7,6 +7,7 @@ record. The limits are those of `data prepare`, or stricter: the person is still
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -14,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.audio.recording import read_recording
-from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import SILENCE_RMS, Activity, find_speech, snr_db
 from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, aligned_face, face_alignment
 from speech2face.data.media import Rejected
+from speech2face.errors import NoSpeech, SilentRecording, TooLittleSpeech
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture
 
@@ -30,7 +32,10 @@ QUIET_DB: Final = -42.0  # of the speech, full scale being 0: a voice at an arm'
 CLIPPED: Final = 0.985  # of full scale
 CLIPPED_SHARE: Final = 5e-4  # of the samples; a plosive may reach full scale once
 NOISE_SNR_DB: Final = 16.0  # as in the shipped release, whose caution `noise` it is
-VOICE_CODES: Final = ("no_sound", "no_speech", "too_quiet", "clipping", "noisy")
+NOT_A_VOICE: Final = "not_a_voice"  # refuses the recording; the others are advice
+VOICE_CODES: Final = (NOT_A_VOICE, "child_voice", "no_sound", "no_speech", "too_quiet", "clipping", "noisy")
+VoiceCheck = Callable[[FloatArray], tuple[str, ...]]
+"""What a model says of a whole recording, (samples,) at 16 kHz: codes of `VOICE_CODES`."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,17 @@ class VoiceReport:
     findings: tuple[str, ...]
     """Of `VOICE_CODES`, about the whole recording: for its record."""
 
+    def enough(self, wanted_seconds: float) -> bool:
+        """Whether it holds so much speech, of a voice."""
+        return self.speech_seconds >= wanted_seconds and NOT_A_VOICE not in self.findings
 
-def judge_voice(samples: NDArray[np.int16], sample_rate: int) -> VoiceReport:
+
+def judge_voice(
+    samples: NDArray[np.int16], sample_rate: int, *, wanted_seconds: float = math.inf, check: VoiceCheck | None = None
+) -> VoiceReport:
     """Judge a recording, (samples,) mono; the speech is what the project's own finder finds.
+
+    That finder takes a steady tone or noise for speech too. `check` is asked once there are `wanted_seconds`.
 
     Raises:
         Speech2FaceError: a sample rate that cannot be read.
@@ -69,8 +82,33 @@ def judge_voice(samples: NDArray[np.int16], sample_rate: int) -> VoiceReport:
         level_db=_level_db(recent.speech()),
         snr_db=noise,
         advice=_advice(recent, tail, noise) if waveform.size >= SAMPLE_RATE else (),
-        findings=_advice(activity, samples, noise),
+        findings=(
+            *(check(waveform) if check is not None and activity.seconds >= wanted_seconds else ()),
+            *_advice(activity, samples, noise),
+        ),
     )
+
+
+def open_voice_check() -> VoiceCheck:
+    """The shipped model, which tells voices from other sounds, and children's from adults'.
+
+    Raises:
+        WeightsError: its weights are missing or damaged.
+    """
+    from speech2face.models.contract import CHILD
+    from speech2face.models.open import load_model
+    from speech2face.portrait import encode_speech
+
+    model = load_model(threads=1)
+
+    def check(waveform: FloatArray) -> tuple[str, ...]:
+        try:
+            _, encoding = encode_speech(model, waveform)
+        except (SilentRecording, NoSpeech, TooLittleSpeech):
+            return (NOT_A_VOICE,)
+        return ("child_voice",) if CHILD in encoding.cautions() else ()
+
+    return check
 
 
 def _since(activity: Activity, start: int) -> Activity:

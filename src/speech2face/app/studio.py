@@ -25,7 +25,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from speech2face import __version__
-from speech2face.app.guidance import PhotographJudge, PhotographReport, VoiceReport, judge_voice, open_judge
+from speech2face.app.guidance import (
+    NOT_A_VOICE,
+    PhotographJudge,
+    PhotographReport,
+    VoiceCheck,
+    VoiceReport,
+    judge_voice,
+    open_judge,
+    open_voice_check,
+)
 from speech2face.app.http import (
     HEADERS,
     Authentication,
@@ -139,7 +148,9 @@ class StudioSession:
 class Studio:
     """What all requests share."""
 
-    def __init__(self, settings: StudioSettings, judge: PhotographJudge | None = None) -> None:
+    def __init__(
+        self, settings: StudioSettings, judge: PhotographJudge | None = None, check_voice: VoiceCheck | None = None
+    ) -> None:
         self.settings, self.terms, self.limits = settings, settings.terms, settings.limits
         self.folder = ConsentFolder(settings.folder)
         self.form = consent_form(settings.terms)
@@ -147,7 +158,7 @@ class Studio:
         self.why_unchecked: str | None = None
         if judge is None:
             judge, self.why_unchecked = open_judge()
-        self.judge = judge
+        self.judge, self.check_voice = judge, check_voice or open_voice_check()
         self.sessions: dict[str, StudioSession] = {}
         self.gate = Gate(Limits(upload_bytes=self.limits.upload_bytes, requests_at_once=16, body_seconds=30.0))
         self.threads = Threads(1, "studio")  # one: a finder of faces is not for several at once
@@ -211,6 +222,8 @@ class Studio:
         speech = session.voice.speech_seconds if session.voice else 0.0
         if speech < self.terms.speech_seconds:
             return f"{speech:.0f} s of speech were recorded; {self.terms.speech_seconds:.0f} s are asked for"
+        if session.voice is not None and NOT_A_VOICE in session.voice.findings:
+            return "what was recorded is no voice; start over"
         if len(session.photographs) < self.terms.photographs:
             return f"{len(session.photographs)} photographs were taken; {self.terms.photographs} are asked for"
         return None
@@ -362,7 +375,10 @@ async def add_voice(
             session.sound += piece
             session.parts, session.sample_rate = part + 1, rate
             samples = np.frombuffer(bytes(session.sound), "<i2")
-            session.voice = await in_thread(studio.threads, lambda: judge_voice(samples, rate))
+            wanted, check = studio.terms.speech_seconds, studio.check_voice
+            session.voice = await in_thread(
+                studio.threads, lambda: judge_voice(samples, rate, wanted_seconds=wanted, check=check)
+            )
         assert session.voice is not None, "a piece was judged"
         return _voice_answer(session.voice, studio)
 
@@ -371,7 +387,7 @@ def _voice_answer(report: VoiceReport, studio: Studio) -> dict[str, Any]:
     return {
         "speech_seconds": round(report.speech_seconds, 2),
         "seconds": round(report.seconds, 2),
-        "enough": report.speech_seconds >= studio.terms.speech_seconds,
+        "enough": report.enough(studio.terms.speech_seconds),
         "advice": report.advice,
         "findings": report.findings,
     }
@@ -478,11 +494,11 @@ async def leave(request: Request, key: SessionKey = None) -> dict[str, Any]:
 async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]:
     """Erase the files of whoever has this code."""
     studio = _studio(request)
-    try:
-        done = await asyncio.to_thread(studio.folder.withdraw, withdrawing.code)
-    except InvalidOption:
+    person = await asyncio.to_thread(studio.folder.person_of, withdrawing.code)
+    if person is None:
         await asyncio.sleep(studio.limits.wrong_code_seconds)
-        raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again") from None
+        raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again")
+    done = await asyncio.to_thread(studio.folder.withdraw, person)
     log.info("withdrawn")
     return {"files": len(done.files)}
 
@@ -492,14 +508,19 @@ async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]
 # --------------------------------------------------------------------------------------------------
 
 
-def create_studio(settings: StudioSettings, judge: PhotographJudge | None = None) -> FastAPI:
+def create_studio(
+    settings: StudioSettings, judge: PhotographJudge | None = None, check_voice: VoiceCheck | None = None
+) -> FastAPI:
     """The application; `app.state.studio` is what its routes share. The folder is made, and put right.
+
+    Without `judge` and `check_voice`, photographs are judged by what is installed and voices by the shipped model.
 
     Raises:
         InvalidOption: sentences in an unknown language, or a key that others may read.
         CannotWrite, DatasetError, RunLocked: as `ConsentFolder.prepare`.
+        WeightsError: the shipped model is missing or damaged.
     """
-    studio = Studio(settings, judge)
+    studio = Studio(settings, judge, check_voice)
     studio.folder.prepare(studio.form)
 
     @contextlib.asynccontextmanager

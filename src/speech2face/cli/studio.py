@@ -1,4 +1,4 @@
-"""The command `studio`: consent, a voice and photographs of whoever sits at this machine; and the records afterwards."""
+"""The command `studio`: consent, voice and photographs of whoever sits at this machine; and the records afterwards."""
 
 from __future__ import annotations
 
@@ -85,11 +85,10 @@ def terms_of(settings: Path | None, options: dict[str, Any]) -> StudioTerms:
         InvalidOption: a term is missing, unknown or impossible.
     """
     from speech2face.consent import StudioTerms, read_terms
-    from speech2face.validation import validated
 
     values = options | ({"languages": listed(options["languages"])} if "languages" in options else {})
     if settings is None:
-        return validated(StudioTerms, values, "the studio's terms (--settings FILE, or options)", InvalidOption)
+        return StudioTerms(**values)
     terms = read_terms(settings)
     if "until" in values or "term_months" in values:
         values = {"until": None, "term_months": None} | values
@@ -125,7 +124,9 @@ def _verify(folder: Path, *, as_json: bool) -> None:
         rows.append(("together", ", ".join(f"{count} {state}" for state, count in counts.items())))
         print_rows([*rows, ("signed with", found.public_key[:16])])
     if counts["invalid"]:
-        raise DatasetError(f"{counts['invalid']} records of {folder} are not as they were signed; learn nothing of them")
+        raise DatasetError(
+            f"{counts['invalid']} records of {folder} are not as they were signed; learn nothing of them"
+        )
 
 
 def _erase(folder: Path, code: str | None, models: Sequence[Path], *, as_json: bool) -> None:

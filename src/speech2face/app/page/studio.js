@@ -164,10 +164,13 @@ function heard({ speech_seconds: seconds, enough, advice, findings }, text = nul
   at("speech-bar").value = seconds;
   at("to-photographs").disabled = !enough;
   if (text !== null) advise("voice-advice", "", text);
-  else if (enough) advise("voice-advice", findings.length ? "bad" : "good", findings.length ? `${SAYS.enoughBut} ${VOICE[findings[0]]}` : SAYS.enough);
+  else if (enough) advise("voice-advice", findings.length ? "bad" : "good", findings.length ? enoughBut(findings[0]) : SAYS.enough);
+  else if (findings.includes("not_a_voice")) advise("voice-advice", "bad", VOICE.not_a_voice);
   else if (advice.length) advise("voice-advice", "bad", VOICE[advice[0]]);
   else advise("voice-advice", "good", seconds > 1 ? SAYS.fine : SAYS.listening);
 }
+
+const enoughBut = (code) => (code === "child_voice" ? VOICE[code] : `${SAYS.enoughBut} ${VOICE[code]}`);
 
 async function startVoice() {
   microphone = await openMicrophone(
@@ -191,6 +194,7 @@ function recording(on) {
   at("record").dataset.on = on;
   at("record-text").textContent = on ? "Pause" : sound.part ? "Go on recording" : "Start recording";
   at("voice-again").disabled = on || !sound.part;
+  at("record").hidden = sound.enough && !on; // then there is one thing to do: go on
   if (!on) at("level").style.setProperty("--level", 0);
 }
 

@@ -4,6 +4,8 @@ export const LANGUAGES = { en: "English", de: "Deutsch", fr: "Français", es: "E
 
 /** About a recording, by the service's code. */
 export const VOICE = {
+  not_a_voice: "No voice is found in what was recorded. Start over, and read aloud.",
+  child_voice: "This reads like a child’s voice, and only adults can take part. If you are 18 or older, just go on.",
   no_sound: "No sound arrives. Is the microphone muted, or another one chosen?",
   no_speech: "No speech is heard just now. Read on aloud.",
   too_quiet: "Too quiet: speak up, or come closer to the microphone.",
