@@ -255,6 +255,7 @@ PERSON_ID: Final = re.compile(r"p[0-9a-f]{16}")
 AgeRange = Literal["", "18-19", "20-29", "30-39", "40-49", "50-59", "60-69", "70-79", "80-"]
 """In the words of the table of pairs; "" where nothing was said."""
 StatedGender = Literal["", "female", "male", "other"]
+Hexadecimal = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2})+$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_one_line)]
 
 
@@ -293,8 +294,8 @@ class ConsentRecord:
     gender: StatedGender
     speech_seconds: float
     files: Mapping[str, LentFile]
-    code_salt: str
-    code_hash: str
+    code_salt: Hexadecimal
+    code_hash: Hexadecimal
     """HMAC-SHA-256 of the withdrawal code."""
     table: int
     """Number, in tables.csv, of the first table of pairs with this person."""

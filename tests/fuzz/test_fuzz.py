@@ -35,6 +35,8 @@ NOT_FOREIGN = {
     "cli/data.py:_nested": OWN_LINE,
     "training/settings.py:_toml_value": OWN_LINE,
     "app/telephone.py:MediaStreamConnection._frame": "samples: any two bytes are one; `read_event` reads all else",
+    "app/studio.py:add_voice": "samples: any two bytes are one",
+    "app/studio.py:sentences_of": "a file of the package",
     "data/prepare.py:_open_maker": OWN_WORDS,
     "data/sources/__init__.py:check_data_source": "a driver of the caller's own",
     "face/embedders.py:_is_json": "a driver of the caller's own",
@@ -60,9 +62,7 @@ def run(module: str, *arguments: str, release: Path) -> subprocess.CompletedProc
     """In another process, which may die without taking the tests along."""
     command = [sys.executable, "-m", module, *arguments]
     environment = os.environ | {RELEASE: str(release)}
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200
-    )
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1200)
 
 
 def read_mutants(group: int, release: Path, *, first: int, count: int, seconds: float) -> None:
