@@ -150,7 +150,7 @@ def compile_openvino(model: Any, precision: str, threads: int) -> Any:
 
 def open_onnx(path: Path, threads: int) -> Any:
     """ONNX Runtime with that many threads."""
-    from speech2face.quiet import load_onnxruntime
+    from speech2face.outputs import load_onnxruntime
 
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()

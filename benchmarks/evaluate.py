@@ -22,10 +22,9 @@ from record import Result, print_results, write
 from threadpoolctl import threadpool_limits
 
 from speech2face.evaluation.evaluate import PARTS
-from speech2face.evaluation.page import write_report
 from speech2face.evaluation.pictures import EvaluationSettings, Material
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import ModelFacts, ReportFacts
+from speech2face.evaluation.report import ModelFacts, ReportFacts, write_report
 from speech2face.metrics.matching import CACHE_NUMBERS
 
 CLIPS, CLIPS_A_SPEAKER, EMBEDDING = 5000, 4, 4096  # Speech2Face: 5,000 clips, VGG-Face's fc7

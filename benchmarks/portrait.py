@@ -72,7 +72,7 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
         if node.op_type == "Cast" and node.input[0] in weights:
             shapes[node.output[0]] = weights[node.input[0]]
     # Intermediate sizes come from running the network: shape inference does not resolve free axes.
-    from speech2face.quiet import load_onnxruntime
+    from speech2face.outputs import load_onnxruntime
 
     wanted = [n.output[0] for n in model.graph.node if n.op_type in ("Conv", "MatMul", "Gemm")]
     declared = {output.name for output in model.graph.output}

@@ -185,7 +185,7 @@ async def all_speak(
 def library_seconds(body: bytes) -> tuple[float, float]:
     """The same work without the service, in one thread: decode, hear, draw, PNG; on the clock and of the processor."""
     from speech2face import load_model
-    from speech2face.app.portraits import Options, draw
+    from speech2face.app.server import Options, draw
 
     model = load_model(threads=1)
     model.warm()

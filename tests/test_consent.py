@@ -31,8 +31,7 @@ from speech2face.data.record import Record, read_tombstones
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption
-from speech2face.outputs import TEMPORARY_PREFIX
-from speech2face.tables import decode_csv
+from speech2face.outputs import TEMPORARY_PREFIX, decode_csv
 
 SIGNED = datetime(2026, 3, 31, 12, 0, tzinfo=UTC)
 TODAY = date(2026, 4, 1)
@@ -144,7 +143,7 @@ def test_the_shown_settings_can_be_read_and_a_mistake_names_the_file(tmp_path: P
 
 
 def test_whatever_changes_in_the_terms_changes_the_digest_of_the_form() -> None:
-    other = [
+    other: list[dict[str, Any]] = [
         {"organisation": "Another"},
         {"purpose": "To teach."},
         {"contact": "a@b.example"},

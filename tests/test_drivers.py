@@ -86,4 +86,4 @@ def test_a_driver_that_cannot_be_had_is_a_users_mistake_with_the_names_that_ther
 def test_the_table_of_kinds_imports_no_driver() -> None:
     script = "import sys, speech2face.drivers; print(*(name for name in sys.modules if 'speech2face.' in name))"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert set(ran.stdout.split()) <= {"speech2face.drivers", "speech2face.errors", "speech2face.quiet"}
+    assert set(ran.stdout.split()) <= {"speech2face.drivers", "speech2face.errors", "speech2face.outputs"}

@@ -158,7 +158,7 @@ def of_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, 
 
 def of_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
     pytest.importorskip("matplotlib", reason="figures are drawn with matplotlib; install the extra `eval`")
-    from speech2face.evaluation.page import render
+    from speech2face.evaluation.report import render
 
     return {"chart.png": render(lambda canvas: canvas.set_facecolor("red"), (2.0, 1.0))}
 
@@ -207,7 +207,7 @@ EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]
     "portrait.py": of_a_portrait,
     "app/service.py": of_the_service,
     "sheets.py": of_the_sheets,
-    "evaluation/page.py": of_figures,
+    "evaluation/report.py": of_figures,
     "recipes/starter/drawn_sheet.py": of_drawings,
     "recipes/starter/speaker_sheet.py": of_speakers,
     "gallery/gallery.py": of_a_gallery,

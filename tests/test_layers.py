@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 
 # One strict order, that of the picture in docs/architecture.md; types and imports inside functions count too.
 ORDER = (
-    *("errors", "limits", "quiet", "drivers", "inputs", "outputs", "tables", "validation", "audio", "face", "voice"),
+    *("errors", "limits", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli", "__main__"),
+    *("training", "evaluation", "learning", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli"),
+    "__main__",
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 
@@ -33,6 +34,7 @@ NEED_EXTRAS = (
     "metrics/",
     "training/",
     "evaluation/",
+    "learning/",
     "data/",
     "forget.py",
     "consent.py",

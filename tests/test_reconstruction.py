@@ -25,6 +25,7 @@ from speech2face.errors import (
 )
 from speech2face.face.embedders import describe_embedder
 from speech2face.face.photograph import LONGEST_SIDE_PIXELS, read_photograph
+from speech2face.face.schemes import HAND_PLACED
 from speech2face.models.attributes import load_attribute_model
 from speech2face.models.paired import load_paired_model
 from speech2face.models.release import MANIFEST
@@ -138,10 +139,52 @@ def test_a_mistake_is_one_line_with_its_own_code(
 
 def test_models_without_an_embedder_at_hand_say_why(paired_folder: Path) -> None:
     photograph = picture_bytes(grey())
-    with pytest.raises(InvalidOption, match="draws faces from age and gender"):
-        speech2face.decode_photograph(speech2face.load_model(), photograph)
+    with pytest.raises(InvalidOption, match="leave --embedder out"):
+        speech2face.decode_photograph(speech2face.load_model(), photograph, embedder_file="mine.onnx")
+    with pytest.raises(InvalidOption, match="leave --landmarks out"):
+        speech2face.decode_photograph(load_paired_model(paired_folder), photograph, landmarks="points.json")
     with pytest.raises(WeightsError, match="planted world"):
         speech2face.decode_photograph(load_paired_model(paired_folder), photograph)
+
+
+def hand_placed(embedding: np.ndarray) -> list[list[float]]:
+    points = np.zeros((189, 2))
+    points[list(HAND_PLACED)] = load_attribute_model().landmarks(embedding)[: len(HAND_PLACED)]
+    return [[float(x), float(y)] for x, y in points]
+
+
+def test_the_starter_draws_the_face_that_is_fitted_to_a_photograph(program: Any) -> None:
+    starter = load_attribute_model()
+    embedding = starter.release.population.embedding(35.0, 0.0)
+    Path("me.png").write_bytes(picture_bytes(starter.decode(embedding)))
+    Path("points.json").write_text(json.dumps({"landmarks": {"me": hand_placed(embedding), "you": [[0.0, 0.0]]}}))
+    code, out, err = program("decode", "me.png", "--landmarks", "points.json")
+    assert (code, err) == (0, "")
+    for text in ("me-decoded.png", "shape-and-texture model", "fit error", "head turned", DECODED_NOTICE):
+        assert text in out
+    provenance, facts = read_provenance("me-decoded.png")
+    assert (provenance.kind, provenance.model_name) == ("reconstruction", "starter")
+    assert facts["photograph"]["fit"]["error"] < 0.3
+    assert "embedding" not in facts["photograph"]["fit"]  # it would identify a person
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "message"),
+    [
+        ("{}", "no faces"),
+        ('{"landmarks": {"a": [[1, 2]], "b": [[1, 2]]}}', 'no landmarks of "me"'),
+        ('{"landmarks": {"a": [[1, 2]]}}', "no 68, 189 or 468 points"),
+        ('{"landmarks": {"me": "left"}}', "no points"),
+        ("here", "points.json"),
+    ],
+)
+def test_a_mistake_in_a_file_of_landmarks_is_one_line(program: Any, landmarks: str, message: str) -> None:
+    Path("me.png").write_bytes(picture_bytes(grey()))
+    Path("points.json").write_text(landmarks)
+    code, out, err = program("decode", "me.png", "--landmarks", "points.json")
+    assert (code, out, err.count("\n")) == (InvalidOption.exit_code, "", 1)
+    assert message in err
+    assert sorted(path.name for path in Path().iterdir()) == ["me.png", "points.json"]
 
 
 def release_with(paired_folder: Path, folder: Path, embedder: dict[str, Any]) -> Path:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from speech2face.errors import InvalidOption
-from speech2face.tables import decode_csv, encode_csv, markdown_table
+from speech2face.outputs import decode_csv, encode_csv, markdown_table
 from speech2face.validation import validated
 
 

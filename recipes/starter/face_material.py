@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from speech2face.data.sources.tables import read_table
+from speech2face.data.sources import read_table
 from speech2face.face.align import (
     Points,
     Similarity,

@@ -26,7 +26,7 @@ from speech2face.audio.recording import any_tags
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import find_speech
 from speech2face.evaluation.clips import Speaker, read_speakers
-from speech2face.quiet import load_onnxruntime
+from speech2face.outputs import load_onnxruntime
 from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import segment_spans
 

@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 
 # Chosen among tenfold steps by the speakers of training and calibration alone: docs/experiments.md.
 AGE_PENALTY = 0.6  # of a ridge whose kernel is x.x / numbers
-GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 10_000.0, 1000.0, 10.0
+GENDER_PENALTY, CHILD_PENALTY, VOICE_PENALTY = 10_000.0, 1000.0, 300.0
 AGE_EXPANSION = 1.75  # of what the line says over its median: added to it once more so many times
 AGE_SPREAD_GROWTH = 0.4  # of the spread, for every year stated over that median
 DAMPING = 0.5  # the power of its deviation by which a number is divided; 1 would be plain standardisation
 SPREAD_WEIGHT = 0.5  # of spreads over time beside means over time
 CUT_WEIGHT = 0.3  # of a short cut beside the whole of a recording
 CLEAN_WEIGHT = 2.0  # of the recording itself beside what channels make of it
+SOUND_SECONDS = 2.0  # of a made sound at least
 BEGINNING_SECONDS = 3.0  # the first segment alone: another cut, which needs no encoding of its own
 WITHIN_SHRINKAGE = 0.1  # of the within-speaker covariance towards its mean variance
 
@@ -172,9 +173,13 @@ def fit_child(crops: Crops, speakers: Sequence[Speaker], penalty: float = CHILD_
 
 
 def fit_voice(crops: Crops, sounds: np.ndarray, penalty: float = VOICE_PENALTY) -> tuple[np.ndarray, float]:
-    """The line above zero for voices; `sounds` (sounds, numbers) are none."""
-    x = np.concatenate([crops.statistics, sounds])
-    voice = np.arange(len(x)) < len(crops.speaker)
+    """The line above zero for voices; `sounds` (sounds, numbers) are none.
+
+    Sounds are of two seconds and more, and so are the voices beside them: else to be short would be to be a voice.
+    """
+    long = crops.statistics[crops.seconds >= SOUND_SECONDS]
+    x = np.concatenate([long, sounds])
+    voice = np.arange(len(x)) < len(long)
     return logistic(x, voice, balanced(np.ones(len(x)), voice), penalty)
 
 

@@ -8,7 +8,7 @@ portrait = speech2face.reconstruct(model, "recording.mp3")
 
 from typing import TYPE_CHECKING, Any
 
-from speech2face.quiet import hush
+from speech2face.outputs import hush
 
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CorruptRecording,
         DatasetError,
         EmptyRecording,
+        FaceNotFitted,
         FaceNotFound,
         InvalidGiven,
         InvalidOption,
@@ -65,6 +66,7 @@ __all__ = [
     "CorruptRecording",
     "DatasetError",
     "EmptyRecording",
+    "FaceNotFitted",
     "FaceNotFound",
     "Given",
     "InvalidGiven",

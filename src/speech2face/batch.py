@@ -220,9 +220,7 @@ def _facts_file(facts: dict[str, Any]) -> bytes:
     return (json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-# --------------------------------------------------------------------------------------------------
-# Facts in words, for people at a terminal.
-# --------------------------------------------------------------------------------------------------
+# --- Facts in words, for people at a terminal.
 
 
 def age_text(facts: dict[str, Any]) -> str:
@@ -241,6 +239,9 @@ def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("apparent age", age_text(facts)), ("voice read as", voice_text(facts))] if "age" in facts else []
     if "photograph" in facts:
         rows += [("drawn from", "a photograph's face embedding"), ("face embedder", facts["photograph"]["embedder"])]
+        if fit := facts["photograph"].get("fit"):
+            rows.append(("fit error", f"{fit['error']:.2f} (0 is perfect, 1 explains nothing)"))
+            rows.append(("head turned", f"{fit['yaw_degrees']:.0f} degrees aside, {fit['pitch_degrees']:.0f} down"))
     else:
         rows.append(("speech heard", f"{facts['seconds_heard']:.1f} s of {facts['seconds_recorded']:.1f} s"))
     if facts.get("tracks", 1) > 1:

@@ -39,8 +39,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from speech2face.data.record import Tombstones, read_tombstones, write_tombstones
 from speech2face.data.storage import Storage, locked
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, RunLocked
-from speech2face.outputs import TEMPORARY_PREFIX, replace_file
-from speech2face.tables import decode_csv, encode_csv
+from speech2face.outputs import TEMPORARY_PREFIX, decode_csv, encode_csv, replace_file
 from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
@@ -402,7 +401,6 @@ TABLES: Final = "tables.csv"
 TABLES_COLUMNS: Final = ("number", "sha256")
 PEOPLE, FORMS = "people", "forms"
 KEY_FILE, PUBLIC_FILE = "studio.key", "studio.pub"
-FEATURES_SUFFIX: Final = ".features.npz"  # what learning keeps beside the table, and makes anew where it is gone
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 PATIENCE_SECONDS: Final = 10.0  # for another process that is writing
 
@@ -586,11 +584,22 @@ class ConsentFolder:
         rows = self._table()
         who = rows[0].index("speaker")
         self._write_table([row for row in rows if row[who] != person])
-        for path in self.path.glob(f"*{FEATURES_SUFFIX}"):
-            path.unlink()
+        self._clean_features(person)
         shutil.rmtree(going)
         _sync(self.path)
         return files
+
+    def _clean_features(self, person: str) -> None:
+        """Take a person out of the numbers that learning keeps beside the table."""
+        from speech2face.forget import FEATURES_SUFFIX, without_owners
+
+        for path in self.path.glob(f"*{FEATURES_SUFFIX}"):
+            content = path.read_bytes()
+            kept = without_owners(content, lambda speaker, clip: speaker == person)
+            if kept is None:  # it cannot be read, and learning makes it anew
+                path.unlink()
+            elif kept != content:
+                replace_file(path, kept)
 
     def _bury(self, person: str) -> None:
         try:

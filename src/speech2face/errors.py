@@ -3,6 +3,7 @@
 Messages are one line: what was found, what is allowed, what to do. Codes are never reused for another meaning.
 """
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,6 +15,16 @@ class Speech2FaceError(Exception):
     """Root of all errors meant for a user's eyes; its text is one line and complete without a traceback."""
 
     exit_code: ClassVar[int] = 1
+    code: str = "speech2_face_error"
+    """Stable code of its kind: `no_speech` of a `NoSpeech`."""
+
+    def __init_subclass__(cls) -> None:
+        cls.code = code_named(cls.__name__)
+
+
+def code_named(name: str) -> str:
+    """Return the code of an error from the name of its class."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 class RecordingNotFound(Speech2FaceError):
@@ -140,6 +151,21 @@ class SeveralFaces(FaceNotFound):
     """More than one person of the photograph could be meant; the text says how many faces were found."""
 
     exit_code = 31
+
+
+class FaceNotFitted(FaceNotFound):
+    """A photograph whose face the face model cannot be fitted to; `reason` is the code under which it is counted."""
+
+    exit_code = 33
+
+    def __init__(self, message: str, reason: str) -> None:
+        """`reason` is one of `face.fit.REASONS`."""
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type["FaceNotFitted"], tuple[str, str]]:
+        """Both arguments, so that a worker process can hand it back."""
+        return type(self), (str(self), self.reason)
 
 
 class SomeRecordingsFailed(Speech2FaceError):

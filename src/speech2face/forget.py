@@ -34,15 +34,12 @@ from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten, need_extra
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz
-from speech2face.outputs import check_outputs, write_together
-from speech2face.tables import decode_csv, encode_csv
+from speech2face.outputs import check_outputs, decode_csv, encode_csv, write_together
 
 if TYPE_CHECKING:
     from speech2face.gallery.gallery import Gallery
 
-# --------------------------------------------------------------------------------------------------
-# What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
-# --------------------------------------------------------------------------------------------------
+# --- What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
 
 TEXTS = (".json", ".md", ".jsonl", ".toml")  # records, cards, statements
 WEIGHTS = ".safetensors"  # checkpoints state it in their metadata
@@ -201,6 +198,38 @@ def _check_data(storage: Storage) -> None:
         raise DatasetError(f"{storage} holds no data set and none that was begun")
 
 
+# --------------------------------------------------------------------------------------------------
+# The file of numbers that `learn` keeps beside its data (learning/features.py): rows of clips, and whose they are.
+# --------------------------------------------------------------------------------------------------
+
+FEATURES_SUFFIX = ".features.npz"
+
+
+def without_owners(content: bytes, forgotten: Callable[[str, str], bool]) -> bytes | None:
+    """The file without the clips of which `forgotten` says so, by speaker and clip; None where it cannot be read.
+
+    A file that cannot be read is better gone: learning makes it anew.
+    """
+    try:
+        arrays = load_npz(io.BytesIO(content))
+        owner, digest, rejected = (arrays[name] for name in ("owner", "digest", "rejected"))
+        gone = {str(key) for key, speaker, clip in owner if forgotten(str(speaker), str(clip))}
+        if not gone:
+            return content
+        row_stays = np.array([str(key) not in gone for key in digest], bool)
+        for name, values in arrays.items():
+            if name not in ("owner", "digest", "rejected") and values.ndim and len(values) == len(digest):
+                arrays[name] = values[row_stays]
+        arrays["digest"] = digest[row_stays]
+        arrays["owner"] = owner[[str(key) not in gone for key in owner[:, 0]]]
+        arrays["rejected"] = rejected[[str(key) not in gone for key in rejected[:, 0]]]
+    except (ValueError, KeyError, IndexError):
+        return None
+    sink = io.BytesIO()
+    np.savez(sink, **arrays)  # type: ignore[arg-type]
+    return sink.getvalue()
+
+
 class _Erasure:
     """One run over a folder that is held."""
 
@@ -236,12 +265,24 @@ class _Erasure:
             self._storage.remove(tar)
         for name in naming:
             self._clean_table(name)
+        self._clean_features()
         for name in holding:
             self._clean_shard(name)
         if not self.tombstones.finished:
             self._republish(manifest, listed)
             self.tombstones = replace(self.tombstones, finished=True)
             write_tombstones(self._storage, self.tombstones)
+
+    def _clean_features(self) -> None:
+        """The numbers of the forgotten in the file that learning keeps beside its data; those of others stay."""
+        for name in self._names:
+            if name.endswith(FEATURES_SUFFIX):
+                content = self._storage.read(name)
+                kept = without_owners(content, lambda speaker, clip: self.tombstones.names(speaker, clip))
+                if kept is None:
+                    self._storage.remove(name)
+                elif kept != content:
+                    self._storage.write(name, kept)
 
     def _shards(self, listed: Sequence[ShardRecord]) -> tuple[list[str], list[str]]:
         """Names of shards, and files of those that a killed run left without index: they are prepared anew some day."""
@@ -349,9 +390,7 @@ def _rows(storage: Storage, name: str) -> list[list[str]]:
         raise DatasetError(f"{storage.where(name)} is no CSV ({error}); what it names cannot be told") from error
 
 
-# --------------------------------------------------------------------------------------------------
-# Prove from the bytes that a data set is what its manifest says, and that nobody forgotten is left in it.
-# --------------------------------------------------------------------------------------------------
+# --- Prove from the bytes that a data set is what its manifest says, and that nobody forgotten is left in it.
 
 
 @dataclass(frozen=True)
@@ -466,9 +505,7 @@ def _verify_table(storage: Storage, name: str, tombstones: Tombstones) -> None:
             raise SpeakerNotForgotten(f"{where}, line {line}, names somebody forgotten; forget the speaker again")
 
 
-# --------------------------------------------------------------------------------------------------
-# Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go.
-# --------------------------------------------------------------------------------------------------
+# --- Faces by speaker, copied from a data set to be searched: files of rows and galleries; those of the forgotten go.
 
 SPEAKER = "speaker"
 CLIP = "clip"

@@ -185,13 +185,11 @@ def brief(value: object, *facts: str) -> str:
     return text if len(text) <= BRIEF_LETTERS else f"{text[: BRIEF_LETTERS - 4]}...>"
 
 
-# --------------------------------------------------------------------------------------------------
-# Arrays and JSON out of files that anybody may have written: sizes are checked against the bytes that are there
+# --- Arrays and JSON out of files that anybody may have written: sizes are checked against the bytes that are there
 # before anything is allocated, nothing is ever unpickled, and whatever is wrong is one ValueError that says what.
 # NumPy, zipfile and json raise some twenty kinds of errors on damaged bytes, among them MemoryError for a shape that
 # was never meant and RecursionError for brackets; whoever knows the file's name turns the one kind into a typed
 # error.
-# --------------------------------------------------------------------------------------------------
 
 MAX_AXES = 8  # of an array; NumPy would take 64
 # What an archive may hold unpacked: anything up to this, beyond it a multiple of its own bytes. Numbers that were
@@ -341,11 +339,9 @@ def _short(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__)[:120]
 
 
-# --------------------------------------------------------------------------------------------------
-# Text that a user wrote or a spreadsheet saved, tables and settings alike: one rule for what encodes it.
+# --- Text that a user wrote or a spreadsheet saved, tables and settings alike: one rule for what encodes it.
 # UTF-8 with or without a byte order mark, UTF-16 and UTF-32 with one. Anything else is named with its line, and with
 # what it looks like, for a wrong guess would turn a name into another one.
-# --------------------------------------------------------------------------------------------------
 
 # The longer mark first: that of UTF-32, little end first, begins as that of UTF-16.
 MARKS: Final = (

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from speech2face import portrait
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
@@ -19,19 +20,6 @@ from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
-from speech2face.portrait import (
-    DrawnFace,
-    GivenLike,
-    Portrait,
-    check_exaggeration,
-    check_given,
-    check_model,
-    check_samples,
-    check_style,
-    draw_picture,
-    encode_speech,
-    encoded_facts,
-)
 from speech2face.voice.belief import AttributeBelief
 
 __all__ = ("LiveSession", "LiveSnapshot", "Media", "PcmFormat")
@@ -73,7 +61,7 @@ class LiveSnapshot:
     def facts(self) -> dict[str, Any]:
         """Return the facts, JSON-ready: those of `Portrait.facts`, and whether somebody speaks."""
         release, population = self.model.release, self.model.population
-        return encoded_facts(self) | {
+        return portrait.encoded_facts(self) | {
             "listening": self.listening,
             "seed": None,
             "model": {"name": release.name, "version": release.version},
@@ -96,7 +84,7 @@ class LiveSession:
         model: Model,
         source: PcmFormat | Media,
         *,
-        given: GivenLike | None = None,
+        given: portrait.GivenLike | None = None,
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
         seed: int | None = None,
@@ -116,7 +104,7 @@ class LiveSession:
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn, or a detector that is not there.
         """
-        check_model(model)
+        portrait.check_model(model)
         self.model = model
         chosen = seed_number(seed)
         self.seed = int(np.random.default_rng().integers(2**31)) if chosen is None else chosen
@@ -131,16 +119,20 @@ class LiveSession:
         self.reset()
 
     def set(
-        self, *, given: GivenLike | None = None, exaggerate: float | None = None, style: Style | str | None = None
+        self,
+        *,
+        given: portrait.GivenLike | None = None,
+        exaggerate: float | None = None,
+        style: Style | str | None = None,
     ) -> None:
         """Change the stated attributes, the exaggeration or the style; None leaves each as it is.
 
         Raises:
             InvalidGiven, InvalidOption: what cannot be drawn; nothing is changed then.
         """
-        wanted = self._style if style is None else check_style(self.model, style)
-        stated = self._given if given is None else check_given(self.model, given)
-        amount = self._exaggerate if exaggerate is None else check_exaggeration(exaggerate)
+        wanted = self._style if style is None else portrait.check_style(self.model, style)
+        stated = self._given if given is None else portrait.check_given(self.model, given)
+        amount = self._exaggerate if exaggerate is None else portrait.check_exaggeration(exaggerate)
         self._style, self._given, self._exaggerate = wanted, stated, amount
 
     def reset(self) -> None:
@@ -150,7 +142,7 @@ class LiveSession:
         self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
         self._sound_until = 0.0  # seconds of sound
-        self._drawn: tuple[FloatArray, tuple[Any, ...], DrawnFace] | None = None
+        self._drawn: tuple[FloatArray, tuple[Any, ...], portrait.DrawnFace] | None = None
 
     def push(self, chunk: BytesLike) -> bool:
         """Take the next bytes of sound, any number of them; return whether there is speech that no snapshot has seen.
@@ -202,7 +194,7 @@ class LiveSession:
             return self._snapshot(
                 encoding, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db()
             )
-        activity, encoding = encode_speech(self.model, waveform, voice_activity=self._voice_activity)
+        activity, encoding = portrait.encode_speech(self.model, waveform, voice_activity=self._voice_activity)
         return self._snapshot(encoding, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 
     def _snapshot(
@@ -243,7 +235,7 @@ class LiveSession:
         """Stop the decoder of the sound; harmless when done twice. Snapshots can still be drawn."""
         self._stream.close()
 
-    def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> Portrait:
+    def draw(self, snapshot: LiveSnapshot, *, samples: int = 0, pixels: int | None = None) -> portrait.Portrait:
         """Draw the portrait of a snapshot.
 
         Args:
@@ -258,13 +250,13 @@ class LiveSession:
             raise InvalidOption(f"the snapshot is {described(snapshot)}; give what snapshot() or finish() returned")
         if snapshot.encoding is None or snapshot.belief is None:
             raise InvalidOption("too little of a voice was heard to draw a portrait; go on speaking")
-        samples = check_samples(samples)
+        samples = portrait.check_samples(samples)
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
         others = [self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size) for _ in range(samples)]
         release = snapshot.model.release
-        return Portrait(
+        return portrait.Portrait(
             image=shown.image,
             samples=tuple(other.image for other in others),
             attributes=snapshot.attributes,
@@ -283,7 +275,9 @@ class LiveSession:
             drawing=shown.drawing,
         )
 
-    def _expected_face(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
+    def _expected_face(
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None
+    ) -> portrait.DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
         how = (snapshot.exaggerate, snapshot.style, pixels)
         if self._drawn is not None:
@@ -295,9 +289,9 @@ class LiveSession:
         self._drawn = (face_embedding, how, picture)
         return picture
 
-    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> DrawnFace:
+    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
-        return draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
+        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

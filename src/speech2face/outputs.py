@@ -1,15 +1,21 @@
 """Files that belong together appear together, or none of them does.
 
 Every file is first written whole beside its place under a temporary name, then put in place in one step; what was put
-in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen.
+in place before a failure is taken back. A portrait without its facts, or half a picture, is never seen. And nothing
+else is left behind: libraries that would report to somebody, or keep caches in the home folder, are told not to.
 """
 
+from __future__ import annotations
+
 import contextlib
+import csv
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from speech2face.errors import CannotWrite, OutputExists
 
@@ -92,8 +98,8 @@ def _check_output(path: Path, *, force: bool) -> None:
         raise CannotWrite(f"cannot write {path}: no permission to write in {folder}")
 
 
-def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:
-    """Write all files or none; missing folders are made.
+def write_together(files: Mapping[Path, bytes], *, force: bool = False, private: Collection[Path] = ()) -> None:
+    """Write all files or none; missing folders are made. Those in `private` are their owner's alone to read.
 
     Raises:
         OutputExists: a path is taken and `force` is not set, also when it was taken a moment ago.
@@ -110,6 +116,8 @@ def write_together(files: Mapping[Path, bytes], *, force: bool = False) -> None:
                 for path, content in files.items():
                     _make_folders(path.absolute().parent, undo)
                     staged.append((path, _stage(path, content, undo, cleanup)))
+                    if path not in private:
+                        staged[-1][1].chmod(FILE_MODE & ~_umask())
                 for path, temporary in staged:
                     _put_in_place(temporary, path, force=force, undo=undo, cleanup=cleanup)
                 undo.pop_all()  # everything is there: nothing is taken back
@@ -129,7 +137,7 @@ def _make_folders(folder: Path, undo: contextlib.ExitStack) -> None:
 
 
 def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: contextlib.ExitStack) -> Path:
-    """Write the content under a temporary name in the folder it goes to, down to the disk."""
+    """Write the content under a temporary name in the folder it goes to, down to the disk, for its owner alone."""
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.absolute().parent)
     temporary = Path(name)
     cleanup.callback(temporary.unlink, missing_ok=True)
@@ -138,7 +146,6 @@ def _stage(path: Path, content: bytes, undo: contextlib.ExitStack, cleanup: cont
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.chmod(FILE_MODE & ~_umask())
     return temporary
 
 
@@ -187,3 +194,88 @@ def _sync_folder(folder: Path) -> None:
 def _quietly(action: Callable[[], None]) -> None:
     with contextlib.suppress(OSError):
         action()
+
+
+# --- Tables as text: CSV of this program's own files, and Markdown for its pages.
+
+
+def encode_csv(rows: Iterable[Iterable[object]]) -> bytes:
+    """Return rows as CSV in UTF-8, a line feed after each."""
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows(rows)
+    return sink.getvalue().encode()
+
+
+def decode_csv(content: bytes) -> list[list[str]]:
+    """Return the rows of a CSV in UTF-8, the header first if there is one.
+
+    Raises:
+        ValueError: it is not UTF-8, or a quote is not closed; the caller names the file.
+    """
+    try:
+        return list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, align: str = "") -> str:
+    """Return a Markdown table without a last line end, bars and backslashes in its cells escaped.
+
+    `align` has a letter a column, "l" or "r"; without it nothing is said, which most renderers show to the left.
+    """
+    rules = {"l": ":---|", "r": "---:|"}
+    lines = [_row(header), "|" + ("".join(rules[letter] for letter in align) or "---|" * len(header))]
+    return "\n".join([*lines, *map(_row, rows)])
+
+
+def _row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(str(cell).replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+
+
+# --- What libraries would tell somebody, or leave in the home folder: they are told not to before they are imported.
+# The package does so when it is imported itself, because others import ONNX Runtime behind our backs (torch's exporter
+# does); processes that are started from here inherit it.
+
+# ONNX Runtime reports to its maker from 1.29 on, and reads this once, as it is imported: no uploader, no identifier, no
+# database (docs/Privacy.md of its repository). Its API's switch comes too late, after the first report.
+ONNXRUNTIME_SWITCH = "ORT_DISABLE_TELEMETRY"
+# Ray reports on its users from 1.11 on; this one a user may turn back.
+RAY_SWITCH = "RAY_USAGE_STATS_ENABLED"
+XDG_CACHES = "XDG_CACHE_HOME"  # for fontconfig, which matplotlib asks for the fonts of this machine
+CACHE_FOLDERS = ("MPLCONFIGDIR", XDG_CACHES, "TORCHINDUCTOR_CACHE_DIR")
+
+
+def hush() -> None:
+    """Switch off what libraries report, in this process and in those it starts."""
+    os.environ[ONNXRUNTIME_SWITCH] = "1"
+    os.environ.setdefault(RAY_SWITCH, "0")
+
+
+def load_onnxruntime() -> Any:
+    """ONNX Runtime, silent: the only way by which this package imports it."""
+    hush()  # once more: somebody may have cleared the environment since
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # Windows' own, which knows no variable, and where others imported it before
+    return onnxruntime
+
+
+@contextlib.contextmanager
+def away_from_home() -> Iterator[None]:
+    """While something is imported or run that keeps caches unasked, it keeps them in a folder that goes at the end.
+
+    That is matplotlib and fontconfig in the home folder, and torch's compiler in the one for temporary files. A folder
+    that the user has named for one of them is used as ever.
+    """
+    named = [name for name in CACHE_FOLDERS if name in os.environ and name != XDG_CACHES]
+    before = {name: os.environ.get(name) for name in CACHE_FOLDERS if name not in named}
+    with tempfile.TemporaryDirectory(prefix="speech2face-") as folder:
+        os.environ.update(dict.fromkeys(before, folder))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

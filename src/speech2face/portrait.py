@@ -1,17 +1,20 @@
 """A recording in, a portrait out: the whole path."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 
 from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
-from speech2face.errors import FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
+from speech2face.errors import FaceNotFitted, FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
 from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.inputs import (
     PathLike,
@@ -24,7 +27,16 @@ from speech2face.inputs import (
     whole_number,
 )
 from speech2face.limits import MAX_SAMPLES, Style
-from speech2face.models.contract import OTHER_TRACKS, Caution, FaceBelief, Given, Model, SpeechEncoding, find_cautions
+from speech2face.models.contract import (
+    OTHER_TRACKS,
+    Caution,
+    FaceBelief,
+    FittedModel,
+    Given,
+    Model,
+    SpeechEncoding,
+    find_cautions,
+)
 from speech2face.outputs import write_together
 from speech2face.provenance import (
     DECODED_NOTICE,
@@ -37,6 +49,9 @@ from speech2face.provenance import (
     provenance_of,
 )
 from speech2face.voice.belief import AttributeBelief
+
+if TYPE_CHECKING:
+    from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
 GivenLike = Given | Mapping[str, Any]
@@ -408,9 +423,7 @@ def embed(
     return encoding.belief(stated).mean
 
 
-# --------------------------------------------------------------------------------------------------
-# A face embedding becomes a picture: the canonical face itself, or a drawing of it.
-# --------------------------------------------------------------------------------------------------
+# --- A face embedding becomes a picture: the canonical face itself, or a drawing of it.
 
 
 @dataclass(frozen=True)
@@ -451,9 +464,7 @@ def draw_picture(
     return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
 
 
-# --------------------------------------------------------------------------------------------------
-# A photograph in, the canonical face of its embedding out: the face side of a model alone.
-# --------------------------------------------------------------------------------------------------
+# --- A photograph in, the canonical face of its embedding out: the face side of a model alone.
 
 
 @dataclass(frozen=True, repr=False)
@@ -469,6 +480,8 @@ class Reconstruction(LabelledPicture):
     exaggerate: float
     model_name: str
     model_version: str
+    fit: FaceFit | None = None
+    """How the face model was fitted to the photograph; None where a network embedded it."""
     kind: ClassVar[Kind] = "reconstruction"
 
     def __repr__(self) -> str:
@@ -478,7 +491,7 @@ class Reconstruction(LabelledPicture):
     def facts(self) -> dict[str, Any]:
         """Return everything but picture and embedding, JSON-ready; an embedding would identify a person."""
         return {
-            "photograph": {"embedder": self.embedder},
+            "photograph": {"embedder": self.embedder} | ({} if self.fit is None else {"fit": self.fit.measures()}),
             "exaggerate": self.exaggerate,
             "model": {"name": self.model_name, "version": self.model_version},
             "notice": DECODED_NOTICE,
@@ -490,33 +503,38 @@ def decode_photograph(
     photograph: PhotographSource,
     *,
     embedder_file: PathLike | None = None,
+    landmarks: PathLike | None = None,
     exaggerate: float = 0.0,
 ) -> Reconstruction:
     """Draw the canonical face of the person in a photograph.
 
     Args:
-        model: from `load_model`; one whose face embeddings come from photographs.
+        model: from `load_model`; the starter is fitted to the photograph, a model of pairs has its face embedder.
         photograph: a path, the bytes of a picture, or a binary file.
         embedder_file: the face embedder's weights, where they are the user's own file.
+        landmarks: a JSON file with the face's landmarks, for the starter and its like; None finds them (extra `faces`).
         exaggerate: how far to move the embedding from the mean face; 0 does not.
 
     Raises:
         FaceNotFound: no picture, or none with a face in it.
+        FaceNotFitted: the starter's face model does not fit the face; its `reason` says why.
         SeveralFaces: more than one person could be meant.
         InvalidOption, WeightsError, MissingExtra: the model's face embedder is not at hand, with what to do.
     """
     check_model(model)
     exaggerate = check_exaggeration(exaggerate)
     weights = None if embedder_file is None else plain_path(embedder_file, "embedder_file")
+    points = None if landmarks is None else plain_path(landmarks, "landmarks")
     photograph = read_content(photograph, "the photograph")
     picture = read_photograph(photograph)
-    kind, embedder = model.face_embedder(weights)
-    model.prefetch_face()
     name = str(photograph) if isinstance(photograph, str | os.PathLike) else "the photograph"
+    model.prefetch_face()
     try:
-        face_embedding = embedder.embed(picture)
+        kind, face_embedding, fit = _embedded(model, picture, Path(name).stem, weights, points)
     except SeveralFaces as error:
         raise SeveralFaces(f"{name}: {error}") from error
+    except FaceNotFitted as error:
+        raise FaceNotFitted(f"{name}: {error}", error.reason) from error
     if face_embedding is None:
         raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
     return Reconstruction(
@@ -526,4 +544,40 @@ def decode_photograph(
         exaggerate=exaggerate,
         model_name=model.release.name,
         model_version=model.release.version,
+        fit=fit,
     )
+
+
+FITTED: Final = "shape-and-texture model"
+
+
+def _embedded(
+    model: Model, picture: np.ndarray, name: str, weights: Path | None, landmarks: Path | None
+) -> tuple[str, FloatArray | None, FaceFit | None]:
+    """The kind of the face embedder, the embedding (K,), None without a face, and the fit, where the model is fitted.
+
+    Raises:
+        InvalidOption: a file that this kind of model has no use for, or a wrong one.
+    """
+    if not isinstance(model, FittedModel):
+        if landmarks is not None:
+            raise InvalidOption(f"the model {model.release.name} reads faces by a network; leave --landmarks out")
+        kind, embedder = model.face_embedder(weights)
+        return kind, embedder.embed(picture), None
+    if weights is not None:
+        raise InvalidOption(f"the model {model.release.name} reads faces by its own face model; leave --embedder out")
+    if landmarks is None:
+        from speech2face.face.landmarks import FacePointFinder
+
+        fitter, points = model.face_fitter(FacePointFinder()), None
+    else:
+        from speech2face.face.schemes import read_landmarks
+
+        fitter, points = model.face_fitter(), read_landmarks(landmarks, name, (picture.shape[1], picture.shape[0]))
+    try:
+        fit = fitter.fit([picture], [points])
+    except FaceNotFound as error:
+        if isinstance(error, FaceNotFitted | SeveralFaces):
+            raise
+        return FITTED, None, None
+    return FITTED, fit.embedding, fit

@@ -367,9 +367,7 @@ def _facts(text: str) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-# --------------------------------------------------------------------------------------------------
-# What is said of every picture, by the way it came about: synthetic, and whose likeness it is not.
-# --------------------------------------------------------------------------------------------------
+# --- What is said of every picture, by the way it came about: synthetic, and whose likeness it is not.
 
 NOTICE: Final = (
     "Synthetic average face: what a voice like this most often goes with in the data the model learned from."
@@ -381,7 +379,7 @@ PAIRED_NOTICE: Final = (
     " Not the speaker's face."
 )
 DECODED_NOTICE: Final = (
-    "Synthetic face, drawn from the numbers that a face recogniser took from a photograph."
+    "Synthetic face, drawn from numbers that a face model took from a photograph."
     " Not a photograph of anybody; it may resemble the person photographed."
 )
 SHEET_NOTICES: Final = {NOTICE: "Average faces made by a computer, nobody's likeness."}

@@ -40,20 +40,20 @@ def draw_contact_sheet(
     size = (columns * cell + GAP_PIXELS, HEADER_PIXELS + rows * (cell + LABEL_PIXELS) + FOOTER_PIXELS)
     sheet = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (GAP_PIXELS, 14), title, size[0] - 2 * GAP_PIXELS, size=20, least=8)
+    write_line(draw, (GAP_PIXELS, 14), title, size[0] - 2 * GAP_PIXELS, size=20, least=8)
     for index, picture in enumerate(pictures):
         left = GAP_PIXELS + index % columns * cell
         top = HEADER_PIXELS + index // columns * (cell + LABEL_PIXELS)
         thumbnail = Image.fromarray(picture).resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
         sheet.paste(thumbnail, (left, top))
         label = "expected face" if index == 0 else f"draw {index:02d}"
-        _write(draw, (left, top + THUMBNAIL_PIXELS + 5), label, THUMBNAIL_PIXELS, FAINT_INK, size=15, least=8)
+        write_line(draw, (left, top + THUMBNAIL_PIXELS + 5), label, THUMBNAIL_PIXELS, FAINT_INK, size=15, least=8)
     under = (GAP_PIXELS, size[1] - FOOTER_PIXELS + 8)
-    _write(draw, under, footer, size[0] - 2 * GAP_PIXELS, FAINT_INK, size=15, least=8)
+    write_line(draw, under, footer, size[0] - 2 * GAP_PIXELS, FAINT_INK, size=15, least=8)
     return np.asarray(sheet)
 
 
-def _write(
+def write_line(
     draw: ImageDraw.ImageDraw,
     where: tuple[int, int],
     text: str,
@@ -63,15 +63,16 @@ def _write(
     size: int = TYPE_PIXELS,
     least: int = 9,
 ) -> None:
-    """Write one line of text, made smaller down to `least` pixels until it fits the width."""
+    """Write one line of text, made smaller down to `least` pixels, then cut, until it fits the width."""
     while size > least and draw.textlength(text, ImageFont.load_default(size)) > width:
         size -= 1
-    draw.text(where, text, fill=fill, font=ImageFont.load_default(size))
+    font = ImageFont.load_default(size)
+    while text and draw.textlength(text, font) > width:
+        text = text[:-2].rstrip() + "…"
+    draw.text(where, text, fill=fill, font=font)
 
 
-# --------------------------------------------------------------------------------------------------
-# A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with.
-# --------------------------------------------------------------------------------------------------
+# --- A sheet of faces: a column a clip, a row a kind of picture, and at the end the mean face to compare with.
 
 GRID_THUMBNAIL_PIXELS = 224
 GRID_GAP_PIXELS = 18
@@ -119,10 +120,10 @@ def draw_grid(
     draw = ImageDraw.Draw(sheet)
     for number, (name, more, pictures) in enumerate(kinds):
         top = GRID_GAP_PIXELS + number * cell
-        _write(
+        write_line(
             draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2 - LINE_PIXELS), name, NAME_PIXELS - GRID_GAP_PIXELS
         )
-        _write(
+        write_line(
             draw, (GRID_GAP_PIXELS, top + GRID_THUMBNAIL_PIXELS // 2), more, NAME_PIXELS - GRID_GAP_PIXELS, FAINT_INK
         )
         for place, picture in enumerate(pictures):
@@ -132,7 +133,7 @@ def draw_grid(
     for place, facts in enumerate(under):
         for line, fact in enumerate(facts[:FACT_LINES]):
             where = (NAME_PIXELS + place * cell, top + line * LINE_PIXELS)
-            _write(draw, where, fact, GRID_THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
+            write_line(draw, where, fact, GRID_THUMBNAIL_PIXELS, INK if line == 0 else FAINT_INK)
     real = sum(column.original is not None for column in columns)
     faces = sum(picture is not None for _, _, pictures in kinds for picture in pictures)
     name, version = model
@@ -146,7 +147,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int]
     side = GRID_THUMBNAIL_PIXELS
     if picture is None:
         draw.rectangle((*where, where[0] + side - 1, where[1] + side - 1), fill=ABSENT)
-        _write(
+        write_line(
             draw, (where[0] + GRID_GAP_PIXELS, where[1] + side // 2 - LINE_PIXELS // 2), "no picture", side, FAINT_INK
         )
         return
@@ -157,9 +158,7 @@ def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, where: tuple[int, int]
     sheet.paste(shown, (where[0] + (side - size[0]) // 2, where[1] + (side - size[1]) // 2))
 
 
-# --------------------------------------------------------------------------------------------------
-# Portraits of the same voices through every channel, side by side.
-# --------------------------------------------------------------------------------------------------
+# --- Portraits of the same voices through every channel, side by side.
 
 CHANNEL_PIXELS = 168
 CHANNEL_GAP_PIXELS = 10

@@ -7,12 +7,10 @@ revoked certificates.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -20,30 +18,28 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-import c2pa
 import numpy as np
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from numpy.typing import NDArray
 
 from speech2face import __version__
-from speech2face.errors import CannotWrite, InvalidOption, NotAPortrait, OutputExists, RecordingNotFound
+from speech2face.errors import CannotWrite, InvalidOption, NotAPortrait, RecordingNotFound
 from speech2face.face.photograph import UnreadablePicture, open_picture
-from speech2face.models.release import MANIFEST, SHIPPED, read_manifest, sha256
+from speech2face.models.release import MANIFEST, SHIPPED, read_manifest
+from speech2face.outputs import sha256, write_together
 from speech2face.provenance import SIGNED, Provenance, picture_texts, pixel_digest, read_provenance
 
-# --------------------------------------------------------------------------------------------------
-# Whether a signed manifest lies in its file exactly as it was written: the bytes that no signature covers.
+if TYPE_CHECKING:  # the extra: imported where something is signed or verified, for anybody may inspect a picture
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+# --- Whether a signed manifest lies in its file exactly as it was written: the bytes that no signature covers.
 # C2PA signs the claim, and by its hashes the assertions and the file around the manifest. What it does not sign are
 # the frames between them: lengths and names of boxes (ISO 19566-5), the outer structure of the signature (RFC 9052)
 # and the zeros that pad it. Nothing is read from there, yet a change there is a change of the file. A manifest of
 # this program has one layout, which is checked byte by byte; every part's length and name follow from what is signed.
-# --------------------------------------------------------------------------------------------------
 
 # The last twelve bytes of the UUID of a box's kind; the first four are its letters (ISO 19566-5, C2PA "JUMBF").
 KIND_END: Final = b"\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71"
@@ -248,9 +244,7 @@ def _head(content: bytes, at: int, major: int) -> tuple[int, int]:
     return length, at + 1 + size
 
 
-# --------------------------------------------------------------------------------------------------
-# What those who sign and those who verify must agree on.
-# --------------------------------------------------------------------------------------------------
+# --- What those who sign and those who verify must agree on.
 
 ASSERTION: Final = "org.speech2face.portrait"  # C2PA wants a domain turned round; nobody is asked to resolve it
 PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
@@ -262,10 +256,8 @@ OFFLINE: Final[dict[str, Any]] = {
 }
 
 
-# --------------------------------------------------------------------------------------------------
-# What a signed picture looked like, in fingerprints: its pixels, field by field, and its texts.
+# --- What a signed picture looked like, in fingerprints: its pixels, field by field, and its texts.
 # C2PA's own hash (its assertion `c2pa.hash.data`) says that some byte of a file changed. These say which.
-# --------------------------------------------------------------------------------------------------
 
 FIELDS: Final = 8  # a picture is compared in 8 x 8 fields: enough to say eyes or chin, in half a kilobyte
 FIELD_DIGITS: Final = 8  # of a hexadecimal digest: for finding changes; proof is the digest of all pixels
@@ -332,14 +324,14 @@ def field_edges(pixels: int) -> list[int]:
     return [number * pixels // FIELDS for number in range(FIELDS + 1)]
 
 
-# --------------------------------------------------------------------------------------------------
-# A key and its certificates, checked before anything is drawn: they belong together, are valid now and may sign.
+# --- A key and its certificates, checked before anything is drawn: they belong together, are valid now and may sign.
 # What C2PA asks of a certificate: its specification, "X.509 Certificates".
-# --------------------------------------------------------------------------------------------------
 
-C2PA_SIGNING: Final = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # c2pa-kp-claimSigning
-DOCUMENT_SIGNING: Final = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
-SIGNING_USES: Final = frozenset({C2PA_SIGNING, DOCUMENT_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION})
+SIGNING_USES: Final = frozenset({
+    "1.3.6.1.4.1.62558.2.1",  # c2pa-kp-claimSigning
+    "1.3.6.1.5.5.7.3.36",  # documentSigning, RFC 9336
+    "1.3.6.1.5.5.7.3.4",  # emailProtection, RFC 5280
+})  # fmt: skip
 CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 MIN_RSA_BITS: Final = 2048
 MAX_PEM_BYTES: Final = 1 << 20
@@ -364,6 +356,8 @@ def load_credential(key_file: Path, certificate_file: Path, *, password: str | N
         InvalidOption: a file that is missing or no PEM, a password missing or wrong, a key of another certificate, a
             certificate that is not valid now or not made for signing.
     """
+    from cryptography.hazmat.primitives import serialization
+
     key = _read_key(key_file, password)
     chain = _read_chain(certificate_file)
     own = chain[0]
@@ -388,6 +382,8 @@ def load_credential(key_file: Path, certificate_file: Path, *, password: str | N
 
 def name_of(name: x509.Name) -> str:
     """The common name and the organisation of a certificate's subject."""
+    from cryptography.x509.oid import NameOID
+
     parts = [str(value.value) for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
              for value in name.get_attributes_for_oid(oid)]  # fmt: skip
     return ", ".join(parts) or name.rfc4514_string()
@@ -410,6 +406,8 @@ def read_pem(path: Path) -> bytes:
 
 
 def _read_key(path: Path, password: str | None) -> PrivateKeyTypes:
+    from cryptography.hazmat.primitives import serialization
+
     content = read_pem(path)
     try:
         return serialization.load_pem_private_key(content, None if password is None else password.encode())
@@ -424,6 +422,8 @@ def _read_key(path: Path, password: str | None) -> PrivateKeyTypes:
 
 
 def _read_chain(path: Path) -> list[x509.Certificate]:
+    from cryptography import x509
+
     try:
         return x509.load_pem_x509_certificates(read_pem(path))
     except ValueError as error:
@@ -435,13 +435,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_certificate(certificate: x509.Certificate, path: Path) -> None:
+    from cryptography import x509
+
     now = datetime.now(UTC)
     if now > certificate.not_valid_after_utc:
         raise InvalidOption(f"the certificate {path} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it")
     if now < certificate.not_valid_before_utc:
         raise InvalidOption(f"the certificate {path} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d} on")
     try:
-        uses = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        named = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        uses = {use.dotted_string for use in named}
         signs = certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
     except x509.ExtensionNotFound:
         uses, signs = set(), False
@@ -454,6 +457,8 @@ def _check_certificate(certificate: x509.Certificate, path: Path) -> None:
 
 def _algorithm(key: PrivateKeyTypes, path: Path) -> str:
     """The name of the signature by the kind of the key (C2PA specification, "Digital Signatures")."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         return CURVES[key.curve.name]
     if isinstance(key, ed25519.Ed25519PrivateKey):
@@ -476,9 +481,15 @@ class PictureSigner:
             InvalidOption: a certificate that C2PA does not accept.
         """
         self.credential = credential
+        import c2pa
+        from PIL import Image
+
         self.models = dict(models)
         self._context = c2pa.Context(c2pa.Settings.from_dict(OFFLINE))
-        self._try()
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "PNG")
+        created = {"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}
+        self._signed(file.getvalue(), "image/png", _definition("trial", [_actions(created)]))
 
     def sign(
         self,
@@ -501,6 +512,8 @@ class PictureSigner:
         return self._signed(content, media_type, definition)
 
     def _signed(self, content: bytes, media_type: str, definition: Mapping[str, Any]) -> bytes:
+        import c2pa
+
         own = self.credential
         signed = io.BytesIO()
         info = c2pa.C2paSignerInfo(c2pa.C2paSigningAlg[own.algorithm], own.chain, own.key, b"")
@@ -513,14 +526,6 @@ class PictureSigner:
         except c2pa.C2paError as error:
             raise InvalidOption(f"the certificate of {own.owner} cannot sign: {error}") from error
         return signed.getvalue()
-
-    def _try(self) -> None:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(file, "PNG")
-        created = {"action": "c2pa.created", "digitalSourceType": "http://c2pa.org/digitalsourcetype/empty"}
-        self._signed(file.getvalue(), "image/png", _definition("trial", [_actions(created)]))
 
 
 def manifest_definition(
@@ -565,12 +570,9 @@ def release_digests(folders: Iterable[Path | None]) -> dict[str, str]:
     return {str(read_manifest(place)["name"]): sha256(place / MANIFEST) for place in places}
 
 
-# --------------------------------------------------------------------------------------------------
-# A key and a certificate chain of one's own, to try signing with: valid in form, and proof of nothing.
-# --------------------------------------------------------------------------------------------------
+# --- A key and a certificate chain of one's own, to try signing with: valid in form, and proof of nothing.
 
 COUNTRY_OF_NOBODY: Final = "ZZ"  # ISO 3166-1: user-assigned
-CERTIFICATE_MODE: Final = 0o644  # a certificate is for everybody to read
 KEY_FILE, CERTIFICATE_FILE, ROOT_FILE = "key.pem", "certificate.pem", "root.pem"
 DAYS: Final = 365
 MAX_DAYS: Final = 3650
@@ -581,11 +583,28 @@ def development_credential(
     *, days: int = DAYS, start: datetime | None = None, organisation: str = DEVELOPMENT
 ) -> dict[str, bytes]:
     """Key, chain and root as PEM by file name; the root's own key is forgotten, so that it signs nothing else."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
     start = (datetime.now(UTC) - _EARLIER) if start is None else start
     end = start + timedelta(days=days)
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name = _common_name("speech2face development root", organisation)
-    own_name = _common_name("speech2face development signer", organisation)
+    country, maker, common = NameOID.COUNTRY_NAME, NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME
+
+    def named(what: str) -> x509.Name:
+        parts = {country: COUNTRY_OF_NOBODY, maker: organisation, common: f"speech2face development {what}"}
+        return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts.items()])
+
+    def usage(*, certificates: bool) -> x509.KeyUsage:
+        return x509.KeyUsage(
+            digital_signature=not certificates, key_cert_sign=certificates, crl_sign=certificates,
+            content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+            encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+
+    root_name, own_name = named("root"), named("signer")
 
     def begun(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder(root_name, name, public, x509.random_serial_number(), start, end)
@@ -594,13 +613,13 @@ def development_credential(
     root = (
         begun(root_name, root_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificates=True), critical=True)
+        .add_extension(usage(certificates=True), critical=True)
         .sign(root_key, hashes.SHA256())
     )
     own = (
         begun(own_name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificates=False), critical=True)
+        .add_extension(usage(certificates=False), critical=True)
         # c2pa-kp-claimSigning is for who passed the conformance programme; emailProtection is accepted of everybody.
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
@@ -622,63 +641,12 @@ def write_development_credential(folder: Path, *, days: int = DAYS, force: bool 
     if os.path.lexists(folder) and not os.path.isdir(folder):
         raise CannotWrite(f"{folder} is a file; name a folder")
     files = {folder / name: content for name, content in development_credential(days=days).items()}
-    for path in files:
-        if not force and os.path.lexists(path):
-            raise OutputExists(f"{path} exists already; choose another folder, or --force to replace the key")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_private(files, force=force)
-    except FileExistsError as error:
-        raise OutputExists(f"{error.filename2 or folder} exists already; use --force, or another folder") from None
-    except OSError as error:
-        raise CannotWrite(f"cannot write into {folder}: {error.strerror or error}") from error
+    write_together(files, force=force, private=[folder / KEY_FILE])
     key, certificate, root = files
     return key, certificate, root
 
 
-def _write_private(files: Mapping[Path, bytes], *, force: bool) -> None:
-    """Each file readable by its owner alone from its first byte on; then, all being whole, put in place."""
-    with contextlib.ExitStack() as cleanup, contextlib.ExitStack() as undo:
-        staged = []
-        for path, content in files.items():
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=".speech2face-")  # made with mode 600
-            cleanup.callback(Path(name).unlink, missing_ok=True)
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name != KEY_FILE:
-                Path(name).chmod(CERTIFICATE_MODE)
-            staged.append((Path(name), path))
-        for temporary, path in staged:
-            if force:
-                temporary.replace(path)
-            else:
-                os.link(temporary, path)
-                undo.callback(path.unlink)
-        undo.pop_all()  # all are there: none is taken back
-
-
-def _common_name(common: str, organisation: str) -> x509.Name:
-    parts = {
-        NameOID.COUNTRY_NAME: COUNTRY_OF_NOBODY,
-        NameOID.ORGANIZATION_NAME: organisation,
-        NameOID.COMMON_NAME: common,
-    }
-    return x509.Name([x509.NameAttribute(oid, value) for oid, value in parts.items()])
-
-
-def _key_usage(*, certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not certificates, key_cert_sign=certificates, crl_sign=certificates,
-        content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
-        encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------------
-# What was done to a picture that is not as it was signed, in words.
-# --------------------------------------------------------------------------------------------------
+# --- What was done to a picture that is not as it was signed, in words.
 
 
 @dataclass(frozen=True)
@@ -810,12 +778,10 @@ def _pixels(content: bytes) -> str:
         return pixel_digest(np.asarray(picture.convert("RGB")))
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether a picture is as it was signed, by whom, and what was changed if it is not.
+# --- Whether a picture is as it was signed, by whom, and what was changed if it is not.
 # The C2PA library checks signature and hashes (its specification, "Validation"). What it finds is put into words
 # here, and the fingerprints in our own assertion say what of the picture changed. Works without the extra as far as
 # one can.
-# --------------------------------------------------------------------------------------------------
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]

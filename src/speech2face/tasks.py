@@ -47,11 +47,7 @@ def train(
 
 
 def evaluate(
-    data: str,
-    out: PathLike,
-    *,
-    progress: Callable[[str, int, int], None] | None = None,
-    **options: Any,
+    data: str, out: PathLike, *, progress: Callable[[str, int, int], None] | None = None, **options: Any
 ) -> "Evaluation":
     """Measure models and write the report into the folder `out`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform, get_args
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -96,7 +96,8 @@ def _keys(kind: Any, way: tuple[int | str, ...]) -> list[str]:
     """The keys that a class has, or the class of one of its fields."""
     for part in way:
         model_fields = getattr(kind, "__pydantic_fields__", {})
-        kind = model_fields[part].annotation if isinstance(part, str) and part in model_fields else None
+        said = model_fields[part].annotation if isinstance(part, str) and part in model_fields else None
+        kind = next((each for each in (said, *get_args(said)) if hasattr(each, "__pydantic_fields__")), None)
     if is_dataclass(kind):
         return [each.name for each in fields(kind)]
     known: Mapping[str, Any] = getattr(kind, "__pydantic_fields__", {})

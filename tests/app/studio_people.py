@@ -52,7 +52,7 @@ def signing(asked: StudioTerms, **changes: Any) -> dict[str, Any]:
 def speech(seconds: float, gain: float = 1.0) -> bytes:
     """A voice of the examples, s16le at 16 kHz, repeated up to `seconds`."""
     waveform = np.resize(read_recording(EXAMPLES / "female.mp3").waveform, round(seconds * 16_000))
-    return (np.clip(gain * waveform, -1, 1) * 32767).astype("<i2").tobytes()
+    return np.asarray(np.clip(gain * waveform, -1, 1) * 32767, "<i2").tobytes()
 
 
 def photograph(level: int = 120) -> bytes:

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from speech2face.app.http import CloseCode, Limits
 from speech2face.app.live import read_control, read_start
-from speech2face.app.portraits import Options
+from speech2face.app.server import Options
 from tests.app.listening import server
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from speech2face.app.http import Limits
 from speech2face.app.live import MAX_REPLIES, Hold, Outbox, Reset
-from speech2face.app.sessions import STEP_BYTES, Allowance, SoundBuffer
+from speech2face.app.service import STEP_BYTES, Allowance, SoundBuffer
 from speech2face.audio.spectrogram import FloatArray
 from tests.app.listening import Listening, server
 from tests.app.speaking import EXAMPLES, pcm, start, voice, wait_until

@@ -18,10 +18,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
 
-from speech2face.app import portraits
 from speech2face.app.http import Limits
-from speech2face.app.portraits import draw
-from speech2face.app.server import create_app
+from speech2face.app.server import create_app, draw
 from speech2face.app.service import Settings
 from tests.app import telephone
 from tests.app.listening import Listening, server
@@ -186,7 +184,7 @@ def test_a_portrait_cut_by_the_end_of_the_service_is_answered_as_documented(monk
         go_on.wait(30)
         return draw(*arguments)
 
-    monkeypatch.setattr(portraits, "draw", slow)
+    monkeypatch.setattr("speech2face.app.server.draw", slow)
     answers: list[httpx.Response] = []
     with logged() as records, server(Limits(shutdown_seconds=1.0)) as listening:
 

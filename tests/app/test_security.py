@@ -145,12 +145,10 @@ def test_unknown_paths_and_methods_are_problems_too(served: TestClient) -> None:
 
 
 def test_a_mistake_of_ours_shows_no_traceback(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from speech2face.app import portraits
-
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr(portraits, "draw", broken)
+    monkeypatch.setattr("speech2face.app.server.draw", broken)
     answer = served.post("/v1/portrait", content=SOUND)
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text

@@ -87,7 +87,7 @@ def photograph(page: Visit) -> None:
     for number in (1, 2):
         page.page.wait_for_selector("#take:enabled")
         page.page.click("#take")
-        page.wait(lambda n=number: page.page.locator("#taken img").count() == n, f"photograph {number}")  # type: ignore[misc]
+        page.wait(lambda n=number: page.page.locator("#taken img").count() == n, f"photograph {number}")
     page.page.click("#to-about")
 
 

@@ -20,7 +20,7 @@ from av import AudioFrame
 from PIL import Image
 
 from speech2face.app.http import Limits
-from speech2face.app.sessions import SoundBuffer
+from speech2face.app.service import SoundBuffer
 from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, PortraitVideo, labelled, mono, planes, scaled
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until

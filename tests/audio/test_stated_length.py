@@ -7,6 +7,7 @@ import pytest
 
 from speech2face.audio.completeness import (
     ByteSource,
+    Expected,
     adts_frame,
     element,
     id3_bytes,
@@ -87,19 +88,18 @@ def test_a_frame_of_adts_by_hand() -> None:
 def test_frames_are_counted_and_what_lies_between_them_costs_their_mean() -> None:
     sound = mp3(tagged=False)
     frames = walk_frames(source(sound), mp3_frame)
-    assert frames is not None
-    assert frames.seconds == pytest.approx(4.03, abs=0.05)
-    assert (frames.lost_seconds, frames.stated_seconds) == (0, None)
+    assert frames.present_seconds is not None
+    assert frames.present_seconds == pytest.approx(4.03, abs=0.05)
+    assert (frames.lost_seconds, frames.seconds) == (0, None)
     place = 0
     for _ in range(20):
         frame = mp3_frame(sound, place)
         assert frame is not None
         place += frame.length
     holed = walk_frames(source(sound[:place] + bytes(4179) + sound[place:]), mp3_frame)  # ten frames of 128 kbit/s
-    assert holed is not None
-    assert holed.seconds == frames.seconds
-    assert holed.lost_seconds == pytest.approx(4179 * frames.seconds / len(sound), rel=0.02)
-    assert walk_frames(source(bytes(5000)), mp3_frame) is None
+    assert holed.present_seconds == frames.present_seconds
+    assert holed.lost_seconds == pytest.approx(4179 * frames.present_seconds / len(sound), rel=0.02)
+    assert walk_frames(source(bytes(5000)), mp3_frame) == Expected()
 
 
 def page(packet: bytes, granule: int, number: int, flags: int = 0) -> bytes:

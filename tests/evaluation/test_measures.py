@@ -15,9 +15,8 @@ from speech2face import drivers
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.evaluate import PARTS, chosen_parts
-from speech2face.evaluation.page import write_report
 from speech2face.evaluation.parts.similarity import measure_added
-from speech2face.evaluation.report import ModelFacts, ReportFacts
+from speech2face.evaluation.report import ModelFacts, ReportFacts, write_report
 from speech2face.metrics import measures
 from speech2face.metrics.measures import (
     ANGLE_DEGREES,
@@ -28,7 +27,6 @@ from speech2face.metrics.measures import (
     average,
     check_measure,
     made_answers,
-    measure_named,
 )
 from tests.evaluation.planted_sets import number, oracle
 
@@ -56,7 +54,7 @@ def test_every_built_in_measure_is_found_by_name_and_keeps_to_the_protocol() -> 
     written = {name.lower() for name, found in vars(measures).items() if isinstance(found, ClipMeasure)}
     assert written == set(KINDS["measures"].built_in), "drivers.py lists each measure of metrics/measures.py"
     for name in KINDS["measures"].built_in:
-        assert measure_named(name).name == name
+        assert KINDS["measures"].load(name).name == name
         KINDS["measures"].check(name)
 
 

@@ -190,10 +190,10 @@ def test_a_users_network_sees_pictures_as_its_settings_say(network: Network) -> 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ('{"size": 3}', "size is none of"),
-        ('{"deviation": [0, 1, 1]}', "deviation is above 0"),
+        ('{"size": 3}', "there is no size; there are"),
+        ('{"deviation": [0, 1, 1]}', "deviation.0 is 0; it must be greater than 0"),
         ('{"crop": [0.9, 0, 0.1, 1]}', "crop is left, top, right, bottom"),
-        ("no", "wrong"),
+        ("no", "is no JSON"),
     ],
 )
 def test_wrong_settings_beside_a_network_are_refused(network: Network, settings: str, said: str) -> None:

@@ -20,7 +20,6 @@ from speech2face.evaluation.predictions import (
     open_predictor,
     predict,
     read_predictions,
-    reason_of,
 )
 from speech2face.evaluation.report import Exclusion, ModelFacts
 from speech2face.models.attributes import load_attribute_model
@@ -75,7 +74,7 @@ def test_so_many_seconds_are_heard_and_who_was_not_understood_is_an_exclusion(pr
 
 
 def test_reasons_are_the_errors_names() -> None:
-    assert reason_of(NoSpeech("x")) == "no_speech" and reason_of(DatasetError("x")) == "dataset_error"
+    assert NoSpeech("x").code == "no_speech" and DatasetError("x").code == "dataset_error"
 
 
 def test_embeddings_of_another_embedder_or_length_are_refused(clips: Clips) -> None:

@@ -291,6 +291,28 @@ def _read_tensors() -> Iterator[Reader]:
         yield read
 
 
+def _sums() -> tuple[bytes, ...]:
+    from speech2face.learning.sums import Sums, SumsFile, SumsLabel
+
+    one = Sums.of(np.ones((30, 3)), np.ones((30, 2)), np.ones(30), np.ones((30, 2, 2)), np.ones((30, 2, 2)))
+    label = SumsLabel("0" * 64, "appearance", True, 30, {"CC0-1.0": 30}, {"written": 30}, ["1" * 64], hashed=1)
+    with _file("made.sums") as (path, _):
+        SumsFile(label, (one,)).write(path)
+        return (path.read_bytes(),)
+
+
+@family("sums", _sums)
+def _read_sums() -> Iterator[Reader]:
+    from speech2face.learning.sums import read_sums
+
+    def read(content: bytes) -> None:
+        write(content)
+        read_sums(path)
+
+    with _file("people.sums") as (path, write):
+        yield read
+
+
 def _state_dicts() -> tuple[bytes, ...]:
     import torch
 
@@ -638,7 +660,7 @@ def _tables() -> tuple[bytes, ...]:
 
 @family("tables", _tables)
 def _read_tables() -> Iterator[Reader]:
-    from speech2face.data.sources.tables import read_rows
+    from speech2face.data.sources import read_rows
 
     with _file("pairs.csv") as (path, write):
         yield lambda content: (write(content), list(read_rows(str(path), ("recording", "photograph", "speaker"))))

@@ -1,5 +1,6 @@
 """The approximate index: it says how well it searches, and it is right about that."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_only_rows_that_are_kept_are_found(faces: Vectors, index: FaissIndex) ->
 
 def test_who_was_removed_is_not_found_and_who_came_is(faces: Vectors, index: FaissIndex, tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(index.encode())
-    copy = FaissIndex.read(tmp_path / "index", index.facts.to_dict(), mapped=False)
+    copy = FaissIndex.read(tmp_path / "index", asdict(index.facts), mapped=False)
     numbers = np.arange(COUNT) * 2 + 5
     copy.remove(numbers[:100])
     copy.add(faces[:10], np.arange(9000, 9010))
@@ -63,7 +64,7 @@ def test_who_was_removed_is_not_found_and_who_came_is(faces: Vectors, index: Fai
 def test_a_file_that_is_no_index_is_refused(tmp_path: Path, index: FaissIndex) -> None:
     (tmp_path / "index").write_bytes(b"nothing")
     with pytest.raises(DatasetError, match="no index"):
-        FaissIndex.read(tmp_path / "index", index.facts.to_dict())
+        FaissIndex.read(tmp_path / "index", asdict(index.facts))
 
 
 def test_a_gallery_with_an_index_finds_what_one_without_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ def test_where_one_file_is_taken_none_is_written(
 ) -> None:
     (tmp_path / "root.pem").write_text("")
     if a_moment_ago:  # after it was looked for
-        monkeypatch.setattr("os.path.lexists", lambda path: False)
+        monkeypatch.setattr("speech2face.outputs.check_outputs", lambda paths, force: None)
     with pytest.raises(OutputExists, match=r"root\.pem exists already"):
         write_development_credential(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["root.pem"]

@@ -4,6 +4,8 @@ import contextlib
 import http.server
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -386,6 +388,27 @@ def test_webp_is_signed_and_verified_too(tmp_path: Path) -> None:
     found = inspected(tmp_path, content, "portrait.webp")
     assert (found.signature.state, found.provenance) == ("intact", promise)
     assert codes(inspected(tmp_path, file.getvalue(), "stripped.webp")) == ["manifest_removed"]
+
+
+BASE_INSTALL = """
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("c2pa", "cryptography"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+from speech2face.signing import inspect_picture
+print(inspect_picture(sys.argv[1]).signature.state)
+"""
+
+
+def test_a_picture_is_inspected_where_the_extra_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "unsigned.png").write_bytes(picture_bytes(PICTURE, PROVENANCE, FACTS))
+    command = [sys.executable, "-c", BASE_INSTALL, str(tmp_path / "unsigned.png")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("unsigned\n", "")
 
 
 def test_without_the_extra_a_manifest_is_seen_but_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

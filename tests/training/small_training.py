@@ -1,5 +1,6 @@
 """A training small enough for tests: a tiny encoder, four made clips in memory, any rank."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speech2face.training.checkpoint import NUMBERS
 from speech2face.training.engine import Ranks, Trainer
 from speech2face.training.losses import EncoderLoss
 from speech2face.training.settings import TrainingSettings, settings_from
@@ -80,3 +82,9 @@ def tiny_trainer(settings: TrainingSettings, *, ranks: Ranks | None = None, stop
     stage = EncoderStage(VoiceEncoder(TINY), tiny_loss())
     batches = MemoryBatches(settings.data.batch, rank=ranks.rank, ranks=ranks.count)
     return Trainer(settings, stage, batches, ranks, stop or Event(), quiet=True)
+
+
+def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """The lines of a run, oldest first; of one kind where one is named."""
+    lines = [json.loads(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
+    return [line for line in lines if kind in (None, line["kind"])]

@@ -10,8 +10,9 @@ import torch
 from speech2face.data.storage import locked
 from speech2face.errors import CannotWrite, CheckpointError, RunLocked
 from speech2face.training import checkpoint
-from speech2face.training.checkpoint import Records, find_checkpoint, list_checkpoints, read_checkpoint, read_numbers
+from speech2face.training.checkpoint import Records, find_checkpoint, list_checkpoints, read_checkpoint
 from speech2face.training.stages import load_network
+from tests.training.small_training import read_numbers
 
 TENSORS = {"network.weight": torch.arange(6.0).reshape(2, 3)}
 

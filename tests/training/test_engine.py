@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
 from speech2face.training import engine as progress
-from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, read_checkpoint, read_numbers
+from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, read_checkpoint
 from speech2face.training.engine import Moment, Speed, Trainer
 from speech2face.training.losses import suggest_weights
 from speech2face.training.stages import EncoderStage, load_network
-from tests.training.small_training import EMBEDDING, tiny_settings, tiny_trainer
+from tests.training.small_training import EMBEDDING, read_numbers, tiny_settings, tiny_trainer
 
 
 def weights(out: Path) -> dict[str, Tensor]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from recipes.starter.heads import (
     fit_embedding,
     fit_gender,
     fit_typical_distance,
+    fit_voice,
     gather,
     logistic,
     ridge,
@@ -78,6 +80,18 @@ def test_a_reading_goes_through_the_head_as_in_use(tmp_path: Path) -> None:
     np.testing.assert_allclose(pooled.numpy(), statistics.reshape(1, -1), atol=LEAST_VARIANCE + 1e-3)
     said = head(moments_of(statistics.reshape(1, -1).astype(np.float32), np.ones(1)))
     np.testing.assert_allclose(readings.gender_logit, said.gender_logit.detach().numpy(), atol=1e-2)
+
+
+def test_a_voice_is_not_known_by_being_short_where_sounds_are_long() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 3)) * 0.1
+    x[:, 0] += 1  # of voices
+    seconds = np.tile([1.0, 3.0], 100)
+    x[seconds < 2, 1] += 5  # of all that is short
+    voices = replace(crops(x, np.arange(200)), seconds=seconds)
+    slope, bias = fit_voice(voices, (rng.standard_normal((100, 3)) * 0.1).astype(np.float32), penalty=0.1)
+    short_sound = np.array([0.0, 5.0, 0.0])
+    assert short_sound @ slope + bias < 0
 
 
 def test_distance_is_told_beside_what_is_typical_of_so_many_seconds() -> None:

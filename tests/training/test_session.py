@@ -16,10 +16,11 @@ from speech2face.data.shards import write_shards
 from speech2face.data.storage import locked
 from speech2face.errors import CheckpointError, DatasetError, InvalidSettings, RunLocked, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.training.checkpoint import find_checkpoint, read_checkpoint, read_numbers
+from speech2face.training.checkpoint import find_checkpoint, read_checkpoint
 from speech2face.training.engine import balance_by_settings, train_by_settings
 from speech2face.training.settings import TrainingSettings, settings_from
 from speech2face.training.stages import load_network
+from tests.training.small_training import read_numbers
 
 EMBEDDING, FACE, LANDMARKS = 8, 32, 5
 

@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from speech2face.app import schemas
-from speech2face.app.http import Problem, code_of, disconnected, slow_body, valid
-from speech2face.app.service import encoded
-from speech2face.app.sessions import SoundBuffer, VoiceSession, encode_all, in_thread
+from speech2face.app.http import Problem, disconnected, slow_body, valid
+from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.live import LiveSession, PcmFormat
 
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
     from speech2face.models.contract import Model
     from speech2face.portrait import Portrait
 
-# --------------------------------------------------------------------------------------------------
-# Portraits posted to an address that a call named, beside the call: only to hosts that the service's owner allowed.
+# --- Portraits posted to an address that a call named, beside the call: only to hosts that the service's owner allowed.
 # A slow or dead receiver costs the call nothing: at most one message is under way, the newest waits, older ones give
 # way.
-# --------------------------------------------------------------------------------------------------
 
 log = logging.getLogger(__name__)
 PORTS: Final = {"http": 80, "https": 443}
@@ -150,9 +147,7 @@ def callback_message(call: str, track: str, number: int, facts: dict[str, Any] |
     return {"event": "portrait", "call": call, "track": track, "number": number, "facts": facts, **more}
 
 
-# --------------------------------------------------------------------------------------------------
-# One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
-# --------------------------------------------------------------------------------------------------
+# --- One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
 
 HOP_SECONDS: Final = 0.1  # encoded at once: five frames cost hardly more than one
 FIRST_SNAPSHOT_SECONDS: Final = 0.2  # between snapshots until there is a portrait: they cost nothing
@@ -223,7 +218,7 @@ class CallVoice(VoiceSession):
                 self.facts = self._take(self._session.finish()).facts()
                 self._newest_picture()
             except Speech2FaceError as error:
-                self.problem = {"code": code_of(error), "text": str(error)}
+                self.problem = {"code": error.code, "text": str(error)}
                 self._picture, self.facts = None, None
             self._forget_voice()
 
@@ -438,9 +433,7 @@ async def delete_call(call: str, request: Request) -> Response:
     return Response(status_code=204)
 
 
-# --------------------------------------------------------------------------------------------------
-# What WebRTC peers ask for; what answers them needs the extra `calls` and is imported when it is first wanted.
-# --------------------------------------------------------------------------------------------------
+# --- What WebRTC peers ask for; what answers them needs the extra `calls` and is imported when it is first wanted.
 
 
 class Offer(BaseModel):

@@ -7,7 +7,6 @@ import hmac
 import ipaddress
 import json
 import logging
-import re
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
@@ -82,16 +81,11 @@ class Problem(Exception):
         return JSONResponse(self.to_dict(), self.status, self.headers, PROBLEM_TYPE)
 
 
-def code_of(error: Speech2FaceError) -> str:
-    """`NoSpeech` as `no_speech`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-
-
 def problem_of(error: Speech2FaceError) -> Problem:
     """What is wrong with a recording or an option, with the exit code that the command line would leave with."""
     status = {RecordingTooLong: 413, MissingExtra: 501}.get(type(error), 422)
     more = {"kind": type(error).__name__, "exit_code": error.exit_code}
-    return Problem(status, code_of(error), str(error), more=more)
+    return Problem(status, error.code, str(error), more=more)
 
 
 def too_many(text: str, seconds: int = 1) -> Problem:
@@ -119,9 +113,7 @@ def not_ready() -> Problem:
     return Problem(503, "not_ready", "the model is being loaded; try again in a second", headers={"Retry-After": "1"})
 
 
-# --------------------------------------------------------------------------------------------------
-# Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
-# --------------------------------------------------------------------------------------------------
+# --- Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
 
 MIB: Final = 2**20
 
@@ -185,9 +177,7 @@ class CloseCode(IntEnum):
     NOT_READY = 4503
 
 
-# --------------------------------------------------------------------------------------------------
-# Who may talk to the service, and what a browser may do with its page.
-# --------------------------------------------------------------------------------------------------
+# --- Who may talk to the service, and what a browser may do with its page.
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -334,9 +324,7 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
     return sending
 
 
-# --------------------------------------------------------------------------------------------------
-# Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
-# --------------------------------------------------------------------------------------------------
+# --- Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # seconds
@@ -400,9 +388,7 @@ def _peak_bytes() -> float:
     return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
-# --------------------------------------------------------------------------------------------------
-# Every request counted and logged by its route, which holds nothing of what was asked.
-# --------------------------------------------------------------------------------------------------
+# --- Every request counted and logged by its route, which holds nothing of what was asked.
 
 log = logging.getLogger(__name__)
 INTERNAL = Problem(500, "internal", "something went wrong here; the service's log says what")
@@ -467,9 +453,7 @@ def _method(name: str) -> str:
     return name if name in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
 
 
-# --------------------------------------------------------------------------------------------------
-# One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
-# --------------------------------------------------------------------------------------------------
+# --- One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
 
 
 class JsonLines(logging.Formatter):
@@ -498,9 +482,7 @@ def configure_logs(level: str) -> None:
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger("uvicorn").level))
 
 
-# --------------------------------------------------------------------------------------------------
-# Recordings as they arrive: in memory, counted while they come, never in a temporary file.
-# --------------------------------------------------------------------------------------------------
+# --- Recordings as they arrive: in memory, counted while they come, never in a temporary file.
 
 BASE64_PIECE: Final = 2**20  # letters; a multiple of four
 
@@ -585,10 +567,7 @@ class Arrival:
 
     async def _multipart(self) -> Upload:
         parser = _InMemory(
-            self._request.headers,
-            self._pieces(),
-            max_files=self._limits.files_per_request,
-            max_fields=32,
+            self._request.headers, self._pieces(), max_files=self._limits.files_per_request, max_fields=32
         )
         parser.spool_max_size = parser.max_file_size = 2 * self._limits.upload_bytes  # the second: older Starlette
         try:

@@ -10,21 +10,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from speech2face.app.http import CloseCode, code_of
+from speech2face.app import service
+from speech2face.app.http import CloseCode
 from speech2face.app.schemas import AttributeOptions, Exaggeration, ModelName, Pixels, Shown
 from speech2face.app.service import MEDIA_TYPES, WEBP_MOST_PIXELS, PictureFormat, describe, encoded
-from speech2face.app.sessions import (
-    HOP_SECONDS,
-    BadMessage,
-    Ended,
-    SocketConnection,
-    SoundBuffer,
-    VoiceSession,
-    checked,
-    encode_all,
-    refusals_end,
-    stop,
-)
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.live import LiveSession, LiveSnapshot, Media, PcmFormat
@@ -33,9 +22,7 @@ if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# What a client of `/v1/live` may say in text; sound comes in binary messages.
-# --------------------------------------------------------------------------------------------------
+# --- What a client of `/v1/live` may say in text; sound comes in binary messages.
 
 PROTOCOL: Final = 1
 
@@ -134,7 +121,7 @@ def read_start(text: str) -> Start:
     Raises:
         BadMessage: with one line that says what is wrong.
     """
-    return checked(Start.model_validate_json, text)
+    return service.checked(Start.model_validate_json, text)
 
 
 def read_control(text: str) -> Control:
@@ -143,12 +130,10 @@ def read_control(text: str) -> Control:
     Raises:
         BadMessage: with one line that says what is wrong.
     """
-    return checked(_CONTROL.validate_json, text)
+    return service.checked(_CONTROL.validate_json, text)
 
 
-# --------------------------------------------------------------------------------------------------
-# A live session's side in the worker threads: ready messages out.
-# --------------------------------------------------------------------------------------------------
+# --- A live session's side in the worker threads: ready messages out.
 
 
 @dataclass(frozen=True)
@@ -164,7 +149,7 @@ def with_picture(content: bytes, picture: PictureFormat | Literal["svg"], **valu
     return Reply(values | {"picture": {"media_type": MEDIA_TYPES[picture], "bytes": len(content)}}, content)
 
 
-class LiveVoice(VoiceSession):
+class LiveVoice(service.VoiceSession):
     """The voice of a live client, and the messages that answer what it asked for."""
 
     def __init__(self, model: "Model", start: Start) -> None:
@@ -273,9 +258,7 @@ class LiveVoice(VoiceSession):
         return session, snapshot
 
 
-# --------------------------------------------------------------------------------------------------
-# From the accepted socket to its close.
-# --------------------------------------------------------------------------------------------------
+# --- From the accepted socket to its close.
 
 MAX_REPLIES: Final = 8  # answers that the client has not taken yet
 
@@ -326,7 +309,7 @@ class Outbox:
             return reply
 
 
-class LiveConnection(SocketConnection):
+class LiveConnection(service.SocketConnection):
     """A client of `/v1/live`."""
 
     kind = "live"
@@ -336,7 +319,7 @@ class LiveConnection(SocketConnection):
         self._outbox = Outbox()
         self._updates = 0
 
-    def _error(self, ended: Ended) -> dict[str, Any]:
+    def _error(self, ended: service.Ended) -> dict[str, Any]:
         return {"type": "error", "code": ended.error, "text": ended.reason, "fatal": True}
 
     def _closed(self, code: int, reason: str) -> dict[str, Any]:
@@ -346,8 +329,8 @@ class LiveConnection(SocketConnection):
     async def _serve(self) -> NoReturn:
         start = await self._in_time(self._first_message())
         self._voice = await self._ready(start)
-        self._buffer: SoundBuffer[Control] = SoundBuffer(
-            self._limits.unheard_bytes, hop_bytes=start.bytes_in(HOP_SECONDS)
+        self._buffer: service.SoundBuffer[Control] = service.SoundBuffer(
+            self._limits.unheard_bytes, hop_bytes=start.bytes_in(service.HOP_SECONDS)
         )
         sender = self._spawn(self._send_all())
         self._spawn(self._read_all())
@@ -355,7 +338,7 @@ class LiveConnection(SocketConnection):
         self._spawn(self._watch())
         try:
             await self._until_over()
-        except Ended:
+        except service.Ended:
             if not sender.done():
                 await self._outbox.end()  # the last messages go out whole before the goodbye
                 with contextlib.suppress(TimeoutError, WebSocketDisconnect):
@@ -367,19 +350,19 @@ class LiveConnection(SocketConnection):
             # Not awaited: it waits for the step under way, and whoever cancels us must not wait for that.
             if self._threads.submit(self._voice.close).cancelled():  # the threads are gone: the service has ended
                 self._voice.close()
-            await stop(*self._tasks)
+            await service.stop(*self._tasks)
 
     async def _first_message(self) -> Start:
         received = await self._receive()
-        with refusals_end():
+        with service.refusals_end():
             if not isinstance(received, str):
-                raise BadMessage("the first message must be the text of a start message")
+                raise service.BadMessage("the first message must be the text of a start message")
             start = read_start(received)
         self._check_token(start.token)
         return start
 
     async def _ready(self, start: Start) -> LiveVoice:
-        with refusals_end():
+        with service.refusals_end():
             model = self._service.registry.model(start.model)
             voice = await self._in_thread(lambda: LiveVoice(model, start))
         ready = {
@@ -393,12 +376,12 @@ class LiveConnection(SocketConnection):
         return voice
 
     async def _received(self, message: str | bytes) -> None:
-        with refusals_end():
+        with service.refusals_end():
             await self._buffer.put(read_control(message) if isinstance(message, str) else message)
 
     async def _encode(self, interval: float) -> None:
-        with refusals_end(CloseCode.UNUSABLE_SOUND):
-            await encode_all(
+        with service.refusals_end(CloseCode.UNUSABLE_SOUND):
+            await service.encode_all(
                 self._buffer,
                 self._voice,
                 executor=self._threads,
@@ -419,11 +402,11 @@ class LiveConnection(SocketConnection):
         if isinstance(wish, Finish):
             await self._outbox.answer(await self._in_thread(self._voice.finish))
             await self._outbox.answer(Reply({"type": "end", "reason": "finished"}))
-            raise Ended(CloseCode.FINISHED, "finished")
+            raise service.Ended(CloseCode.FINISHED, "finished")
         try:
             reply = await self._in_thread(lambda: self._reply(wish))
         except Speech2FaceError as error:
-            reply = Reply({"type": "error", "code": code_of(error), "text": str(error), "fatal": False})
+            reply = Reply({"type": "error", "code": error.code, "text": str(error), "fatal": False})
         if reply is not None:
             await self._outbox.answer(reply)
         return reply is None

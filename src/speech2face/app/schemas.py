@@ -45,9 +45,7 @@ class AttributeOptions(BaseModel):
         return Given(age=self.age, gender=self.gender, group=self.group)
 
 
-# --------------------------------------------------------------------------------------------------
-# Answers.
-# --------------------------------------------------------------------------------------------------
+# --- Answers.
 
 
 @with_config(
@@ -238,9 +236,7 @@ class AnswerBody(TypedDict):
     peer: Annotated[Literal["a", "b"], Field(description="The name of its voice among the call's tracks.")]
 
 
-# --------------------------------------------------------------------------------------------------
-# Errors, and bodies that FastAPI does not read itself: they are counted and bounded while they arrive.
-# --------------------------------------------------------------------------------------------------
+# --- Errors, and bodies that FastAPI does not read itself: they are counted and bounded while they arrive.
 
 ERRORS: Final = {
     400: "The body is not what its type says, or the client left before it was whole.",

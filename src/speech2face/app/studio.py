@@ -47,8 +47,7 @@ from speech2face.app.http import (
     too_many,
 )
 from speech2face.app.server import OrderlyServer, PageFiles, add_handlers, address_of, listen, page_file, server_config
-from speech2face.app.service import PAGE_FOLDER, Threads
-from speech2face.app.sessions import in_thread
+from speech2face.app.service import PAGE_FOLDER, Threads, in_thread
 from speech2face.consent import (
     VOICE_FILE,
     AgeRange,

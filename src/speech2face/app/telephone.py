@@ -14,35 +14,31 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
 from starlette.websockets import WebSocket
 
-from speech2face.app.calls import (
-    Call,
-    Callback,
-    CallbackMessage,
-    CallBook,
-    CallTrack,
-    TrackOptions,
-    callback_message,
-    check_callback,
-    open_track,
-)
+from speech2face.app import calls
 from speech2face.app.http import CloseCode
 from speech2face.app.schemas import Exaggeration, Identifier, ModelName, Pixels
-from speech2face.app.service import MEDIA_TYPES, in_base64
-from speech2face.app.sessions import BadMessage, Ended, SocketConnection, checked, refusals_end, stop
+from speech2face.app.service import (
+    MEDIA_TYPES,
+    BadMessage,
+    Ended,
+    SocketConnection,
+    checked,
+    in_base64,
+    refusals_end,
+    stop,
+)
 from speech2face.audio.stream import Encoding, PcmFormat
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# How telephone platforms write the start of a call's stream: one table, from which one form is made.
+# --- How telephone platforms write the start of a call's stream: one table, from which one form is made.
 # All of them send JSON with an `event` and base64 in `media.payload`; names, encodings and the byte order of L16
 # differ. Sources are the platforms' own pages: Twilio "Media Streams - WebSocket Messages"; SignalWire "cXML Stream"
 # (attribute `codec`); Telnyx "Stream call media over WebSocket"; Plivo "Audio stream"; Exotel "Stream and Voicebot
 # applet" and "WebSocket protocol". Plivo's page leaves the byte order of L16 open; programs that use it read little-
 # endian.
-# --------------------------------------------------------------------------------------------------
 
 Sound = Literal["audio/x-mulaw", "audio/x-alaw", "audio/x-l16"]
 TELEPHONE_RATE: Final = 8000
@@ -247,11 +243,9 @@ def _unsupported(name: str) -> str:
     return f"a stream as {name} writes it is not understood; {understood} are, and WS /v1/live takes any sound"
 
 
-# --------------------------------------------------------------------------------------------------
-# What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
+# --- What a telephone platform says on `/v1/media-stream`: the JSON form that Twilio Media Streams made common.
 # Other platforms' names are turned into Twilio's first (`call_platforms`). Platforms add fields and events of their
 # own, so what is not known here is passed over; what is used is checked.
-# --------------------------------------------------------------------------------------------------
 
 MAX_CHUNK: Final = 2**53
 TrackName = Literal["inbound", "outbound"]
@@ -381,9 +375,7 @@ def read_wishes(query: Mapping[str, Any], parameters: Mapping[str, Any]) -> Wish
     return checked(Wishes.model_validate, {name: query[name] for name in query if name != "token"} | {**parameters})
 
 
-# --------------------------------------------------------------------------------------------------
-# One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
-# --------------------------------------------------------------------------------------------------
+# --- One track's frames of sound in order: those out of order sorted, those twice dropped, those lost made good.
 
 WINDOW_CHUNKS: Final = 10  # frames that wait for an earlier one: 200 ms, beyond which it is given up
 FOLLOWS_MS: Final = 10  # a frame whose time is this near the last one's end follows it, whatever its number
@@ -487,9 +479,7 @@ class TrackOrder:
             self._given_up.popitem(last=False)
 
 
-# --------------------------------------------------------------------------------------------------
-# From the accepted socket to its close.
-# --------------------------------------------------------------------------------------------------
+# --- From the accepted socket to its close.
 
 router = APIRouter()
 ENCODINGS: Final[dict[Sound, Encoding]] = {"audio/x-mulaw": "mulaw", "audio/x-alaw": "alaw", "audio/x-l16": "s16le"}
@@ -501,7 +491,7 @@ class StreamedTrack:
 
     name: str
     order: TrackOrder
-    track: CallTrack
+    track: calls.CallTrack
 
 
 class MediaStreamConnection(SocketConnection):
@@ -509,16 +499,16 @@ class MediaStreamConnection(SocketConnection):
 
     kind = "call"
 
-    def __init__(self, socket: WebSocket, service: "Service", book: CallBook) -> None:
+    def __init__(self, socket: WebSocket, service: "Service", book: calls.CallBook) -> None:
         super().__init__(socket, service)
         self._book = book
-        self._call: Call | None = None
+        self._call: calls.Call | None = None
         self._tracks: dict[str, StreamedTrack] = {}
         self._encoding: list[asyncio.Task[None]] = []
         self._updates_per_second = 1.0
         self._model: Model
         self._form: SoundForm
-        self._options = TrackOptions()
+        self._options = calls.TrackOptions()
 
     def _error(self, ended: Ended) -> dict[str, Any]:
         return {"event": "error", "code": ended.error, "text": ended.reason}
@@ -568,17 +558,17 @@ class MediaStreamConnection(SocketConnection):
         with refusals_end():
             self._model = self._service.registry.model(wishes.model)
             if wishes.callback is not None:
-                check_callback(wishes.callback, self._service.settings.callback_hosts)
-        self._options = TrackOptions(wishes.pixels, wishes.exaggerate)
+                calls.check_callback(wishes.callback, self._service.settings.callback_hosts)
+        self._options = calls.TrackOptions(wishes.pixels, wishes.exaggerate)
         self._updates_per_second = wishes.updates_per_second
-        call = Call(started.call, "media-stream", self.hang_up)
+        call = calls.Call(started.call, "media-stream", self.hang_up)
         if not self._book.open(call):
             raise Ended(CloseCode.BAD_MESSAGE, "a call of this name is running", "call_exists")
         self._call = call
         for name in dict.fromkeys(started.start.tracks if self._form.platform.states_tracks else ()):
             await self._open_track(name)
         if wishes.callback is not None:
-            call.callback = Callback(wishes.callback, self._limits)
+            call.callback = calls.Callback(wishes.callback, self._limits)
 
     async def _open_track(self, name: str) -> StreamedTrack:
         assert self._call is not None
@@ -588,7 +578,7 @@ class MediaStreamConnection(SocketConnection):
         order = TrackOrder(self._form.sound, self._form.sample_rate)
         source = PcmFormat(ENCODINGS[self._form.sound], self._form.sample_rate, 1)
         with refusals_end():
-            track = await open_track(self._model, source, self._options, self._service)
+            track = await calls.open_track(self._model, source, self._options, self._service)
         streamed = self._tracks[name] = StreamedTrack(name, order, track)
         self._call.voices[name], self._call.received[name] = track.voice, order.counts
         self._encoding.append(self._spawn(self._encode(streamed)))
@@ -631,7 +621,7 @@ class MediaStreamConnection(SocketConnection):
         if call is None or call.callback is None or not (last or voice.drawable):
             return
 
-        async def message() -> CallbackMessage | None:
+        async def message() -> calls.CallbackMessage | None:
             if not self._book.known(call):
                 return None
             drawn = await self._in_thread(voice.picture)
@@ -639,7 +629,7 @@ class MediaStreamConnection(SocketConnection):
                 (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
             )
             more = {"picture": picture, "problem": voice.problem, "last": last}
-            return callback_message(call.name, streamed.name, number, voice.facts, **more)
+            return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
 
         call.callback.show(streamed.name, message)
 

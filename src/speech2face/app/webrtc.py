@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
-from speech2face.app.sessions import in_thread, stop
+from speech2face.app.service import in_thread, stop
 from speech2face.errors import Speech2FaceError
 from speech2face.live import PcmFormat
 
@@ -118,9 +118,7 @@ def meetings_of(app: FastAPI) -> Meetings:
     return meetings
 
 
-# --------------------------------------------------------------------------------------------------
-# One browser, or any other WebRTC peer: its voice is heard, and a face comes back as video.
-# --------------------------------------------------------------------------------------------------
+# --- One browser, or any other WebRTC peer: its voice is heard, and a face comes back as video.
 
 UPDATES_PER_SECOND = 1.0
 CODECS = "audio may be Opus, G.722, PCMU or PCMA, video VP8 or H.264"
@@ -341,9 +339,7 @@ def mono(frame: "AudioFrame") -> bytes:
     return bytes((samples.astype(np.int32).sum(axis=1) // channels).astype("<i2").tobytes())
 
 
-# --------------------------------------------------------------------------------------------------
-# A portrait as a moving picture: a small, steady number of frames a second, one portrait fading into the next.
-# --------------------------------------------------------------------------------------------------
+# --- A portrait as a moving picture: a small, steady number of frames a second, one portrait fading into the next.
 
 FRAMES_PER_SECOND: Final = 8  # a fade of six steps; each costs an encoding
 FADE_SECONDS: Final = 0.75

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-# --------------------------------------------------------------------------------------------------
-# The bytes of a recording for FFmpeg: what the caller's file does wrong becomes a typed error, never FFmpeg's guess.
-# PyAV copies what `read` gives without looking at its length, and an exception inside `seek` fails a file that would
-# have been read to its end without that seek. So neither the caller's `read` nor its `seek` is handed to PyAV itself.
-# --------------------------------------------------------------------------------------------------
+# --- The bytes of a recording for FFmpeg: what the caller's file does wrong becomes a typed error, never FFmpeg's
+# guess. PyAV copies what `read` gives without looking at its length, and an exception inside `seek` fails a file
+# that would have been read to its end without that seek. So neither the caller's `read` nor its `seek` is handed to
+# PyAV itself.
 
 REFUSED_SEEK = -22  # AVERROR(EINVAL): FFmpeg goes on without what it looked for there
 
@@ -182,11 +181,9 @@ def not_empty(source: ByteSource) -> ByteSource:
     return source
 
 
-# --------------------------------------------------------------------------------------------------
-# MpegFrames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
+# --- Frames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
-# --------------------------------------------------------------------------------------------------
 
 MOST_WALKED_BYTES = 2**27  # half an hour at the highest bit rate of MP3 is half of it
 SYNCHRONISED_FRAMES = 3  # so many in a row are no accident
@@ -220,18 +217,6 @@ class MpegFrame:
     sample_rate: int
 
 
-@dataclass(frozen=True)
-class MpegFrames:
-    """All frames of a file: how long they sound, what is missing between them, and what length tags state in all.
-
-    `stated_seconds` is None where no tag counts the frames.
-    """
-
-    seconds: float
-    lost_seconds: float
-    stated_seconds: float | None
-
-
 def mp3_frame(content: bytes, at: int) -> MpegFrame | None:
     """The frame of MPEG audio that begins there, or None."""
     head = content[at : at + 4]
@@ -258,14 +243,16 @@ def adts_frame(content: bytes, at: int) -> MpegFrame | None:
     return MpegFrame(length, 1024 * ((head[6] & 3) + 1), ADTS_SAMPLE_RATES[head[2] >> 2 & 15]) if length > 7 else None
 
 
-def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], MpegFrame | None]) -> MpegFrames | None:
-    """All frames from the first to the last; None where there are none, or too many bytes to be one recording.
+def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], MpegFrame | None]) -> "Expected":
+    """What length tags state of all frames, where one counts them, how long the frames sound, and what is missing.
+
+    Nothing is known where there are none, or too many bytes to be one recording.
 
     Raises:
         UnreadableRecording: the bytes cannot be read.
     """
     if source.size > MOST_WALKED_BYTES:
-        return None
+        return Expected()
     content = source.read_at(0, source.size)
     at = _next_frame(content, _after_tags(content, 0), read_frame)
     seconds, stated, counted, lost_bytes, frame_bytes = 0.0, 0.0, False, 0, 0
@@ -276,7 +263,8 @@ def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], MpegFrame
             if resumed is not None and not _is_padding(content, at, resumed, read_frame):
                 lost_bytes += resumed - at
             elif resumed is None and read_frame is adts_frame:  # behind MP3 stand tags of many kinds
-                lost_bytes += _damage_at_end(content[at:])
+                rest = content[at:]
+                lost_bytes += 0 if rest.lstrip(b"\0").startswith(TAG_BEGINNINGS) else len(rest.rstrip(b"\0"))
             at = resumed
             continue
         tag_frames = _tagged_frames(content, at) if read_frame is mp3_frame else None
@@ -288,8 +276,8 @@ def walk_frames(source: ByteSource, read_frame: Callable[[bytes, int], MpegFrame
             counted = True
         at += frame.length
     if not frame_bytes:
-        return None
-    return MpegFrames(seconds, lost_bytes * seconds / frame_bytes, believed(stated) if counted else None)
+        return Expected()
+    return Expected(believed(stated) if counted else None, seconds, lost_bytes * seconds / frame_bytes)
 
 
 def _goes_on(content: bytes, at: int, frame: MpegFrame, read_frame: Callable[[bytes, int], MpegFrame | None]) -> bool:
@@ -330,11 +318,6 @@ def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[byt
     return read_frame is mp3_frame and not between.strip(b"\0") and _tagged_frames(content, resumed) is not None
 
 
-def _damage_at_end(rest: bytes) -> int:
-    """How many bytes behind the last frame are neither padding nor a tag."""
-    return 0 if rest.lstrip(b"\0").startswith(TAG_BEGINNINGS) else len(rest.rstrip(b"\0"))
-
-
 def _tagged_frames(content: bytes, at: int) -> int | None:
     """How many frames a Xing, Info or VBRI tag in this frame counts; None where it is none, 0 where it counts none."""
     for offset in LENGTH_TAG_OFFSETS:
@@ -346,11 +329,9 @@ def _tagged_frames(content: bytes, at: int) -> int | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------
-# The pages of an Ogg file (RFC 3533): where one stream ends and another begins, and what is missing between them.
+# --- The pages of an Ogg file (RFC 3533): where one stream ends and another begins, and what is missing between them.
 # FFmpeg passes over what it cannot read and goes on with the next page. Every page says its number and how many
 # samples have been counted by its end, so what was passed over can be counted.
-# --------------------------------------------------------------------------------------------------
 
 HEADER_BYTES = 27  # RFC 3533, section 6
 MOST_HEADER_BYTES = HEADER_BYTES + 255
@@ -563,12 +544,10 @@ def _count_lost_end(link: OggLink, lost_bytes: int) -> None:
             stream.lost_seconds += lost_bytes * stream.counted_seconds / stream.counted_bytes
 
 
-# --------------------------------------------------------------------------------------------------
-# How long a recording says it is, read from the header's own fields and from nothing else.
+# --- How long a recording says it is, read from the header's own fields and from nothing else.
 # FFmpeg mends most of what is missing without a word: it shortens a WAV to the file it finds, and guesses lengths
 # from the bit rate where none is stated. Programs that write to a pipe put a placeholder where the length should be.
 # So each field is read here from its own place, and one that cannot be true counts as none.
-# --------------------------------------------------------------------------------------------------
 
 LONGEST_SECONDS = 24 * 3600.0  # no recorder goes on for longer in one file: beyond it a length is a placeholder
 STREAMED_BYTES = 0x7FFF_0000  # sizes from here on are what GStreamer, SoX, FFmpeg and others write for "unknown"
@@ -1005,18 +984,11 @@ def expected(container: "InputContainer", stream: "AudioStream", part: Recording
         return Expected(lost_seconds=part.pages.lost_seconds(track))
     kind = container.format.name
     if kind in WALKED_DEMUXERS:
-        return _of_frames(walk_frames(part.source, WALKED_DEMUXERS[kind]))
+        return walk_frames(part.source, WALKED_DEMUXERS[kind])
     if part.header.seconds is None and not part.header.fragmented and READING_DEMUXERS & set(kind.split(",")):
         ticks, tick = stream.duration, stream.time_base
         return Expected(None if ticks is None or tick is None else believed(float(ticks * tick)))
     return Expected(part.header.seconds, part.header.present_seconds)
-
-
-def _of_frames(frames: MpegFrames | None) -> Expected:
-    if frames is None:
-        return Expected()
-    present = None if frames.stated_seconds is None else frames.seconds
-    return Expected(frames.stated_seconds, present, frames.lost_seconds)
 
 
 def declares_for_all_streams(container: "InputContainer") -> bool:
@@ -1037,12 +1009,10 @@ def declared_seconds(container: "InputContainer", stream: "AudioStream", file: B
     return expected(container, stream, RecordingPart(source, read_header(source)), 1).seconds
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether a jump in the time stamps is a pause of the recorder or a hole in the file.
+# --- Whether a jump in the time stamps is a pause of the recorder or a hole in the file.
 # Recorders leave out what is silent, and pause. FFmpeg passes over damage until it knows where it is again. Both look
 # alike from outside; inside, Matroska is made of elements and transport streams are made of numbered packets, and
 # only damage breaks these.
-# --------------------------------------------------------------------------------------------------
 
 BLOCK_BYTES = 2**18
 LEAST_ABSURD_BYTES = 2**14

@@ -20,36 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.audio.completeness import (
-    WALKED_DEMUXERS,
-    ByteSource,
-    Expected,
-    RecordingPart,
-    declares_for_all_streams,
-    expected,
-    find_parts,
-    hole_seconds,
-    is_rewindable,
-    not_empty,
-    read_bytes,
-    unreadable,
-)
+from speech2face import errors
+from speech2face.audio import completeness
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import require_speech
-from speech2face.errors import (
-    CorruptRecording,
-    EmptyRecording,
-    InvalidOption,
-    NoAudioStream,
-    NoSpeech,
-    NotMedia,
-    RecordingNotFound,
-    RecordingTooLong,
-    SilentRecording,
-    Speech2FaceError,
-    TooLittleSpeech,
-    UnreadableRecording,
-)
 from speech2face.inputs import BytesLike, PathLike, brief, described, plain_source, real_number, whole_number
 from speech2face.limits import MAX_PIPED_BYTES, MAX_RECORDING_CHANNELS, MAX_RECORDING_SECONDS
 
@@ -63,9 +37,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-# --------------------------------------------------------------------------------------------------
-# Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform.
-# --------------------------------------------------------------------------------------------------
+# --- Frames as FFmpeg decodes them become channels at 16 kHz, and channels become one waveform.
 
 DEAD_CHANNEL_DB = 30.0  # a channel this far under the loudest one carries cross-talk or hiss, not the voice
 SAMPLE_RATES = range(1_000, 1_536_001)  # what hardware does, with room; beyond it a header is damaged, and takes ages
@@ -133,10 +105,10 @@ class StreamResampler:
         from av.audio.resampler import AudioResampler
 
         if frame.sample_rate not in SAMPLE_RATES:
-            raise CorruptRecording(f"{self.name} states {frame.sample_rate} samples a second; export it again")
+            raise errors.CorruptRecording(f"{self.name} states {frame.sample_rate} samples a second; export it again")
         if frame.layout.nb_channels > MOST_CHANNELS:
             found = f"{frame.layout.nb_channels} channels, at most {MOST_CHANNELS} are read"
-            raise CorruptRecording(f"{self.name} states {found}; export it again")
+            raise errors.CorruptRecording(f"{self.name} states {found}; export it again")
         self._layout = self._layout or frame.layout
         self.sample_rate = self.sample_rate or frame.sample_rate
         self._gathered = AudioFifo()
@@ -194,10 +166,12 @@ class ChannelResampler:
             self.samples += block.shape[1]
             limit = self.max_seconds * min(1.0, MAX_RECORDING_CHANNELS / block.shape[0])
             if self.samples > limit * SAMPLE_RATE:
-                raise RecordingTooLong(f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first")
+                raise errors.RecordingTooLong(
+                    f"{self.name} goes on after {limit:.0f} s, the most that is read; cut it first"
+                )
             if self.most_bytes is not None and self.samples * block.shape[0] * block.itemsize > self.most_bytes:
                 found = f"over {self.samples / SAMPLE_RATE:.0f} s in {block.shape[0]} channels"
-                raise RecordingTooLong(f"{self.name} claims {found}: so few bytes hold no voice for so long")
+                raise errors.RecordingTooLong(f"{self.name} claims {found}: so few bytes hold no voice for so long")
 
 
 def mix(channels: FloatArray) -> FloatArray:
@@ -217,7 +191,8 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
     size = sum(block.shape[1] for block in blocks)
     total = np.sum([(block / scale).sum(axis=1, dtype=np.float64) for block in blocks], axis=0)
     centre = (total / max(size, 1)).astype(np.float32)[:, None]  # (channels, 1)
-    energy = np.sum([_energy(block / scale - centre) for block in blocks], axis=0)
+    levelled = (block / scale - centre for block in blocks)
+    energy = np.sum([np.einsum("cs,cs->c", block, block, dtype=np.float64) for block in levelled], axis=0)
     live = live_channels(energy)
     if not live.any():
         return np.zeros(size, np.float32)
@@ -242,10 +217,6 @@ def live_channels(energy: "np.ndarray") -> "np.ndarray":
     return np.asarray(energy > energy.max() * 10 ** (-DEAD_CHANNEL_DB / 10))
 
 
-def _energy(channels: FloatArray) -> "np.ndarray":
-    return np.asarray(np.einsum("cs,cs->c", channels, channels, dtype=np.float64))
-
-
 Samples = NDArray[Any] | Sequence[Any]
 Source = PathLike | BytesLike | BinaryIO | tuple[Any, Any] | Samples
 """A path, the bytes of a file, a binary file, or an array of samples and its rate in a tuple."""
@@ -254,7 +225,7 @@ LEAST_PACKET_SECONDS = 0.02  # what a bad packet without a stated length is coun
 LOST_SHARE = 0.02  # ... or this share of the declared length, for headers that round
 # Codecs of which no packet is nothing but zeros, not even of silence, where it is longer than Opus's pauses.
 NEVER_ZERO_CODECS = frozenset({"aac", "aac_latm", "ac3", "alac", "eac3", "flac", "opus", "libopus", "vorbis"}) | {
-    *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float"),
+    *("mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float")
 }
 LEAST_ZERO_BYTES = 8
 # RFC 4867, section 5.3: five bits of a frame's first byte are fixed, but of a frame without data writers differ.
@@ -329,16 +300,18 @@ def read_recording(
     """
     if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
         if track not in (None, 1):
-            raise InvalidOption(f"an array of samples has no track {track}; leave `track` out")
-        return _from_array(*array_and_rate(source, sample_rate), max_seconds)
+            raise errors.InvalidOption(f"an array of samples has no track {track}; leave `track` out")
+        array, rate = array_and_rate(source, sample_rate)
+        waveform, channels = decode_array(array, rate, max_seconds)
+        seconds = waveform.size / SAMPLE_RATE
+        return Recording(waveform, rate, channels, str(array.dtype), "array", "recording", seconds)
     with _opened(source) as (file, name):
-        return _decode(find_parts(not_empty(ByteSource(file, name))), name, max_seconds, track)
-
-
-def _from_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> Recording:
-    waveform, channels = decode_array(array, sample_rate, max_seconds)
-    seconds = waveform.size / SAMPLE_RATE
-    return Recording(waveform, sample_rate, channels, str(array.dtype), "array", "recording", seconds)
+        return _decode(
+            completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name))),
+            name,
+            max_seconds,
+            track,
+        )
 
 
 def checked_recording(recording: Recording) -> Recording:
@@ -354,12 +327,12 @@ def is_recording(path: Path) -> bool:
     """Whether a file's content is media with sound, damaged or not; nothing is decoded."""
     try:
         with _opened(path) as (file, name):
-            source = not_empty(ByteSource(file, name))
+            source = completeness.not_empty(completeness.ByteSource(file, name))
             with _container(source, name) as container:
                 choose_track(container, name)
-    except (NotMedia, NoAudioStream, EmptyRecording):
+    except (errors.NotMedia, errors.NoAudioStream, errors.EmptyRecording):
         return False
-    except Speech2FaceError:
+    except errors.Speech2FaceError:
         return True  # reading it will say what is wrong
     return True
 
@@ -382,12 +355,12 @@ def _opened(source: Source) -> Iterator[tuple[BinaryIO, str]]:
 def _open_path(path: Path) -> BinaryIO:
     try:
         if stat.S_ISDIR(os.stat(path).st_mode):
-            raise UnreadableRecording(f"{path} is a folder, not a recording; name a file in it")
+            raise errors.UnreadableRecording(f"{path} is a folder, not a recording; name a file in it")
         return open(path, "rb")
     except FileNotFoundError:
-        raise RecordingNotFound(f"no such file: {path}") from None
+        raise errors.RecordingNotFound(f"no such file: {path}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise unreadable(str(path), error) from None
+        raise completeness.unreadable(str(path), error) from None
 
 
 def _file_name(file: BinaryIO) -> str:
@@ -398,19 +371,19 @@ def _file_name(file: BinaryIO) -> str:
 
 def _rewindable(file: BinaryIO, name: str) -> BinaryIO:
     """The file itself where it can seek, else its content in memory: most containers are read back and forth."""
-    if is_rewindable(file, name):
+    if completeness.is_rewindable(file, name):
         return file
     content = io.BytesIO()
-    while block := read_bytes(file, 2**20, name):
+    while block := completeness.read_bytes(file, 2**20, name):
         content.write(block)
         if content.tell() > MAX_PIPED_BYTES:
-            raise RecordingTooLong(
+            raise errors.RecordingTooLong(
                 f"{name} is over {MAX_PIPED_BYTES // 2**20} MiB, the most that is read from a pipe; give it as a file"
             )
     return content
 
 
-def _container(file: ByteSource, name: str) -> "InputContainer":
+def _container(file: completeness.ByteSource, name: str) -> "InputContainer":
     import av  # 50 ms, and not needed to refuse a missing file
 
     file.seek(0)
@@ -422,29 +395,29 @@ def _container(file: ByteSource, name: str) -> "InputContainer":
         raise _unopenable(file, name) from error
 
 
-def _unopenable(file: ByteSource, name: str) -> CorruptRecording | NotMedia:
+def _unopenable(file: completeness.ByteSource, name: str) -> errors.CorruptRecording | errors.NotMedia:
     """Why FFmpeg could not open it: a known format that is damaged, or no media at all."""
     head = file.read_at(0, 8)
     if head[:4] in KNOWN_BEGINNINGS or head[4:8] in KNOWN_MP4_BOXES:
-        return CorruptRecording(f"{name} is damaged or cut off, its header is not whole; copy it again")
-    return NotMedia(f"{name} is not a sound or video file that can be decoded")
+        return errors.CorruptRecording(f"{name} is damaged or cut off, its header is not whole; copy it again")
+    return errors.NotMedia(f"{name} is not a sound or video file that can be decoded")
 
 
-def _decode(parts: list[RecordingPart], name: str, max_seconds: float, track: int | None) -> Recording:
+def _decode(parts: list[completeness.RecordingPart], name: str, max_seconds: float, track: int | None) -> Recording:
     """The track that was asked for; else the first in the order of players in which somebody speaks, or the first."""
     with _container(parts[0].source, name) as container:
         preferred = tracks_by_preference(container, name) if track is None else [choose_track(container, name, track)]
         numbers = [track_number(container, stream) for stream in preferred]
-    first: Recording | Speech2FaceError | None = None
+    first: Recording | errors.Speech2FaceError | None = None
     for number in numbers:
         try:
             recording = _decode_track(parts, name, max_seconds, number)
             if len(numbers) > 1:
                 require_speech(recording.waveform)
             return recording
-        except (NoSpeech, SilentRecording, TooLittleSpeech):
+        except (errors.NoSpeech, errors.SilentRecording, errors.TooLittleSpeech):
             first = first or recording
-        except (CorruptRecording, EmptyRecording, RecordingTooLong) as error:
+        except (errors.CorruptRecording, errors.EmptyRecording, errors.RecordingTooLong) as error:
             first = first or error
     if isinstance(first, Recording):
         return first
@@ -452,7 +425,7 @@ def _decode(parts: list[RecordingPart], name: str, max_seconds: float, track: in
     raise first
 
 
-def _decode_track(parts: list[RecordingPart], name: str, max_seconds: float, number: int) -> Recording:
+def _decode_track(parts: list[completeness.RecordingPart], name: str, max_seconds: float, number: int) -> Recording:
     """One sound track through all parts of a file."""
     resampler = ChannelResampler(name, max_seconds, sum(part.source.size for part in parts))
     found: tuple[str, str, int] | None = None
@@ -463,9 +436,9 @@ def _decode_track(parts: list[RecordingPart], name: str, max_seconds: float, num
             found = found or (stream.codec_context.name, container.format.name, count)
             _read_part(container, stream, part, resampler, number)
     if not resampler.samples:
-        raise EmptyRecording(f"{name} has an audio stream without a single sample")
+        raise errors.EmptyRecording(f"{name} has an audio stream without a single sample")
     if not all(np.isfinite(block).all() for block in resampler.blocks):
-        raise CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
+        raise errors.CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
     assert found is not None
     channels = len(resampler.blocks[0])
     return Recording(
@@ -482,36 +455,40 @@ def _decode_track(parts: list[RecordingPart], name: str, max_seconds: float, num
 
 
 def _read_part(
-    container: "InputContainer", stream: "AudioStream", part: RecordingPart, resampler: ChannelResampler, number: int
+    container: "InputContainer",
+    stream: "AudioStream",
+    part: completeness.RecordingPart,
+    resampler: ChannelResampler,
+    number: int,
 ) -> None:
     """Decode one part, refusing it where less is there than should be."""
     import av
 
     name = resampler.name
-    wanted = expected(container, stream, part, number)
+    wanted = completeness.expected(container, stream, part, number)
     _check_expected(wanted, name, resampler.max_seconds)
     before = resampler.samples
     reading = _Reading(container, stream, resampler)
     try:
         reading.read_all()
         resampler.flush()
-    except Speech2FaceError:
+    except errors.Speech2FaceError:
         part.source.check()  # what could not be read is the better reason
         raise
     except (av.FFmpegError, *DECODER_ERRORS) as error:
         part.source.check()
-        raise CorruptRecording(f"{name} is damaged: {_reason(error)}; copy it again") from error
+        raise errors.CorruptRecording(f"{name} is damaged: {_reason(error)}; copy it again") from error
     part.source.check()
     seconds = (resampler.samples - before) / SAMPLE_RATE
-    present = reading.reach_seconds if declares_for_all_streams(container) else seconds
+    present = reading.reach_seconds if completeness.declares_for_all_streams(container) else seconds
     if wanted.seconds is not None and wanted.present_seconds is None:
         _check_length(wanted.seconds, present, name)
     if _is_too_much(reading.gap_seconds, seconds):
-        _check_lost(hole_seconds(container, part, reading.gap_seconds), seconds, name)
+        _check_lost(completeness.hole_seconds(container, part, reading.gap_seconds), seconds, name)
     _check_lost(wanted.lost_seconds, seconds, name)
 
 
-def _check_expected(wanted: Expected, name: str, max_seconds: float) -> None:
+def _check_expected(wanted: completeness.Expected, name: str, max_seconds: float) -> None:
     """Refuse before anything is decoded what is known by then."""
     if wanted.seconds is None:
         return
@@ -519,17 +496,19 @@ def _check_expected(wanted: Expected, name: str, max_seconds: float) -> None:
         _check_length(wanted.seconds, wanted.present_seconds, name)
     if wanted.seconds > max_seconds:
         most = f"at most {max_seconds:.0f} s are read"
-        raise RecordingTooLong(f"{name} lasts {wanted.seconds:.0f} s, {most}; cut it first")
+        raise errors.RecordingTooLong(f"{name} lasts {wanted.seconds:.0f} s, {most}; cut it first")
 
 
 def _check_length(stated: float, present: float, name: str) -> None:
     if _is_too_much(stated - present, stated):
-        raise CorruptRecording(f"{name} is cut off: it states {stated:.1f} s, {present:.1f} s are there; copy it again")
+        raise errors.CorruptRecording(
+            f"{name} is cut off: it states {stated:.1f} s, {present:.1f} s are there; copy it again"
+        )
 
 
 def _check_lost(lost: float, decoded: float, name: str) -> None:
     if _is_too_much(lost, lost + decoded):
-        raise CorruptRecording(f"{name} is damaged: {lost:.1f} s are missing inside it; copy it again")
+        raise errors.CorruptRecording(f"{name} is damaged: {lost:.1f} s are missing inside it; copy it again")
 
 
 def _is_too_much(lost: float, of: float) -> bool:
@@ -548,7 +527,7 @@ class _Reading:
         self._lost_seconds = 0.0
         self._codec = stream.codec_context.name
         self._decoded = (0, 0.0)  # bytes and seconds of packets that could be decoded
-        self._walked = container.format.name in WALKED_DEMUXERS
+        self._walked = container.format.name in completeness.WALKED_DEMUXERS
 
     def read_all(self) -> None:
         """Decode to the end.
@@ -597,7 +576,7 @@ class _Reading:
         size, spent = (0, 0.0) if self._walked else self._decoded  # what lies between these frames is counted already
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * spent / size if size else 0.0)
         if self._lost_seconds > LOST_SECONDS:
-            raise CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
+            raise errors.CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
 
 
 def _is_no_packet(packet: "Packet[Stream]", codec: str) -> bool:
@@ -620,12 +599,10 @@ MAX_CHANNELS = 8
 LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")  # FFmpeg's for one to eight; all are kept apart
 
 
-# --------------------------------------------------------------------------------------------------
-# Samples that the caller already has, with their rate, become the recording that a file of them would be.
+# --- Samples that the caller already has, with their rate, become the recording that a file of them would be.
 # `(array, sample_rate)` is what `librosa.load`, `soundfile.read` and `torchaudio.load` return;
 # `scipy.io.wavfile.read` has it the other way round. Both orders are taken, and so are (samples,), (channels,
 # samples) and (samples, channels).
-# --------------------------------------------------------------------------------------------------
 
 NAME = "the array"
 BLOCK_SAMPLES = 2**18  # of every channel in one frame
@@ -652,11 +629,11 @@ def array_and_rate(value: Any, sample_rate: object) -> tuple[NDArray[Any], int]:
     """
     if is_array_with_rate(value) and not is_array(value):
         if sample_rate is not None:
-            raise InvalidOption("the rate is stated twice, beside the array and as sample_rate; state it once")
+            raise errors.InvalidOption("the rate is stated twice, beside the array and as sample_rate; state it once")
         first, second = value
         value, sample_rate = (second, first) if np.ndim(_plain(first)) == 0 else (first, second)
     elif sample_rate is None:
-        raise InvalidOption("an array does not say how many samples a second it has; give (array, sample_rate)")
+        raise errors.InvalidOption("an array does not say how many samples a second it has; give (array, sample_rate)")
     if getattr(sample_rate, "ndim", None) == 0 or (isinstance(sample_rate, float) and sample_rate.is_integer()):
         sample_rate = _plain(sample_rate).item()
         sample_rate = int(sample_rate) if isinstance(sample_rate, float) and sample_rate.is_integer() else sample_rate
@@ -675,7 +652,7 @@ def _plain(value: Any) -> NDArray[Any]:
             value = value.float() if value.is_floating_point() else value  # numpy has no bfloat16
         return np.asarray(value)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise InvalidOption(f"no array of samples can be made of {described(value)}: {error}") from None
+        raise errors.InvalidOption(f"no array of samples can be made of {described(value)}: {error}") from None
 
 
 def as_floats(samples: NDArray[Any], name: str = NAME) -> FloatArray:
@@ -690,13 +667,13 @@ def as_floats(samples: NDArray[Any], name: str = NAME) -> FloatArray:
         with np.errstate(over="ignore"):
             floats = samples.astype(np.float32)
         if not np.isfinite(floats).all():
-            raise CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
+            raise errors.CorruptRecording(f"{name} holds samples that are not finite numbers; export it again")
         return floats
     if kind == "i" and size in (2, 4):
         return np.asarray(samples / np.float64(2 ** (8 * size - 1)), np.float32)
     if kind == "u" and size == 1:
         return np.asarray((samples.astype(np.float32) - UNSIGNED_MIDDLE) / UNSIGNED_MIDDLE, np.float32)
-    raise InvalidOption(f"{name} has samples of type {samples.dtype}; give {TYPES}")
+    raise errors.InvalidOption(f"{name} has samples of type {samples.dtype}; give {TYPES}")
 
 
 def _channels(array: NDArray[Any]) -> NDArray[Any]:
@@ -707,11 +684,13 @@ def _channels(array: NDArray[Any]) -> NDArray[Any]:
     """
     channels = array[None] if array.ndim == 1 else array
     if channels.ndim != 2:
-        raise InvalidOption(f"{NAME} has the shape {array.shape}; give (samples,) or (channels, samples)")
+        raise errors.InvalidOption(f"{NAME} has the shape {array.shape}; give (samples,) or (channels, samples)")
     if channels.shape[0] > channels.shape[1] > 0:
         channels = channels.T
     if channels.size and channels.shape[0] > MAX_CHANNELS:
-        raise InvalidOption(f"{NAME} of shape {array.shape} has {channels.shape[0]} channels; give 1 to {MAX_CHANNELS}")
+        raise errors.InvalidOption(
+            f"{NAME} of shape {array.shape} has {channels.shape[0]} channels; give 1 to {MAX_CHANNELS}"
+        )
     return channels
 
 
@@ -724,10 +703,12 @@ def decode_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> t
     """
     channels = _channels(array)
     if not channels.size:
-        raise EmptyRecording(f"{NAME} has no samples: its shape is {array.shape}")
+        raise errors.EmptyRecording(f"{NAME} has no samples: its shape is {array.shape}")
     seconds = channels.shape[1] / sample_rate
     if seconds > max_seconds:
-        raise RecordingTooLong(f"{NAME} lasts {seconds:.0f} s, at most {max_seconds:.0f} s are read; cut it first")
+        raise errors.RecordingTooLong(
+            f"{NAME} lasts {seconds:.0f} s, at most {max_seconds:.0f} s are read; cut it first"
+        )
     floats = as_floats(channels)
     if sample_rate != SAMPLE_RATE:
         resampler = ChannelResampler(NAME, max_seconds)
@@ -735,7 +716,7 @@ def decode_array(array: NDArray[Any], sample_rate: int, max_seconds: float) -> t
             resampler.add(_frame(floats[:, start : start + BLOCK_SAMPLES], sample_rate))
         floats = resampler.finish()
     if not floats.size:
-        raise EmptyRecording(f"{NAME} is too short: {channels.shape[1]} samples")
+        raise errors.EmptyRecording(f"{NAME} is too short: {channels.shape[1]} samples")
     return mix(floats), len(channels)
 
 
@@ -757,23 +738,21 @@ def checked_waveform(waveform: object, seconds: object) -> FloatArray:
     """
     what, way_out = "the recording's waveform", "give read_recording((array, sample_rate)) what you have"
     if not is_array(waveform):
-        raise InvalidOption(f"{what} is {described(waveform)}; {way_out}")
+        raise errors.InvalidOption(f"{what} is {described(waveform)}; {way_out}")
     array = _plain(waveform)
     if array.ndim != 1:
-        raise InvalidOption(f"{what} has the shape {array.shape}, mono is (samples,); {way_out}")
+        raise errors.InvalidOption(f"{what} has the shape {array.shape}, mono is (samples,); {way_out}")
     if not array.size:
-        raise EmptyRecording(f"{what} has no samples")
+        raise errors.EmptyRecording(f"{what} has no samples")
     floats = as_floats(array, what)
     lasts, stated = floats.size / SAMPLE_RATE, real_number("the recording's seconds", seconds)
     if lasts > stated + LONGER_SECONDS:  # shorter is a part of the recording, cut by the caller
         found = f"{floats.size} samples are {lasts:.2f} s at {SAMPLE_RATE} Hz, where the recording says {stated:.2f} s"
-        raise InvalidOption(f"{what}: {found}; {way_out}")
+        raise errors.InvalidOption(f"{what}: {found}; {way_out}")
     return mix(floats[None]) if float(np.abs(floats).max()) > 1.0 else floats
 
 
-# --------------------------------------------------------------------------------------------------
-# Which of several sound tracks is read: the one that a player would play, unless another one was asked for.
-# --------------------------------------------------------------------------------------------------
+# --- Which of several sound tracks is read: the one that a player would play, unless another one was asked for.
 
 # Bits of FFmpeg's AV_DISPOSITION_*; PyAV 13.0 does not show them, and the order of the file decides there.
 DEFAULT, COMMENT, KARAOKE, VISUAL_IMPAIRED, CLEAN_EFFECTS = 0x0001, 0x0008, 0x0020, 0x0100, 0x0200
@@ -788,11 +767,13 @@ def tracks_by_preference(container: "InputContainer", name: str) -> "list[AudioS
         NotMedia: none of it can be decoded.
     """
     if not container.streams.audio:
-        raise NoAudioStream(f"{name} has no sound in it ({container.format.long_name}); give a recording with a voice")
+        raise errors.NoAudioStream(
+            f"{name} has no sound in it ({container.format.long_name}); give a recording with a voice"
+        )
     # PyAV leaves the context out where FFmpeg has no decoder, against its own annotation.
     decodable = [stream for stream in container.streams.audio if getattr(stream, "codec_context", None) is not None]
     if not decodable:
-        raise NotMedia(f"{name} holds sound in a codec that cannot be decoded; convert it to WAV or FLAC")
+        raise errors.NotMedia(f"{name} holds sound in a codec that cannot be decoded; convert it to WAV or FLAC")
     return sorted(decodable, key=_preference)
 
 
@@ -820,16 +801,16 @@ def choose_track(container: "InputContainer", name: str, track: int | None = Non
     count = len(container.streams.audio)
     if not 1 <= track <= count:
         there = "one sound track" if count == 1 else f"{count} sound tracks"
-        raise InvalidOption(f"{name} has {there}; track {track} is none of them")
+        raise errors.InvalidOption(f"{name} has {there}; track {track} is none of them")
     stream = container.streams.audio[track - 1]
     if stream not in preferred:
-        raise NotMedia(f"track {track} of {name} is in a codec that cannot be decoded; choose another or convert it")
+        raise errors.NotMedia(
+            f"track {track} of {name} is in a codec that cannot be decoded; choose another or convert it"
+        )
     return stream
 
 
-# --------------------------------------------------------------------------------------------------
-# Tags of recordings in any encoding must not keep PyAV from opening them, in whichever of its versions is there.
-# --------------------------------------------------------------------------------------------------
+# --- Tags of recordings in any encoding must not keep PyAV from opening them, in whichever of its versions is there.
 
 STRICT_BEFORE = 19  # from this version on PyAV takes tags that are not UTF-8, and no longer knows the setting for it
 

@@ -44,9 +44,7 @@ def spectrogram(waveform: FloatArray) -> FloatArray:
     return np.ascontiguousarray(np.copysign(np.abs(parts) ** np.float32(COMPRESSION), parts), dtype=np.float32)
 
 
-# --------------------------------------------------------------------------------------------------
-# Speech that is shorter than wanted is repeated, then cut: Speech2Face (Oh et al., CVPR 2019), section 3.1.
-# --------------------------------------------------------------------------------------------------
+# --- Speech that is shorter than wanted is repeated, then cut: Speech2Face (Oh et al., CVPR 2019), section 3.1.
 
 Numbers = TypeVar("Numbers", bound=np.generic)
 

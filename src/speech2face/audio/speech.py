@@ -214,10 +214,7 @@ def find_speech(waveform: FloatArray, *, voice_activity: str = DEFAULT_ACTIVITY)
 
 
 def require_speech(
-    waveform: FloatArray,
-    min_speech_seconds: float = MIN_SPEECH_SECONDS,
-    *,
-    voice_activity: str = DEFAULT_ACTIVITY,
+    waveform: FloatArray, min_speech_seconds: float = MIN_SPEECH_SECONDS, *, voice_activity: str = DEFAULT_ACTIVITY
 ) -> Activity:
     """Locate the speech and refuse a recording with too little of it.
 
@@ -260,9 +257,7 @@ def refuse_too_little(seconds: float, min_speech_seconds: float = MIN_SPEECH_SEC
         )
 
 
-# --------------------------------------------------------------------------------------------------
-# How good a recording is for judging a voice: noise and bandwidth, measured, not guessed from the format.
-# --------------------------------------------------------------------------------------------------
+# --- How good a recording is for judging a voice: noise and bandwidth, measured, not guessed from the format.
 
 TELEPHONE_EDGE_HZ = 4000.0
 VOICE_BAND_HZ = (300.0, 3400.0)

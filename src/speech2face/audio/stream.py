@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
 
-from speech2face.audio.recording import (
-    LAYOUTS,
-    LEAST_PACKET_SECONDS,
-    LOST_SECONDS,
-    MAX_CHANNELS,
-    OPEN_OPTIONS,
-    StreamResampler,
-    any_tags,
-    joined,
-    live_channels,
-    mix,
-)
+from speech2face.audio import recording
 from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray
 from speech2face.audio.speech import (
     DEFAULT_ACTIVITY,
@@ -96,8 +85,8 @@ class PcmFormat:
                 f"{self.sample_rate} samples a second are outside {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]};"
                 " resample before sending"
             )
-        if not 1 <= whole_number("channels", self.channels, -sys.maxsize, sys.maxsize) <= MAX_CHANNELS:
-            raise InvalidOption(f"{self.channels} channels were stated; 1 to {MAX_CHANNELS} can be heard")
+        if not 1 <= whole_number("channels", self.channels, -sys.maxsize, sys.maxsize) <= recording.MAX_CHANNELS:
+            raise InvalidOption(f"{self.channels} channels were stated; 1 to {recording.MAX_CHANNELS} can be heard")
 
     @property
     def frame_bytes(self) -> int:
@@ -112,7 +101,7 @@ class PcmStream:
         self.source = source
         self._waiting = b""
         self._decoder: AudioCodecContext | None = None
-        self._resampler = StreamResampler()
+        self._resampler = recording.StreamResampler()
         self._least_bytes = int(LEAST_RESAMPLED_SECONDS * source.sample_rate) * source.frame_bytes
 
     def push(self, chunk: bytes) -> FloatArray:
@@ -126,7 +115,7 @@ class PcmStream:
 
     def finish(self) -> FloatArray:
         """What is still on its way, (channels, samples); half a sample at the end is dropped."""
-        return joined([self._take(), *self._resampler.finish()])
+        return recording.joined([self._take(), *self._resampler.finish()])
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -143,18 +132,16 @@ class PcmStream:
             created = av.CodecContext.create(CODECS[self.source.encoding], "r")
             self._decoder = cast("AudioCodecContext", created)
             self._decoder.sample_rate = self.source.sample_rate
-            self._decoder.layout = LAYOUTS[self.source.channels - 1]
+            self._decoder.layout = recording.LAYOUTS[self.source.channels - 1]
         ready: list[FloatArray] = []
         for frame in self._decoder.decode(av.Packet(content)):
             if frame.format.name == "flt" and not np.isfinite(frame.to_ndarray()).all():
                 raise CorruptRecording("the sound holds samples that are not finite numbers; send it again")
             ready += self._resampler.push(frame)
-        return joined(ready)
+        return recording.joined(ready)
 
 
-# --------------------------------------------------------------------------------------------------
-# Channels as they arrive become one waveform: the rule of `recording.mix` with what is known so far.
-# --------------------------------------------------------------------------------------------------
+# --- Channels as they arrive become one waveform: the rule of `recording.mix` with what is known so far.
 
 
 class ChannelMix:
@@ -187,7 +174,7 @@ class ChannelMix:
         mean = self._sums / self._samples
         covariance = self._products - self._samples * np.outer(mean, mean)
         energy = np.diag(covariance)
-        live = live_channels(energy)
+        live = recording.live_channels(energy)
         if not live.any():
             return np.zeros(scaled.shape[1], np.float32)
         signs = np.where(covariance[:, int(energy.argmax())] < 0, -1.0, 1.0)
@@ -195,9 +182,7 @@ class ChannelMix:
         return np.asarray(np.clip(weights @ exact, -1.0, 1.0), np.float32)
 
 
-# --------------------------------------------------------------------------------------------------
-# Where somebody speaks, decided while they speak: the rule of `audio/speech.py` with levels known so far.
-# --------------------------------------------------------------------------------------------------
+# --- Where somebody speaks, decided while they speak: the rule of `audio/speech.py` with levels known so far.
 
 STEP_DB = 0.1  # how finely levels are counted
 LOWEST_DB = -120.0
@@ -318,9 +303,7 @@ class ActivityStream:
         return speech
 
 
-# --------------------------------------------------------------------------------------------------
-# From channels as they arrive to the speech in them, with what is to be known about the sound.
-# --------------------------------------------------------------------------------------------------
+# --- From channels as they arrive to the speech in them, with what is to be known about the sound.
 
 SETTLED_SECONDS = 60  # of one or two channels, accordingly less of more: at most 8 MB
 LEVEL_CHANGE_DB = 2.0  # decisions made at a level this far from the present one are made again
@@ -398,7 +381,7 @@ class SpeechStream:
         if self._decided_db is not None and abs(level_db - self._decided_db) < LEVEL_CHANGE_DB:
             return None
         self._decided_db = level_db
-        self._sound = [joined(self._sound)]
+        self._sound = [recording.joined(self._sound)]
         mix_again, activity = ChannelMix(), ActivityStream(self._voice_activity)
         waveform = mix_again.push(self._sound[0])
         speech = activity.push(waveform)
@@ -413,7 +396,7 @@ class SpeechStream:
 
     def recorded(self) -> FloatArray | None:
         """All sound so far as the waveform of a recording, (samples,); None where it is gone, or there was none."""
-        return mix(joined(self._sound)) if self._sound else None
+        return recording.mix(recording.joined(self._sound)) if self._sound else None
 
     def settle(self) -> Activity | None:
         """The speech as a recording's; None where the sound is gone and what was decided stays.
@@ -445,12 +428,10 @@ class SpeechStream:
         return speech
 
 
-# --------------------------------------------------------------------------------------------------
-# Encoded sound as it arrives, such as a browser's recorder sends it, decoded while it comes.
+# --- Encoded sound as it arrives, such as a browser's recorder sends it, decoded while it comes.
 # FFmpeg asks for bytes where it likes, so it runs in a thread of its own that waits for them. Whoever pushes waits
 # until that thread wants more: nothing piles up between the two, and what a push returns does not depend on the
 # machine's load.
-# --------------------------------------------------------------------------------------------------
 
 Container = Literal["webm", "ogg", "mp4"]
 DEMUXERS: dict[str, str] = {"webm": "matroska", "ogg": "ogg", "mp4": "mp4"}  # FFmpeg's names for what reads them
@@ -571,7 +552,7 @@ class MediaStream:
             failure = self._failure
             self.close()
             raise failure
-        ready, self._blocks = joined(self._blocks), []
+        ready, self._blocks = recording.joined(self._blocks), []
         if not np.isfinite(ready).all():
             self.close()
             raise CorruptRecording("the sound holds samples that are not finite numbers; send it again")
@@ -595,10 +576,10 @@ class MediaStream:
     def _decode(self) -> None:
         import av
 
-        options = OPEN_OPTIONS | {"probesize": str(PROBE_BYTES)}
-        resampler, lost_seconds = StreamResampler("the stream"), 0.0
+        options = recording.OPEN_OPTIONS | {"probesize": str(PROBE_BYTES)}
+        resampler, lost_seconds = recording.StreamResampler("the stream"), 0.0
         demuxer = DEMUXERS[self.source.container]
-        with av.open(self._feed, mode="r", format=demuxer, options=options, **any_tags()) as container:
+        with av.open(self._feed, mode="r", format=demuxer, options=options, **recording.any_tags()) as container:
             if not container.streams.audio:
                 raise NoAudioStream("the stream has no sound in it; send one with a voice")
             stream = container.streams.audio[0]
@@ -608,8 +589,10 @@ class MediaStream:
                 try:
                     frames = stream.decode(packet)
                 except av.FFmpegError:
-                    lost_seconds += max(float((packet.duration or 0) * (packet.time_base or 0)), LEAST_PACKET_SECONDS)
-                    if lost_seconds > LOST_SECONDS:
+                    lost_seconds += max(
+                        float((packet.duration or 0) * (packet.time_base or 0)), recording.LEAST_PACKET_SECONDS
+                    )
+                    if lost_seconds > recording.LOST_SECONDS:
                         raise
                     continue
                 for frame in frames:
@@ -620,8 +603,10 @@ class MediaStream:
 
     def _keep(self, blocks: list[FloatArray]) -> None:
         for block in blocks:
-            if len(block) > MAX_CHANNELS:
-                raise CorruptRecording(f"the stream has {len(block)} channels; up to {MAX_CHANNELS} can be heard")
+            if len(block) > recording.MAX_CHANNELS:
+                raise CorruptRecording(
+                    f"the stream has {len(block)} channels; up to {recording.MAX_CHANNELS} can be heard"
+                )
             self._blocks.append(block)
             self._seconds += block.shape[1] / SAMPLE_RATE
             if self._seconds > MAX_CHUNK_SECONDS:

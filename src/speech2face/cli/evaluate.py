@@ -7,16 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speech2face.cli.options import (
-    ChanceSeed,
-    Data,
-    Quiet,
-    ReplaceReport,
-    ReportFolder,
-    Split,
-    listed,
-    settings_of,
-)
+from speech2face.cli.options import ChanceSeed, Data, Quiet, ReplaceReport, ReportFolder, Split, listed, settings_of
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 

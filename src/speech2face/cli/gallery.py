@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face.cli.options import AsJson, Quiet
+from speech2face.cli.options import AsJson, Quiet, settings_of
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
@@ -21,8 +21,7 @@ PROGRESS_EVERY = 1024
 NAMED = 3  # files of each reason for which some were left out
 
 gallery = typer.Typer(
-    no_args_is_help=True,
-    help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody.",
+    no_args_is_help=True, help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody."
 )
 
 Place = Annotated[Path, typer.Option("--gallery", "-g", help="Folder of the gallery.")]
@@ -58,6 +57,7 @@ def build(
     quiet: Quiet = False,
 ) -> None:
     """Build a gallery; a face without consent basis does not enter."""
+    given = dict(locals())
     from speech2face.batch import printable
     from speech2face.gallery.build import BuildOptions, build_gallery
     from speech2face.gallery.entries import backend_by_address
@@ -66,18 +66,8 @@ def build(
     backend = backend_by_address(backend, database or "")
     if backend == "faiss":
         need_extra("a faiss gallery", "retrieval", ("faiss",))
-    options = BuildOptions(
-        backend=backend,
-        database=_address(database, backend),
-        name=name,
-        embedder_file=embedder,
-        consent=consent,
-        licence=licence,
-        split=split,
-        thumbnails=thumbnails,
-        add=add,
-        force=force,
-        tombstones=tombstones,
+    options = settings_of(
+        BuildOptions, given, backend=backend, database=_address(database, backend), embedder_file=embedder
     )
     counts = build_gallery(source, load_model(model), out, options, None if quiet else _say)
     if as_json:
@@ -120,9 +110,9 @@ def search(
 ) -> None:
     """Rank a gallery's faces by likeness to what the voice suggests: no identification."""
     from speech2face.gallery.entries import parse_where
-    from speech2face.gallery.gallery import search_gallery
+    from speech2face.gallery.gallery import search_gallery, search_sheet_png
     from speech2face.models.open import load_model
-    from speech2face.outputs import check_outputs
+    from speech2face.outputs import check_outputs, write_together
 
     where = parse_where(filters or ())
     if out is not None:
@@ -132,18 +122,11 @@ def search(
     with _open(place, database) as opened:
         found = search_gallery(opened, load_model(model), recording, top=top, where=where)
     if out is not None:
-        _write_sheet(found, out, force=force)
+        write_together({out: search_sheet_png(found)}, force=force)
     if as_json:
         print_json({"recording": str(recording), "files": [str(out)] if out else []} | found.facts())
     elif not quiet:
         _print_hits(found, out)
-
-
-def _write_sheet(found: Search, out: Path, *, force: bool) -> None:
-    from speech2face.gallery.gallery import search_sheet_png
-    from speech2face.outputs import write_together
-
-    write_together({out: search_sheet_png(found)}, force=force)
 
 
 def _print_hits(found: Search, out: Path | None) -> None:
@@ -179,12 +162,9 @@ def forget(
     else:
         print_rows([("removed", f"{done.entries:,} faces of {len(done.speakers):,} speakers")])
     if done.unknown:
-        names = ", ".join(_named(name, done.near[name]) for name in done.unknown)
+        like = {name: f" (like it: {', '.join(near)})" if near else "" for name, near in done.near.items()}
+        names = ", ".join(f'"{name}"{like[name]}' for name in done.unknown)
         raise DatasetError(f"not found in the gallery: {names}; tombstones were written all the same")
-
-
-def _named(name: str, near: tuple[str, ...]) -> str:
-    return f'"{name}"' + (f" (like it: {', '.join(near)})" if near else "")
 
 
 @gallery.command()

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 def decode(
     photograph: Annotated[Path, typer.Argument(help="A photograph of a face, from the front.")],
     model: Annotated[
-        Path | None, typer.Option(help="Folder of a release learned from pairs of voices and faces.")
+        Path | None, typer.Option(help="Folder of a release. Default: the shipped starter, fitted to the face.")
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the face's 68, 189 or 468 landmarks. Default: dlib's 68 (extra faces)."),
     ] = None,
     embedder: Annotated[
         Path | None, typer.Option(help="Weights of the release's face embedder, where they are your own file.")
@@ -58,7 +62,9 @@ def decode(
     files = plan_reconstruction(photograph, out)
     check_outputs(files, force=force)
     signer = open_signer(sign_key, sign_certificate, [model])
-    made = decode_photograph(load_model(model), photograph, embedder_file=embedder, exaggerate=exaggerate)
+    made = decode_photograph(
+        load_model(model), photograph, embedder_file=embedder, landmarks=landmarks, exaggerate=exaggerate
+    )
     write_together(reconstruction_files(made, photograph, files, signer), force=force)
     if as_json:
         print_json(

@@ -18,19 +18,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.data import members
 from speech2face.data.manifest import Manifest, Part
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACE_EMBEDDING,
-    LANDMARKS,
-    WAVEFORM,
-    Malformed,
-    Samples,
-    decode_npy,
-    decode_png,
-    decode_wav,
-    members,
-)
 from speech2face.data.shards import ShardCache, SpanReader
 from speech2face.errors import DatasetError, Speech2FaceError
 
@@ -41,10 +30,10 @@ Augment = Callable[[Parts, np.random.Generator], None]
 
 CLIP_SECONDS = 6.0  # Speech2Face, section 3.2
 MEMBERS: dict[Part, str] = {
-    "waveform": WAVEFORM,
-    "face_embedding": FACE_EMBEDDING,
-    "aligned_face": ALIGNED_FACE,
-    "landmarks": LANDMARKS,
+    "waveform": members.WAVEFORM,
+    "face_embedding": members.FACE_EMBEDDING,
+    "aligned_face": members.ALIGNED_FACE,
+    "landmarks": members.LANDMARKS,
 }
 _TYPES: dict[Part, torch.dtype] = {
     "waveform": torch.int16,
@@ -123,7 +112,7 @@ class ClipDataset(Dataset[Batch]):
             into: Parts = {part: array[row] for part, array in arrays.items()}
             try:
                 self._decode(span, table.key_of(clip), into)
-            except Malformed as error:
+            except members.Malformed as error:
                 raise DatasetError(
                     f"{self._where[table.shard[clip]]}, clip {table.key_of(clip)}: {error}; copy the shard again or "
                     "prepare it anew"
@@ -135,25 +124,25 @@ class ClipDataset(Dataset[Batch]):
 
     def _decode(self, span: bytes, key: str, into: Parts) -> None:
         found = {}
-        for name, content in members(span):
+        for name, content in members.members(span):
             owner, _, kind = name.partition(".")
             if owner != key:
-                raise Malformed(f"holds the member {name} of another clip")
+                raise members.Malformed(f"holds the member {name} of another clip")
             found[kind] = content
         for part in self.parts:
             if MEMBERS[part] not in found:
-                raise Malformed(f"has no member {key}.{MEMBERS[part]}")
+                raise members.Malformed(f"has no member {key}.{MEMBERS[part]}")
             content = found[MEMBERS[part]]
             if part == "waveform":
-                _tile(decode_wav(content), into[part])
+                _tile(members.decode_wav(content), into[part])
             elif part == "aligned_face":
                 assert self.layout.face is not None
-                into[part][:] = decode_png(content, self.layout.face).transpose(2, 0, 1)  # (3, height, width)
+                into[part][:] = members.decode_png(content, self.layout.face).transpose(2, 0, 1)  # (3, height, width)
             else:
-                into[part][:] = decode_npy(content, self._shapes[part])
+                into[part][:] = members.decode_npy(content, self._shapes[part])
 
 
-def _tile(samples: Samples, into: Samples) -> None:
+def _tile(samples: members.Samples, into: members.Samples) -> None:
     """Repeat, then cut; `audio.tiling.tile` into memory that is there."""
     into[:] = samples[: into.size] if samples.size >= into.size else np.resize(samples, into.size)
 
@@ -197,12 +186,7 @@ class ClipLoader:
 
 
 def clip_loader(
-    clips: ClipDataset,
-    order: Iterable[list[int]],
-    *,
-    workers: int = 0,
-    pin: bool = False,
-    prefetch: int = 4,
+    clips: ClipDataset, order: Iterable[list[int]], *, workers: int = 0, pin: bool = False, prefetch: int = 4
 ) -> ClipLoader:
     """`order` is a `BatchOrder` or a `PassOrder` of `clips.table`.
 

@@ -25,29 +25,17 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import resample_poly
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.data import members
 from speech2face.data.manifest import Manifest
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACE_EMBEDDING,
-    WAVEFORM,
-    Malformed,
-    Samples,
-    decode_npy,
-    decode_png,
-    decode_wav,
-    members,
-)
 from speech2face.data.shards import SpanReader
 from speech2face.errors import DatasetError
 
-# --------------------------------------------------------------------------------------------------
-# The fingerprint of a recording: whether two recordings hold the same sound, whatever was done to the file.
+# --- The fingerprint of a recording: whether two recordings hold the same sound, whatever was done to the file.
 # After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, section 4: 32 bits a frame, the
 # signs of differences of band energies along frequency and time, of long windows that overlap so much that a shift of
 # the frames hardly matters. Ours differ in window and hop, and frames near silence have none. Level, noise, codecs,
 # and another beginning leave most bits as they are (benchmarks/duplicates.csv); another speed or pitch does not, and
 # another speaker with the same words is another recording.
-# --------------------------------------------------------------------------------------------------
 
 Fingerprint = NDArray[np.uint32]
 """(frames,), one word a frame; 0 where there is no sound to speak of."""
@@ -65,7 +53,7 @@ _PLACES = np.left_shift(np.uint32(1), np.arange(BANDS - 1, dtype=np.uint32))
 _ONES = np.array([bin(number).count("1") for number in range(2**16)], dtype=np.uint8)
 
 
-def fingerprint(samples: Samples) -> Fingerprint:
+def fingerprint(samples: members.Samples) -> Fingerprint:
     """Of int16 samples at 16 kHz, (samples,); up to `FRAMES` words, none where there is less than a window."""
     sound = samples[: round(SECONDS * SAMPLE_RATE)].astype(np.float32)
     sound = resample_poly(sound, 1, DECIMATION).astype(np.float32)
@@ -112,13 +100,10 @@ def differing_share(one: NDArray[np.uint32], other: NDArray[np.uint32], *, least
     return np.where(compared >= least_frames, differing / np.maximum(32 * compared, 1), 1.0).astype(np.float32)
 
 
-# --------------------------------------------------------------------------------------------------
-# Short vectors that are near one another for pictures, or face embeddings, that are near-duplicates, and how to find
-# the near ones among millions without comparing all.
-# Vectors of unit length are projected at random to a few hundred numbers, which keeps angles (Johnson and
-# Lindenstrauss 1984); the projections' signs, in random groups, are the buckets in which near vectors meet (Charikar,
-# STOC 2002).
-# --------------------------------------------------------------------------------------------------
+# --- Short vectors that are near one another for pictures, or face embeddings, that are near-duplicates, and how to
+# find the near ones among millions without comparing all. Vectors of unit length are projected at random to a few
+# hundred numbers, which keeps angles (Johnson and Lindenstrauss 1984); the projections' signs, in random groups,
+# are the buckets in which near vectors meet (Charikar, STOC 2002).
 
 Sketches = NDArray[np.int8]
 """(clips, NUMBERS): projections of unit vectors, times `SCALE`."""
@@ -259,10 +244,7 @@ class Traces:
 
 
 def find_duplicates(
-    manifest: Manifest,
-    *,
-    workers: int = 0,
-    progress: Callable[[int], None] = lambda clips: None,
+    manifest: Manifest, *, workers: int = 0, progress: Callable[[int], None] = lambda clips: None
 ) -> list[Duplicate]:
     """All that were found, in the order of kinds and clips; `workers` are processes that read (0: this one).
 
@@ -381,22 +363,29 @@ class _ShardReader:
             for clip, content in zip(clips, self._reader.read(spans), strict=True):
                 try:
                     self._trace(content, part, clip - start)
-                except Malformed as error:
+                except members.Malformed as error:
                     where = self._manifest.storage.where(self._manifest.shards[table.shard[clip]].file)
                     raise DatasetError(f"{where}, clip {table.key_of(clip)}: {error}; prepare it anew") from error
         return part
 
     def _trace(self, content: bytes, part: Traces, row: int) -> None:
-        for name, member in members(content):
+        for name, member in members.members(content):
             kind = name.partition(".")[2]
-            if kind == WAVEFORM and part.words is not None:
-                words = fingerprint(decode_wav(member))
+            if kind == members.WAVEFORM and part.words is not None:
+                words = fingerprint(members.decode_wav(member))
                 part.words[row, : len(words)] = words
-            elif kind == ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
-                picture = decode_png(member, self._layout.face)
+            elif kind == members.ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
+                picture = members.decode_png(member, self._layout.face)
                 part.photographs[row] = self._picture.sketch(picture_vector(picture))
-            elif kind == FACE_EMBEDDING and part.embeddings is not None and self._embedding and self._layout.embedding:
-                part.embeddings[row] = self._embedding.sketch(unit(decode_npy(member, (self._layout.embedding,))))
+            elif (
+                kind == members.FACE_EMBEDDING
+                and part.embeddings is not None
+                and self._embedding
+                and self._layout.embedding
+            ):
+                part.embeddings[row] = self._embedding.sketch(
+                    unit(members.decode_npy(member, (self._layout.embedding,)))
+                )
 
 
 _OPENED: list[_ShardReader] = []  # of a worker process: the manifest is opened once

@@ -318,9 +318,7 @@ def _beyond_edge(face: SeenFace) -> bool:
     return bool(np.any(low < -room) or np.any(high > limit + room))
 
 
-# --------------------------------------------------------------------------------------------------
-# The decoder's aligned face: level, eyes 55 of 224 pixels apart (Cole et al., CVPR 2017, arXiv 1701.04851).
-# --------------------------------------------------------------------------------------------------
+# --- The decoder's aligned face: level, eyes 55 of 224 pixels apart (Cole et al., CVPR 2017, arXiv 1701.04851).
 
 FACE_PIXELS = 224
 BLUR_SHARE = 0.04  # of the face's width: what is made up beyond the picture's edge
@@ -366,9 +364,7 @@ def beyond_edge(picture: Picture, move: Similarity, size_pixels: int = FACE_PIXE
     return np.asarray((x < -0.5) | (y < -0.5) | (x > width - 0.5) | (y > height - 0.5))
 
 
-# --------------------------------------------------------------------------------------------------
-# What a preparation takes of each record, and what a face and a voice must be like.
-# --------------------------------------------------------------------------------------------------
+# --- What a preparation takes of each record, and what a face and a voice must be like.
 
 Want = Literal["recording and face", "recording and embedding", "recording", "face"]
 

@@ -18,12 +18,10 @@ from pydantic import AfterValidator, Field
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.tables import encode_csv
+from speech2face.outputs import encode_csv
 from speech2face.validation import validated_json
 
-# --------------------------------------------------------------------------------------------------
-# What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
-# --------------------------------------------------------------------------------------------------
+# --- What every clip of a data set holds, and in which size: one statement in the manifest, kept by writer and reader.
 
 Part = Literal["waveform", "face_embedding", "aligned_face", "landmarks"]
 Size = Annotated[int, Field(gt=0)]
@@ -49,21 +47,9 @@ class Layout:
         return tuple(part for part, is_there in zip(PARTS, there, strict=True) if is_there)
 
 
-# --------------------------------------------------------------------------------------------------
-# A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
-# --------------------------------------------------------------------------------------------------
+# --- A shard's index: one CSV row a clip, saying whose it is and which bytes of the shard are the clip's.
 
-COLUMNS = (
-    "clip",
-    "speaker",
-    "split",
-    "seconds",
-    "licence",
-    "consent",
-    "offset",
-    "length",
-    "length_without_face",
-)
+COLUMNS = ("clip", "speaker", "split", "seconds", "licence", "consent", "offset", "length", "length_without_face")
 """The columns of every index, in this order; a data set's own labels follow."""
 
 
@@ -181,9 +167,7 @@ def decode_index(content: bytes, labels: Sequence[str], where: str, shard_bytes:
     return Index(clip, speaker, split, seconds, offset, length, without_face)
 
 
-# --------------------------------------------------------------------------------------------------
-# Many clips as columns of numbers: what is needed to order and find them, some 70 bytes a clip.
-# --------------------------------------------------------------------------------------------------
+# --- Many clips as columns of numbers: what is needed to order and find them, some 70 bytes a clip.
 
 
 @dataclass(frozen=True, eq=False)

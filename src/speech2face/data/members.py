@@ -177,9 +177,7 @@ def decode_png(content: memoryview, size: tuple[int, int]) -> NDArray[np.uint8]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# One clip as its maker gives it: a recording, a photograph's face or both, and whose they are.
-# --------------------------------------------------------------------------------------------------
+# --- One clip as its maker gives it: a recording, a photograph's face or both, and whose they are.
 
 Label = str | int | float | bool | None
 # A dot would end a WebDataset key, and the longest member name has to fit tar's hundred bytes.

@@ -64,10 +64,8 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
 
-# --------------------------------------------------------------------------------------------------
-# The speech of a record: Speech2Face (Oh et al., CVPR 2019), section 3.1, takes 6 s from the start of the clip.
+# --- The speech of a record: Speech2Face (Oh et al., CVPR 2019), section 3.1, takes 6 s from the start of the clip.
 # Only the span is decoded. It is kept as it is where it is shorter: whoever reads the clip repeats it.
-# --------------------------------------------------------------------------------------------------
 
 PREROLL_SECONDS = 0.3  # decoded before the span and thrown away: AAC and Opus need some packets to find their feet
 ROUNDING_SECONDS = 0.005  # so much more is decoded: time stamps of a millisecond, and a resampler that rounds
@@ -215,9 +213,7 @@ def _others_reach(media: OpenMedia, end: float) -> bool:
     return bool(media.container.streams.video) and reach_seconds(media) >= end - LOST_SECONDS
 
 
-# --------------------------------------------------------------------------------------------------
-# Where the time of a preparation goes, by stage.
-# --------------------------------------------------------------------------------------------------
+# --- Where the time of a preparation goes, by stage.
 
 Stage = Literal["decode", "speech", "detect", "landmarks", "align", "embed", "write"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -240,9 +236,7 @@ class Stopwatch:
             self.seconds[name] += self._clock() - started
 
 
-# --------------------------------------------------------------------------------------------------
-# One record becomes one clip, all but its face embedding: hear the speech, choose the picture, align the face.
-# --------------------------------------------------------------------------------------------------
+# --- One record becomes one clip, all but its face embedding: hear the speech, choose the picture, align the face.
 
 MEASURES = ("face_pixels", "turn_degrees", "sharpness", "eye_opening", "mouth_opening", "outside", "frame_seconds")
 """Labels that every clip with a face gets beside its record's: what the chosen picture is like, and when it was."""

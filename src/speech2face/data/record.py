@@ -17,7 +17,7 @@ from typing import Any
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, SpeakerLeak
 from speech2face.inputs import parse_json
-from speech2face.tables import decode_csv, encode_csv
+from speech2face.outputs import decode_csv, encode_csv
 
 LABELS = ("language", "gender", "age", "group", "accent", "nationality")
 """What every record has a label for, "" where it is not known; a source may have more."""
@@ -160,10 +160,8 @@ def _wrong(record: Record) -> str | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------
-# Tables of rejects: beside each shard what fell out of it, `sources` for what never got so far, `workers` for what
+# --- Tables of rejects: beside each shard what fell out of it, `sources` for what never got so far, `workers` for what
 # ended a worker.
-# --------------------------------------------------------------------------------------------------
 
 SUFFIX = ".rejects.csv"
 SOURCES, WORKERS = f"sources{SUFFIX}", f"workers{SUFFIX}"
@@ -212,11 +210,9 @@ def read_rejects(storage: Storage) -> Iterator[Reject]:
         yield from decode_rejects(content, storage.where(name))
 
 
-# --------------------------------------------------------------------------------------------------
-# Which split a speaker belongs to: the source's own, or one drawn by a stable hash of the speaker's name.
+# --- Which split a speaker belongs to: the source's own, or one drawn by a stable hash of the speaker's name.
 # The hash does not depend on which other speakers there are, on their order, or on the machine: data prepared in
 # parts, or again with more speakers, keeps everyone where they were.
-# --------------------------------------------------------------------------------------------------
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SHARES: Mapping[str, float] = {TRAIN: 0.9, VALIDATION: 0.05, TEST: 0.05}
@@ -289,12 +285,10 @@ def check_speakers(placed: Iterable[tuple[str, str]]) -> None:
         )
 
 
-# --------------------------------------------------------------------------------------------------
-# Who asked to be forgotten, kept without saying who: salted hashes beside the data, which every later run honours.
+# --- Who asked to be forgotten, kept without saying who: salted hashes beside the data, which every later run honours.
 # A hash proves that a name is not there; it does not hide a name from somebody who can guess it (HMAC-SHA-256 with a
 # salt in the same file; VoxCeleb's ids can be counted through). The file is as confidential as the data it lies
 # beside.
-# --------------------------------------------------------------------------------------------------
 
 TOMBSTONES = "tombstones.json"
 FORMAT = 1

@@ -66,11 +66,9 @@ from speech2face.validation import Checked, checked, validated_json
 if TYPE_CHECKING:
     from speech2face.data.prepare import PrepareOptions, ShardResult, ShardTask
 
-# --------------------------------------------------------------------------------------------------
-# What a preparation will do, written down before it starts: which records make which shard, and by which options.
+# --- What a preparation will do, written down before it starts: which records make which shard, and by which options.
 # Shards are a function of the sources, the options and the seed, so any run can be taken up again by anyone; the plan
 # is what tells that it is the same one.
-# --------------------------------------------------------------------------------------------------
 
 FORMAT = 1
 RECORDS_PER_SHARD = 500  # about 130 MB with faces, two minutes of one core
@@ -370,10 +368,6 @@ def prepare_data(
         return session.prepare(run, watch or (lambda tally: None))
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
 class Session:
     """One run of a preparation, in a folder that is held."""
 
@@ -419,7 +413,7 @@ class Session:
                 write_plan(storage, plan)
             if len(self._forgotten) and not had_tombstones:
                 write_tombstones(storage, self._forgotten)
-            if not (begun and storage.exists(SOURCES) and _sha256(storage.read(SOURCES)) == table.sha256):
+            if not (begun and storage.exists(SOURCES) and storage.sha256(SOURCES) == table.sha256):
                 table.finish()
         except NothingToPrepare as error:
             if storage.exists(PLAN):  # a preparation that is under way keeps its own table
@@ -505,9 +499,7 @@ class Session:
         return manifest
 
 
-# --------------------------------------------------------------------------------------------------
-# From finished shards to a data set: their checksums, the statement, the manifest.
-# --------------------------------------------------------------------------------------------------
+# --- From finished shards to a data set: their checksums, the statement, the manifest.
 
 JOURNAL = "journal.json"
 DUPLICATES = "duplicates.csv"  # as in duplicates.py, whose scipy workers need not wait for

@@ -21,35 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.data.manifest import (
-    BLOCK,
-    END_OF_ARCHIVE,
-    MANIFEST,
-    ClipTable,
-    IndexRow,
-    Layout,
-    ShardRecord,
-    encode_index,
-    encode_manifest,
-)
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACE_EMBEDDING,
-    FACTS,
-    LANDMARKS,
-    WAVEFORM,
-    Clip,
-    Label,
-    Malformed,
-    check_clip,
-    encode_npy,
-    encode_png,
-    encode_wav,
-    framed,
-    layout_of,
-    members,
-    to_samples,
-)
+from speech2face.data import manifest, members
 from speech2face.data.storage import NewFile, Storage
 from speech2face.errors import CannotWrite, DatasetError, InvalidSettings, OutputExists
 from speech2face.face.embedders import EmbedderRecord
@@ -61,13 +33,13 @@ CLIPS_PER_SHARD = 1000
 BYTES_PER_SHARD = 2**28  # 256 MiB: about 1,000 clips of 6 s with their faces
 
 
-def _facts(clip: Clip) -> bytes:
+def _facts(clip: members.Clip) -> bytes:
     facts = {"speaker": clip.speaker, "split": clip.split, "seconds": round(clip.seconds, 3)}
     facts |= {"licence": clip.licence, "consent": clip.consent, "labels": dict(clip.labels)}
     return json.dumps(facts, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
 
 
-def _cell(value: Label) -> str:
+def _cell(value: members.Label) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else str(value)
@@ -76,8 +48,8 @@ def _cell(value: Label) -> str:
 class ShardFile:
     """One shard while it is written."""
 
-    def __init__(self, storage: Storage, name: str, layout: Layout, labels: Sequence[str] = ()) -> None:
-        self.rows: list[IndexRow] = []
+    def __init__(self, storage: Storage, name: str, layout: manifest.Layout, labels: Sequence[str] = ()) -> None:
+        self.rows: list[manifest.IndexRow] = []
         self._storage, self._name, self._layout, self._labels = storage, name, layout, tuple(labels)
         self._file = NewFile(storage, f"{name}.tar")
 
@@ -86,52 +58,58 @@ class ShardFile:
         """Size so far."""
         return self._file.bytes
 
-    def add(self, clip: Clip) -> None:
+    def add(self, clip: members.Clip) -> None:
         """Append one clip.
 
         Raises:
             DatasetError: the clip is malformed, or not like the others of its data set.
             CannotWrite: no room, no permission.
         """
-        check_clip(clip)
-        if layout_of(clip) != self._layout:
-            raise DatasetError(f"clip {clip.key} holds {layout_of(clip)}, the clips before it {self._layout}")
+        members.check_clip(clip)
+        if members.layout_of(clip) != self._layout:
+            raise DatasetError(f"clip {clip.key} holds {members.layout_of(clip)}, the clips before it {self._layout}")
         if tuple(clip.labels) != self._labels and set(clip.labels) != set(self._labels):
             raise DatasetError(f"clip {clip.key} has the labels {sorted(clip.labels)}, others {sorted(self._labels)}")
-        before_face = framed(f"{clip.key}.{FACTS}", _facts(clip))
+        before_face = members.framed(f"{clip.key}.{members.FACTS}", _facts(clip))
         if clip.face_embedding is not None:
-            before_face += framed(f"{clip.key}.{FACE_EMBEDDING}", encode_npy(clip.face_embedding))
+            before_face += members.framed(
+                f"{clip.key}.{members.FACE_EMBEDDING}", members.encode_npy(clip.face_embedding)
+            )
         if clip.landmarks is not None:
-            before_face += framed(f"{clip.key}.{LANDMARKS}", encode_npy(clip.landmarks))
+            before_face += members.framed(f"{clip.key}.{members.LANDMARKS}", members.encode_npy(clip.landmarks))
         if clip.waveform is not None:
-            before_face += framed(f"{clip.key}.{WAVEFORM}", encode_wav(to_samples(clip.waveform)))
+            before_face += members.framed(
+                f"{clip.key}.{members.WAVEFORM}", members.encode_wav(members.to_samples(clip.waveform))
+            )
         face = b""
         if clip.aligned_face is not None:
-            face = framed(f"{clip.key}.{ALIGNED_FACE}", encode_png(clip.aligned_face))
+            face = members.framed(f"{clip.key}.{members.ALIGNED_FACE}", members.encode_png(clip.aligned_face))
         labels = tuple(_cell(clip.labels[label]) for label in self._labels)
         who = (clip.key, clip.speaker, clip.split, clip.seconds, clip.licence, clip.consent)
-        self.rows.append(IndexRow(*who, self.bytes, len(before_face) + len(face), len(before_face), labels))
+        self.rows.append(manifest.IndexRow(*who, self.bytes, len(before_face) + len(face), len(before_face), labels))
         self._file.write(before_face + face)
 
-    def finish(self) -> ShardRecord:
+    def finish(self) -> manifest.ShardRecord:
         """Put shard and index in place, the index last: a shard with an index is whole."""
         try:
-            self._file.write(END_OF_ARCHIVE)
+            self._file.write(manifest.END_OF_ARCHIVE)
             with NewFile(self._storage, f"{self._name}.csv") as index:
-                index.write(encode_index(self.rows, self._labels))
+                index.write(manifest.encode_index(self.rows, self._labels))
                 self._file.finish()
                 index.finish()
         finally:
             self.discard()
         counts = (len(self.rows), self._file.bytes)
-        return ShardRecord(self._file.name, index.name, *counts, self._file.sha256, index.sha256)
+        return manifest.ShardRecord(self._file.name, index.name, *counts, self._file.sha256, index.sha256)
 
     def discard(self) -> None:
         """Leave nothing behind."""
         self._file.discard()
 
 
-def write_shard(folder: Place, name: str, clips: Iterable[Clip], *, labels: Sequence[str] = ()) -> ShardRecord:
+def write_shard(
+    folder: Place, name: str, clips: Iterable[members.Clip], *, labels: Sequence[str] = ()
+) -> manifest.ShardRecord:
     """One shard `name`.tar with its index, of one or more clips; several may be written at the same time.
 
     Raises:
@@ -142,8 +120,8 @@ def write_shard(folder: Place, name: str, clips: Iterable[Clip], *, labels: Sequ
     try:
         for clip in clips:
             if shard is None:
-                check_clip(clip)
-                shard = ShardFile(Storage(folder), name, layout_of(clip), labels)
+                members.check_clip(clip)
+                shard = ShardFile(Storage(folder), name, members.layout_of(clip), labels)
             shard.add(clip)
         if shard is None:
             raise DatasetError(f"the shard {name} would hold no clip; leave it out")
@@ -155,8 +133,8 @@ def write_shard(folder: Place, name: str, clips: Iterable[Clip], *, labels: Sequ
 
 def write_manifest(
     folder: Place,
-    layout: Layout,
-    shards: Sequence[ShardRecord],
+    layout: manifest.Layout,
+    shards: Sequence[manifest.ShardRecord],
     *,
     embedder: EmbedderRecord | None,
     labels: Sequence[str] = (),
@@ -171,11 +149,11 @@ def write_manifest(
     if not shards:
         raise DatasetError(f"{folder} would hold no clip")
     check_embedder(layout, embedder)
-    content = encode_manifest(layout, shards, embedder=embedder, labels=labels, statement=statement or {})
-    Storage(folder).write(MANIFEST, content)
+    content = manifest.encode_manifest(layout, shards, embedder=embedder, labels=labels, statement=statement or {})
+    Storage(folder).write(manifest.MANIFEST, content)
 
 
-def check_embedder(layout: Layout, embedder: EmbedderRecord | None) -> None:
+def check_embedder(layout: manifest.Layout, embedder: EmbedderRecord | None) -> None:
     """Face embeddings and the record of who made them come together.
 
     Raises:
@@ -204,17 +182,17 @@ class ShardWriter:
     ) -> None:
         assert clips_per_shard > 0 and bytes_per_shard > 0
         self._folder, self._storage = folder, Storage(folder)
-        if self._storage.exists(MANIFEST):
+        if self._storage.exists(manifest.MANIFEST):
             raise OutputExists(f"{self._storage} holds a data set already; choose another folder or remove that one")
         self._embedder, self._statement = embedder, statement
         self._limits = (clips_per_shard, bytes_per_shard)
-        self._layout: Layout | None = None
+        self._layout: manifest.Layout | None = None
         self._labels: tuple[str, ...] = ()
         self._open: dict[str, ShardFile] = {}
         self._written: dict[str, int] = {}
-        self._records: list[ShardRecord] = []
+        self._records: list[manifest.ShardRecord] = []
 
-    def add(self, clip: Clip) -> None:
+    def add(self, clip: members.Clip) -> None:
         """Append one clip to its split.
 
         Raises:
@@ -222,11 +200,11 @@ class ShardWriter:
             CannotWrite: no room, no permission.
         """
         if self._layout is None:
-            check_clip(clip)
-            check_embedder(layout_of(clip), self._embedder)
-            self._layout, self._labels = layout_of(clip), tuple(sorted(clip.labels))
+            members.check_clip(clip)
+            check_embedder(members.layout_of(clip), self._embedder)
+            self._layout, self._labels = members.layout_of(clip), tuple(sorted(clip.labels))
         if clip.split not in self._open:
-            check_clip(clip)
+            members.check_clip(clip)
             number = self._written.setdefault(clip.split, 0)
             name = f"{clip.split}-{number:06d}"
             self._open[clip.split] = ShardFile(self._storage, name, self._layout, self._labels)
@@ -264,7 +242,7 @@ class ShardWriter:
 
 def write_shards(
     folder: Place,
-    clips: Iterable[Clip],
+    clips: Iterable[members.Clip],
     *,
     embedder: EmbedderRecord | None = None,
     statement: Mapping[str, Any] | None = None,
@@ -276,11 +254,9 @@ def write_shards(
             writer.add(clip)
 
 
-# --------------------------------------------------------------------------------------------------
-# What lies in a shard, read from its bytes alone, one clip at a time; nothing may hide between the clips.
-# --------------------------------------------------------------------------------------------------
+# --- What lies in a shard, read from its bytes alone, one clip at a time; nothing may hide between the clips.
 
-ENDS = (FACTS, FACE_EMBEDDING, LANDMARKS, WAVEFORM, ALIGNED_FACE)
+ENDS = (members.FACTS, members.FACE_EMBEDDING, members.LANDMARKS, members.WAVEFORM, members.ALIGNED_FACE)
 FACT_NAMES = {"speaker", "split", "seconds", "licence", "consent", "labels"}
 _NAME_BYTES = 100  # of a tar header
 
@@ -323,37 +299,37 @@ def stored_clips(file: BinaryIO, where: str) -> Iterator[StoredClip]:
 def _framed_members(file: BinaryIO, where: str) -> Iterator[tuple[str, bytes]]:
     """Name and all bytes of each member."""
     while True:
-        header = file.read(BLOCK)
-        if header == bytes(BLOCK):
-            if header + file.read(len(END_OF_ARCHIVE)) != END_OF_ARCHIVE or file.read(1):
+        header = file.read(manifest.BLOCK)
+        if header == bytes(manifest.BLOCK):
+            if header + file.read(len(manifest.END_OF_ARCHIVE)) != manifest.END_OF_ARCHIVE or file.read(1):
                 raise DatasetError(f"{where} does not end where its clips do; prepare the shard anew")
             return
         try:
             name = header[:_NAME_BYTES].rstrip(b"\0").decode("ascii")
             size = int(header[124:136].strip(b" \0"), 8)
-            content = file.read(size + -size % BLOCK)
-            if framed(name, content[:size]) != header + content:
-                raise Malformed(f"a member {name!r} that this program did not write")
+            content = file.read(size + -size % manifest.BLOCK)
+            if members.framed(name, content[:size]) != header + content:
+                raise members.Malformed(f"a member {name!r} that this program did not write")
         except (ValueError, UnicodeError) as error:  # Malformed is one
             raise DatasetError(f"{where} is damaged: {error}; copy it again or prepare it anew") from error
         yield name, header + content
 
 
 def _clip(key: str, span: bytes, where: str) -> StoredClip:
-    parts = {name.split(".", 1)[1]: content for name, content in members(span)}
+    parts = {name.split(".", 1)[1]: content for name, content in members.members(span)}
     try:
-        facts = parse_json(bytes(parts[FACTS]))
+        facts = parse_json(bytes(parts[members.FACTS]))
         strange = (set(parts) - set(ENDS)) | (set(facts) ^ FACT_NAMES)
         if strange:
             raise ValueError(f"{sorted(strange)[0]} is unknown or missing")
     except (KeyError, ValueError, TypeError) as error:
         raise DatasetError(f"{where}: clip {key} is none of this format ({error}); prepare the shard anew") from error
-    face = parts.get(ALIGNED_FACE)
-    face_bytes = 0 if face is None else BLOCK + len(face) + -len(face) % BLOCK
+    face = parts.get(members.ALIGNED_FACE)
+    face_bytes = 0 if face is None else manifest.BLOCK + len(face) + -len(face) % manifest.BLOCK
     return StoredClip(key, span, len(span) - face_bytes, facts, parts)
 
 
-def stored_layout(storage: Storage, shard: str) -> Layout:
+def stored_layout(storage: Storage, shard: str) -> manifest.Layout:
     """What the clips of a shard hold, by its first.
 
     Raises:
@@ -370,22 +346,20 @@ def stored_layout(storage: Storage, shard: str) -> Layout:
         part = clip.parts.get(end)
         return None if part is None else array_of(part)
 
-    embedding, landmarks = array(FACE_EMBEDDING), array(LANDMARKS)
+    embedding, landmarks = array(members.FACE_EMBEDDING), array(members.LANDMARKS)
     face = None
-    if ALIGNED_FACE in clip.parts:
-        with Image.open(io.BytesIO(clip.parts[ALIGNED_FACE]), formats=("PNG",)) as picture:
+    if members.ALIGNED_FACE in clip.parts:
+        with Image.open(io.BytesIO(clip.parts[members.ALIGNED_FACE]), formats=("PNG",)) as picture:
             face = (picture.height, picture.width)
-    return Layout(
-        waveform=WAVEFORM in clip.parts,
+    return manifest.Layout(
+        waveform=members.WAVEFORM in clip.parts,
         embedding=None if embedding is None else embedding.size,
         face=face,
         landmarks=None if landmarks is None else len(landmarks),
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
-# --------------------------------------------------------------------------------------------------
+# --- Copies of remote shards on this machine, shared by all processes that read them, and no more of them than fit.
 
 
 def default_cache_folder() -> Path:
@@ -433,7 +407,7 @@ class ShardCache:
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder, self._most_bytes = folder, most_bytes
 
-    def open(self, storage: Storage, shard: ShardRecord) -> BinaryIO:
+    def open(self, storage: Storage, shard: manifest.ShardRecord) -> BinaryIO:
         """The shard's copy, fetched and verified where it is not there yet.
 
         Raises:
@@ -480,10 +454,9 @@ class ShardCache:
             held -= size
 
 
-# --------------------------------------------------------------------------------------------------
-# The bytes of clips, wherever their shards lie: files of this machine, copies in a cache, stretches over the network.
-# Each process opens files of its own when it first needs them: a reader may be forked or pickled at any time.
-# --------------------------------------------------------------------------------------------------
+# --- The bytes of clips, wherever their shards lie: files of this machine, copies in a cache, stretches over the
+# network. Each process opens files of its own when it first needs them: a reader may be forked or pickled at any
+# time.
 
 OPEN_FILES = 64  # of one process: systems allow 1,024 by default, and tensors between processes take some
 Span = tuple[int, int, int]
@@ -493,7 +466,9 @@ Span = tuple[int, int, int]
 class SpanReader:
     """Reads stretches of shards."""
 
-    def __init__(self, storage: Storage, shards: Sequence[ShardRecord], cache: ShardCache | None = None) -> None:
+    def __init__(
+        self, storage: Storage, shards: Sequence[manifest.ShardRecord], cache: ShardCache | None = None
+    ) -> None:
         """Without a cache, remote shards are read in stretches: right for a near store, or a single pass."""
         self._storage, self._shards, self._cache = storage, tuple(shards), cache
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
@@ -553,19 +528,17 @@ class SpanReader:
         return self._cache.open(self._storage, record)
 
 
-# --------------------------------------------------------------------------------------------------
-# In which order a training sees the clips: decided by the seed alone, never by how many processes read them.
+# --- In which order a training sees the clips: decided by the seed alone, never by how many processes read them.
 # A step's clips are the same whatever the number of ranks, workers or parts a step is accumulated from; they only
 # decide who reads which. An order is a formula of (seed, epoch) and can be entered at any step: resuming is starting
 # there.
-# --------------------------------------------------------------------------------------------------
 
 WINDOW_SHARDS = 8
 """Shards whose clips are mixed, some thousands of clips: more mixes better, fewer touches fewer files at a time."""
 Order = NDArray[np.int64]
 
 
-def epoch_order(table: ClipTable, *, seed: int, epoch: int, window_shards: int = WINDOW_SHARDS) -> Order:
+def epoch_order(table: manifest.ClipTable, *, seed: int, epoch: int, window_shards: int = WINDOW_SHARDS) -> Order:
     """The clips' numbers (clips,), each once: shards shuffled, taken in windows, and shuffled within a window.
 
     Made of a bit generator's raw numbers and a stable sort, both of which NumPy promises not to change (NEP 19), where
@@ -589,7 +562,7 @@ class BatchOrder:
 
     def __init__(
         self,
-        table: ClipTable,
+        table: manifest.ClipTable,
         batch: int,
         *,
         seed: int = 0,
@@ -621,10 +594,6 @@ class BatchOrder:
         """Whole batches in an epoch."""
         return len(self._table) // self._batch
 
-    def epoch_of(self, step: int) -> int:
-        """The epoch a step belongs to."""
-        return step // self.steps_per_epoch
-
     def __iter__(self) -> Iterator[list[int]]:
         epoch, first = divmod(self._start_step, self.steps_per_epoch)
         while True:
@@ -643,7 +612,7 @@ class PassOrder:
     """
 
     def __init__(
-        self, table: ClipTable, batch: int, *, rank: int = 0, ranks: int = 1, limit: int | None = None
+        self, table: manifest.ClipTable, batch: int, *, rank: int = 0, ranks: int = 1, limit: int | None = None
     ) -> None:
         """`limit` keeps that many clips, spread evenly over the table, so that all shards have a part."""
         assert batch > 0 and 0 <= rank < ranks and (limit is None or limit > 0)

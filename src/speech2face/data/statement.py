@@ -23,25 +23,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.audio.spectrogram import SAMPLE_SCALE, WINDOW, stft
+from speech2face.data import members
 from speech2face.data.manifest import ClipTable, Manifest, read_columns
 from speech2face.data.media import Rejected, Span, VideoFrames, open_media, read_picture
-from speech2face.data.members import (
-    ALIGNED_FACE,
-    FACTS,
-    LANDMARKS,
-    WAVEFORM,
-    Malformed,
-    decode_npy,
-    decode_wav,
-    encode_wav,
-    members,
-)
 from speech2face.data.record import LABELS, PLAN, REASONS, SOURCE_LABEL, Record, Reject, read_rejects
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.errors import DatasetError, Speech2FaceError, need_extra
 from speech2face.inputs import parse_json
-from speech2face.tables import markdown_table
+from speech2face.outputs import markdown_table
 
 FORMAT = 1
 STATEMENT = "statement.md"
@@ -324,10 +314,8 @@ def _points(value: Any, depth: int = 0) -> Iterator[tuple[int, str, str]]:
             yield depth, name, UNSTATED if shown in (None, "") else f"`{shown}`"
 
 
-# --------------------------------------------------------------------------------------------------
-# A page to look at a data set: some clips as they are, and some of what fell out. It shows real people: keep it so.
+# --- A page to look at a data set: some clips as they are, and some of what fell out. It shows real people: keep it so.
 # The page stands alone: pictures and sounds are in it, nothing is loaded from anywhere, no script runs.
-# --------------------------------------------------------------------------------------------------
 
 CLIPS, REJECTS_A_REASON = 12, 4
 FRAME_PIXELS = 320  # longest side as shown
@@ -380,14 +368,14 @@ def read_clips(manifest: Manifest, clips: Sequence[int], *, frames: bool = True)
     for clip, span in zip(clips, reader.read(spans), strict=True):
         key = table.key_of(clip)
         try:
-            parts = {name.split(".", 1)[1]: content for name, content in members(span)}
-            facts = parse_json(bytes(parts[FACTS]))
-            sound = decode_wav(parts[WAVEFORM]) if WAVEFORM in parts else None
+            parts = {name.split(".", 1)[1]: content for name, content in members.members(span)}
+            facts = parse_json(bytes(parts[members.FACTS]))
+            sound = members.decode_wav(parts[members.WAVEFORM]) if members.WAVEFORM in parts else None
             shape = (manifest.layout.landmarks or 0, 2)
-            landmarks = decode_npy(parts[LANDMARKS], shape) if LANDMARKS in parts else None
-        except (Malformed, KeyError, ValueError) as error:
+            landmarks = members.decode_npy(parts[members.LANDMARKS], shape) if members.LANDMARKS in parts else None
+        except (members.Malformed, KeyError, ValueError) as error:
             raise DatasetError(f"{manifest.storage}: clip {key} is damaged ({error}); copy its shard again") from error
-        face = bytes(parts[ALIGNED_FACE]) if ALIGNED_FACE in parts else None
+        face = bytes(parts[members.ALIGNED_FACE]) if members.ALIGNED_FACE in parts else None
         yield SampledClip(key, facts, sound, face, landmarks, frame_of(records.get(key), facts["labels"]))
 
 
@@ -412,18 +400,11 @@ def frame_of(record: Record | None, labels: Mapping[str, Any]) -> Image.Image | 
     """The photograph, or the frame of the second that was chosen; None where it cannot be had."""
     if record is None:
         return None
-    if record.photograph is not None:
-        return _photograph(record.photograph)
     try:
+        if record.photograph is not None:
+            return _shown(read_picture(record.photograph))
         return _frame(record.media, float(labels.get("frame_seconds") or record.start_seconds or 0.0))
-    except ValueError:
-        return None
-
-
-def _photograph(place: str) -> Image.Image | None:
-    try:
-        return _shown(read_picture(place))
-    except (Rejected, Speech2FaceError):
+    except (Rejected, Speech2FaceError, ValueError):
         return None
 
 
@@ -464,21 +445,18 @@ def spectrogram_picture(waveform: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 def html_page(manifest: Manifest, clips: Sequence[SampledClip], rejects: Mapping[str, Sequence[Reject]]) -> str:
     """Return the page."""
-    page: str = (
-        _templates()
-        .get_template("page.html")
-        .render(
-            _shown_statement(statement_of(manifest)),
-            name=Path(manifest.storage.name).name or manifest.storage.name,
-            sha256=manifest.sha256,
-            all_clips=len(manifest.table),
-            clips=[_shown_clip(clip) for clip in clips],
-            rejects=[
-                (reason, REASONS.get(reason, ""), [(each, _first_frame(each)) for each in some])
-                for reason, some in rejects.items()
-            ],
-        )
-    )
+    fallen_out = [
+        (reason, REASONS.get(reason, ""), [(each, _first_frame(each)) for each in some])
+        for reason, some in rejects.items()
+    ]
+    page: str = _templates().get_template("page.html").render(
+        _shown_statement(statement_of(manifest)),
+        name=Path(manifest.storage.name).name or manifest.storage.name,
+        sha256=manifest.sha256,
+        all_clips=len(manifest.table),
+        clips=[_shown_clip(clip) for clip in clips],
+        rejects=fallen_out,
+    )  # fmt: skip
     return page
 
 
@@ -493,7 +471,10 @@ def _shown_clip(clip: SampledClip) -> dict[str, Any]:
             shown |= {"face": _data("image/png", clip.face), "width": picture.width, "height": picture.height}
     if clip.waveform is not None:
         spectrogram = Image.fromarray(spectrogram_picture(clip.waveform))
-        shown |= {"spectrogram": _image(spectrogram, "PNG"), "sound": _data("audio/wav", encode_wav(clip.waveform))}
+        shown |= {
+            "spectrogram": _image(spectrogram, "PNG"),
+            "sound": _data("audio/wav", members.encode_wav(clip.waveform)),
+        }
     return shown
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from speech2face.data.record import Record, Reject, reject
 from speech2face.errors import InvalidOption, MissingExtra, PreparationFailed, Speech2FaceError
-from speech2face.quiet import hush
+from speech2face.outputs import hush
 
 if TYPE_CHECKING:
     from speech2face.data.prepare import ShardResult, ShardTask
@@ -174,9 +174,7 @@ def find_poison_records(pool: WorkerPool, task: ShardTask) -> list[tuple[Record,
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# Prepare shards in processes of this machine.
-# --------------------------------------------------------------------------------------------------
+# --- Prepare shards in processes of this machine.
 
 TICK_SECONDS = 0.5  # between looks at memory and time
 RENEW_SHARE = 0.5  # of the memory limit: a worker that still holds so much between two shards is replaced
@@ -367,11 +365,9 @@ def _ending(exit_code: int | None) -> str:
     return f"exit code {exit_code}"
 
 
-# --------------------------------------------------------------------------------------------------
-# Prepare shards on a Ray cluster (extra `cluster`): the same function and the same shards, on other machines.
+# --- Prepare shards on a Ray cluster (extra `cluster`): the same function and the same shards, on other machines.
 # All machines must have the program installed and see the same paths or URLs, for the media as for the output.
 # Whoever started the cluster stops it; one that was started here, for want of an address, is stopped here.
-# --------------------------------------------------------------------------------------------------
 
 IN_FLIGHT_PER_CPU = 2  # one in work and one on its way
 SHARDS_PER_PROCESS = 50  # then a worker's process is renewed, with whatever it kept in memory
@@ -489,9 +485,7 @@ def _import_ray() -> Any:
     return ray
 
 
-# --------------------------------------------------------------------------------------------------
-# How far a preparation is: clips a second, kept, rejected by reason, time left.
-# --------------------------------------------------------------------------------------------------
+# --- How far a preparation is: clips a second, kept, rejected by reason, time left.
 
 _REASONS_SHOWN = 4
 MINUTE, HOUR = 60, 3600

@@ -15,9 +15,7 @@ from PIL import Image
 
 from speech2face.drawn.contours import UNITS, Eye, FaceContours, Points, face_contours
 
-# --------------------------------------------------------------------------------------------------
-# Smooth curves through points, as SVG path data.
-# --------------------------------------------------------------------------------------------------
+# --- Smooth curves through points, as SVG path data.
 
 SEGMENT = "C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}"
 
@@ -41,9 +39,7 @@ def band(edge: Points, other: Points) -> str:
     return curve(edge) + curve(other[::-1], go_on=True) + "Z"
 
 
-# --------------------------------------------------------------------------------------------------
-# The few flat colours of a drawing, taken from the canonical face where they stand and cleaned in CIE Lab.
-# --------------------------------------------------------------------------------------------------
+# --- The few flat colours of a drawing, taken from the canonical face where they stand and cleaned in CIE Lab.
 
 Lab = NDArray[np.float64]
 TO_XYZ = np.array(
@@ -463,9 +459,7 @@ class _Artist:
         self._fill(band(top - (under - over) * 0.06 * swell, top + (under - over) * 0.06 * swell), self.p.hair_light)
 
 
-# --------------------------------------------------------------------------------------------------
-# SVG to pixels.
-# --------------------------------------------------------------------------------------------------
+# --- SVG to pixels.
 
 
 def rasterise(svg: str, pixels: int) -> NDArray[np.uint8]:

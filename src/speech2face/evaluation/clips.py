@@ -20,7 +20,7 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, SAMPLE_SCALE, FloatArray
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import FACE_EMBEDDING, WAVEFORM, Malformed, decode_npy, decode_wav, members
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.tables import read_table, with_slashes
+from speech2face.data.sources import read_table, with_slashes
 from speech2face.errors import DatasetError
 from speech2face.evaluation.report import Embeddings, Floats
 from speech2face.face.embedders import EmbedderRecord
@@ -226,9 +226,7 @@ def _check_files(files: Sequence[Path], folder: Path) -> None:
         raise DatasetError(f"{folder / VOICES} names {twice[0]} twice; a recording is one row")
 
 
-# --------------------------------------------------------------------------------------------------
-# The clips an audit listens to: a waveform each, with the labels that groups are made of.
-# --------------------------------------------------------------------------------------------------
+# --- The clips an audit listens to: a waveform each, with the labels that groups are made of.
 
 MOST_SECONDS = 30.0  # of a recording; what a model says moves little beyond
 
@@ -298,9 +296,7 @@ def parse_age(text: str) -> tuple[float, float] | None:
     return (years, years + 1) if years.is_integer() else (years, years)
 
 
-# --------------------------------------------------------------------------------------------------
-# The starter's speakers: labels as intervals, and speaker-disjoint splits.
-# --------------------------------------------------------------------------------------------------
+# --- The starter's speakers: labels as intervals, and speaker-disjoint splits.
 
 VOICES = "voices.csv"
 NEEDED = ("speaker", "file", "seconds", "gender", "age", "age_impression", "language", "source")

@@ -11,11 +11,10 @@ from typing import Any
 
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
-from speech2face.evaluation.page import check_report, write_report
 from speech2face.evaluation.parts import attributes, pictures, retrieval, shapes, similarity
 from speech2face.evaluation.pictures import EvaluationSettings, Material, Progress
 from speech2face.evaluation.predictions import encode_predictions
-from speech2face.evaluation.report import Chapter, Exclusion, Part, ReportFacts
+from speech2face.evaluation.report import Chapter, Exclusion, Part, ReportFacts, check_report, write_report
 from speech2face.outputs import check_outputs, write_together
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.data.manifest import Manifest
-from speech2face.data.sources.tables import PICTURES, has_picture, suffix_of
+from speech2face.data.sources import PICTURES, has_picture, suffix_of
 from speech2face.errors import (
     FaceNotFound,
     InvalidOption,
@@ -39,13 +39,13 @@ from speech2face.evaluation.predictions import (
     references_for,
 )
 from speech2face.evaluation.readers import (
+    Above0,
     AppearanceReader,
     AttributeReader,
-    FacePointFinder,
+    Finite,
     OnnxReader,
     PictureGraph,
     PictureInput,
-    built,
 )
 from speech2face.evaluation.report import Exclusion, ModelFacts
 from speech2face.face.align import Points
@@ -53,10 +53,11 @@ from speech2face.face.detect import DlibDetector, FaceDetector, Picture
 from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import open_embedder
 from speech2face.face.files import file_sha256, weight_file
-from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
+from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker, FacePointFinder
 from speech2face.face.photograph import read_photograph
 from speech2face.inputs import read_json
 from speech2face.models.contract import Model
+from speech2face.validation import checked, validated
 
 if TYPE_CHECKING:
     from speech2face.data.clips import ClipDataset
@@ -340,19 +341,17 @@ class _Originals:
         return np.ascontiguousarray(face.transpose(1, 2, 0), dtype=np.uint8)
 
 
-# --------------------------------------------------------------------------------------------------
-# A user's own ONNX network over pictures: features for the Frechet distance, classes for the Inception score.
-# --------------------------------------------------------------------------------------------------
+# --- A user's own ONNX network over pictures: features for the Frechet distance, classes for the Inception score.
 
 VGGFACE2_MEAN = (131.0912, 103.8827, 91.4953)  # red, green, blue; of the SF2F protocol (Bai et al., ACM MM 2022)
 
 
-@dataclass(frozen=True)
+@checked
 class NetworkSettings(PictureInput):
     """How a picture is brought to the network; the defaults are those of SF2F's VGGFace score."""
 
-    mean: tuple[float, ...] = VGGFACE2_MEAN
-    deviation: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mean: tuple[Finite, Finite, Finite] = VGGFACE2_MEAN
+    deviation: tuple[Above0, Above0, Above0] = (1.0, 1.0, 1.0)
     crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     """Left, top, right and bottom of what the network sees, as shares of the picture; SF2F: 0.235 0.195 0.765 0.915."""
     output: int = 0
@@ -364,7 +363,6 @@ class NetworkSettings(PictureInput):
         left, top, right, bottom = self.crop
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(f"crop is left, top, right, bottom from 0 to 1, not {list(self.crop)}")
-        super().__post_init__()
 
 
 class PictureNetwork:
@@ -377,7 +375,11 @@ class PictureNetwork:
             WeightsError: no such file, no ONNX network of square pictures, or settings that are wrong.
         """
         path = weight_file(file)
-        self.settings = _settings_beside(path) if settings is None else settings
+        beside = path.with_suffix(".json")
+        if settings is None and beside.is_file():
+            where = f"{beside}, the settings of {path.name}"
+            settings = validated(NetworkSettings, read_json(beside, WeightsError), where, WeightsError)
+        self.settings = settings or NetworkSettings()
         self._graph = PictureGraph(path, self.settings, "network")
         self.pixels, self.sha256, self.name = self._graph.pixels, file_sha256(path), path.name
         if not 0 <= self.settings.output < len(self._graph.outputs):
@@ -397,20 +399,7 @@ class PictureNetwork:
         return vector
 
 
-def _settings_beside(path: Path) -> NetworkSettings:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return NetworkSettings()
-    try:
-        found: NetworkSettings = built(NetworkSettings, read_json(beside, WeightsError))
-        return found
-    except (ValueError, TypeError, WeightsError) as error:
-        raise WeightsError(f"{beside}, the settings of {path.name}, are wrong: {error}") from error
-
-
-# --------------------------------------------------------------------------------------------------
-# What the parts of an evaluation work on: predictions, and pictures and readers once somebody asks for them.
-# --------------------------------------------------------------------------------------------------
+# --- What the parts of an evaluation work on: predictions, and pictures and readers once somebody asks for them.
 
 SECONDS = (3.0, 6.0)  # Speech2Face, Tables 2 and 3
 PICTURE_CLIPS = 1000  # Speech2Face, section 4.2

@@ -26,13 +26,11 @@ from speech2face.models.release import MANIFEST, sha256
 from speech2face.portrait import encode_speech
 from speech2face.voice.belief import AttributeBelief
 
-# --------------------------------------------------------------------------------------------------
-# Models that are asked about recordings: a release of either kind, or the checkpoint of a training.
+# --- Models that are asked about recordings: a release of either kind, or the checkpoint of a training.
 # How much is heard is cut from the beginning of the recording as it is, pauses and all, as in Speech2Face (Oh et al.,
 # CVPR 2019, section 3.1). What then happens is what happens for a portrait: one that states attributes looks for
 # speech first and may refuse; one learned from pairs hears the cut as it is, and repeats what is shorter than its
 # training clips. Only that it refuses nothing here: a clip without a voice counts against it.
-# --------------------------------------------------------------------------------------------------
 
 AT_ONCE = 16  # recordings in one run of a checkpoint's network
 
@@ -156,9 +154,7 @@ class CheckpointPredictor:
             return np.asarray(self._network(features).float().cpu().numpy())
 
 
-# --------------------------------------------------------------------------------------------------
-# All that an evaluation stands on, as arrays of one row a clip: what was predicted, and what it is held against.
-# --------------------------------------------------------------------------------------------------
+# --- All that an evaluation stands on, as arrays of one row a clip: what was predicted, and what it is held against.
 
 
 ATTRIBUTES = ("age", "low", "high", "femininity", "child")
@@ -340,7 +336,7 @@ def predict(
             answers = predictor.answer([waveform[:samples] for waveform in waveforms])
             for row, answer in zip(rows, answers, strict=True):
                 if isinstance(answer, Speech2FaceError):
-                    exclusions.append(Exclusion(clips.keys[row], reason_of(answer), f"{heard:g} s: {answer}"))
+                    exclusions.append(Exclusion(clips.keys[row], answer.code, f"{heard:g} s: {answer}"))
                 else:
                     said[heard][row] = answer
         if progress is not None:
@@ -359,16 +355,6 @@ def predict(
     return joined(clips, predictor.facts, reference, predicted, found, tuple(exclusions), notes)
 
 
-def reason_of(error: Speech2FaceError) -> str:
-    """A stable code of an error: `NoSpeech` is `no_speech`."""
-    return reason_named(type(error).__name__)
-
-
-def reason_named(name: str) -> str:
-    """The same of an error's name."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
-
-
 def references_for(
     clips: Clips, facts: ModelFacts, learned_from: str = ""
 ) -> tuple[Embeddings | None, tuple[str, ...]]:
@@ -384,7 +370,7 @@ def references_for(
         )
     if clips.embedder is None:
         return None, (*notes, "The data hold no face embeddings: nothing is held against the clips' own faces.")
-    if facts.kind == "attributes":
+    if facts.kind in ("attributes", "learned"):
         return None, (
             *notes,
             "The model's face embedding holds attributes and residuals of a linear model; the data's come from a face"
@@ -410,7 +396,7 @@ def _read(clips: Clips, rows: range, exclusions: list[Exclusion]) -> tuple[list[
         except DatasetError:
             raise
         except Speech2FaceError as error:
-            exclusions.append(Exclusion(clips.keys[row], reason_of(error), str(error)))
+            exclusions.append(Exclusion(clips.keys[row], error.code, str(error)))
         else:
             kept.append(row)
     return kept, waveforms
@@ -462,10 +448,8 @@ def joined(
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# The file that predictions are kept in, and from which an evaluation may start, by whatever program it was written.
+# --- The file that predictions are kept in, and from which an evaluation may start, by whatever program it was written.
 # It holds plain arrays, no pickles; docs/evaluation.md says which.
-# --------------------------------------------------------------------------------------------------
 
 FORMAT = 1
 NOT_HEARD = "not_heard"

@@ -7,36 +7,28 @@ right either is about a person.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import Field
 from safetensors import safe_open
 
 from speech2face.errors import SeveralFaces, WeightsError
+from speech2face.face import detect
 from speech2face.face.align import Points, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.appearance import AppearanceModel
-from speech2face.face.detect import (
-    DetectorName,
-    DlibDetector,
-    FaceBox,
-    FaceDetector,
-    Picture,
-    box_crop,
-    check_sole,
-    open_detector,
-    take_crop,
-)
-from speech2face.face.embed import PointFinder, check_choice, check_normalisation, crop_by_points
+from speech2face.face.embed import PointFinder, crop_by_points
 from speech2face.face.files import first_line, open_network, picture_input, weight_file
-from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker
+from speech2face.face.landmarks import FacePointFinder, drawn_points, find_box
 from speech2face.inputs import read_json
 from speech2face.models.attributes import FACE_WEIGHTS, AttributeModel, AttributeRuntime, load_attribute_release
+from speech2face.validation import checked, validated
 
 Attribute = Literal["gender", "age", "group"]
 ATTRIBUTES: tuple[Attribute, ...] = ("gender", "age", "group")
@@ -85,7 +77,7 @@ class AttributeReader(Protocol):
         """What it is, and what to know before believing it: one or two sentences for the report."""
         ...
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """What the one face looks like, or None where no face is found.
 
         Raises:
@@ -94,7 +86,7 @@ class AttributeReader(Protocol):
         ...
 
 
-def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | None:
+def read_drawn(reader: AttributeReader, picture: detect.Picture) -> AttributeReading | None:
     """The reading of a face that was drawn; None where none is seen in it, or more than one."""
     try:
         return reader.read(picture)
@@ -102,91 +94,16 @@ def read_drawn(reader: AttributeReader, picture: Picture) -> AttributeReading | 
         return None
 
 
-def read_pictures(reader: AttributeReader, pictures: Iterable[Picture | None]) -> list[AttributeReading | None]:
+def read_pictures(reader: AttributeReader, pictures: Iterable[detect.Picture | None]) -> list[AttributeReading | None]:
     """Readings of many pictures, one at a time; None where there is no picture or no face in it."""
     return [None if picture is None else read_drawn(reader, picture) for picture in pictures]
 
 
-# --------------------------------------------------------------------------------------------------
-# Find the 68 landmarks of a picture's one face, asking again at other sizes where a detector passes it over.
-# A clip that counts as without a face should do so for its picture's sake, not for the size it was searched at; and a
-# small picture is enlarged before its landmarks are placed, which dlib rounds to whole pixels.
-# --------------------------------------------------------------------------------------------------
-
-SEARCHED_PIXELS = (320, 400, 512, 768)
-"""Longest side that is searched, one after the other until a face is found."""
-FINE_PIXELS = 1024
-"""Longest side on which landmarks are placed. On faces drawn at 224 and at 512 pixels the same lips' measurements
-correlate by 0.46 where dlib works on the picture as it is, by 0.73 at 640 and by 0.86 here."""
-
-
-class FacePointFinder:
-    """Detector and landmarker in one; dlib's where none is given (its 68 points are not for commercial use)."""
-
-    def __init__(self, detector: FaceDetector | None = None, landmarker: FaceLandmarker | None = None) -> None:
-        """Raises:
-        MissingExtra: dlib is not installed.
-        """
-        self._detector = DlibDetector(enlargements=0) if detector is None else detector
-        self._landmarker = DlibLandmarker() if landmarker is None else landmarker
-
-    def find(self, picture: Picture) -> Points | None:
-        """(68, 2) in pixels of the picture (height, width, 3), pixel centres at integers; None without a face.
-
-        Raises:
-            SeveralFaces: more than one person could be meant.
-        """
-        box = find_box(picture, self._detector)
-        if box is None:
-            return None
-        fine = _resized(picture, FINE_PIXELS)
-        points = self._landmarker.find(fine, _scaled(box, max(fine.shape) / max(picture.shape)))
-        scale = np.array(picture.shape[1::-1]) / np.array(fine.shape[1::-1])
-        return np.asarray((points + 0.5) * scale - 0.5)
-
-
-def drawn_points(finder: FacePointFinder, picture: Picture) -> Points | None:
-    """The landmarks (68, 2) of a face that was drawn; None where none is seen in it, or more than one."""
-    try:
-        return finder.find(picture)
-    except SeveralFaces:
-        return None
-
-
-def find_box(picture: Picture, detector: FaceDetector) -> FaceBox | None:
-    """The box of the one face in pixels of the picture (height, width, 3), None without a face.
-
-    Raises:
-        SeveralFaces: more than one person could be meant.
-    """
-    for pixels in SEARCHED_PIXELS:
-        searched = _resized(picture, pixels)
-        if boxes := detector.detect(searched):
-            check_sole(boxes)
-            return _scaled(boxes[0], max(picture.shape) / max(searched.shape))
-    return None
-
-
-def _scaled(box: FaceBox, factor: float) -> FaceBox:
-    return FaceBox(*(round(side * factor) for side in (box.left, box.top, box.right, box.bottom)))
-
-
-def _resized(picture: Picture, pixels: int) -> Picture:
-    """The picture with its longest side so many pixels."""
-    factor = pixels / max(picture.shape[:2])
-    if factor == 1.0:
-        return picture
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), dtype=np.uint8)
-
-
-# --------------------------------------------------------------------------------------------------
-# Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
+# --- Apparent age and gender by the starter's own linear face model: which attributes explain a picture best.
 # A generative reading (Cootes, Edwards and Taylor 2001): landmarks and tones of a picture are linear in the face
 # embedding, the embedding's attribute coordinates are known functions of age and gender, and what remains (group,
 # residuals, exposure) is normal around its mean and integrated out. It knows the faces this model draws, and only
 # those well: see `LIMITS`.
-# --------------------------------------------------------------------------------------------------
 
 Floats = NDArray[np.float64]
 LIMITS = (
@@ -226,12 +143,12 @@ class AppearanceReader:
         self._finder = finder or FacePointFinder()
         self._draws = draws
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """Expected age and probability of a woman's face, all ages and both genders being equally likely before."""
         points = self._finder.find(picture)
         return None if points is None else self.read_points(picture, points)
 
-    def read_points(self, picture: Picture, points: Points) -> AttributeReading:
+    def read_points(self, picture: detect.Picture, points: Points) -> AttributeReading:
         """The same of a face whose 68 landmarks (68, 2) are known."""
         share = self._likelihood.posterior(*self._likelihood.observe(picture, points))  # (ages, 2)
         return AttributeReading(age=float(share.sum(1) @ AGES), femininity=float(share[:, 1].sum()))
@@ -271,13 +188,13 @@ class _Likelihood:
         self._designs = designs
         self._energy = 0.5 * np.einsum("agi,ij,agj->ag", designs, inner - solved @ mixed.T, designs)
 
-    def observe(self, picture: Picture, points: Points) -> tuple[Floats, Floats]:
+    def observe(self, picture: detect.Picture, points: Points) -> tuple[Floats, Floats]:
         """Landmarks aligned with the mean face, (68, 2), and tones of the picture on the mean shape, (pixels,)."""
         model = self._model
         mean = model.mean_landmarks.astype(np.float64)
         move = fit_similarity(points, mean)
         aligned = move.apply(points)
-        canvas = Image.fromarray(take_crop(picture, move, model.portrait_pixels)).reduce(
+        canvas = Image.fromarray(detect.take_crop(picture, move, model.portrait_pixels)).reduce(
             model.portrait_pixels // model.size
         )
         factor = model.size / model.portrait_pixels
@@ -359,33 +276,25 @@ def _bilinear(picture: Floats, points: Points) -> Floats:
     return np.asarray(above * (1 - down) + below * down)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
-# --------------------------------------------------------------------------------------------------
+# --- Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.
 
 Alignment = Literal["box", "eyes", "five_points", "picture"]
-Activation = Literal["softmax", "sigmoid", "none"]
-Summary = Literal["mean", "likeliest"]
 MAX_MARGIN = 2.0  # five times the box: more is a mistake
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
+@checked
 class PictureInput:
     """How a picture is brought to a user's network."""
 
-    input_pixels: int | None = None
+    input_pixels: Annotated[int, Field(ge=1)] | None = None
     """Side of the square input; None reads it from the graph."""
     colours: Literal["rgb", "bgr"] = "rgb"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    mean: tuple[Finite, Finite, Finite] = (0.0, 0.0, 0.0)
     """Subtracted from red, green and blue of 0 to 255."""
-    deviation: tuple[float, ...] = (255.0, 255.0, 255.0)
+    deviation: tuple[Above0, Above0, Above0] = (255.0, 255.0, 255.0)
     """What is left is divided by, in the same order."""
-
-    def __post_init__(self) -> None:
-        check_choice("colours", self.colours, Literal["rgb", "bgr"])
-        check_normalisation(self.mean, self.deviation)
-        if self.input_pixels is not None and self.input_pixels < 1:
-            raise ValueError(f"input_pixels is at least 1, not {self.input_pixels}")
 
 
 class PictureGraph:
@@ -414,7 +323,7 @@ class PictureGraph:
         return found
 
 
-@dataclass(frozen=True)
+@checked
 class Output:
     """Some numbers of one of the network's outputs."""
 
@@ -423,39 +332,43 @@ class Output:
     start: int = 0
     stop: int | None = None
     """Of the flattened output, numbers `start` up to but not including `stop`; None: to its end."""
-    activation: Activation = "none"
+    activation: Literal["softmax", "sigmoid", "none"] = "none"
     """What makes shares of them: `softmax` over all, `sigmoid` of each, or nothing where the network did it."""
 
 
-@dataclass(frozen=True)
+@checked
 class AgeOutput(Output):
     """One number, which becomes years by `scale` and `offset`; or one for each of `years`."""
 
     years: tuple[float, ...] = ()
     """The age that each class stands for: 0 to 100, or the middles of age bins."""
-    summary: Summary = "mean"
+    summary: Literal["mean", "likeliest"] = "mean"
     """Of classes: their mean, weighted by their shares, or the likeliest."""
     scale: float = 1.0
     offset: float = 0.0
 
 
-@dataclass(frozen=True)
+@checked
 class GenderOutput(Output):
     """Two numbers, of which number `female` is the share of women; or one, which is that share."""
 
-    female: int = 0
+    female: Literal[0, 1] = 0
     """Place of the feminine class among the two; of one number: 1 where it is the share of women, 0 of men."""
 
 
-@dataclass(frozen=True)
+@checked
 class GroupOutput(Output):
     """One number for each group."""
 
     names: tuple[str, ...] = ()
     """What the report calls each; classes of one name count together."""
 
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("group needs the names of its classes")
 
-@dataclass(frozen=True)
+
+@checked
 class ReaderSettings(PictureInput):
     """How a picture is brought to the network, and which of its outputs mean what."""
 
@@ -465,72 +378,29 @@ class ReaderSettings(PictureInput):
     """Its source, licence and known weaknesses, for the report."""
     alignment: Alignment = "box"
     """By the detector's box, by both eyes, by eyes, nose and mouth, or the whole picture as it is."""
-    margin: float = 0.25
+    margin: Annotated[float, Field(ge=0, le=MAX_MARGIN)] = 0.25
     """Added on each side of the box, as a share of it; for `box` only."""
-    detector: DetectorName = "hog"
+    detector: detect.DetectorName = "hog"
     age: AgeOutput | None = None
     gender: GenderOutput | None = None
     group: GroupOutput | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("alignment", Alignment), ("detector", DetectorName)):
-            check_choice(name, getattr(self, name), allowed)
-        super().__post_init__()
-        if not 0 <= self.margin <= MAX_MARGIN:
-            raise ValueError(f"margin is from 0 to {MAX_MARGIN:g}, not {self.margin}")
         if self.age is None and self.gender is None and self.group is None:
             raise ValueError("none of age, gender, group is there: say which outputs mean what")
-        for part in (self.age, self.gender, self.group):
-            if part is not None:
-                check_choice("activation", part.activation, Activation)
-        if self.age is not None:
-            check_choice("summary", self.age.summary, Summary)
-        if self.gender is not None and self.gender.female not in (0, 1):
-            raise ValueError(f"gender's female is 0 or 1, not {self.gender.female}")
-        if self.group is not None and not self.group.names:
-            raise ValueError("group needs the names of its classes")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ReaderSettings:
-        """Of a JSON object; what is not named keeps its default."""
-        parts: dict[str, type[Output]] = {"age": AgeOutput, "gender": GenderOutput, "group": GroupOutput}
-        stored = dict(values)
-        for name, kind in parts.items():
-            if stored.get(name) is not None:
-                stored[name] = built(kind, stored[name], name)
-        found: ReaderSettings = built(cls, stored)
-        return found
 
     @classmethod
     def read(cls, path: Path | str) -> ReaderSettings:
-        """Of a JSON file.
+        """Of a JSON file; what is not named keeps its default.
 
         Raises:
             WeightsError: it cannot be read, or says something that is not allowed.
         """
-        try:
-            return cls.from_dict(read_json(Path(path), WeightsError))
-        except (ValueError, TypeError, WeightsError) as error:
-            raise WeightsError(f"the reader's settings {path} are wrong: {error} (docs/evaluation.md)") from error
+        where = f"the reader's settings {path} (docs/evaluation.md)"
+        return validated(cls, read_json(Path(path), WeightsError), where, WeightsError)
 
 
-def built(kind: type[Any], values: Any, where: str = "") -> Any:
-    """A dataclass of settings from a JSON object; what is not named keeps its default.
-
-    Raises:
-        ValueError, TypeError: it is no object, or names or says something that is not allowed.
-    """
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where or 'the file'} is an object with names and values")
-    known = [one.name for one in fields(kind)]
-    if unknown := sorted(set(values) - set(known)):
-        raise ValueError(f"{where and where + ': '}{', '.join(unknown)} is none of {', '.join(known)}")
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
-# --------------------------------------------------------------------------------------------------
-# Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
-# --------------------------------------------------------------------------------------------------
+# --- Any face-attribute classifier that a user has as an ONNX file, told by a settings file what its outputs mean.
 
 
 class OnnxReader:
@@ -544,8 +414,10 @@ class OnnxReader:
         self.settings = settings
         self._graph = PictureGraph(path, settings, "face-attribute reader")
         self._path, self._pixels, self._outputs = self._graph.path, self._graph.pixels, self._graph.outputs
-        self._detector = None if settings.alignment == "picture" else _open_detector(settings.detector)
-        alignment = settings.alignment
+        name, alignment = settings.detector, settings.alignment
+        self._detector: detect.FaceDetector | None = None
+        if alignment != "picture":  # without enlargements of its own: `find_box` asks at several sizes
+            self._detector = detect.DlibDetector(enlargements=0) if name == "hog" else detect.open_detector(name)
         self._points = PointFinder(alignment) if alignment in ("eyes", "five_points") else None
         self._try_out()
 
@@ -578,7 +450,7 @@ class OnnxReader:
         """The groups' names, each once."""
         return () if self.settings.group is None else tuple(dict.fromkeys(self.settings.group.names))
 
-    def read(self, picture: Picture) -> AttributeReading | None:
+    def read(self, picture: detect.Picture) -> AttributeReading | None:
         """What the one face looks like, or None where no face is found.
 
         Raises:
@@ -587,7 +459,7 @@ class OnnxReader:
         crop = self._crop(picture)
         return None if crop is None else self.read_crop(crop)
 
-    def read_crop(self, crop: Picture) -> AttributeReading:
+    def read_crop(self, crop: detect.Picture) -> AttributeReading:
         """The same of a face that already fills the square (side, side, 3).
 
         Raises:
@@ -621,7 +493,7 @@ class OnnxReader:
             return float(years[np.argmax(numbers)])
         return float(numbers @ years / max(float(numbers.sum()), 1e-12))
 
-    def _crop(self, picture: Picture) -> Picture | None:
+    def _crop(self, picture: detect.Picture) -> detect.Picture | None:
         if self._detector is None:
             image = Image.fromarray(np.ascontiguousarray(picture))
             return np.asarray(image.resize((self._pixels, self._pixels), Image.Resampling.LANCZOS), dtype=np.uint8)
@@ -629,16 +501,15 @@ class OnnxReader:
         if box is None:
             return None
         if self._points is None:
-            move = box_crop(box, self._pixels, margin=self.settings.margin)
+            move = detect.box_crop(box, self._pixels, margin=self.settings.margin)
         else:
             move = crop_by_points(self._points.find(picture, box), self._pixels)
-        return take_crop(picture, move, self._pixels)
+        return detect.take_crop(picture, move, self._pixels)
 
-    def _run(self, crop: Picture) -> dict[str | int, Floats]:
+    def _run(self, crop: detect.Picture) -> dict[str | int, Floats]:
         """All outputs, flattened, by name and by place."""
         assert crop.shape == (self._pixels, self._pixels, 3)
-        found = self._graph.run(crop)
-        flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in found]
+        flat = [np.asarray(numbers, np.float64).reshape(-1) for numbers in self._graph.run(crop)]
         return {**dict(enumerate(flat)), **dict(zip(self._outputs, flat, strict=True))}
 
     def _shares(self, found: dict[str | int, Floats], settings: Output, attribute: str) -> Floats:
@@ -678,8 +549,3 @@ class OnnxReader:
                     f"{self._path} gives {length} numbers for {name} where its settings need"
                     f" {' or '.join(str(number) for number in sorted(wanted[name]))}; set start, stop and its classes"
                 )
-
-
-def _open_detector(name: DetectorName) -> FaceDetector:
-    """The detector without enlargements of its own: `find_box` asks at several sizes."""
-    return DlibDetector(enlargements=0) if name == "hog" else open_detector(name)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2face.errors import WeightsError
-from speech2face.outputs import sha256
-from speech2face.quiet import load_onnxruntime
+from speech2face.outputs import load_onnxruntime, sha256
 
 
 def weight_file(path: Path | str) -> Path:

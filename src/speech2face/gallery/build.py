@@ -21,7 +21,7 @@ from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.record import Tombstones, another_tombstones, read_tombstones
 from speech2face.data.shards import SpanReader
-from speech2face.data.sources.tables import pictures_below, read_table, with_slashes
+from speech2face.data.sources import pictures_below, read_table, with_slashes
 from speech2face.data.storage import Storage
 from speech2face.errors import (
     DatasetError,
@@ -51,12 +51,10 @@ from speech2face.gallery.files import unit_rows
 from speech2face.gallery.gallery import Gallery, open_face_embedder, space_of
 from speech2face.models.contract import Model
 
-# --------------------------------------------------------------------------------------------------
-# Faces that may enter a gallery: photographs in folders by person, or the clips of a data set.
+# --- Faces that may enter a gallery: photographs in folders by person, or the clips of a data set.
 # A folder of photographs is PERSON/any/folders/PICTURE.jpg, or pictures alone, each of a person of its own; or it has
 # `photographs.csv` with the columns file and speaker, and, where they are known, id, source, licence, consent; every
 # further column is a label.
-# --------------------------------------------------------------------------------------------------
 
 TABLE = "photographs.csv"
 THUMBNAIL_PIXELS = 128

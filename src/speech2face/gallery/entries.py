@@ -16,13 +16,16 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from speech2face.data.record import Tombstones
 from speech2face.data.storage import Storage
 from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import parse_json
+from speech2face.inputs import parse_json_object
+from speech2face.outputs import encode_csv
+from speech2face.validation import first_mistake
 
 FIELDS = ("id", "speaker", "source", "licence", "consent", "digest")
 FILTER_FIELDS = ("speaker", "source", "licence", "consent")
@@ -171,13 +174,13 @@ class Entries:
         """The table as CSV, some rows at a time; `thumbnail_bytes` are the lengths of the pictures."""
         names = [*FIELDS, *(LABEL + name for name in self.labels)]
         whole = [*(self.columns[name] for name in FIELDS), *self.labels.values()]
-        yield _csv([["number", "thumbnail_bytes", *names]])
+        yield encode_csv([["number", "thumbnail_bytes", *names]])
         at_once = 10_000
         for start in range(0, len(self), at_once):
             part = slice(start, start + at_once)
             numbers = map(str, self.numbers[part].tolist())
             lengths = map(str, thumbnail_bytes[part])
-            yield _csv(zip(numbers, lengths, *(column[part] for column in whole), strict=True))
+            yield encode_csv(zip(numbers, lengths, *(column[part] for column in whole), strict=True))
 
 
 def decode_entries(content: bytes, where: str) -> tuple[Entries, NDArray[np.int64]]:
@@ -201,15 +204,7 @@ def decode_entries(content: bytes, where: str) -> tuple[Entries, NDArray[np.int6
     return Entries(columns, {name.removeprefix(LABEL): cells for name, cells in table.items()}, numbers), lengths
 
 
-def _csv(rows: Iterable[Iterable[str]]) -> bytes:
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="\n").writerows(rows)
-    return sink.getvalue().encode()
-
-
-# --------------------------------------------------------------------------------------------------
-# `gallery.json`: whose face embeddings a gallery holds, where they lie, and how they are searched.
-# --------------------------------------------------------------------------------------------------
+# --- `gallery.json`: whose face embeddings a gallery holds, where they lie, and how they are searched.
 
 RECORD = "gallery.json"
 FORMAT = 1
@@ -315,13 +310,8 @@ class GalleryRecord:
 
     def encode(self) -> bytes:
         """The file."""
-        files = {name: asdict(file) for name, file in self.files.items()}
-        content = {"format": FORMAT} | self._plain() | {"files": files, "index": self.index}
+        content = {"format": FORMAT} | asdict(self) | {"space": self.space.to_dict()}
         return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-    def _plain(self) -> dict[str, Any]:
-        names = ("name", "backend", "identity", "database", "entries", "next_number", "generation")
-        return {name: getattr(self, name) for name in names} | {"space": self.space.to_dict()}
 
     def changed(self, **values: Any) -> GalleryRecord:
         """With other values."""
@@ -338,34 +328,26 @@ def read_record(storage: Storage) -> GalleryRecord:
         raise DatasetError(f"{storage} holds no gallery; build one: speech2face gallery build")
     where = storage.where(RECORD)
     try:
-        stated: dict[str, Any] = parse_json(storage.read(RECORD))
+        stated = parse_json_object(storage.read(RECORD))
         if stated["format"] != FORMAT:
             raise ValueError(f"format {stated['format']}; this version reads {FORMAT}")
-        if stated["backend"] not in backends():
-            raise ValueError(f"backend {stated['backend']!r}, which is none here")
-        files = {name: StoredFile(**file) for name, file in stated["files"].items()}
-        for file in files.values():
+        stated["space"] = Space.from_dict(stated["space"])
+        record = TypeAdapter(GalleryRecord).validate_python(stated)
+        if record.backend not in backends():
+            raise ValueError(f"backend {record.backend!r}, which is none here")
+        for file in record.files.values():
             if "/" in file.file or "\\" in file.file or file.file.startswith("."):
                 raise ValueError(f"{file.file!r} is no name of a file beside it")
-        return GalleryRecord(
-            name=str(stated["name"]),
-            space=Space.from_dict(stated["space"]),
-            backend=stated["backend"],
-            identity=str(stated["identity"]),
-            database=str(stated["database"]),
-            entries=int(stated["entries"]),
-            next_number=int(stated["next_number"]),
-            generation=int(stated["generation"]),
-            files=files,
-            index=stated["index"],
-        )
+        return record
+    except ValidationError as error:
+        raise DatasetError(
+            f"{where} is damaged ({first_mistake(error)}); restore the gallery or build it anew"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{where} is damaged ({error}); restore the gallery or build it anew") from error
 
 
-# --------------------------------------------------------------------------------------------------
-# What every backend of a gallery can do; a variant is a new file with this contract.
-# --------------------------------------------------------------------------------------------------
+# --- What every backend of a gallery can do; a variant is a new file with this contract.
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,7 @@ from speech2face.gallery.entries import (
 )
 from speech2face.inputs import map_npy
 
-# --------------------------------------------------------------------------------------------------
-# One change of a gallery's files: everything new beside the old, then one step (`files.py`).
-# --------------------------------------------------------------------------------------------------
+# --- One change of a gallery's files: everything new beside the old, then one step (`files.py`).
 
 INDEXED_FROM = 1000  # fewer are too few to learn groups from
 ROWS_AT_ONCE = 4096
@@ -205,7 +203,7 @@ class FileWriter:
             index = FaissIndex.make(vectors, entries.numbers)
         name = f"index-{record.generation:06d}.faiss"
         file = _write(storage, name, [index.encode()])
-        return record.changed(files=dict(record.files) | {"index": file}, index=index.facts.to_dict())
+        return record.changed(files=dict(record.files) | {"index": file}, index=asdict(index.facts))
 
     def _remove_others(self, record: GalleryRecord) -> None:
         named = {file.file for file in record.files.values()}
@@ -237,9 +235,7 @@ def _write(storage: Storage, name: str, contents: Iterable[Any]) -> StoredFile:
     return StoredFile(name, file.bytes, file.sha256)
 
 
-# --------------------------------------------------------------------------------------------------
-# Exact search: every face is compared, block by block; what approximate searches are measured by.
-# --------------------------------------------------------------------------------------------------
+# --- Exact search: every face is compared, block by block; what approximate searches are measured by.
 
 Vectors = NDArray[np.float32]
 BLOCK_BYTES = 2**25  # of faces compared together: bounds memory, and a mapped file is read in long stretches
@@ -311,15 +307,13 @@ def recall(found: NDArray[np.int64], right: NDArray[np.int64]) -> float:
     return float(sum(hits) / max(right.size, 1))
 
 
-# --------------------------------------------------------------------------------------------------
-# Approximate search in memory for millions of faces: faiss's inverted lists over 4-bit codes, exact at the end.
+# --- Approximate search in memory for millions of faces: faiss's inverted lists over 4-bit codes, exact at the end.
 # Faces are grouped around the centres of a spherical k-means; a probe is compared with the codes of the faces in the
 # nearest groups, one bit for each number of an embedding (Jegou et al. 2011, product quantisation; Andre et al. 2017
 # and Douze et al. 2024 for the scan in registers); the best of these are then compared exactly. Embeddings of people
 # spread in hundreds of directions: no grouping keeps what is near together, so many groups are looked at, and the
 # codes make that cheap. How many is measured when the index is made: the fewest with which recall@10 reaches the
 # goal.
-# --------------------------------------------------------------------------------------------------
 
 GOAL = 0.99  # recall@10
 TUNING_GOAL = 0.995  # on the probes that choose; others say what is reached
@@ -347,10 +341,6 @@ class IndexFacts:
     trained_for: int
     """Faces that were there when it was made."""
     kind: str = "faiss inverted lists, exact at the end"
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
 
 
 def faiss_module() -> Any:

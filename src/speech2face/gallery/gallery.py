@@ -39,11 +39,10 @@ from speech2face.models.release import MANIFEST
 from speech2face.outputs import sha256
 from speech2face.portrait import Portrait, reconstruct
 from speech2face.provenance import comparison_facts, comparison_provenance, picture_bytes
-from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER
+from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER, write_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageDraw import ImageDraw
 
     from speech2face.evaluation.readers import AppearanceReader
     from speech2face.models.attributes import AttributeModel
@@ -248,16 +247,11 @@ class Gallery:
 def _of(space: Space) -> str:
     if space.embedder is None:
         return f"the reading of age and gender of {space.model_name} {space.model_version} ({space.size} numbers)"
-    return f"face embeddings of {space.embedder.kind} ({space.size} numbers, {_fingerprint(space.embedder.to_dict())})"
+    record = hashlib.sha256(json.dumps(space.embedder.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+    return f"face embeddings of {space.embedder.kind} ({space.size} numbers, record {record})"
 
 
-def _fingerprint(record: dict[str, Any]) -> str:
-    return "record " + hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:8]
-
-
-# --------------------------------------------------------------------------------------------------
-# From a recording to the faces of a gallery that are nearest to what its voice suggests.
-# --------------------------------------------------------------------------------------------------
+# --- From a recording to the faces of a gallery that are nearest to what its voice suggests.
 
 
 @dataclass(frozen=True)
@@ -321,9 +315,7 @@ def search_gallery(
     return Search(ranking, portrait, facts, dict(where or {}), limits_of(space))
 
 
-# --------------------------------------------------------------------------------------------------
-# Which numbers a model shares with photographs, for models that learned from pairs and for those that did not.
-# --------------------------------------------------------------------------------------------------
+# --- Which numbers a model shares with photographs, for models that learned from pairs and for those that did not.
 
 NOT_IDENTIFICATION = (
     "A ranking by likeness to what a voice suggests, not identification: it names nobody, and the speaker need not be"
@@ -374,14 +366,12 @@ def limits_of(space: Space) -> tuple[str, ...]:
     return (NOT_IDENTIFICATION,) if space.embedder is not None else (NOT_IDENTIFICATION, BY_ATTRIBUTES)
 
 
-# --------------------------------------------------------------------------------------------------
-# A gallery for a model that never saw its speakers' faces: photographs and voices meet in apparent age and gender.
+# --- A gallery for a model that never saw its speakers' faces: photographs and voices meet in apparent age and gender.
 # The starter's face embedding holds coordinates of age, gender and group, and residuals that no voice tells. Of these
 # a photograph can be read for age and gender (`evaluation/readers.py`, whose limits hold here too);
 # the group is never read off a face, and residuals are zero in what a voice suggests. So the shared numbers are the
 # coordinates of age and gender, each in units of how far adults differ in it, and a constant: beside a large constant
 # the cosine ranks as the distance does, where directions alone would call everybody near the middle unlike.
-# --------------------------------------------------------------------------------------------------
 
 AGES = np.arange(18.0, 81.0)
 CONSTANT = 10.0  # the coordinates of an adult are about 2.6 long together
@@ -398,16 +388,12 @@ def attribute_coordinates(model: AttributeModel, face_embedding: NDArray[np.floa
     return np.append((face_embedding[: centre.size] - centre) / scale, CONSTANT).astype(np.float32)
 
 
-def _designs(model: AttributeModel) -> NDArray[np.float64]:
-    """Of all adult ages and both genders, (ages, 2, coordinates)."""
+def _centre_and_scale(model: AttributeModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of all adult ages and both genders, (coordinates,) each."""
     basis = model.release.population.basis
     even = np.full(len(basis.groups), 1.0 / len(basis.groups))
-    whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)
-    return np.asarray(whole[..., : -len(basis.groups)], np.float64)
-
-
-def _centre_and_scale(model: AttributeModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    designs = _designs(model).reshape(-1, _designs(model).shape[-1])
+    whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)[..., : -len(basis.groups)]
+    designs = np.asarray(whole, np.float64).reshape(-1, whole.shape[-1])
     return designs.mean(0), np.maximum(designs.std(0), 1e-3)
 
 
@@ -441,9 +427,7 @@ class AppearanceEmbedder:
         return attribute_coordinates(self._model, basis.design(reading.age, reading.femininity, even))
 
 
-# --------------------------------------------------------------------------------------------------
-# A ranking as one picture: what the voice suggests, then the gallery's nearest faces, each labelled as what it is.
-# --------------------------------------------------------------------------------------------------
+# --- A ranking as one picture: what the voice suggests, then the gallery's nearest faces, each labelled as what it is.
 
 PICTURE_PIXELS = 192
 CAPTION_PIXELS = 78
@@ -496,8 +480,8 @@ def draw_search_sheet(search: Search) -> NDArray[np.uint8]:
     height = SEARCH_HEADER_PIXELS + rows * row_pixels + FOOTER_LINE_PIXELS * len(footer) + GAP_PIXELS
     sheet = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
-    _line(draw, (GAP_PIXELS, 12), "Faces of the gallery nearest to what the voice suggests", 20, width, INK)
-    _line(draw, (GAP_PIXELS, 38), _title(search), 14, width, FAINT_INK)
+    write_line(draw, (GAP_PIXELS, 12), "Faces of the gallery nearest to what the voice suggests", width, size=20)
+    write_line(draw, (GAP_PIXELS, 38), _title(search), width, FAINT_INK, size=14)
     suggested = ("synthetic: what the voice suggests", "what the ranking is by", "", "")
     cells = [(Image.fromarray(search.portrait.image), suggested)]
     cells += [(_picture(hit.entry.thumbnail), captions(hit)) for hit in hits]
@@ -507,10 +491,11 @@ def draw_search_sheet(search: Search) -> NDArray[np.uint8]:
         sheet.paste(picture.resize((PICTURE_PIXELS,) * 2, Image.Resampling.LANCZOS), (left, top))
         for number, text in enumerate(lines):
             below = top + PICTURE_PIXELS + 3 + 18 * number
-            _line(draw, (left, below), text, 13, PICTURE_PIXELS, (INK, INK, FAINT_INK, FAINT_INK)[number])
+            ink = INK if number < 2 else FAINT_INK
+            write_line(draw, (left, below), text, PICTURE_PIXELS, ink, size=13)
     for number, text in enumerate(footer):
         below = height - GAP_PIXELS // 2 - FOOTER_LINE_PIXELS * (len(footer) - number)
-        _line(draw, (GAP_PIXELS, below), text, 13, width - 2 * GAP_PIXELS, FAINT_INK)
+        write_line(draw, (GAP_PIXELS, below), text, width - 2 * GAP_PIXELS, FAINT_INK, size=13)
     return np.asarray(sheet)
 
 
@@ -535,18 +520,3 @@ def _picture(thumbnail: bytes) -> Image:
             return picture.convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError):
         return Image.new("RGB", (PICTURE_PIXELS,) * 2, NO_PICTURE)
-
-
-def _line(
-    draw: ImageDraw, place: tuple[int, int], text: str, size: int, width: int, fill: tuple[int, int, int]
-) -> None:
-    """One line, made smaller, then cut, until it fits."""
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size)
-    while size > 9 and draw.textlength(text, font) > width:
-        size -= 1
-        font = ImageFont.load_default(size)
-    while text and draw.textlength(text, font) > width:
-        text = text[:-2].rstrip() + "…"
-    draw.text(place, text, fill=fill, font=font)

@@ -20,8 +20,6 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from psycopg import Connection, sql
-from psycopg.types.json import Jsonb
 
 from speech2face.data.record import Tombstones, tombstones_from, tombstones_to
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, OutputExists, RunLocked
@@ -228,14 +226,14 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(**values, labels=labels if isinstance(labels, dict) else parse_json(labels), thumbnail=picture)
 
 
-# --------------------------------------------------------------------------------------------------
-# A connection to PostgreSQL that is made again, a bounded number of times, when the server goes away.
-# --------------------------------------------------------------------------------------------------
+# --- A connection to PostgreSQL that is made again, a bounded number of times, when the server goes away.
 
 try:
     import psycopg
     from pgvector.psycopg import register_vector
+    from psycopg import Connection, sql
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
+    from psycopg.types.json import Jsonb
 except ImportError as missing:
     raise MissingExtra(
         "a gallery in PostgreSQL needs the extra 'retrieval': pip install 'speech2face[retrieval]'"
@@ -377,9 +375,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-# --------------------------------------------------------------------------------------------------
-# The tables of a gallery in PostgreSQL, and what is asked of them; every function is an action in a transaction.
-# --------------------------------------------------------------------------------------------------
+# --- The tables of a gallery in PostgreSQL, and what is asked of them; every function is an action in a transaction.
 
 COLUMNS = (*FIELDS, "labels", "thumbnail")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -53,12 +53,10 @@ def coverage(low: np.ndarray, high: np.ndarray, reference_low: np.ndarray, refer
     return float(np.mean(covered(low, high, np.stack([reference_low, reference_high], 1))))
 
 
-# --------------------------------------------------------------------------------------------------
-# How two readings of the same faces agree: confusion matrices as in the paper's Figure 4, and what is in them.
+# --- How two readings of the same faces agree: confusion matrices as in the paper's Figure 4, and what is in them.
 # Source: Oh et al., CVPR 2019, section 4.1 and Figure 4. Everything takes a matrix of counts (reference, read), which
 # may be sums of weights; classes that the reference never has are rows of zeros, and are left out of what is a mean
 # of rows.
-# --------------------------------------------------------------------------------------------------
 
 Places = NDArray[np.int64]
 DECADE_YEARS = 10
@@ -153,11 +151,9 @@ def _share(part: float, whole: float | Any) -> float:
     return part / whole if whole > 0 else float("nan")
 
 
-# --------------------------------------------------------------------------------------------------
-# How well an attribute can be told from embeddings: by a straight line, and by how they lie in clusters.
+# --- How well an attribute can be told from embeddings: by a straight line, and by how they lie in clusters.
 # Sources: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2016 (the line);
 # Rousseeuw, "Silhouettes", 1987. Both in few principal dimensions, as is usual before t-SNE.
-# --------------------------------------------------------------------------------------------------
 
 FOLDS = 5
 DIMENSIONS = 50

@@ -150,12 +150,10 @@ TIE = 5e-7  # relative: rounding of single precision must not decide between fac
 THREADS = 2
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether the same speaker is always given the same face: spread within speakers against spread between them.
+# --- Whether the same speaker is always given the same face: spread within speakers against spread between them.
 # Sources: Shrout and Fleiss, "Intraclass correlations", 1979, case 1 (here over all coordinates together);
 # Speech2Face (CVPR 2019) shows the same in pictures. None of these numbers knows the right face: whoever answers the
 # mean face of the gender is perfectly consistent. They are to be read beside retrieval and matching.
-# --------------------------------------------------------------------------------------------------
 
 ROWS_AT_ONCE = 512
 _NOTHING = 1e-12

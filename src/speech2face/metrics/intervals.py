@@ -121,10 +121,7 @@ class SpeakerBootstrap:
         return self._finish(rows, of_weights(np.ones(len(rows))), [of_weights(draw[people]) for draw in drawn])
 
     def statistic(
-        self,
-        function: Callable[[Floats], float],
-        kept: ArrayLike | None = None,
-        resamplings: int | None = None,
+        self, function: Callable[[Floats], float], kept: ArrayLike | None = None, resamplings: int | None = None
     ) -> Estimate:
         """Any function of clip weights (clips,): 1 for all, or how often a resampling drew the clip's speaker.
 
@@ -197,9 +194,7 @@ class SpeakerBootstrap:
         return with_interval(value, resampled, len(np.unique(self.speaker[rows])))
 
 
-# --------------------------------------------------------------------------------------------------
-# Sums over the clips of each speaker.
-# --------------------------------------------------------------------------------------------------
+# --- Sums over the clips of each speaker.
 
 
 def group_sums(rows: NDArray[np.floating[Any]], group: NDArray[np.integer[Any]], count: int) -> NDArray[np.float64]:
@@ -215,11 +210,9 @@ def group_sums(rows: NDArray[np.floating[Any]], group: NDArray[np.integer[Any]],
     return sums
 
 
-# --------------------------------------------------------------------------------------------------
-# Is a group told worse than the rest, or is that chance? Permutations over speakers, corrected for many groups.
+# --- Is a group told worse than the rest, or is that chance? Permutations over speakers, corrected for many groups.
 # Sources: Holm (1979), A simple sequentially rejective multiple test procedure; Benjamini and Hochberg (1995),
 # Controlling the false discovery rate; Phipson and Smyth (2010) for p = (1 + hits) / (1 + permutations).
-# --------------------------------------------------------------------------------------------------
 
 PERMUTATIONS = 20_000  # the least p is 5e-5: below 0.05 still after correction for a thousand tests
 PERMUTED_AT_ONCE = 2_000

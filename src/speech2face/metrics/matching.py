@@ -165,11 +165,9 @@ class Choices:
         return np.asarray(to_nearer), np.asarray(to_foils)
 
 
-# --------------------------------------------------------------------------------------------------
-# Whose face is nearest: ranks of the own face in a gallery, recall, average precision, each with its chance level.
+# --- Whose face is nearest: ranks of the own face in a gallery, recall, average precision, each with its chance level.
 # Source: Speech2Face (Oh et al., CVPR 2019), section 4.4 and Table 3. Ties count against us: a face as near as the
 # own one stands before it.
-# --------------------------------------------------------------------------------------------------
 
 Distance = Literal["cosine", "l2", "l1"]
 DISTANCES: tuple[Distance, ...] = get_args(Distance)
@@ -196,11 +194,7 @@ class GalleryRanks:
 
 
 def rank_gallery(
-    probes: Rows,
-    gallery: Rows,
-    own: NDArray[np.int64],
-    speaker: NDArray[np.int64],
-    distance: Distance = "cosine",
+    probes: Rows, gallery: Rows, own: NDArray[np.int64], speaker: NDArray[np.int64], distance: Distance = "cosine"
 ) -> GalleryRanks:
     """Rank a gallery for every probe.
 
@@ -341,11 +335,9 @@ def average_precision_chance(own_faces: NDArray[np.int64], gallery: int) -> Floa
     return np.asarray(harmonic + (own_faces - 1) / max(gallery - 1, 1) * (1 - harmonic))
 
 
-# --------------------------------------------------------------------------------------------------
-# Verification: are this voice and this face of one person? Area under the ROC curve and equal error rate.
+# --- Verification: are this voice and this face of one person? Area under the ROC curve and equal error rate.
 # Sources: Nagrani et al., "Learnable PINs", ECCV 2018, section 5 (the task, and candidates of the same gender);
 # Fawcett, "An introduction to ROC analysis", 2006 (AUC as the share of pairs in order).
-# --------------------------------------------------------------------------------------------------
 
 CELLS = 2**21
 """Of the range of a cosine, -1 to 1: similarities in one cell, within 1e-6, are ties."""

@@ -230,9 +230,8 @@ def average(values: Floats) -> float | None:
     return float(present.mean()) if len(present) else None
 
 
-# --------------------------------------------------------------------------------------------------
-# Of face embeddings. Only the angle can be compared with the paper's Table 2; see metrics/embeddings.py for formulas.
-# --------------------------------------------------------------------------------------------------
+# --- Of face embeddings. Only the angle can be compared with the paper's Table 2; see metrics/embeddings.py for
+# formulas.
 
 
 def _of_faces(
@@ -305,9 +304,8 @@ SPREAD_COVERAGE = ClipMeasure(
 )
 """Whether the own face lies inside the stated share of the spread; that share is best."""
 
-# --------------------------------------------------------------------------------------------------
-# Of stated attributes. The trivial baselines are the commonest gender and the median age, for everybody or by gender.
-# --------------------------------------------------------------------------------------------------
+# --- Of stated attributes. The trivial baselines are the commonest gender and the median age, for everybody or by
+# gender.
 
 
 def _some(values: Any) -> bool:
@@ -446,16 +444,6 @@ REFUSED = ClipMeasure(
 )
 
 
-def measure_named(name: str) -> Measure:
-    """A measure of this package or of another one.
-
-    Raises:
-        InvalidOption: there is none of this name, or the package that adds it cannot be imported.
-    """
-    found: Measure = KINDS["measures"].load(name)
-    return found
-
-
 def added_measures() -> dict[str, Measure]:
     """The measures that other packages add, by the names of their entry points.
 
@@ -470,9 +458,7 @@ def added_measures() -> dict[str, Measure]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# The numbers that a training watches, and the check that a measure of another package keeps to the protocol.
-# --------------------------------------------------------------------------------------------------
+# --- The numbers that a training watches, and the check that a measure of another package keeps to the protocol.
 
 RECALL_AT = (1, 5, 10)
 BASELINES = ("mean_face", "gender_mean_face")

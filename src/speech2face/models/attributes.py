@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,9 +22,22 @@ from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
 from speech2face.provenance import NOTICE
-from speech2face.voice.belief import ADULT_AGE, AttributeBelief, Belief, Calibration, FacePopulation, cosine, sigmoid
+from speech2face.voice.belief import (
+    ADULT_AGE,
+    BIN_CENTRES,
+    OLDEST_FACE,
+    AttributeBelief,
+    Belief,
+    Calibration,
+    FacePopulation,
+    cosine,
+    sigmoid,
+)
 from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
+
+if TYPE_CHECKING:
+    from speech2face.face.fit import FaceFitter, FacePrior, LandmarkFinder
 
 # --------------------------------------------------------------------------------------------------
 # The record of a release that states attributes: calibration, face population, thresholds. The starter is one.
@@ -106,6 +120,9 @@ class Moments:
     seconds: float
 
 
+SIDE_BY_SIDE = 2  # segments encoded at once; each takes some 20 MB meanwhile
+
+
 class AttributeRuntime(Runtime):
     """The three networks: one run a segment, one run a recording, one run a picture."""
 
@@ -122,9 +139,16 @@ class AttributeRuntime(Runtime):
         return Moments(sums, segment.size / SAMPLE_RATE)
 
     def moments(self, speech: FloatArray) -> list[Moments]:
-        """Encode speech segment by segment, (samples,); at least one window long."""
+        """Encode speech segment by segment, (samples,); at least one window long.
+
+        Segments are encoded side by side: one of three seconds is too little work to keep two cores busy.
+        """
         assert speech.size >= WINDOW
-        return [self.segment_moments(speech[start:stop]) for start, stop in segment_spans(speech.size)]
+        segments = [speech[start:stop] for start, stop in segment_spans(speech.size)]
+        if len(segments) == 1 or self.threads == 1:
+            return [self.segment_moments(segment) for segment in segments]
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+            return list(threads.map(self.segment_moments, segments))
 
     def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[FloatArray, FloatArray]:
         """The voices before and after each cut between segments, (cuts, embedding) twice; one run for all."""
@@ -143,6 +167,16 @@ class AttributeRuntime(Runtime):
         return VoiceReading(embedding, gender, age, voice, child, distance, sum(part.seconds for part in parts))
 
 
+FITTED_TENSORS = (
+    *("mean_landmarks", "landmark_basis", "flow_basis", "matte_depth"),
+    *("mean_luma", "attribute_luma", "residual_luma", "mean_chroma", "chroma_basis"),
+)
+
+
+PRIOR_AGE_STEP_YEARS = 2
+PRIOR_GROUP_CONCENTRATION = 0.25
+PRIOR_FEMININITY = {0.0: 0.4, 0.25: 0.07, 0.5: 0.06, 0.75: 0.07, 1.0: 0.4}
+"""Femininity of a face and its probability: the mean man's and the mean woman's faces, and some between."""
 UNSURE_GENDER = 0.85
 UNSURE_AGE_YEARS = 45.0
 
@@ -187,7 +221,7 @@ class AttributeModel:
         """
         given.check(self.release.groups)
 
-    def with_population(self, weights: Mapping[str, float]) -> AttributeModel:
+    def with_population(self, weights: Mapping[str, float]) -> Self:
         """The same model over another reference population: a weight for each group, those left out having none.
 
         Raises:
@@ -223,6 +257,47 @@ class AttributeModel:
         raise InvalidOption(
             f"the model {self.release.name} draws faces from age and gender; no face embedder reads such an embedding"
             " from a photograph: use a model learned from pairs of voices and faces (--model)"
+        )
+
+    def face_fitter(self, landmark_finder: LandmarkFinder | None = None) -> FaceFitter:
+        """What brings photographs to this model's face embeddings, all ages and both genders being equally likely.
+
+        `landmark_finder` finds landmarks where a photograph comes without; None: each must bring its own.
+
+        Raises:
+            WeightsError: the face model's weights cannot be read.
+        """
+        from speech2face.face.fit import FaceFitter
+
+        weights = read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS)
+        return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
+
+    def face_prior(self) -> FacePrior:
+        """What is known of people before a photograph is seen: of any age, mostly men's and women's faces."""
+        from speech2face.face.fit import FacePrior
+
+        # Draws keep near the average face for nobody's sake; people are of one group mostly, and their own residuals
+        # have the deviation of one that the components were scaled to.
+        population = replace(
+            self.release.population,
+            group_concentration=PRIOR_GROUP_CONCENTRATION,
+            residual_sd=np.ones_like(self.release.population.residual_sd),
+        )
+        basis = population.basis
+        count = len(basis.groups)
+        ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
+        femininity = np.array(list(PRIOR_FEMININITY))
+        designs = basis.design(ages[:, None], femininity, np.full(count, 1 / count))[..., :-count]
+        shares = np.broadcast_to(np.array(list(PRIOR_FEMININITY.values())) / ages.size, designs.shape[:2])
+        around = population.belief(AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5))
+        plain = basis.size - count
+        low, high = population.limits()
+        return FacePrior(
+            designs.reshape(-1, plain).astype(np.float64),
+            shares.reshape(-1).astype(np.float64),
+            around.mean[plain:].astype(np.float64),
+            around.covariance[plain:, plain:].astype(np.float64),
+            (low[plain:].astype(np.float64), high[plain:].astype(np.float64)),
         )
 
     def prefetch_face(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from speech2face.inputs import described, real_number
 from speech2face.limits import Style
 from speech2face.models.release import Release
 from speech2face.voice.belief import ADULT_AGE, OLDEST_FACE, AttributeBelief
+
+if TYPE_CHECKING:
+    from speech2face.face.fit import FaceFitter, LandmarkFinder
 
 # --------------------------------------------------------------------------------------------------
 # Attributes that a user states instead of leaving them to the voice.
@@ -196,6 +199,15 @@ class EncoderState(Protocol):
         Raises:
             NoSpeech: the encoder itself recognises no voice in it, where it can tell.
         """
+        ...
+
+
+@runtime_checkable
+class FittedModel(Protocol):
+    """A model whose face embeddings are coordinates of shape and texture, to which photographs are fitted."""
+
+    def face_fitter(self, landmark_finder: "LandmarkFinder | None" = None) -> "FaceFitter":
+        """What brings photographs to its face embeddings; None: every photograph must bring its own landmarks."""
         ...
 
 

@@ -16,6 +16,14 @@ def _attribute_model(folder: Path, values: dict[str, Any], threads: int | None) 
     return AttributeModel(release, AttributeRuntime(release, threads))
 
 
+def _learned_model(folder: Path, values: dict[str, Any], threads: int | None) -> Model:
+    from speech2face.models.attributes import AttributeRuntime
+    from speech2face.models.learned import LearnedModel, read_learned_release
+
+    release = read_learned_release(folder, values)
+    return LearnedModel(release, AttributeRuntime(release, threads))
+
+
 def _paired_model(folder: Path, values: dict[str, Any], threads: int | None) -> Model:
     from speech2face.models.paired import PairedModel, PairedRuntime, read_paired_release
 
@@ -28,6 +36,7 @@ MOST_THREADS = 1024  # more than any machine has cores
 # Each imports its own kind alone: the other one's face embedders would be loaded for nothing.
 KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
     "attributes": _attribute_model,
+    "learned": _learned_model,
     "paired": _paired_model,
     "paired_clips": _paired_model,
 }

@@ -19,16 +19,15 @@ from numpy.typing import NDArray
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import WeightsError
 from speech2face.inputs import parse_json, parse_json_object
-from speech2face.outputs import replace_file
+from speech2face.outputs import load_onnxruntime, replace_file
 from speech2face.outputs import sha256 as sha256
-from speech2face.quiet import load_onnxruntime
 
 if TYPE_CHECKING:
     from speech2face.face.embedders import EmbedderRecord
     from speech2face.voice.belief import Spread
 
 MANIFEST = "model.json"
-FORMATS = {"attributes": 2, "paired": 2, "paired_clips": 1}
+FORMATS = {"attributes": 2, "learned": 1, "paired": 2, "paired_clips": 1}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
 SHIPPED = Path(__file__).parents[1] / "weights" / "starter"

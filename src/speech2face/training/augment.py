@@ -17,10 +17,8 @@ from speech2face.audio.recording import can_encode
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import MissingExtra
 
-# --------------------------------------------------------------------------------------------------
-# Sounds that are not speech, made by arithmetic: noises, tones, hums, music, clicks.
+# --- Sounds that are not speech, made by arithmetic: noises, tones, hums, music, clicks.
 # They are mixed under voices, and alone they teach the voice encoder what is not a voice.
-# --------------------------------------------------------------------------------------------------
 
 Generator = np.random.Generator
 Sound = Callable[[int, Generator], FloatArray]

@@ -116,9 +116,7 @@ def _data_sets(training: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]
     return [("The voice encoder", voice), ("The face decoder", face)]
 
 
-# --------------------------------------------------------------------------------------------------
-# What the networks of a paired release learned from, as far as their data sets are still at hand.
-# --------------------------------------------------------------------------------------------------
+# --- What the networks of a paired release learned from, as far as their data sets are still at hand.
 
 UNSEEN, NOT_CHECKED = "unseen", "not checked"
 STATED = "stated"  # what a data set's maker wrote who did not prepare it with this program
@@ -251,9 +249,7 @@ def without_folders(value: Any) -> Any:
     return value
 
 
-# --------------------------------------------------------------------------------------------------
-# The tables of a paired release's card: what a data set holds, counted, a few rows each.
-# --------------------------------------------------------------------------------------------------
+# --- The tables of a paired release's card: what a data set holds, counted, a few rows each.
 
 ROWS = 10  # of a table, the rest in the last one
 CELL = 160  # characters

@@ -181,13 +181,11 @@ def find_checkpoint(path: Path) -> CheckpointFile:
     return newest
 
 
-# --------------------------------------------------------------------------------------------------
-# The folder of one training:
+# --- The folder of one training:
 #     settings.json     the settings of the last start
 #     numbers.jsonl     one line for each written step and each evaluation
 #     tensorboard/      the same for TensorBoard
 #     checkpoints/      see above
-# --------------------------------------------------------------------------------------------------
 
 SETTINGS = "settings.json"
 NUMBERS = "numbers.jsonl"
@@ -241,12 +239,6 @@ def _drop_after(path: Path, step: int) -> None:
         if done <= step:
             kept.append(line + "\n")
     replace_file(path, "".join(kept))
-
-
-def read_numbers(folder: Path, kind: str | None = None) -> list[dict[str, Any]]:
-    """The lines of a run, oldest first; of one kind where one is named."""
-    lines = [parse_json(line) for line in (folder / NUMBERS).read_text(encoding="utf-8").splitlines()]
-    return [line for line in lines if kind in (None, line["kind"])]
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -44,7 +44,7 @@ from speech2face.errors import (
     WeightsError,
 )
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.quiet import away_from_home
+from speech2face.outputs import away_from_home
 from speech2face.training.card import check_decoder_data
 from speech2face.training.checkpoint import (
     AVERAGE,
@@ -63,9 +63,7 @@ from speech2face.training.losses import Balance, suggest_weights
 from speech2face.training.settings import OptimiserSettings, TrainingSettings
 from speech2face.training.stages import TRAINING_SPLIT, Batch, EncoderStage, Stage, build_stage, load_network
 
-# --------------------------------------------------------------------------------------------------
-# Adam, the learning rate as a function of the step, and the running average of the weights.
-# --------------------------------------------------------------------------------------------------
+# --- Adam, the learning rate as a function of the step, and the running average of the weights.
 
 
 def make_optimiser(network: nn.Module, settings: OptimiserSettings) -> torch.optim.Adam:
@@ -128,9 +126,7 @@ def clip_gradients(network: nn.Module, clip_norm: float) -> Tensor:
     return nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None])
 
 
-# --------------------------------------------------------------------------------------------------
-# The processes of one training: alone, or started by torchrun (gloo on processors, NCCL on graphics cards).
-# --------------------------------------------------------------------------------------------------
+# --- The processes of one training: alone, or started by torchrun (gloo on processors, NCCL on graphics cards).
 
 EVALUATION_LIMIT = timedelta(hours=2)  # the other ranks wait this long while the first one evaluates
 
@@ -195,9 +191,7 @@ def joined(device: str) -> Iterator[Ranks]:
         distributed.destroy_process_group()
 
 
-# --------------------------------------------------------------------------------------------------
-# Stop at the end of a step when the system or the user asks for it.
-# --------------------------------------------------------------------------------------------------
+# --- Stop at the end of a step when the system or the user asks for it.
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -221,9 +215,7 @@ def on_signals() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-# --------------------------------------------------------------------------------------------------
-# How far a training is: a bar on a terminal, lines elsewhere, both on standard error.
-# --------------------------------------------------------------------------------------------------
+# --- How far a training is: a bar on a terminal, lines elsewhere, both on standard error.
 
 
 @dataclass(frozen=True)
@@ -702,9 +694,7 @@ def _difference(had: Any, has: Any) -> str:
     return f"{had}, now {has}"
 
 
-# --------------------------------------------------------------------------------------------------
-# Clips of a data set for the engine: each rank's share of each step, from any step on.
-# --------------------------------------------------------------------------------------------------
+# --- Clips of a data set for the engine: each rank's share of each step, from any step on.
 
 
 class ShardBatches:
@@ -785,9 +775,7 @@ class ShardBatches:
         )
 
 
-# --------------------------------------------------------------------------------------------------
-# A training from its settings: data, stage, ranks and signals brought together.
-# --------------------------------------------------------------------------------------------------
+# --- A training from its settings: data, stage, ranks and signals brought together.
 
 
 def train_by_settings(settings: TrainingSettings, *, stop_at: int | None = None, quiet: bool = False) -> None:

@@ -43,8 +43,7 @@ from speech2face.models.paired import (
     load_paired_model,
 )
 from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
-from speech2face.outputs import replace_file, replacing
-from speech2face.quiet import away_from_home
+from speech2face.outputs import away_from_home, replace_file, replacing
 from speech2face.training.card import (
     CARD,
     Source,
@@ -69,17 +68,10 @@ from speech2face.voice.encoder import (
 )
 from speech2face.voice.segments import golden_speech
 
-# --------------------------------------------------------------------------------------------------
-# Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
-# --------------------------------------------------------------------------------------------------
+# --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 
 OPSET = 18
-ONNX_TYPES = {
-    "F32": TensorProto.FLOAT,
-    "F16": TensorProto.FLOAT16,
-    "I8": TensorProto.INT8,
-    "U8": TensorProto.UINT8,
-}
+ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
 PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
 
 
@@ -235,9 +227,7 @@ def export(
     replace_file(path, model.SerializeToString())
 
 
-# --------------------------------------------------------------------------------------------------
-# What a paired release states about itself, measured on clips that training did not have.
-# --------------------------------------------------------------------------------------------------
+# --- What a paired release states about itself, measured on clips that training did not have.
 
 FALSE_ALARMS = 0.05  # share of one speaker's pairs that may be taken for two speakers'
 LEAST_CAUGHT = 0.5  # share of two speakers' pairs that must be told apart, or the release does not judge it
@@ -330,9 +320,7 @@ def tell_speakers(centred: FloatArray, speakers: NDArray[np.int64]) -> SameSpeak
     return SameSpeaker(threshold, caught, len(one)) if caught >= LEAST_CAUGHT else None
 
 
-# --------------------------------------------------------------------------------------------------
-# Assembles a paired release: half-precision weights, ONNX graphs, spread, golden tensors, card, manifest.
-# --------------------------------------------------------------------------------------------------
+# --- Assembles a paired release: half-precision weights, ONNX graphs, spread, golden tensors, card, manifest.
 
 logger = logging.getLogger(__name__)
 VOICE_WEIGHTS, FACE_WEIGHTS, GOLDEN = "voice.safetensors", "face.safetensors", "golden.npz"
@@ -427,12 +415,6 @@ def export_face(decoder: Any, out: Path) -> None:
     )  # fmt: skip
 
 
-def _draw(decoder: Any, face_embedding: FloatArray) -> np.ndarray:
-    """The picture as it is stored, (3, height, width) uint8."""
-    image = decoder(torch.from_numpy(face_embedding)[None])[0].numpy()
-    return np.asarray(np.rint(image * 255), np.uint8)
-
-
 def _distance(said: FloatArray, wanted: FloatArray) -> float:
     """How far an embedding is from another, as a share of that one's length."""
     return float(np.linalg.norm(said - wanted) / max(float(np.linalg.norm(wanted)), 1e-12))
@@ -450,7 +432,8 @@ def write_networks(out: Path, encoder: Any, decoder: Any, measures: Measures, cl
 
     def answers() -> tuple[FloatArray, np.ndarray]:
         with torch.inference_mode():
-            return encoder(features)[0].numpy(), _draw(decoder, measures.mean_embedding)
+            picture = decoder(torch.from_numpy(measures.mean_embedding)[None])[0].numpy()
+            return encoder(features)[0].numpy(), np.asarray(np.rint(picture * 255), np.uint8)
 
     encoder.eval(), decoder.eval()
     said, drawn = answers()
@@ -579,14 +562,14 @@ def write_paired_release(
             (made / CARD).write_text(paired_card(values), encoding="utf-8")
             check_golden(load_paired_model(made))
             made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
-            _put_in_place(made, out, cleanup)
+            put_folder_in_place(made, out, cleanup)
         except (OSError, SafetensorError) as error:
             raise CannotWrite(f"cannot write the release {out}: {error}") from error
     logger.info("%s: %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
     return load_paired_model(out)
 
 
-def _put_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
+def put_folder_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
     """Rename the finished folder; one that was there before goes only when the new one stands."""
     if not out.exists():
         made.rename(out)

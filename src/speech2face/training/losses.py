@@ -123,10 +123,8 @@ class EncoderLoss(WeightedTerms):
         return found
 
 
-# --------------------------------------------------------------------------------------------------
-# The face decoder's loss (Cole et al. 2017): texture, landmarks, and whether the drawn face is the same person.
+# --- The face decoder's loss (Cole et al. 2017): texture, landmarks, and whether the drawn face is the same person.
 # The papers name the terms and not their weights. Each function returns the mean over the batch, ().
-# --------------------------------------------------------------------------------------------------
 
 Embedder = Callable[[Tensor], Tensor]
 """Differentiable: aligned faces (batch, 3, size, size) in [0, 1] -> (batch, embedding)."""
@@ -194,12 +192,10 @@ class DecoderLoss(WeightedTerms):
         return {"embedder_similarity": why} if self.embedder is None else {}
 
 
-# --------------------------------------------------------------------------------------------------
-# Weights for the terms of the loss by the paper's rule (Oh et al., CVPR 2019, section 4, implementation details).
+# --- Weights for the terms of the loss by the paper's rule (Oh et al., CVPR 2019, section 4, implementation details).
 # There they are chosen so that the gradients of all terms with respect to the predicted face embedding have about the
 # same magnitude at iteration 1000. The paper's numbers fit its own feature scale; other embedders need others.
 # `speech2face train` measures once, at that step, and warns; `speech2face balance` measures a checkpoint.
-# --------------------------------------------------------------------------------------------------
 
 PAPER_STEP = 1000
 REFERENCE_TERM = "decoder_layer"  # its weight is 1 in Equation 1

@@ -105,11 +105,9 @@ class Morpher:
         return blend_gradients(inner, at_own[0], mask), own
 
 
-# --------------------------------------------------------------------------------------------------
-# A data set for the face decoder, enlarged by morphs (Cole et al. 2017 made about a million of 12,000 photographs).
+# --- A data set for the face decoder, enlarged by morphs (Cole et al. 2017 made about a million of 12,000 photographs).
 # Written once, before the training: a morph's face embedding has to come from the face embedder that made the others,
 # and that need not be one that runs inside the training.
-# --------------------------------------------------------------------------------------------------
 
 Embed = Callable[[Picture], NDArray[np.float32] | None]
 """An aligned face (height, width, 3) -> its embedding, or None where no face is seen."""
@@ -232,13 +230,11 @@ def write_morphs(
     write_shards(folder, everything(), embedder=manifest.embedder, statement=dict(manifest.statement) | made_of)
 
 
-# --------------------------------------------------------------------------------------------------
-# Gradient-domain composition of two pictures (Perez et al. 2003), solved exactly by sine transforms, on any device.
+# --- Gradient-domain composition of two pictures (Perez et al. 2003), solved exactly by sine transforms, on any device.
 # Only the gradients are pasted, not the colours, so no seam is left at the edge of the mask. The unknowns are all
 # pixels but the picture's outermost, which stay the background's: on such a rectangle the Poisson equation is
 # diagonal in sines, a few products of small matrices instead of the sparse system of 50,000 unknowns that an
 # irregular boundary needs.
-# --------------------------------------------------------------------------------------------------
 
 DIRECTIONS = 64  # of the half planes whose common part stands for a convex hull
 

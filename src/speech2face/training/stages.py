@@ -24,19 +24,10 @@ from speech2face.decoder.paper import (
     FaceSizes,
 )
 from speech2face.drivers import KINDS
-from speech2face.errors import (
-    DatasetError,
-    InvalidSettings,
-    WeightsError,
-)
+from speech2face.errors import DatasetError, InvalidSettings, WeightsError
 from speech2face.face.vggface import INPUT_PIXELS, VGGFace, load_vggface
 from speech2face.metrics.measures import embedding_numbers
-from speech2face.training.checkpoint import (
-    AVERAGE,
-    NETWORK,
-    find_checkpoint,
-    read_checkpoint,
-)
+from speech2face.training.checkpoint import AVERAGE, NETWORK, find_checkpoint, read_checkpoint
 from speech2face.training.losses import (
     PAPER_STEP,
     DecoderLoss,
@@ -226,9 +217,7 @@ def load_network(path: Path) -> tuple[Any, dict[str, Any]]:
     return network.eval(), checkpoint.metadata
 
 
-# --------------------------------------------------------------------------------------------------
-# Stage two: the voice encoder learns the face embedding, the face side frozen (Oh et al., CVPR 2019, section 3.3).
-# --------------------------------------------------------------------------------------------------
+# --- Stage two: the voice encoder learns the face embedding, the face side frozen (Oh et al., CVPR 2019, section 3.3).
 
 
 def load_teacher_head(path: Path, embedding: int) -> nn.Linear:
@@ -324,9 +313,7 @@ def _numpy(embeddings: Tensor) -> np.ndarray:
     return embeddings.cpu().numpy().astype(np.float32, copy=False)
 
 
-# --------------------------------------------------------------------------------------------------
-# Stage one: the face decoder learns to draw a face from its embedding (Cole et al. 2017; Oh et al. 2019).
-# --------------------------------------------------------------------------------------------------
+# --- Stage one: the face decoder learns to draw a face from its embedding (Cole et al. 2017; Oh et al. 2019).
 
 STATISTICS_CLIPS = 10_000  # enough for a mean shape to a tenth of a pixel; evenly spread over the training clips
 STATISTICS_BATCH = 256

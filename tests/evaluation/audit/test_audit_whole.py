@@ -16,8 +16,14 @@ from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import CorruptRecording, DatasetError, OutputExists
 from speech2face.evaluation.audit.audit import END, START, AuditSettings, audit
-from speech2face.evaluation.audit.observations import CONDITIONS, changed, observe
-from speech2face.evaluation.audit.stability import between_speakers, grey_difference, measure_stability
+from speech2face.evaluation.audit.observations import (
+    CONDITIONS,
+    between_speakers,
+    changed,
+    grey_difference,
+    measure_stability,
+    observe,
+)
 from speech2face.evaluation.clips import AuditClip
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.open import load_model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.metrics.faces import WIDTHS, absolute_ratio_error, width_ratios
+from speech2face.metrics.pictures import WIDTHS, absolute_ratio_error, width_ratios
 
 
 def head(widths: dict[tuple[int, int], float]) -> np.ndarray:

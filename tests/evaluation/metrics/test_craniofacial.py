@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from speech2face.metrics.faces import MEASUREMENTS, correlate, interocular, measurements
+from speech2face.metrics.pictures import MEASUREMENTS, correlate, interocular, measurements
 
 
 def face() -> np.ndarray:

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face.evaluation.page import render
 from speech2face.evaluation.parts import attributes
 from speech2face.evaluation.parts import attributes as attribute_tables
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
 from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReading, read_pictures
-from speech2face.evaluation.report import Number, Part, count_reasons
+from speech2face.evaluation.report import Number, Part, count_reasons, render
 from speech2face.face.detect import Picture
 from tests.evaluation.picture_sets import SIDE, made_set, tiny_model
 

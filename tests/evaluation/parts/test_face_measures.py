@@ -5,15 +5,14 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.errors import MissingExtra
-from speech2face.evaluation.page import render
 from speech2face.evaluation.parts import shapes as anthropometry
 from speech2face.evaluation.parts import shapes as craniofacial
 from speech2face.evaluation.parts.shapes import strangers
 from speech2face.evaluation.pictures import Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import Number, Part
+from speech2face.evaluation.report import Number, Part, render
 from speech2face.face.align import Points
-from speech2face.metrics.faces import MEASUREMENTS, measurements
+from speech2face.metrics.pictures import MEASUREMENTS, measurements
 from tests.evaluation.metrics.test_craniofacial import face
 from tests.evaluation.picture_sets import made_set, tiny_model
 

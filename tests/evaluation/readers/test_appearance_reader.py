@@ -10,10 +10,10 @@ from PIL import Image
 pytest.importorskip("dlib", reason="faces are found by dlib; install the extra `faces`")
 pytest.importorskip("safetensors", reason="the face model is a safetensors file; install the extra `eval`")
 
-from speech2face.evaluation.readers import AppearanceReader, FacePointFinder, find_box
+from speech2face.evaluation.readers import AppearanceReader
 from speech2face.face.align import Points
 from speech2face.face.detect import FaceBox, Picture
-from speech2face.face.landmarks import COUNT
+from speech2face.face.landmarks import COUNT, FacePointFinder, find_box
 from speech2face.models.attributes import AttributeModel
 from speech2face.models.open import load_model
 

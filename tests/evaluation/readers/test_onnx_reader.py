@@ -18,6 +18,7 @@ from speech2face.evaluation.readers import (  # noqa: E402
     OnnxReader,
     ReaderSettings,
 )
+from speech2face.validation import validated  # noqa: E402
 
 SIDE = 4
 WHOLE = {"alignment": "picture", "mean": [0, 0, 0], "deviation": [1, 1, 1]}
@@ -45,9 +46,13 @@ def network(path: Path, outputs: dict[str, int], *, channels_first: bool = True)
     return path
 
 
+def made_settings(values: dict[str, Any]) -> ReaderSettings:
+    return validated(ReaderSettings, values, "the reader's settings", WeightsError)
+
+
 def reader(tmp_path: Path, outputs: dict[str, int] | None = None, **settings: Any) -> OnnxReader:
     path = network(tmp_path / "net.onnx", {"numbers": 3} if outputs is None else outputs)
-    return OnnxReader(path, ReaderSettings.from_dict(WHOLE | settings))
+    return OnnxReader(path, made_settings(WHOLE | settings))
 
 
 def picture(red: int, green: int, blue: int) -> np.ndarray:
@@ -120,7 +125,7 @@ def test_outputs_are_found_by_name_and_by_place(tmp_path: Path) -> None:
 def test_colours_mean_and_deviation_reach_the_network(tmp_path: Path) -> None:
     path = network(tmp_path / "last.onnx", {"numbers": 3}, channels_first=False)
     settings = {**WHOLE, "colours": "bgr", "mean": [10, 20, 40], "deviation": [1, 1, 4], "age": {"stop": 1}}
-    found = OnnxReader(path, ReaderSettings.from_dict(settings)).read(picture(10, 30, 60))
+    found = OnnxReader(path, made_settings(settings)).read(picture(10, 30, 60))
     assert found is not None
     assert found.age == (60 - 40) / 4  # blue comes first
 
@@ -153,16 +158,16 @@ def test_outputs_that_do_not_fit_the_settings_are_refused_before_any_face(
     ("settings", "message"),
     [
         ({}, "none of age, gender, group"),
-        ({"age": {"stopp": 1}}, "age: stopp is none of"),
-        ({"age": 3}, "age is an object"),
-        ({"gender": {"female": 2}}, "female is 0 or 1"),
+        ({"age": {"stopp": 1}}, r"there is no age\.stopp; there are output, start"),
+        ({"age": 3}, "age is 3; it must be"),
+        ({"gender": {"female": 2}}, r"gender\.female is 2; it must be 0 or 1"),
         ({"group": {}}, "names of its classes"),
-        ({"age": {"activation": "tanh"}}, "activation is one of softmax, sigmoid, none"),
-        ({"age": {"summary": "median"}}, "summary is one of mean, likeliest"),
-        ({"age": {}, "alignment": "nose"}, "alignment is one of"),
-        ({"age": {}, "deviation": [1, 0, 1]}, "deviation is above 0"),
-        ({"age": {}, "margin": 9}, "margin is from 0 to 2"),
-        ({"age": {}, "pixels": 9}, "pixels is none of"),
+        ({"age": {"activation": "tanh"}}, r"age\.activation is 'tanh'; it must be 'softmax', 'sigmoid' or 'none'"),
+        ({"age": {"summary": "median"}}, r"age\.summary is 'median'; it must be 'mean' or 'likeliest'"),
+        ({"age": {}, "alignment": "nose"}, "alignment is 'nose'; it must be 'box', 'eyes'"),
+        ({"age": {}, "deviation": [1, 0, 1]}, r"deviation\.1 is 0; it must be greater than 0"),
+        ({"age": {}, "margin": 9}, "margin is 9; it must be less than or equal to 2"),
+        ({"age": {}, "pixels": 9}, "there is no pixels; there are"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
@@ -176,10 +181,10 @@ def test_files_that_are_not_there_or_no_json_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
         ReaderSettings.read(tmp_path / "none.json")
     (tmp_path / "text.json").write_text("age", encoding="utf-8")
-    with pytest.raises(WeightsError, match=r"text\.json are wrong"):
+    with pytest.raises(WeightsError, match=r"text\.json is no JSON"):
         ReaderSettings.read(tmp_path / "text.json")
     with pytest.raises(WeightsError, match="no weight file"):
-        OnnxReader(tmp_path / "none.onnx", ReaderSettings.from_dict({"age": {}}))
+        OnnxReader(tmp_path / "none.onnx", made_settings({"age": {}}))
 
 
 def test_the_report_says_whose_opinion_it_is(tmp_path: Path) -> None:
@@ -193,7 +198,7 @@ def test_the_report_says_whose_opinion_it_is(tmp_path: Path) -> None:
 def test_the_settings_in_the_docs_are_read_as_they_stand_there(tmp_path: Path) -> None:
     page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     [example] = [block for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"alignment"' in block]
-    settings = ReaderSettings.from_dict(json.loads(example))
+    settings = made_settings(json.loads(example))
     path = network(tmp_path / "nine.onnx", {"numbers": 9})
     made = OnnxReader(path, replace(settings, input_pixels=SIDE, alignment="picture"))
     assert made.reads == ("gender", "age", "group")

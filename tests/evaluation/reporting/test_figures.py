@@ -7,7 +7,7 @@ pytest.importorskip("matplotlib", reason="figures are drawn with matplotlib; ins
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from speech2face.evaluation.page import COLOURS, DOTS_PER_INCH, render
+from speech2face.evaluation.report import COLOURS, DOTS_PER_INCH, render
 
 
 def draw(canvas: Canvas) -> None:

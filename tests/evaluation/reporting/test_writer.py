@@ -9,17 +9,23 @@ import numpy as np
 import pytest
 
 from speech2face.errors import OutputExists
-from speech2face.evaluation.page import WIDTH, Scale, check_report, png_size, scale_of, strip_svg, write_report
 from speech2face.evaluation.report import (
+    WIDTH,
     Exclusion,
     Figure,
     ModelFacts,
     Number,
     Part,
     ReportFacts,
+    Scale,
     Table,
+    check_report,
     number_text,
+    png_size,
+    scale_of,
+    strip_svg,
     words,
+    write_report,
 )
 from speech2face.metrics.intervals import Estimate
 

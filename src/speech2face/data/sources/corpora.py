@@ -9,22 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from speech2face.data.record import (
-    LABELS,
-    TEST,
-    TRAIN,
-    Record,
-    Reject,
-    is_key,
-    official_split,
-    reject,
-    short_hash,
-)
-from speech2face.data.sources import BuiltInSource, Place
-from speech2face.data.sources.own import FacesByIdentity
-from speech2face.data.sources.tables import (
+from speech2face.data.record import LABELS, TEST, TRAIN, Record, Reject, is_key, official_split, reject, short_hash
+from speech2face.data.sources import (
     SOUNDS,
     VIDEOS,
+    BuiltInSource,
+    Place,
     TableRow,
     files_below,
     read_rows,
@@ -32,15 +22,14 @@ from speech2face.data.sources.tables import (
     split_place,
     suffix_of,
 )
+from speech2face.data.sources.own import FacesByIdentity
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.validation import checked
 
-# --------------------------------------------------------------------------------------------------
-# AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
+# --- AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
 # The table has no header: YouTube id, start and end in seconds, and the centre of the speaker's face in the frame at
 # the start, as shares of width and height.
-# --------------------------------------------------------------------------------------------------
 
 COLUMNS = ("id", "start", "end", "x", "y")
 _ID_LENGTH = 11  # of every YouTube id; it may have "_" and "-" in it, so it is cut by length
@@ -172,10 +161,8 @@ def _official(table: str) -> str | None:
     return next((split for split in (TRAIN, TEST) if split in name), None)
 
 
-# --------------------------------------------------------------------------------------------------
-# VoxCeleb 1 and 2 (Nagrani et al., Interspeech 2017; Chung et al., Interspeech 2018): the official trees.
+# --- VoxCeleb 1 and 2 (Nagrani et al., Interspeech 2017; Chung et al., Interspeech 2018): the official trees.
 # A recording is SPEAKER/VIDEO/NUMBER.wav (m4a, mp4), wherever the tree above it begins; speakers are like id10001.
-# --------------------------------------------------------------------------------------------------
 
 Version = Literal[1, 2]
 _SPEAKER = re.compile(r"id\d{5}")

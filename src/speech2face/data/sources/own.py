@@ -9,20 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from speech2face.data import sources
 from speech2face.data.manifest import COLUMNS as INDEX_COLUMNS
 from speech2face.data.record import LABELS, SOURCE_LABEL, Record, Reject, is_key, reject
 from speech2face.data.sources import BuiltInSource, Place
-from speech2face.data.sources.tables import (
-    VIDEOS,
-    TableRow,
-    beside,
-    files_below,
-    is_missing,
-    pictures_below,
-    read_table,
-    split_place,
-    with_slashes,
-)
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError
 from speech2face.validation import checked
@@ -31,7 +21,7 @@ NEEDED = ("recording", "speaker")
 OPTIONAL = ("photograph", "licence", "consent", "start", "end", "face_x", "face_y", "split", "key")
 KNOWN = (*NEEDED, *OPTIONAL, *LABELS)
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
-_STEM = 40  # characters of the recording's name in a key made here
+_STEM = 40  # characters of a file's name in a key made here
 _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
 
 
@@ -54,7 +44,7 @@ class Pairs(BuiltInSource):
     @property
     def relative_to(self) -> str:
         """What paths in the table are relative to."""
-        return split_place(self.table)[0]
+        return sources.split_place(self.table)[0]
 
     def records(self) -> Iterator[Record | Reject]:
         """In the table's order.
@@ -62,17 +52,17 @@ class Pairs(BuiltInSource):
         Raises:
             DatasetError: the table is wrong, with line and column.
         """
-        folder, lines = split_place(self.table)[0], dict[str, int]()
-        for row in read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
+        folder, lines = sources.split_place(self.table)[0], dict[str, int]()
+        for row in sources.read_table(self.table, needed=NEEDED, known=KNOWN, refuse=_refuse):
             record = _record(row, folder, _labels(row))
             before = lines.setdefault(record.key, row.line)
             if before != row.line and row.get("key"):
                 raise row.wrong("key", f"the key {record.key!r} is in line {before} already; every row has its own")
             if before != row.line:
                 yield reject(record, "repeated", f"line {row.line} is of the same files and span as line {before}")
-            elif is_missing(record.media):
+            elif sources.is_missing(record.media):
                 yield reject(record, "no_media", f"there is no {record.media}")
-            elif record.photograph is not None and is_missing(record.photograph):
+            elif record.photograph is not None and sources.is_missing(record.photograph):
                 yield reject(record, "no_photograph", f"there is no {record.photograph}")
             else:
                 yield record
@@ -92,14 +82,14 @@ def _refuse(column: str) -> str | None:
     return "a label is small letters, digits and '_', and not a word the index of a shard has already"
 
 
-def _labels(row: TableRow) -> tuple[str, ...]:
+def _labels(row: sources.TableRow) -> tuple[str, ...]:
     own = (name for name in row.columns if name not in KNOWN)
     return (*LABELS, *own)
 
 
-def _record(row: TableRow, folder: str, labels: tuple[str, ...]) -> Record:
-    recording = with_slashes(folder, row.printable("recording", needed=True))
-    photograph = with_slashes(folder, row.printable("photograph"))
+def _record(row: sources.TableRow, folder: str, labels: tuple[str, ...]) -> Record:
+    recording = sources.with_slashes(folder, row.printable("recording", needed=True))
+    photograph = sources.with_slashes(folder, row.printable("photograph"))
     start, end = row.seconds("start"), row.seconds("end")
     if end is not None and end <= (start or 0.0):
         raise row.wrong("end", f"end is {end:g}, not after the start at {start or 0.0:g}")
@@ -112,12 +102,12 @@ def _record(row: TableRow, folder: str, labels: tuple[str, ...]) -> Record:
             raise row.wrong(column, f"{column} is {name!r}: at most 80 letters, digits, '_' and '-' of ASCII")
     return Record(
         key=key,
-        media=beside(folder, recording),
+        media=sources.beside(folder, recording),
         speaker=row.printable("speaker", needed=True),
         source="pairs",
         start_seconds=start,
         end_seconds=end,
-        photograph=beside(folder, photograph) if photograph else None,
+        photograph=sources.beside(folder, photograph) if photograph else None,
         face_x=x,
         face_y=y,
         split=split or None,
@@ -129,19 +119,20 @@ def _record(row: TableRow, folder: str, labels: tuple[str, ...]) -> Record:
 
 def _key(recording: str, photograph: str, start: float | None, end: float | None) -> str:
     """A key that does not depend on where the row stands or where the table lies."""
-    digest = hashlib.sha256(repr((recording, photograph, start, end)).encode()).hexdigest()[:_DIGEST]
-    stem = recording.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", stem).strip("_")[:_STEM]
-    return f"pair_{readable}_{digest}" if readable else f"pair_{digest}"
+    name = recording.replace("\\", "/").rpartition("/")[2]
+    return _made_key("pair", name, repr((recording, photograph, start, end)))
 
 
-# --------------------------------------------------------------------------------------------------
-# Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
-# --------------------------------------------------------------------------------------------------
+def _made_key(kind: str, name: str, content: str) -> str:
+    """A key with something readable of a file's name in it, and a digest of what it stands for."""
+    digest = hashlib.sha256(content.encode()).hexdigest()[:_DIGEST]
+    readable = re.sub(r"[^A-Za-z0-9]+", "_", name.rpartition(".")[0]).strip("_")[:_STEM]
+    return f"{kind}_{readable}_{digest}" if readable else f"{kind}_{digest}"
+
+
+# --- Own data: a folder of videos, each of one speaker, who is named by the sub-folder or, beside the others, the file.
 
 VIDEO_OPTIONAL = ("licence", "consent", "split", *LABELS)
-_VIDEO_STEM = 40  # characters of a path in a key
-_VIDEO_DIGEST = 12  # hexadecimal digits
 
 
 @checked
@@ -166,7 +157,7 @@ class Videos(BuiltInSource):
         """
         known = {} if self.speakers is None else _read_speakers(self.speakers)
         storage, found = Storage(self.folder), False
-        for path in files_below(self.folder, VIDEOS):
+        for path in sources.files_below(self.folder, sources.VIDEOS):
             found = True
             first, _, rest = path.partition("/")
             speaker = first if rest else first.rpartition(".")[0]
@@ -176,7 +167,7 @@ class Videos(BuiltInSource):
                 )
             yield _video_record(path, storage.where(path), speaker, known.get(speaker))
         if not found:
-            raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(VIDEOS))})")
+            raise DatasetError(f"{self.folder} holds no video ({', '.join(sorted(sources.VIDEOS))})")
 
     @classmethod
     def example(cls, folder: Path) -> Videos:
@@ -187,10 +178,10 @@ class Videos(BuiltInSource):
         return cls(str(folder))
 
 
-def _video_record(path: str, media: str, speaker: str, row: TableRow | None) -> Record:
+def _video_record(path: str, media: str, speaker: str, row: sources.TableRow | None) -> Record:
     split = row.get("split") if row else ""
     return Record(
-        key=_video_key(path),
+        key=_made_key("video", path, path),  # of the path inside the folder, so that it stays when that is moved
         media=media,
         speaker=speaker,
         source="videos",
@@ -205,9 +196,9 @@ def _refuse_video(column: str) -> str | None:
     return None if column in ("speaker", *VIDEO_OPTIONAL) else f"there are speaker, {', '.join(VIDEO_OPTIONAL)}"
 
 
-def _read_speakers(place: str) -> Mapping[str, TableRow]:
-    known: dict[str, TableRow] = {}
-    for row in read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
+def _read_speakers(place: str) -> Mapping[str, sources.TableRow]:
+    known: dict[str, sources.TableRow] = {}
+    for row in sources.read_table(place, needed=("speaker",), known=("speaker", *VIDEO_OPTIONAL), refuse=_refuse_video):
         speaker = row.printable("speaker", needed=True)
         if speaker in known:
             raise row.wrong("speaker", f"{speaker!r} is in line {known[speaker].line} already; keep one row a speaker")
@@ -219,16 +210,7 @@ def _read_speakers(place: str) -> Mapping[str, TableRow]:
     return known
 
 
-def _video_key(path: str) -> str:
-    """A key from the path inside the folder, so that it stays when the folder is moved."""
-    digest = hashlib.sha256(path.encode()).hexdigest()[:_VIDEO_DIGEST]
-    readable = re.sub(r"[^A-Za-z0-9]+", "_", path.rpartition(".")[0]).strip("_")[:_VIDEO_STEM]
-    return f"video_{readable}_{digest}" if readable else f"video_{digest}"
-
-
-# --------------------------------------------------------------------------------------------------
-# Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
-# --------------------------------------------------------------------------------------------------
+# --- Pictures of faces in folders by identity: IDENTITY/any/folders/PICTURE.jpg, as VGGFace and HQ-VoxCeleb have them.
 
 
 class FacesByIdentity:
@@ -241,7 +223,7 @@ class FacesByIdentity:
         """
         self._storage = Storage(folder)
         self._pictures: dict[str, list[str]] = defaultdict(list)
-        for path, is_picture in pictures_below(folder):
+        for path, is_picture in sources.pictures_below(folder):
             identity, _, rest = path.partition("/")
             if rest and is_picture:
                 self._pictures[_plain(identity)].append(path)

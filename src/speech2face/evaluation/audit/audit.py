@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
-from speech2face.evaluation.audit.calibration import calibration_part
-from speech2face.evaluation.audit.groups import (
-    CHANGED,
-    EVERYBODY,
-    MEAN_FACE,
-    Audit,
-    GroupFinding,
-    Question,
-    audit_groups,
-    dimensions,
-    found_worse,
-    is_condition,
-    left_out,
-    questions,
-    strata,
-    worst_first,
+from speech2face.evaluation import report
+from speech2face.evaluation.audit import groups
+from speech2face.evaluation.audit.groups import calibration_part
+from speech2face.evaluation.audit.observations import (
+    CLEAN,
+    Movement,
+    Observations,
+    channels_of,
+    choose_conditions,
+    measure_stability,
+    observe,
+    stability_part,
 )
-from speech2face.evaluation.audit.observations import CLEAN, Observations, choose_conditions, observe
-from speech2face.evaluation.audit.stability import Movement, channels_of, measure_stability, stability_part
 from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, check_report, render, rendered, write_report
 from speech2face.evaluation.predictions import ReleasePredictor, references_for
-from speech2face.evaluation.report import Cell, Figure, NotMeasured, Number, Part, ReportFacts, Table, chapter
 from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
 from speech2face.models.open import load_model
 from speech2face.outputs import write_together
@@ -63,7 +56,7 @@ class AuditSettings:
     force: bool = False
 
 
-def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit:
+def audit(settings: AuditSettings, *, progress: Progress | None = None) -> groups.Audit:
     """Measure everything, write the report, and put its block into the cards that are named.
 
     Raises:
@@ -71,7 +64,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
             heard.
     """
     conditions = choose_conditions(settings.channels)
-    check_report(settings.out, force=settings.force)
+    report.check_report(settings.out, force=settings.force)
     cards = {path: read_card(path) for path in settings.cards}
     predictor = ReleasePredictor(load_model(settings.model))
     chosen = open_clips(settings.data, split=settings.split, limit=settings.clips, seed=settings.seed)
@@ -82,13 +75,13 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
         raise DatasetError(
             f"none of the {len(clips)} recordings of {chosen.name} could be heard; is it the right data?"
         )
-    possible = questions(seen[CLEAN])
+    possible = groups.questions(seen[CLEAN])
     asked = [question for question in possible if np.isfinite(question.values(seen[CLEAN])).any()]
     notes += tuple(f"Not measured, for want of labels or faces: {q.title}." for q in possible if q not in asked)
     speaker = np.array([clip.speaker for clip in clips], np.int64)
-    findings = audit_groups(
-        asked, dimensions(clips, seen[CLEAN]), seen, speaker,
-        {like: strata(clips, like) for like in ("", "gender", "age")}, permutations=settings.permutations,
+    findings = groups.audit_groups(
+        asked, groups.dimensions(clips, seen[CLEAN]), seen, speaker,
+        {like: groups.strata(clips, like) for like in ("", "gender", "age")}, permutations=settings.permutations,
     )  # fmt: skip
     model = predictor.model
     stability = measure_stability(seen, speaker, model.decode, seed=settings.seed) if channels_of(seen) else None
@@ -98,15 +91,23 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
         calibration_part(clips, seen, seed=settings.seed),
         stability_part(model, seen, stability),
     )
-    facts = ReportFacts(
+    facts = report.ReportFacts(
         title=f"Audit of {predictor.facts.name} {predictor.facts.version}",
         models=(predictor.facts,),
         data=_data_facts(chosen, len(np.unique(speaker)), seen[CLEAN]),
-        settings=_settings_facts(settings, findings, [condition.name for condition in conditions]),
-        exclusions=left_out(clips, seen[CLEAN]),
+        settings={
+            "conditions": [condition.name for condition in conditions],
+            "permutations": settings.permutations,
+            "resamplings": RESAMPLINGS,
+            "smallest_group_shown": SMALLEST_SHOWN,
+            "smallest_group_tested": SMALLEST_TESTED,
+            "tests": sum(found.tested for found in findings),
+            "seed": settings.seed,
+        },
+        exclusions=groups.left_out(clips, seen[CLEAN]),
     )
-    done = Audit(parts, tuple(findings), tuple(asked), stability, facts)
-    write_report(parts, facts, settings.out, force=settings.force)
+    done = groups.Audit(parts, tuple(findings), tuple(asked), stability, facts)
+    report.write_report(parts, facts, settings.out, force=settings.force)
     if cards:
         block = card_block(done)
         write_together({path: put_block(card, block).encode() for path, card in cards.items()}, force=True)
@@ -114,10 +115,7 @@ def audit(settings: AuditSettings, *, progress: Progress | None = None) -> Audit
 
 
 def _data_facts(chosen: Clips, speakers: int, clean: Observations) -> dict[str, Any]:
-    reasons: dict[str, int] = {}
-    for reason in clean.refusal:
-        if reason:
-            reasons[reason] = reasons.get(reason, 0) + 1
+    reasons = Counter(filter(None, clean.refusal))
     return {
         "name": chosen.name,
         "sha256": chosen.sha256,
@@ -130,21 +128,7 @@ def _data_facts(chosen: Clips, speakers: int, clean: Observations) -> dict[str, 
     }
 
 
-def _settings_facts(settings: AuditSettings, findings: Sequence[GroupFinding], conditions: list[str]) -> dict[str, Any]:
-    return {
-        "conditions": conditions,
-        "permutations": settings.permutations,
-        "resamplings": RESAMPLINGS,
-        "smallest_group_shown": SMALLEST_SHOWN,
-        "smallest_group_tested": SMALLEST_TESTED,
-        "tests": sum(found.tested for found in findings),
-        "seed": settings.seed,
-    }
-
-
-# --------------------------------------------------------------------------------------------------
-# The audit's findings as parts of a report: numbers, tables and figures.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's findings as parts of a report: numbers, tables and figures.
 
 MOST_BARS = 18
 HEADER = (
@@ -163,28 +147,30 @@ RULES = (
 )
 
 
-@chapter("groups", "By group")
-def groups_part(findings: Sequence[GroupFinding], asked: Sequence[Question], notes: Sequence[str] = ()) -> Part:
+@report.chapter("groups", "By group")
+def groups_part(
+    findings: Sequence[groups.GroupFinding], asked: Sequence[groups.Question], notes: Sequence[str] = ()
+) -> report.Part:
     """Every question by group of people; `notes` are put before the rules."""
-    people = [found for found in findings if not is_condition(found)]
+    people = [found for found in findings if not groups.is_condition(found)]
     tables = [_worse_table(people)]
     figures = []
     for question in asked:
-        own = worst_first([found for found in people if found.question is question])
+        own = groups.worst_first([found for found in people if found.question is question])
         tables.append(_table(own, question))
         figure = _bars(question, own)
         if figure is not None:
             figures.append(figure)
     numbers = [_number(found) for found in people if found.shown and found.speakers]
-    return Part(numbers=numbers, tables=tables, figures=figures, notes=(*notes, *RULES))
+    return report.Part(numbers=numbers, tables=tables, figures=figures, notes=(*notes, *RULES))
 
 
-@chapter("channels", "By channel and length")
-def channels_part(findings: Sequence[GroupFinding], asked: Sequence[Question]) -> Part:
+@report.chapter("channels", "By channel and length")
+def channels_part(findings: Sequence[groups.GroupFinding], asked: Sequence[groups.Question]) -> report.Part:
     """Every question under every condition, beside the same recordings clean."""
-    changed = [found for found in findings if is_condition(found)]
+    changed = [found for found in findings if groups.is_condition(found)]
     if not changed:
-        raise NotMeasured("only clean recordings were asked for (--channels)")
+        raise report.NotMeasured("only clean recordings were asked for (--channels)")
     tables = [_table([found for found in changed if found.question is question], question) for question in asked]
     notes = (
         "The difference is to the same recordings clean and whole, speaker by speaker; p by random signs.",
@@ -192,19 +178,19 @@ def channels_part(findings: Sequence[GroupFinding], asked: Sequence[Question]) -
         " than the voice, room noise at 25 dB; noise: pink, below the voice by so many dB; first n s: so much speech of"
         " recordings that have more.",
     )
-    return Part(numbers=[_number(found) for found in changed if found.shown], tables=tables, notes=notes)
+    return report.Part(numbers=[_number(found) for found in changed if found.shown], tables=tables, notes=notes)
 
 
-def _number(found: GroupFinding) -> Number:
+def _number(found: groups.GroupFinding) -> report.Number:
     question = found.question
     constant = None if not np.isfinite(found.constant) else found.constant
-    mean_face = question.constant_is == MEAN_FACE
-    by = {"by": found.dimension.removesuffix(CHANGED), "group": found.group}
-    return Number(
+    mean_face = question.constant_is == groups.MEAN_FACE
+    by = {"by": found.dimension.removesuffix(groups.CHANGED), "group": found.group}
+    return report.Number(
         question.name,
         found.value,
         found.clips,
-        by if found.dimension else {"group": EVERYBODY},
+        by if found.dimension else {"group": groups.EVERYBODY},
         chance=None if mean_face else constant,
         mean_face=constant if mean_face else None,
         best=question.target,
@@ -212,34 +198,34 @@ def _number(found: GroupFinding) -> Number:
     )
 
 
-def _cells(found: GroupFinding) -> tuple[Cell, ...]:
+def _cells(found: groups.GroupFinding) -> tuple[report.Cell, ...]:
     return (
-        *(found.dimension.removesuffix(CHANGED), found.group, found.speakers, found.clips),
+        *(found.dimension.removesuffix(groups.CHANGED), found.group, found.speakers, found.clips),
         *(*found.value.cells(), found.constant, *found.difference.cells()),
         *(found.p, found.p_holm, found.p_bh, found.verdict),
     )
 
 
-def _table(findings: Sequence[GroupFinding], question: Question) -> Table:
+def _table(findings: Sequence[groups.GroupFinding], question: groups.Question) -> report.Table:
     note = f"Best is {question.target:g}."
     if question.constant_is:
         note += f" The constant answer: {question.constant_is}."
     name = f"by-{question.name.replace('_', '-')}"
-    return Table(name, question.title, HEADER, tuple(_cells(found) for found in findings), note)
+    return report.Table(name, question.title, HEADER, tuple(_cells(found) for found in findings), note)
 
 
-def _worse_table(findings: Sequence[GroupFinding]) -> Table:
-    rows = tuple((found.question.short_title, *_cells(found)) for found in found_worse(findings))
+def _worse_table(findings: Sequence[groups.GroupFinding]) -> report.Table:
+    rows = tuple((found.question.short_title, *_cells(found)) for found in groups.found_worse(findings))
     tested = sum(found.tested for found in findings)
     note = f"{tested} differences between groups of people were tested. What is missing here was not shown to differ:"
     note += " with so few speakers that is no proof of equality."
-    return Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
+    return report.Table("worse", "Groups that are told worse than the rest", ("measure", *HEADER), rows, note)
 
 
-def _bars(question: Question, findings: Sequence[GroupFinding]) -> Figure | None:
+def _bars(question: groups.Question, findings: Sequence[groups.GroupFinding]) -> report.Figure | None:
     """The worst tested groups with their intervals, beside everybody."""
     shown = [found for found in findings if found.tested][:MOST_BARS]
-    everybody = next((found for found in findings if found.group == EVERYBODY and found.speakers), None)
+    everybody = next((found for found in findings if found.group == groups.EVERYBODY and found.speakers), None)
     if not shown or everybody is None:
         return None
 
@@ -247,30 +233,34 @@ def _bars(question: Question, findings: Sequence[GroupFinding]) -> Figure | None
         axes: Any = canvas.add_subplot()
         places = np.arange(len(shown))[::-1]
         for place, found in zip(places, shown, strict=True):
-            colour = COLOURS[1] if found.verdict == "worse" else COLOURS[3] if "worse" in found.verdict else COLOURS[0]
+            colour = (
+                report.COLOURS[1]
+                if found.verdict == "worse"
+                else report.COLOURS[3]
+                if "worse" in found.verdict
+                else report.COLOURS[0]
+            )
             axes.plot([found.value.low, found.value.high], [place, place], color=colour, linewidth=2.2)
             axes.plot([found.value.value], [place], "o", color=colour, markersize=5)
             if np.isfinite(found.constant):
-                axes.plot([found.constant], [place], "|", color=CHANCE_COLOUR, markersize=9)
-        axes.axvline(everybody.value.value, color=CHANCE_COLOUR, linewidth=1.2, linestyle="--")
+                axes.plot([found.constant], [place], "|", color=report.CHANCE_COLOUR, markersize=9)
+        axes.axvline(everybody.value.value, color=report.CHANCE_COLOUR, linewidth=1.2, linestyle="--")
         axes.set_yticks(places, [f"{found.dimension}: {found.group} ({found.speakers})" for found in shown])
         axes.set_xlabel(question.title)
         axes.grid(axis="y", visible=False)
 
     words = "; ".join(f"{found.dimension} {found.group} {found.value.value:.3g}" for found in shown[:5])
-    return Figure(
+    return report.Figure(
         f"worst-{question.name.replace('_', '-')}",
         f"{question.title}: the worst of the tested groups with 95 % intervals, in brackets how many speakers. Dashed:"
         " everybody. Grey strokes: the constant answer. Red: worse than the rest after correction for all tests; ochre:"
         " perhaps.",
-        render(draw, (7.6, 1.2 + 0.3 * len(shown))),
+        report.render(draw, (7.6, 1.2 + 0.3 * len(shown))),
         f"Everybody {everybody.value.value:.3g}. Worst groups: {words}.",
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's block in a model card: put in by the audit, kept by whoever writes the rest of the card.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's block in a model card: put in by the audit, kept by whoever writes the rest of the card.
 
 START, END = "<!-- audit -->", "<!-- /audit -->"
 HEADING = "## Audit by group"
@@ -344,9 +334,7 @@ def read_card(path: Path) -> str:
     return card
 
 
-# --------------------------------------------------------------------------------------------------
-# The audit's block of a model card, as Markdown.
-# --------------------------------------------------------------------------------------------------
+# --- The audit's block of a model card, as Markdown.
 
 CALIBRATION_TITLES = {
     "gender_calibration_error": "gender, calibration error",
@@ -362,12 +350,12 @@ IN_TABLE = (
 )
 
 
-def card_block(audit: Audit) -> str:
+def card_block(audit: groups.Audit) -> str:
     """Everything between the card's markers."""
-    facts, people = audit.facts, [found for found in audit.findings if not is_condition(found)]
+    facts, people = audit.facts, [found for found in audit.findings if not groups.is_condition(found)]
     columns = [question for question in audit.questions if question.name in IN_TABLE]
-    missed = [found for found in people if (found.question.name, found.group) == ("child_missed", EVERYBODY)]
-    block = rendered(
+    missed = [found for found in people if (found.question.name, found.group) == ("child_missed", groups.EVERYBODY)]
+    block = report.rendered(
         "card_block.md.j2",
         made=facts.made,
         mark=weights_mark(facts.models[0].sha256),
@@ -376,11 +364,11 @@ def card_block(audit: Audit) -> str:
         refused=", ".join(f"{count} {reason}" for reason, count in facts.data["refused"].items()) or "none",
         smallest_shown=SMALLEST_SHOWN,
         smallest_tested=SMALLEST_TESTED,
-        worse=[_worse_row(found) for found in found_worse(people) if found.verdict == "worse"],
+        worse=[_worse_row(found) for found in groups.found_worse(people) if found.verdict == "worse"],
         children=_cell(missed[0]) if missed and missed[0].shown else "",
         titles=[column.short_title for column in columns],
         groups=_group_rows(people, columns),
-        changes=_change_rows([found for found in audit.findings if is_condition(found)], columns),
+        changes=_change_rows([found for found in audit.findings if groups.is_condition(found)], columns),
         calibration=_calibration(audit),
         movements=[] if audit.stability is None else list(map(_movement_row, audit.stability.movements)),
     )
@@ -391,7 +379,7 @@ def _digits(value: float, digits: int) -> str:
     return "" if not np.isfinite(value) else f"{value:.{digits}f}"
 
 
-def _cell(found: GroupFinding | None) -> str:
+def _cell(found: groups.GroupFinding | None) -> str:
     if found is None or not found.shown or not np.isfinite(found.value.value):
         return "-"
     return f"{_estimate(found.value, found.question.digits)}, n {found.speakers}"
@@ -404,7 +392,7 @@ def _estimate(estimate: Estimate, digits: int) -> str:
     return f"{estimate.value:.{digits}f}" + (f" [{low}, {high}]" if low else "")
 
 
-def _worse_row(found: GroupFinding) -> list[str]:
+def _worse_row(found: groups.GroupFinding) -> list[str]:
     digits = found.question.digits
     return [
         *(found.question.short_title, f"{found.dimension}: {found.group}", _cell(found)),
@@ -412,16 +400,16 @@ def _worse_row(found: GroupFinding) -> list[str]:
     ]
 
 
-Found = dict[tuple[str, str, str], GroupFinding]
+Found = dict[tuple[str, str, str], groups.GroupFinding]
 
 
-def _by_place(findings: Sequence[GroupFinding]) -> Found:
+def _by_place(findings: Sequence[groups.GroupFinding]) -> Found:
     return {(one.dimension, one.group, one.question.name): one for one in findings}
 
 
-def _group_rows(people: Sequence[GroupFinding], columns: Sequence[Question]) -> list[list[str]]:
+def _group_rows(people: Sequence[groups.GroupFinding], columns: Sequence[groups.Question]) -> list[list[str]]:
     found = _by_place(people)
-    rows = [["everybody", *(_cell(found.get(("", EVERYBODY, column.name))) for column in columns)]]
+    rows = [["everybody", *(_cell(found.get(("", groups.EVERYBODY, column.name))) for column in columns)]]
     for dimension in dict.fromkeys(one.dimension for one in people if one.dimension):
         names = list(dict.fromkeys(one.group for one in people if one.dimension == dimension))
         names = [name for name in names if _enough(found, dimension, name, columns)]
@@ -430,19 +418,19 @@ def _group_rows(people: Sequence[GroupFinding], columns: Sequence[Question]) -> 
     return rows
 
 
-def _enough(found: Found, dimension: str, group: str, columns: Sequence[Question]) -> bool:
+def _enough(found: Found, dimension: str, group: str, columns: Sequence[groups.Question]) -> bool:
     """Tested for more than refusals, or shown in a division of few groups; the rest is in the report's tables."""
     asked = [column.name for column in columns if not column.of_refused]
     own = [one for name in asked if (one := found.get((dimension, group, name))) is not None]
     return any(one.tested for one in own) or (dimension in FEW_GROUPS and any(one.shown for one in own))
 
 
-def _order(found: Found, dimension: str, group: str, columns: Sequence[Question]) -> tuple[float, ...]:
+def _order(found: Found, dimension: str, group: str, columns: Sequence[groups.Question]) -> tuple[float, ...]:
     own = ((column, found.get((dimension, group, column.name))) for column in columns)
     return tuple(-column.badness(one.value.value) if one is not None and one.shown else np.inf for column, one in own)
 
 
-def _change_rows(changed: Sequence[GroupFinding], columns: Sequence[Question]) -> list[list[str]]:
+def _change_rows(changed: Sequence[groups.GroupFinding], columns: Sequence[groups.Question]) -> list[list[str]]:
     found, rows = _by_place(changed), []
     for dimension, name in dict.fromkeys((one.dimension, one.group) for one in changed):
         cells = []
@@ -451,11 +439,11 @@ def _change_rows(changed: Sequence[GroupFinding], columns: Sequence[Question]) -
             mark = {"worse": " **worse**", "better": " better"}.get(one.verdict, "") if one is not None else ""
             change = "" if one is None else f"; {one.difference.value:+.{column.digits}f}{mark}"
             cells.append("-" if _cell(one) == "-" else f"{_cell(one)}{change}")
-        rows.append([f"{dimension.removesuffix(CHANGED)}: {name}", *cells])
+        rows.append([f"{dimension.removesuffix(groups.CHANGED)}: {name}", *cells])
     return rows
 
 
-def _calibration(audit: Audit) -> dict[str, Any] | None:
+def _calibration(audit: groups.Audit) -> dict[str, Any] | None:
     """What is stated and how often it was so, under every condition."""
     part = next((part for part in audit.parts if part.name == "calibration" and not part.skipped), None)
     if part is None:
@@ -474,7 +462,7 @@ def _calibration(audit: Audit) -> dict[str, Any] | None:
     return {"of_gender": of_gender, "head": ["recordings", *titles], "rows": rows}
 
 
-def _stated(number: Number) -> str:
+def _stated(number: report.Number) -> str:
     text = _estimate(number.estimate, 3)
     return f"{text}, floor {number.best:.3f}" if number.metric == "gender_calibration_error" else text
 

@@ -1,60 +1,51 @@
-"""Every number by group, the worst group first, and which differences are no chance."""
+"""Every number by group, the worst group first, which differences are no chance, and whether what is stated holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.errors import code_named
 from speech2face.evaluation.audit.observations import (
     CHILD_BELOW,
     CLEAN,
+    LEVELS,
     Observations,
+    Stability,
+    interval_ends,
     is_child,
     voice_has_broken,
 )
-from speech2face.evaluation.audit.stability import Stability
 from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.parts.attributes import LABEL_UNKNOWN, NO_LABEL
-from speech2face.evaluation.predictions import reason_named
-from speech2face.evaluation.report import Exclusion, Floats, Part, ReportFacts
-from speech2face.metrics.intervals import (
-    LEVEL,
-    PERMUTATIONS,
-    SMALLEST_SHOWN,
-    SMALLEST_TESTED,
-    Comparison,
-    Estimate,
-    Sample,
-    benjamini_hochberg,
-    by_speaker,
-    compare,
-    compare_pairs,
-    holm,
+from speech2face.evaluation.report import (
+    CHANCE_COLOUR,
+    COLOURS,
+    Exclusion,
+    Figure,
+    Floats,
+    NotMeasured,
+    Number,
+    Part,
+    ReportFacts,
+    Table,
+    chapter,
+    render,
 )
-from speech2face.metrics.measures import (
-    ADULT_CALLED_CHILD,
-    AGE_BIAS_YEARS,
-    AGE_ERROR_YEARS,
-    AGE_INTERVAL_COVERAGE,
-    ANGLE_DEGREES,
-    CHILD_MISSED,
-    GENDER_BRIER,
-    GENDER_RIGHT,
-    REFUSED,
-    SPREAD_COVERAGE,
-    STATED_MASS,
-    TWO_WAY_CHOICE,
-    TWO_WAY_CHOICE_SAME_GENDER,
-    Measure,
-    median_ages,
-)
+from speech2face.metrics import intervals, measures
+from speech2face.metrics.attributes import covered
+from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import ADULT_AGE
+from speech2face.voice.belief import BIN_EDGES, AttributeBelief
 
-# --------------------------------------------------------------------------------------------------
-# The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
-# --------------------------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+# --- The groups of an audit: by what was said of the speakers, and by what is measured on their clean recordings.
 
 OLDEST_DECADE = 70
 # Men speak around 120 Hz and women around 210, most of them within 20 to 25 of it (Titze 1989; Baken and Orlikoff
@@ -161,16 +152,14 @@ def dimensions(clips: Sequence[AuditClip], clean: Observations) -> list[Dimensio
     return [dimension for dimension in found if len(dimension.names()) > 1]
 
 
-# --------------------------------------------------------------------------------------------------
-# What is asked of every clip in an audit: measures, and how an audit shows and compares them.
-# --------------------------------------------------------------------------------------------------
+# --- What is asked of every clip in an audit: measures, and how an audit shows and compares them.
 
 
 @dataclass(frozen=True)
 class Question:
     """One measure as an audit asks it, compares it and shows it."""
 
-    measure: Measure
+    measure: measures.Measure
     title: str
     short_title: str
     target: float
@@ -211,62 +200,63 @@ class Question:
 A_COIN, MEAN_FACE, NO_CAUTION = "a coin", "the mean face for everybody", "no caution for anybody"
 OF_ATTRIBUTES = (
     Question(
-        GENDER_RIGHT, "Gender read right, both genders alike (15 years and older)", "gender read right", 1.0, 3,
-        "gender", True, A_COIN, named="gender_balanced_accuracy",
+        measures.GENDER_RIGHT, "Gender read right, both genders alike (15 years and older)", "gender read right", 1.0,
+        3, "gender", True, A_COIN, named="gender_balanced_accuracy",
     ),
     Question(
-        GENDER_BRIER, "Stated probability of the gender, squared error (15 years and older)",
+        measures.GENDER_BRIER, "Stated probability of the gender, squared error (15 years and older)",
         "gender, squared error of the probability", 0.0, 3, "gender", True, "0.5 for everybody",
     ),
     Question(
-        AGE_ERROR_YEARS, "Age of adults, mean absolute error in years", "age, error in years", 0.0, 1, "age",
+        measures.AGE_ERROR_YEARS, "Age of adults, mean absolute error in years", "age, error in years", 0.0, 1, "age",
         constant_is="{median:g} years for everybody",
     ),
     Question(
-        AGE_BIAS_YEARS, "Age of adults, stated less given, in years", "age, stated less given", 0.0, 1, "age",
+        measures.AGE_BIAS_YEARS, "Age of adults, stated less given, in years", "age, stated less given", 0.0, 1, "age",
         constant_is="{median:g} years for everybody",
     ),
     Question(
-        AGE_INTERVAL_COVERAGE, "Adults inside the stated 80 % interval", "inside the 80 % interval", STATED_MASS, 3,
-        "age",
+        measures.AGE_INTERVAL_COVERAGE, "Adults inside the stated 80 % interval", "inside the 80 % interval",
+        measures.STATED_MASS, 3, "age",
     ),
     Question(
-        CHILD_MISSED, "Children under 13 without the caution", "children without the caution", 0.0, 3,
+        measures.CHILD_MISSED, "Children under 13 without the caution", "children without the caution", 0.0, 3,
         constant_is=NO_CAUTION,
     ),
     Question(
-        ADULT_CALLED_CHILD, "Adults with the caution of a child's voice", "adults with a child's caution", 0.0, 3,
-        "gender", constant_is=NO_CAUTION,
+        measures.ADULT_CALLED_CHILD, "Adults with the caution of a child's voice", "adults with a child's caution", 0.0,
+        3, "gender", constant_is=NO_CAUTION,
     ),
 )  # fmt: skip
 """For models that state age and gender."""
 OF_FACES = (
     Question(
-        ANGLE_DEGREES, "Angle to the own face's embedding, in degrees", "angle in degrees", 0.0, 1,
+        measures.ANGLE_DEGREES, "Angle to the own face's embedding, in degrees", "angle in degrees", 0.0, 1,
         constant_is=MEAN_FACE,
     ),
     Question(
-        TWO_WAY_CHOICE, "Own face chosen before one other speaker's", "own face before another", 1.0, 3,
+        measures.TWO_WAY_CHOICE, "Own face chosen before one other speaker's", "own face before another", 1.0, 3,
         constant_is=A_COIN,
     ),
     Question(
-        TWO_WAY_CHOICE_SAME_GENDER, "Own face chosen before one other speaker's of the same gender",
+        measures.TWO_WAY_CHOICE_SAME_GENDER, "Own face chosen before one other speaker's of the same gender",
         "before another of the gender", 1.0, 3, "gender", constant_is=A_COIN,
     ),
     Question(
-        SPREAD_COVERAGE, "Own face inside the stated 80 % of the spread", "inside 80 % of the spread", STATED_MASS, 3
+        measures.SPREAD_COVERAGE, "Own face inside the stated 80 % of the spread", "inside 80 % of the spread",
+        measures.STATED_MASS, 3,
     ),
 )  # fmt: skip
 """For models that say the face embedding itself, of data whose clips have their own face's."""
 OF_EVERY_MODEL = (
-    Question(REFUSED, "Recordings refused", "refused", 0.0, 3, constant_is="no refusal", of_refused=True),
+    Question(measures.REFUSED, "Recordings refused", "refused", 0.0, 3, constant_is="no refusal", of_refused=True),
 )
 
 
 def questions(clean: Observations) -> list[Question]:
     """What can be asked of a model, from what it said of the clean recordings."""
     of_faces = OF_FACES if clean.answers.reference is not None else ()
-    years = median_ages(clean.answers) if clean.states_attributes else np.zeros(0)
+    years = measures.median_ages(clean.answers) if clean.states_attributes else np.zeros(0)
     median = next(iter(years[np.isfinite(years)]), float("nan"))
     asked = (*(OF_ATTRIBUTES if clean.states_attributes else of_faces), *OF_EVERY_MODEL)
     return [replace(question, constant_is=question.constant_is.format(median=median)) for question in asked]
@@ -296,10 +286,10 @@ class GroupFinding:
     group: str
     speakers: int
     clips: int
-    value: Estimate
+    value: intervals.Estimate
     constant: float
     """What the constant answer earns there."""
-    difference: Estimate
+    difference: intervals.Estimate
     """To the rest of the same gender or age, or, of a condition, to the same recordings clean."""
     p: float
     p_holm: float = NAN
@@ -308,7 +298,7 @@ class GroupFinding:
     @property
     def shown(self) -> bool:
         """Enough speakers that a mean is nobody's own value."""
-        return self.speakers >= SMALLEST_SHOWN
+        return self.speakers >= intervals.SMALLEST_SHOWN
 
     @property
     def tested(self) -> bool:
@@ -327,10 +317,14 @@ class GroupFinding:
         if self.group == EVERYBODY:
             return ""
         if not self.tested:
-            return f"not tested: under {SMALLEST_TESTED} speakers" if self.speakers < SMALLEST_TESTED else "not tested"
-        if self.p_holm <= LEVEL:
+            return (
+                f"not tested: under {intervals.SMALLEST_TESTED} speakers"
+                if self.speakers < intervals.SMALLEST_TESTED
+                else "not tested"
+            )
+        if self.p_holm <= intervals.LEVEL:
             return "worse" if self.worse else "better"
-        if self.p_bh <= LEVEL:
+        if self.p_bh <= intervals.LEVEL:
             return "perhaps worse" if self.worse else "perhaps better"
         return "no difference shown"
 
@@ -357,7 +351,7 @@ def audit_groups(
     speaker: NDArray[np.int64],
     strata: Mapping[str, NDArray[np.int64]],
     *,
-    permutations: int = PERMUTATIONS,
+    permutations: int = intervals.PERMUTATIONS,
 ) -> list[GroupFinding]:
     """All findings, corrected together for their number: every question in every group and under every condition.
 
@@ -376,7 +370,7 @@ def audit_groups(
             findings += _of_dimension(material, dimension, strata[like], permutations)
         findings += _of_conditions(material, observations, evened, permutations)
     p = [found.p for found in findings]
-    pairs = zip(findings, holm(p), benjamini_hochberg(p), strict=True)
+    pairs = zip(findings, intervals.holm(p), intervals.benjamini_hochberg(p), strict=True)
     return [replace(found, p_holm=float(strict), p_bh=float(loose)) for found, strict, loose in pairs]
 
 
@@ -393,29 +387,26 @@ def worst_first(findings: Iterable[GroupFinding]) -> list[GroupFinding]:
 
 def _sample(
     material: _Material, kept: NDArray[np.bool_], stratum: NDArray[np.int64]
-) -> tuple[Sample, NDArray[np.int64]]:
+) -> tuple[intervals.Sample, NDArray[np.int64]]:
     """One value a speaker of the kept clips, and the speakers."""
-    values, people = by_speaker(np.where(kept, material.values, np.nan), material.speaker)
+    values, people = intervals.by_speaker(np.where(kept, material.values, np.nan), material.speaker)
     first = {int(person): int(row) for row, person in reversed(list(enumerate(material.speaker)))}
     strata = np.array([stratum[first[int(person)]] for person in people], np.int64)
-    return Sample(values, strata, material.question.balanced), people
+    return intervals.Sample(values, strata, material.question.balanced), people
 
 
 def _everybody(material: _Material, stratum: NDArray[np.int64]) -> GroupFinding:
     everyone = np.ones(len(material.values), bool)
     sample, people = _sample(material, everyone, stratum)
-    estimate = compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
+    estimate = intervals.compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
     return GroupFinding(
         material.question, "", EVERYBODY, len(people), int(np.isfinite(material.values).sum()), estimate,
-        material.constant_of(everyone), Estimate(NAN, NAN, NAN, len(people)), NAN,
+        material.constant_of(everyone), intervals.Estimate(NAN, NAN, NAN, len(people)), NAN,
     )  # fmt: skip
 
 
 def _of_dimension(
-    material: _Material,
-    dimension: Dimension,
-    like: NDArray[np.int64],
-    permutations: int,
+    material: _Material, dimension: Dimension, like: NDArray[np.int64], permutations: int
 ) -> list[GroupFinding]:
     """Each group beside the rest of the dimension's clips; a speaker on both sides counts as a member."""
     belongs = dimension.group != ""
@@ -433,7 +424,7 @@ def _of_dimension(
         compared = [_alone(material, dimension, name, kept, like, permutations) for name in names[present]]
     else:
         sample, _ = _sample(material, kept, like)
-        compared = compare(sample, members[present], permutations=permutations) if present.any() else []
+        compared = intervals.compare(sample, members[present], permutations=permutations) if present.any() else []
     for name, comparison in zip(names[present], compared, strict=True):
         rows = kept & (dimension.group == name)
         findings.append(_finding(material, dimension.name, str(name), rows, comparison))
@@ -447,20 +438,20 @@ def _alone(
     kept: NDArray[np.bool_],
     like: NDArray[np.int64],
     permutations: int,
-) -> Comparison:
+) -> intervals.Comparison:
     inside = kept & (dimension.group == name)
     members = np.unique(material.speaker[inside])
     outside = kept & ~np.isin(material.speaker, members)
     sample, people = _sample(material, inside | outside, like)
-    return compare(sample, np.isin(people, members)[None], permutations=permutations)[0]
+    return intervals.compare(sample, np.isin(people, members)[None], permutations=permutations)[0]
 
 
 def _finding(
-    material: _Material, dimension: str, group: str, rows: NDArray[np.bool_], comparison: Comparison
+    material: _Material, dimension: str, group: str, rows: NDArray[np.bool_], comparison: intervals.Comparison
 ) -> GroupFinding:
     speakers = comparison.value.n
-    few = speakers < SMALLEST_SHOWN
-    nothing = Estimate(NAN, NAN, NAN, speakers)
+    few = speakers < intervals.SMALLEST_SHOWN
+    nothing = intervals.Estimate(NAN, NAN, NAN, speakers)
     return GroupFinding(
         material.question,
         dimension,
@@ -486,16 +477,16 @@ def _of_conditions(
             continue
         under = replace(material, values=np.where(both, values, np.nan))
         sample, people = _sample(under, both, stratum)
-        value = compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
-        change, _ = by_speaker(np.where(both, values - material.values, np.nan), material.speaker)
-        difference, p = compare_pairs(change * _evened(sample), permutations=permutations)
+        value = intervals.compare(sample, np.ones((1, len(people)), bool), permutations=1)[0].value
+        change, _ = intervals.by_speaker(np.where(both, values - material.values, np.nan), material.speaker)
+        difference, p = intervals.compare_pairs(change * _evened(sample), permutations=permutations)
         findings.append(
-            _finding(under, f"{seen.condition.group}, changed", name, both, Comparison(value, difference, p))
+            _finding(under, f"{seen.condition.group}, changed", name, both, intervals.Comparison(value, difference, p))
         )
     return findings
 
 
-def _evened(sample: Sample) -> NDArray[np.float64]:
+def _evened(sample: intervals.Sample) -> NDArray[np.float64]:
     """Weight of each speaker, one on average, with which all strata count alike in a balanced measure, (speakers,)."""
     if not sample.balanced:
         return np.ones(len(sample.values))
@@ -503,9 +494,7 @@ def _evened(sample: Sample) -> NDArray[np.float64]:
     return np.asarray(len(place) / (len(count) * count[place.reshape(-1)]), np.float64)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which clips an audit could not use for something, and why: counted in its report, never passed over.
-# --------------------------------------------------------------------------------------------------
+# --- Which clips an audit could not use for something, and why: counted in its report, never passed over.
 
 SPANS_GROUPS = "age_spans_groups"
 
@@ -518,7 +507,7 @@ def left_out(clips: Sequence[AuditClip], clean: Observations) -> tuple[Exclusion
 def _refused(clips: Sequence[AuditClip], clean: Observations) -> Iterator[Exclusion]:
     for clip, name in zip(clips, clean.refusal, strict=True):
         if name:
-            yield Exclusion(clip.key, reason_named(name), "clean recording")
+            yield Exclusion(clip.key, code_named(name), "clean recording")
 
 
 def _labels(clips: Sequence[AuditClip]) -> Iterator[Exclusion]:
@@ -568,3 +557,291 @@ class Audit:
     questions: tuple[Question, ...]
     stability: Stability | None
     facts: ReportFacts
+
+
+# --- Whether stated probabilities and intervals hold what they say.
+# Sources: Brier (1950), Verification of forecasts expressed in terms of probability; Naeini, Cooper and Hauskrecht
+# (2015) for the expected calibration error; Dawid (1984), Statistical theory: the prequential approach, for the PIT.
+
+BINS = 10
+SIMULATIONS = 500
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Clips of like stated probability: what was stated on average, and how often it was so."""
+
+    stated: float
+    happened: float
+    clips: int
+
+
+def reliability(probability: Floats, happened: Floats, weights: Floats | None = None) -> list[ReliabilityBin]:
+    """Bins of about as many clips each, by rising stated probability; (clips,) each, `happened` 0 or 1."""
+    weights = np.ones(len(probability)) if weights is None else weights
+    order = np.argsort(probability, kind="stable")
+    found = []
+    for rows in np.array_split(order, min(BINS, max(1, len(order)))):
+        total = weights[rows].sum()
+        if total > 0:
+            found.append(
+                ReliabilityBin(
+                    float(weights[rows] @ probability[rows] / total),
+                    float(weights[rows] @ happened[rows] / total),
+                    len(rows),
+                )
+            )
+    return found
+
+
+def calibration_error(probability: Floats, happened: Floats, weights: Floats | None = None) -> float:
+    """Expected calibration error: mean over clips of |stated - happened| of their bin; lower is better, 0 to 1.
+
+    Few clips never give 0, even to a perfect forecast: `calibration_floor` says what they give. Stating the
+    base rate for everybody earns 0 and says nothing, so look at the Brier score too.
+    """
+    weights = np.ones(len(probability)) if weights is None else weights
+    order = np.argsort(probability, kind="stable")
+    error = 0.0
+    for rows in np.array_split(order, min(BINS, max(1, len(order)))):
+        error += abs(float(weights[rows] @ (probability[rows] - happened[rows])))
+    return error / float(weights.sum())
+
+
+def calibration_floor(probability: Floats, *, seed: int = 0) -> float:
+    """The calibration error that the same statements would have on average if they were exactly true."""
+    rng = np.random.default_rng(seed)
+    drawn = [calibration_error(probability, (rng.uniform(size=len(probability)) < probability).astype(np.float64))
+             for _ in range(SIMULATIONS)]  # fmt: skip
+    return float(np.mean(drawn))
+
+
+def brier(probability: Floats, happened: Floats) -> Floats:
+    """Squared error of each statement, (clips,); lower is better, 0 to 1, and stating 0.5 earns 0.25."""
+    return np.asarray(np.square(probability - happened))
+
+
+def interval_masses(ages: Sequence[tuple[float, float]], beliefs: Sequence[AttributeBelief]) -> tuple[Floats, Floats]:
+    """Stated probability of being younger than the given age's two ends, (clips,) each: the PIT as an interval."""
+    low, high = [], []
+    for (start, stop), belief in zip(ages, beliefs, strict=True):
+        cumulative = np.concatenate([[0.0], np.cumsum(belief.age_probabilities)])
+        ends = np.interp([start, max(stop, start + 1e-6)], BIN_EDGES, cumulative / cumulative[-1])
+        low.append(ends[0])
+        high.append(max(ends[1], ends[0]))
+    return np.array(low), np.array(high)
+
+
+def pit_histogram(low: Floats, high: Floats, bins: int = BINS) -> Floats:
+    """Share of clips in each tenth of the stated distribution, (bins,), summing to one; true statements give 1/bins.
+
+    Where a decade was given, its ages are alike likely: the clip is shared among the bins it spans.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    width = np.maximum(high - low, 1e-9)
+    inside = np.minimum(high[:, None], edges[1:]) - np.maximum(low[:, None], edges[:-1])
+    share = np.clip(inside, 0, None) / width[:, None]
+    # What is narrower than can be divided lies in one bin.
+    point = high - low <= 1e-9
+    share[point] = np.eye(bins)[np.clip((low[point] * bins).astype(int), 0, bins - 1)]
+    return np.asarray(share.sum(0) / max(len(low), 1))
+
+
+def pit_distance(low: Floats, high: Floats) -> float:
+    """Mean absolute difference of the PIT histogram from a flat one, times half the bins: 0 is best, 1 the worst."""
+    if not len(low):
+        return float("nan")
+    shares = pit_histogram(low, high)
+    return float(np.abs(shares - 1 / len(shares)).sum() / 2)
+
+
+@dataclass(frozen=True)
+class GenderCalibration:
+    """How true the stated probability of a woman's voice is."""
+
+    error: Estimate
+    floor: float
+    """What exactly true statements would have: so few clips scatter by as much."""
+    brier: Estimate
+    brier_of_base_rate: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+def gender_calibration(
+    probability: Floats, female: Floats, speaker: NDArray[np.int64], *, seed: int = 0
+) -> GenderCalibration:
+    """Of the clips whose gender is known and heard, (clips,) each; others are NaN."""
+    rows = np.flatnonzero(np.isfinite(probability + female))
+    stated, happened, people = probability[rows], female[rows], speaker[rows]
+    draws = SpeakerBootstrap(people, seed=seed)
+    rate = float(happened.mean()) if len(rows) else float("nan")
+    return GenderCalibration(
+        error=draws.statistic(lambda weights: calibration_error(stated, happened, weights), resamplings=300),
+        floor=calibration_floor(stated, seed=seed) if len(rows) else float("nan"),
+        brier=draws.mean(brier(stated, happened)),
+        brier_of_base_rate=rate * (1 - rate),
+        bins=tuple(reliability(stated, happened)) if len(rows) else (),
+    )
+
+
+LEVEL_HEADER = ("condition", "stated", "inside", "low_95", "high_95", "speakers")
+
+
+@chapter("calibration", "Stated probabilities and intervals")
+def calibration_part(clips: Sequence[AuditClip], observations: Mapping[str, Observations], *, seed: int = 0) -> Part:
+    """Gender and age of a model that states them, or the spread of one that states the face."""
+    if observations[CLEAN].states_attributes:
+        return _of_attributes(clips, observations, seed)
+    return _of_spread(observations, seed)
+
+
+def _of_attributes(clips: Sequence[AuditClip], observations: Mapping[str, Observations], seed: int) -> Part:
+    clean = observations[CLEAN]
+    ages, labels = clean.answers.age, clean.answers.gender
+    assert ages is not None and labels is not None
+    adult = ages[:, 0] >= ADULT_AGE
+    female = np.where(labels == "", np.nan, labels == "female").astype(np.float64)
+    if not np.isfinite(female).any() and not adult.any():
+        raise NotMeasured("the data have no labels of gender or age to hold the statements against")
+    draws = SpeakerBootstrap(clean.answers.speaker, seed=seed)
+    gender = {
+        name: gender_calibration(
+            seen.of_attributes(lambda belief: belief.femininity), female, clean.answers.speaker, seed=seed
+        )
+        for name, seen in observations.items()
+    }
+    inside = {
+        (name, level): draws.mean(np.where(adult, covered(*interval_ends(seen.attributes, level), ages), np.nan))
+        for name, seen in observations.items()
+        for level in LEVELS
+    }
+    adults = [clip.age if is_adult else None for clip, is_adult in zip(clips, adult, strict=True)]
+    pit = _pit_ends(adults, clean)
+    numbers = [
+        Number(metric, estimate, int((observations[name].heard & np.isfinite(female)).sum()), {"condition": name},
+               best=best, chance=chance, higher_is_better=False)
+        for name, found in gender.items()
+        for metric, estimate, best, chance in (
+            ("gender_calibration_error", found.error, found.floor, None),
+            ("gender_brier", found.brier, 0.0, found.brier_of_base_rate),
+        )
+    ]  # fmt: skip
+    numbers += [_coverage_number("age_interval_coverage", *key, estimate) for key, estimate in inside.items()]
+    coverage = _coverage_table(inside, "Adults inside the stated age interval")
+    return Part(
+        numbers=numbers,
+        tables=[_gender_table(gender), _reliability_table(gender[CLEAN]), coverage, _pit_table(*pit)],
+        figures=[_reliability_figure(gender[CLEAN]), _pit_figure(*pit)],
+        notes=(
+            "Calibration error: mean difference between the stated probability of a woman's voice and how often it was"
+            " one, over ten bins of as many clips each. Its floor: what exactly true statements would have by chance.",
+            "Brier: mean squared error of the stated probability. Base rate: what stating the share of women earns.",
+            "Inside: share of adults whose given age lies in the stated central interval; a decade counts by the share"
+            " of it inside. Too little: the model is too sure of itself; too much: not sure enough.",
+        ),
+    )
+
+
+def _coverage_number(metric: str, condition: str, level: float, estimate: Estimate) -> Number:
+    conditions = {"condition": condition, "stated": f"{level:g}"}
+    return Number(metric, estimate, estimate.n, conditions, best=level, higher_is_better=None)
+
+
+def _gender_table(gender: Mapping[str, GenderCalibration]) -> Table:
+    header = ("condition", "calibration_error", "low_95", "high_95", "floor", "brier", "brier_low_95", "brier_high_95")
+    rows = tuple(
+        (*(name, *found.error.cells(), found.floor), *(*found.brier.cells(), found.brier_of_base_rate, found.error.n))
+        for name, found in gender.items()
+    )
+    title = "Stated probability of the gender (15 years and older)"
+    return Table("gender", title, (*header, "brier_of_base_rate", "speakers"), rows)
+
+
+def _reliability_table(found: GenderCalibration) -> Table:
+    rows = tuple((one.stated, one.happened, one.clips) for one in found.bins)
+    header = ("stated_probability_of_a_woman", "share_of_women", "clips")
+    return Table("reliability", "Stated and happened, clean recordings", header, rows)
+
+
+def _coverage_table(coverage: Mapping[tuple[str, float], Estimate], title: str) -> Table:
+    rows = tuple((*key, *estimate.cells(), estimate.n) for key, estimate in coverage.items())
+    return Table("coverage", title, LEVEL_HEADER, rows)
+
+
+def _pit_ends(
+    ages: Sequence[tuple[float, float] | None], seen: Observations
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    both = [
+        (age, belief)
+        for age, belief in zip(ages, seen.attributes, strict=True)
+        if age is not None and belief is not None
+    ]
+    return interval_masses([age for age, _ in both], [belief for _, belief in both])
+
+
+def _pit_table(low: NDArray[np.float64], high: NDArray[np.float64]) -> Table:
+    shares = pit_histogram(low, high)
+    rows = tuple((f"{place / 10:.1f} to {(place + 1) / 10:.1f}", float(share)) for place, share in enumerate(shares))
+    note = f"Flat is right (0.1 each); {pit_distance(low, high):.3f} of the clips would have to change their tenth."
+    return Table(
+        "pit",
+        "Where the given age lies in the stated distribution",
+        ("stated_share_younger", "share_of_adults"),
+        rows,
+        note,
+    )
+
+
+def _reliability_figure(found: GenderCalibration) -> Figure:
+    def draw(canvas: Canvas) -> None:
+        axes: Any = canvas.add_subplot()
+        axes.plot([0, 1], [0, 1], "--", color=CHANCE_COLOUR, linewidth=1.2)
+        axes.plot([one.stated for one in found.bins], [one.happened for one in found.bins], "o-", color=COLOURS[0])
+        axes.set_xlabel("stated probability of a woman's voice")
+        axes.set_ylabel("share of women")
+
+    return Figure(
+        "reliability",
+        "Reliability of the stated gender, clean recordings, ten bins of as many clips each. Dashed: exactly true.",
+        render(draw, (5.0, 4.2)),
+        "; ".join(f"stated {one.stated:.2f}, happened {one.happened:.2f}" for one in found.bins),
+    )
+
+
+def _pit_figure(low: NDArray[np.float64], high: NDArray[np.float64]) -> Figure:
+    shares = pit_histogram(low, high)
+
+    def draw(canvas: Canvas) -> None:
+        axes: Any = canvas.add_subplot()
+        axes.bar(np.arange(len(shares)) / len(shares), shares, 0.09, align="edge", color=COLOURS[0])
+        axes.axhline(1 / len(shares), color=CHANCE_COLOUR, linewidth=1.2, linestyle="--")
+        axes.set_xlabel("share of the stated distribution below the given age")
+        axes.set_ylabel("share of adults")
+
+    return Figure(
+        "pit",
+        "Where the given ages lie in the stated distributions, clean recordings. Dashed: true. More on the right:"
+        " people are older than stated.",
+        render(draw, (5.0, 3.6)),
+        ", ".join(f"{share:.2f}" for share in shares),
+    )
+
+
+def _of_spread(observations: Mapping[str, Observations], seed: int) -> Part:
+    clean = observations[CLEAN].answers
+    if clean.reference is None:
+        raise NotMeasured("the clips have no face embeddings of their own; give data prepared with faces")
+    draws = SpeakerBootstrap(clean.speaker, seed=seed)
+    inside = {}
+    for name, seen in observations.items():
+        share = seen.answers.spread_share
+        if share is not None:
+            for level in LEVELS:
+                inside[name, level] = draws.mean(np.where(np.isfinite(share), share <= level, np.nan))
+    if not any(np.isfinite(estimate.value) for estimate in inside.values()):
+        raise NotMeasured("the model states neither attributes nor a spread")
+    return Part(
+        numbers=[_coverage_number("spread_coverage", *key, found) for key, found in inside.items()],
+        tables=[_coverage_table(inside, "Own faces inside the stated spread")],
+        notes=("The spread is normal along its stated axes; the directions it leaves out are not looked at.",),
+    )

@@ -11,22 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.errors import SeveralFaces
-from speech2face.evaluation.page import render
+from speech2face.evaluation import report
 from speech2face.evaluation.pictures import FACE_REASONS, NO_FACE, SEVERAL_FACES, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
 from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReader, AttributeReading, read_drawn
-from speech2face.evaluation.report import (
-    Cell,
-    Exclusion,
-    Figure,
-    Floats,
-    NotMeasured,
-    Number,
-    Part,
-    Table,
-    chapter,
-    exclude,
-)
+from speech2face.evaluation.report import render
 from speech2face.metrics import attributes as metrics
 from speech2face.metrics.attributes import DECADES, Places, class_places, decade_places, row_normalised
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
@@ -35,9 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# --------------------------------------------------------------------------------------------------
-# Who says what of each clip's age, gender and group: the labels, the model itself, or a reader of pictures.
-# --------------------------------------------------------------------------------------------------
+# --- Who says what of each clip's age, gender and group: the labels, the model itself, or a reader of pictures.
 
 GENDERS = ("female", "male")
 LABELS, STATED = "label", "stated by the model"
@@ -54,13 +41,13 @@ class Opinion:
     """One source's word on every clip."""
 
     source: str
-    age: Floats
+    age: report.Floats
     """(clips,) years, NaN where nothing is said."""
     gender: NDArray[np.str_]
     """(clips,) one of GENDERS, or ""."""
     group: NDArray[np.str_]
     """(clips,) "" where nothing is said."""
-    exclusions: tuple[Exclusion, ...] = ()
+    exclusions: tuple[report.Exclusion, ...] = ()
 
     def places(self, attribute: Attribute, classes: Sequence[str]) -> Places:
         """Place of every clip among the classes of an attribute, -1 where nothing is said, (clips,)."""
@@ -85,14 +72,14 @@ def labelled(evaluation: EvaluationSet, groups: Sequence[str]) -> Opinion:
     known = {plain(name): name for name in groups}
     group = np.array([known.get(plain(name), "") for name in evaluation.label("group")], dtype=np.str_)
     understood = {"age": np.isfinite(age), "gender": gender != "", "group": group != ""}
-    exclusions: list[Exclusion] = []
+    exclusions: list[report.Exclusion] = []
     for name, fine in understood.items():
         texts = evaluation.label(name)
         if not (texts != "").any() or (name == "group" and not groups):
             continue  # said once in a note, not once a clip
-        exclusions += exclude(evaluation.keys, texts == "", NO_LABEL, name)
+        exclusions += report.exclude(evaluation.keys, texts == "", NO_LABEL, name)
         for row in np.flatnonzero((texts != "") & ~fine):
-            exclusions.append(Exclusion(evaluation.keys[row], LABEL_UNKNOWN, f"{name}: {texts[row]}"))
+            exclusions.append(report.Exclusion(evaluation.keys[row], LABEL_UNKNOWN, f"{name}: {texts[row]}"))
     return Opinion(LABELS, age, gender, group, tuple(exclusions))
 
 
@@ -115,12 +102,12 @@ def read_kind(reader: AttributeReader, pictures: PictureSet, kind: Kind) -> Opin
         except SeveralFaces:
             reason = SEVERAL_FACES
         if picture is not None and readings[row] is None:
-            exclusions.append(Exclusion(evaluation.keys[row], reason, kind))
+            exclusions.append(report.Exclusion(evaluation.keys[row], reason, kind))
     return _of_readings(PICTURES[kind], readings, tuple(exclusions))
 
 
 def _of_readings(
-    source: str, readings: Sequence[AttributeReading | None], exclusions: tuple[Exclusion, ...] = ()
+    source: str, readings: Sequence[AttributeReading | None], exclusions: tuple[report.Exclusion, ...] = ()
 ) -> Opinion:
     ages = [np.nan if one is None or one.age is None else one.age for one in readings]
     genders = ["" if one is None else one.gender for one in readings]
@@ -147,14 +134,13 @@ def one_answer(labels: Opinion, reading: Opinion) -> tuple[Opinion, Opinion]:
     )
 
 
-def _median(ages: Floats) -> float:
+def _median(ages: report.Floats) -> float:
     known = ages[np.isfinite(ages)]
     return float(np.median(known)) if len(known) else float("nan")
 
 
-# --------------------------------------------------------------------------------------------------
-# Which reading of the attributes is held against which reference, with the trivial baselines and the ceiling of each.
-# --------------------------------------------------------------------------------------------------
+# --- Which reading of the attributes is held against which reference, with the trivial baselines and the ceiling of
+# each.
 
 WITHIN_ONE = "agreement_within_one_decade"
 PUBLISHED_FROM_VOICE = {
@@ -214,7 +200,7 @@ class ReadingComparison:
 
 def comparisons_of(
     evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None, labels: Opinion
-) -> tuple[list[ReadingComparison], tuple[Exclusion, ...]]:
+) -> tuple[list[ReadingComparison], tuple[report.Exclusion, ...]]:
     """What is held against what, and the clips that one side has nothing to say of."""
     found: list[ReadingComparison] = []
     exclusions = [*labels.exclusions]
@@ -276,7 +262,7 @@ ATTRIBUTES_NOTES = (
 MOST_FOR_CHANCE = 2_000  # clips whose ages are paired with each other's
 
 
-@chapter("attributes", "Attributes of the picture")
+@report.chapter("attributes", "Attributes of the picture")
 def measure_attributes(
     evaluation: EvaluationSet,
     *,
@@ -284,21 +270,21 @@ def measure_attributes(
     reader: AttributeReader | None = None,
     seed: int = 0,
     resamplings: int = RESAMPLINGS,
-) -> Part:
+) -> report.Part:
     """Every reading against every reference that there is: labels, originals, pictures, the model's own word."""
     groups = reader.groups if reader is not None and "group" in reader.reads else ()  # nobody else reads any
     labels = labelled(evaluation, groups)
     comparisons, excluded = comparisons_of(evaluation, pictures, reader, labels)
     if not comparisons:
-        raise NotMeasured(_missing(evaluation, pictures, reader), excluded)
+        raise report.NotMeasured(_missing(evaluation, pictures, reader), excluded)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     longest = f"{evaluation.longest():g}"
     shown = [_Shown(one, groups, bootstrap, in_full=one.seconds in ("", longest)) for one in comparisons]
     if not any(one.numbers for one in shown):
-        raise NotMeasured("no clip has both a reading and a reference of it", excluded)
+        raise report.NotMeasured("no clip has both a reading and a reference of it", excluded)
     rows = tuple(row for one in shown for row in one.rows)
-    agreement = Table("attribute_agreement", "Agreement, chance and trivial baselines", _ATTRIBUTES_HEADER, rows)
-    return Part(
+    agreement = report.Table("attribute_agreement", "Agreement, chance and trivial baselines", _ATTRIBUTES_HEADER, rows)
+    return report.Part(
         numbers=[number for one in shown for number in one.numbers],
         tables=[agreement, *(table for one in shown for table in one.tables)],
         figures=[figure for one in shown for figure in one.figures],
@@ -313,9 +299,9 @@ class _Shown:
     def __init__(
         self, one: ReadingComparison, groups: tuple[str, ...], bootstrap: SpeakerBootstrap, *, in_full: bool
     ) -> None:
-        self.numbers: list[Number] = []
-        self.rows: list[tuple[Cell, ...]] = []
-        self.tables: list[Table] = []
+        self.numbers: list[report.Number] = []
+        self.rows: list[tuple[report.Cell, ...]] = []
+        self.tables: list[report.Table] = []
         matrices = []
         for attribute in ATTRIBUTES:
             measured = _Agreement(one, attribute, classes_of(attribute, groups))
@@ -333,7 +319,9 @@ class _Shown:
             self.tables.append(confusion_table(name, title, matrix, beside_the_paper=one.is_the_papers))
         heard = f", {one.seconds} s heard" if one.seconds else ""
         title = f"{one.reading.source.capitalize()} against {one.reference.source}{heard}"
-        self.figures: list[Figure] = [confusion_figure(f"confusion_{one.name}", title, matrices)] if matrices else []
+        self.figures: list[report.Figure] = (
+            [confusion_figure(f"confusion_{one.name}", title, matrices)] if matrices else []
+        )
 
 
 def _missing(evaluation: EvaluationSet, pictures: PictureSet | None, reader: AttributeReader | None) -> str:
@@ -366,7 +354,7 @@ class _Agreement:
         self.kept = (self.reference >= 0) & (self.read >= 0)
         self.counts = metrics.confusion(self.reference, self.read, len(classes))
 
-    def by(self, other: Opinion | None, of_counts: Callable[[Floats], float]) -> float | None:
+    def by(self, other: Opinion | None, of_counts: Callable[[report.Floats], float]) -> float | None:
         """What the same clips earn if another source had answered; None where it says nothing."""
         if other is None:
             return None
@@ -382,10 +370,10 @@ class _Agreement:
         of_other: Callable[[Opinion | None], float | None],
         *,
         higher: bool = True,
-    ) -> Number:
+    ) -> report.Number:
         """A number with all that stands beside it; `of_other` is what another source would earn."""
         one, name = self.comparison, f"{self.attribute}_{metric}"
-        return Number(
+        return report.Number(
             name,
             estimate,
             int(self.kept.sum()),
@@ -399,10 +387,10 @@ class _Agreement:
         )
 
 
-def _numbers(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Iterator[Number]:
+def _numbers(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Iterator[report.Number]:
     counts, kept = measured.counts, measured.kept
 
-    def balanced(weights: Floats) -> float:
+    def balanced(weights: report.Floats) -> float:
         weighted = metrics.confusion(measured.reference, measured.read, len(measured.classes), weights)
         return metrics.balanced_agreement(weighted)
 
@@ -422,7 +410,7 @@ def _numbers(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Iterator[Numb
         yield _age_error(measured, bootstrap)
 
 
-def _age_error(measured: _Agreement, bootstrap: SpeakerBootstrap) -> Number:
+def _age_error(measured: _Agreement, bootstrap: SpeakerBootstrap) -> report.Number:
     """Mean absolute difference of both ages in years; lower is better. Chance: the same ages dealt out at random."""
     one = measured.comparison
     reference = np.where(measured.kept, one.reference.age, np.nan)
@@ -446,7 +434,7 @@ _ATTRIBUTES_HEADER = (
 )
 
 
-def _row(number: Number, measured: _Agreement) -> tuple[Cell, ...]:
+def _row(number: report.Number, measured: _Agreement) -> tuple[report.Cell, ...]:
     estimate, conditions = number.estimate, number.conditions
     return (
         *(conditions["reference"], conditions["reading"], conditions.get("seconds"), number.metric),
@@ -469,9 +457,7 @@ def _majority(metric: str, measured: _Agreement) -> float:
     return float(np.abs(ages - np.median(ages)).mean())
 
 
-# --------------------------------------------------------------------------------------------------
-# How the attribute part shows its matrices: tables with the paper's rows beside, and the figure like its Figure 4.
-# --------------------------------------------------------------------------------------------------
+# --- How the attribute part shows its matrices: tables with the paper's rows beside, and the figure like its Figure 4.
 
 FACE_PLUS_PLUS_GROUPS = ("Asian", "Black", "India", "White")
 _PAPER_DECADES = DECADES[1:8]  # 10 to 70
@@ -520,15 +506,15 @@ class Matrix:
 
     attribute: Attribute
     classes: tuple[str, ...]
-    counts: Floats
+    counts: report.Floats
     """(reference, read)"""
 
 
-def confusion_table(name: str, title: str, matrix: Matrix, *, beside_the_paper: bool) -> Table:
+def confusion_table(name: str, title: str, matrix: Matrix, *, beside_the_paper: bool) -> report.Table:
     """Row-normalised, with how many clips each row stands on, and the paper's rows below."""
     shares, clips = row_normalised(matrix.counts), matrix.counts.sum(1)
     header = ("source", "reference", *(f"read as {one}" for one in matrix.classes), "clips")
-    rows: list[tuple[Cell, ...]] = [
+    rows: list[tuple[report.Cell, ...]] = [
         ("measured", one, *(_cell(share) for share in shares[place]), int(clips[place]))
         for place, one in enumerate(matrix.classes)
         if clips[place] > 0
@@ -540,14 +526,14 @@ def confusion_table(name: str, title: str, matrix: Matrix, *, beside_the_paper: 
             rows.append(("paper", one, *(told.get(read) for read in matrix.classes), None))
     empty = [one for place, one in enumerate(matrix.classes) if clips[place] == 0]
     note = f"No clip has the reference {', '.join(empty)}." if empty else ""
-    return Table(name, title, header, tuple(rows), note)
+    return report.Table(name, title, header, tuple(rows), note)
 
 
 def _cell(share: float) -> float | None:
     return None if np.isnan(share) else round(float(share), 4)
 
 
-def confusion_figure(name: str, title: str, matrices: Sequence[Matrix]) -> Figure:
+def confusion_figure(name: str, title: str, matrices: Sequence[Matrix]) -> report.Figure:
     """The matrices beside each other, as in Figure 4 of the paper."""
     shown = [matrix for matrix in matrices if matrix.counts.sum() > 0]
     widths = [_inches(_present(matrix)[1]) for matrix in shown]
@@ -559,10 +545,10 @@ def confusion_figure(name: str, title: str, matrices: Sequence[Matrix]) -> Figur
 
     png = render(draw, (sum(widths) + 0.4, max(widths) + 0.1))
     caption = f"{title}. Each row sums to 1: of the clips whose reference is the row, the share read as the column."
-    return Figure(name, caption, png, " ".join(_in_words(matrix) for matrix in shown))
+    return report.Figure(name, caption, png, " ".join(_in_words(matrix) for matrix in shown))
 
 
-def _present(matrix: Matrix) -> tuple[Floats, tuple[str, ...]]:
+def _present(matrix: Matrix) -> tuple[report.Floats, tuple[str, ...]]:
     """The matrix over the classes that occur on either side."""
     there = np.flatnonzero(matrix.counts.sum(0) + matrix.counts.sum(1) > 0)
     return matrix.counts[np.ix_(there, there)], tuple(matrix.classes[place] for place in there)

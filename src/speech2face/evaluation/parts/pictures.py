@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 from speech2face.errors import MissingExtra
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureNetwork, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.readers import FacePointFinder, drawn_points
 from speech2face.evaluation.report import Beside, Exclusion, Figure, Floats, NotMeasured, Number, Part, Table, chapter
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture
-from speech2face.face.landmarks import head_pose
+from speech2face.face.landmarks import FacePointFinder, drawn_points, head_pose
 from speech2face.metrics import pictures as picture_quality
 from speech2face.metrics.intervals import INTERVAL_PERCENTILES, Estimate, SpeakerBootstrap
 from speech2face.metrics.measures import average
 from speech2face.metrics.pictures import VGGFACE_SPLITS, Crowd, PairwiseSpread, fid, inception_score, softmax
 from speech2face.sheets import NOTICE, Column, draw_grid
 
-# --------------------------------------------------------------------------------------------------
-# Each picture measured once: sharpness, symmetry, brightness, whether a face is found and where it looks.
-# --------------------------------------------------------------------------------------------------
+# --- Each picture measured once: sharpness, symmetry, brightness, whether a face is found and where it looks.
 
 VECTOR_PIXELS = 48  # side at which pictures are held against each other: finer detail is out of register anyway
 FRONTAL_DEGREES = 15.0
@@ -235,11 +232,9 @@ def finite(value: float | np.floating[Any]) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-# --------------------------------------------------------------------------------------------------
-# Whether the pictures, as a crowd, look like the references' crowd: Frechet distance and Inception score.
+# --- Whether the pictures, as a crowd, look like the references' crowd: Frechet distance and Inception score.
 # Both want a network of the user's: FID one that gives features, the VGGFace score a classifier of people. The
 # Frechet distance between predicted and reference face embeddings needs none.
-# --------------------------------------------------------------------------------------------------
 
 People = NDArray[np.int64]
 HALVINGS = 20
@@ -419,9 +414,7 @@ def _read(pictures: PictureSet, kind: Kind, network: PictureNetwork) -> Matrix:
     return np.stack([nothing if picture is None else network.read(picture) for picture in found])
 
 
-# --------------------------------------------------------------------------------------------------
-# Pictures of some clips by a stated rule, failures included: the original, from its embedding, from the voice.
-# --------------------------------------------------------------------------------------------------
+# --- Pictures of some clips by a stated rule, failures included: the original, from its embedding, from the voice.
 
 EACH = 4
 SKIPPED = "there is nothing that draws pictures; give a model that does (--model) or a folder of pictures (--pictures)"

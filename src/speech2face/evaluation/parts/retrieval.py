@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+from speech2face.evaluation import report
 from speech2face.evaluation.parts.similarity import (
     ANYONE,
     NO_PAIRS,
@@ -21,39 +21,9 @@ from speech2face.evaluation.parts.similarity import (
 )
 from speech2face.evaluation.pictures import PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import (
-    Beside,
-    Cell,
-    Embeddings,
-    Exclusion,
-    Figure,
-    Floats,
-    NotMeasured,
-    Number,
-    Part,
-    Table,
-    chapter,
-    exclude,
-)
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
+from speech2face.metrics import matching
 from speech2face.metrics.intervals import RESAMPLINGS, SpeakerBootstrap
-from speech2face.metrics.matching import (
-    DISTANCES,
-    Choices,
-    Distance,
-    GalleryRanks,
-    Roc,
-    Singles,
-    average_precision_chance,
-    cosine_similarity,
-    percent_places,
-    rank_answers,
-    rank_gallery,
-    recall,
-    roc,
-    speaker_recall_chance,
-    square,
-    verify,
-)
 from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
@@ -63,7 +33,7 @@ RECALL_AT = (1, 2, 5, 10, 50, 100)
 RECALL_PERCENT = (1, 2, 5, 10)
 HISTOGRAM_BINS = 20
 PAPER_READING = "Table 3, its K read as percent of the gallery; AVSpeech, 5,000 faces"
-TABLE_3: dict[tuple[float, Distance], tuple[float, ...]] = {
+TABLE_3: dict[tuple[float, matching.Distance], tuple[float, ...]] = {
     (3, "l2"): (5.86, 10.02, 18.98, 28.92),
     (3, "l1"): (6.22, 9.92, 18.94, 28.70),
     (3, "cosine"): (8.54, 13.64, 24.80, 38.54),
@@ -88,32 +58,32 @@ RETRIEVAL_NOTES = (
 class _Ranked:
     """Rankings of the same gallery by the model and the trivial baselines, and which clips were ranked."""
 
-    model: GalleryRanks
-    mean: GalleryRanks
-    gender: GalleryRanks | None
+    model: matching.GalleryRanks
+    mean: matching.GalleryRanks
+    gender: matching.GalleryRanks | None
     kept: NDArray[np.bool_]
     """(clips,) that have a prediction and a face."""
 
 
-@chapter("retrieval", "Face retrieval")
-def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+@report.chapter("retrieval", "Face retrieval")
+def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     """Recall, ranks and average precision by L2, L1 and cosine, for each of the seconds heard."""
     if evaluation.reference is None:
-        raise NotMeasured(NO_REFERENCES)
+        raise report.NotMeasured(NO_REFERENCES)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
-    numbers: list[Number] = []
+    numbers: list[report.Number] = []
     histograms: dict[str, NDArray[np.float64]] = {}
     for heard in sorted(evaluation.predicted):
         if not evaluation.measurable(heard).any():
             continue
-        for distance in DISTANCES:
+        for distance in matching.DISTANCES:
             ranked = _rank(evaluation, heard, distance)
             numbers += _numbers(ranked, bootstrap, heard, distance)
             if distance == "cosine":
                 histograms[f"{heard:g} s"] = ranked.model.rank / ranked.model.gallery
     if not numbers:
-        raise NotMeasured(NO_PAIRS, missing_references(evaluation))
-    return Part(
+        raise report.NotMeasured(NO_PAIRS, missing_references(evaluation))
+    return report.Part(
         numbers=numbers,
         tables=[_paper_table(numbers), _whole_table(numbers)],
         figures=[_histogram(histograms)] if histograms else [],
@@ -122,7 +92,7 @@ def measure_retrieval(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
     )
 
 
-def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranked:
+def _rank(evaluation: EvaluationSet, heard: float, distance: matching.Distance) -> _Ranked:
     assert evaluation.reference is not None
     there, kept = evaluation.has_reference(), evaluation.measurable(heard)
     gallery, speaker = evaluation.reference[there], evaluation.speaker[there]
@@ -131,9 +101,9 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     if distance == "cosine":
         model = evaluation.answers(heard).ranking
     else:
-        model = rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
+        model = matching.rank_gallery(evaluation.predicted[heard][kept], gallery, own, speaker, distance)
     mean = gallery.mean(0, dtype=np.float64, keepdims=True).astype(np.float32)
-    constant = rank_answers(mean, np.zeros(len(own), np.int64), gallery, own, speaker, distance)
+    constant = matching.rank_answers(mean, np.zeros(len(own), np.int64), gallery, own, speaker, distance)
     gender = evaluation.gender()
     known = [value for value in ("female", "male") if (gender[there] == value).any()]
     told = gender[kept] != ""
@@ -141,18 +111,20 @@ def _rank(evaluation: EvaluationSet, heard: float, distance: Distance) -> _Ranke
     if known and told.any():
         means = np.stack([gallery[gender[there] == value].mean(0, dtype=np.float64) for value in known])
         which = np.array([known.index(value) for value in gender[kept][told]], np.int64)
-        of_gender = rank_answers(means.astype(np.float32), which, gallery, own[told], speaker, distance)
+        of_gender = matching.rank_answers(means.astype(np.float32), which, gallery, own[told], speaker, distance)
     return _Ranked(model, constant, of_gender, kept)
 
 
-def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: Distance) -> list[Number]:
+def _numbers(
+    ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distance: matching.Distance
+) -> list[report.Number]:
     """Numbers of one length heard and one distance, each with its chance level and what trivial baselines earn."""
     count, faces = ranked.model.gallery, ranked.model.own_faces
-    found: list[Number] = []
+    found: list[report.Number] = []
 
     def add(
         metric: str,
-        value: Callable[[GalleryRanks], Floats],
+        value: Callable[[matching.GalleryRanks], report.Floats],
         chance: float,
         *,
         reading: str = "clip",
@@ -164,7 +136,7 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         values = np.full(len(ranked.kept), np.nan)
         values[ranked.kept] = value(ranked.model)
         of_all = np.median if median else np.mean
-        number = Number(
+        number = report.Number(
             metric,
             bootstrap.quantile(values) if median else bootstrap.mean(values),
             int(ranked.kept.sum()),
@@ -178,7 +150,7 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         found.append(number)
 
     for column, percent in enumerate(RECALL_PERCENT):
-        if at := percent_places(percent, count):
+        if at := matching.percent_places(percent, count):
             printed = TABLE_3.get((heard, distance))
             said = "" if printed is None else f"{printed[column] / 100:.4f} ({PAPER_READING})"
             add(f"recall_at_{percent}_percent", partial(_recall, at), at / count, published=said)
@@ -191,33 +163,33 @@ def _numbers(ranked: _Ranked, bootstrap: SpeakerBootstrap, heard: float, distanc
         percent_chance = 50 * (count + 1) / count
         add(f"{name}_rank_percent", _rank_percent, percent_chance, published=said, higher=False, median=median)
     for at in recalled_at:
-        chance = float(speaker_recall_chance(faces, count, at).mean())
+        chance = float(matching.speaker_recall_chance(faces, count, at).mean())
         add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
-    chance = float(average_precision_chance(faces, count).mean())
+    chance = float(matching.average_precision_chance(faces, count).mean())
     add("map", lambda ranking: ranking.average_precision, chance, reading="speaker")
     return found
 
 
-def _recall(at: int, ranking: GalleryRanks) -> Floats:
-    return recall(ranking.rank, at)
+def _recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
+    return matching.recall(ranking.rank, at)
 
 
-def _speaker_recall(at: int, ranking: GalleryRanks) -> Floats:
-    return recall(ranking.speaker_rank, at)
+def _speaker_recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
+    return matching.recall(ranking.speaker_rank, at)
 
 
-def _rank_of(ranking: GalleryRanks) -> Floats:
+def _rank_of(ranking: matching.GalleryRanks) -> report.Floats:
     return ranking.rank.astype(np.float64)
 
 
-def _rank_percent(ranking: GalleryRanks) -> Floats:
+def _rank_percent(ranking: matching.GalleryRanks) -> report.Floats:
     return np.asarray(100 * ranking.rank / ranking.gallery)
 
 
-def _paper_table(numbers: list[Number]) -> Table:
+def _paper_table(numbers: list[report.Number]) -> report.Table:
     """In the shape of Table 3, measured and printed values under each other."""
     printed_for = {(f"{seconds:g}", str(distance)): values for (seconds, distance), values in TABLE_3.items()}
-    rows: list[tuple[Cell, ...]] = []
+    rows: list[tuple[report.Cell, ...]] = []
     found = {(n.conditions["seconds"], n.conditions["distance"], n.metric): n.estimate.value for n in numbers}
     for seconds, distance in dict.fromkeys((n.conditions["seconds"], n.conditions["distance"]) for n in numbers):
         values = [found.get((seconds, distance, f"recall_at_{percent}_percent")) for percent in RECALL_PERCENT]
@@ -227,10 +199,10 @@ def _paper_table(numbers: list[Number]) -> Table:
     rows.append(("", "", "chance", *(float(percent) for percent in RECALL_PERCENT)))
     header = ("seconds", "distance", "whose", *(f"first {percent} % of the gallery" for percent in RECALL_PERCENT))
     title = "Own face among the first K % of the gallery, in % (Table 3)"
-    return Table("table3", title, header, tuple(rows))
+    return report.Table("table3", title, header, tuple(rows))
 
 
-def _whole_table(numbers: list[Number]) -> Table:
+def _whole_table(numbers: list[report.Number]) -> report.Table:
     """One row a metric and reading, one column the seconds and distance."""
     columns = list(dict.fromkeys((n.conditions["seconds"], n.conditions["distance"]) for n in numbers))
     metrics = list(dict.fromkeys((n.conditions["reading"], n.metric) for n in numbers))
@@ -241,10 +213,10 @@ def _whole_table(numbers: list[Number]) -> Table:
         rows.append((reading, metric, cells[0].chance, *(cell.estimate.value for cell in cells)))
     header = ("reading", "metric", "chance", *(f"{seconds} s {distance}" for seconds, distance in columns))
     note = "Recall at k counts faces here, not percent. Intervals and trivial baselines are with the numbers."
-    return Table("ranks", "Ranks, recall at k faces and average precision", header, tuple(rows), note)
+    return report.Table("ranks", "Ranks, recall at k faces and average precision", header, tuple(rows), note)
 
 
-def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
+def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> report.Figure:
     """Where the own face stands in the gallery, as shares of it."""
     edges = np.linspace(0, 1, HISTOGRAM_BINS + 1)
 
@@ -258,7 +230,7 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
         axes.legend()
 
     said = "; ".join(f"{name} heard: median {100 * np.median(values):.1f} %" for name, values in shares.items())
-    return Figure(
+    return report.Figure(
         "ranks",
         "Rank of the clip's own face by cosine, as a share of the gallery. Chance is flat.",
         render(draw),
@@ -266,9 +238,7 @@ def _histogram(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
-# --------------------------------------------------------------------------------------------------
+# --- Matching a voice with a face: forced choice among N, both directions, and verification of pairs.
 
 WAYS = (2, 5, 10)
 MOST_CLIPS = 6_000
@@ -296,54 +266,50 @@ class _Voices:
 
     evaluation: EvaluationSet
     """Of these clips alone; all have a reference."""
-    said: Embeddings
+    said: report.Embeddings
     """(clips, K)"""
     conditions: Mapping[str, str]
 
     @cached_property
-    def similarity(self) -> Singles:
+    def similarity(self) -> matching.Singles:
         """Of every voice (row) with every face."""
-        return cosine_similarity(self.said, self._faces)
+        return matching.cosine_similarity(self.said, self._faces)
 
     @property
-    def _faces(self) -> Embeddings:
+    def _faces(self) -> report.Embeddings:
         assert self.evaluation.reference is not None
         return self.evaluation.reference
 
     @cached_property
-    def mean_face(self) -> Singles:
+    def mean_face(self) -> matching.Singles:
         """The same for the mean face for everybody: the same row for every voice."""
         mean = self.evaluation.mean_face(leave_speaker_out=False)[:1]
-        return np.repeat(cosine_similarity(mean, self._faces), len(self._faces), axis=0)
+        return np.repeat(matching.cosine_similarity(mean, self._faces), len(self._faces), axis=0)
 
     @cached_property
-    def gender_mean_face(self) -> Singles:
+    def gender_mean_face(self) -> matching.Singles:
         """The same for the mean face of the gender; NaN for voices whose gender is unknown."""
         means = self.evaluation.gender_mean_face(leave_speaker_out=False)
         _, first, which = np.unique(self.evaluation.gender(), return_index=True, return_inverse=True)
-        return cosine_similarity(means[first], self._faces)[which]
+        return matching.cosine_similarity(means[first], self._faces)[which]
 
-    def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[Singles, NDArray[np.int64]], ...]:
+    def compared(self, rows: NDArray[np.int64]) -> tuple[tuple[matching.Singles, NDArray[np.int64]], ...]:
         """Similarities and the rows that count, of the model and of both baselines: those for fewer speakers' clips."""
         few = rows[_drawn(self.evaluation.speaker[rows], BASELINE_CLIPS, 0)]
         of_gender = few[self.evaluation.gender()[few] != ""]
         return (self.similarity, rows), (self.mean_face, few), (self.gender_mean_face, of_gender)
 
 
-@chapter("matching", "Matching and verification")
+@report.chapter("matching", "Matching and verification")
 def measure_matching(
-    evaluation: EvaluationSet,
-    *,
-    pictures: PictureSet | None = None,
-    seed: int = 0,
-    resamplings: int = RESAMPLINGS,
-) -> Part:
+    evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
+) -> report.Part:
     """All numbers of matching; with pictures whose faces can be embedded, also by way of the picture."""
     if evaluation.reference is None:
-        raise NotMeasured(NO_REFERENCES)
+        raise report.NotMeasured(NO_REFERENCES)
     exclusions = list(missing_references(evaluation))
-    numbers: list[Number] = []
-    figures: list[Figure] = []
+    numbers: list[report.Number] = []
+    figures: list[report.Figure] = []
     for voices, left_out in _all_voices(evaluation, pictures, seed):
         exclusions += left_out
         longest = voices.conditions["seconds"] == f"{evaluation.longest():g}"
@@ -351,7 +317,7 @@ def measure_matching(
         if len(np.unique(few.speaker)) < 2:
             continue
         for stratum in strata_of(few):
-            exclusions += exclude(few.keys, ~stratum.known, stratum.unknown) if longest else ()
+            exclusions += report.exclude(few.keys, ~stratum.known, stratum.unknown) if longest else ()
             rows = np.flatnonzero(stratum.known)
             if len(np.unique(few.speaker[rows])) > 1:
                 bootstrap = SpeakerBootstrap(few.speaker[rows], resamplings=resamplings, seed=seed)
@@ -361,20 +327,20 @@ def measure_matching(
             figures.append(matching_figure(voices.similarity, few.speaker, few.gender()))
     kept = tuple(dict.fromkeys(exclusions))
     if not numbers:
-        raise NotMeasured("fewer than two speakers have both a prediction and a face", kept)
-    return Part(numbers=numbers, figures=figures, notes=MATCHING_NOTES, exclusions=kept)
+        raise report.NotMeasured("fewer than two speakers have both a prediction and a face", kept)
+    return report.Part(numbers=numbers, figures=figures, notes=MATCHING_NOTES, exclusions=kept)
 
 
 def _all_voices(
     evaluation: EvaluationSet, pictures: PictureSet | None, seed: int
-) -> Iterator[tuple[_Voices, tuple[Exclusion, ...]]]:
+) -> Iterator[tuple[_Voices, tuple[report.Exclusion, ...]]]:
     """Predictions from each of the seconds heard, the longest last, and what the pictures show."""
     drawn = _drawn(evaluation.speaker, MOST_CLIPS, seed)
-    not_drawn = exclude(evaluation.keys, ~drawn, "not_drawn", f"{MOST_CLIPS} clips at most")
+    not_drawn = report.exclude(evaluation.keys, ~drawn, "not_drawn", f"{MOST_CLIPS} clips at most")
     for seconds in sorted(evaluation.predicted):
         there = evaluation.measurable(seconds)
         silent = evaluation.has_reference() & ~there
-        left_out = exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
+        left_out = report.exclude(evaluation.keys, silent, "no_prediction", f"{seconds:g} s")
         few = evaluation.take(there & drawn)
         conditions = {"seconds": f"{seconds:g}", "by": "embedding"}
         yield _Voices(few, few.predicted[seconds], conditions), (*not_drawn, *left_out)
@@ -398,21 +364,22 @@ def _drawn(speaker: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_
 
 
 def _choices(
-    voices: _Voices,
-    stratum: Stratum,
-    rows: NDArray[np.int64],
-    ways: tuple[int, ...],
-    bootstrap: SpeakerBootstrap,
-) -> Iterator[Number]:
+    voices: _Voices, stratum: Stratum, rows: NDArray[np.int64], ways: tuple[int, ...], bootstrap: SpeakerBootstrap
+) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     for direction in DIRECTIONS:
         own, mean, gender = (
-            Choices.of(_turned(square(similarity, some), direction), speaker[some], stratum.labels[some])
+            matching.Choices.of(
+                matching.square(similarity, some)
+                if direction == VOICE_TO_FACE
+                else matching.square(similarity, some).T,  # probes in rows
+                *(speaker[some], stratum.labels[some]),
+            )
             for similarity, some in voices.compared(rows)
         )
         for number in ways:
             conditions = {**voices.conditions, "direction": direction, "foils": stratum.name, "choices": str(number)}
-            yield Number(
+            yield report.Number(
                 "choice_accuracy",
                 own.estimate(number, bootstrap),
                 int(np.isfinite(own.won(number)).sum()),
@@ -424,54 +391,51 @@ def _choices(
             )
 
 
-def _turned(similarity: Singles, direction: str) -> Singles:
-    """Probes in rows: voices, or faces."""
-    return similarity if direction == VOICE_TO_FACE else similarity.T
-
-
 def _verification(
     voices: _Voices, stratum: Stratum, rows: NDArray[np.int64], bootstrap: SpeakerBootstrap
-) -> Iterator[Number]:
+) -> Iterator[report.Number]:
     speaker = voices.evaluation.speaker
     (similarity, _), *baselines = voices.compared(rows)
-    found = verify(square(similarity, rows), bootstrap, stratum.labels[rows])
-    mean, gender = (roc(square(table, some), speaker[some], stratum.labels[some]) for table, some in baselines)
+    found = matching.verify(matching.square(similarity, rows), bootstrap, stratum.labels[rows])
+    mean, gender = (
+        matching.roc(matching.square(table, some), speaker[some], stratum.labels[some]) for table, some in baselines
+    )
     conditions = {**voices.conditions, "foils": stratum.name}
     for metric, estimate, of, better in (
-        ("verification_auc", found.area, Roc.area, True),
-        ("verification_eer", found.equal_error_rate, Roc.equal_error_rate, False),
+        ("verification_auc", found.area, matching.Roc.area, True),
+        ("verification_eer", found.equal_error_rate, matching.Roc.equal_error_rate, False),
     ):
-        beside: Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
-        yield Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
+        beside: report.Beside = {"chance": 0.5, "mean_face": of(mean), "gender_mean_face": of(gender)}
+        yield report.Number(metric, estimate, len(rows), conditions, **beside, higher_is_better=better)
 
 
-# --------------------------------------------------------------------------------------------------
-# The figure of matching: forced choice against the number of candidates, and the ROC of verification.
-# --------------------------------------------------------------------------------------------------
+# --- The figure of matching: forced choice against the number of candidates, and the ROC of verification.
 
 MOST_WAYS = 20
 TICKS = (2, 5, 10, 15, 20)
 INCHES = (8.6, 3.8)
 
 
-def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]) -> Figure:
+def matching_figure(
+    similarity: matching.Singles, speaker: NDArray[np.int64], gender: NDArray[np.str_]
+) -> report.Figure:
     """From similarities of every voice (row) with every face, among anyone and within a gender."""
     known = np.flatnonzero(gender != "")
     everybody = np.full(len(speaker), "all")
     curves = [("anyone", similarity, speaker, everybody)]
     if len(np.unique(speaker[known])) > 1:
-        curves.append(("same gender", square(similarity, known), speaker[known], gender[known]))
+        curves.append(("same gender", matching.square(similarity, known), speaker[known], gender[known]))
 
     def draw(canvas: Canvas) -> None:
         left, right = canvas.subplots(1, 2)
         ways = np.arange(2, MOST_WAYS + 1)
         for colour, (name, pairs, people, stratum) in zip(COLOURS, curves, strict=False):
             for line, turned in (("-", pairs), (":", pairs.T)):
-                choices = Choices.of(turned, people, stratum)
+                choices = matching.Choices.of(turned, people, stratum)
                 won = np.array([average(choices.won(number)) for number in ways.tolist()], np.float64)
                 arrow = "voice to face" if line == "-" else "face to voice"
                 left.plot(ways, won, line, color=colour, label=f"{arrow}, {name}")
-            curve = roc(pairs, people, stratum)
+            curve = matching.roc(pairs, people, stratum)
             found = 1 - np.concatenate([[0, 0], np.cumsum(curve.genuine)]) / curve.genuine.sum()
             taken = 1 - np.concatenate([[0], curve.below, [curve.impostors]]) / curve.impostors
             right.plot(taken, found, color=colour, label=f"{name}: AUC {curve.area():.3f}")
@@ -487,4 +451,4 @@ def matching_figure(similarity: Singles, speaker: NDArray[np.int64], gender: NDA
         " of a voice and a face. From the embedding, at the longest seconds heard."
     )
     alt = "Two line charts: choices won against the number of candidates, and the ROC curve of verification"
-    return Figure("matching", caption, render(draw, INCHES), alt)
+    return report.Figure("matching", caption, render(draw, INCHES), alt)

@@ -10,24 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.errors import MissingExtra
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+from speech2face.evaluation import report
 from speech2face.evaluation.parts.attributes import PICTURES
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import (
-    Cell,
-    Exclusion,
-    Figure,
-    Floats,
-    NotMeasured,
-    Number,
-    Part,
-    Table,
-    chapter,
-)
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.face.landmarks import COUNT
 from speech2face.metrics.embeddings import means_of_others
-from speech2face.metrics.faces import (
+from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import average
+from speech2face.metrics.pictures import (
     MEASUREMENTS,
     WIDTHS,
     Correlation,
@@ -37,8 +29,6 @@ from speech2face.metrics.faces import (
     measurements,
     width_ratios,
 )
-from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
-from speech2face.metrics.measures import average
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -80,9 +70,9 @@ class _Correlated:
         """Whether the paper has measured the same pair."""
         return self.pair == PAIRS[0]
 
-    def number(self, seconds: float) -> Number:
+    def number(self, seconds: float) -> report.Number:
         """For the report's numbers."""
-        return Number(
+        return report.Number(
             f"{self.one.name}_r",
             self.estimate,
             self.clips,
@@ -92,7 +82,7 @@ class _Correlated:
             published=f"{self.one.published:.2f} (AVSpeech, 6 s, DEST landmarks)" if self.is_the_papers else "",
         )
 
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[report.Cell, ...]:
         """For the report's table."""
         told = conditions_of(self.pair, 0.0)
         return (
@@ -102,30 +92,30 @@ class _Correlated:
         )
 
 
-@chapter("craniofacial", "Craniofacial measurements")
+@report.chapter("craniofacial", "Craniofacial measurements")
 def measure_craniofacial(
     evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
-) -> Part:
+) -> report.Part:
     """Face-to-face against voice-to-face pictures, and both against the originals where the data hold them."""
     if pictures is None:
-        raise NotMeasured(NO_PICTURES)
+        raise report.NotMeasured(NO_PICTURES)
     shapes, pairs = shapes_of(pictures)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
     rows = [row for pair in pairs for row in _rows(evaluation, shapes, pair, bootstrap, seed)]
     excluded = without_face(pictures, shapes)
     if not rows:
-        raise NotMeasured(TOO_FEW, excluded)
+        raise report.NotMeasured(TOO_FEW, excluded)
     headline = sorted(rows, key=lambda row: (row.pair != rows[0].pair, row.one.name != HEADLINE))
     cells = tuple(row.cells() for row in rows)
-    table = Table("craniofacial", "Pearson's r of twelve measurements", _CRANIOFACIAL_HEADER, cells)
+    table = report.Table("craniofacial", "Pearson's r of twelve measurements", _CRANIOFACIAL_HEADER, cells)
     figure = _figure([row for row in rows if row.pair == rows[0].pair])
     numbers = [row.number(pictures.seconds) for row in headline]
-    return Part(numbers=numbers, tables=[table], figures=[figure], notes=CRANIOFACIAL_NOTES, exclusions=excluded)
+    return report.Part(numbers=numbers, tables=[table], figures=[figure], notes=CRANIOFACIAL_NOTES, exclusions=excluded)
 
 
 def _rows(
     evaluation: EvaluationSet,
-    shapes: dict[Kind, Floats],
+    shapes: dict[Kind, report.Floats],
     pair: tuple[Kind, Kind],
     bootstrap: SpeakerBootstrap,
     seed: int,
@@ -155,7 +145,7 @@ def _rows(
     return found
 
 
-def _random(x: Floats, y: Floats, speaker: np.ndarray, seed: int) -> tuple[float, float]:
+def _random(x: report.Floats, y: report.Floats, speaker: np.ndarray, seed: int) -> tuple[float, float]:
     kept = np.isfinite(x) & np.isfinite(y)
     x, y, speaker = x[kept], y[kept], speaker[kept]
     values = []
@@ -173,7 +163,7 @@ def _p(p: float) -> str:
     return "" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _figure(rows: list[_Correlated]) -> Figure:
+def _figure(rows: list[_Correlated]) -> report.Figure:
     told = conditions_of(rows[0].pair, 0.0)
 
     def draw(canvas: Canvas) -> None:
@@ -194,12 +184,10 @@ def _figure(rows: list[_Correlated]) -> Figure:
 
     words = "; ".join(f"{row.one.title} {row.estimate.value:.2f}" for row in rows)
     caption = "Pearson's r with 95 % intervals by speakers, beside random pairs and what gender alone earns."
-    return Figure("craniofacial", caption, render(draw, (7.0, 4.8)), f"Correlations: {words}.")
+    return report.Figure("craniofacial", caption, render(draw, (7.0, 4.8)), f"Correlations: {words}.")
 
 
-# --------------------------------------------------------------------------------------------------
-# Widths of the head in pictures from the voice: absolute ratio errors as in Cross-Modal Perceptionist, but flat.
-# --------------------------------------------------------------------------------------------------
+# --- Widths of the head in pictures from the voice: absolute ratio errors as in Cross-Modal Perceptionist, but flat.
 
 CHANCE_ROUNDS = 20
 ANTHROPOMETRY_NOTES = (
@@ -215,22 +203,22 @@ _ANTHROPOMETRY_HEADER = (
 )
 
 
-@chapter("anthropometry", "Widths of the head")
+@report.chapter("anthropometry", "Widths of the head")
 def measure_anthropometry(
     evaluation: EvaluationSet, *, pictures: PictureSet | None = None, seed: int = 0, resamplings: int = RESAMPLINGS
-) -> Part:
+) -> report.Part:
     """Errors of four ratios and of their mean, for every pair of kinds of pictures."""
     if pictures is None:
-        raise NotMeasured(NO_PICTURES)
+        raise report.NotMeasured(NO_PICTURES)
     shapes, pairs = shapes_of(pictures)
     bootstrap = SpeakerBootstrap(evaluation.speaker, resamplings=resamplings, seed=seed)
-    numbers: list[Number] = []
+    numbers: list[report.Number] = []
     for pair in pairs:
         reference, measured = (width_ratios(shapes[kind]) for kind in pair)
         numbers += _numbers(evaluation, reference, measured, conditions_of(pair, pictures.seconds), bootstrap)
     excluded = without_face(pictures, shapes)
     if not numbers:
-        raise NotMeasured(TOO_FEW, excluded)
+        raise report.NotMeasured(TOO_FEW, excluded)
     rows = tuple(
         (
             *(number.conditions["reference"], number.conditions["measured"], number.metric.removesuffix("_error")),
@@ -239,17 +227,17 @@ def measure_anthropometry(
         )
         for number in numbers
     )
-    table = Table("absolute_ratio_errors", "Absolute ratio errors", _ANTHROPOMETRY_HEADER, rows)
-    return Part(numbers=numbers, tables=[table], notes=ANTHROPOMETRY_NOTES, exclusions=excluded)
+    table = report.Table("absolute_ratio_errors", "Absolute ratio errors", _ANTHROPOMETRY_HEADER, rows)
+    return report.Part(numbers=numbers, tables=[table], notes=ANTHROPOMETRY_NOTES, exclusions=excluded)
 
 
 def _numbers(
     evaluation: EvaluationSet,
-    reference: dict[str, Floats],
-    measured: dict[str, Floats],
+    reference: dict[str, report.Floats],
+    measured: dict[str, report.Floats],
     conditions: dict[str, str],
     bootstrap: SpeakerBootstrap,
-) -> list[Number]:
+) -> list[report.Number]:
     x = np.stack([reference[one.name] for one in WIDTHS], 1)  # (clips, widths)
     y = np.stack([measured[one.name] for one in WIDTHS], 1)
     there = np.isfinite(x).all(1) & np.isfinite(y).all(1)
@@ -269,7 +257,7 @@ def _numbers(
     numbers = []
     for place, name in enumerate([MEAN, *(one.name for one in WIDTHS)]):
         of = {key: values.mean(1) if name == MEAN else values[:, place - 1] for key, values in errors.items()}
-        number = Number.mean(
+        number = report.Number.mean(
             f"{name}_error",
             of["measured"],
             bootstrap,
@@ -285,7 +273,7 @@ def _numbers(
     return numbers
 
 
-def _of_strangers(x: Floats, y: Floats, speaker: NDArray[np.int64], seed: int) -> Floats:
+def _of_strangers(x: report.Floats, y: report.Floats, speaker: NDArray[np.int64], seed: int) -> report.Floats:
     """Errors of another speaker's picture, (clips, widths), mean over the rounds; NaN where none was met."""
     there = np.flatnonzero(np.isfinite(x).all(1))
     total, met = np.zeros_like(x), np.zeros((len(x), 1))
@@ -296,9 +284,7 @@ def _of_strangers(x: Floats, y: Floats, speaker: NDArray[np.int64], seed: int) -
     return np.asarray(total / np.where(met > 0, met, np.nan))
 
 
-# --------------------------------------------------------------------------------------------------
-# The landmarks of every picture of a kind, as one array, for the parts that measure faces.
-# --------------------------------------------------------------------------------------------------
+# --- The landmarks of every picture of a kind, as one array, for the parts that measure faces.
 
 PAIRS: tuple[tuple[Kind, Kind], ...] = (("face", "voice"), ("original", "voice"), ("original", "face"))
 """Reference and what is held against it; the first is the paper's, the last what the decoder alone loses."""
@@ -311,7 +297,7 @@ NO_PAIRS = (
 )
 
 
-def face_shapes(pictures: PictureSet, kind: Kind) -> Floats:
+def face_shapes(pictures: PictureSet, kind: Kind) -> report.Floats:
     """(clips, 68, 2) in pixels of the pictures; NaN where there is no picture or no face in it."""
     shapes = np.full((len(pictures.evaluation_set), COUNT, 2), np.nan)
     for row in pictures.rows:
@@ -321,7 +307,7 @@ def face_shapes(pictures: PictureSet, kind: Kind) -> Floats:
     return shapes
 
 
-def shapes_of(pictures: PictureSet) -> tuple[dict[Kind, Floats], tuple[tuple[Kind, Kind], ...]]:
+def shapes_of(pictures: PictureSet) -> tuple[dict[Kind, report.Floats], tuple[tuple[Kind, Kind], ...]]:
     """The pairs of kinds of which both can be had, and the landmarks of every kind in them.
 
     Raises:
@@ -329,12 +315,12 @@ def shapes_of(pictures: PictureSet) -> tuple[dict[Kind, Floats], tuple[tuple[Kin
     """
     pairs = tuple(pair for pair in PAIRS if set(pair) <= set(pictures.kinds))
     if not pairs:
-        raise NotMeasured(NO_PAIRS)
+        raise report.NotMeasured(NO_PAIRS)
     try:
         kinds = dict.fromkeys(kind for pair in pairs for kind in pair)
         return {kind: face_shapes(pictures, kind) for kind in kinds}, pairs
     except MissingExtra as error:
-        raise NotMeasured(str(error)) from error
+        raise report.NotMeasured(str(error)) from error
 
 
 def conditions_of(pair: tuple[Kind, Kind], seconds: float) -> dict[str, str]:
@@ -343,7 +329,7 @@ def conditions_of(pair: tuple[Kind, Kind], seconds: float) -> dict[str, str]:
     return {"reference": PICTURES[pair[0]], "measured": PICTURES[pair[1]], **heard}
 
 
-def without_face(pictures: PictureSet, shapes: Mapping[Kind, Floats]) -> tuple[Exclusion, ...]:
+def without_face(pictures: PictureSet, shapes: Mapping[Kind, report.Floats]) -> tuple[report.Exclusion, ...]:
     """Why each clip without landmarks has none, as far as the pictures know."""
     keys = pictures.evaluation_set.keys
     missing: dict[str, set[str]] = {

@@ -12,20 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from speech2face.evaluation.page import CHANCE_COLOUR, COLOURS, render
+from speech2face.evaluation import report
 from speech2face.evaluation.predictions import EvaluationSet
-from speech2face.evaluation.report import (
-    Beside,
-    Exclusion,
-    Figure,
-    Floats,
-    NotMeasured,
-    Number,
-    Part,
-    Table,
-    chapter,
-    exclude,
-)
+from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
+from speech2face.metrics import measures
 from speech2face.metrics.attributes import principal_coordinates, recalled, silhouette
 from speech2face.metrics.embeddings import (
     THREADS,
@@ -38,18 +28,6 @@ from speech2face.metrics.embeddings import (
 )
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
 from speech2face.metrics.matching import Singles
-from speech2face.metrics.measures import (
-    AGE_ERROR_YEARS,
-    ANGLE_DEGREES,
-    CENTRED_ANGLE_DEGREES,
-    FEATURE_SIMILARITY,
-    GENDER_RIGHT,
-    MEAN_RANK_PERCENT,
-    Answers,
-    Measure,
-    added_measures,
-    average,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,29 +50,29 @@ FEATURE_SIMILARITY_NOTES = (
 TABLE_2_HEADER = ("seconds", "metric", "mean", "low_95", "high_95", "sd", "chance", "mean_face", "gender_mean_face")
 
 
-@chapter("feature_similarity", "Feature similarity")
-def measure_feature_similarity(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+@report.chapter("feature_similarity", "Feature similarity")
+def measure_feature_similarity(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     """Angle, cosine, L2 and L1 on unit and raw embeddings, the angle around the mean face, and R^2."""
     if evaluation.reference is None:
-        raise NotMeasured(NO_REFERENCES)
+        raise report.NotMeasured(NO_REFERENCES)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
 
-    def of_length(heard: float) -> list[tuple[Number, float | None]]:
+    def of_length(heard: float) -> list[tuple[report.Number, float | None]]:
         """Numbers after so many seconds, and the deviation over clips where there is one."""
         answers, conditions = evaluation.answers(heard, seed=seed), {"seconds": f"{heard:g}"}
         if not len(answers.pairs):
             return []
-        found: list[tuple[Number, float | None]] = []
-        for measure in FEATURE_SIMILARITY:
+        found: list[tuple[report.Number, float | None]] = []
+        for measure in measures.FEATURE_SIMILARITY:
             values, said = measure.compute(answers), PUBLISHED.get((measure.name, heard), "")
-            number = Number.of(measure, answers, bootstrap, conditions, values=values, published=said)
+            number = report.Number.of(measure, answers, bootstrap, conditions, values=values, published=said)
             found.append((number, float(np.std(values[answers.pairs]))))
         return [*found, (_r2(answers, bootstrap, conditions), None)]
 
     with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
         measured = [one for some in threads.map(of_length, sorted(evaluation.predicted)) for one in some]
     if not measured:
-        raise NotMeasured(NO_PAIRS, missing_references(evaluation))
+        raise report.NotMeasured(NO_PAIRS, missing_references(evaluation))
     rows = tuple(
         (
             *(number.conditions["seconds"], number.metric, *number.estimate.cells(), deviation),
@@ -102,20 +80,20 @@ def measure_feature_similarity(evaluation: EvaluationSet, *, seed: int = 0) -> P
         )
         for number, deviation in measured
     )
-    return Part(
+    return report.Part(
         numbers=[number for number, _ in measured],
-        tables=[Table("table2", "Feature similarity (Table 2)", (*TABLE_2_HEADER, "paper"), rows)],
+        tables=[report.Table("table2", "Feature similarity (Table 2)", (*TABLE_2_HEADER, "paper"), rows)],
         notes=FEATURE_SIMILARITY_NOTES,
         exclusions=missing_references(evaluation),
     )
 
 
-def missing_references(evaluation: EvaluationSet) -> tuple[Exclusion, ...]:
+def missing_references(evaluation: EvaluationSet) -> tuple[report.Exclusion, ...]:
     """Clips without a face embedding of their own."""
-    return exclude(evaluation.keys, ~evaluation.has_reference(), "no_reference")
+    return report.exclude(evaluation.keys, ~evaluation.has_reference(), "no_reference")
 
 
-def _r2(answers: Answers, bootstrap: SpeakerBootstrap, conditions: Mapping[str, str]) -> Number:
+def _r2(answers: measures.Answers, bootstrap: SpeakerBootstrap, conditions: Mapping[str, str]) -> report.Number:
     """R^2 over all coordinates together, which is no mean over clips."""
     sides = answers.sides
     centre = sides.reference.mean(0, dtype=np.float64).astype(np.float32)
@@ -124,7 +102,7 @@ def _r2(answers: Answers, bootstrap: SpeakerBootstrap, conditions: Mapping[str, 
     estimate = Estimate(1 - missed.value, 1 - missed.high, 1 - missed.low, missed.n)
     chances = [explained_variance(others.predicted, others.reference) for others in answers.of_strangers()]
     earned = {name: explained_variance(said.predicted, said.reference) for name, (said, _) in answers.trivial.items()}
-    return Number(
+    return report.Number(
         "r2",
         estimate,
         len(answers.pairs),
@@ -135,31 +113,27 @@ def _r2(answers: Answers, bootstrap: SpeakerBootstrap, conditions: Mapping[str, 
     )
 
 
-# --------------------------------------------------------------------------------------------------
-# A few measures that tell models and lengths of speech apart: what curves and comparisons are made of.
-# --------------------------------------------------------------------------------------------------
+# --- A few measures that tell models and lengths of speech apart: what curves and comparisons are made of.
 
-COMPARED: dict[Measure, str] = {
-    ANGLE_DEGREES: "angle to the own face, degrees",
-    CENTRED_ANGLE_DEGREES: "angle around the mean face, degrees",
-    MEAN_RANK_PERCENT: "mean rank, % of the gallery",
-    GENDER_RIGHT: "gender told right, share",
-    AGE_ERROR_YEARS: "error of the age, years",
+COMPARED: dict[measures.Measure, str] = {
+    measures.ANGLE_DEGREES: "angle to the own face, degrees",
+    measures.CENTRED_ANGLE_DEGREES: "angle around the mean face, degrees",
+    measures.MEAN_RANK_PERCENT: "mean rank, % of the gallery",
+    measures.GENDER_RIGHT: "gender told right, share",
+    measures.AGE_ERROR_YEARS: "error of the age, years",
 }
 """Each with its label on a figure's axis."""
 LABELS = {measure.name: label for measure, label in COMPARED.items()}
 NOTHING_TO_HOLD_AGAINST = "there are neither face embeddings nor labels to hold the answers against"
 
 
-def _asked(answers: Answers) -> dict[Measure, Floats]:
+def _asked(answers: measures.Answers) -> dict[measures.Measure, report.Floats]:
     """Those of COMPARED that some clip has a value of, with the values (clips,)."""
     found = {measure: measure.compute(answers) for measure in COMPARED if answers.has(measure)}
     return {measure: values for measure, values in found.items() if np.isfinite(values).any()}
 
 
-# --------------------------------------------------------------------------------------------------
-# What more speech is worth: numbers over the seconds heard (Speech2Face, section 4.4 and Fig. 6).
-# --------------------------------------------------------------------------------------------------
+# --- What more speech is worth: numbers over the seconds heard (Speech2Face, section 4.4 and Fig. 6).
 
 LEAST_CLIPS = 20
 SLACK = 0.01  # seconds are rounded where they were written
@@ -169,38 +143,38 @@ PAPER = (
 )
 
 
-@chapter("duration", "Seconds heard")
-def measure_duration(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+@report.chapter("duration", "Seconds heard")
+def measure_duration(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     """Numbers at each of the seconds heard, over the same clips at every point: those that are long enough for all."""
     points, left_out = _points(evaluation)
     if len(points) < 2:
-        raise NotMeasured(
+        raise report.NotMeasured(
             f"a curve needs two lengths that {LEAST_CLIPS} clips have; give --seconds 1,2,3,6,10,20, or more clips"
         )
     kept = _long_enough(evaluation, points)
     bootstrap = SpeakerBootstrap(evaluation.speaker, seed=seed)
 
-    def of_length(heard: float) -> list[Number]:
+    def of_length(heard: float) -> list[report.Number]:
         answers = evaluation.answers(heard, kept, seed=seed)
         conditions = {"seconds": f"{heard:g}"}
         asked = _asked(answers).items()
-        return [Number.of(measure, answers, bootstrap, conditions, values=values) for measure, values in asked]
+        return [report.Number.of(measure, answers, bootstrap, conditions, values=values) for measure, values in asked]
 
     with ThreadPoolExecutor(THREADS) as threads:  # numpy lets other threads run
         numbers = [number for some in threads.map(of_length, points) for number in some]
     if not numbers:
-        raise NotMeasured(NOTHING_TO_HOLD_AGAINST)
+        raise report.NotMeasured(NOTHING_TO_HOLD_AGAINST)
     notes = [f"The same {int(kept.sum())} clips at every point: those of {points[-1]:g} s or more.", PAPER]
     if left_out:
         told = ", ".join(f"{value:g}" for value in left_out)
         notes.append(f"Left out, as fewer than {LEAST_CLIPS} clips last so long: {told} s.")
     short = evaluation.seconds < points[-1] - SLACK
-    return Part(
+    return report.Part(
         numbers=numbers,
         tables=[_by_metric("curve", "Numbers by seconds heard", "seconds", numbers)],
         figures=[_curves(numbers)],
         notes=notes,
-        exclusions=exclude(evaluation.keys, short, "too_short", f"under {points[-1]:g} s"),
+        exclusions=report.exclude(evaluation.keys, short, "too_short", f"under {points[-1]:g} s"),
     )
 
 
@@ -220,16 +194,16 @@ def _long_enough(evaluation: EvaluationSet, points: Sequence[float]) -> NDArray[
     return np.asarray(kept)
 
 
-def _by_metric(name: str, title: str, condition: str, numbers: Sequence[Number]) -> Table:
+def _by_metric(name: str, title: str, condition: str, numbers: Sequence[report.Number]) -> report.Table:
     """A row for each value of a condition, a column for each metric."""
     metrics = list(dict.fromkeys(number.metric for number in numbers))
     found = {(number.conditions[condition], number.metric): number.estimate.value for number in numbers}
     rows = dict.fromkeys(number.conditions[condition] for number in numbers)
     cells = tuple((row, *(found.get((row, metric)) for metric in metrics)) for row in rows)
-    return Table(name, title, (condition, *metrics), cells)
+    return report.Table(name, title, (condition, *metrics), cells)
 
 
-def _curves(numbers: Sequence[Number]) -> Figure:
+def _curves(numbers: Sequence[report.Number]) -> report.Figure:
     of_metric = {metric: [n for n in numbers if n.metric == metric] for metric in LABELS}
     of_metric = {metric: some for metric, some in of_metric.items() if some}
 
@@ -242,7 +216,7 @@ def _curves(numbers: Sequence[Number]) -> Figure:
         + ", ".join(f"{n.estimate.value:.3g} after {n.conditions['seconds']} s" for n in (some[0], some[-1]))
         for metric, some in of_metric.items()
     )
-    return Figure(
+    return report.Figure(
         "curves",
         "Numbers over the seconds heard, with 95 % intervals over speakers; dashed: the mean face, or one answer for"
         " everybody.",
@@ -251,7 +225,7 @@ def _curves(numbers: Sequence[Number]) -> Figure:
     )
 
 
-def _curve(axes: Axes, numbers: Sequence[Number]) -> None:
+def _curve(axes: Axes, numbers: Sequence[report.Number]) -> None:
     seconds = [float(number.conditions["seconds"]) for number in numbers]
     axes.plot(seconds, [number.estimate.value for number in numbers], marker="o", color=COLOURS[0])
     low, high = ([getattr(number.estimate, end) for number in numbers] for end in ("low", "high"))
@@ -261,9 +235,7 @@ def _curve(axes: Axes, numbers: Sequence[Number]) -> None:
     axes.set(xlabel="seconds heard", ylabel=LABELS[numbers[0].metric])
 
 
-# --------------------------------------------------------------------------------------------------
-# Models side by side on the same clips, such as trainings with and without a layer or a loss (Speech2Face, Fig. 6).
-# --------------------------------------------------------------------------------------------------
+# --- Models side by side on the same clips, such as trainings with and without a layer or a loss (Speech2Face, Fig. 6).
 
 ABLATIONS_NOTES = (
     "Differences are taken clip by clip on the clips that all models could hear, and resampled over speakers: an"
@@ -275,25 +247,25 @@ ABLATIONS_NOTES = (
 )
 
 
-@chapter("ablations", "Models side by side")
-def measure_ablations(evaluations: Sequence[EvaluationSet], *, seed: int = 0) -> Part:
+@report.chapter("ablations", "Models side by side")
+def measure_ablations(evaluations: Sequence[EvaluationSet], *, seed: int = 0) -> report.Part:
     """Every model at the longest length that all have heard, and its differences from the first."""
     if len(evaluations) < 2:
-        raise NotMeasured("one model was given; give more to compare them (--model A --model B)")
+        raise report.NotMeasured("one model was given; give more to compare them (--model A --model B)")
     common = set.intersection(*(set(evaluation.predicted) for evaluation in evaluations))
     if not common:
-        raise NotMeasured("the predictions have no length of speech in common; give the same --seconds")
+        raise report.NotMeasured("the predictions have no length of speech in common; give the same --seconds")
     heard = max(common)
     kept = np.logical_and.reduce([np.isfinite(each.predicted[heard]).all(1) for each in evaluations])
     names = _names(evaluations)
     bootstrap = SpeakerBootstrap(evaluations[0].speaker, seed=seed)
-    measured: list[dict[Measure, Floats]] = []
-    numbers: list[Number] = []
+    measured: list[dict[measures.Measure, report.Floats]] = []
+    numbers: list[report.Number] = []
     for name, evaluation in zip(names, evaluations, strict=True):
         conditions, answers = {"model": name, "seconds": f"{heard:g}"}, evaluation.answers(heard, kept, seed=seed)
         measured.append(_asked(answers))
         numbers += [
-            Number.of(measure, answers, bootstrap, conditions, values=values)
+            report.Number.of(measure, answers, bootstrap, conditions, values=values)
             for measure, values in measured[-1].items()
         ]
         numbers += _of_the_whole(evaluation, heard, kept, bootstrap, conditions)
@@ -304,12 +276,12 @@ def measure_ablations(evaluations: Sequence[EvaluationSet], *, seed: int = 0) ->
                 metric, better = f"{measure.name}_difference", measure.higher_is_better
                 difference = found[measure] - values
                 numbers.append(
-                    Number.mean(metric, difference, bootstrap, conditions, chance=0.0, higher_is_better=better)
+                    report.Number.mean(metric, difference, bootstrap, conditions, chance=0.0, higher_is_better=better)
                 )
     if not numbers:
-        raise NotMeasured(NOTHING_TO_HOLD_AGAINST)
+        raise report.NotMeasured(NOTHING_TO_HOLD_AGAINST)
     table = _by_metric("models", "Models side by side", "model", numbers)
-    return Part(numbers=numbers, tables=[table], notes=ABLATIONS_NOTES)
+    return report.Part(numbers=numbers, tables=[table], notes=ABLATIONS_NOTES)
 
 
 def _names(evaluations: Sequence[EvaluationSet]) -> list[str]:
@@ -325,7 +297,7 @@ def _of_the_whole(
     kept: NDArray[np.bool_],
     bootstrap: SpeakerBootstrap,
     conditions: dict[str, str],
-) -> list[Number]:
+) -> list[report.Number]:
     """R^2, and how far the predictions are spread."""
     if evaluation.reference is None:
         return []
@@ -342,37 +314,33 @@ def _of_the_whole(
     spread = bootstrap.ratio(square["answers"], square["faces"])
     clips = int(kept.sum())
     return [
-        Number("r2", r2, clips, conditions, mean_face=0.0),
-        Number("spread_share", spread, clips, conditions, mean_face=0.0, higher_is_better=None),
+        report.Number("r2", r2, clips, conditions, mean_face=0.0),
+        report.Number("spread_share", spread, clips, conditions, mean_face=0.0, higher_is_better=None),
     ]
 
 
-# --------------------------------------------------------------------------------------------------
-# Measures that other packages add.
-# --------------------------------------------------------------------------------------------------
+# --- Measures that other packages add.
 
 
-@chapter("measures", "Measures of other packages")
-def measure_added(evaluation: EvaluationSet, *, seed: int = 0) -> Part:
+@report.chapter("measures", "Measures of other packages")
+def measure_added(evaluation: EvaluationSet, *, seed: int = 0) -> report.Part:
     """Every measure that another package adds, at each of the seconds heard."""
-    added, bootstrap = added_measures(), SpeakerBootstrap(evaluation.speaker, seed=seed)
+    added, bootstrap = measures.added_measures(), SpeakerBootstrap(evaluation.speaker, seed=seed)
     numbers, missing = [], dict[str, None]()
     for heard in sorted(evaluation.predicted):
         answers = evaluation.answers(heard, seed=seed)
         for name, measure in added.items():
             if answers.has(measure):
-                numbers.append(Number.of(measure, answers, bootstrap, {"seconds": f"{heard:g}"}))
+                numbers.append(report.Number.of(measure, answers, bootstrap, {"seconds": f"{heard:g}"}))
             else:
                 wanted = ", ".join(measure.inputs)
                 missing[f"Not measured: {name} needs {wanted}, not all of which are known here."] = None
     if not numbers:
-        raise NotMeasured(" ".join(missing))
-    return Part(numbers=numbers, notes=tuple(missing))
+        raise report.NotMeasured(" ".join(missing))
+    return report.Part(numbers=numbers, notes=tuple(missing))
 
 
-# --------------------------------------------------------------------------------------------------
-# The same speaker in two languages: does the language change the face? Speech2Face shows it in pictures.
-# --------------------------------------------------------------------------------------------------
+# --- The same speaker in two languages: does the language change the face? Speech2Face shows it in pictures.
 
 NO_LABEL = "no clip has a label named language; give the language of each clip in the data set"
 ONE_LANGUAGE = "no speaker has clips in two languages"
@@ -384,21 +352,21 @@ LANGUAGES_NOTES = (
 )
 
 
-@chapter("languages", "The same speaker in two languages")
-def measure_languages(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS) -> Part:
+@report.chapter("languages", "The same speaker in two languages")
+def measure_languages(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS) -> report.Part:
     """Of every seconds heard; clips without a language are left out, speakers of one language only serve as others."""
     language = evaluation.label("language")
     if not (language != "").any():
-        raise NotMeasured(NO_LABEL)
-    exclusions = list(exclude(evaluation.keys, language == "", "no_language"))
-    numbers: list[Number] = []
+        raise report.NotMeasured(NO_LABEL)
+    exclusions = list(report.exclude(evaluation.keys, language == "", "no_language"))
+    numbers: list[report.Number] = []
     for seconds in sorted(evaluation.predicted):
         heard = np.isfinite(evaluation.predicted[seconds]).all(1)
-        exclusions += exclude(evaluation.keys, ~heard, "no_prediction", f"{seconds:g} s")
+        exclusions += report.exclude(evaluation.keys, ~heard, "no_prediction", f"{seconds:g} s")
         numbers += _of_languages(evaluation.take(heard & (language != "")), seconds, seed, resamplings)
     if not numbers:
-        raise NotMeasured(ONE_LANGUAGE, exclusions)
-    return Part(numbers=numbers, notes=LANGUAGES_NOTES, exclusions=exclusions)
+        raise report.NotMeasured(ONE_LANGUAGE, exclusions)
+    return report.Part(numbers=numbers, notes=LANGUAGES_NOTES, exclusions=exclusions)
 
 
 def bilingual(speaker: NDArray[np.int64], language: NDArray[np.str_]) -> NDArray[np.bool_]:
@@ -408,7 +376,7 @@ def bilingual(speaker: NDArray[np.int64], language: NDArray[np.str_]) -> NDArray
     return np.isin(speaker.astype(str), people[languages > 1])
 
 
-def _of_languages(few: EvaluationSet, seconds: float, seed: int, resamplings: int) -> Iterator[Number]:
+def _of_languages(few: EvaluationSet, seconds: float, seed: int, resamplings: int) -> Iterator[report.Number]:
     language = few.label("language")
     two = bilingual(few.speaker, language)
     if not two.any():
@@ -425,21 +393,19 @@ def _of_languages(few: EvaluationSet, seconds: float, seed: int, resamplings: in
         values = np.where(two, degrees, np.nan)
         if np.isfinite(values).any():
             named = {**conditions, "pair": pair}
-            yield Number.mean("angle_degrees", values, bootstrap, named, higher_is_better=None)
+            yield report.Number.mean("angle_degrees", values, bootstrap, named, higher_is_better=None)
     shift = np.where(two, other.own_degrees - same.own_degrees, np.nan)
     person = np.where(two, same.other_degrees - same.own_degrees, np.nan)
     if clips := int((np.isfinite(shift) & np.isfinite(person)).sum()):
         moved, ratio = bootstrap.mean(shift), bootstrap.ratio(shift, person)
-        yield Number("shift_degrees", moved, clips, conditions, higher_is_better=False)
-        yield Number("shift_ratio", ratio, clips, conditions, higher_is_better=False)
+        yield report.Number("shift_degrees", moved, clips, conditions, higher_is_better=False)
+        yield report.Number("shift_ratio", ratio, clips, conditions, higher_is_better=False)
     found, chance = np.where(two, other.found, np.nan), float(np.nanmean(other.chance[two]))
-    beside: Beside = {"chance": chance, "mean_face": 0.0, "gender_mean_face": 0.0}
-    yield Number.mean("identification_across_languages", found, bootstrap, conditions, **beside)
+    beside: report.Beside = {"chance": chance, "mean_face": 0.0, "gender_mean_face": 0.0}
+    yield report.Number.mean("identification_across_languages", found, bootstrap, conditions, **beside)
 
 
-# --------------------------------------------------------------------------------------------------
-# Consistency: does a speaker get the same face from every clip? Speech2Face shows it in pictures.
-# --------------------------------------------------------------------------------------------------
+# --- Consistency: does a speaker get the same face from every clip? Speech2Face shows it in pictures.
 
 ONE_CLIP = "no speaker has two clips; consistency needs several clips of a speaker"
 INCHES = (6.4, 3.4)
@@ -452,16 +418,16 @@ CONSISTENCY_NOTES = (
 STATED = {"age": "stated_age_icc", "femininity": "stated_femininity_icc"}
 
 
-@chapter("consistency", "Consistency within a speaker")
-def measure_consistency(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS) -> Part:
+@report.chapter("consistency", "Consistency within a speaker")
+def measure_consistency(evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS) -> report.Part:
     """Of every seconds heard; speakers of a single clip only serve as the others."""
-    numbers: list[Number] = []
-    exclusions: list[Exclusion] = []
-    figures: list[Figure] = []
+    numbers: list[report.Number] = []
+    exclusions: list[report.Exclusion] = []
+    figures: list[report.Figure] = []
     of_faces: dict[bytes, dict[str, float]] = {}
     for seconds in sorted(evaluation.predicted):
         heard = np.asarray(np.isfinite(evaluation.predicted[seconds]).all(1))
-        exclusions += exclude(evaluation.keys, ~heard, "no_prediction", f"{seconds:g} s")
+        exclusions += report.exclude(evaluation.keys, ~heard, "no_prediction", f"{seconds:g} s")
         few = evaluation.take(heard)
         clips = np.bincount(few.speaker, minlength=1)
         if not (clips > 1).any() or (clips > 0).sum() < 2:
@@ -473,11 +439,11 @@ def measure_consistency(evaluation: EvaluationSet, *, seed: int = 0, resamplings
         numbers += _of_predictions(few, seconds, near, of_faces[heard.tobytes()], bootstrap)
         numbers += _of_stated(evaluation, seconds, seed, resamplings)
         if seconds == evaluation.longest():
-            exclusions += exclude(few.keys, clips[few.speaker] == 1, "only_clip_of_speaker")
+            exclusions += report.exclude(few.keys, clips[few.speaker] == 1, "only_clip_of_speaker")
             figures.append(_figure(near))
     if not numbers:
-        raise NotMeasured(ONE_CLIP, exclusions)
-    return Part(numbers=numbers, figures=figures, notes=CONSISTENCY_NOTES, exclusions=exclusions)
+        raise report.NotMeasured(ONE_CLIP, exclusions)
+    return report.Part(numbers=numbers, figures=figures, notes=CONSISTENCY_NOTES, exclusions=exclusions)
 
 
 def _of_own_faces(few: EvaluationSet) -> dict[str, float]:
@@ -497,37 +463,39 @@ def _of_own_faces(few: EvaluationSet) -> dict[str, float]:
 
 def _of_predictions(
     few: EvaluationSet, seconds: float, near: Neighbours, best: Mapping[str, float], bootstrap: SpeakerBootstrap
-) -> Iterator[Number]:
+) -> Iterator[report.Number]:
     sums, clips, conditions = SpeakerSums.of(few.predicted[seconds], few.speaker), len(few), {"seconds": f"{seconds:g}"}
     for metric, of, chance, gender, better in (
         ("spread_ratio", sums.spread_ratio, 1.0, 0.0, False),
         ("icc", sums.intraclass_correlation, 0.0, 1.0, True),
     ):
         estimate = bootstrap.of_speakers(of)
-        beside: Beside = {"chance": chance, "gender_mean_face": gender, "best": best.get(metric)}
-        yield Number(metric, estimate, clips, conditions, **beside, higher_is_better=better)
+        beside: report.Beside = {"chance": chance, "gender_mean_face": gender, "best": best.get(metric)}
+        yield report.Number(metric, estimate, clips, conditions, **beside, higher_is_better=better)
     beside = {"chance": float(np.nanmean(near.chance)), "mean_face": 0.0, "gender_mean_face": 0.0}
     beside["best"] = best.get("identification")
-    yield Number.mean("identification", near.found, bootstrap, conditions, **beside)
+    yield report.Number.mean("identification", near.found, bootstrap, conditions, **beside)
     for whom, degrees in (("same speaker", near.own_degrees), ("other speaker", near.other_degrees)):
-        yield Number.mean("angle_degrees", degrees, bootstrap, {**conditions, "pair": whom}, higher_is_better=None)
+        yield report.Number.mean(
+            "angle_degrees", degrees, bootstrap, {**conditions, "pair": whom}, higher_is_better=None
+        )
 
 
-def _of_stated(evaluation: EvaluationSet, seconds: float, seed: int, resamplings: int) -> Iterator[Number]:
+def _of_stated(evaluation: EvaluationSet, seconds: float, seed: int, resamplings: int) -> Iterator[report.Number]:
     """How alike the stated attributes of one speaker's clips are."""
     if seconds not in evaluation.stated:
         return
     for attribute, metric in STATED.items():
-        values: Floats = getattr(evaluation.stated[seconds], attribute)
+        values: report.Floats = getattr(evaluation.stated[seconds], attribute)
         rows = np.flatnonzero(np.isfinite(values))
         if not (np.bincount(evaluation.speaker[rows], minlength=1) > 1).any():
             continue
         bootstrap = SpeakerBootstrap(evaluation.speaker[rows], resamplings=resamplings, seed=seed)
         icc = bootstrap.of_speakers(SpeakerSums.of(values[rows], evaluation.speaker[rows]).intraclass_correlation)
-        yield Number(metric, icc, len(rows), {"seconds": f"{seconds:g}"}, chance=0.0)
+        yield report.Number(metric, icc, len(rows), {"seconds": f"{seconds:g}"}, chance=0.0)
 
 
-def _figure(near: Neighbours) -> Figure:
+def _figure(near: Neighbours) -> report.Figure:
     def draw(canvas: Canvas) -> None:
         axes = canvas.subplots()
         own, other = (values[np.isfinite(values)] for values in (near.own_degrees, near.other_degrees))
@@ -544,12 +512,10 @@ def _figure(near: Neighbours) -> Figure:
         " those of the other speakers."
     )
     alt = "Two histograms of angles: to other clips of the same speaker, and to clips of other speakers"
-    return Figure("consistency", caption, render(draw, INCHES), alt)
+    return report.Figure("consistency", caption, render(draw, INCHES), alt)
 
 
-# --------------------------------------------------------------------------------------------------
-# A map of the embeddings coloured by attribute (t-SNE, as in Speech2Face's supplement), and numbers beside.
-# --------------------------------------------------------------------------------------------------
+# --- A map of the embeddings coloured by attribute (t-SNE, as in Speech2Face's supplement), and numbers beside.
 
 MOST_CLIPS = 2_000
 FEWEST_CLIPS = 10
@@ -575,19 +541,19 @@ class _Side:
     coordinates: Singles
 
 
-@chapter("projection", "Maps of the embeddings")
+@report.chapter("projection", "Maps of the embeddings")
 def measure_projection(
     evaluation: EvaluationSet, *, seed: int = 0, resamplings: int = RESAMPLINGS, tsne: bool = True
-) -> Part:
+) -> report.Part:
     """From the longest seconds heard; at most MOST_CLIPS clips, drawn by the seed. Without `tsne` no maps are drawn."""
     sides, exclusions = _sides(evaluation, seed)
     if not sides:
-        raise NotMeasured(f"fewer than {FEWEST_CLIPS} clips have a prediction", exclusions)
+        raise report.NotMeasured(f"fewer than {FEWEST_CLIPS} clips have a prediction", exclusions)
     numbers = tuple(_numbers(sides, seed, resamplings, f"{evaluation.longest():g}"))
     figures = (_map(sides, seed),) if tsne else ()
     if not numbers and not figures:
-        raise NotMeasured(NO_LABELS, exclusions)
-    return Part(numbers=numbers, figures=figures, notes=PROJECTION_NOTES, exclusions=exclusions)
+        raise report.NotMeasured(NO_LABELS, exclusions)
+    return report.Part(numbers=numbers, figures=figures, notes=PROJECTION_NOTES, exclusions=exclusions)
 
 
 def attributes(evaluation: EvaluationSet) -> dict[str, NDArray[np.str_]]:
@@ -596,10 +562,10 @@ def attributes(evaluation: EvaluationSet) -> dict[str, NDArray[np.str_]]:
     return {name: label for name, label in known.items() if len(np.unique(label[label != ""])) > 1}
 
 
-def _sides(evaluation: EvaluationSet, seed: int) -> tuple[list[_Side], tuple[Exclusion, ...]]:
+def _sides(evaluation: EvaluationSet, seed: int) -> tuple[list[_Side], tuple[report.Exclusion, ...]]:
     predicted = evaluation.predicted[evaluation.longest()]
     heard = np.isfinite(predicted).all(1)
-    exclusions = exclude(evaluation.keys, ~heard, "no_prediction", f"{evaluation.longest():g} s")
+    exclusions = report.exclude(evaluation.keys, ~heard, "no_prediction", f"{evaluation.longest():g} s")
     sides = []
     for name, values, there in (
         ("predicted from the voice", predicted, heard),
@@ -612,7 +578,7 @@ def _sides(evaluation: EvaluationSet, seed: int) -> tuple[list[_Side], tuple[Exc
     return sides, exclusions
 
 
-def _numbers(sides: list[_Side], seed: int, resamplings: int, seconds: str) -> Iterator[Number]:
+def _numbers(sides: list[_Side], seed: int, resamplings: int, seconds: str) -> Iterator[report.Number]:
     """Of the predictions; the references' numbers stand beside as the best."""
     few = sides[0].evaluation
     bootstrap = SpeakerBootstrap(few.speaker, resamplings=resamplings, seed=seed)
@@ -626,14 +592,14 @@ def _numbers(sides: list[_Side], seed: int, resamplings: int, seconds: str) -> I
             of_faces = attributes(faces).get(name)
             if of_faces is not None:
                 right = recalled(sides[1].coordinates, of_faces, faces.speaker, seed=seed)
-                best = [_balanced(right, of_faces), average(silhouette(sides[1].coordinates, of_faces))]
+                best = [_balanced(right, of_faces), measures.average(silhouette(sides[1].coordinates, of_faces))]
         clips, conditions = int(np.isfinite(found).sum()), {"seconds": seconds, "attribute": name}
         chance, gender = 1 / len(np.unique(label[np.isfinite(found)])), 1.0 if name == "gender" else None
         accuracy = _balanced_accuracy(found, label, bootstrap)
-        beside: Beside = {"chance": chance, "mean_face": chance, "best": best[0], "gender_mean_face": gender}
-        yield Number("separability", accuracy, clips, conditions, **beside)
+        beside: report.Beside = {"chance": chance, "mean_face": chance, "best": best[0], "gender_mean_face": gender}
+        yield report.Number("separability", accuracy, clips, conditions, **beside)
         beside = {"chance": 0.0, "mean_face": 0.0, "best": best[1], "gender_mean_face": gender}
-        yield Number.mean("silhouette", silhouette(sides[0].coordinates, label), bootstrap, conditions, **beside)
+        yield report.Number.mean("silhouette", silhouette(sides[0].coordinates, label), bootstrap, conditions, **beside)
 
 
 def _balanced(found: NDArray[np.float64], label: NDArray[np.str_]) -> float | None:
@@ -655,7 +621,7 @@ def _balanced_accuracy(found: NDArray[np.float64], label: NDArray[np.str_], boot
     return bootstrap.statistic(mean, kept)
 
 
-def _map(sides: list[_Side], seed: int) -> Figure:
+def _map(sides: list[_Side], seed: int) -> report.Figure:
     from sklearn.manifold import TSNE
 
     places = []
@@ -680,7 +646,7 @@ def _map(sides: list[_Side], seed: int) -> Figure:
     )
     shown = " and ".join(side.name for side in sides)
     alt = f"Scatter plots of embeddings {shown}, coloured by {', '.join(name for name in names if name) or 'nothing'}"
-    return Figure("projection", caption, render(draw, (4.2 * len(names), 3.9 * len(sides))), alt)
+    return report.Figure("projection", caption, render(draw, (4.2 * len(names), 3.9 * len(sides))), alt)
 
 
 def _scatter(axes: Axes, place: Singles, label: NDArray[np.str_], title: str) -> None:
@@ -697,9 +663,7 @@ def _scatter(axes: Axes, place: Singles, label: NDArray[np.str_], title: str) ->
         axes.legend(fontsize=8, markerscale=2)
 
 
-# --------------------------------------------------------------------------------------------------
-# Which clips may be told from each other: anyone, or those alike in gender, age or group by their labels.
-# --------------------------------------------------------------------------------------------------
+# --- Which clips may be told from each other: anyone, or those alike in gender, age or group by their labels.
 
 ANYONE = "anyone"
 SAME_GENDER = "same gender"

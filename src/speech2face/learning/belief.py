@@ -1,0 +1,280 @@
+"""The belief in closed form: a correction by pairs whose strength the pairs choose, from sums over people alone.
+
+With x a voice's numbers and r what a face is beyond the belief by attributes, both around their means,
+
+    r = x W + e,   e ~ N(0, R),   the coefficient along each principal axis of x ~ N(0, B / variance^a)
+
+R (K, K) is the spread of r. B (K, K) says how much a voice moves each direction of the face, and starts as a multiple
+of R: the same small share of every direction is explained. Where `shaped`, it is then drawn to what the pairs show (EM
+for a random-effects model; Dempster, Laird and Rubin 1977), so that directions that voices tell are believed and others
+are not. Given B this is ridge regression with a strength of its own for each direction (Hoerl and Kennard 1970).
+
+Share, shape and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes nothing.
+This is done twice: first with what the starter believes by attributes as x, so that what age and gender say of a face
+is refitted to these people; then, of what is left, with the voice itself. What the second adds is what voices tell
+beyond age and gender. All of it, the errors of the people left out too, follows from the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2face.learning.sums import Doubles, Sums, total
+
+SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
+"""Of the spread that a voice explains, where B begins."""
+EXPONENTS = (0.0, 0.5)
+"""0: axes along which voices vary most weigh most, a plain ridge; 1 would be all alike."""
+STATED_PEOPLE = 50.0
+"""Imagined people behind the spread that the starter states, beside the pairs' own: two of each coordinate."""
+SHAPE_AXES = 10.0
+"""Imagined axes of the voice behind an even B, where it is shaped."""
+SHAPE_STEPS = 15
+LEAST_DEVIATION = 0.05
+"""Of a face's coordinate, in its own unit: attributes that are read surely leave some of them no spread at all."""
+AXES_SHARE = 0.9
+"""Of the people: at most so many axes of the voice are looked along."""
+SMALL, LEAST_VARIANCE = 1e-9, 1e-9
+MOST_LEVERAGE = 0.99
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How much of what pairs show is believed; the default is nothing."""
+
+    share: float = 0.0
+    shaped: bool = False
+    exponent: float = 0.0
+
+
+NOTHING = Strength()
+EVEN = (NOTHING, *(Strength(share, exponent=exponent) for share, exponent in product(SHARES, EXPONENTS)))
+
+
+def shaped_beside(strength: Strength) -> tuple[Strength, ...]:
+    """The shaped ones with the same exponent and a share that is the same or next to it; none beside nothing."""
+    if strength == NOTHING:
+        return ()
+    place = SHARES.index(strength.share)
+    return tuple(Strength(share, True, strength.exponent) for share in SHARES[max(0, place - 2) : place + 2])
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """r in the mean, given x: shift + (x - centre) weights."""
+
+    centre: Doubles
+    """(D,)"""
+    weights: Doubles
+    """(D, K)"""
+    shift: Doubles
+    """(K,)"""
+    axes: Doubles
+    """(J, D): principal axes of x, each over the root of people x variance; their squared products with x are
+    leverages."""
+    shrinkage: Doubles
+    """(J, K): which part of an axis's coefficient is believed, by direction of the face."""
+    directions: Doubles
+    """(K, K): directions of the face, in columns: (r directions) is what is shrunk."""
+
+    def predict(self, x: NDArray[np.floating]) -> Doubles:
+        """(rows, D) -> (rows, K)."""
+        return np.asarray(self.shift + (x - self.centre) @ self.weights)
+
+    def moved(self, x: NDArray[np.floating], centre: Doubles) -> Doubles:
+        """What voices alone move, around another mean voice (D,): (rows, D) -> (rows, K)."""
+        return np.asarray((x - centre) @ self.weights)
+
+    def owed(self, x: NDArray[np.floating], error: Doubles) -> Doubles:
+        """What each row's own r has added to what is believed of it, from its error, (rows, D), (rows, K) -> (rows, K).
+
+        In closed form (Cook 1977): a leverage h times the error without the row, error / (1 - h), by direction.
+        """
+        leverage = np.minimum(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage, MOST_LEVERAGE)
+        return np.asarray(leverage / (1 - leverage) * (error @ self.directions) @ np.linalg.inv(self.directions))
+
+    def weaker(self, factor: float) -> Line:
+        """The same moving so much less with the voice; the shift stays."""
+        return replace(self, weights=self.weights * factor, shrinkage=self.shrinkage * factor)
+
+    def errors(self, sums: Sums) -> Doubles:
+        """Sum over other people of the outer product of their errors with itself, (K, K)."""
+        constant = self.shift - self.centre @ self.weights
+        crossed = sums.xr.T @ self.weights + np.outer(sums.r, constant)
+        cross = np.outer(sums.x @ self.weights, constant)
+        said = self.weights.T @ sums.xx @ self.weights + cross + cross.T + sums.people * np.outer(constant, constant)
+        return np.asarray(sums.rr - crossed - crossed.T + said)
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLines:
+    """What attributes say of a face, refitted, and what the voice adds; of numbers (rows, K + D), attributes first."""
+
+    attributes: Line
+    voice: Line
+
+    @property
+    def size(self) -> int:
+        """K."""
+        return len(self.attributes.shift)
+
+    def predict(self, numbers: NDArray[np.floating]) -> Doubles:
+        """(rows, K + D) -> (rows, K)."""
+        first, rest = numbers[:, : self.size], numbers[:, self.size :]
+        return np.asarray(self.attributes.predict(first) + self.voice.predict(rest))
+
+    def moved(self, numbers: NDArray[np.floating], centre: Doubles) -> tuple[Doubles, Doubles]:
+        """What attributes alone move around another mean (K + D,), and attributes with the voice, (rows, K) each."""
+        first = self.attributes.moved(numbers[:, : self.size], centre[: self.size])
+        return first, first + self.voice.moved(numbers[:, self.size :], centre[self.size :])
+
+    def weaker(self, factor: float) -> TwoLines:
+        """The same with less of the voice."""
+        return replace(self, voice=self.voice.weaker(factor))
+
+    def owed(self, numbers: NDArray[np.floating], error: Doubles) -> Doubles:
+        """As `Line.owed`, both together, (rows, K)."""
+        first = self.attributes.owed(numbers[:, : self.size], error)
+        return np.asarray(first + self.voice.owed(numbers[:, self.size :], error))
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What pairs teach of attributes and voice."""
+
+    lines: TwoLines
+    strength: Strength
+    """Of the voice."""
+    attributes_strength: Strength
+    spread: Doubles
+    """(K, K): covariance of r around the lines, measured on people left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """One line that pairs teach."""
+
+    line: Line
+    strength: Strength
+    spread: Doubles
+    """(K, K): covariance of r around the line, measured on people left out."""
+    gain: float
+    """By how much the squared error of people left out fell beside the shifted belief by attributes, as a share."""
+
+
+def stated_spread(sums: Sums) -> Doubles:
+    """What the starter states of the spread of these people's faces around its belief: (K, K), of full rank."""
+    stated = sums.prior / sums.people
+    return np.asarray(stated + LEAST_DEVIATION**2 * np.eye(len(stated)))
+
+
+def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None) -> Learned:
+    """Choose the strength by leaving out one part after another, and fit all of them with it.
+
+    First among even ones, then among shaped ones beside the best; or among `strengths`, where they are given. Of a
+    single part nobody can be left out: then nothing is believed.
+    """
+    whole = total(parts)
+    if len(parts) < 2:
+        line = PreparedSums(whole).line(NOTHING)
+        return Learned(line, NOTHING, steadied(line.errors(whole), whole), 0.0)
+    yardstick = np.linalg.inv(steadied(whole.rr, whole))
+    rest = [PreparedSums(whole - part) for part in parts]
+    errors: dict[Strength, Doubles] = {}
+
+    def best(of: Sequence[Strength]) -> Strength:
+        for each in of:
+            errors[each] = np.sum([r.line(each).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
+        return min(errors, key=lambda each: float(np.sum(yardstick * errors[each])))
+
+    chosen = best(EVEN if strengths is None else strengths)
+    if strengths is None:
+        chosen = best(shaped_beside(chosen))
+    size = {each: float(np.sum(yardstick * error)) for each, error in errors.items()}
+    gain = 1 - size[chosen] / size.get(NOTHING, size[chosen])
+    return Learned(PreparedSums(whole).line(chosen), chosen, steadied(errors[chosen], whole), gain)
+
+
+def teach(parts: Sequence[Sums]) -> Taught:
+    """Refit what attributes say of a face, and learn what the voice adds."""
+    size = len(parts[0].r)
+    attributes = learn([part.leading(size) for part in parts])
+    voice = learn([beyond(part, attributes.line) for part in parts])
+    return Taught(TwoLines(attributes.line, voice.line), voice.strength, attributes.strength, voice.spread)
+
+
+def beyond(sums: Sums, line: Line) -> Sums:
+    """Sums of the voice's other numbers, and of what a line on the leading ones leaves of r."""
+    first = len(line.centre)
+    constant = line.shift - line.centre @ line.weights
+    return Sums(
+        people=sums.people,
+        x=sums.x[first:],
+        r=sums.r - sums.x[:first] @ line.weights - sums.people * constant,
+        xx=sums.xx[first:, first:],
+        xr=sums.xr[first:] - sums.xx[first:, :first] @ line.weights - np.outer(sums.x[first:], constant),
+        rr=line.errors(sums.leading(first)),
+        prior=sums.prior,
+        noise=sums.noise,
+    )
+
+
+def steadied(squares: Doubles, sums: Sums) -> Doubles:
+    """A covariance from a sum of squares, with some imagined people behind the starter's own, at the pairs' scale."""
+    stated = stated_spread(sums)
+    scale = np.trace(np.linalg.solve(stated, squares)) / len(stated) / sums.people
+    return np.asarray((squares + STATED_PEOPLE * scale * stated) / (sums.people + STATED_PEOPLE))
+
+
+class PreparedSums:
+    """Sums along the voice's principal axes, for lines of any strength."""
+
+    def __init__(self, sums: Sums) -> None:
+        people = sums.people
+        self.people, self.centre = people, sums.x / people
+        mean = sums.r / people
+        self.triangle = np.linalg.cholesky(steadied(sums.rr - people * np.outer(mean, mean), sums))
+        inverse = np.linalg.inv(self.triangle)
+        # The mean of r is believed as far as it is more than chance (James and Stein 1961, the positive part).
+        length = people * float(np.square(inverse @ mean).sum())
+        self.shift = mean * max(0.0, 1.0 - max(len(mean) - 2, 0) / max(length, SMALL))
+        crossed = (sums.xr / people - np.outer(self.centre, mean)) @ inverse.T  # (D, K): r has unit spread here
+        variances, vectors = np.linalg.eigh(sums.xx / people - np.outer(self.centre, self.centre))
+        there = variances > max(variances[-1] * SMALL, LEAST_VARIANCE)
+        count = min(int(there.sum()), int(people * AXES_SHARE))  # none where all voices are alike
+        self.variances, vectors = variances[::-1][:count], vectors[:, ::-1][:, :count]
+        self.axes = (vectors / np.sqrt(people * self.variances)).T  # (J, D)
+        self.coefficients = people * self.axes @ crossed  # (J, K), each with noise of unit spread
+
+    def line(self, strength: Strength) -> Line:
+        """The line that is believed with this strength."""
+        relative = self.variances ** (1 - strength.exponent)
+        weight = self.people * relative / max(relative.sum(), LEAST_VARIANCE)  # (J,): shares of signal in people
+        ratio, turn = self._shape(weight, strength)
+        gain = weight[:, None] * ratio
+        shrinkage = gain / (1 + gain)  # (J, K)
+        believed = (self.coefficients @ turn * shrinkage) @ turn.T @ self.triangle.T
+        directions = np.linalg.inv(self.triangle).T @ turn
+        return Line(self.centre, self.axes.T @ believed, self.shift, self.axes, shrinkage, directions)
+
+    def _shape(self, weight: Doubles, strength: Strength) -> tuple[Doubles, Doubles]:
+        """B as eigenvalues (K,) and eigenvectors (K, K)."""
+        size = self.coefficients.shape[1]
+        even = strength.share / (1 - strength.share)
+        ratio, turn = np.full(size, even), np.eye(size)
+        if not (strength.shaped and even):
+            return ratio, turn
+        for _ in range(SHAPE_STEPS):
+            gain = weight[:, None] * ratio
+            means = self.coefficients @ turn * (np.sqrt(weight)[:, None] * ratio / (1 + gain))  # of the effects
+            unsure = (ratio / (1 + gain)).sum(0)
+            effects = turn @ (means.T @ means + np.diag(unsure)) @ turn.T
+            shaped = (effects + SHAPE_AXES * even * np.eye(size)) / (len(weight) + SHAPE_AXES)
+            ratio, turn = np.linalg.eigh(shaped)
+            ratio = np.maximum(ratio, 0.0)
+        return ratio, turn

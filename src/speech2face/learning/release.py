@@ -1,0 +1,500 @@
+"""From pairs, or sums of them, to a release: choose, measure, weaken, and write, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from safetensors.numpy import save_file
+
+from speech2face.errors import CannotWrite, InvalidOption
+from speech2face.inputs import load_npz
+from speech2face.learning.belief import NOTHING, TwoLines, beyond, learn, teach
+from speech2face.learning.features import EncodedClips, PairSet, VoiceAxes, encode_pairs, networks_sha256
+from speech2face.learning.people import (
+    ATTRIBUTE_SCALE,
+    LEAST_LEARNED,
+    LearningTable,
+    check_count,
+    drawn_folds,
+    hashed_parts,
+    hashed_places,
+)
+from speech2face.learning.scores import (
+    INNER_FOLDS,
+    MASS,
+    MOST_INFLUENCE,
+    MOST_RECOGNISED,
+    ReleaseGate,
+    Scores,
+    gate,
+    score,
+)
+from speech2face.learning.sums import Doubles, Sums, SumsFile, SumsLabel, total
+from speech2face.metrics.intervals import Estimate
+from speech2face.metrics.pictures import MEASUREMENTS
+from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.models.contract import Given
+from speech2face.models.learned import CORRECTION, KIND, Correction, LearnedModel, any_attributes, load_learned_model
+from speech2face.models.release import FORMATS, read_manifest, write_manifest
+from speech2face.training.card import CARD
+from speech2face.training.export import check_folder, put_folder_in_place
+from speech2face.voice.segments import golden_speech
+
+APPEARANCE = "appearance"
+GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
+LEAST_SUM_PARTS = 3
+"""Of a file of sums, so that one can be left out for scoring and others for choosing."""
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """What a learning is asked for."""
+
+    name: str
+    version: str = "0.1.0"
+    licence: str = ""
+    """Of the weights; "" leaves it to be stated."""
+    by_attributes: bool = True
+    seed: int = 0
+    workers: int = 1
+    force: bool = False
+
+
+Say = Callable[[str], None]
+
+
+# --------------------------------------------------------------------------------------------------
+# What is learned, with what is said of it.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A belief that was learned, and everything its card states."""
+
+    lines: TwoLines | None
+    """None where what was learned is not better than chance: the starter's belief is kept."""
+    spread: Doubles
+    """(K, K): covariance of the belief"""
+    stated: Doubles
+    """(K, K): mean covariance of the belief by attributes, of the same people"""
+    training: dict[str, Any]
+
+
+def prepare_table(pairs: PairSet, options: LearnOptions, say: Say) -> tuple[LearningTable, EncodedClips]:
+    """Encode the pairs and gather their people.
+
+    Raises:
+        DatasetError: too few people, or one under two names.
+    """
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        say(f"{done} clips read")
+
+    encoded = encode_pairs(pairs, workers=options.workers, progress=count)
+    table = LearningTable.of(encoded, VoiceAxes.of_starter())
+    if not options.by_attributes:
+        mean, covariance = belief_without_attributes(load_attribute_model())
+        table = table.without_attributes(mean, covariance)
+    return table, encoded
+
+
+def belief_without_attributes(model: AttributeModel) -> tuple[Doubles, Doubles]:
+    """What is believed of anybody: mean (K,) and covariance (K, K) over all ages and both genders."""
+    belief = model.release.population.belief(any_attributes())
+    return belief.mean.astype(np.float64), belief.covariance.astype(np.float64)
+
+
+def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tuple[Lesson, Scores, ReleaseGate]:
+    """Learn from people at hand, and measure on people left out.
+
+    Raises:
+        DatasetError: they are fewer than `LEAST_LEARNED`.
+    """
+    check_count(len(table))
+    model = load_attribute_model()
+    scores, left = score(table, model, seed=options.seed, progress=say)
+    say("all people together")
+    fold = drawn_folds(len(table), INNER_FOLDS * 2, options.seed)
+    taught = teach([table.sums(fold == number) for number in np.unique(fold)])
+    whole = table.sums(np.ones(len(table), bool))
+    spread = scores.scale**2 * taught.spread
+    judged = gate(table, taught.lines, spread, left)
+    pays = scores.pays and taught.strength != NOTHING and judged.passed
+    training = {
+        "people": len(table),
+        "clips": len(table.person),
+        "hours_of_speech": round(float(table.seconds.sum()) / 3600, 2),
+        "strength": asdict(taught.strength),
+        "strengths_left_out": [asdict(each) for each in left.strengths],
+        "scores": scores.to_dict(),
+        "gate": {**{name: round(value, 6) for name, value in asdict(judged).items()}, "passed": judged.passed},
+        "pays": pays,
+        "photographs_fitted": {"median_error": round(float(np.median(table.fit_error)), 3)},
+        "licences": table.counted(table.licences),
+        "consents": table.counted(table.consents),
+    }
+    lines = taught.lines.weaker(judged.weakened) if pays else None
+    return _lesson(lines, spread, whole, training), scores, judged
+
+
+def lesson_of_sums(file: SumsFile) -> Lesson:
+    """Learn from sums; of single people nothing is known, so that only the gain is measured.
+
+    Raises:
+        DatasetError: they are of fewer than `LEAST_LEARNED`.
+    """
+    whole = total(file.parts)
+    check_count(whole.people)
+    taught = teach(file.parts)
+    gain, more = nested_gains(file.parts)
+    pays = bool(gain.low > 0 and more.low > 0 and taught.strength != NOTHING)
+    training = {
+        "people": round(whole.people),
+        "sums_of": len(file.parts),
+        "strength": asdict(taught.strength),
+        "scores": {"people": round(whole.people), "gain": _estimate(gain), "beyond": _estimate(more), "pays": pays},
+        "pays": pays,
+        "licences": file.label.licences,
+        "consents": file.label.consents,
+    }
+    return _lesson(taught.lines if pays else None, taught.spread, whole, training)
+
+
+def _estimate(found: Estimate) -> dict[str, float | None]:
+    return {name: None if not np.isfinite(value) else round(float(value), 6) for name, value in asdict(found).items()}
+
+
+def nested_gains(parts: Sequence[Sums]) -> tuple[Estimate, Estimate]:
+    """Share of the squared error that is gone in each part left out, beside attributes read and refitted.
+
+    The interval is Student's over parts; NaN of fewer than `LEAST_SUM_PARTS`.
+    """
+    from scipy import stats
+
+    people = round(sum(part.people for part in parts))
+    nothing = Estimate(float("nan"), float("nan"), float("nan"), people)
+    if len(parts) < LEAST_SUM_PARTS:
+        return nothing, nothing
+    yardstick = np.linalg.inv(learn(parts, (NOTHING,)).spread)
+    found = []
+    for number, part in enumerate(parts):
+        rest = [other for place, other in enumerate(parts) if place != number]
+        lines = teach(rest).lines
+        left = beyond(part, lines.attributes)
+        now, refitted = lines.voice.errors(left), left.rr
+        before = learn(rest, (NOTHING,)).line.errors(part)
+        error = [float(np.sum(yardstick * each)) for each in (now, before, refitted)]
+        found.append([1 - error[0] / error[1], 1 - error[0] / error[2]])
+    gains = np.array(found)
+    reach = stats.t.ppf(0.975, len(parts) - 1) * gains.std(0, ddof=1) / np.sqrt(len(parts))
+    mean = gains.mean(0)
+    return tuple(Estimate(float(m), float(m - r), float(m + r), people) for m, r in zip(mean, reach, strict=True))  # type: ignore[return-value]
+
+
+def _lesson(lines: TwoLines | None, spread: Doubles, whole: Sums, training: dict[str, Any]) -> Lesson:
+    """The spread is that around the person's own face: of what photographs tell, and of what they do not.
+
+    A fitted face is the mean of what its photograph leaves possible: the own face lies around it with the fit's
+    covariance, and both spreads add up.
+    """
+    return Lesson(lines, spread + whole.noise / whole.people, whole.prior / whole.people, training)
+
+
+def spread_map(stated: Doubles, wanted: Doubles) -> Doubles:
+    """The symmetric T with T stated T' = wanted, which moves draws least (Olkin and Pukelsheim 1982), (K, K).
+
+    Where `stated` has no spread, T can give none, and changes nothing.
+    """
+    values, vectors = np.linalg.eigh(stated)
+    there = values > values[-1] * 1e-6
+    basis, deviations = vectors[:, there], np.sqrt(values[there])
+    inside = basis.T @ wanted @ basis
+    middle_values, middle = np.linalg.eigh(deviations[:, None] * inside * deviations)
+    root = middle @ np.diag(np.sqrt(np.maximum(middle_values, 0))) @ middle.T
+    return np.asarray(
+        basis @ (root / deviations / deviations[:, None]) @ basis.T + vectors[:, ~there] @ vectors[:, ~there].T
+    )
+
+
+def correction_of(lesson: Lesson, axes: VoiceAxes) -> Correction:
+    """What a release stores of a lesson: linear maps of voice and attributes, and what becomes of the spread."""
+    size, statistics = len(lesson.spread), len(axes.centre)
+    lines = lesson.lines
+    if lines is None:
+        shift, spread = np.zeros(size), np.eye(size)
+        weights, by_attributes = np.zeros((statistics, size)), np.zeros((size, size))
+    else:
+        by_attributes, weights = ATTRIBUTE_SCALE * lines.attributes.weights, axes.map @ lines.voice.weights
+        shift = lines.predict(np.zeros((1, size + axes.map.shape[1])))[0]
+        spread = spread_map(lesson.stated, lesson.spread)
+    arrays = (axes.centre, weights, by_attributes, shift, spread)
+    return Correction(*(np.asarray(each, np.float32) for each in arrays))
+
+
+# --------------------------------------------------------------------------------------------------
+# The folder.
+# --------------------------------------------------------------------------------------------------
+
+
+def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> LearnedModel:
+    """Write a release: the starter's networks, the correction, a card; whole or not at all, and read it back.
+
+    Raises:
+        OutputExists, CannotWrite: the folder is there and `force` is not set; no space, no permission.
+    """
+    check_folder(out, force=options.force)
+    starter = load_attribute_model().release
+    values = read_manifest(starter.folder)
+    names = [name for name in values["files"] if name != GOLDEN]
+    training = {"starter": f"{starter.name} {starter.version}", "by_attributes": options.by_attributes}
+    manifest = {
+        **{key: value for key, value in values.items() if key != "files"},
+        "format": FORMATS[KIND],
+        "kind": KIND,
+        "name": options.name,
+        "version": options.version,
+        "licence": options.licence or "not stated",
+        "training": training | lesson.training,
+    }
+    with ExitStack() as cleanup:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+            cleanup.callback(shutil.rmtree, made, ignore_errors=True)
+            for name in names:
+                shutil.copyfile(starter.file(name), made / name)
+            save_file(correction_of(lesson, VoiceAxes.of_starter()).to_arrays(), made / CORRECTION)
+            write_manifest(made, manifest, [*names, CORRECTION])
+            golden = load_npz(starter.file(GOLDEN))
+            golden[GOLDEN_MEAN] = golden_mean(load_learned_model(made))
+            np.savez_compressed(made / GOLDEN, **golden)  # type: ignore[arg-type]
+            write_manifest(made, manifest, [*names, CORRECTION, GOLDEN])
+            (made / CARD).write_text(learned_card(manifest), encoding="utf-8")
+            made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
+            put_folder_in_place(made, out, cleanup)
+        except OSError as error:
+            raise CannotWrite(f"cannot write the release {out}: {error}") from error
+    return load_learned_model(out)
+
+
+def golden_mean(model: LearnedModel) -> np.ndarray:
+    """What is believed of the made voice that comes with every release, (K,)."""
+    found: np.ndarray = model.encode(golden_speech()).belief(Given()).mean
+    return found
+
+
+def learned_card(values: Mapping[str, Any]) -> str:
+    """Markdown from the release's manifest, by templates/card.md.j2."""
+    environment = Environment(
+        loader=PackageLoader("speech2face.learning"), trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters |= {"interval": interval, "percent": percent}
+    card: str = environment.get_template("card.md.j2").render(
+        release=values,
+        training=values["training"],
+        scores=values["training"]["scores"],
+        verdict=verdict(values["training"]),
+        least=LEAST_LEARNED,
+        mass=MASS,
+        most_influence=MOST_INFLUENCE,
+        most_recognised=MOST_RECOGNISED,
+        titles={each.name: each.title for each in MEASUREMENTS},
+    )
+    return card
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a number of hundredths; a dash where it is not known."""
+    return "-" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}"
+
+
+def interval(found: Mapping[str, Any] | Estimate) -> str:
+    """A share with its interval, in hundredths."""
+    each = asdict(found) if isinstance(found, Estimate) else found
+    return f"{percent(each['value'])} [{percent(each['low'])}, {percent(each['high'])}]"
+
+
+def verdict(training: Mapping[str, Any]) -> str:
+    """The sentence that says whether it paid."""
+    people, beyond = training["people"], training["scores"]["beyond"]
+    shown = f"{interval(beyond)} % of the squared error beyond age and gender"
+    if training["pays"]:
+        return f"What {people} people's voices tell of their faces beyond age and gender is more than chance: {shown}."
+    gate_failed = training["scores"].get("pays") and not training.get("gate", {"passed": True})["passed"]
+    if gate_failed:
+        return (
+            f"What {people} people taught would give away who was learned from, however much it is weakened: the"
+            " release holds the starter's belief, and nothing was added."
+        )
+    few = " Under 50 people it does not pay." if people < 50 else ""
+    return (
+        f"What {people} people's voices tell of their faces beyond age and gender is not better than chance"
+        f" ({shown}): the release holds the starter's belief, and nothing was added.{few}"
+    )
+
+
+# --------------------------------------------------------------------------------------------------
+# Sums of pairs.
+# --------------------------------------------------------------------------------------------------
+
+
+def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool) -> SumsFile:
+    """The sums of people at hand, in parts by a hash of their names.
+
+    Raises:
+        InvalidOption: they are too few.
+    """
+    part = hashed_parts(table.names)
+    count = int(part.max()) + 1
+    label = SumsLabel(
+        encoder=networks_sha256(),
+        target=APPEARANCE,
+        by_attributes=by_attributes,
+        people=len(table),
+        licences=table.counted(table.licences),
+        consents=table.counted(table.consents),
+        made_of=[pairs.sha256],
+        hashed=count,
+    )
+    return SumsFile(label, tuple(table.sums(part == number) for number in range(count)))
+
+
+def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> SumsFile:
+    """The sums without some people, whose pairs are still in `table`: as if they had never been in them.
+
+    Raises:
+        InvalidOption: somebody is not in the table, the file was joined from several, or too few people are left.
+    """
+    if missing := [name for name in speakers if name not in table.names]:
+        raise InvalidOption(f"{missing[0]!r} is not in the data: their pairs are needed once more to be subtracted")
+    if not file.label.hashed:
+        raise InvalidOption(
+            "these sums were joined from several files, and who is in which part is not known; subtract from the file"
+            " that the person's own data gave, and add it anew"
+        )
+    if file.label.encoder != networks_sha256():
+        raise InvalidOption("these sums are of another version's networks; make them anew from the data")
+    parts = list(file.parts)
+    place = hashed_places(table.names, file.label.hashed)
+    licences, consents = dict(file.label.licences), dict(file.label.consents)
+    for name in dict.fromkeys(speakers):
+        who = table.names.index(name)
+        alone = np.arange(len(table)) == who
+        parts[place[who]] = parts[place[who]] - table.sums(alone)
+        for counted, value in ((licences, table.licences[who]), (consents, table.consents[who])):
+            counted[value] = counted.get(value, 1) - 1
+    label = SumsLabel(
+        **{
+            **asdict(file.label),
+            "people": file.label.people - len(dict.fromkeys(speakers)),
+            "licences": {name: count for name, count in licences.items() if count},
+            "consents": {name: count for name, count in consents.items() if count},
+        }
+    )
+    return SumsFile(label, tuple(parts))
+
+
+def training_facts(pairs: PairSet | None, encoded: EncodedClips | None, label: SumsLabel | None) -> dict[str, Any]:
+    """What a card says of where a lesson comes from; nothing of a single person."""
+    if label is not None:
+        return {"made_of": label.made_of, "target": label.target}
+    assert pairs is not None and encoded is not None
+    return {
+        "data": pairs.name, "manifest_sha256": pairs.sha256, "target": APPEARANCE, "rejected": dict(encoded.rejected),
+    }  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------
+# What the command does.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class LearnResult:
+    """What came of a learning: a release, or a file of sums."""
+
+    path: Path
+    training: dict[str, Any]
+    model: LearnedModel | None
+
+
+def learn_release(
+    pairs: PairSet | None, sums: Sequence[SumsFile], out: Path, options: LearnOptions, say: Say = lambda text: None
+) -> LearnResult:
+    """Learn a release from pairs at hand, from files of sums, or from both together.
+
+    Raises:
+        DatasetError: too few people, one under two names, damaged data.
+        InvalidOption: sums that do not go together.
+        OutputExists, CannotWrite: the folder is there, or cannot be written.
+    """
+    check_folder(out, force=options.force)
+    if sums:
+        files = [*sums]
+        if pairs is not None:
+            files.append(
+                sums_of_table(prepare_table(pairs, options, say)[0], pairs, by_attributes=options.by_attributes)
+            )
+        joined = files[0]
+        for other in files[1:]:
+            joined = joined + other
+        _check_encoder(joined.label, options)
+        lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label)
+    else:
+        assert pairs is not None
+        table, encoded = prepare_table(pairs, options, say)
+        lesson, facts = lesson_of_table(table, options, say)[0], training_facts(pairs, encoded, None)
+    lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
+    model = write_learned_release(lesson, out, options)
+    return LearnResult(out, lesson.training, model)
+
+
+def _check_encoder(label: SumsLabel, options: LearnOptions) -> None:
+    if label.encoder != networks_sha256():
+        raise InvalidOption("these sums are of another version's networks; make them anew from the data")
+    if label.by_attributes != options.by_attributes:
+        raise InvalidOption("--without-attributes has to be the same as when these sums were made")
+
+
+def write_sums(
+    pairs: PairSet | None,
+    sums: Sequence[SumsFile],
+    out: Path,
+    options: LearnOptions,
+    *,
+    without: Sequence[str] = (),
+    say: Say = lambda text: None,
+) -> LearnResult:
+    """Write sums over people: of pairs at hand, of several files together, or of one file less some people.
+
+    Raises:
+        DatasetError, InvalidOption, OutputExists, CannotWrite: as `learn_release`; fewer than 30 people.
+    """
+    table = None if pairs is None else prepare_table(pairs, options, say)[0]
+    files = [*sums]
+    if without:
+        if table is None or len(files) != 1:
+            raise InvalidOption(
+                "--subtract takes people off one file of sums (--add) by their pairs (--data or --pairs)"
+            )
+        files = [subtract(files[0], table, without)]
+    elif table is not None and pairs is not None:
+        files.append(sums_of_table(table, pairs, by_attributes=options.by_attributes))
+    joined = files[0]
+    for other in files[1:]:
+        joined = joined + other
+    joined.write(out, force=options.force)
+    return LearnResult(out, {"people": joined.label.people, "parts": len(joined.parts)}, None)

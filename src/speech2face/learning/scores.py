@@ -1,0 +1,463 @@
+"""What pairs taught, measured on people left out: two-way choices, gain, calibration, learning curve, influence.
+
+Everything is said of one recording a person, by a belief that was fitted, its strength chosen too, without that person
+(nested cross-validation; Stone 1974, Varma and Simon 2006). Beside it stand what age and gender alone earn, as the
+starter reads them and as these people would have them read, and chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import curve_fit
+
+from speech2face.face.schemes import scheme_of
+from speech2face.learning.belief import Strength, TwoLines, steadied, teach
+from speech2face.learning.people import LearningTable, drawn_folds
+from speech2face.learning.sums import Doubles
+from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
+from speech2face.metrics.matching import Choices
+from speech2face.metrics.pictures import MEASUREMENTS, measurements
+from speech2face.models.contract import Model
+
+FOLDS = 10
+INNER_FOLDS = 5
+LEAST_STRATUM = 10
+"""People of a group within which a choice is scored."""
+STRICTEST = "gender and decade"
+MASS = 0.8
+MASS_DEVIATIONS = 1.2816  # of a normal distribution, on both sides of its mean, hold MASS
+CURVE_SHARES = (0.2, 0.4, 0.6, 0.8)
+CURVE_REPEATS = 3
+LEAST_CURVE = 30
+MOST_INFLUENCE = 0.5
+"""Standard deviations of the belief by which a person's own portrait may change for their having been learned from."""
+MOST_RECOGNISED = 0.1
+"""Share by which people learned from may be nearest to their own portrait more often than people left out."""
+WEAKER, LEAST_WEAKENED = 0.7, 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Of each person what is believed of their face without them, in three ways, (people, K) each.
+
+    What everybody shares (the mean face, the mean voice) is that of all people: left out fold by fold it would tell
+    who was left out, and every constant belief would do worse than chance.
+    """
+
+    learned: Doubles
+    by_attributes: Doubles
+    """By the starter's reading of age and gender, moved to these people's mean face."""
+    attributes_refitted: Doubles
+    """By the same reading, its effect on the face refitted to these people: what age and gender alone can earn."""
+    spread: Doubles
+    """(people, K, K): of the learned belief, stated without the person"""
+    strengths: tuple[Strength, ...]
+    """What the folds chose."""
+
+
+def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0) -> LeftOut:
+    """Predict each person from the others."""
+    fold = drawn_folds(len(table), folds, seed)
+    rows, size = table.first, table.face.shape[1]
+    whole = table.sums(np.ones(len(table), bool))
+    common = table.prior_mean[rows] + whole.r / whole.people
+    centre = whole.x / whole.people
+    moved = {name: np.zeros((len(table), size)) for name in ("learned", "refitted")}
+    spread = np.zeros((len(table), size, size))
+    strengths = []
+    for number in np.unique(fold):
+        out = fold == number
+        parts = [table.sums(part) for part in inner_parts(table, ~out, seed)]
+        taught = teach(parts)
+        moved["refitted"][out], moved["learned"][out] = taught.lines.moved(table.numbers[rows[out]], centre)
+        spread[out] = taught.spread
+        strengths.append(taught.strength)
+    return LeftOut(common + moved["learned"], common, common + moved["refitted"], spread, tuple(strengths))
+
+
+def inner_parts(
+    table: LearningTable, people: NDArray[np.bool_], seed: int, folds: int = INNER_FOLDS
+) -> list[NDArray[np.bool_]]:
+    """Parts of some people, each a mask (people,)."""
+    which = np.flatnonzero(people)
+    fold = drawn_folds(len(which), folds, seed)
+    parts = []
+    for number in np.unique(fold):
+        mask = np.zeros(len(table), bool)
+        mask[which[fold == number]] = True
+        parts.append(mask)
+    return parts
+
+
+# --------------------------------------------------------------------------------------------------
+# Two faces, one voice: whose is it? By the belief's density over that of all faces, which is the best rule there is.
+# --------------------------------------------------------------------------------------------------
+
+
+def match_table(table: LearningTable, mean: Doubles) -> NDArray[np.float32]:
+    """log p(face | voice) - log p(face) of every voice (row) with every face (column), up to a constant a row.
+
+    `mean` (people, K) is what is believed. Both densities are normal; their spreads are those of the errors and of the
+    faces, the same for every voice.
+    """
+    whole = table.sums(np.ones(len(table), bool))
+    centred = table.face - table.face.mean(0)
+    away = table.face - mean
+    marginal, spread = (np.linalg.inv(steadied(each.T @ each, whole)) for each in (centred, away))
+    plain = np.einsum("jk,kl,jl->j", centred, marginal, centred)
+    crossed = mean @ spread @ table.face.T
+    own = np.einsum("jk,kl,jl->j", table.face, spread, table.face)
+    said = np.einsum("ik,kl,il->i", mean, spread, mean)
+    return np.asarray(0.5 * (plain - own)[None] + crossed - 0.5 * said[:, None], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """Groups within which a choice is made, (people,) each; "" leaves a person out."""
+
+    names: dict[str, NDArray[np.str_]]
+    told_by: str
+    """Whether gender and age are the people's own word or what their photographs show."""
+
+
+def strata_of(table: LearningTable, model: Model) -> Strata:
+    """Gender, gender and decade, language and session of each person, as far as the data say."""
+    labels, gender = table.labels, np.char.lower(table.labels["gender"].astype(str))
+    decade = np.array([_decade(age) for age in labels["age"]])
+    told = "the data's labels"
+    if (gender == "").mean() > 0.2 or (decade == "").mean() > 0.2:
+        shown = [model.apparent(face.astype(np.float32)) for face in table.face]
+        gender = np.array(["" if one is None else "female" if one > 0.5 else "male" for _, one in shown])
+        decade = np.array(["" if age is None else str(int(age) // 10) for age, _ in shown])
+        told = "the photographs, as fitted"
+    both = np.where((gender == "") | (decade == ""), "", np.char.add(np.char.add(gender, " "), decade))
+    everybody = np.full(len(table), "all")
+    found = {"all": everybody, "gender": gender, STRICTEST: both}
+    found |= {name: labels[name] for name in ("language", "session") if len(set(labels[name]) - {""}) > 1}
+    return Strata(found, told)
+
+
+def _decade(age: str) -> str:
+    digits = "".join(each for each in age.partition("-")[0] if each.isdigit())
+    return str(int(digits) // 10) if digits else ""
+
+
+def choice(similarity: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
+    """Share of two-way choices that are won within a stratum; chance 0.5, ties count against us."""
+    kept = _kept(stratum)
+    if kept.sum() < LEAST_STRATUM:
+        return Estimate(float("nan"), float("nan"), float("nan"), int(kept.sum()))
+    people = np.arange(int(kept.sum()))
+    return Choices.of(similarity[np.ix_(kept, kept)], people, stratum[kept]).estimate(2, SpeakerBootstrap(people))
+
+
+def choice_difference(one: NDArray[np.float32], other: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
+    """By how much more often one wins than the other, on the same choices."""
+    kept = _kept(stratum)
+    if kept.sum() < LEAST_STRATUM:
+        return Estimate(float("nan"), float("nan"), float("nan"), int(kept.sum()))
+    people = np.arange(int(kept.sum()))
+    won = [Choices.of(each[np.ix_(kept, kept)], people, stratum[kept]).won(2) for each in (one, other)]
+    return SpeakerBootstrap(people).mean(won[0] - won[1])
+
+
+def _kept(stratum: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """People of a group that somebody else is in too."""
+    values, place, count = np.unique(stratum, return_inverse=True, return_counts=True)
+    return np.asarray((count[place] > 1) & (values[place] != ""))
+
+
+# --------------------------------------------------------------------------------------------------
+# The whole report.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two-way choices within one kind of stratum; chance is 0.5."""
+
+    within: str
+    learned: Estimate
+    by_attributes: Estimate
+    """The starter's reading of age and gender."""
+    attributes_refitted: Estimate
+    """The same reading, refitted to these people."""
+    more: Estimate
+    """Of choices that are won, with what pairs taught beyond the refitted attributes."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """What so many people teach, on people left out."""
+
+    people: int
+    beyond: Estimate
+    """Share of the squared error that is gone beside age and gender refitted to the same people."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a learning is worth."""
+
+    people: int
+    matches: tuple[Match, ...]
+    told_by: str
+    gain: Estimate
+    """Share of the squared error of the belief by attributes (moved to these people's mean face) that is gone."""
+    beyond: Estimate
+    """Share of the squared error that is gone beside age and gender refitted to these people."""
+    craniofacial: dict[str, tuple[float, float]]
+    """Pearson's r of twelve measurements: learned, by attributes."""
+    coverage: float
+    """Share of the faces' coordinates, along the spread's axes, that lie in the stated interval of `MASS`."""
+    scale: float
+    """By which the spread's deviations are multiplied so that the share is `MASS`."""
+    curve: tuple[CurvePoint, ...]
+    twice: Estimate
+    """What twice as many people would take of the error, by a hyperbola through the curve."""
+
+    @property
+    def pays(self) -> bool:
+        """Whether what voices teach beyond age and gender is better than chance.
+
+        Surely the error beside refitted attributes falls, and surely the voice tells two faces of one gender and
+        decade apart: either alone is found too often where faces were changed.
+        """
+        within = next(match for match in self.matches if match.within == STRICTEST)
+        told_apart = within.learned.low > 0.5 and within.more.low > 0
+        return bool(self.gain.value > 0 and self.beyond.low > 0 and told_apart)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; numbers that are none are left None."""
+        return _plain(asdict(self) | {"pays": self.pays})  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value
+
+
+def score(
+    table: LearningTable, model: Model, *, seed: int = 0, progress: Callable[[str], None] | None = None
+) -> tuple[Scores, LeftOut]:
+    """Measure on people left out; minutes at most."""
+    say = progress or (lambda text: None)
+    say("leaving people out")
+    left = leave_out(table, seed=seed)
+    strata = strata_of(table, model)
+    similarity = [match_table(table, each) for each in (left.learned, left.by_attributes, left.attributes_refitted)]
+    matches = tuple(_match(name, similarity, stratum) for name, stratum in strata.names.items())
+    squares = [_squares(table, said) for said in (left.learned, left.by_attributes, left.attributes_refitted)]
+    people = SpeakerBootstrap(np.arange(len(table)))
+    coverage, scale = calibrated(table, left)
+    say("the learning curve")
+    curve = learning_curve(table, seed=seed)
+    return (
+        Scores(
+            people=len(table),
+            matches=matches,
+            told_by=strata.told_by,
+            gain=_share_gone(people, squares[0], squares[1]),
+            beyond=_share_gone(people, squares[0], squares[2]),
+            craniofacial=craniofacial(table, model, left),
+            coverage=coverage,
+            scale=scale,
+            curve=curve,
+            twice=twice_as_many(curve, len(table)),
+        ),
+        left,
+    )
+
+
+def _match(within: str, similarity: Sequence[NDArray[np.float32]], stratum: NDArray[np.str_]) -> Match:
+    learned, by_attributes, refitted = (choice(each, stratum) for each in similarity)
+    return Match(within, learned, by_attributes, refitted, choice_difference(similarity[0], similarity[2], stratum))
+
+
+def yardstick(table: LearningTable) -> Doubles:
+    """By which errors are measured: the inverse of the residuals' own spread, steadied by the stated one, (K, K)."""
+    whole = table.sums(np.ones(len(table), bool))
+    mean = whole.r / whole.people
+    return np.asarray(np.linalg.inv(steadied(whole.rr - whole.people * np.outer(mean, mean), whole)))
+
+
+def _squares(table: LearningTable, said: Doubles, people: NDArray[np.int64] | None = None) -> Doubles:
+    away = (table.face if people is None else table.face[people]) - said
+    return np.asarray(np.einsum("ik,kl,il->i", away, yardstick(table), away))
+
+
+def _share_gone(people: SpeakerBootstrap, now: Doubles, before: Doubles) -> Estimate:
+    return people.ratio(before - now, before)
+
+
+def calibrated(table: LearningTable, left: LeftOut) -> tuple[float, float]:
+    """Share of coordinates in the interval that should hold `MASS`, and what the deviations must be multiplied by."""
+    deviations = []
+    for face, mean, spread in zip(table.face, left.learned, left.spread, strict=True):
+        values, vectors = np.linalg.eigh(spread)
+        deviations.append(np.abs((face - mean) @ vectors) / np.sqrt(np.maximum(values, 1e-12)))
+    away = np.concatenate(deviations)
+    return float((away < MASS_DEVIATIONS).mean()), float(np.quantile(away, MASS) / MASS_DEVIATIONS)
+
+
+def shapes_of(model: Model, embeddings: Doubles) -> Doubles:
+    """The 68 landmarks of face embeddings, (faces, K) -> (faces, 68, 2), where a landmarker would put them."""
+    scheme = scheme_of(68)
+    assert scheme is not None
+    controls = np.stack([model.landmarks(each.astype(np.float32)) for each in embeddings])
+    return np.asarray(np.einsum("pc,fcd->fpd", scheme.carry, controls[:, : scheme.carry.shape[1]]))
+
+
+def craniofacial(table: LearningTable, model: Model, left: LeftOut) -> dict[str, tuple[float, float]]:
+    """Pearson's r between measurements of the believed face and of the photograph's, by name."""
+    own, learned, attributes = (
+        measurements(shapes_of(model, each)) for each in (table.face, left.learned, left.by_attributes)
+    )
+    return {
+        each.name: (_pearson(learned[each.name], own[each.name]), _pearson(attributes[each.name], own[each.name]))
+        for each in MEASUREMENTS
+    }
+
+
+def _pearson(one: Doubles, other: Doubles) -> float:
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+# --------------------------------------------------------------------------------------------------
+# How much more people would teach.
+# --------------------------------------------------------------------------------------------------
+
+
+def learning_curve(
+    table: LearningTable, *, shares: Sequence[float] = CURVE_SHARES, repeats: int = CURVE_REPEATS, seed: int = 0
+) -> tuple[CurvePoint, ...]:
+    """What voices add by the number of people, each number drawn a few times, on those who were not drawn."""
+    points = []
+    whole = table.sums(np.ones(len(table), bool))
+    shift, centre = whole.r / whole.people, whole.x / whole.people
+    for share in shares:
+        count = round(share * len(table))
+        if count < LEAST_CURVE:
+            continue
+        now, before, who = [], [], []
+        for repeat in range(repeats):
+            order = np.random.default_rng([seed, repeat]).permutation(len(table))
+            drawn = np.zeros(len(table), bool)
+            drawn[order[:count]] = True
+            parts = [table.sums(part) for part in inner_parts(table, drawn, seed)]
+            rest = np.flatnonzero(~drawn)
+            rows = table.first[rest]
+            common = table.prior_mean[rows] + shift
+            first, both = teach(parts).lines.moved(table.numbers[rows], centre)
+            now.append(_squares(table, common + both, rest))
+            before.append(_squares(table, common + first, rest))
+            who.append(rest)
+        people = SpeakerBootstrap(np.concatenate(who))
+        points.append(CurvePoint(count, _share_gone(people, np.concatenate(now), np.concatenate(before))))
+    return tuple(points)
+
+
+def twice_as_many(curve: Sequence[CurvePoint], people: int) -> Estimate:
+    """gain = most x n / (n + half), through the curve, at twice the people; NaN of fewer than three points.
+
+    The interval comes from curves drawn within the points' own intervals.
+    """
+    if len(curve) < 3:
+        return Estimate(float("nan"), float("nan"), float("nan"), people)
+    n = np.array([point.people for point in curve], np.float64)
+    gain = np.array([point.beyond.value for point in curve])
+    deviation = np.array([max((point.beyond.high - point.beyond.low) / 3.92, 1e-6) for point in curve])
+    rng = np.random.default_rng(0)
+    drawn = [_hyperbola(n, gain + deviation * rng.standard_normal(len(n)), 2 * people) for _ in range(200)]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return Estimate(_hyperbola(n, gain, 2 * people), float(low), float(high), people)
+
+
+def _hyperbola(n: Doubles, gain: Doubles, at: float) -> float:
+    def rising(people: Doubles, most: float, half: float) -> Doubles:
+        return np.asarray(most * people / (people + half))
+
+    try:
+        fitted, _ = curve_fit(rising, n, gain, p0=(max(gain[-1], 1e-3), n[-1]), bounds=((-1, 1), (1, 20 * n[-1])))
+    except RuntimeError:
+        return float(gain[-1])
+    return float(rising(np.array([at]), *fitted)[0])
+
+
+# --------------------------------------------------------------------------------------------------
+# Nobody inside: how much a person's own portrait owes to their having been learned from, and whether it shows.
+# --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ReleaseGate:
+    """The release gate: whether portraits give away who was learned from."""
+
+    influence_median: float
+    """How far a person's own portrait moves for their having been learned from, in deviations of the belief, root mean
+    square over directions of the face."""
+    influence_most: float
+    recognised: float
+    """Share of people learned from whose own face is the nearest to their portrait, among all of them."""
+    recognised_left_out: float
+    """The same of portraits without them."""
+    chance: float
+    weakened: float
+    """What the correction was multiplied by until both were within their limits."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are within their limits."""
+        return self.influence_most <= MOST_INFLUENCE and self.recognised - self.recognised_left_out <= MOST_RECOGNISED
+
+
+def influence(table: LearningTable, lines: TwoLines, spread: Doubles) -> Doubles:
+    """How far each person's belief moves for their own pair, (people,), in closed form; see `ReleaseGate`."""
+    rows = table.first
+    numbers = table.numbers[rows]
+    owed = lines.owed(numbers, table.residual[rows] - lines.predict(numbers))
+    return np.asarray(np.sqrt(np.einsum("ik,kl,il->i", owed, np.linalg.inv(spread), owed) / lines.size))
+
+
+def gate(table: LearningTable, lines: TwoLines, spread: Doubles, left: LeftOut) -> ReleaseGate:
+    """Weaken what the voice adds until nobody's portrait gives away that they were learned from.
+
+    `spread` (K, K) is that of the belief.
+    """
+    rows, weakened = table.first, 1.0
+    numbers = table.numbers[rows]
+    while True:
+        weaker = lines.weaker(weakened)
+        owed = influence(table, weaker, spread)
+        without = left.attributes_refitted + weakened * (left.learned - left.attributes_refitted)
+        found = ReleaseGate(
+            influence_median=float(np.median(owed)),
+            influence_most=float(owed.max()),
+            recognised=_recognised(table, table.prior_mean[rows] + weaker.predict(numbers)),
+            recognised_left_out=_recognised(table, without),
+            chance=1 / len(table),
+            weakened=weakened,
+        )
+        if found.passed or weakened < LEAST_WEAKENED:
+            return found
+        weakened *= WEAKER
+
+
+def _recognised(table: LearningTable, portraits: Doubles) -> float:
+    """Share of portraits to which no other face is as near as the person's own, in the yardstick's deviations."""
+    root = np.linalg.cholesky(yardstick(table))
+    drawn, own = portraits @ root, table.face @ root
+    far = np.square(drawn).sum(1)[:, None] + np.square(own).sum(1)[None] - 2 * drawn @ own.T
+    return float(((far <= np.diagonal(far)[:, None] + 1e-9).sum(1) == 1).mean())

@@ -1,0 +1,79 @@
+"""Synthetic pairs of which all is known: voices of random numbers, faces that follow some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speech2face.learning.people import LearningTable
+from speech2face.learning.sums import Doubles
+
+NUMBERS, SIZE = 40, 24
+PRIOR_DEVIATION = 0.6
+NOISE_DEVIATION = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedPairs:
+    """r = x W + e, W normal with one variance for all numbers and directions: ridge regression is the best rule."""
+
+    weights: Doubles
+    """(NUMBERS, SIZE)"""
+    explained: float
+    """Share of the variance of r that x explains."""
+
+    @classmethod
+    def of(cls, explained: float, seed: int = 0) -> PlantedPairs:
+        """A world of which voices explain this share."""
+        weights = np.random.default_rng([seed, 1]).standard_normal((NUMBERS, SIZE))
+        return cls(weights * np.sqrt(explained / NUMBERS) * PRIOR_DEVIATION, explained)
+
+    def table(self, people: int, seed: int = 0, *, shuffled: bool = False, clips: int = 1) -> LearningTable:
+        """People of this world; `shuffled` gives everybody somebody else's face."""
+        rng = np.random.default_rng([seed, 2])
+        voices = rng.standard_normal((people, NUMBERS))
+        own = np.sqrt(1 - self.explained) * PRIOR_DEVIATION * rng.standard_normal((people, SIZE))
+        women = rng.random(people) < 0.5
+        prior = np.zeros((people, SIZE))
+        prior[:, 0] = np.where(women, 0.95, -0.95)
+        residual = voices @ self.weights + own + NOISE_DEVIATION * rng.standard_normal((people, SIZE))
+        face = prior + (np.roll(residual, 1, 0) if shuffled else residual)
+        person = np.repeat(np.arange(people), clips)
+        names = tuple(f"person-{number:04d}" for number in range(people))
+        rows = people * clips
+        return LearningTable(
+            names=names,
+            person=person,
+            x=voices[person],
+            prior_mean=prior[person],
+            prior_covariance=np.repeat(PRIOR_DEVIATION**2 * np.eye(SIZE)[None], rows, 0),
+            face=face,
+            noise=np.repeat(NOISE_DEVIATION**2 * np.eye(SIZE)[None], people, 0),
+            labels={
+                "gender": np.where(women, "female", "male"),
+                "age": np.array(["30"] * people),
+                "language": np.array(["en", "de"])[np.arange(people) % 2],
+                "session": np.array([""] * people),
+            },
+            licences=("CC0-1.0",) * people,
+            consents=("synthetic",) * people,
+            seconds=np.full(rows, 6.0),
+            fit_error=np.ones(rows),
+        )
+
+    def best_share(self, people: int) -> float:
+        """R^2 that the best rule, ridge with the true strength, reaches from so many people in the mean.
+
+        Of x ~ N(0, I), E[R^2] = share x (1 - E tr (I + X'X variance(W) / variance(e))^-1 / NUMBERS).
+        """
+        error = (1 - self.explained) * PRIOR_DEVIATION**2 + NOISE_DEVIATION**2
+        ratio = self.explained / NUMBERS * PRIOR_DEVIATION**2 / error
+        rng = np.random.default_rng(0)
+        left = []
+        for _ in range(5):
+            x = rng.standard_normal((people, NUMBERS))
+            left.append(np.trace(np.linalg.inv(np.eye(NUMBERS) + ratio * x.T @ x)) / NUMBERS)
+        return float(
+            self.explained * PRIOR_DEVIATION**2 * (1 - np.mean(left)) / (PRIOR_DEVIATION**2 + NOISE_DEVIATION**2)
+        )

@@ -1,0 +1,107 @@
+"""The belief in closed form: nearly the best that so many pairs allow, and the starter's where they tell nothing."""
+
+import numpy as np
+import pytest
+
+from speech2face.learning.belief import NOTHING, learn, teach
+from speech2face.learning.people import drawn_folds
+from speech2face.learning.release import spread_map
+from speech2face.learning.scores import calibrated, gate, leave_out, score
+from speech2face.models.attributes import load_attribute_model
+from tests.learned_pairs import PRIOR_DEVIATION, SIZE, PlantedPairs
+
+WORLD = PlantedPairs.of(0.3)
+TESTED = 2000
+
+
+def explained(world: PlantedPairs, people: int, seed: int) -> float:
+    """R^2 of what some people teach, on others."""
+    table, others = world.table(people, seed), world.table(TESTED, seed + 1000)
+    fold = drawn_folds(people, 5)
+    lines = teach([table.sums(fold == number) for number in range(5)]).lines
+    away = others.residual - lines.predict(others.numbers)
+    return float(1 - np.square(away).sum() / np.square(others.residual).sum())
+
+
+@pytest.mark.parametrize("people", [100, 200, 400, 800])
+def test_the_belief_reaches_most_of_the_best_possible(people: int) -> None:
+    found = np.mean([explained(WORLD, people, seed) for seed in range(3)])
+    assert found >= 0.85 * WORLD.best_share(people)
+    assert found <= 1.05 * WORLD.best_share(people)  # better than the best would be a mistake of the test
+
+
+@pytest.mark.parametrize("people", [60, 200])
+def test_other_peoples_faces_teach_nothing(people: int) -> None:
+    chosen = []
+    for seed in range(4):
+        table = WORLD.table(people, seed, shuffled=True)
+        fold = drawn_folds(people, 5)
+        taught = teach([table.sums(fold == number) for number in range(5)])
+        moved = taught.lines.voice.moved(table.x, table.x.mean(0))
+        chosen.append(np.square(moved).mean() / PRIOR_DEVIATION**2)
+    assert max(chosen) < 0.02
+
+
+def test_of_one_part_nothing_is_believed() -> None:
+    table = WORLD.table(50)
+    found = learn([table.sums(np.ones(50, bool))])
+    assert found.strength == NOTHING
+    assert not found.line.weights.any()
+
+
+def test_what_a_person_added_to_their_own_portrait_is_what_is_missing_without_them() -> None:
+    table = WORLD.table(100)
+    fold = drawn_folds(100, 5)
+    parts = [table.sums(fold == number) for number in range(5)]
+    voice = learn(parts).line
+    one = np.arange(100) == 3
+    owed = voice.owed(table.numbers[one], table.residual[one] - voice.predict(table.numbers[one]))
+    strength = learn(parts).strength
+    without = learn([table.sums((fold == number) & ~one) for number in range(5)], (strength,)).line
+    moved = voice.predict(table.numbers[one]) - without.predict(table.numbers[one])
+    assert np.corrcoef(owed[0], moved[0])[0, 1] > 0.98  # the closed form leaves mean and spread as they are
+
+
+def test_the_map_of_spreads_gives_the_wanted_one() -> None:
+    rng = np.random.default_rng(0)
+    stated, wanted = (each @ each.T for each in rng.standard_normal((2, 6, 9)))
+    found = spread_map(stated, wanted)
+    np.testing.assert_allclose(found @ stated @ found.T, wanted, atol=1e-9)
+    np.testing.assert_allclose(found, found.T, atol=1e-12)
+    np.testing.assert_allclose(spread_map(stated, stated), np.eye(6), atol=1e-9)
+    stated[0] = stated[:, 0] = 0  # no spread to begin with
+    assert np.isfinite(spread_map(stated, wanted)).all()
+
+
+def test_stated_spreads_hold_the_faces_as_often_as_they_say() -> None:
+    table = WORLD.table(200)
+    coverage, scale = calibrated(table, leave_out(table))
+    assert 0.76 < coverage < 0.84
+    assert 0.9 < scale < 1.1
+
+
+def test_scores_find_what_voices_tell_and_nothing_where_they_tell_nothing() -> None:
+    model = load_attribute_model()
+    found, left = score(WORLD.table(150), model)
+    within = {match.within: match for match in found.matches}
+    assert found.pays
+    assert within["gender and decade"].learned.low > 0.6
+    assert abs(within["gender"].by_attributes.value - 0.5) < 0.02  # one answer for all women
+    assert [point.people for point in found.curve] == [30, 60, 90, 120]
+    assert found.curve[-1].beyond.value > found.curve[0].beyond.value
+    assert found.twice.value > found.curve[-1].beyond.value
+    nothing, _ = score(WORLD.table(150, shuffled=True), model)
+    assert not nothing.pays
+    assert nothing.matches[0].more.low <= 0 <= nothing.matches[0].more.high + 0.01
+    assert left.learned.shape == (150, SIZE)
+
+
+def test_a_portrait_does_not_give_away_who_was_learned_from() -> None:
+    table = WORLD.table(80)
+    left = leave_out(table)
+    fold = drawn_folds(80, 5)
+    taught = teach([table.sums(fold == number) for number in range(5)])
+    found = gate(table, taught.lines, taught.spread, left)
+    assert found.passed
+    assert 0 < found.weakened <= 1
+    assert 0 < found.influence_median <= found.influence_most <= 0.5
