@@ -12,9 +12,10 @@ TESTS = Path(__file__).parent
 SLOW = (
     *("app/test_call_platforms.py", "app/test_calls_page.py", "app/test_faults.py", "app/test_leaving.py"),
     *("app/test_live_socket.py", "app/test_media_stream.py", "app/test_openapi.py", "app/test_page.py"),
-    *("app/test_page_call.py", "app/test_page_states.py", "app/test_webrtc.py", "audio/test_foreign_bytes.py"),
-    *("data/test_clips.py", "data/test_duplicates.py", "data/test_packets.py", "data/test_preparation_page.py"),
-    *("data/test_prepare.py", "data/test_prepare_real.py", "data/test_ray_runner.py", "data/test_session.py"),
+    *("app/test_page_call.py", "app/test_page_states.py", "app/test_studio_browser.py", "app/test_webrtc.py"),
+    *("audio/test_foreign_bytes.py", "data/test_clips.py", "data/test_duplicates.py", "data/test_packets.py"),
+    *("data/test_preparation_page.py", "data/test_prepare.py", "data/test_prepare_real.py", "data/test_session.py"),
+    "data/test_ray_runner.py",
     *("evaluation/audit/test_audit_whole.py", "evaluation/readers/test_appearance_reader.py"),
     *("evaluation/test_evaluate.py", "evaluation/test_picture_parts.py", "fuzz/test_fuzz.py"),
     *("gallery/test_build.py", "gallery/test_postgres.py", "learning/test_command.py", "learning/test_learn.py"),

@@ -49,6 +49,7 @@ OTHER_WRITERS = {
     "gallery/build.py": "small copies of the user's own photographs, kept in the gallery",
     "data/members.py": "aligned photographs inside a data set's shards",
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
+    "app/studio.py": "photographs that people take of themselves, and sign for",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
     "training/augment.py": "sound only",
 }

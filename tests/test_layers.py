@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "learning", "gallery", "forget", "batch", "tasks", "client", "app", "cli", "__main__"),
+    *("training", "evaluation", "learning", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli"),
+    "__main__",
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 
@@ -36,6 +37,7 @@ NEED_EXTRAS = (
     "learning/",
     "data/",
     "forget.py",
+    "consent.py",
     "gallery/files.py",
     "gallery/postgres.py",
     "app/",

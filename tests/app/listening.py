@@ -23,7 +23,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 @dataclass
 class Program:
-    """`speech2face serve` while it runs; `log` is its standard error."""
+    """The program while it runs; `log` is its standard error."""
 
     process: subprocess.Popen[str]
     log: Path
@@ -40,14 +40,20 @@ class Program:
 
 @contextmanager
 def program(log: Path, *arguments: str) -> Iterator[Program]:
-    """Start the program, wait until it listens, and end it."""
-    command = [sys.executable, "-m", "speech2face", "serve", "--port", "0", *arguments]
+    """Start the service, wait until it listens, and end it."""
+    with start_program(log, "serve", "--port", "0", *arguments) as running:
+        wait_until(lambda: bool(running.address) or running.process.poll() is not None)
+        yield running
+
+
+@contextmanager
+def start_program(log: Path, *arguments: str) -> Iterator[Program]:
+    """Start the program, and end it."""
+    command = [sys.executable, "-m", "speech2face", *arguments]
     environment = os.environ | {"PYTHONPATH": str(SOURCE)}
     with log.open("w") as errors, subprocess.Popen(command, stderr=errors, text=True, env=environment) as process:
-        running = Program(process, log)
         try:
-            wait_until(lambda: bool(running.address) or process.poll() is not None)
-            yield running
+            yield Program(process, log)
         finally:
             if process.poll() is None:
                 process.kill()

@@ -427,6 +427,53 @@ def _read_tombstones() -> Iterator[Reader]:
         yield lambda content: (write(content), read_tombstones(Storage(path.parent)))
 
 
+def _studio_settings() -> tuple[bytes, ...]:
+    shown = (Path(__file__).parents[2] / "configs" / "studio.toml").read_bytes()
+    return shown, b'organisation = "A"\npurpose = "B"\ncontact = "C"\nlicence = "D"\nuntil = 2030-12-31\n'
+
+
+@family("studio_settings", _studio_settings)
+def _read_studio_settings() -> Iterator[Reader]:
+    from speech2face.consent import consent_form, read_terms
+
+    with _file("studio.toml") as (path, write):
+        yield lambda content: (write(content), consent_form(read_terms(path)))
+
+
+def _consent_folder(folder: Path) -> tuple[Any, Path]:
+    """A folder with one person, and where their record lies."""
+    from datetime import UTC, datetime
+
+    from speech2face.consent import CONSENT_FILE, ConsentFolder, Lent, StudioTerms, consent_form, new_code
+
+    terms = StudioTerms(organisation="A", purpose="B", contact="C", licence="D", term_months=2)
+    form, found = consent_form(terms), ConsentFolder(folder)
+    found.prepare(form)
+    lent = Lent("Ann Example", form.sha256, form.statements, datetime.now(UTC), "en", b"voice", (b"one",), 31.0, {})
+    record = found.add(lent, terms, new_code())
+    return found, folder / "people" / record.person / CONSENT_FILE
+
+
+def _consent_records() -> tuple[bytes, ...]:
+    with tempfile.TemporaryDirectory() as folder:
+        return (_consent_folder(Path(folder) / "consent")[1].read_bytes(),)
+
+
+@family("consent_records", _consent_records)
+def _read_consent_records() -> Iterator[Reader]:
+    from datetime import date
+
+    with tempfile.TemporaryDirectory() as parent:
+        folder, path = _consent_folder(Path(parent) / "consent")
+
+        def read(content: bytes) -> None:
+            path.write_bytes(content)
+            folder.verify(date.today())
+            folder.person_of("0" * 20)
+
+        yield read
+
+
 @cache
 def _release() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:

@@ -35,6 +35,8 @@ NOT_FOREIGN = {
     "cli/data.py:_nested": OWN_LINE,
     "training/settings.py:_toml_value": OWN_LINE,
     "app/telephone.py:MediaStreamConnection._frame": "samples: any two bytes are one; `read_event` reads all else",
+    "app/studio.py:add_voice": "samples: any two bytes are one",
+    "app/studio.py:sentences_of": "a file of the package",
     "data/prepare.py:_open_maker": OWN_WORDS,
     "data/sources/__init__.py:check_data_source": "a driver of the caller's own",
     "face/embedders.py:_is_json": "a driver of the caller's own",

@@ -250,10 +250,11 @@ def right_token(expected: str | None, *stated: str | None) -> bool:
 class Authentication:
     """Checks host, origin and token before anything else is done, and adds the headers to every answer."""
 
-    def __init__(self, app: App, *, token: str | None, any_host: bool) -> None:
+    def __init__(self, app: App, *, token: str | None, any_host: bool, headers: Mapping[str, str] = HEADERS) -> None:
         self._app = app
         self._token = token
         self._any_host = any_host
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -263,12 +264,15 @@ class Authentication:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         problem = self._refusal(scope, headers)
         if problem is None:
-            await self._app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+            await self._app(scope, receive, self._adding(send) if scope["type"] == "http" else send)
         elif scope["type"] == "http":
-            await problem.response()(scope, receive, _with_headers(send))
+            await problem.response()(scope, receive, self._adding(send))
         else:
             await receive()  # the connect event
             await send({"type": "websocket.close", "code": 1008, "reason": problem.text})  # before accepting: HTTP 403
+
+    def _adding(self, send: Send) -> Send:
+        return _with_headers(send, self._headers)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Problem | None:
         host = headers.get("host", "")
@@ -307,13 +311,13 @@ def _netloc(origin: str) -> str:
         return ""
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
     async def sending(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             present = {name.lower() for name, _ in message["headers"]}
             message["headers"] = [
                 *message["headers"],
-                *((n.lower().encode(), v.encode()) for n, v in HEADERS.items() if n.lower().encode() not in present),
+                *((n.lower().encode(), v.encode()) for n, v in headers.items() if n.lower().encode() not in present),
             ]
         await send(message)
 

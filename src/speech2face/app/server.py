@@ -51,15 +51,19 @@ log = logging.getLogger(__name__)
 SEND_BUFFER_BYTES = 256 * 1024  # two large pictures
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, but live sessions hear of the end before their sockets are closed."""
-
-    service: Service
+class OrderlyServer(uvicorn.Server):
+    """uvicorn's, but a signal ends it as any other end."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal ends the service in order, and a second interrupt at once; uvicorn would raise it again after."""
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+class Server(OrderlyServer):
+    """One whose live sessions hear of the end before their sockets are closed."""
+
+    service: Service
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, say goodbye to who speaks, finish what is under way."""
@@ -103,8 +107,19 @@ def make_server(settings: Settings) -> Server:
     app = create_app(settings)
     service: Service = app.state.service
     service.registry.check()
-    limits = settings.limits
-    config = uvicorn.Config(
+    server = Server(server_config(app, settings.limits))
+    server.service = service
+
+    def give_up() -> None:
+        server.should_exit = True
+
+    service.on_failure = give_up
+    return server
+
+
+def server_config(app: FastAPI, limits: http.Limits) -> uvicorn.Config:
+    """How uvicorn runs an application of this package: silent, and within its limits."""
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -115,14 +130,12 @@ def make_server(settings: Settings) -> Server:
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=32 * 1024,
     )
-    server = Server(config)
-    server.service = service
 
-    def give_up() -> None:
-        server.should_exit = True
 
-    service.on_failure = give_up
-    return server
+def address_of(host: str, listening: socket.socket) -> str:
+    """What to open in a browser of this machine."""
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listening.getsockname()[1]}"
 
 
 def serve(settings: Settings) -> None:
@@ -133,8 +146,7 @@ def serve(settings: Settings) -> None:
     """
     server = make_server(settings)
     listening = listen(settings.host, settings.port)
-    name = f"[{settings.host}]" if ":" in settings.host else settings.host
-    log.info("listening", extra={"data": {"address": f"http://{name}:{listening.getsockname()[1]}"}})
+    log.info("listening", extra={"data": {"address": address_of(settings.host, listening)}})
     server.run(sockets=[listening])
     if server.service.registry.failure is not None:
         raise server.service.registry.failure
@@ -166,8 +178,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.service, app.state.calls = service, calls.CallBook(service)
     for each in (router, portrait_router, calls.router, telephone.router):
         app.include_router(each)
-    app.mount("/page", _PageFiles(directory=PAGE_FOLDER, check_dir=False))
-    _add_handlers(app)
+    app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
+    add_handlers(app)
     schemas.describe_token(app)
     app.add_middleware(http.Observer, service_metrics=service.metrics)
     # A service for a network does not know its own names; its token keeps other sites' pages out.
@@ -222,23 +234,28 @@ async def live(socket: WebSocket) -> None:
 @router.get("/", include_in_schema=False)
 async def page() -> Response:
     """The page."""
-    return _page("index.html")
+    return page_file("index.html")
 
 
 @router.get("/call", include_in_schema=False)
 async def call_page() -> Response:
     """The page of calls between two browsers."""
-    return _page("call.html")
+    return page_file("call.html")
 
 
-def _page(name: str) -> Response:
+def page_file(name: str) -> Response:
+    """A page of this installation.
+
+    Raises:
+        Problem: 404, it was installed without.
+    """
     file = PAGE_FOLDER / name
     if not file.is_file():
         raise http.Problem(404, "not_found", "this installation has no page; the API is at /v1 and /openapi.json")
     return FileResponse(file, headers={"Cache-Control": "no-cache"})
 
 
-class _PageFiles(StaticFiles):
+class PageFiles(StaticFiles):
     """The page's files; a browser asks each time whether they changed, which is a few bytes."""
 
     def file_response(self, *arguments: Any, **options: Any) -> Response:
@@ -248,7 +265,7 @@ class _PageFiles(StaticFiles):
         return response
 
 
-def _add_handlers(app: FastAPI) -> None:
+def add_handlers(app: FastAPI) -> None:
     """Let every error be answered as a problem."""
 
     def answer(kind: type[Exception], problem: Callable[[Any], http.Problem]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve
+from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio
 from speech2face.cli.options import Exaggerate, Overwrite, Quiet, SignCertificate, SignKey
 from speech2face.cli.terminal import (
     leave,
@@ -280,7 +280,7 @@ def _add(*commands: Callable[..., None]) -> None:
 
 _add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
-_add(serve.serve, evaluate.audit, evaluate.evaluate)
+_add(serve.serve, studio.studio, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
 _add(models.inspect, models.certificate)

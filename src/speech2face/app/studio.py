@@ -1,0 +1,586 @@
+"""The consent studio: a page on this machine where a person reads, signs, records and is photographed, and withdraws.
+
+Until the last step everything is in memory alone: whoever leaves, or is gone for a quarter of an hour, leaves nothing
+behind, and neither does a machine that is switched off. What is stored then, `speech2face.consent` stores.
+"""
+
+import asyncio
+import contextlib
+import io
+import json
+import logging
+import secrets
+import time
+import wave
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from speech2face import __version__
+from speech2face.app.guidance import (
+    NOT_A_VOICE,
+    PhotographJudge,
+    PhotographReport,
+    VoiceCheck,
+    VoiceReport,
+    judge_voice,
+    open_judge,
+    open_voice_check,
+)
+from speech2face.app.http import (
+    HEADERS,
+    Authentication,
+    Gate,
+    Limits,
+    Metrics,
+    Observer,
+    Problem,
+    is_loopback,
+    too_many,
+)
+from speech2face.app.server import OrderlyServer, PageFiles, add_handlers, address_of, listen, page_file, server_config
+from speech2face.app.service import PAGE_FOLDER, Threads, in_thread
+from speech2face.consent import (
+    VOICE_FILE,
+    AgeRange,
+    ConsentFolder,
+    ConsentRecord,
+    Language,
+    Lent,
+    Name,
+    StatedGender,
+    StudioTerms,
+    consent_form,
+    facts_of,
+    new_code,
+)
+from speech2face.errors import FaceNotFound, InvalidOption, MissingExtra
+from speech2face.face.photograph import read_photograph
+
+log = logging.getLogger(__name__)
+SENTENCES: Final = PAGE_FOLDER / "studio_sentences.json"
+SESSION_HEADER: Final = "Studio-Session"
+STUDIO_HEADERS: Final = HEADERS | {
+    "Permissions-Policy": "microphone=(self), camera=(self), geolocation=(), payment=(), usb=()",
+    "Cache-Control": "no-store",  # the next person at this machine has the same browser
+}
+MIB: Final = 2**20
+SAMPLE_RATES: Final = (8_000, 192_000)
+LONGEST_PIXELS: Final = 1920  # side of a photograph that is kept
+
+
+@dataclass(frozen=True)
+class StudioLimits:
+    """What one studio takes."""
+
+    sessions: int = 4
+    idle_seconds: float = 900.0  # without any request; then the session is erased
+    sound_seconds: float = 240.0  # of a recording, pauses included
+    upload_bytes: int = 12 * MIB  # of a piece of sound or a photograph
+    wrong_code_seconds: float = 1.0  # that a wrong withdrawal code costs
+
+
+@dataclass(frozen=True)
+class StudioSettings:
+    """What `speech2face studio` was asked for."""
+
+    folder: Path
+    terms: StudioTerms
+    host: str = "127.0.0.1"
+    port: int = 8766
+    limits: StudioLimits = field(default_factory=StudioLimits)
+
+
+@dataclass
+class TakenPhotograph:
+    """One photograph, as it will be stored."""
+
+    content: bytes
+    report: PhotographReport
+
+
+@dataclass
+class StudioSession:
+    """One person between signing and the end, in memory alone."""
+
+    key: str
+    name: str
+    form_sha256: str
+    statements: tuple[str, ...]
+    signed_at: datetime
+    language: str
+    touched: float
+    sample_rate: int | None = None
+    sound: bytearray = field(default_factory=bytearray)
+    """Signed 16-bit samples, mono, little-endian."""
+    parts: int = 0
+    voice: VoiceReport | None = None
+    photographs: dict[int, TakenPhotograph] = field(default_factory=dict)
+    stored: tuple[ConsentRecord, str] | None = None
+    """The record and the withdrawal code, once all is stored; what was recorded is no longer held then."""
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def wav(self) -> bytes:
+        """The recording as a WAV file, at the rate of the microphone."""
+        assert self.sample_rate is not None, "something was recorded"
+        sink = io.BytesIO()
+        with wave.open(sink, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(self.sample_rate)
+            file.writeframes(bytes(self.sound))
+        return sink.getvalue()
+
+    def forget_voice(self) -> None:
+        """Begin the recording anew."""
+        self.sound, self.parts, self.sample_rate, self.voice = bytearray(), 0, None, None
+
+
+class Studio:
+    """What all requests share."""
+
+    def __init__(
+        self, settings: StudioSettings, judge: PhotographJudge | None = None, check_voice: VoiceCheck | None = None
+    ) -> None:
+        self.settings, self.terms, self.limits = settings, settings.terms, settings.limits
+        self.folder = ConsentFolder(settings.folder)
+        self.form = consent_form(settings.terms)
+        self.sentences = sentences_of(settings.terms)
+        self.why_unchecked: str | None = None
+        if judge is None:
+            judge, self.why_unchecked = open_judge()
+        self.judge, self.check_voice = judge, check_voice or open_voice_check()
+        self.sessions: dict[str, StudioSession] = {}
+        self.gate = Gate(Limits(upload_bytes=self.limits.upload_bytes, requests_at_once=16, body_seconds=30.0))
+        self.threads = Threads(1, "studio")  # one: a finder of faces is not for several at once
+        self.clock: Callable[[], float] = time.monotonic
+
+    def begin(self, signing: "Signing") -> StudioSession:
+        """Open the session of somebody who has signed.
+
+        Raises:
+            Problem: another form, a tick that is missing, no sentences in the language, too many at once.
+            InvalidOption: the term is over.
+        """
+        self.sweep()
+        if signing.form_sha256 != self.form.sha256:
+            raise Problem(422, "other_form", "the form has changed since this page was opened; read it again")
+        if tuple(signing.statements) != self.form.statements:
+            raise Problem(422, "not_agreed", "each statement has to be ticked; without them nothing is recorded")
+        if signing.language not in self.sentences:
+            raise Problem(422, "invalid_request", f"there are sentences in {', '.join(self.sentences)}")
+        if len(self.sessions) >= self.limits.sessions:
+            raise too_many("as many people as can be are being recorded; finish one of the open pages first", 30)
+        now = datetime.now(UTC)
+        self.terms.last_day(now.date())
+        session = StudioSession(
+            key=secrets.token_urlsafe(24),
+            name=signing.name,
+            form_sha256=signing.form_sha256,
+            statements=tuple(signing.statements),
+            signed_at=now,
+            language=signing.language,
+            touched=self.clock(),
+        )
+        self.sessions[session.key] = session
+        return session
+
+    def session(self, key: str | None, *, stored: bool = False) -> StudioSession:
+        """The session of a request; before the last step, or `stored` after it.
+
+        Raises:
+            Problem: 401 for one that is closed or never was, 422 for the wrong side of the last step.
+        """
+        self.sweep()
+        found = self.sessions.get(key or "")
+        if found is None:
+            raise Problem(401, "session_gone", "this session is closed; what was not finished was erased")
+        if (found.stored is not None) != stored:
+            text = "it is stored already" if found.stored else "nothing is stored yet"
+            raise Problem(422, "wrong_step", text)
+        found.touched = self.clock()
+        return found
+
+    def sweep(self) -> None:
+        """Erase the sessions of those who are gone."""
+        late = self.clock() - self.limits.idle_seconds
+        for key in [key for key, each in self.sessions.items() if each.touched < late and not each.busy.locked()]:
+            del self.sessions[key]
+            log.info("session closed", extra={"data": {"reason": "idle"}})
+
+    def missing(self, session: StudioSession) -> str | None:
+        """What a person still has to do before the last step, as one sentence; None where nothing."""
+        speech = session.voice.speech_seconds if session.voice else 0.0
+        if speech < self.terms.speech_seconds:
+            return f"{speech:.0f} s of speech were recorded; {self.terms.speech_seconds:.0f} s are asked for"
+        if session.voice is not None and NOT_A_VOICE in session.voice.findings:
+            return "what was recorded is no voice; start over"
+        if len(session.photographs) < self.terms.photographs:
+            return f"{len(session.photographs)} photographs were taken; {self.terms.photographs} are asked for"
+        return None
+
+    def store(self, session: StudioSession, finishing: "Finishing") -> tuple[ConsentRecord, str]:
+        """Write everything of one person; for a worker thread.
+
+        Raises:
+            Speech2FaceError: as `ConsentFolder.add`; nothing is stored then.
+        """
+        assert session.voice is not None, "missing() was asked"
+        taken = [session.photographs[place] for place in sorted(session.photographs)]
+        findings = {VOICE_FILE: session.voice.findings}
+        findings |= {f"photo-{number}.png": each.report.findings for number, each in enumerate(taken, start=1)}
+        code = new_code()
+        lent = Lent(
+            name=session.name,
+            form_sha256=session.form_sha256,
+            statements=session.statements,
+            signed_at=session.signed_at,
+            language=session.language,
+            voice=session.wav(),
+            photographs=tuple(each.content for each in taken),
+            speech_seconds=session.voice.speech_seconds,
+            findings=findings,
+            age=finishing.age,
+            gender=finishing.gender,
+        )
+        return self.folder.add(lent, self.terms, code), code
+
+
+def sentences_of(terms: StudioTerms) -> dict[str, tuple[str, ...]]:
+    """Sentences to read by language, in the terms' order.
+
+    Raises:
+        InvalidOption: there are none in a language.
+    """
+    known: Mapping[str, list[str]] = json.loads(SENTENCES.read_text(encoding="utf-8"))
+    found = {}
+    for language in terms.languages:
+        chosen = terms.sentences.get(language) or known.get(language)
+        if not chosen:
+            raise InvalidOption(
+                f"there are no sentences in {language!r}; there are {', '.join(known)}, or give your own:"
+                f' [sentences] {language} = ["..."]'
+            )
+        found[language] = tuple(chosen)
+    return found
+
+
+# --------------------------------------------------------------------------------------------------
+# What the page sends.
+# --------------------------------------------------------------------------------------------------
+
+
+class Signing(BaseModel):
+    """A signature under the form."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    form_sha256: str = Field(max_length=64)
+    statements: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=8)]
+    """Those that were ticked, in their own words."""
+    language: Language
+
+
+class Finishing(BaseModel):
+    """What a person says of themselves, if anything."""
+
+    model_config = ConfigDict(extra="forbid")
+    age: AgeRange = ""
+    gender: StatedGender = ""
+
+
+class Withdrawing(BaseModel):
+    """A withdrawal code as somebody types it."""
+
+    model_config = ConfigDict(extra="forbid")
+    code: str = Field(max_length=100)
+
+
+SessionKey = Annotated[str | None, Header(alias=SESSION_HEADER, max_length=100)]
+router = APIRouter()
+
+
+def _studio(request: Request) -> Studio:
+    studio: Studio = request.app.state.studio
+    return studio
+
+
+async def _body(request: Request) -> bytes:
+    """The bytes of one piece of sound or one photograph, in memory."""
+    async with _studio(request).gate.admitted(request) as arrival:
+        upload = await arrival.read()
+    if len(upload.recordings) != 1:
+        raise Problem(422, "invalid_request", "one piece at a time")
+    return upload.recordings[0][1]
+
+
+@router.get("/")
+async def studio_page() -> Response:
+    """The page."""
+    return page_file("studio.html")
+
+
+@router.get("/studio/form")
+async def read_form(request: Request) -> dict[str, Any]:
+    """What is asked, and everything that the page has to know."""
+    studio = _studio(request)
+    return {
+        "organisation": studio.terms.organisation,
+        "contact": studio.terms.contact,
+        "version": studio.form.version,
+        "sha256": studio.form.sha256,
+        "sections": studio.form.sections,
+        "statements": studio.form.statements,
+        "sentences": studio.sentences,
+        "speech_seconds": studio.terms.speech_seconds,
+        "photographs": studio.terms.photographs,
+        "checked": studio.why_unchecked is None,
+        "idle_seconds": studio.limits.idle_seconds,
+    }
+
+
+@router.post("/studio/sign")
+async def sign(request: Request, signing: Signing) -> dict[str, Any]:
+    """Sign; what comes back opens the other doors of this session."""
+    return {"session": _studio(request).begin(signing).key}
+
+
+@router.post("/studio/voice")
+async def add_voice(
+    request: Request,
+    rate: Annotated[int, Query(ge=SAMPLE_RATES[0], le=SAMPLE_RATES[1])],
+    part: Annotated[int, Query(ge=0, le=100_000)],
+    key: SessionKey = None,
+) -> dict[str, Any]:
+    """Append the next piece of sound, s16le mono, and judge the recording so far; a piece that came already is not
+    appended twice."""
+    studio = _studio(request)
+    session = studio.session(key)
+    piece = await _body(request)
+    async with session.busy:
+        if len(piece) % 2 or (session.sample_rate not in (None, rate)) or part > session.parts:
+            raise Problem(422, "invalid_request", "pieces are whole 16-bit samples, of one rate, one after the other")
+        if part == session.parts:
+            if len(session.sound) + len(piece) > 2 * rate * studio.limits.sound_seconds:
+                raise Problem(413, "recording_too_long", "the recording is too long; start it anew")
+            session.sound += piece
+            session.parts, session.sample_rate = part + 1, rate
+            samples = np.frombuffer(bytes(session.sound), "<i2")
+            wanted, check = studio.terms.speech_seconds, studio.check_voice
+            session.voice = await in_thread(
+                studio.threads, lambda: judge_voice(samples, rate, wanted_seconds=wanted, check=check)
+            )
+        assert session.voice is not None, "a piece was judged"
+        return _voice_answer(session.voice, studio)
+
+
+def _voice_answer(report: VoiceReport, studio: Studio) -> dict[str, Any]:
+    return {
+        "speech_seconds": round(report.speech_seconds, 2),
+        "seconds": round(report.seconds, 2),
+        "enough": report.enough(studio.terms.speech_seconds),
+        "advice": report.advice,
+        "findings": report.findings,
+    }
+
+
+@router.delete("/studio/voice")
+async def restart_voice(request: Request, key: SessionKey = None) -> dict[str, Any]:
+    """Forget the recording so far."""
+    session = _studio(request).session(key)
+    async with session.busy:
+        session.forget_voice()
+    return {}
+
+
+@router.post("/studio/look")
+async def look(request: Request, key: SessionKey = None) -> dict[str, Any]:
+    """Judge a snapshot of the camera, which is forgotten at once."""
+    studio = _studio(request)
+    studio.session(key)
+    content = await _body(request)
+    return _photograph_answer((await in_thread(studio.threads, lambda: _judged(studio, content, kept=False)))[1])
+
+
+@router.post("/studio/photographs/{place}")
+async def take_photograph(request: Request, place: int, key: SessionKey = None) -> dict[str, Any]:
+    """Keep a photograph in its place, from 1, unless something stands in the way of learning from it."""
+    studio = _studio(request)
+    session = studio.session(key)
+    if not 1 <= place <= studio.terms.photographs:
+        raise Problem(404, "not_found", f"photographs are counted from 1 to {studio.terms.photographs}")
+    content = await _body(request)
+    async with session.busy:
+        png, report = await in_thread(studio.threads, lambda: _judged(studio, content, kept=True))
+        if not report.refused:
+            session.photographs[place] = TakenPhotograph(png, report)
+    return _photograph_answer(report) | {"taken": sorted(session.photographs)}
+
+
+def _judged(studio: Studio, content: bytes, *, kept: bool) -> tuple[bytes, PhotographReport]:
+    """A photograph as PNG, without anything that a camera wrote beside the pixels, and how good it is."""
+    try:
+        picture = read_photograph(content)
+    except (FaceNotFound, MissingExtra) as error:
+        raise Problem(415, "not_a_photograph", str(error)) from None
+    if not kept:
+        return b"", studio.judge.judge(picture, kept=False)
+    image = Image.fromarray(picture)
+    image.thumbnail((LONGEST_PIXELS, LONGEST_PIXELS))
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue(), studio.judge.judge(np.asarray(image, np.uint8), kept=True)
+
+
+def _photograph_answer(report: PhotographReport) -> dict[str, Any]:
+    return {"refused": report.refused, "advice": report.advice, "box": report.box}
+
+
+@router.post("/studio/finish")
+async def finish(request: Request, finishing: Finishing, key: SessionKey = None) -> dict[str, Any]:
+    """Store everything and say the withdrawal code; asked again, it says the same."""
+    studio = _studio(request)
+    studio.sweep()
+    known = studio.sessions.get(key or "")
+    session = studio.session(key, stored=bool(known and known.stored))
+    async with session.busy:
+        if session.stored is None:
+            missing = studio.missing(session)
+            if missing is not None:
+                raise Problem(422, "not_complete", missing)
+            session.stored = await asyncio.to_thread(studio.store, session, finishing)
+            session.forget_voice()
+            session.photographs.clear()
+            if session.key not in studio.sessions:  # left meanwhile, and so never shown the code
+                await asyncio.to_thread(studio.folder.withdraw, session.stored[0].person)
+                raise Problem(401, "session_gone", "this session was closed; what it had stored was erased")
+            log.info("stored", extra={"data": {"people": len(studio.folder.people())}})
+        record, code = session.stored
+    files = [{"name": name, "bytes": each.bytes} for name, each in sorted(record.files.items())]
+    return {"code": code, "record": facts_of(record), "files": files}
+
+
+@router.post("/studio/erase")
+async def erase(request: Request, key: SessionKey = None) -> dict[str, Any]:
+    """Erase what was stored a moment ago, without the code."""
+    studio = _studio(request)
+    session = studio.session(key, stored=True)
+    async with session.busy:
+        assert session.stored is not None, "session() looked"
+        done = await asyncio.to_thread(studio.folder.withdraw, session.stored[0].person)
+        studio.sessions.pop(session.key, None)
+    log.info("withdrawn")
+    return {"files": len(done.files)}
+
+
+@router.delete("/studio/session")
+async def leave(request: Request, key: SessionKey = None) -> dict[str, Any]:
+    """Close the session; what was not finished is gone. One that is closed already is as good."""
+    if _studio(request).sessions.pop(key or "", None) is not None:
+        log.info("session closed", extra={"data": {"reason": "left"}})
+    return {}
+
+
+@router.post("/studio/withdraw")
+async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]:
+    """Erase the files of whoever has this code."""
+    studio = _studio(request)
+    person = await asyncio.to_thread(studio.folder.person_of, withdrawing.code)
+    if person is None:
+        await asyncio.sleep(studio.limits.wrong_code_seconds)
+        raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again")
+    done = await asyncio.to_thread(studio.folder.withdraw, person)
+    log.info("withdrawn")
+    return {"files": len(done.files)}
+
+
+# --------------------------------------------------------------------------------------------------
+# The application, and its server.
+# --------------------------------------------------------------------------------------------------
+
+
+def create_studio(
+    settings: StudioSettings, judge: PhotographJudge | None = None, check_voice: VoiceCheck | None = None
+) -> FastAPI:
+    """The application; `app.state.studio` is what its routes share. The folder is made, and put right.
+
+    Without `judge` and `check_voice`, photographs are judged by what is installed and voices by the shipped model.
+
+    Raises:
+        InvalidOption: sentences in an unknown language, or a key that others may read.
+        CannotWrite, DatasetError, RunLocked: as `ConsentFolder.prepare`.
+        WeightsError: the shipped model is missing or damaged.
+    """
+    studio = Studio(settings, judge, check_voice)
+    studio.folder.prepare(studio.form)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sweeping = asyncio.create_task(_sweep_always(studio))
+        yield
+        sweeping.cancel()
+        studio.sessions.clear()
+        studio.threads.shutdown(wait=True, cancel_futures=True)
+
+    app = FastAPI(
+        title="Speech2Face consent studio",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.studio = studio
+    app.include_router(router, default_response_class=JSONResponse)
+    app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
+    add_handlers(app)
+    app.add_middleware(Observer, service_metrics=Metrics())
+    # No cookie, a key in a header of its own, and the origin looked at: another site's page can do nothing here.
+    app.add_middleware(Authentication, token=None, any_host=False, headers=STUDIO_HEADERS)
+    return app
+
+
+async def _sweep_always(studio: Studio) -> None:
+    while True:
+        await asyncio.sleep(min(30.0, studio.limits.idle_seconds / 2))
+        studio.sweep()
+
+
+def make_studio_server(settings: StudioSettings) -> OrderlyServer:
+    """A server of the studio.
+
+    Raises:
+        InvalidOption: an address that other machines reach: a name, a voice and a face are not for an open network.
+        As `create_studio`.
+    """
+    if not is_loopback(settings.host):
+        raise InvalidOption(f"{settings.host} can be reached from other machines; the studio serves this machine alone")
+    limits = Limits(upload_bytes=settings.limits.upload_bytes)
+    return OrderlyServer(server_config(create_studio(settings), limits))
+
+
+def run_studio(settings: StudioSettings, say: Callable[[str], None]) -> None:
+    """Serve the studio until a signal ends it; `say` is told where it is and what an organiser should know.
+
+    Raises:
+        As `make_studio_server`.
+    """
+    server = make_studio_server(settings)
+    studio: Studio = server.config.app.state.studio  # type: ignore[union-attr]
+    listening = listen(settings.host, settings.port)
+    say(f"open {address_of(settings.host, listening)} in a browser on this machine; Ctrl+C ends the studio")
+    say(f"records are signed with the key {studio.folder.public_key[:16]}; note it, to know them again")
+    if studio.why_unchecked is not None:
+        say(f"photographs are stored unchecked: {studio.why_unchecked}")
+    over = sum(each.state == "expired" for each in studio.folder.verify(date.today()))
+    if over:
+        say(f"the term of {over} people is over: speech2face studio --erase-expired --out {settings.folder}")
+    server.run(sockets=[listening])
