@@ -1,40 +1,41 @@
 """What `learn` makes of so many pairs, where the best possible is known, and what it makes of pairs that mean nothing.
 
-    python benchmarks/learning.py
+    OMP_NUM_THREADS=1 python benchmarks/learning.py                     # some five minutes of one core
+    python benchmarks/learning.py --features build/starter/features --starter ../shared/starter
 
-Writes benchmarks/learning.csv: a row for each world and number of people. Planted worlds (tests/learned_pairs.py):
-R^2 on others beside the best that ridge regression with the true strength reaches from so many, over several seeds;
-with everybody's faces changed, how often `learn` claims something, and how much it moves a belief. Takes about ten
-minutes of one core.
+Writes benchmarks/learning.csv (appends, a section at a time). Planted worlds (tests/learned_pairs.py), isotropic and
+with a voice that moves three directions of a face alone: R^2 on others beside the best that is possible from so many people,
+by a rule that knows how strong the signal is and where it lies. With everybody's faces changed: how far a belief still
+moves, and how often `learn` claims something. With --features (recipes/starter/features.py) and --starter: real voices
+joined with real faces by chance within gender and decade, each face once, from which nothing must be learned.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import sys
+import json
 from pathlib import Path
 
 import numpy as np
+from record import ROOT, Result, print_results, processor, write
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "src")]
-
-from speech2face.learning.belief import TwoLines, teach  # noqa: E402
-from speech2face.learning.people import LearningTable, drawn_folds  # noqa: E402
-from speech2face.learning.scores import score  # noqa: E402
-from speech2face.models.attributes import load_attribute_model  # noqa: E402
-from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs  # noqa: E402
+from speech2face.evaluation.clips import Speaker, read_speakers
+from speech2face.face.photograph import read_photograph
+from speech2face.learning.belief import TwoLines, teach
+from speech2face.learning.features import LABELS, VoiceAxes
+from speech2face.learning.people import LearningTable, drawn_folds
+from speech2face.learning.release import LearnOptions, lesson_of_table
+from speech2face.models.attributes import AttributeModel, Moments, load_attribute_model
+from speech2face.models.contract import Given
+from speech2face.models.learned import pooled_statistics
+from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs
 
 PEOPLE = (50, 100, 200, 400, 800)
-WORLDS = (0.3, 0.15)
-"""Share of a face beyond age and gender that voices explain, with any number of people."""
-SEEDS, CLAIMS, MOST_CLAIMED = 8, 20, 100
+WORLDS = {"isotropic, 30 %": (0.3, None), "isotropic, 15 %": (0.15, None), "three directions, 30 %": (0.3, 3)}
+"""What voices explain of a face beyond age and gender with any number of people, and in how many directions."""
+SEEDS, CLAIMED, CLAIMS = 3, (50, 100), 4
 OTHERS = 2000
-COLUMNS = (
-    *("world", "people", "r2_percent", "best_r2_percent", "share_of_best_percent", "worst_seed_percent"),
-    *("shuffled_moved_percent", "shuffled_claims", "shuffled_tried"),
-)
 
 
 def taught(table: LearningTable, folds: int = 5) -> TwoLines:
@@ -57,30 +58,123 @@ def moved(world: PlantedPairs, people: int, seed: int) -> float:
     return float(np.square(found).mean() / PRIOR_DEVIATION**2)
 
 
-def row(explained: float, people: int) -> list[object]:
+def planted(name: str, people: int) -> list[Result]:
     """One world, one number of people."""
-    world, model = PlantedPairs.of(explained), load_attribute_model()
+    explained, rank = WORLDS[name]
+    world = PlantedPairs.of(explained, rank=rank)
     found = [r_squared(world, people, seed) for seed in range(SEEDS)]
     best = world.best_share(people)
-    changed = np.mean([moved(world, people, seed) for seed in range(SEEDS)])
-    tried = CLAIMS if people <= MOST_CLAIMED and explained == WORLDS[0] else 0  # more would take minutes each
-    claims = sum(score(world.table(people, 100 + seed, shuffled=True), model)[0].pays for seed in range(tried))
-    numbers = (100 * np.mean(found), 100 * best, 100 * np.mean(found) / best, 100 * min(found), 100 * changed)
-    return [f"voices explain {explained:.0%}", people, *(f"{number:.1f}" for number in numbers), claims, tried]
+    still = [moved(world, people, seed) for seed in range(SEEDS)]
+    where = f"{name}, {people} people"
+    return [
+        Result(f"{where}: R^2 on others, mean of {SEEDS} seeds", float(np.mean(found)), "of 1", best, "best possible"),
+        Result(f"{where}: the worst seed", min(found), "of 1", best, "best possible"),
+        Result(f"{where}, faces changed: variance moved", float(np.mean(still)), "of 1", 0.0, "nothing", 0.02),
+    ]
+
+
+def claims(people: int) -> Result:
+    """How often something is claimed where everybody has somebody else's face."""
+    world = PlantedPairs.of(0.3)
+    tables = [world.table(people, 100 + seed, shuffled=True) for seed in range(CLAIMS)]
+    claimed = [lesson_of_table(table, LearnOptions("made"), lambda text: None)[1].pays for table in tables]
+    return Result(f"{people} people, faces changed: claims in {CLAIMS}", float(sum(claimed)), "claims", 0.0, "none", 0)
+
+
+# --------------------------------------------------------------------------------------------------
+# Voices and faces of the starter material, joined by chance.
+# --------------------------------------------------------------------------------------------------
+
+
+def decade(words: str) -> str:
+    """Of an age in years or in words such as "twenties"; "" where it is not said."""
+    names = ("", "teens", "twenties", "thirties", "fourties", "fifties", "sixties", "seventies", "eighties")
+    return str(int(words) // 10) if words.isdigit() else str(names.index(words)) if words in names[1:] else ""
+
+
+def voices(features: Path) -> dict[int, Moments]:
+    """The whole speech of each speaker of the packed statistics, means and deviations back to sums."""
+    with np.load(features / "clean.npz") as stored:
+        rows, statistics = stored["rows"], stored["statistics"].astype(np.float64)
+    found: dict[int, list[np.ndarray]] = {}
+    seconds: dict[int, float] = {}
+    for (speaker, cut, length), (mean, deviation) in zip(rows, statistics, strict=True):
+        if cut == 0:
+            sums = length * np.stack([np.ones_like(mean), mean, np.square(mean) + np.square(deviation)])
+            found.setdefault(int(speaker), []).append(sums)
+            seconds[int(speaker)] = seconds.get(int(speaker), 0.0) + float(length)
+    return {who: Moments(np.sum(each, 0)[None].astype(np.float32), seconds[who]) for who, each in found.items()}
+
+
+def joined(model: AttributeModel, features: Path, starter: Path, seed: int = 0) -> LearningTable:
+    """Each photograph with a voice of the same gender and decade, drawn by chance; what finds none is left out."""
+    rng = np.random.default_rng(seed)
+    heard, speakers = voices(features), read_speakers(starter)
+    pool: dict[tuple[str, str], list[int]] = {}
+    for number in rng.permutation(len(speakers)):
+        person: Speaker = speakers[number]
+        if int(number) in heard and person.is_adult:
+            pool.setdefault((person.gender or "", str(int(person.age_years) // 10)), []).append(int(number))
+    stored = json.loads((starter / "faces" / "landmarks.json").read_text())["landmarks"]
+    fitter, axes, rows = model.face_fitter(), VoiceAxes.of_starter(), []
+    for face in csv.DictReader((starter / "faces" / "faces.csv").read_text(encoding="utf-8").splitlines()):
+        if not (free := pool.get((face["gender"], decade(face["age"])), [])) or face["face"] not in stored:
+            continue
+        picture = read_photograph(starter / "faces" / face["file"])
+        fitted = fitter.fit([picture], [np.array(stored[face["face"]], np.float64)])
+        said = model.encoded([heard[free.pop()]])
+        if not said.is_child:
+            rows.append((face, fitted, pooled_statistics(said.moments), said.belief(Given())))
+    count = len(rows)
+    return LearningTable(
+        names=tuple(f"{number:03d}" for number in range(count)),
+        person=np.arange(count),
+        x=axes.of(np.stack([row[2] for row in rows]).astype(np.float64)),
+        prior_mean=np.stack([row[3].mean for row in rows]).astype(np.float64),
+        prior_covariance=np.stack([row[3].covariance for row in rows]).astype(np.float64),
+        face=np.stack([row[1].embedding for row in rows]).astype(np.float64),
+        noise=np.stack([row[1].covariance for row in rows]),
+        labels={name: np.array([row[0].get(name, "") for row in rows]) for name in LABELS},
+        licences=("",) * count,
+        consents=("",) * count,
+        seconds=np.full(count, 6.0),
+        fit_error=np.array([row[1].error for row in rows]),
+    )
+
+
+def by_chance(features: Path, starter: Path) -> list[Result]:
+    """What is learned from real voices and real faces that do not belong together."""
+    table = joined(load_attribute_model(), features, starter)
+    _, scores, _ = lesson_of_table(table, LearnOptions("chance"), lambda text: None)
+    where = f"starter voices with {len(table)} starter faces by chance within gender and decade"
+    within = next(match for match in scores.matches if match.within == "gender and decade")
+    return [
+        Result(f"{where}: claims", float(scores.pays), "claims", 0.0, "none", 0),
+        Result(f"{where}: error gone beside refitted", scores.beyond.value, "of 1", 0.0, "nothing"),
+        Result(f"{where}: upper end of its interval", scores.beyond.high, "of 1", 0.0, "nothing"),
+        Result(f"{where}: two faces told apart", within.learned.value, "of 1", 0.5, "chance"),
+    ]
 
 
 def main() -> None:
-    """Write the table."""
+    """Measure and append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "learning.csv")
-    arguments = parser.parse_args()
-    rows = []
-    for explained in WORLDS:
+    parser.add_argument("--features", type=Path, help="packed statistics of the starter's voices")
+    parser.add_argument("--starter", type=Path, default=ROOT.parent / "shared" / "starter")
+    options = parser.parse_args()
+    hardware = f"{processor()}, one of them busy with others too"
+
+    def add(results: list[Result]) -> None:
+        print_results(results)
+        write(results, options.out, hardware)
+
+    if options.features is not None:
+        add(by_chance(options.features, options.starter))
+    for name in WORLDS:
         for people in PEOPLE:
-            rows.append(row(explained, people))
-            print(*rows[-1], sep=", ", flush=True)
-    with arguments.out.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+            add(planted(name, people))
+    add([claims(people) for people in CLAIMED])
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from speech2face.learning.belief import Strength, TwoLines, beyond, learn
+from speech2face.learning.features import VoiceAxes
 from speech2face.learning.people import LearningTable
+from speech2face.learning.release import LearnOptions, Lesson, write_learned_release
 from speech2face.learning.sums import Doubles
 
 NUMBERS, SIZE = 40, 24
@@ -16,18 +20,26 @@ NOISE_DEVIATION = 0.2
 
 @dataclass(frozen=True, eq=False)
 class PlantedPairs:
-    """r = x W + e, W normal with one variance for all numbers and directions: ridge regression is the best rule."""
+    """r = x W + e, W normal with one variance for all numbers and directions: ridge regression is the best rule.
+
+    With a rank, a voice moves so many directions of the face alone, each as far as any other.
+    """
 
     weights: Doubles
     """(NUMBERS, SIZE)"""
     explained: float
     """Share of the variance of r that x explains."""
+    rank: int = SIZE
+    """Directions of the face that voices move."""
 
     @classmethod
-    def of(cls, explained: float, seed: int = 0) -> PlantedPairs:
+    def of(cls, explained: float, seed: int = 0, *, rank: int | None = None) -> PlantedPairs:
         """A world of which voices explain this share."""
         weights = np.random.default_rng([seed, 1]).standard_normal((NUMBERS, SIZE))
-        return cls(weights * np.sqrt(explained / NUMBERS) * PRIOR_DEVIATION, explained)
+        if rank is not None:
+            directions = np.linalg.qr(np.random.default_rng([seed, 4]).standard_normal((SIZE, rank)))[0]
+            weights = np.sqrt(SIZE / rank) * weights[:, :rank] @ directions.T
+        return cls(weights * np.sqrt(explained / NUMBERS) * PRIOR_DEVIATION, explained, rank or SIZE)
 
     def table(self, people: int, seed: int = 0, *, shuffled: bool = False, clips: int = 1) -> LearningTable:
         """People of this world; `shuffled` gives everybody somebody else's face."""
@@ -65,10 +77,11 @@ class PlantedPairs:
     def best_share(self, people: int) -> float:
         """R^2 that the best rule, ridge with the true strength, reaches from so many people in the mean.
 
-        Of x ~ N(0, I), E[R^2] = share x (1 - E tr (I + X'X variance(W) / variance(e))^-1 / NUMBERS).
+        Where only some directions are moved, the rule knows which. Of x ~ N(0, I),
+        E[R^2] = share x (1 - E tr (I + X'X variance(W) / variance(e))^-1 / NUMBERS).
         """
         error = (1 - self.explained) * PRIOR_DEVIATION**2 + NOISE_DEVIATION**2
-        ratio = self.explained / NUMBERS * PRIOR_DEVIATION**2 / error
+        ratio = self.explained / NUMBERS * SIZE / self.rank * PRIOR_DEVIATION**2 / error
         rng = np.random.default_rng(0)
         left = []
         for _ in range(5):
@@ -77,3 +90,27 @@ class PlantedPairs:
         return float(
             self.explained * PRIOR_DEVIATION**2 * (1 - np.mean(left)) / (PRIOR_DEVIATION**2 + NOISE_DEVIATION**2)
         )
+
+
+def tiny_release(folder: Path) -> Path:
+    """A learned release, quickly: a line of one strength on made numbers of all of a voice's axes."""
+    table = PlantedPairs.of(0.3).table(60)
+    axes = VoiceAxes.of_starter()
+    size = axes.map.shape[1]
+    x = np.concatenate([table.x, np.random.default_rng(3).standard_normal((60, size - NUMBERS))], axis=1)
+    table = replace(table, x=x)
+    parts = [table.sums(np.arange(60) % 2 == number) for number in range(2)]
+    attributes = learn([part.leading(SIZE) for part in parts], (Strength(0.02),))
+    voice = learn([beyond(part, attributes.line) for part in parts], (Strength(0.15),))
+    nothing = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 60}
+    training = {
+        "people": 60,
+        "strength": {"share": 0.15, "shaped": False, "exponent": 0.0},
+        "scores": {"people": 60, "gain": nothing, "beyond": nothing, "pays": True},
+        "pays": True,
+        "licences": {"CC0-1.0": 60},
+        "consents": {"synthetic": 60},
+    }
+    lesson = Lesson(TwoLines(attributes.line, voice.line), voice.spread, PRIOR_DEVIATION**2 * np.eye(SIZE), training)
+    write_learned_release(lesson, folder, LearnOptions("tiny", licence="CC0-1.0"))
+    return folder

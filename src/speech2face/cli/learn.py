@@ -127,6 +127,8 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
     if reasons := training.get("rejected"):
         rows.append(("left out", ", ".join(f"{reason} {count}" for reason, count in reasons.items())))
     rows.append(("verdict", verdict(training)))
+    if not training["pays"]:
+        rows.append(("numbers below", "of what the pairs taught, which is not in the release"))
     for match in scores.get("matches", ()):
         rows.append(
             (
@@ -149,7 +151,8 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
                 "release gate",
                 f"{'passed' if gate['passed'] else 'NOT PASSED'}: influence at most {gate['influence_most']:.2f}"
                 f" deviations; own face nearest for {100 * gate['recognised']:.1f} % learned from,"
-                f" {100 * gate['recognised_left_out']:.1f} % left out",
+                f" {100 * gate['recognised_left_out']:.1f} % left out"
+                + (f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""),
             )
         )
     return rows

@@ -22,7 +22,7 @@ from speech2face.metrics.embeddings import means_of_others
 from speech2face.metrics.measures import Answers
 from speech2face.models.contract import Given, Model
 from speech2face.models.open import load_model
-from speech2face.models.release import MANIFEST, sha256
+from speech2face.models.release import FITTED_KINDS, MANIFEST, sha256
 from speech2face.portrait import encode_speech
 from speech2face.voice.belief import AttributeBelief
 
@@ -370,7 +370,7 @@ def references_for(
         )
     if clips.embedder is None:
         return None, (*notes, "The data hold no face embeddings: nothing is held against the clips' own faces.")
-    if facts.kind in ("attributes", "learned"):
+    if facts.kind in FITTED_KINDS:
         return None, (
             *notes,
             "The model's face embedding holds attributes and residuals of a linear model; the data's come from a face"

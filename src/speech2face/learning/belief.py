@@ -173,11 +173,12 @@ def stated_spread(sums: Sums) -> Doubles:
     return np.asarray(stated + LEAST_DEVIATION**2 * np.eye(len(stated)))
 
 
-def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None) -> Learned:
+def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None, *, factor: float = 1.0) -> Learned:
     """Choose the strength by leaving out one part after another, and fit all of them with it.
 
     First among even ones, then among shaped ones beside the best; or among `strengths`, where they are given. Of a
-    single part nobody can be left out: then nothing is believed.
+    single part nobody can be left out: then nothing is believed. What is chosen is weakened by `factor`, and spread and
+    gain are those of what is left.
     """
     whole = total(parts)
     if len(parts) < 2:
@@ -195,16 +196,17 @@ def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None) ->
     chosen = best(EVEN if strengths is None else strengths)
     if strengths is None:
         chosen = best(shaped_beside(chosen))
-    size = {each: float(np.sum(yardstick * error)) for each, error in errors.items()}
-    gain = 1 - size[chosen] / size.get(NOTHING, size[chosen])
-    return Learned(PreparedSums(whole).line(chosen), chosen, steadied(errors[chosen], whole), gain)
+    kept = np.sum([r.line(chosen).weaker(factor).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
+    size = float(np.sum(yardstick * kept))
+    gain = 1 - size / float(np.sum(yardstick * errors.get(NOTHING, kept)))
+    return Learned(PreparedSums(whole).line(chosen).weaker(factor), chosen, steadied(kept, whole), gain)
 
 
-def teach(parts: Sequence[Sums]) -> Taught:
-    """Refit what attributes say of a face, and learn what the voice adds."""
+def teach(parts: Sequence[Sums], *, factor: float = 1.0) -> Taught:
+    """Refit what attributes say of a face, and learn what the voice adds, weakened by `factor`."""
     size = len(parts[0].r)
     attributes = learn([part.leading(size) for part in parts])
-    voice = learn([beyond(part, attributes.line) for part in parts])
+    voice = learn([beyond(part, attributes.line) for part in parts], factor=factor)
     return Taught(TwoLines(attributes.line, voice.line), voice.strength, attributes.strength, voice.spread)
 
 

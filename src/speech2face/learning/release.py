@@ -35,6 +35,7 @@ from speech2face.learning.scores import (
     ReleaseGate,
     Scores,
     gate,
+    judge,
     score,
 )
 from speech2face.learning.sums import Doubles, Sums, SumsFile, SumsLabel, total
@@ -123,14 +124,17 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
         DatasetError: they are fewer than `LEAST_LEARNED`.
     """
     check_count(len(table))
-    model = load_attribute_model()
-    scores, left = score(table, model, seed=options.seed, progress=say)
     say("all people together")
     fold = drawn_folds(len(table), INNER_FOLDS * 2, options.seed)
-    taught = teach([table.sums(fold == number) for number in np.unique(fold)])
-    whole = table.sums(np.ones(len(table), bool))
+    parts = [table.sums(fold == number) for number in np.unique(fold)]
+    first = gate(table, taught := teach(parts))
+    if first.weakened < 1:
+        taught = teach(parts, factor=first.weakened)
+    scores, left = score(table, load_attribute_model(), seed=options.seed, factor=first.weakened, progress=say)
     spread = scores.scale**2 * taught.spread
-    judged = gate(table, taught.lines, spread, left)
+    # Once more, in deviations of the belief that is released.
+    judged = judge(table, taught.lines, spread, weakened=first.weakened, unweakened=first.excess_unweakened)
+    whole = total(parts)
     pays = scores.pays and taught.strength != NOTHING and judged.passed
     training = {
         "people": len(table),
@@ -145,8 +149,7 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
         "licences": table.counted(table.licences),
         "consents": table.counted(table.consents),
     }
-    lines = taught.lines.weaker(judged.weakened) if pays else None
-    return _lesson(lines, spread, whole, training), scores, judged
+    return _lesson(taught.lines if pays else None, spread, whole, training), scores, judged
 
 
 def lesson_of_sums(file: SumsFile) -> Lesson:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MANIFEST = "model.json"
 FORMATS = {"attributes": 2, "learned": 1, "paired": 2, "paired_clips": 1}
 """What this program reads, by kind; a number is raised whenever an older program could not read a newer release."""
+FITTED_KINDS = frozenset({"attributes", "learned"})
+"""Whose face embeddings are coordinates of a shape-and-texture model, not those of a face embedder."""
 FIRST_KIND = "attributes"  # releases made before there was another kind do not name theirs
 SHIPPED = Path(__file__).parents[1] / "weights" / "starter"
 
