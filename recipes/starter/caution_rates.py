@@ -63,7 +63,7 @@ def channel_rates(model: AttributeModel, speakers: list[Speaker]) -> Iterator[tu
         found = [caution_codes(model, change(decode(s.file, SECONDS), row)) for row, s in enumerate(speakers)]
         heard = [codes for codes in found if codes is not None]
         yield name, "refused", share([codes is None for codes in found])
-        for code in ("telephone_band", "noise", "several_speakers", "likely_child", "unsure"):
+        for code in ("telephone_band", "noise", "unfamiliar_recording", "several_speakers", "likely_child", "unsure"):
             yield name, code, share([code in codes for codes in heard])
 
 
