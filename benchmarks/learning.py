@@ -4,10 +4,11 @@
     python benchmarks/learning.py --features build/starter/features --starter ../shared/starter
 
 Writes benchmarks/learning.csv (appends, a section at a time). Planted worlds (tests/learned_pairs.py), isotropic and
-with a voice that moves three directions of a face alone: R^2 on others beside the best that is possible from so many people,
-by a rule that knows how strong the signal is and where it lies. With everybody's faces changed: how far a belief still
-moves, and how often `learn` claims something. With --features (recipes/starter/features.py) and --starter: real voices
-joined with real faces by chance within gender and decade, each face once, from which nothing must be learned.
+with a voice that moves three directions of a face alone: R^2 on others beside the best that is possible from so many
+people, by a rule that knows how strong the signal is and where it lies. With everybody's faces changed: how far a
+belief still moves, and how often `learn` claims something. With --features (recipes/starter/features.py) and
+--starter: real voices joined with real faces by chance within gender and decade, each face once, from which nothing
+must be learned.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs
 PEOPLE = (50, 100, 200, 400, 800)
 WORLDS = {"isotropic, 30 %": (0.3, None), "isotropic, 15 %": (0.15, None), "three directions, 30 %": (0.3, 3)}
 """What voices explain of a face beyond age and gender with any number of people, and in how many directions."""
-SEEDS, CLAIMED, CLAIMS = 3, (50, 100), 4
+SEEDS, CLAIMED, CLAIMS = 4, (50, 100), 6
 OTHERS = 2000
 
 

@@ -38,7 +38,8 @@ class PlantedPairs:
         weights = np.random.default_rng([seed, 1]).standard_normal((NUMBERS, SIZE))
         if rank is not None:
             directions = np.linalg.qr(np.random.default_rng([seed, 4]).standard_normal((SIZE, rank)))[0]
-            weights = np.sqrt(SIZE / rank) * weights[:, :rank] @ directions.T
+            weights = weights[:, :rank] @ directions.T
+            weights *= np.sqrt(weights.size / np.square(weights).sum())  # so few draws may be strong or weak by chance
         return cls(weights * np.sqrt(explained / NUMBERS) * PRIOR_DEVIATION, explained, rank or SIZE)
 
     def table(self, people: int, seed: int = 0, *, shuffled: bool = False, clips: int = 1) -> LearningTable:

@@ -33,7 +33,8 @@ REASONS = (*("no_face", "several_faces", "landmarks", "too_small", "cut_off", "n
 
 WORKING_PIXELS = 128  # both ways; finer luma is pores and strands, which no coefficient describes
 STIFFNESS = 2e-3  # of the spline that takes a texture off: noisy points must not fold it
-ROUNDS = 8  # of reweighting
+ROUNDS = 8  # of reweighting, at most
+SETTLED_WEIGHT = 0.02  # by which no pixel's weight changed in the last round
 OUTLIER_DEVIATIONS = 1.7  # at which a pixel or a landmark counts half
 PIXEL_POWER = 3  # of a pixel's weight: what is far off is left out (Geman and McClure 1987)
 LUMA_SD, CHROMA_SD = 0.13, 0.06  # of a pixel of a photograph that the model cannot explain, in tones
@@ -511,9 +512,10 @@ class FaceFitter:
         prior, plain = self._prior, self._prior.designs.shape[1]
         rest = len(prior.mean)
         offset = self._whitened_mean @ design[plain : plain + rest]
-        weighed = design * precisions
-        products = weighed @ design.T
-        right = weighed @ (values - offset)
+        deviations = np.sqrt(precisions)
+        weighed = design * deviations
+        products = weighed @ weighed.T  # of one array with itself: half the work (BLAS's syrk)
+        right = weighed @ (deviations * (values - offset))
         inverse = np.linalg.inv(products[plain:, plain:] + np.eye(len(design) - plain))
         carry = -inverse @ products[plain:, :plain]  # what a unit of age or gender changes in all others
         curved = products[:plain, :plain] + products[:plain, plain:] @ carry
@@ -565,7 +567,10 @@ class FaceFitter:
             luma_left, colour_left = left[points : points + pixels], left[points + pixels :].reshape(2, -1)
             point_weights = _cauchy(_lengths(left[:points]) / made.sd)
             squares = (luma_left / luma_sd) ** 2 + coloured * ((colour_left / chroma_sd) ** 2).sum(0)
+            before = pixel_weights
             pixel_weights = self._calmed(_cauchy(np.sqrt(squares / (1 + 2 * coloured))) ** PIXEL_POWER)
+            if np.abs(pixel_weights - before).max() < SETTLED_WEIGHT:
+                break
         embedding = self._within_limits(found.embedding, found.covariance)
         point_left = left[:points].reshape(-1, 2)
         return _Solved(

@@ -57,7 +57,7 @@ TEST = "test"
 """The split that is left for `evaluate`."""
 VOICE_WEIGHTS = "voice.safetensors"
 NETWORKS = (VOICE_WEIGHTS, "voice_frames.onnx", "voice_head.onnx", "face.safetensors")
-FACE_FIT = 1  # raised whenever photographs are fitted otherwise
+FACE_FIT = 2  # raised whenever photographs are fitted otherwise
 ADULT_REASON = "child"
 LABELS = ("gender", "age", "language", "session")
 """Labels that scores are made within, where the data have them; `session` names a recording session or microphone."""

@@ -132,8 +132,8 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
         taught = teach(parts, factor=first.weakened)
     scores, left = score(table, load_attribute_model(), seed=options.seed, factor=first.weakened, progress=say)
     spread = scores.scale**2 * taught.spread
-    # Once more, in deviations of the belief that is released.
-    judged = judge(table, taught.lines, spread, weakened=first.weakened, unweakened=first.excess_unweakened)
+    # Once more, of what is released; its spread, of people left out, is none the smaller, so that what passed passes.
+    judged = judge(table, taught.lines, taught.spread, weakened=first.weakened, unweakened=first.excess_unweakened)
     whole = total(parts)
     pays = scores.pays and taught.strength != NOTHING and judged.passed
     training = {

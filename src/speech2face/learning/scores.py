@@ -418,8 +418,8 @@ class ReleaseGate:
     """The release gate: whether portraits give away who was learned from."""
 
     influence_median: float
-    """How far a person's own portrait moves for their having been learned from, in deviations of the belief, root mean
-    square over directions of the face."""
+    """How far a person's own portrait moves for their having been learned from, in deviations of what is left of
+    people left out, root mean square over directions of the face."""
     influence_most: float
     recognised: float
     """Share of people learned from whose own face is the nearest to their portrait, among all of them."""
@@ -451,7 +451,7 @@ def owed_to_oneself(table: LearningTable, lines: TwoLines) -> tuple[Doubles, Dou
 def judge(
     table: LearningTable, lines: TwoLines, spread: Doubles, *, weakened: float = 1.0, unweakened: float | None = None
 ) -> ReleaseGate:
-    """What portraits by these lines give away of people learned from; `spread` (K, K) is that of the belief.
+    """What portraits by these lines give away of people learned from; `spread` (K, K) is that of people left out.
 
     The portrait is the expected one, which gives away most: a drawn one has the belief's spread around it. `weakened`
     says how the lines came about, and `unweakened` what the excess was before.
