@@ -16,7 +16,7 @@ from speech2face.data.shards import write_shards
 from speech2face.errors import InvalidOption, MissingExtra
 from speech2face.face.detect import dlib_model
 from speech2face.face.embed import DlibEmbedder
-from speech2face.face.embedders import describe_embedder
+from speech2face.face.embedders import EmbedderRecord, describe_embedder
 from speech2face.learning import features
 from speech2face.learning.belief import Directions, RecognisedLines, Taught, teach
 from speech2face.learning.features import ClipReader, FaceRecogniser, FileMaterial, encode_pairs, stored_pairs
@@ -204,8 +204,8 @@ def test_a_recogniser_is_named_or_is_a_file(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def describe_toy() -> features.EmbedderRecord:
-    return features.EmbedderRecord("toy", 20)
+def describe_toy() -> EmbedderRecord:
+    return EmbedderRecord("toy", 20)
 
 
 @pytest.fixture
