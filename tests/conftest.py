@@ -19,6 +19,7 @@ SLOW = (
     *("evaluation/audit/test_audit_whole.py", "evaluation/readers/test_appearance_reader.py"),
     *("evaluation/test_evaluate.py", "evaluation/test_picture_parts.py", "fuzz/test_fuzz.py"),
     *("gallery/test_build.py", "gallery/test_postgres.py", "learning/test_command.py", "learning/test_learn.py"),
+    *("learning/test_recogniser.py", "training/test_added_networks.py"),
     *("models/test_encoding.py", "planted/test_ridge.py"),
     *("planted/test_shards.py", "test_quiet.py", "test_streams.py", "training/test_calibration.py"),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),

@@ -14,8 +14,34 @@ from speech2face.learning.release import LearnOptions, Lesson, write_learned_rel
 from speech2face.learning.sums import Doubles
 
 NUMBERS, SIZE = 40, 24
+HIDDEN, RECOGNISED = 6, 20
 PRIOR_DEVIATION = 0.6
 NOISE_DEVIATION = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedRecogniser:
+    """Sees a few hidden numbers u of a face, of which voices tell a large share, and which show little in the face.
+
+    u = x H + n, e = u turned into more numbers, r = u C + own: the way by e is the better one where people are few.
+    """
+
+    told: float
+    """Share of the variance of u that x explains."""
+    heard: Doubles
+    """H (NUMBERS, HIDDEN)"""
+    shown: Doubles
+    """C (HIDDEN, SIZE)"""
+    turned: Doubles
+    """(HIDDEN, RECOGNISED)"""
+
+    @classmethod
+    def of(cls, explained: float, told: float, seed: int = 0) -> PlantedRecogniser:
+        """One of whose hidden numbers the voice's part explains this share of the face."""
+        rng = np.random.default_rng([seed, 3])
+        heard = rng.standard_normal((NUMBERS, HIDDEN)) * np.sqrt(told / NUMBERS)
+        shown = rng.standard_normal((HIDDEN, SIZE)) * np.sqrt(explained / told / HIDDEN) * PRIOR_DEVIATION
+        return cls(told, heard, shown, rng.standard_normal((HIDDEN, RECOGNISED)) / np.sqrt(HIDDEN))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +57,13 @@ class PlantedPairs:
     """Share of the variance of r that x explains."""
     rank: int = SIZE
     """Directions of the face that voices move."""
+    recogniser: PlantedRecogniser | None = None
+
+    @classmethod
+    def recognised(cls, explained: float, told: float, seed: int = 0) -> PlantedPairs:
+        """A world of which a recogniser sees what the voice tells better than the face shows it."""
+        seen = PlantedRecogniser.of(explained, told, seed)
+        return cls(seen.heard @ seen.shown, explained, recogniser=seen)
 
     @classmethod
     def of(cls, explained: float, seed: int = 0, *, rank: int | None = None) -> PlantedPairs:
@@ -51,6 +84,13 @@ class PlantedPairs:
         prior = np.zeros((people, SIZE))
         prior[:, 0] = np.where(women, 0.95, -0.95)
         residual = voices @ self.weights + own + NOISE_DEVIATION * rng.standard_normal((people, SIZE))
+        recognised = None
+        if self.recogniser is not None:
+            seen = self.recogniser
+            unheard = np.sqrt(1 - seen.told) * rng.standard_normal((people, HIDDEN))
+            residual += unheard @ seen.shown
+            recognised = (voices @ seen.heard + unheard) @ seen.turned + 0.1 * rng.standard_normal((people, RECOGNISED))
+            recognised = (np.roll(recognised, 1, 0) if shuffled else recognised) + prior[:, :1]
         face = prior + (np.roll(residual, 1, 0) if shuffled else residual)
         person = np.repeat(np.arange(people), clips)
         names = tuple(f"person-{number:04d}" for number in range(people))
@@ -73,6 +113,7 @@ class PlantedPairs:
             consents=("synthetic",) * people,
             seconds=np.full(rows, 6.0),
             fit_error=np.ones(rows),
+            recognised=recognised,
         )
 
     def best_share(self, people: int) -> float:

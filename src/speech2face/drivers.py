@@ -101,7 +101,7 @@ KINDS = {
         DriverKind(
             "voice_encoders",
             "speech2face.voice.encoder:check_voice_encoder",
-            {"paper": "speech2face.voice.encoder:PAPER"},
+            {"paper": "speech2face.voice.encoder:PAPER", "whisper": "speech2face.training.pretrained:WHISPER"},
         ),
         DriverKind(
             "face_decoders",

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from speech2face.cli import app
-from speech2face.cli.data import _nested, stated_sources
+from speech2face.cli.data import nested, stated_sources
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.record import Record, decode_rejects, encode_rejects
 from speech2face.data.session import Grouping, prepare_data
@@ -142,14 +142,14 @@ def test_the_command_line_names_sources_by_absolute_paths(tmp_path: Path, monkey
 
 
 def test_options_are_read_from_names_and_values() -> None:
-    assert _nested("set", ["seconds=3", "limits.turn=10", "want=face"]) == {
+    assert nested("set", ["seconds=3", "limits.turn=10", "want=face"]) == {
         "seconds": 3, "limits": {"turn": 10}, "want": "face",
     }  # fmt: skip
-    assert _nested("shares", ["train=0.5", " test = 0.5"]) == {"train": 0.5, "test": 0.5}
+    assert nested("shares", ["train=0.5", " test = 0.5"]) == {"train": 0.5, "test": 0.5}
     with pytest.raises(InvalidOption, match="NAME=VALUE"):
-        _nested("set", ["seconds"])
+        nested("set", ["seconds"])
     with pytest.raises(InvalidOption, match="--shares"):
-        _nested("shares", ["train"])
+        nested("shares", ["train"])
     with pytest.raises(InvalidOption, match=r"splits and shards: shares\.train is 'most'; it must be a valid number"):
         Grouping(shares={"train": "most"})  # type: ignore[dict-item]
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from speech2face.cli.data import _nested
+from speech2face.cli.data import nested
 from speech2face.data.faces import FaceLimits, PrepareOptions
 from speech2face.data.record import REASONS
 
@@ -52,7 +52,7 @@ def test_the_settings_shown_are_read() -> None:
         for before, word in zip(shlex.split("".join(line)), shlex.split("".join(line))[1:], strict=False)
         if before == "--set"
     ]
-    options = PrepareOptions(**_nested("set", stated))
+    options = PrepareOptions(**nested("set", stated))
     assert (options.seconds, options.want) == (8, "recording and embedding")
     assert (options.limits.max_turn_degrees, options.limits.min_sharpness) == (15, None)
 
@@ -60,5 +60,5 @@ def test_the_settings_shown_are_read() -> None:
 def test_every_limit_that_can_be_switched_off_is() -> None:
     may_be_none = [each.name for each in fields(FaceLimits) if "None" in str(each.type)]
     assert len(may_be_none) == 5
-    options = PrepareOptions(**_nested("set", [f"{LIMITS}.{name}=null" for name in may_be_none]))
+    options = PrepareOptions(**nested("set", [f"{LIMITS}.{name}=null" for name in may_be_none]))
     assert all(getattr(options.limits, name) is None for name in may_be_none)

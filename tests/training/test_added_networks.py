@@ -1,8 +1,10 @@
-"""A voice encoder and a face decoder of another package: named in the settings, trained, released and used."""
+"""Voice encoders and face decoders beside the paper's: named in the settings, trained, released and used."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from speech2face.models.paired import CLIPS_KIND, PairedModel, load_paired_model
 from speech2face.training.engine import train_by_settings
 from speech2face.training.export import load_half
 from speech2face.training.settings import network_settings, settings_from
-from speech2face.training.stages import load_network
+from speech2face.training.stages import begin_voice_encoder, load_network
 from speech2face.voice.encoder import check_voice_encoder
 from tests.recordings import encode
 from tests.voices import made_voice
@@ -116,6 +118,39 @@ def test_networks_of_another_package_are_trained_exported_and_draw_portraits(
     assert_a_stream_hears_what_the_whole_recording_holds(model)
 
 
+def test_an_encoder_on_pretrained_layers_is_trained_exported_and_draws_portraits(
+    tmp_path: Path, shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    face = config(tmp_path, shards, "decoder", '[face]\ndecoder = "paper"\nfirst = 8\nbase_channels = 32')
+    voice = config(
+        tmp_path, shards, "encoder",
+        f'[voice]\nencoder = "whisper"\nlayers = 1\nhidden = 12\n[teacher]\nface_decoder = "{tmp_path / "decoder"}"',
+    )  # fmt: skip
+    out = tmp_path / "release"
+    run("train", str(face), "--quiet")
+    run("train", str(voice), "--quiet")
+    run("export", str(tmp_path / "encoder"), "--decoder", str(tmp_path / "decoder"), "-o", str(out), "--licence", "CC0")
+    stored = json.loads((out / "model.json").read_text())
+    assert (stored["kind"], stored["voice"]["encoder"], stored["voice"]["layers"]) == (CLIPS_KIND, "whisper", 1)
+    assert str(tmp_path) not in (out / "model.json").read_text()
+    assert "First layers of Whisper base's encoder, frozen" in (out / "CARD.md").read_text()
+    recording = tmp_path / "voice.wav"
+    recording.write_bytes(encode(made_voice(7.3)[None], SAMPLE_RATE, container="wav", codec="pcm_f32le"))
+    portrait = tmp_path / "portrait.png"
+    without_torch = "import sys; sys.modules['torch'] = None; from speech2face import cli; cli.main()"
+    arguments = ["portrait", str(recording), "--model", str(out), "-o", str(portrait)]
+    subprocess.run([sys.executable, "-c", without_torch, *arguments], check=True, capture_output=True)
+    assert portrait.read_bytes().startswith(b"\x89PNG")
+    capsys.readouterr()
+
+    model, (encoder, _) = load_paired_model(out), load_network(tmp_path / "encoder")
+    begun = {"encoder": "whisper", "layers": 1, "hidden": 12}
+    start: Any = begin_voice_encoder(network_settings("voice_encoders", "encoder", "whisper")(**begun), EMBEDDING)
+    for name, tensor in start.frames.state_dict().items():
+        assert torch.equal(tensor, encoder.frames.state_dict()[name]), name
+    assert_heard_as_torch_says(model, encoder)
+
+
 def assert_heard_as_torch_says(model: PairedModel, encoder: torch.nn.Module) -> None:
     """By hand: 7.3 s are two clips of 3 s, and the last 3 s for the 1.3 s that are left, weighed by their length."""
     load_half(encoder, model.release.file("voice.safetensors"))
@@ -125,7 +160,7 @@ def assert_heard_as_torch_says(model: PairedModel, encoder: torch.nn.Module) -> 
     network: object = encoder
     with torch.inference_mode():
         statistics = network.pool(network.front_end(pieces))  # type: ignore[attr-defined]
-        mean = (weights[:, None] * statistics).sum(0, keepdim=True) / weights.sum()
+        mean = torch.tensordot(weights, statistics, 1)[None] / weights.sum()
         expected = network.head(mean)[0].numpy()  # type: ignore[attr-defined]
     said = model.encode(speech).face_embedding
     np.testing.assert_allclose(said, expected, atol=1e-4 * float(np.linalg.norm(expected)))
@@ -166,7 +201,7 @@ def test_an_added_encoder_resumes_exactly_and_only_with_its_own_settings(tmp_pat
 
 @pytest.mark.usefixtures("added")
 def test_the_documented_examples_and_the_papers_networks_pass_the_conformance_checks() -> None:
-    for name in ("paper", "bands"):
+    for name in ("paper", "whisper", "bands"):
         KINDS["voice_encoders"].check(name)
     for name in ("paper", "plain"):
         KINDS["face_decoders"].check(name)
@@ -178,7 +213,7 @@ def test_keys_of_an_added_network_are_checked_by_its_own_settings() -> None:
     for voice, message in (
         ({"encoder": "bands", "band": 3}, r'unknown key "voice.band" \(did you mean bands\?\); known here: .*hidden'),
         ({"encoder": "bands", "bands": 0}, "voice.bands = 0"),
-        ({"encoder": "bandz"}, "no 'bandz' here; known are paper, bands, broken"),
+        ({"encoder": "bandz"}, "no 'bandz' here; known are paper, whisper, bands, broken"),
         ({"encoder": "broken"}, "cannot be loaded"),
     ):
         with pytest.raises(InvalidSettings, match=message):

@@ -81,7 +81,7 @@ def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> Non
             read_settings(path, [wrong])
 
 
-@pytest.mark.parametrize("name", ["dlib-encoder", "paper-encoder", "planted-encoder"])
+@pytest.mark.parametrize("name", ["dlib-encoder", "paper-encoder", "planted-encoder", "pretrained-encoder"])
 def test_a_config_of_a_voice_encoder_says_where_its_weights_can_be_measured(name: str) -> None:
     text = (CONFIGS / f"{name}.toml").read_text()
     assert f"speech2face balance configs/{name}.toml" in text

@@ -109,7 +109,7 @@ def prepare(
     from speech2face.training.export_needs import data_gaps
 
     given = context.params
-    preparation = _preparation(Grouping(seed, _nested("shares", shares.split(",")), records_per_shard), given)
+    preparation = _preparation(Grouping(seed, nested("shares", shares.split(",")), records_per_shard), given)
     limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
     run = _run_by(runner, address=address, workers=workers, limits=limits)
     with _progress(quiet=quiet) as watch:
@@ -128,11 +128,11 @@ def _preparation(grouping: Grouping, given: Mapping[str, Any]) -> Preparation:
     from speech2face.data.sources import absolute, open_source
     from speech2face.face.embedders import describe_embedder
 
-    options = PrepareOptions(**(_own_detector(given["detector_file"]) | _nested("set", given["settings"])))
+    options = PrepareOptions(**(_own_detector(given["detector_file"]) | nested("set", given["settings"])))
     allowed = sorted({each.value for each in given["allow_missing"] or ()})
     basis = {"licence": given["licence"], "consent": given["consent"], "allow": allowed}
     hashed = {"seed": grouping.seed, "validation": grouping.shares.get("validation", 0.0)}
-    file, settings = given["embedder_file"], _nested("embedder-set", given["embedder_settings"])
+    file, settings = given["embedder_file"], nested("embedder-set", given["embedder_settings"])
     return Preparation(
         sources=[open_source(each | {"basis": basis}, hashed) for each in stated_sources(given)],
         options=options,
@@ -213,7 +213,7 @@ def stated_sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     stated += [
         {"name": "videos", "folder": folder, "speakers": given.get("speakers")} for folder in given.get("videos") or ()
     ]
-    added, settings = given.get("source") or (), _nested("source-set", given.get("source_settings"))
+    added, settings = given.get("source") or (), nested("source-set", given.get("source_settings"))
     if strange := sorted(set(settings) - set(added)):
         raise InvalidOption(f"--source-set {strange[0]}.NAME=VALUE is of no source that --source names")
     stated += [{"name": name, **settings.get(name, {})} for name in added]
@@ -260,7 +260,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
             yield update
 
 
-def _nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
+def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
 
     Raises:

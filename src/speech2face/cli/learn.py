@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from speech2face.cli.data import MissingBasis
+from speech2face.cli.data import EmbedderSettings, MissingBasis, nested
 from speech2face.cli.options import AsJson, Quiet
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
+
+if TYPE_CHECKING:
+    from speech2face.learning.features import FaceRecogniser
 
 LEARNING_PACKAGES = (*TRAINING_PACKAGES, "scipy", "jinja2", "sklearn")
 
@@ -38,6 +41,14 @@ def learn(
     without_attributes: Annotated[
         bool, typer.Option("--without-attributes", help="Learn from the pairs alone, without age and gender as read.")
     ] = False,
+    target: Annotated[
+        Literal["appearance", "embedder", "both"],
+        typer.Option(help="Learn the drawn face's numbers, a face recogniser's, or both; drawn is the first."),
+    ] = "appearance",
+    face_embedder: Annotated[
+        str, typer.Option(help="The face recogniser: dlib, one that a package adds, or an ONNX file of yours.")
+    ] = "dlib",
+    embedder_settings: EmbedderSettings = None,
     licence: Annotated[str, typer.Option(help="Licence of pairs that state none.")] = "",
     consent: Annotated[str, typer.Option(help="On what consent rests of pairs that do not say.")] = "",
     allow_missing: Annotated[
@@ -71,6 +82,9 @@ def learn(
         chosen = stored_pairs(data)
     elif pairs is not None:
         chosen = tabled_pairs(pairs, licence=licence, consent=consent, allow=allowed)
+    recogniser = None
+    if target != "appearance" and chosen is not None:
+        recogniser = named_recogniser(face_embedder, nested("embedder-set", embedder_settings))
     options = LearnOptions(
         name=name or out.resolve().name,
         version=version,
@@ -79,6 +93,8 @@ def learn(
         seed=seed,
         workers=workers or _cpus(),
         force=force,
+        target=target,
+        recogniser=recogniser,
     )
     say = (lambda text: None) if quiet else note
     if sums_only:
@@ -89,6 +105,26 @@ def learn(
         print_json({"path": str(out), **made.training})
     elif not quiet:
         print_rows(sums_rows(out, made.training) if sums_only else learned_rows(out, made.training))
+
+
+def named_recogniser(named: str, settings: Mapping[str, Any]) -> FaceRecogniser:
+    """The face recogniser of that name, or the ONNX network in that file.
+
+    Raises:
+        InvalidOption: it is neither the name of one nor a file.
+        WeightsError, MissingExtra: it cannot be opened.
+    """
+    from speech2face.drivers import KINDS
+    from speech2face.face.embedders import describe_embedder
+    from speech2face.learning.features import FaceRecogniser
+
+    names = KINDS["face_embedders"].names()
+    if named in names:
+        return FaceRecogniser(describe_embedder(named, settings=settings))
+    file = Path(named).resolve()
+    if not file.is_file():
+        raise InvalidOption(f"--face-embedder {named!r} is no file, and none of {', '.join(names)}")
+    return FaceRecogniser(describe_embedder("onnx", file=file, settings=settings), file)
 
 
 def check_sources(
@@ -133,6 +169,13 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
         rows.append(
             (
                 f"match, {match['within']}",
+                f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
+            )
+        )
+    for match in scores.get("recogniser_matches", ()):
+        rows.append(
+            (
+                f"match by {training['embedder']['kind']}, {match['within']}",
                 f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
             )
         )

@@ -24,7 +24,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.learning.sums import Doubles, Sums, total
+from speech2face.learning.sums import APPEARANCE, Doubles, Sums, total
 
 SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
 """Of the spread that a voice explains, where B begins."""
@@ -98,6 +98,24 @@ class Line:
         leverage = np.minimum(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage, MOST_LEVERAGE)
         return np.asarray(leverage / (1 - leverage) * (error @ self.directions) @ np.linalg.inv(self.directions))
 
+    def owed_at(self, at: NDArray[np.floating], x: NDArray[np.floating], error: Doubles) -> Doubles:
+        """As `owed`, of what is believed at other numbers than the row's own: (rows, D) twice, (rows, K) -> (rows, K).
+
+        `error` is that at the row's own x, as it is there without any correction.
+        """
+        there, own = ((each - self.centre) @ self.axes.T for each in (at, x))
+        leverage = np.minimum(np.square(own) @ self.shrinkage, MOST_LEVERAGE)
+        moved = (there * own) @ self.shrinkage / (1 - leverage) * (error @ self.directions)
+        return np.asarray(moved @ np.linalg.inv(self.directions))
+
+    def to_first(self, count: int) -> Line:
+        """To the first so many numbers of a face alone; leverages stay with the whole."""
+        return replace(self, weights=self.weights[:, :count], shift=self.shift[:count])
+
+    def followed_by(self, other: Line) -> Line:
+        """The line to what `other` makes of this one's numbers; leverages stay with both."""
+        return replace(self, weights=self.weights @ other.weights, shift=other.predict(self.shift[None])[0])
+
     def weaker(self, factor: float) -> Line:
         """The same moving so much less with the voice; the shift stays."""
         return replace(self, weights=self.weights * factor, shrinkage=self.shrinkage * factor)
@@ -137,8 +155,8 @@ class TwoLines:
         """The same with less of the voice."""
         return replace(self, voice=self.voice.weaker(factor))
 
-    def owed(self, numbers: NDArray[np.floating], error: Doubles) -> Doubles:
-        """As `Line.owed`, both together, (rows, K)."""
+    def owed(self, numbers: NDArray[np.floating], error: Doubles, recognised: Doubles | None = None) -> Doubles:
+        """As `Line.owed`, both together, (rows, K); `recognised` (rows, M) is not looked at here."""
         first = self.attributes.owed(numbers[:, : self.size], error)
         return np.asarray(first + self.voice.owed(numbers[:, self.size :], error))
 
@@ -204,6 +222,8 @@ def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None, *,
 
 def teach(parts: Sequence[Sums], *, factor: float = 1.0) -> Taught:
     """Refit what attributes say of a face, and learn what the voice adds, weakened by `factor`."""
+    if parts[0].target != APPEARANCE:
+        return teach_by_recogniser(parts, factor=factor)
     size = len(parts[0].r)
     attributes = learn([part.leading(size) for part in parts])
     voice = learn([beyond(part, attributes.line) for part in parts], factor=factor)
@@ -280,3 +300,127 @@ class PreparedSums:
             ratio, turn = np.linalg.eigh(shaped)
             ratio = np.maximum(ratio, 0.0)
         return ratio, turn
+
+
+# --------------------------------------------------------------------------------------------------
+# With a face recogniser: its embedding of the photographs is learned, alone or beside the appearance, and what is drawn
+# is the appearance that goes with it, by a second line that is learned from the same people.
+# --------------------------------------------------------------------------------------------------
+
+KEPT_VARIANCE = 0.95
+"""Of the recogniser's embeddings: so much do the principal directions hold that are learned in."""
+MOST_DIRECTIONS = 48
+PEOPLE_A_DIRECTION = 4.0
+"""At least so many people stand behind each of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """The principal directions of a recogniser's embeddings e (M,): u = (e - centre) into, of unit spread each."""
+
+    centre: Doubles
+    """(M,)"""
+    into: Doubles
+    """(M, J)"""
+    back: Doubles
+    """(J, M)"""
+
+    @classmethod
+    def of(cls, sums: Sums) -> Directions:
+        """Of some people; at least one direction."""
+        centre = sums.e / sums.people
+        variances, vectors = np.linalg.eigh(sums.ee / sums.people - np.outer(centre, centre))
+        variances, vectors = np.maximum(variances[::-1], 0), vectors[:, ::-1]
+        held = np.cumsum(variances) / max(variances.sum(), LEAST_VARIANCE)
+        wanted = int(np.searchsorted(held, KEPT_VARIANCE)) + 1
+        count = max(1, min(wanted, MOST_DIRECTIONS, int(sums.people / PEOPLE_A_DIRECTION), len(held)))
+        deviations = np.sqrt(np.maximum(variances[:count], LEAST_VARIANCE))
+        return cls(centre, vectors[:, :count] / deviations, (vectors[:, :count] * deviations).T)
+
+    def of_rows(self, recognised: NDArray[np.floating]) -> Doubles:
+        """(rows, M) -> (rows, J)."""
+        return np.asarray((recognised - self.centre) @ self.into)
+
+
+@dataclass(frozen=True, eq=False)
+class RecognisedLines(TwoLines):
+    """Two lines to the appearance, of which the voice's goes by way of a recogniser's embedding, or learned beside it.
+
+    `voice` is that way as one line; the others say how it came about.
+    """
+
+    directions: Directions
+    recognised_attributes: Line
+    """From attributes to u (J,)."""
+    learned: Line
+    """From the voice to what is learned: u, or r (K,) and then u, each beyond what attributes say."""
+    onto: Line | None
+    """From u to r, both beyond what attributes say; None where r itself is learned beside u."""
+
+    def weaker(self, factor: float) -> RecognisedLines:
+        """The same with less of the voice."""
+        return replace(self, voice=self.voice.weaker(factor), learned=self.learned.weaker(factor))
+
+    def recognise(self, numbers: NDArray[np.floating], centre: Doubles) -> tuple[Doubles, Doubles]:
+        """As `moved`, in the recogniser's space: by attributes alone, and with the voice, (rows, M) each."""
+        size, length = self.size, len(self.recognised_attributes.shift)
+        first = self.recognised_attributes.moved(numbers[:, :size], centre[:size])
+        voice = self.learned.moved(numbers[:, size:], centre[size:])[:, -length:]
+        return first @ self.directions.back, (first + voice) @ self.directions.back
+
+    def owed(self, numbers: NDArray[np.floating], error: Doubles, recognised: Doubles | None = None) -> Doubles:
+        """As `Line.owed`, of people with these recogniser's embeddings (rows, M); both lines count."""
+        assert recognised is not None, "the recogniser's embeddings of the same people"
+        attributes, x = numbers[:, : self.size], numbers[:, self.size :]
+        first = self.attributes.owed(attributes, error)
+        u = self.directions.of_rows(recognised) - self.recognised_attributes.predict(attributes)
+        said = self.learned.predict(x)
+        if self.onto is None:
+            wrong = np.concatenate([error, u - said[:, self.size :]], axis=1)
+            return np.asarray(first + self.learned.owed(x, wrong)[:, : self.size])
+        by_voice = self.learned.owed(x, u - said) @ self.onto.weights
+        wrong = error + self.voice.predict(x) - self.onto.predict(u)  # of the second line, of the person's own u
+        return np.asarray(first + by_voice + self.onto.owed_at(said, u, wrong))
+
+
+def teach_by_recogniser(parts: Sequence[Sums], *, factor: float = 1.0) -> Taught:
+    """As `teach`, in the space that the sums' target names; what the voice adds is weakened by `factor`.
+
+    The spread is that of the appearance around what is drawn, of people left out, so that the error of both lines is in
+    it.
+    """
+    size, target = len(parts[0].r), parts[0].target
+    directions = Directions.of(total(parts))
+    coded = [part.recoded(directions.into, directions.centre) for part in parts]
+    face, rest = slice(0, size), slice(size, None)
+    attributes, recognised = (learn([part.leading(size).of_face(which) for part in coded]) for which in (face, rest))
+    left = [beyond(part, _side_by_side(attributes.line, recognised.line)) for part in coded]
+    learned = learn(left if target == "both" else [part.of_face(rest) for part in left])
+    onto = None if target == "both" else learn([part.from_face(rest, face) for part in left])
+
+    def drawn(sums: Sequence[Sums], leave: int | None) -> tuple[Line, Line, Line | None]:
+        """All of them, or without one part, the strengths as chosen."""
+        some = total([part for number, part in enumerate(sums) if number != leave])
+        voice = PreparedSums(some if target == "both" else some.of_face(rest)).line(learned.strength).weaker(factor)
+        if onto is None:
+            return voice.to_first(size), voice, None
+        second = PreparedSums(some.from_face(rest, face)).line(onto.strength)
+        return voice.followed_by(second), voice, second
+
+    line, voice, second = drawn(left, None)
+    whole = total(left).of_face(face)
+    if len(parts) < 2:
+        error = line.errors(whole)
+    else:
+        error = np.sum([drawn(left, n)[0].errors(part.of_face(face)) for n, part in enumerate(left)], axis=0)
+    lines = RecognisedLines(attributes.line, line, directions, recognised.line, voice, second)
+    strength = learned.strength if onto is None or onto.strength != NOTHING else NOTHING
+    return Taught(lines, strength, attributes.strength, steadied(error, whole))
+
+
+def _side_by_side(one: Line, other: Line) -> Line:
+    """One line to the numbers of both, from the same x; it knows of no leverage."""
+    return Line(
+        one.centre, np.concatenate([one.weights, other.weights], axis=1), np.concatenate([one.shift, other.shift]),
+        np.zeros((0, len(one.centre))), np.zeros((0, 0)), np.zeros((0, 0)),
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from speech2face.data.manifest import Manifest
 from speech2face.data.media import Rejected, Span, open_media, open_place, read_picture
 from speech2face.data.members import (
     ALIGNED_FACE,
+    FACE_EMBEDDING,
     LANDMARKS,
     WAVEFORM,
     decode_npy,
@@ -40,8 +42,10 @@ from speech2face.data.record import Record, check_speakers, read_tombstones
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, NoSpeech, Speech2FaceError
+from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, NoSpeech, SeveralFaces, Speech2FaceError
 from speech2face.face.detect import Picture
+from speech2face.face.embed import FaceEmbedder
+from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.inputs import load_npz
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
@@ -91,6 +95,10 @@ class ClipMaterial(Protocol):
         """
         ...
 
+    def embedding(self, record: EmbedderRecord) -> NDArray[np.float32] | None:
+        """What this face embedder made of the photograph, (size,); None where that is not at hand."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class PairClip:
@@ -113,6 +121,9 @@ class StoredMaterial:
     points: bytes
     face_shape: tuple[int, int]
     landmarks: int
+    stored_embedding: bytes = b""
+    embedder: EmbedderRecord | None = None
+    """Of that embedding."""
 
     def digests(self) -> tuple[str, str]:
         """Of the members as they are stored."""
@@ -126,6 +137,12 @@ class StoredMaterial:
         """The aligned face with its landmarks."""
         points = decode_npy(memoryview(self.points), (self.landmarks, 2)) if self.landmarks else None
         return decode_png(memoryview(self.face), self.face_shape), points
+
+    def embedding(self, record: EmbedderRecord) -> NDArray[np.float32] | None:
+        """As it was stored: made of the photograph itself, of which the aligned face is a part."""
+        if self.embedder is None or not self.stored_embedding or not self.embedder.comparable_with(record):
+            return None
+        return decode_npy(memoryview(self.stored_embedding), (record.size,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +171,10 @@ class FileMaterial:
     def picture(self) -> tuple[Picture, NDArray[np.float32] | None]:
         """The photograph; its landmarks have to be found."""
         return read_picture(self._photograph), None
+
+    def embedding(self, record: EmbedderRecord) -> None:
+        """Nothing: the photograph was never embedded."""
+        return
 
 
 def _file_digest(place: str, missing: str, more: str = "") -> str:
@@ -224,7 +245,13 @@ def _stored_clips(manifest: Manifest) -> Iterator[PairClip]:
             consent=columns["consent"][row],
             labels={name: columns[name][row] for name in labels},
             material=StoredMaterial(
-                found[WAVEFORM], found[ALIGNED_FACE], found.get(LANDMARKS, b""), layout.face, layout.landmarks or 0
+                found[WAVEFORM],
+                found[ALIGNED_FACE],
+                found.get(LANDMARKS, b""),
+                layout.face,
+                layout.landmarks or 0,
+                found.get(FACE_EMBEDDING, b""),
+                manifest.embedder,
             ),
         )
 
@@ -289,12 +316,33 @@ class ClipNumbers:
     """Of the fit: 1 is an evenly lit photograph from the front, more is worse."""
     seconds: float
     """Of speech."""
+    recognised: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(M,): a face recogniser's embedding of the photograph; empty without one"""
+
+
+@dataclass(frozen=True)
+class FaceRecogniser:
+    """A face embedder to learn in the space of; sent to another process."""
+
+    record: EmbedderRecord
+    file: Path | None = None
+    """Its weights, where they are the user's own file."""
+
+    def open(self) -> FaceEmbedder:
+        """Open it.
+
+        Raises:
+            WeightsError, InvalidOption, MissingExtra: as `open_embedder`.
+        """
+        return open_embedder(self.record, self.file)
 
 
 class ClipReader:
-    """The networks, opened once a process."""
+    """The networks, opened once a process; a face recogniser too where one is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, recogniser: FaceRecogniser | None = None) -> None:
+        self.recogniser = recogniser
+        self._embedder = None if recogniser is None else recogniser.open()
         self.model: AttributeModel = load_attribute_model()
         self.model.runtime.threads = 1
         self._fitters: dict[bool, Any] = {}
@@ -320,6 +368,7 @@ class ClipReader:
             fitted = self._fitter(points is None).fit([picture], None if points is None else [points])
         except FaceNotFound as error:
             raise Rejected(getattr(error, "reason", "no_face"), str(error)) from error
+        recognised = self._recognised(material, picture)
         prior = found.belief(Given())
         return ClipNumbers(
             statistics=pooled_statistics(found.moments).astype(np.float16),  # type: ignore[attr-defined]
@@ -329,7 +378,20 @@ class ClipReader:
             face_covariance=fitted.covariance.astype(np.float32),
             face_error=float(fitted.error),
             seconds=float(activity.seconds),
+            recognised=recognised,
         )
+
+    def _recognised(self, material: ClipMaterial, picture: Picture) -> NDArray[np.float32]:
+        if self.recogniser is None or self._embedder is None:
+            return np.zeros(0, np.float32)
+        found = material.embedding(self.recogniser.record)
+        try:
+            found = self._embedder.embed(picture) if found is None else found
+        except SeveralFaces as error:
+            raise Rejected("several_faces", str(error)) from error
+        if found is None:
+            raise Rejected("no_face", "the face recogniser finds no face in the photograph")
+        return found
 
     def _fitter(self, find: bool) -> Any:
         if find not in self._fitters:
@@ -342,21 +404,23 @@ class ClipReader:
         return self._fitters[find]
 
 
-def networks_sha256() -> str:
+def networks_sha256(recogniser: FaceRecogniser | None = None) -> str:
     """SHA-256 over the networks and axes that make the numbers: only numbers of the same ones go together."""
     model = load_attribute_model()
     files = read_manifest(model.release.folder)["files"]
-    stated = "\n".join([*(f"{name} {files[name]}" for name in NETWORKS), f"face fit {FACE_FIT}"])
-    return hashlib.sha256(stated.encode()).hexdigest()
+    stated = [*(f"{name} {files[name]}" for name in NETWORKS), f"face fit {FACE_FIT}"]
+    if recogniser is not None:
+        stated.append(json.dumps(recogniser.record.to_dict(), sort_keys=True))
+    return hashlib.sha256("\n".join(stated).encode()).hexdigest()
 
 
 _READER: list[ClipReader] = []
 
 
-def _start() -> None:
+def _start(recogniser: FaceRecogniser | None = None) -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-    _READER.append(ClipReader())
+    _READER[:] = [ClipReader(recogniser)]
 
 
 class Refusal(NamedTuple):
@@ -383,7 +447,16 @@ def _read(material: ClipMaterial) -> Answer:
 # --------------------------------------------------------------------------------------------------
 
 Array = NDArray[Any]
-ARRAYS = ("statistics", "prior_mean", "prior_covariance", "face", "face_covariance", "face_error", "seconds")
+ARRAYS = (
+    "statistics",
+    "prior_mean",
+    "prior_covariance",
+    "face",
+    "face_covariance",
+    "face_error",
+    "seconds",
+    "recognised",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -450,8 +523,16 @@ class EncodedClips:
     """Clips by reason."""
 
 
-def encode_pairs(pairs: PairSet, *, workers: int = 1, progress: Callable[[int], None] | None = None) -> EncodedClips:
+def encode_pairs(
+    pairs: PairSet,
+    *,
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+    recogniser: FaceRecogniser | None = None,
+) -> EncodedClips:
     """The numbers of all clips, from the file beside them where they are there; `progress` hears how many are done.
+
+    With a face recogniser its embeddings are among the numbers; with another one than before all are made anew.
 
     Raises:
         DatasetError: the data are damaged.
@@ -460,12 +541,12 @@ def encode_pairs(pairs: PairSet, *, workers: int = 1, progress: Callable[[int], 
     """
     from speech2face.outputs import replace_file
 
-    networks = networks_sha256()
+    networks = networks_sha256(recogniser)
     known = Kept(networks, {}, {}, {}) if pairs.features is None else Kept.read(pairs.features, networks)
     rejected: Counter[str] = Counter(pairs.rejected)
     kept: list[tuple[PairClip, str, str, str]] = []
     used, fresh = Kept(networks, {}, {}, {}), 0
-    with _Pool(workers) as run:
+    with _Pool(workers, recogniser) as run:
         clips = pairs.clips()
         while batch := list(islice(clips, AT_ONCE)):
             named = []
@@ -518,8 +599,8 @@ Run = Callable[[Sequence[ClipMaterial]], Sequence[Answer]]
 class _Pool:
     """Runs `_read` here, or in several processes."""
 
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
+    def __init__(self, workers: int, recogniser: FaceRecogniser | None) -> None:
+        self._workers, self._recogniser = workers, recogniser
         self._pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Run:
@@ -529,13 +610,15 @@ class _Pool:
         if not materials:
             return []
         if self._workers == 1:
-            if not _READER:
-                _start()
+            if not _READER or _READER[0].recogniser != self._recogniser:
+                _start(self._recogniser)
             return [_read(material) for material in materials]
         if self._pool is None:
             from multiprocessing import get_context
 
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_start)
+            self._pool = ProcessPoolExecutor(
+                self._workers, mp_context=get_context("spawn"), initializer=_start, initargs=(self._recogniser,)
+            )
         return list(self._pool.map(_read, materials))
 
     def __exit__(self, *raised: object) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from speech2face.data.record import speaker_draw
 from speech2face.errors import DatasetError, InvalidOption
 from speech2face.learning.features import LABELS, EncodedClips, VoiceAxes
-from speech2face.learning.sums import LEAST_PEOPLE, MOST_PARTS, Doubles, Sums
+from speech2face.learning.sums import APPEARANCE, LEAST_PEOPLE, MOST_PARTS, Doubles, Sums, Target
 
 LEAST_LEARNED = 40
 """People under whom nothing is learned: measured elsewhere, fewer than 50 pairs teach a match of 54 of 100 at best."""
@@ -53,6 +53,10 @@ class LearningTable:
     """(rows,) of speech"""
     fit_error: Doubles
     """(rows,) of the face's fit; 1 is an evenly lit photograph from the front"""
+    recognised: Doubles | None = None
+    """(people, M): a face recogniser's embeddings; None without one"""
+    target: Target = APPEARANCE
+    """In which of a face's numbers is learned; another than the appearance needs `recognised`."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -97,6 +101,9 @@ class LearningTable:
             consents=tuple(clip.consent for clip in first),
             seconds=rows("seconds"),
             fit_error=rows("face_error"),
+            recognised=_means(rows("recognised")[chosen], person[chosen], count)
+            if numbers[0].recognised.size
+            else None,
         )
 
     @property
@@ -145,10 +152,29 @@ class LearningTable:
     def sums(self, wanted: NDArray[np.bool_]) -> Sums:
         """Sums over some people, `wanted` (people,), of all numbers of their voices."""
         rows = self.of_people(wanted)
-        return Sums.of(
+        found = Sums.of(
             self.numbers[rows], self.residual[rows], self.share[rows],
             self.prior_covariance[rows], self.noise[self.person[rows]],
+            None if self.recognised is None else self.recognised[self.person[rows]],
         )  # fmt: skip
+        return replace(found, target=self.target)
+
+    def in_directions(self, into: Doubles) -> LearningTable:
+        """The same people with a recogniser's embeddings along some directions, (M, J), as their faces (people, J).
+
+        Of them nothing is believed by attributes, and what is stated of their spread is 1.
+        """
+        assert self.recognised is not None
+        rows, new = len(self.person), into.shape[1]
+        return replace(
+            self,
+            prior_mean=np.zeros((rows, new)),
+            prior_covariance=np.repeat(np.eye(new)[None], rows, 0),
+            face=self.recognised @ into,
+            noise=np.zeros((len(self), new, new)),
+            recognised=None,
+            target=APPEARANCE,
+        )
 
     def counted(self, column: Sequence[str]) -> dict[str, int]:
         """How many people have each value, the most frequent first."""

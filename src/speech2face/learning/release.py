@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ from safetensors.numpy import save_file
 
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
-from speech2face.learning.belief import NOTHING, TwoLines, beyond, learn, teach
-from speech2face.learning.features import EncodedClips, PairSet, VoiceAxes, encode_pairs, networks_sha256
+from speech2face.learning.belief import NOTHING, RecognisedLines, TwoLines, beyond, learn, teach
+from speech2face.learning.features import (
+    EncodedClips,
+    FaceRecogniser,
+    PairSet,
+    VoiceAxes,
+    encode_pairs,
+    networks_sha256,
+)
 from speech2face.learning.people import (
     ATTRIBUTE_SCALE,
     LEAST_LEARNED,
@@ -38,7 +46,7 @@ from speech2face.learning.scores import (
     judge,
     score,
 )
-from speech2face.learning.sums import Doubles, Sums, SumsFile, SumsLabel, total
+from speech2face.learning.sums import APPEARANCE, Doubles, Sums, SumsFile, SumsLabel, Target, total
 from speech2face.metrics.intervals import Estimate
 from speech2face.metrics.pictures import MEASUREMENTS
 from speech2face.models.attributes import AttributeModel, load_attribute_model
@@ -49,7 +57,6 @@ from speech2face.training.card import CARD
 from speech2face.training.export import check_folder, put_folder_in_place
 from speech2face.voice.segments import golden_speech
 
-APPEARANCE = "appearance"
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
 LEAST_SUM_PARTS = 3
 """Of a file of sums, so that one can be left out for scoring and others for choosing."""
@@ -67,6 +74,17 @@ class LearnOptions:
     seed: int = 0
     workers: int = 1
     force: bool = False
+    target: Target = APPEARANCE
+    """In which of a face's numbers is learned; what is drawn is the appearance in any case."""
+    recogniser: FaceRecogniser | None = None
+    """Whose numbers they are; files of sums alone need none."""
+
+    @property
+    def target_label(self) -> str:
+        """What a file of sums says of its faces' numbers: `appearance`, or the recogniser's record beside it."""
+        if self.target == APPEARANCE or self.recogniser is None:
+            return APPEARANCE
+        return json.dumps(self.recogniser.record.to_dict(), sort_keys=True)
 
 
 Say = Callable[[str], None]
@@ -95,6 +113,7 @@ def prepare_table(pairs: PairSet, options: LearnOptions, say: Say) -> tuple[Lear
 
     Raises:
         DatasetError: too few people, or one under two names.
+        InvalidOption: a target that needs a face recogniser, and none.
     """
     done = 0
 
@@ -103,8 +122,11 @@ def prepare_table(pairs: PairSet, options: LearnOptions, say: Say) -> tuple[Lear
         done += more
         say(f"{done} clips read")
 
-    encoded = encode_pairs(pairs, workers=options.workers, progress=count)
-    table = LearningTable.of(encoded, VoiceAxes.of_starter())
+    if options.target != APPEARANCE and options.recogniser is None:
+        raise InvalidOption(f"--target {options.target} needs a face recogniser (--face-embedder)")
+    recogniser = None if options.target == APPEARANCE else options.recogniser
+    encoded = encode_pairs(pairs, workers=options.workers, progress=count, recogniser=recogniser)
+    table = replace(LearningTable.of(encoded, VoiceAxes.of_starter()), target=options.target)
     if not options.by_attributes:
         mean, covariance = belief_without_attributes(load_attribute_model())
         table = table.without_attributes(mean, covariance)
@@ -148,7 +170,7 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tu
         "photographs_fitted": {"median_error": round(float(np.median(table.fit_error)), 3)},
         "licences": table.counted(table.licences),
         "consents": table.counted(table.consents),
-    }
+    } | recogniser_facts(taught.lines)
     return _lesson(taught.lines if pays else None, spread, whole, training), scores, judged
 
 
@@ -171,8 +193,15 @@ def lesson_of_sums(file: SumsFile) -> Lesson:
         "pays": pays,
         "licences": file.label.licences,
         "consents": file.label.consents,
-    }
+    } | recogniser_facts(taught.lines)
     return _lesson(taught.lines if pays else None, taught.spread, whole, training)
+
+
+def recogniser_facts(lines: TwoLines) -> dict[str, Any]:
+    """What a card says of a recogniser's space that was learned in; nothing without one."""
+    if not isinstance(lines, RecognisedLines):
+        return {}
+    return {"directions": len(lines.recognised_attributes.shift)}
 
 
 def _estimate(found: Estimate) -> dict[str, float | None]:
@@ -333,9 +362,13 @@ def interval(found: Mapping[str, Any] | Estimate) -> str:
 def verdict(training: Mapping[str, Any]) -> str:
     """The sentence that says whether it paid."""
     people, beyond = training["people"], training["scores"]["beyond"]
+    learned_in = target_sentence(training)
     shown = f"{interval(beyond)} % of the squared error beyond age and gender"
     if training["pays"]:
-        return f"What {people} people's voices tell of their faces beyond age and gender is more than chance: {shown}."
+        return (
+            f"What {people} people's voices tell of their faces beyond age and gender is more than chance:"
+            f" {shown}.{learned_in}"
+        )
     gate_failed = training["scores"].get("pays") and not training.get("gate", {"passed": True})["passed"]
     if gate_failed:
         return (
@@ -345,7 +378,18 @@ def verdict(training: Mapping[str, Any]) -> str:
     few = " Under 50 people it does not pay." if people < 50 else ""
     return (
         f"What {people} people's voices tell of their faces beyond age and gender is not better than chance"
-        f" ({shown}): the release holds the starter's belief, and nothing was added.{few}"
+        f" ({shown}): the release holds the starter's belief, and nothing was added.{few}{learned_in}"
+    )
+
+
+def target_sentence(training: Mapping[str, Any]) -> str:
+    """In which space was learned, and in which is drawn; nothing where both are the starter's."""
+    target = training.get("target", APPEARANCE)
+    if target == APPEARANCE:
+        return ""
+    where = "alone" if target == "embedder" else "beside the appearance"
+    return (
+        f" Learned in the space of the face recogniser {training['embedder']['kind']} {where}; drawn is the appearance."
     )
 
 
@@ -354,8 +398,8 @@ def verdict(training: Mapping[str, Any]) -> str:
 # --------------------------------------------------------------------------------------------------
 
 
-def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool) -> SumsFile:
-    """The sums of people at hand, in parts by a hash of their names.
+def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool, target: str = APPEARANCE) -> SumsFile:
+    """The sums of people at hand, in parts by a hash of their names; `target` as in a `SumsLabel`.
 
     Raises:
         InvalidOption: they are too few.
@@ -364,7 +408,7 @@ def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool) 
     count = int(part.max()) + 1
     label = SumsLabel(
         encoder=networks_sha256(),
-        target=APPEARANCE,
+        target=target,
         by_attributes=by_attributes,
         people=len(table),
         licences=table.counted(table.licences),
@@ -390,6 +434,8 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
         )
     if file.label.encoder != networks_sha256():
         raise InvalidOption("these sums are of another version's networks; make them anew from the data")
+    if file.parts[0].e.size != (0 if table.recognised is None else table.recognised.shape[1]):
+        raise InvalidOption("these sums were made with another --target or --face-embedder; state the same")
     parts = list(file.parts)
     place = hashed_places(table.names, file.label.hashed)
     licences, consents = dict(file.label.licences), dict(file.label.consents)
@@ -410,14 +456,18 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
     return SumsFile(label, tuple(parts))
 
 
-def training_facts(pairs: PairSet | None, encoded: EncodedClips | None, label: SumsLabel | None) -> dict[str, Any]:
+def training_facts(
+    pairs: PairSet | None, encoded: EncodedClips | None, label: SumsLabel | None, options: LearnOptions
+) -> dict[str, Any]:
     """What a card says of where a lesson comes from; nothing of a single person."""
+    stated = options.target_label if label is None else label.target
+    target: dict[str, Any] = {"target": options.target}
+    if options.target != APPEARANCE:
+        target["embedder"] = json.loads(stated)
     if label is not None:
-        return {"made_of": label.made_of, "target": label.target}
+        return {"made_of": label.made_of, **target}
     assert pairs is not None and encoded is not None
-    return {
-        "data": pairs.name, "manifest_sha256": pairs.sha256, "target": APPEARANCE, "rejected": dict(encoded.rejected),
-    }  # fmt: skip
+    return {"data": pairs.name, "manifest_sha256": pairs.sha256, **target, "rejected": dict(encoded.rejected)}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -448,18 +498,17 @@ def learn_release(
     if sums:
         files = [*sums]
         if pairs is not None:
-            files.append(
-                sums_of_table(prepare_table(pairs, options, say)[0], pairs, by_attributes=options.by_attributes)
-            )
+            files.append(_sums_of(prepare_table(pairs, options, say)[0], pairs, options))
         joined = files[0]
         for other in files[1:]:
             joined = joined + other
         _check_encoder(joined.label, options)
-        lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label)
+        joined = SumsFile(joined.label, tuple(replace(part, target=options.target) for part in joined.parts))
+        lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label, options)
     else:
         assert pairs is not None
         table, encoded = prepare_table(pairs, options, say)
-        lesson, facts = lesson_of_table(table, options, say)[0], training_facts(pairs, encoded, None)
+        lesson, facts = lesson_of_table(table, options, say)[0], training_facts(pairs, encoded, None, options)
     lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
     model = write_learned_release(lesson, out, options)
     return LearnResult(out, lesson.training, model)
@@ -470,6 +519,15 @@ def _check_encoder(label: SumsLabel, options: LearnOptions) -> None:
         raise InvalidOption("these sums are of another version's networks; make them anew from the data")
     if label.by_attributes != options.by_attributes:
         raise InvalidOption("--without-attributes has to be the same as when these sums were made")
+    if options.target != APPEARANCE and label.target == APPEARANCE:
+        raise InvalidOption(
+            f"these sums hold no face recogniser's numbers, which --target {options.target} needs; make them anew from"
+            " the data with the same --target and --face-embedder"
+        )
+
+
+def _sums_of(table: LearningTable, pairs: PairSet, options: LearnOptions) -> SumsFile:
+    return sums_of_table(table, pairs, by_attributes=options.by_attributes, target=options.target_label)
 
 
 def write_sums(
@@ -493,9 +551,11 @@ def write_sums(
             raise InvalidOption(
                 "--subtract takes people off one file of sums (--add) by their pairs (--data or --pairs)"
             )
+        if files[0].label.target != options.target_label:
+            raise InvalidOption("these sums were made with another --target or --face-embedder; state the same")
         files = [subtract(files[0], table, without)]
     elif table is not None and pairs is not None:
-        files.append(sums_of_table(table, pairs, by_attributes=options.by_attributes))
+        files.append(_sums_of(table, pairs, options))
     joined = files[0]
     for other in files[1:]:
         joined = joined + other

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from speech2face.face.schemes import scheme_of
-from speech2face.learning.belief import Strength, Taught, TwoLines, steadied, teach
+from speech2face.learning.belief import Directions, RecognisedLines, Strength, Taught, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
-from speech2face.learning.sums import Doubles
+from speech2face.learning.sums import APPEARANCE, Doubles
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.matching import Choices
 from speech2face.metrics.pictures import MEASUREMENTS, measurements
@@ -60,6 +60,8 @@ class LeftOut:
     """(people, K, K): of the learned belief, stated without the person"""
     strengths: tuple[Strength, ...]
     """What the folds chose."""
+    recognised: tuple[Doubles, Doubles] | None = None
+    """In a recogniser's space, (people, M) each: the learned belief, and that of attributes refitted."""
 
 
 def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor: float = 1.0) -> LeftOut:
@@ -72,6 +74,9 @@ def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor
     moved = {name: np.zeros((len(table), size)) for name in ("learned", "refitted")}
     spread = np.zeros((len(table), size, size))
     strengths = []
+    recognised = None
+    if table.recognised is not None and table.target != APPEARANCE:
+        recognised = np.tile(table.recognised.mean(0), (2, len(table), 1))
     for number in np.unique(fold):
         out = fold == number
         parts = [table.sums(part) for part in inner_parts(table, ~out, seed)]
@@ -79,7 +84,14 @@ def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor
         moved["refitted"][out], moved["learned"][out] = taught.lines.moved(table.numbers[rows[out]], centre)
         spread[out] = taught.spread
         strengths.append(taught.strength)
-    return LeftOut(common + moved["learned"], common, common + moved["refitted"], spread, tuple(strengths))
+        if recognised is not None and isinstance(taught.lines, RecognisedLines):
+            first, both = taught.lines.recognise(table.numbers[rows[out]], centre)
+            recognised[0, out] += both
+            recognised[1, out] += first
+    return LeftOut(
+        common + moved["learned"], common, common + moved["refitted"], spread, tuple(strengths),
+        None if recognised is None else (recognised[0], recognised[1]),
+    )  # fmt: skip
 
 
 def inner_parts(
@@ -222,16 +234,23 @@ class Scores:
     curve: tuple[CurvePoint, ...]
     twice: Estimate
     """What twice as many people would take of the error, by a hyperbola through the curve."""
+    recogniser_matches: tuple[Match, ...] = ()
+    """The same choices between a face recogniser's embeddings, where it was learned in; of what the starter reads
+    nothing is known there, and `by_attributes` is the refitted one."""
 
     @property
     def pays(self) -> bool:
         """Whether what voices teach beyond age and gender is better than chance.
 
         Surely the error beside refitted attributes falls, and surely the voice tells two faces of one gender and
-        decade apart: either alone is found too often where faces were changed.
+        decade apart: either alone is found too often where faces were changed. They may be told apart by the appearance
+        or, where a recogniser's space was learned in, there.
         """
-        within = next(match for match in self.matches if match.within == STRICTEST)
-        told_apart = within.learned.low > 0.5 and within.more.low > 0
+        told_apart = any(
+            match.learned.low > 0.5 and match.more.low > 0
+            for match in (*self.matches, *self.recogniser_matches)
+            if match.within == STRICTEST
+        )
         return bool(self.gain.value > 0 and self.beyond.low > 0 and told_apart)
 
     def to_dict(self) -> dict[str, Any]:
@@ -281,6 +300,7 @@ def score(
             scale=scale,
             curve=curve,
             twice=twice_as_many(curve, len(table)),
+            recogniser_matches=recogniser_matches(table, left, strata),
         ),
         left,
     )
@@ -289,6 +309,16 @@ def score(
 def _match(within: str, similarity: Sequence[NDArray[np.float32]], stratum: NDArray[np.str_]) -> Match:
     learned, by_attributes, refitted = (choice(each, stratum) for each in similarity)
     return Match(within, learned, by_attributes, refitted, choice_difference(similarity[0], similarity[2], stratum))
+
+
+def recogniser_matches(table: LearningTable, left: LeftOut, strata: Strata) -> tuple[Match, ...]:
+    """Two-way choices in a recogniser's space, along the principal directions of all people; none without one."""
+    if left.recognised is None:
+        return ()
+    into = Directions.of(table.sums(np.ones(len(table), bool))).into
+    there = table.in_directions(into)
+    learned, refitted = (match_table(there, each @ into) for each in left.recognised)
+    return tuple(_match(name, (learned, refitted, refitted), stratum) for name, stratum in strata.names.items())
 
 
 def yardstick(table: LearningTable) -> Doubles:
@@ -445,7 +475,7 @@ def owed_to_oneself(table: LearningTable, lines: TwoLines) -> tuple[Doubles, Dou
     rows = table.first
     numbers = table.numbers[rows]
     said = lines.predict(numbers)
-    return table.prior_mean[rows] + said, lines.owed(numbers, table.residual[rows] - said)
+    return table.prior_mean[rows] + said, lines.owed(numbers, table.residual[rows] - said, table.recognised)
 
 
 def judge(

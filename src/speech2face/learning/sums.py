@@ -4,15 +4,17 @@ Of every person the voice's numbers x (D,), first what is believed of the face b
 the face's residual r (K,), what the face is beyond the starter's belief by attributes. A person with several recordings
 counts as one, each recording with an equal share. Sums of different people are added, and a person's are subtracted
 again: what is left is what it would be had they never been there.
+
+Where a face recogniser is at hand, of every person also its embedding e (M,) of their photographs; M is 0 elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,9 @@ from speech2face.validation import validated
 
 Doubles = NDArray[np.float64]
 FORMAT = 1
+Target = Literal["appearance", "embedder", "both"]
+"""In which numbers of a face is learned: the starter's face embedding, a face recogniser's, or both side by side."""
+APPEARANCE: Target = "appearance"
 LEAST_PEOPLE = 30
 """Of sums that are written or read: those of fewer can give a person away."""
 MOST_PARTS = 10
@@ -51,6 +56,16 @@ class Sums:
     """(K, K): covariances of the belief by attributes"""
     noise: Doubles
     """(K, K): covariances of the faces' own fits"""
+    e: Doubles = field(default_factory=lambda: np.zeros(0))
+    """(M,)"""
+    xe: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
+    """(D, M)"""
+    re: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
+    """(K, M)"""
+    ee: Doubles = field(default_factory=lambda: np.zeros((0, 0)))
+    """(M, M)"""
+    target: Target = APPEARANCE
+    """In which numbers is learned from them."""
 
     @classmethod
     def nothing(cls, numbers: int, size: int) -> Sums:
@@ -58,18 +73,26 @@ class Sums:
         square = np.zeros((size, size))
         return cls(
             0.0, np.zeros(numbers), np.zeros(size), np.zeros((numbers, numbers)), np.zeros((numbers, size)),
-            square, square.copy(), square.copy(),
+            square, square.copy(), square.copy(), xe=np.zeros((numbers, 0)), re=np.zeros((size, 0)),
         )  # fmt: skip
 
     @classmethod
     def of(
-        cls, x: NDArray[np.floating], r: NDArray[np.floating], share: Doubles, prior: Doubles, noise: Doubles
+        cls,
+        x: NDArray[np.floating],
+        r: NDArray[np.floating],
+        share: Doubles,
+        prior: Doubles,
+        noise: Doubles,
+        e: NDArray[np.floating] | None = None,
     ) -> Sums:
         """From rows x (rows, D) and r (rows, K) with shares (rows,) that make 1 for each person.
 
-        `prior` and `noise` are (rows, K, K): covariance of the belief by attributes, and of the face's fit.
+        `prior` and `noise` are (rows, K, K): covariance of the belief by attributes, and of the face's fit; `e` is
+        (rows, M), None where there is no face recogniser.
         """
         x, r = np.asarray(x, np.float64), np.asarray(r, np.float64)
+        e = np.zeros((len(x), 0)) if e is None else np.asarray(e, np.float64)
         weighted = x * share[:, None]
         return cls(
             people=float(share.sum()),
@@ -80,6 +103,10 @@ class Sums:
             rr=(r * share[:, None]).T @ r,
             prior=np.tensordot(share, prior, 1),
             noise=np.tensordot(share, noise, 1),
+            e=share @ e,
+            xe=weighted.T @ e,
+            re=(r * share[:, None]).T @ e,
+            ee=(e * share[:, None]).T @ e,
         )
 
     def __add__(self, other: Sums) -> Sums:
@@ -90,10 +117,60 @@ class Sums:
 
     def leading(self, numbers: int) -> Sums:
         """The same with the first so many numbers of a voice alone."""
-        return replace(self, x=self.x[:numbers], xx=self.xx[:numbers, :numbers], xr=self.xr[:numbers])
+        return replace(
+            self, x=self.x[:numbers], xx=self.xx[:numbers, :numbers], xr=self.xr[:numbers], xe=self.xe[:numbers]
+        )
+
+    def recoded(self, into: Doubles, around: Doubles) -> Sums:
+        """The face's numbers and the recogniser's together: r, then (e - around) into; `into` is (M, J).
+
+        The result has K + J numbers of a face and no recogniser. What is stated of the spread of the new ones is 1.
+        """
+        size, new = len(self.r), into.shape[1]
+        away = self.e - self.people * around
+        xe = (self.xe - np.outer(self.x, around)) @ into
+        re = (self.re - np.outer(self.r, around)) @ into
+        # Around the point: sum of (e - a)(e - a)' = ee - e a' - a e' + people a a'.
+        crossed = np.outer(self.e, around)
+        ee = into.T @ (self.ee - crossed - crossed.T + self.people * np.outer(around, around)) @ into
+        prior, noise = (np.zeros((size + new, size + new)) for _ in range(2))
+        prior[:size, :size], noise[:size, :size] = self.prior, self.noise
+        prior[size:, size:] = self.people * np.eye(new)
+        return Sums(
+            people=self.people,
+            x=self.x,
+            r=np.concatenate([self.r, away @ into]),
+            xx=self.xx,
+            xr=np.concatenate([self.xr, xe], axis=1),
+            rr=np.block([[self.rr, re], [re.T, ee]]),
+            prior=prior,
+            noise=noise,
+        )
+
+    def of_face(self, which: slice) -> Sums:
+        """The same of some numbers of a face alone, without a recogniser."""
+        square = (which, which)
+        return Sums(
+            self.people, self.x, self.r[which], self.xx, self.xr[:, which], self.rr[square], self.prior[square],
+            self.noise[square],
+        )  # fmt: skip
+
+    def from_face(self, which: slice, to: slice) -> Sums:
+        """Some numbers of a face in the place of the voice's, and others as what follows from them."""
+        square = (to, to)
+        return Sums(
+            self.people, self.r[which], self.r[to], self.rr[which, which], self.rr[which, to], self.rr[square],
+            self.prior[square], self.noise[square],
+        )  # fmt: skip
 
     def _with(self, other: Sums, sign: float) -> Sums:
-        return Sums(**{each.name: getattr(self, each.name) + sign * getattr(other, each.name) for each in fields(Sums)})
+        return replace(self, **{name: getattr(self, name) + sign * getattr(other, name) for name in ARRAYS})
+
+
+ARRAYS = ("people", "x", "r", "xx", "xr", "rr", "prior", "noise", "e", "xe", "re", "ee")
+"""What is added of sums."""
+OF_RECOGNISER = ("e", "xe", "re", "ee")
+"""Of these, what is empty without a face recogniser."""
 
 
 def total(parts: Iterable[Sums]) -> Sums:
@@ -163,7 +240,7 @@ class SumsFile:
 
     def __add__(self, other: SumsFile) -> SumsFile:
         """Both, the smallest parts joined where there are more than `MOST_PARTS`."""
-        if self.parts[0].xr.shape != other.parts[0].xr.shape:
+        if self.parts[0].xr.shape != other.parts[0].xr.shape or self.parts[0].e.size != other.parts[0].e.size:
             raise InvalidOption("these sums cannot be added: they are of different numbers of a voice or a face")
         parts = sorted([*self.parts, *other.parts], key=lambda part: part.people)
         while len(parts) > MOST_PARTS:
@@ -179,11 +256,12 @@ class SumsFile:
         """
         check_people(self.parts)
         tensors = {
-            f"{number}.{each.name}": np.asarray(getattr(part, each.name), np.float64).reshape(
-                np.shape(getattr(part, each.name)) or (1,)
+            f"{number}.{name}": np.asarray(getattr(part, name), np.float64).reshape(
+                np.shape(getattr(part, name)) or (1,)
             )
             for number, part in enumerate(self.parts)
-            for each in fields(Sums)
+            for name in ARRAYS
+            if np.size(getattr(part, name))
         }
         content = save(tensors, {"label": json.dumps(asdict(self.label), sort_keys=True)})
         write_together({path: content}, force=force)
@@ -217,7 +295,7 @@ def read_sums(path: Path) -> SumsFile:
         if label.format != FORMAT:
             raise ValueError(f"format {label.format}; this program reads {FORMAT}")
         parts = tuple(_part(tensors, number) for number in range(len({name.split(".")[0] for name in tensors})))
-        shapes = {part.xr.shape for part in parts}
+        shapes = {(part.xr.shape, part.e.size) for part in parts}
         if len(shapes) != 1:
             raise ValueError(f"parts of different sizes: {sorted(shapes)}")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -227,14 +305,18 @@ def read_sums(path: Path) -> SumsFile:
 
 
 def _part(tensors: Mapping[str, NDArray[Any]], number: int) -> Sums:
-    found: dict[str, Any] = {each.name: tensors[f"{number}.{each.name}"] for each in fields(Sums)}
-    part = Sums(**{**found, "people": float(found["people"][0])})
-    numbers, size = part.xr.shape
+    stated = [name for name in ARRAYS if name not in OF_RECOGNISER]
+    found: dict[str, Any] = {name: tensors[f"{number}.{name}"] for name in stated}
+    numbers, size = found["xr"].shape
+    length = tensors[f"{number}.e"].size if f"{number}.e" in tensors else 0
     wanted = {
-        "x": (numbers,), "r": (size,), "xx": (numbers, numbers), "rr": (size, size),
+        "x": (numbers,), "r": (size,), "xx": (numbers, numbers), "rr": (size, size), "xr": (numbers, size),
         "prior": (size, size), "noise": (size, size),
+        "e": (length,), "xe": (numbers, length), "re": (size, length), "ee": (length, length),
     }  # fmt: skip
+    for name in OF_RECOGNISER:
+        found[name] = tensors[f"{number}.{name}"] if length else np.zeros(wanted[name])
     for name, shape in wanted.items():
-        if getattr(part, name).shape != shape or not np.isfinite(getattr(part, name)).all():
+        if found[name].shape != shape or not np.isfinite(found[name]).all():
             raise ValueError(f"{name} of part {number} is not {shape} finite numbers")
-    return part
+    return Sums(**{**found, "people": float(found["people"][0])})

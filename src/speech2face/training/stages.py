@@ -85,6 +85,19 @@ def build_voice_encoder(settings: Any, embedding: int) -> nn.Module:
     return _recorded(driver.build(settings, embedding), "voice", settings, {"embedding": embedding})
 
 
+def begin_voice_encoder(settings: Any, embedding: int) -> nn.Module:
+    """The same as a training begins with it: with its pre-trained weights, where the driver knows of some.
+
+    Raises:
+        WeightsError: they are missing or wrong.
+    """
+    network = build_voice_encoder(settings, embedding)
+    begin = getattr(KINDS["voice_encoders"].load(settings.encoder), "begin", None)
+    if begin is not None:
+        begin(network, settings)
+    return network
+
+
 def build_face_decoder(settings: Any, sizes: FaceSizes, mean_landmarks: Tensor | None = None) -> nn.Module:
     """The face decoder that the table [face] describes, for data of these sizes.
 
@@ -161,7 +174,7 @@ def build_stage(settings: TrainingSettings, manifest: Manifest) -> Stage:
     assert manifest.embedder is not None
     embedding = manifest.embedder.size
     if settings.stage == "encoder":
-        return EncoderStage(build_voice_encoder(settings.voice, embedding), build_encoder_loss(settings, embedding))
+        return EncoderStage(begin_voice_encoder(settings.voice, embedding), build_encoder_loss(settings, embedding))
     return build_decoder_stage(settings, manifest)
 
 

@@ -314,7 +314,11 @@ class VoiceNetwork(Protocol):
 
 
 class VoiceEncoderDriver(Protocol):
-    """A kind of voice encoder: a module or an object with these four members."""
+    """A kind of voice encoder: a module or an object with these four members.
+
+    A fifth, `begin(network, settings)`, is optional: it gives a built network its pre-trained weights, once, before a
+    training begins. Whoever reads a checkpoint or a release needs none of the files that it reads.
+    """
 
     settings: type[BaseModel]
     """The keys that it adds to the table [voice] of a training's settings."""
