@@ -39,6 +39,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from speech2face.data.record import Tombstones, read_tombstones, write_tombstones
 from speech2face.data.storage import Storage, locked
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, RunLocked
+from speech2face.inputs import read_toml
 from speech2face.outputs import TEMPORARY_PREFIX, decode_csv, encode_csv, replace_file
 from speech2face.validation import Checked, checked, validated_json
 
@@ -126,16 +127,10 @@ def read_terms(path: Path) -> StudioTerms:
     """Read an organiser's settings, TOML.
 
     Raises:
-        InvalidOption: there is no such file, it is no TOML, or a setting is missing, unknown or impossible.
+        InvalidSettings: there is no such file, or it is no TOML.
+        InvalidOption: a setting is missing, unknown or impossible.
     """
-    import tomllib
-
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidOption(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InvalidOption(f"{path} is no TOML: {error}") from error
+    values = read_toml(path)
     try:
         return StudioTerms(**values)
     except InvalidOption as error:

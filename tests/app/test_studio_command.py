@@ -82,7 +82,7 @@ def test_it_starts_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None:
         (("--out", "x", *TERMS), 23, "term_months and until"),
         (("--out", "x", *TERMS, "--until", "tomorrow"), 23, "until"),
         (("--out", "x", *TERMS, "--term-months", "6", "--languages", "xx"), 23, "'xx'"),
-        (("--out", "x", "--settings", "no/such.toml"), 23, "no/such.toml"),
+        (("--out", "x", "--settings", "no/such.toml"), 40, "no/such.toml"),
         (("--out", "x", "--settings", str(SETTINGS), "--until", "soon"), 23, "2030-12-31"),
         (("--verify", "x", "--withdraw", "y"), 23, "ask for one"),
         (("--verify", "no/such/folder"), 41, "studio.pub"),

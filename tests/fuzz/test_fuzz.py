@@ -32,7 +32,7 @@ GROUPS = 4  # of families, each read by one process that forks, so that torch is
 OWN_WORDS = "reads what this process wrote itself a moment before"
 OWN_LINE = "reads a word of the user's own command line; whatever is no JSON or TOML is text"
 NOT_FOREIGN = {
-    "cli/data.py:_nested": OWN_LINE,
+    "cli/data.py:nested": OWN_LINE,
     "training/settings.py:_toml_value": OWN_LINE,
     "app/telephone.py:MediaStreamConnection._frame": "samples: any two bytes are one; `read_event` reads all else",
     "app/studio.py:add_voice": "samples: any two bytes are one",
@@ -52,6 +52,9 @@ NOT_FOREIGN = {
     "training/export.py:refer_to_safetensors": OWN_WORDS,
     "data/statement.py:_shown_clip": "a picture of a shard, which `decode_png` has read before",
     "evaluation/readers.py:_with_landmarks": "the shipped weights, whose SHA-256 is checked before",
+    "learning/release.py:training_facts": "a label of sums, which `read_sums` has read before",
+    "training/pretrained.py:published_layers": "published weights that the user names for a training of their own",
+    "training/pretrained.py:shipped_layers": "the shipped weights, whose SHA-256 is checked before",
     "gallery/gallery.py:_picture": "a thumbnail of a gallery, grey where it is none",
     "client.py:Client._portrait": "the answer of the service that the user has chosen to trust with a recording",
     "client.py:_read_update": "the answer of the service that the user has chosen to trust with a recording",

@@ -38,8 +38,8 @@ def test_the_learning_rate_ends_where_the_paper_does() -> None:
     assert learning_rate(OptimiserSettings(warm_up=4), 0) == pytest.approx(0.00025)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.rglob("*.toml")))
-def test_every_config_of_the_project_is_valid(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.rglob("*.toml") if path.stem != "studio"))
+def test_every_config_of_a_training_is_valid(name: str) -> None:
     path = next(CONFIGS.rglob(name))
     assert read_settings(path).stage == path.stem.split("-")[-1]
 
