@@ -28,7 +28,7 @@ from speech2face.audio.speech import find_speech
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.outputs import load_onnxruntime
 from speech2face.voice.log_mel import log_mel
-from speech2face.voice.segments import segment_spans
+from speech2face.voice.segments import LEAST_VARIANCE, segment_spans
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ MIN_SECONDS = 0.6
 CUTS_SECONDS = (1, 2)
 NO_VOICES = "no-voices"  # the file of made sounds
 NO_VOICE_SOUNDS = 400
-LEAST_VARIANCE = 1e-5
 
 
 class Row(NamedTuple):

@@ -62,7 +62,7 @@ class Crops:
 
 def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS) -> Crops:
     """The crops of some speakers through some channels."""
-    statistics, speaker, channel, names, whole, lengths = [], [], [], [], [], []
+    statistics, speaker, channel, whole, lengths = [], [], [], [], []
     for place, name in enumerate(channels):
         packed = Packed(folder, name)
         for row in rows:
@@ -74,11 +74,10 @@ def gather(folder: Path, rows: Sequence[int], channels: Sequence[str] = CHANNELS
                     statistics.append(pooled[0])
                     speaker.append(row)
                     channel.append(place)
-                    names.append(name)
                     whole.append(seconds is None)
                     lengths.append(pooled[1])
     whose, all_of_it = np.array(speaker), np.array(whole)
-    weight = np.where(all_of_it, 1.0, CUT_WEIGHT) * np.where(np.array(names) == "clean", CLEAN_WEIGHT, 1.0)
+    weight = np.where(all_of_it, 1.0, CUT_WEIGHT) * np.where(np.array(channels)[channel] == "clean", CLEAN_WEIGHT, 1.0)
     weight /= np.bincount(whose, weight)[whose]
     return Crops(np.stack(statistics), whose, np.array(channel), weight, all_of_it, np.array(lengths))
 

@@ -26,7 +26,6 @@ import re
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +39,7 @@ from speech2face.data.record import Tombstones, read_tombstones, write_tombstone
 from speech2face.data.storage import Storage, locked
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, RunLocked
 from speech2face.inputs import read_toml
-from speech2face.outputs import TEMPORARY_PREFIX, decode_csv, encode_csv, replace_file
+from speech2face.outputs import TEMPORARY_PREFIX, decode_csv, encode_csv, replace_file, sync_folder, write_together
 from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
@@ -511,7 +510,7 @@ class ConsentFolder:
                 # files without a row would be somebody who is stored and not counted.
                 self._write_table([*rows, *_rows_of(record, rows[0])])
                 os.rename(staged, self.path / PEOPLE / person)
-                _sync(self.path / PEOPLE)
+                sync_folder(self.path / PEOPLE)
             except BaseException:
                 shutil.rmtree(staged, ignore_errors=True)
                 self._write_table(rows)
@@ -526,7 +525,7 @@ class ConsentFolder:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        _sync(folder)
+        sync_folder(folder)
 
     def _new_person(self) -> str:
         while True:
@@ -581,7 +580,7 @@ class ConsentFolder:
         self._write_table([row for row in rows if row[who] != person])
         self._clean_features(person)
         shutil.rmtree(going)
-        _sync(self.path)
+        sync_folder(self.path)
         return files
 
     def _clean_features(self, person: str) -> None:
@@ -712,16 +711,8 @@ class ConsentFolder:
         pem, key = serialization.Encoding.PEM, Ed25519PrivateKey.generate()
         secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=self.path)  # made with mode 600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(secret)
-                file.flush()
-                os.fsync(file.fileno())
-            replace_file(self.path / PUBLIC_FILE, public)
-            os.replace(name, self.path / KEY_FILE)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        key_file = self.path / KEY_FILE
+        write_together({self.path / PUBLIC_FILE: public, key_file: secret}, force=True, private=[key_file])
 
     def _key(self) -> Ed25519PrivateKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -872,16 +863,6 @@ def _rows_of(record: ConsentRecord, columns: Sequence[str]) -> list[list[str]]:
     return [
         [({**common, "photograph": f"{folder}/{name}"}).get(column, "") for column in columns] for name in photographs
     ]
-
-
-def _sync(folder: Path) -> None:
-    """Make new names last through a power cut, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @contextlib.contextmanager

@@ -63,7 +63,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    _sync_folder(path.absolute().parent)
+    sync_folder(path.absolute().parent)
 
 
 def replace_file(path: Path, content: bytes | str) -> None:
@@ -126,7 +126,7 @@ def write_together(files: Mapping[Path, bytes], *, force: bool = False, private:
         except OSError as error:
             raise CannotWrite(f"cannot write {path}: {error.strerror or error}") from error
     for folder in {path.absolute().parent for path in files}:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _make_folders(folder: Path, undo: contextlib.ExitStack) -> None:
@@ -178,7 +178,7 @@ def _put_in_place(
         undo.callback(path.unlink, missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the new names last through a power cut, where the system can."""
 
     def sync() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the heads are torch; install the extra `train`")
 
-from recipes.starter.features import LEAST_VARIANCE, Packed
+from recipes.starter.features import Packed
 from recipes.starter.heads import (
     Crops,
     balanced,
@@ -23,6 +23,7 @@ from recipes.starter.heads import (
 )
 from recipes.starter.readings import moments_of, read_packed
 from speech2face.evaluation.clips import Speaker
+from speech2face.voice.segments import LEAST_VARIANCE
 from speech2face.voice.whisper import VoiceHead, WhisperConfig
 
 SMALL = WhisperConfig(layers=1, width=3, speaker_embedding=2, distance_axes=2)

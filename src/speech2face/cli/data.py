@@ -140,7 +140,7 @@ def _preparation(grouping: Grouping, given: Mapping[str, Any]) -> Preparation:
         embedder_file=None if file is None else absolute(str(file)),
         grouping=grouping,
         forgotten=None if given["forgotten"] is None else another_tombstones(given["forgotten"]),
-        duplicates=(given["workers"] or _cpus()) if given["duplicates"] else None,
+        duplicates=(given["workers"] or cpus()) if given["duplicates"] else None,
     )
 
 
@@ -153,7 +153,7 @@ def _run_by(runner: str, *, address: str, workers: int | None, limits: WorkerLim
     from speech2face.data.workers import run_local, run_ray
 
     if runner != "ray":
-        return partial(run_local, workers=workers or _cpus(), limits=limits)
+        return partial(run_local, workers=workers or cpus(), limits=limits)
     need_extra("--runner ray", "cluster", ("ray",))
     return partial(run_ray, address=address, workers=workers, limits=limits)
 
@@ -225,7 +225,8 @@ def stated_sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
     return stated
 
 
-def _cpus() -> int:
+def cpus() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from speech2face.cli.data import EmbedderSettings, MissingBasis, nested
+from speech2face.cli.data import EmbedderSettings, MissingBasis, cpus, nested
 from speech2face.cli.options import AsJson, Quiet
 from speech2face.cli.terminal import note, print_json, print_rows
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
@@ -91,7 +90,7 @@ def learn(
         licence=weights_licence,
         by_attributes=not without_attributes,
         seed=seed,
-        workers=workers or _cpus(),
+        workers=workers or cpus(),
         force=force,
         target=target,
         recogniser=recogniser,
@@ -143,10 +142,6 @@ def check_sources(
         raise InvalidOption(
             "--subtract needs the file of sums (--add), the person's pairs (--data or --pairs) and --sums-only"
         )
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def sums_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:

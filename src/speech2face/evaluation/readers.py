@@ -21,7 +21,7 @@ from safetensors import safe_open
 
 from speech2face.errors import SeveralFaces, WeightsError
 from speech2face.face import detect
-from speech2face.face.align import Points, border_points, fit_similarity, pixel_grid, spline_map
+from speech2face.face.align import Points, bilinear, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.appearance import AppearanceModel
 from speech2face.face.embed import PointFinder, crop_by_points
 from speech2face.face.files import first_line, open_network, picture_input, weight_file
@@ -199,7 +199,7 @@ class _Likelihood:
         )
         factor = model.size / model.portrait_pixels
         where = (self._pixels + self._carry @ (aligned - mean) + 0.5) * factor - 0.5
-        colours = _bilinear(np.asarray(canvas, np.float64) / 255.0, where)
+        colours = bilinear(np.asarray(canvas, np.float64) / 255.0, where)
         return aligned, np.log(colours + model.tone_offset) @ np.array([RED, GREEN, BLUE])
 
     def posterior(self, aligned: Floats, tones: Floats) -> Floats:
@@ -263,17 +263,6 @@ def _designs(model: AttributeModel) -> Floats:
     even = np.full(len(basis.groups), 1.0 / len(basis.groups))
     whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)
     return np.asarray(whole[..., : -len(basis.groups)], np.float64)
-
-
-def _bilinear(picture: Floats, points: Points) -> Floats:
-    """Values of a picture (height, width, 3) at points (points, 2), edges repeated: (points, 3)."""
-    inside = np.clip(points, 0.0, np.array(picture.shape[1::-1]) - 1.0 - 1e-6)
-    low = inside.astype(np.intp)
-    right, down = (inside - low).T[..., None]
-    x, y = low.T
-    above = picture[y, x] * (1 - right) + picture[y, x + 1] * right
-    below = picture[y + 1, x] * (1 - right) + picture[y + 1, x + 1] * right
-    return np.asarray(above * (1 - down) + below * down)
 
 
 # --- Which of a user's network's outputs mean what: the settings file of an ONNX attribute reader, checked on reading.

@@ -115,3 +115,14 @@ def pixel_grid(size_pixels: int, nodes: int) -> Points:
     steps = (np.arange(nodes) + 0.5) * (size_pixels / nodes) - 0.5
     across, down = np.meshgrid(steps, steps)
     return np.stack([across.ravel(), down.ravel()], axis=-1)
+
+
+def bilinear(picture: NDArray[np.floating], points: Points) -> NDArray[np.float64]:
+    """Values of a picture (height, width, channels) at points (points, 2), edges repeated: (points, channels)."""
+    inside = np.clip(points, 0.0, np.array(picture.shape[1::-1]) - 1.0 - 1e-6)
+    low = inside.astype(np.intp)
+    right, down = (inside - low).T[..., None]
+    x, y = low.T
+    above = picture[y, x] * (1 - right) + picture[y, x + 1] * right
+    below = picture[y + 1, x] * (1 - right) + picture[y + 1, x + 1] * right
+    return np.asarray(above * (1 - down) + below * down)

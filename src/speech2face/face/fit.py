@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces, Speech2FaceError
-from speech2face.face.align import Points, Similarity, border_points, fit_similarity, pixel_grid, spline_map
+from speech2face.face.align import Points, Similarity, bilinear, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.detect import Picture, take_crop
 from speech2face.face.landmarks import AVERAGE_HEAD, COUNT, HAND_PLACED_COUNT, MESH_COUNT, head_pose
 from speech2face.face.schemes import CONTROL_OF, HAND_PLACED, MIRRORED_68, LandmarkScheme, scheme_of
@@ -762,17 +762,6 @@ def _face_mask(controls: Floats, portrait: int, size: int) -> NDArray[np.bool_]:
     canvas = Image.new("L", (size, size), 0)
     ImageDraw.Draw(canvas).polygon([(float(x), float(y)) for x, y in scaled], fill=1)
     return np.asarray(canvas) > 0
-
-
-def bilinear(picture: Floats, points: Floats) -> Floats:
-    """Values of a picture (height, width, channels) at points (points, 2), edges repeated: (points, channels)."""
-    inside = np.clip(points, 0.0, np.array(picture.shape[1::-1]) - 1.0 - 1e-6)
-    low = inside.astype(np.intp)
-    right, down = (inside - low).T[..., None]
-    x, y = low.T
-    above = picture[y, x] * (1 - right) + picture[y, x + 1] * right
-    below = picture[y + 1, x] * (1 - right) + picture[y + 1, x + 1] * right
-    return np.asarray(above * (1 - down) + below * down)
 
 
 def _sixty_eight(points: Points, scheme: LandmarkScheme) -> Points:

@@ -68,15 +68,6 @@ class Sums:
     """In which numbers is learned from them."""
 
     @classmethod
-    def nothing(cls, numbers: int, size: int) -> Sums:
-        """Of nobody: D numbers of a voice, K of a face."""
-        square = np.zeros((size, size))
-        return cls(
-            0.0, np.zeros(numbers), np.zeros(size), np.zeros((numbers, numbers)), np.zeros((numbers, size)),
-            square, square.copy(), square.copy(), xe=np.zeros((numbers, 0)), re=np.zeros((size, 0)),
-        )  # fmt: skip
-
-    @classmethod
     def of(
         cls,
         x: NDArray[np.floating],

@@ -31,11 +31,11 @@ from speech2face.models.attributes import (
 from speech2face.models.contract import Given
 from speech2face.models.release import open_release, parsing, read_stored
 from speech2face.voice.belief import ADULT_AGE, BIN_CENTRES, OLDEST_FACE, AttributeBelief, Belief
+from speech2face.voice.segments import LEAST_VARIANCE
 
 KIND = "learned"
 CORRECTION = "correction.safetensors"
 TENSORS = ("centre", "weights", "by_attributes", "shift", "spread")
-LEAST_VARIANCE = 1e-5  # as in the starter's voice head: a constant output has no smaller spread
 
 
 def pooled_statistics(moments: Sequence[Moments]) -> FloatArray:

@@ -35,7 +35,8 @@ from speech2face.voice.log_mel import (
     MEAN_ENERGY,
     mel_filters,
 )
-from speech2face.voice.whisper import LEAST_VARIANCE, WhisperConfig, WhisperFrames
+from speech2face.voice.segments import LEAST_VARIANCE
+from speech2face.voice.whisper import WhisperConfig, WhisperFrames
 
 VOICE_WEIGHTS = "voice.safetensors"
 """Of the starter: among them, what its statistics are around and how far apart."""

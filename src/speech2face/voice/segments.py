@@ -10,6 +10,7 @@ from speech2face.audio.spectrogram import HOP, SAMPLE_RATE, FloatArray
 SEGMENT_SECONDS = 3  # what the encoder was trained to hear at once
 SEGMENT_SAMPLES = SEGMENT_SECONDS * SAMPLE_RATE
 SEGMENT_HOPS = SEGMENT_SAMPLES // HOP
+LEAST_VARIANCE = 1e-5  # over time, of an output of the encoder's layers: a constant one has no smaller spread
 
 
 def segment_spans(length: int, segment: int = SEGMENT_SAMPLES) -> list[tuple[int, int]]:

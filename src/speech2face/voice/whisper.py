@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from speech2face.voice.belief import BIN_CENTRES
 from speech2face.voice.log_mel import BANDS
+from speech2face.voice.segments import LEAST_VARIANCE
 
-LEAST_VARIANCE = 1e-5
 FRAMES_PER_SECOND = 50
 DISTANCE_SECONDS = (1.0, 10.0)  # between which the distance of a recording falls with its length
 AGE_UNIT_YEARS = 10.0  # of the age logits at temperature 1: a normal distribution of this deviation
