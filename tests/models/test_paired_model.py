@@ -203,7 +203,7 @@ def test_the_golden_tensors_come_out_again(model: PairedModel) -> None:
     ("values", "message"),
     [
         ({"format": 1}, "format 1, this program reads format 2"),
-        ({"kind": "dreamt"}, 'kind "dreamt", this program knows attributes, paired'),
+        ({"kind": "dreamt"}, 'kind "dreamt", this program knows attributes, learned, paired, '),
         ({"voice": {}}, "lacks or mistakes 'clip_seconds'"),
         ({"face": {"embedding": 13, "size": 64}}, r"belief\.npz, made for 12 numbers where the face embedding has 13"),
     ],
