@@ -38,7 +38,8 @@ python -m recipes.starter.held_out --starter "$STARTER" --features "$WORK/featur
 # 6. Every number of the card on speakers that nothing above has seen, and the card.
 python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features" --out docs
 python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
-python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
+python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png \
+    --strip docs/images/voices.jpg
 python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
 python -m recipes.starter.portrait_gate --starter "$STARTER" --out docs/portrait_gate.csv
 python -m recipes.starter.model_card --scores docs/starter_scores.csv --held-out docs/starter_held_out.csv \

@@ -183,7 +183,12 @@ def of_speakers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
     monkeypatch.setattr(speaker_sheet, "read_speakers", lambda starter: [])
     monkeypatch.setattr(speaker_sheet, "read_validation", lambda model, speakers: ([], 0, 0))
     monkeypatch.setattr(speaker_sheet, "choose", lambda readings: ())
-    return written_by(speaker_sheet.main, monkeypatch, folder / "speakers.png", "--starter", ".")
+    strip, face = folder / "voices.jpg", Image.fromarray(FACE)
+    monkeypatch.setattr(speaker_sheet, "draw_strip", lambda chosen, faces: face)
+    written = written_by(
+        speaker_sheet.main, monkeypatch, folder / "speakers.png", "--starter", ".", "--strip", str(strip)
+    )
+    return {**written, "voices.jpg": strip.read_bytes()}
 
 
 def of_the_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
@@ -302,7 +307,15 @@ def test_a_chart_is_no_synthetic_face(tmp_path: Path) -> None:
     assert parse_xmp_packet(xmp_packet(chart_provenance())) == chart_provenance()
 
 
-SHEETS = ("audit-channels.jpg", "drawn.png", "faces_by_age.jpg", "faces_by_group.jpg", "planted.jpg", "speakers.png")
+SHEETS = (
+    "audit-channels.jpg",
+    "drawn.png",
+    "faces_by_age.jpg",
+    "faces_by_group.jpg",
+    "planted.jpg",
+    "speakers.png",
+    "voices.jpg",
+)
 
 
 @pytest.mark.parametrize("name", [*SHEETS, "portrait.png"])

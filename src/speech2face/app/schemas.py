@@ -104,7 +104,7 @@ class VersionBody(TypedDict):
         exaggerate=0.0,
         style="photographic",
         seed=None,
-        model={"name": "starter", "version": "1.0.0"},
+        model={"name": "starter", "version": "2.0.0"},
         notice="Synthetic average face: what a voice like this most often goes with. Nobody's likeness.",
     )
 )
