@@ -132,14 +132,16 @@ def test_every_sentence_with_a_number_about_the_shipped_model_says_what_was_meas
 
 def test_the_answers_to_questions_say_what_was_measured() -> None:
     flat = " ".join((ROOT / "docs" / "faq.md").read_text(encoding="utf-8").split())
-    gender = [score("gender_balanced_accuracy_adults", channel=name) for name in ("clean", "telephone", "room", "noisy")]
+    gender = [
+        score("gender_balanced_accuracy_adults", channel=name) for name in ("clean", "telephone", "room", "noisy")
+    ]
     short, long = (
         cell("starter_scores", "value", metric="age_mae_years", channel="clean", seconds=seconds, source="all")
         for seconds in ("1", "9")
     )
     for sentence in (
-        "Gender is read right in {:.3f} of clean recordings, {:.3f} over the telephone, {:.3f} across a room and {:.3f} in"
-        " noise".format(*gender),
+        f"Gender is read right in {gender[0]:.3f} of clean recordings, {gender[1]:.3f} over the telephone,"
+        f" {gender[2]:.3f} across a room and {gender[3]:.3f} in noise",
         f"With 1 s of speech the stated age is {short:.1f} years off, with 9 s {long:.1f}",
         f"people over 50 are stated some {-score('age_bias_years_from_50'):.0f} years too young",
         f"holds the true age for {100 * score('age_interval_80_coverage'):.0f} of 100 adults",
