@@ -13,7 +13,10 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
 CELL_SECONDS = 600  # of one cell, the slowest of which learns a model; without it a kernel that hangs would never end
 
-nbclient = pytest.importorskip("nbclient", reason="notebooks are run by nbclient; install the extra `test`")
+nbclient, nbformat = (
+    pytest.importorskip(name, reason="notebooks are run by nbclient; install the extra `test`")
+    for name in ("nbclient", "nbformat")
+)
 
 
 def test_the_notebook_is_kept_without_outputs_and_shows_what_it_should() -> None:
@@ -29,8 +32,6 @@ def test_the_notebook_is_kept_without_outputs_and_shows_what_it_should() -> None
 @pytest.mark.skipif(not (SHIPPED / MANIFEST).exists(), reason="no weights are shipped yet")
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="its last part learns a model; install the extra `eval`")
-    import nbformat
-
     shutil.copytree(ROOT / "examples", tmp_path / "examples")  # as in a clone, where it may write beside itself
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
