@@ -312,16 +312,71 @@ def test_a_recording_that_cannot_be_read_does_not_end_a_folder(program: Program)
     assert [name for name in program.files() if name.endswith(".png")] == ["out/a.png", "out/c.png"]
 
 
-def test_nothing_is_overwritten_without_force(program: Program) -> None:
+def test_a_name_of_the_programs_choice_gets_a_number_where_it_is_taken(program: Program) -> None:
     path = recording(Path("talk.wav"))
     Path("talk.json").write_text("mine")
-    ran = program("portrait", path)
-    assert ran.code == errors.OutputExists.exit_code
-    assert program.calls == []  # refused before any work
-    assert program.files() == ["talk.json", "talk.wav"]
+    Path("talk-3.png").symlink_to("nowhere")
+    for _ in range(2):
+        assert program("portrait", path, "-q").code == 0
+    made = ["talk-2.json", "talk-2.png", "talk-4.json", "talk-4.png"]
+    assert [name for name in program.files() if name in made] == made
     assert Path("talk.json").read_text() == "mine"
     assert program("portrait", path, "--force", "-q").code == 0
     assert json.loads(Path("talk.json").read_text())["age"] == 34.2
+    assert "talk-5.png" not in program.files()
+
+
+def test_a_folder_twice_keeps_what_is_there_and_names_that_differ_in_one_run(program: Program) -> None:
+    recording(Path("talks/a.wav"))
+    recording(Path("talks/a.mp3"), container="mp3", codec="libmp3lame")
+    assert program("portrait", "talks", "-o", "out", "-q").code == 0
+    first = {name: Path(name).read_bytes() for name in program.files()}
+    assert program("portrait", "talks", "-o", "out", "-q").code == 0
+    assert {name: Path(name).read_bytes() for name in first} == first
+    added = [name for name in program.files() if name not in first and name.endswith(".png")]
+    assert sorted(first)[:4] == ["out/a-wav.json", "out/a-wav.png", "out/a.json", "out/a.png"]
+    assert added == ["out/a-2.png", "out/a-wav-2.png"]
+
+
+def test_a_name_of_the_users_choice_is_not_overwritten_without_force(program: Program) -> None:
+    path = recording(Path("talk.wav"))
+    Path("face.json").write_text("mine")
+    ran = program("portrait", path, "-o", "face.png")
+    assert ran.code == errors.OutputExists.exit_code
+    assert program.calls == []  # refused before any work
+    assert program.files() == ["face.json", "talk.wav"]
+    assert Path("face.json").read_text() == "mine"
+    assert program("portrait", path, "-o", "face.png", "--force", "-q").code == 0
+    assert json.loads(Path("face.json").read_text())["age"] == 34.2
+
+
+def test_standard_output_gets_the_picture_and_nothing_else(program: Program) -> None:
+    path, output = recording(Path("talk.wav")), io.BytesIO()
+    program.monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output))
+    ran = program("portrait", path, "-o", "-")
+    assert output.getvalue() == fake_portrait(Given(), 0, 0.0, Style.photographic, None).labelled_bytes()
+    assert "caution: There is loud noise." in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--samples", "2"], ["other.wav"]])
+def test_standard_output_takes_one_picture_and_no_text(program: Program, options: list[str]) -> None:
+    ran = program("portrait", recording(Path("talk.wav")), "-o", "-", *options)
+    assert (ran.code, ran.out) == (errors.InvalidOption.exit_code, "")
+    assert "--out" in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+@pytest.mark.parametrize("command", ["portrait", "decode"])
+def test_an_address_is_refused_as_one_with_what_to_do(program: Program, command: str) -> None:
+    ran = program(command, "https://example.org/talk.mp3")
+    assert ran.code == errors.RecordingNotFound.exit_code
+    assert "is an address" in ran.err and "download it first" in ran.err
+    ran = program(command, "file:///home/me/talk.mp3")
+    assert "by its path alone" in ran.err
+    with pytest.raises(errors.RecordingNotFound, match="is an address"):
+        read_recording("https://example.org/talk.mp3")
+    assert "no such file" in program(command, "C:/talk.mp3").err
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

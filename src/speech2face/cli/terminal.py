@@ -34,7 +34,7 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._end(error)
+            self.end(error)
             return len(text)
 
     def flush(self) -> None:
@@ -42,9 +42,10 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as error:
-            self._end(error)
+            self.end(error)
 
-    def _end(self, error: OSError) -> None:
+    def end(self, error: OSError) -> None:
+        """Let go of the stream: nothing more is written to it."""
         # What is still in the buffer must not be tried again, also not while Python shuts down.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
@@ -96,6 +97,18 @@ def print_text(text: str) -> None:
     """A result as it is, at once."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def print_bytes(content: bytes) -> None:
+    """A result that is no text, such as a picture, and nothing beside it."""
+    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if not isinstance(sys.stdout, _GuardedStream):
+            raise
+        sys.stdout.end(error)
 
 
 def print_line(text: str) -> None:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from speech2face.errors import FaceNotFound, MissingExtra, RecordingNotFound, UnreadableRecording
 from speech2face.face.detect import Picture
+from speech2face.inputs import refuse_address
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,6 +98,7 @@ def _content(photograph: PhotographSource) -> tuple[str, bytes]:
         else:
             content = _limited(photograph)
     except FileNotFoundError:
+        refuse_address(name)
         raise RecordingNotFound(f"no such file: {name}") from None
     except (OSError, ValueError) as error:  # a name with a zero in it, a file that is closed
         raise UnreadableRecording(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
