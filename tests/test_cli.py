@@ -2,6 +2,9 @@
 
 import io
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,11 +19,14 @@ from PIL import Image
 from speech2face import __version__, cli, errors
 from speech2face.audio.recording import read_recording
 from speech2face.errors import SilentRecording, Speech2FaceError
+from speech2face.inputs import read_toml
 from speech2face.limits import Style
 from speech2face.models.contract import Given
 from speech2face.portrait import LabelledPicture
 from speech2face.provenance import Kind, portrait_svg, provenance_of, read_provenance
 from tests.recordings import encode
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -483,6 +489,47 @@ def test_an_interruption_is_quiet_and_writes_nothing(program: Program, monkeypat
     assert ran.code == errors.INTERRUPTED_EXIT_CODE
     assert "Traceback" not in ran.err
     assert program.files() == ["talk.wav"]
+
+
+def test_settings_come_with_the_package_and_are_named_shown_and_copied(program: Program) -> None:
+    names = [line.split()[0] for line in program("configs", "list").out.splitlines()]
+    assert {"dlib-decoder", "paper-encoder", "studio"} < set(names)
+    (captions,) = program("configs", "list", "--json").json()
+    assert list(captions) == names and all(captions.values())
+    shown = program("configs", "show", "dlib-decoder").out
+    assert program("configs", "copy", "dlib-decoder").out == "dlib-decoder.toml\n"
+    assert Path("dlib-decoder.toml").read_text() == shown
+    assert program("configs", "copy", "dlib-decoder").code == errors.OutputExists.exit_code
+    assert program("configs", "copy", "studio", "-o", "mine/terms.toml").code == 0
+    ran = program("configs", "show", "dlib")
+    assert ran.code == errors.InvalidOption.exit_code and "there are dlib-decoder, " in ran.err
+
+
+def test_settings_are_found_by_name_unless_a_file_here_has_it(program: Program) -> None:
+    assert read_toml(Path("dlib-decoder"))["stage"] == "decoder"
+    Path("dlib-decoder").mkdir()  # as a training's folder may be called
+    assert read_toml(Path("dlib-decoder"))["stage"] == "decoder"
+    Path("dlib-encoder").write_text('stage = "mine"')
+    assert read_toml(Path("dlib-encoder")) == {"stage": "mine"}
+    with pytest.raises(errors.InvalidSettings, match="no such file, and none of dlib-decoder, "):
+        read_toml(Path("dlib"))
+
+
+def test_every_command_line_of_the_readme_runs_twice_in_one_folder(program: Program) -> None:
+    shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("plugin"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "examples/" in block]
+    lines = [line for block in blocks for line in block.splitlines() if " portrait examples/" in line or "- --" in line]
+    assert len(lines) >= 8
+    for line in [line for line in lines if "--model" not in line] * 2:
+        words, rest = re.split("[#<>]", line)[0], re.search("< (.*)", line)
+        if rest is not None:
+            program.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(rest[1]).read_bytes())))
+        with program.monkeypatch.context() as patch:
+            if ">" in line:
+                patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+            assert program(*shlex.split(words[words.index("portrait ") :])).code == 0, line
+    assert {"female.png", "female-2.png", "portraits/female-2.png", "male-sheet.png"} <= set(program.files())
 
 
 def test_the_version_is_printed(program: Program) -> None:

@@ -121,9 +121,7 @@ def test_no_microphone_and_no_library_are_said(device: type[Device], run: Callab
     assert "Error querying device -1; plug one in, or name a file" in shown
 
 
-def test_without_the_extra_it_is_named(
-    run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_extra_it_is_named(run: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, shown = run()
     assert code == errors.MissingExtra.exit_code

@@ -420,12 +420,25 @@ def _looks_like(content: bytes, at: int) -> str:
     return f" ({'; '.join(found)})" if found else ""
 
 
+SHIPPED_SETTINGS: Final = Path(__file__).parent / "configs"
+
+
+def shipped_settings() -> dict[str, Path]:
+    """The settings that come with the package, by name: those of trainings and of a studio."""
+    return {path.stem: path for path in sorted(SHIPPED_SETTINGS.glob("*.toml"))}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings in TOML.
+    """Settings in TOML: a file, or where there is none, those of that name that come with the package.
 
     Raises:
         InvalidSettings: no such file, no text, or no TOML, with its line and column.
     """
+    shipped = shipped_settings()
+    if not path.is_file() and str(path) in shipped:
+        path = shipped[str(path)]
+    elif not path.exists():
+        raise InvalidSettings(f"{path} cannot be read: no such file, and none of {', '.join(shipped)}")
     text = _read(path, InvalidSettings)
     try:
         return tomllib.loads(text)

@@ -332,6 +332,7 @@ data.register(app)
 _add(serve.serve, studio.studio, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
+app.add_typer(models.configs, name="configs")
 _add(models.inspect, models.certificate)
 
 

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
-from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, CannotWrite, Speech2FaceError
+from speech2face.errors import (
+    INTERRUPTED_EXIT_CODE,
+    USAGE_EXIT_CODE,
+    CannotWrite,
+    MissingExtra,
+    Speech2FaceError,
+    install_command,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -160,7 +167,8 @@ def one_line_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except Speech2FaceError as error:
-        print_error(error)
+        extras = error.extras if isinstance(error, MissingExtra) else ()
+        print_error(f"{error}; install it with: {install_command(extras)}" if extras else error)
         leave(error.exit_code)
     except ReaderLeft:
         leave(BROKEN_PIPE_EXIT_CODE)

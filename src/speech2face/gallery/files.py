@@ -352,9 +352,7 @@ def faiss_module() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise MissingExtra(
-            "a faiss gallery needs the extra 'retrieval': pip install 'speech2face[retrieval]'"
-        ) from error
+        raise MissingExtra("a faiss gallery needs the extra 'retrieval'", "retrieval") from error
     return faiss
 
 
