@@ -204,14 +204,14 @@ def installed_extras() -> set[str] | None:
     return set(record["extras"]) if usable else None
 
 
-def make_environment(step: str) -> None:
-    """Make the environment, unless there is one that works."""
-    python = environment_program("python")
+def make_environment(step: str, folder: Path = ENVIRONMENT) -> None:
+    """Make an environment, unless there is one that works."""
+    python = environment_program("python", folder)
     if Path(python).exists():
         pip = [python, "-m", "pip", "--version"]
         if not subprocess.run(pip, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
             return
-    run_shown(step, [str(any_interpreter()), "-m", "venv", "--clear", str(ENVIRONMENT)])
+    run_shown(step, [str(any_interpreter()), "-m", "venv", "--clear", str(folder)])
 
 
 def install(extras: Iterable[str], purpose: str) -> None:
@@ -221,7 +221,7 @@ def install(extras: Iterable[str], purpose: str) -> None:
         return
     if there is None:
         say(f"The first time for {purpose}: it takes some minutes; everything goes into {ENVIRONMENT.name} here.")
-    make_environment(f"[1/2] making {ENVIRONMENT.name}")
+    make_environment(f"[1/2] making {ENVIRONMENT.name}", ENVIRONMENT)
     wanted = sorted({*extras, *(there or ())})
     named = f".[{','.join(wanted)}]" if wanted else "."
     step = f"[2/2] installing for {purpose}"
@@ -359,11 +359,11 @@ def lowest() -> list[str]:
 
 
 def build_wheel() -> Path:
-    """Build the wheel of this tree."""
-    make_environment(f"making {ENVIRONMENT.name}")
-    folder = MATRIX / "wheel"
+    """Build the wheel of this tree, in an environment of its own: `test` may be making the other one just now."""
+    environment, folder = MATRIX / "build", MATRIX / "wheel"
+    make_environment(f"making {MATRIX.name}", environment)
     shutil.rmtree(folder, ignore_errors=True)
-    pip = [environment_program("python"), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps"]
+    pip = [environment_program("python", environment), "-m", "pip", "wheel", "--disable-pip-version-check", "--no-deps"]
     run_shown("building the wheel", [*pip, "-w", str(folder), "."])
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -395,6 +395,7 @@ class Row:
 
     def __init__(self, python: Path, whole_version: str, which: str, wheel: Path) -> None:
         self.python, self.which, self.wheel = python, which, wheel
+        self.version = ".".join(whole_version.split(".")[:2])
         self.name = f"python {whole_version}, {which}"
         self.environment = MATRIX / f"{whole_version}-{which}"
         self.program = environment_program("python", self.environment)
@@ -430,15 +431,19 @@ class Row:
         stamp.touch()
         return "the wheel alone"
 
-    def check(self, extras: Sequence[str]) -> str:
-        """Import all that can be with these extras, and draw a portrait, away from the sources."""
-        names = [name for extra in extras for name in IMPORTS[extra]]
-        count = quietly([self.program, "-I", "-c", IMPORT_ALL, *names], self.environment)
+    def imports(self, *extras: str) -> str:
+        """Import all that can be with these extras, away from the sources."""
+        names = [name for extra in ("", *extras) for name in IMPORTS[extra]]
+        return quietly([self.program, "-I", "-c", IMPORT_ALL, *names], self.environment) + " modules can be imported"
+
+    def portrait(self) -> str:
+        """Draw a portrait, away from the sources, and find the settings that come with the package."""
         program = [self.program, "-I", "-m", "speech2face"]
-        assert "dlib-decoder" in quietly([*program, "configs", "list"], self.environment)
+        if "dlib-decoder" not in quietly([*program, "configs", "list"], self.environment):
+            raise Failed("the wheel has no settings")
         recording = str(ROOT / "examples" / "female.mp3")
-        quietly([*program, "portrait", recording, "--force", "-o", "face.png"], self.environment)
-        return f"{count} modules can be imported, its configs are there, a portrait"
+        rows = quietly([*program, "portrait", recording, "--force", "-o", "face.png"], self.environment).splitlines()
+        return " ".join(next(row for row in rows if row.startswith("apparent age")).split())
 
     def install_extras(self) -> str:
         """The matrix's extras and what the tests need."""
@@ -446,17 +451,20 @@ class Row:
         self.pip("-c", str(self.environment / "constraints.txt"), wheel, *MATRIX_TOOLS)
         return ", ".join(MATRIX_EXTRAS)
 
-    def tests(self, *, counted: bool) -> str:
-        """The tests of `MATRIX_TESTS` against the installed wheel, and the share of it that they run if `counted`."""
+    def tests(self) -> str:
+        """The tests of `MATRIX_TESTS` against the installed wheel.
+
+        With the newest libraries without the slow ones, of sockets and calls: `test` has run them with these libraries,
+        and the rows with the lowest run them on the first and the last Python. How much of the package they run is
+        counted on the last, where Python counts at little cost.
+        """
         command = [self.program, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *MATRIX_TESTS]
-        if not counted:
-            lines = quietly(command, ROOT).splitlines()
-            return lines[-1].strip("= ")
+        if self.which == "newest":
+            command += ["-m", "not slow", *(["--cov", "--cov-report=term"] if self.version == SUPPORTED[-1] else [])]
         file = str(self.environment / "coverage")
-        command += ["--cov", "--cov-report=term"]
         lines = quietly(command, ROOT, COVERAGE_CORE="sysmon", COVERAGE_FILE=file).splitlines()
-        (share,) = [line.split()[-1] for line in lines if line.startswith("TOTAL")]
-        return f"{lines[-1].strip('= ')}; coverage of these tests {share}"
+        covered = [f"; coverage of these tests {line.split()[-1]}" for line in lines if line.startswith("TOTAL")]
+        return lines[-1].strip("= ") + "".join(covered)
 
 
 def try_row(version: str, which: str, wheel: Path) -> bool:
@@ -466,25 +474,18 @@ def try_row(version: str, which: str, wheel: Path) -> bool:
         print(f"job python {version}, {which}: skipped, not on this machine", flush=True)
         return True
     row = Row(*found, which, wheel)
-    # `test` has run all tests with the newest libraries on the Python of the environment.
-    tested = which == "newest" and version == environment_version()
     try:
         row.job("wheel installed", row.install_wheel)
-        row.job("wheel imported", lambda: row.check([""]))
+        row.job("wheel imported", row.imports)
+        row.job("wheel's portrait", row.portrait)
         row.job("extras installed", row.install_extras)
-        row.job("extras imported", lambda: row.check(["", *MATRIX_EXTRAS]))
-        if not tested:  # counting before 3.12 doubles the time
-            row.job("tests", lambda: row.tests(counted=which == "newest" and version == SUPPORTED[-1]))
+        row.job("extras imported", lambda: row.imports(*MATRIX_EXTRAS))
+        if which == "lowest" or version != this_version():  # `test` has run all tests on this Python with the newest
+            row.job("tests", row.tests)
     except Failed as error:
         print(f"start.py: error: {row.name}: {error}", file=sys.stderr, flush=True)
         return False
     return True
-
-
-def environment_version() -> str:
-    """The version of Python in the environment, such as 3.12."""
-    script = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return quietly([environment_program("python"), "-c", script], ROOT)
 
 
 def matrix_rows(versions: Sequence[str]) -> list[tuple[str, str]]:

@@ -113,7 +113,7 @@ def became(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
     monkeypatch.setattr(start, "become", become)
     monkeypatch.setattr(start, "run_shown", run_shown)
-    monkeypatch.setattr(start, "make_environment", lambda step: run_shown(step, ["environment"]))
+    monkeypatch.setattr(start, "make_environment", lambda step, folder: run_shown(step, ["environment"]))
     return ran
 
 
