@@ -166,10 +166,11 @@ def portrait(
             drawn = record_portrait(opened, quiet=quiet, **options)
         else:
             drawn = reconstruct(opened, sys.stdin.buffer if job.recording is None else job.recording, **options)
+        files = portrait_files(drawn, job, signer)
         if to_output:
-            print_bytes(drawn.labelled_bytes(signer=signer))
+            print_bytes(files[job.outputs.portrait])
         else:
-            write_together(portrait_files(drawn, job, signer), force=force)
+            write_together(files, force=force)
         return drawn.facts()
 
     if not gathered.single:
