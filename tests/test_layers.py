@@ -21,7 +21,7 @@ PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 EXTRAS = (
     *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
     *("matplotlib", "sklearn", "faiss", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc"),
-    *("c2pa", "cryptography", "psycopg", "pgvector"),
+    *("c2pa", "cryptography", "psycopg", "pgvector", "sounddevice"),
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
@@ -43,6 +43,7 @@ NEED_EXTRAS = (
     "app/",
     "client.py",
     "signing.py",
+    "cli/microphone.py",
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import httpx
 
+import speech2face
 from speech2face.app.http import Limits
 from speech2face.app.server import listen, make_server
 from speech2face.app.service import Service, Settings
 from tests.app.speaking import wait_until
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+SOURCE = Path(speech2face.__file__).resolve().parents[1]  # the tree's, or that of an installed wheel
 
 
 @dataclass

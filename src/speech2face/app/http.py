@@ -382,8 +382,11 @@ class Metrics:
 
 
 def _peak_bytes() -> float:
-    import resource  # not on Windows, where the metrics are read by nobody yet
-
+    """The most main memory that this process has used; no number where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)
 

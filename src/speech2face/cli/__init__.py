@@ -15,6 +15,7 @@ from speech2face.cli.terminal import (
     note,
     one_line_errors,
     prepare_streams,
+    print_bytes,
     print_error,
     print_json,
     print_line,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 PortraitPlace = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="A .png for one recording, or a folder. Default: here, named after the recording."
+        "--out",
+        "-o",
+        help="A .png for one recording, a folder, or - for standard output. Default: here, named after the recording.",
     ),
 ]
 Samples = Annotated[
@@ -50,6 +53,9 @@ StyleName = Annotated[Style, typer.Option(help="Show the face like a photograph,
 Track = Annotated[
     int | None,
     typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
+]
+Microphone = Annotated[
+    bool, typer.Option("--microphone", help="Hear the microphone until silence or Ctrl-C (extra microphone).")
 ]
 VoiceActivityName = Annotated[
     str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
@@ -86,8 +92,10 @@ def root(
 @app.command()
 def portrait(
     recordings: Annotated[
-        list[str], typer.Argument(help="Sound or video files of any format, folders, or - for standard input.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="RECORDINGS...", help="Sound or video files, folders, or - for standard input."),
+    ] = None,
+    microphone: Microphone = False,
     out: PortraitPlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, one line a recording.")] = False,
     samples: Samples = 0,
@@ -105,7 +113,16 @@ def portrait(
     quiet: Quiet = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
-    from speech2face.batch import gather, plan, portrait_files, portrait_rows
+    from speech2face.batch import (
+        MICROPHONE,
+        STANDARD_OUTPUT,
+        Gathered,
+        fact_rows,
+        gather,
+        plan,
+        portrait_files,
+        portrait_rows,
+    )
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
@@ -122,11 +139,19 @@ def portrait(
     asked = {"track": track, "voice_activity": voice_activity}
     options |= {name: value for name, value in asked.items() if value is not None}
     _check_options(options)
-    gathered = gather(recordings)
-    if None in gathered.recordings and sys.stdin.isatty():
+    if microphone == bool(recordings):
+        raise typer.BadParameter("name recordings, or --microphone without any")
+    if microphone and track is not None:
+        raise InvalidOption("--track is of a file; the microphone has one track")
+    gathered = Gathered((None,), (), single=True, origin=MICROPHONE) if microphone else gather(recordings or ())
+    if None in gathered.recordings and not microphone and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
-    jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
-    check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
+    to_output = out == STANDARD_OUTPUT
+    if to_output:
+        _check_output_stream(single=gathered.single, samples=samples, as_json=as_json)
+    jobs = plan(gathered, None if to_output else out, samples, drawn=style is Style.drawn, force=force)
+    if not to_output:
+        check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     signer = models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
@@ -135,9 +160,17 @@ def portrait(
 
     def draw(job: "Job") -> dict[str, Any]:
         """Draw one recording and write its files, all or none; returns the facts."""
-        source = sys.stdin.buffer if job.recording is None else job.recording
-        drawn = reconstruct(opened, source, **options)
-        write_together(portrait_files(drawn, job, signer), force=force)
+        if microphone:
+            from speech2face.cli.microphone import record_portrait
+
+            drawn = record_portrait(opened, quiet=quiet, **options)
+        else:
+            drawn = reconstruct(opened, sys.stdin.buffer if job.recording is None else job.recording, **options)
+        files = portrait_files(drawn, job, signer)
+        if to_output:
+            print_bytes(files[job.outputs.portrait])
+        else:
+            write_together(files, force=force)
         return drawn.facts()
 
     if not gathered.single:
@@ -146,8 +179,25 @@ def portrait(
     facts = draw(jobs[0])
     if as_json:
         print_json(_facts_line(facts, jobs[0]))
+    elif to_output and not quiet:
+        for name, value in [*fact_rows(facts), ("note", facts["notice"])]:
+            note(f"{name}: {value}")
     elif not quiet:
         print_rows(portrait_rows(facts, jobs[0]))
+
+
+def _check_output_stream(*, single: bool, samples: int, as_json: bool) -> None:
+    """Refuse what standard output has no place for beside one picture.
+
+    Raises:
+        InvalidOption: with what to do.
+    """
+    if not single or samples:
+        raise InvalidOption("standard output takes one picture; for several name a folder: --out FOLDER")
+    if as_json:
+        raise InvalidOption("standard output takes the picture or --json, not both; name a file: --out FILE.png")
+    if sys.stdout.isatty():
+        raise InvalidOption("standard output is a terminal; redirect it, as in -o - > face.png")
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -283,6 +333,7 @@ data.register(app)
 _add(serve.serve, studio.studio, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
+app.add_typer(models.configs, name="configs")
 _add(models.inspect, models.certificate)
 
 

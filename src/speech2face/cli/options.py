@@ -20,7 +20,7 @@ Data = Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder w
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")]
 Split = Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")]
 ChanceSeed = Annotated[int, typer.Option(min=0, help="Of what is drawn by chance.")]
-SettingsFile = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
+SettingsFile = Annotated[Path, typer.Argument(help="Settings as TOML: a file, or a name of configs list.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a setting: optimiser.learning_rate=0.0005. May be repeated.")
 ]

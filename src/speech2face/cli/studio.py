@@ -25,7 +25,7 @@ TERMS = ("organisation", "purpose", "contact", "licence", "term_months", "until"
 def studio(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for voices, photographs and consent.")] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="What is asked of people, as TOML; configs/studio.toml shows it.")
+        Path | None, typer.Option(help="What is asked of people, as TOML; see configs show studio.")
     ] = None,
     organisation: Annotated[str | None, typer.Option(help="Who asks. Replaces that of the settings, as do:")] = None,
     purpose: Annotated[str | None, typer.Option(help="What voices and photographs are for, in plain words.")] = None,

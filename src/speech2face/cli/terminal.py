@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import typer
 
-from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, CannotWrite, Speech2FaceError
+from speech2face.errors import (
+    INTERRUPTED_EXIT_CODE,
+    USAGE_EXIT_CODE,
+    CannotWrite,
+    MissingExtra,
+    Speech2FaceError,
+    install_command,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -34,7 +41,7 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._end(error)
+            self.end(error)
             return len(text)
 
     def flush(self) -> None:
@@ -42,9 +49,10 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as error:
-            self._end(error)
+            self.end(error)
 
-    def _end(self, error: OSError) -> None:
+    def end(self, error: OSError) -> None:
+        """Let go of the stream: nothing more is written to it."""
         # What is still in the buffer must not be tried again, also not while Python shuts down.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
@@ -98,6 +106,18 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_bytes(content: bytes) -> None:
+    """A result that is no text, such as a picture, and nothing beside it."""
+    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if not isinstance(sys.stdout, _GuardedStream):
+            raise
+        sys.stdout.end(error)
+
+
 def print_line(text: str) -> None:
     """One line of a result."""
     print_text(f"{text}\n")
@@ -147,7 +167,8 @@ def one_line_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except Speech2FaceError as error:
-        print_error(error)
+        extras = error.extras if isinstance(error, MissingExtra) else ()
+        print_error(f"{error}; install it with: {install_command(extras)}" if extras else error)
         leave(error.exit_code)
     except ReaderLeft:
         leave(BROKEN_PIPE_EXIT_CODE)

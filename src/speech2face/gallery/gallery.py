@@ -411,7 +411,8 @@ class AppearanceEmbedder:
             except ImportError as error:
                 raise MissingExtra(
                     f"reading age and gender off photographs needs the extras 'eval' and 'faces' ({error.name} is"
-                    " missing): pip install 'speech2face[eval,faces]'"
+                    " missing)",
+                    *("eval", "faces"),
                 ) from error
             reader = AppearanceReader(model.release.folder)
         self._model, self._reader = model, reader
