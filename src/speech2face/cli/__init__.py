@@ -46,7 +46,9 @@ GivenText = Annotated[
 PopulationText = Annotated[
     str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
 ]
-StyleName = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")]
+StyleName = Annotated[
+    Style, typer.Option(help="Show the face like a photograph; or drawn flat or in lines, with an SVG beside.")
+]
 Track = Annotated[
     int | None,
     typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
@@ -125,7 +127,7 @@ def portrait(
     gathered = gather(recordings)
     if None in gathered.recordings and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
-    jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
+    jobs = plan(gathered, out, samples, drawn=style.is_vector)
     check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     signer = models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
