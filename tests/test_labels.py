@@ -114,11 +114,11 @@ def of_the_service(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str
 
 
 def of_a_portrait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    names = ("saved.png", "saved.jpg", "saved.webp", "saved.svg")
+    names = ["saved.png", "saved.jpg", "saved.webp", "saved.svg"]
     for name in names:
         portrait(Style.drawn).save(folder / name)
     portrait(Style.line).save(folder / "lines.svg")
-    names = (*names, "lines.svg")
+    names.append("lines.svg")
     return {name: (folder / name).read_bytes() for name in names} | {"shown.png": portrait()._repr_png_()}
 
 

@@ -66,9 +66,9 @@ def draw_sheet(model: AttributeModel) -> Image.Image:
     """The rows of expected faces and of draws, then those of hair styles."""
     columns = 2 * len(AGES)
     rows: list[list[list[Image.Image]]] = []
-    for number, row in enumerate(sheet_embeddings(model)):
+    for number, embeddings in enumerate(sheet_embeddings(model)):
         places = [sample_place(SEED, column) if number else None for column in range(columns)]
-        rows.append([faces(model, one, place) for one, place in zip(row, places, strict=True)])
+        rows.append([faces(model, one, place) for one, place in zip(embeddings, places, strict=True)])
     rows.append([[pair] for pair in hair_styles(model)])
     heights = [sum(picture.height + GAP for picture in row[0]) + GAP for row in rows]
     sheet = Image.new("RGB", (columns * (CELL + GAP) + GAP, sum(heights)), "white")

@@ -38,4 +38,4 @@ def points68(face: Face) -> NDArray[np.float64]:
     inner = np.concatenate([c.lip_line[[0, 2, 3, 4, 6]], c.lip_line[[4, 3, 2]]])
     brows = [c.brows[0][:5], c.brows[1][4::-1]]
     points = np.concatenate([jaw, *brows, bridge, nose, *eyes, c.upper_lip, c.lower_lip, inner])
-    return points * (picture.shape[1] / 512) - 0.5
+    return np.asarray(points * (picture.shape[1] / 512) - 0.5)
