@@ -293,7 +293,7 @@ MATRIX_TOOLS = ("pytest", "pytest-xdist", "pytest-cov", "hypothesis")
 # What would notice another version of one of the libraries: of each a file or two, not all that use it.
 MATRIX_TESTS = (
     *("tests/audio/test_recording.py", "tests/data/test_video.py"),  # PyAV
-    *("tests/test_portrait.py", "tests/drawn/test_avatar.py"),  # ONNX Runtime, webrtcvad; drawsvg and resvg
+    *("tests/test_portrait.py", "tests/drawn/test_avatar.py"),  # ONNX Runtime, webrtcvad; aggdraw
     *("tests/test_provenance.py", "tests/test_cli.py"),  # Pillow; typer, rich and pydantic
     *("tests/app/test_live_socket.py", "tests/app/test_client.py"),  # FastAPI, uvicorn, websockets; httpx
     *("tests/app/test_webrtc.py", "tests/signing/test_credentials.py"),  # aiortc; c2pa and cryptography

@@ -77,7 +77,7 @@ def fake_portrait(given: Given, samples: int, exaggerate: float, style: Style, s
         "model": {"name": "fake", "version": "0.0"},
         "notice": "nobody's likeness",
     }
-    drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style is Style.drawn else None
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style.is_vector else None
     return FakePortrait(square, (square,) * samples, facts, drawing, seed)
 
 
@@ -173,13 +173,14 @@ def test_json_is_one_line_on_standard_output(program: Program) -> None:
     assert ran.err == ""
 
 
-def test_a_drawn_portrait_leaves_its_drawing_beside_it_which_says_what_it_is(program: Program) -> None:
-    assert program("portrait", recording(Path("talk.wav")), "--style", "drawn", "-q").code == 0
+@pytest.mark.parametrize("style", ["drawn", "line"])
+def test_a_drawn_portrait_leaves_its_drawing_beside_it_which_says_what_it_is(program: Program, style: str) -> None:
+    assert program("portrait", recording(Path("talk.wav")), "--style", style, "-q").code == 0
     assert program.files() == ["talk.json", "talk.png", "talk.svg", "talk.wav"]
     provenance, facts = read_provenance("talk.svg")
     assert (provenance.kind, provenance.notice) == ("portrait", "nobody's likeness")
     assert provenance.digital_source_type.endswith("trainedAlgorithmicMedia")
-    assert facts["style"] == "drawn"
+    assert facts["style"] == style
 
 
 def test_samples_come_with_a_contact_sheet(program: Program) -> None:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ import speech2face
 from speech2face import Given, Portrait
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
+from speech2face.face.hair import chosen_hair, most_frequent_hair
+from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.portrait import draw_picture
 from speech2face.provenance import NOTICE
 from tests.recordings import encode
 
@@ -78,6 +82,18 @@ def test_without_a_seed_one_is_drawn_and_recorded(model: AttributeModel) -> None
     drawn = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1)
     repeated = speech2face.reconstruct(model, EXAMPLES / "male.flac", samples=1, seed=drawn.facts()["seed"])
     np.testing.assert_array_equal(drawn.samples, repeated.samples)
+
+
+def test_a_drawing_wears_the_most_frequent_hair_and_a_sample_that_of_its_place(model: AttributeModel) -> None:
+    embedding = model.release.mean_embedding
+    apparent = model.apparent(embedding)
+    found: dict[float | None, str] = {}
+    for place in (None, 0.05, 0.5, 0.9):
+        drawn = draw_picture(model, embedding, Style.drawn, hair_place=place).drawing or ""
+        (found[place],) = re.findall(r'data-style="(\w+)"', drawn)
+    assert found.pop(None) == most_frequent_hair(*apparent)
+    assert found == {place: chosen_hair(*apparent, place) for place in (0.05, 0.5, 0.9)}
+    assert len(set(found.values())) > 1
 
 
 def test_given_attributes_change_the_face_but_not_what_was_heard(model: AttributeModel, woman: Portrait) -> None:

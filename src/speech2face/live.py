@@ -17,6 +17,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
+from speech2face.face.hair import sample_place
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
@@ -97,7 +98,7 @@ class LiveSession:
             source: how the sound comes.
             given: attributes that override what the voice suggests.
             exaggerate: how far to move the embedding from the mean face.
-            style: "photographic" or "drawn".
+            style: "photographic", "drawn" or "line".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
             voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
@@ -254,7 +255,10 @@ class LiveSession:
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
-        others = [self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size) for _ in range(samples)]
+        others = [
+            self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size, sample_place(self.seed, number))
+            for number in range(samples)
+        ]
         release = snapshot.model.release
         return portrait.Portrait(
             image=shown.image,
@@ -289,9 +293,11 @@ class LiveSession:
         self._drawn = (face_embedding, how, picture)
         return picture
 
-    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> portrait.DrawnFace:
+    def _picture(
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None, hair_place: float | None = None
+    ) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
-        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
+        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair_place=hair_place)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

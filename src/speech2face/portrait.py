@@ -15,6 +15,7 @@ from speech2face.audio.recording import Recording, Source, checked_recording, re
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFitted, FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
+from speech2face.face.hair import chosen_hair, sample_place
 from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.inputs import (
     PathLike,
@@ -103,7 +104,7 @@ class LabelledPicture:
         Raises:
             InvalidOption: the picture is not drawn.
         """
-        raise InvalidOption('only a portrait in the style "drawn" can be had as SVG')
+        raise InvalidOption('only a portrait in the style "drawn" or "line" can be had as SVG')
 
     def _repr_png_(self) -> bytes:
         """Return the labelled PNG that a notebook shows."""
@@ -350,7 +351,7 @@ def reconstruct(
         samples: further faces, drawn from the belief: equally consistent with the voice.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
-        style: "photographic", or "drawn" for a vector drawing of the same face.
+        style: "photographic"; "drawn" or "line" for a vector drawing of the same face, flat or in lines.
         track: which of several sound tracks is heard, from 1; None takes the one that a player would, or the next
             where nobody speaks in that one. A `Recording` is one track already.
         voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
@@ -371,13 +372,13 @@ def reconstruct(
     rng = np.random.default_rng(seed)
     draws = [encoding.draw(given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray) -> DrawnFace:
-        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style)
+    def picture(face_embedding: FloatArray, hair_place: float | None = None) -> DrawnFace:
+        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair_place=hair_place)
 
     shown = picture(belief.mean)
     return Portrait(
         image=shown.image,
-        samples=tuple(picture(draw).image for draw in draws),
+        samples=tuple(picture(draw, sample_place(seed, number)).image for number, draw in enumerate(draws)),
         attributes=encoding.attributes,
         belief=belief,
         seconds_heard=activity.seconds,
@@ -435,17 +436,25 @@ class DrawnFace:
 
 
 def draw_picture(
-    model: Model, face_embedding: FloatArray, style: Style = Style.photographic, *, pixels: int | None = None
+    model: Model,
+    face_embedding: FloatArray,
+    style: Style = Style.photographic,
+    *,
+    pixels: int | None = None,
+    hair_place: float | None = None,
 ) -> DrawnFace:
     """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
+
+    A drawing wears the most frequent hair style of its age and gender, or the one at `hair_place`, 0 to 1, among all.
 
     Raises:
         InvalidOption: the model cannot be drawn in this style.
     """
     image = model.decode(face_embedding)
     size = pixels or len(image)
-    if style is Style.drawn:
-        from speech2face.drawn.avatar import draw_avatar, rasterise
+    if style.is_vector:
+        from speech2face.drawn.avatar import draw_avatar
+        from speech2face.drawn.shapes import rasterise
 
         age, femininity = model.apparent(face_embedding)
         drawing = draw_avatar(
@@ -454,6 +463,8 @@ def draw_picture(
             age=age,
             femininity=0.5 if femininity is None else femininity,
             description=model.notice,
+            hair=None if hair_place is None else chosen_hair(age, femininity, hair_place),
+            style=style,
         )
         return DrawnFace(rasterise(drawing, size), drawing)
     if size == len(image):

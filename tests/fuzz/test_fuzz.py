@@ -45,7 +45,7 @@ NOT_FOREIGN = {
     "data/session.py:_check_keys": OWN_WORDS,
     "data/session.py:check_plan": OWN_WORDS,
     "data/session.py:_counted_duplicates": OWN_WORDS,
-    "drawn/avatar.py:rasterise": OWN_WORDS,
+    "drawn/shapes.py:rasterise": OWN_WORDS,
     "evaluation/pictures.py:PictureSet.picture": OWN_WORDS,
     "training/augment.py:recoded": OWN_WORDS,
     "training/export.py:load_half": OWN_WORDS,

@@ -15,7 +15,7 @@ from speech2face.models.contract import Given
 from speech2face.portrait import MAX_EXAGGERATION
 
 Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
-Shown = Literal["photographic", "drawn"]
+Shown = Literal["photographic", "drawn", "line"]
 Pixels = Annotated[int, Field(ge=64, le=2 * PORTRAIT_PIXELS)]
 ModelName = Annotated[str, Field(max_length=200)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
@@ -141,7 +141,7 @@ class PortraitBody(TypedDict):
 
     facts: FactsBody
     picture: PictureBody
-    drawing: NotRequired[Annotated[PictureBody, Field(description="The drawing as SVG, in the style `drawn`.")]]
+    drawing: NotRequired[Annotated[PictureBody, Field(description="The drawing as SVG, in `drawn` and `line`.")]]
     samples: NotRequired[Annotated[list[PictureBody], Field(description="Where samples were asked for.")]]
     sheet: NotRequired[Annotated[PictureBody, Field(description="The face and the samples on one picture.")]]
 

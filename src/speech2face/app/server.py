@@ -309,7 +309,7 @@ class Options(schemas.AttributeOptions):
     exaggerate: schemas.Exaggeration = Field(0.0, description="How far to move the face away from the average face.")
     model: schemas.ModelName | None = Field(None, description="Default: the first of /v1/models.")
     style: schemas.Shown | None = Field(
-        None, description="Like a photograph, or drawn. Default: drawn as SVG, else not."
+        None, description="Like a photograph, drawn, or in lines. Default: drawn as SVG, else not."
     )
     pixels: schemas.Pixels | None = Field(None, description="Width and height. Default: the model's.")
     picture: PictureFormat = Field("png", description="Kind of the pictures inside a JSON answer.")

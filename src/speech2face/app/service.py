@@ -292,7 +292,7 @@ def portrait_at(portrait: "Portrait", pixels: int | None) -> "NDArray[np.uint8]"
     """The portrait at another width; what is drawn is drawn at that width."""
     if pixels is None or portrait.drawing is None:
         return resized(portrait.image, pixels)
-    from speech2face.drawn.avatar import rasterise
+    from speech2face.drawn.shapes import rasterise
 
     return rasterise(portrait.drawing, pixels)
 

@@ -49,7 +49,9 @@ GivenText = Annotated[
 PopulationText = Annotated[
     str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
 ]
-StyleName = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")]
+StyleName = Annotated[
+    Style, typer.Option(help="Show the face like a photograph; or drawn flat or in lines, with an SVG beside.")
+]
 Track = Annotated[
     int | None,
     typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
@@ -149,7 +151,7 @@ def portrait(
     to_output = out == STANDARD_OUTPUT
     if to_output:
         _check_output_stream(single=gathered.single, samples=samples, as_json=as_json)
-    jobs = plan(gathered, None if to_output else out, samples, drawn=style is Style.drawn, force=force)
+    jobs = plan(gathered, None if to_output else out, samples, drawn=style.is_vector, force=force)
     if not to_output:
         check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     signer = models.open_signer(sign_key, sign_certificate, [model])

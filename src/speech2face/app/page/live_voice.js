@@ -153,7 +153,7 @@ export class LiveVoice {
     await this.unlessRefused(async () => {
       // Both are asked for at once, with no sound between: they show the same face.
       const asked = [this.session.labelled(PIXELS)];
-      if (this.page.controls.style === "drawn") asked.push(this.session.labelled(PIXELS, "svg"));
+      if (this.page.controls.style !== "photographic") asked.push(this.session.labelled(PIXELS, "svg"));
       const [{ facts, picture }, drawing = null] = await Promise.all(asked);
       if (!this.isHeld) return;
       this.heldPicture = picture;

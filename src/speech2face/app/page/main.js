@@ -132,7 +132,7 @@ class Page {
     this.stageNote("");
     if (this.announcer.due(facts)) {
       const words = inWords(facts);
-      this.stage.describe(`${facts.style === "drawn" ? "Drawn portrait" : "Portrait"}. ${facts.notice} ${words}`);
+      this.stage.describe(`${facts.style === "photographic" ? "Portrait" : "Drawn portrait"}. ${facts.notice} ${words}`);
       this.announcer.say([words, ...facts.cautions.map(({ text }) => text)].join(" "));
     }
     this.allow(true);
@@ -142,7 +142,7 @@ class Page {
   hang(facts, picture) {
     this.stage.show(picture);
     this.stage.focus(facts.seconds_heard);
-    at("save-drawing").hidden = facts.style !== "drawn";
+    at("save-drawing").hidden = facts.style === "photographic";
   }
 
   stageNote(text) {
