@@ -25,7 +25,8 @@ JsonObject = dict[str, Any]
 DESCRIPTION: Final = (
     "A recording of a voice in, the synthetic average face that goes with such a voice out. Nothing that is sent is"
     " kept. Live sound goes over the WebSocket /v1/live, whose messages docs/api.md describes. Where the service was"
-    " started with a token, every request but /, /page and /health needs the header `Authorization: Bearer TOKEN`."
+    " started with a token, every request but /, /call, /docs, /page and /health needs the header"
+    " `Authorization: Bearer TOKEN`."
 )
 
 
@@ -316,12 +317,15 @@ def _without_null(schema: JsonObject) -> JsonObject:
     return plain | (kinds[0] if kinds else {})
 
 
-def describe_token(app: FastAPI) -> None:
-    """Let the application's description name the token that a service may want."""
+def describe_token(app: FastAPI, root_path: str) -> None:
+    """Let the application's description name the token that a service may want, and the path it is shown under."""
 
     def described() -> JsonObject:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+            servers = [{"url": root_path}] if root_path else None
+            schema = get_openapi(
+                title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, servers=servers
+            )
             schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             app.openapi_schema = schema
         return app.openapi_schema

@@ -56,6 +56,7 @@ class Settings:
     token: str | None = None
     workers: int = field(default_factory=default_workers)
     limits: http.Limits = field(default_factory=http.Limits)
+    access: http.Access = field(default_factory=http.Access)
     callback_hosts: frozenset[str] = frozenset()  # where calls may have portraits posted: "name" or "name:port"
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
     signer: Signer | None = None  # signs every PNG and WebP that leaves

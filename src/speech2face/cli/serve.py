@@ -29,6 +29,30 @@ def serve(
         str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_ALLOWED_HOST",
+            help="NAME or NAME:PORT of the page's address behind a proxy; may be named several times.",
+        ),
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_ALLOWED_ORIGIN",
+            help="Another site whose pages may use the API, as https://NAME; may be named several times.",
+        ),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_PROXY",
+            help="Address or network of a proxy whose X-Forwarded-For and -Proto are believed. Default: nobody's are.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(envvar="SPEECH2FACE_ROOT_PATH", help="Path under which a proxy shows the service, as /voice.")
+    ] = "",
     sign_key: SignKey = None,
     sign_certificate: SignCertificate = None,
     callback_host: Annotated[
@@ -45,7 +69,7 @@ def serve(
     """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
     options = dict(locals())
     need_extra("serving", "serve", SERVE_PACKAGES)
-    from speech2face.app.http import configure_logs
+    from speech2face.app.http import Access, configure_logs
     from speech2face.app.server import serve as run
     from speech2face.app.service import Settings, default_workers
 
@@ -57,6 +81,12 @@ def serve(
         models=models,
         token=token or os.environ.get(TOKEN_VARIABLE) or None,
         workers=workers or default_workers(),
+        access=Access(
+            hosts=frozenset(allowed_host or ()),
+            origins=frozenset(allowed_origin or ()),
+            proxies=tuple(proxy or ()),
+            root_path=root_path,
+        ),
         callback_hosts=frozenset(name.lower() for name in callback_host or ()),
         signer=open_signer(sign_key, sign_certificate, models),
     )
