@@ -25,12 +25,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech2face.console import Bar, Tell, note
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest, Part
 from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, default_cache_folder
@@ -279,32 +277,21 @@ class Speed:
 
 
 class Progress:
-    """Steps done, the loss, clips/s and the time left."""
+    """Steps done, clips/s, the time left and the loss: a bar on a terminal, a line for each written step elsewhere."""
 
     def __init__(self, start: int, last: int, *, quiet: bool) -> None:
         self._last = last
         self._quiet = quiet
+        self._lines = not quiet and not sys.stderr.isatty()
         self._speed = ""
-        self._bar: Bar | None = None
-        if not quiet and sys.stderr.isatty():
-            self._bar = Bar(
-                TextColumn("step"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.description}"),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._task = self._bar.add_task("", total=last, completed=start)
+        self._bar = Bar(f"step {start:,} of {last:,}", last, done=start, quiet=quiet or self._lines, timed=False)
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
 
     def rate(self, step: int, clips_per_second: float | None, batch: int) -> None:
         """The speed of late, None where it is not known; the time left follows from it."""
@@ -315,38 +302,31 @@ class Progress:
 
     def step(self, step: int, loss: float, terms: Mapping[str, float], *, written: bool) -> None:
         """A step is done."""
-        if self._quiet:
+        if self._quiet or (self._lines and not written):
             return
         text = f"loss {loss:.4g}"
-        if len(terms) > 1:
+        if len(terms) > 1 and self._lines:  # a terminal of 80 columns has no place for them beside the bar
             text += f" ({', '.join(f'{name} {value:.4g}' for name, value in terms.items())})"
-        text += self._speed
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=text)
-        elif written:
-            self._line(f"[{step}/{self._last}] {text}")
+        if self._lines:
+            note(f"[{step}/{self._last}] {text}{self._speed}")
+        else:
+            self._bar.update(step, what=f"step {step:,} of {self._last:,}, {text}{self._speed}")
 
     def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
         """Numbers on validation clips."""
         if numbers and not self._quiet:
-            self._line(f"[{step}/{self._last}] evaluation: " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+            note(f"[{step}/{self._last}] evaluation: " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     def warning(self, sentence: str) -> None:
         """What the user must read."""
         if not self._quiet:
-            self._line(f"warning: {sentence}")
+            note(f"warning: {sentence}")
 
     def ended(self, step: int, clips: int, seconds: float) -> None:
         """The last step of this start is done; clips and seconds are those of all timed steps."""
         if seconds > 0 and not self._quiet:
             took = timedelta(seconds=round(seconds))
-            self._line(f"[{step}/{self._last}] {clips:,} clips in {took}, {clips / seconds:.1f} clips/s")
-
-    def _line(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            note(f"[{step}/{self._last}] {clips:,} clips in {took}, {clips / seconds:.1f} clips/s")
 
 
 logger = logging.getLogger(__name__)
@@ -666,7 +646,7 @@ class Report:
             for sentence in warnings:
                 self.shown.warning(sentence)
                 if logger.hasHandlers():  # else logging itself would print it a second time, with --quiet too
-                    logger.warning("%s", sentence)
+                    logger.warning("%s", sentence, extra={"noted": True})
 
     def ended(self) -> None:
         """The whole of this start's steps."""
@@ -832,10 +812,12 @@ def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
     elif trainer.step:
         lines.append(f"going on from step {trainer.step:,}")
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        note(line)
 
 
-def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int, list[Balance], tuple[str, ...]]:
+def balance_by_settings(
+    settings: TrainingSettings, *, clips: int, progress: Tell = lambda what, done, of: None
+) -> tuple[int, list[Balance], tuple[str, ...]]:
     """Suggested weights from the newest checkpoint of an encoder's run: its step, the terms, what is left out.
 
     Raises:
@@ -862,6 +844,9 @@ def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int,
             {name: part.to(ranks.device) for name, part in batch.items()}
             for batch in itertools.islice(batches.training(newest.step), count)
         )
+        pairs = []
         with torch.no_grad():
-            pairs = [(stage.predict(stage.network, batch), batch["face_embedding"]) for batch in moved]
+            for number, batch in enumerate(moved):
+                progress("batches heard", number, count)
+                pairs.append((stage.predict(stage.network, batch), batch["face_embedding"]))
         return newest.step, suggest_weights(stage.loss, pairs), stage.notes()
