@@ -103,7 +103,7 @@ def prepare(
     from speech2face.data.session import Grouping, prepare_data
     from speech2face.data.sources import absolute
     from speech2face.data.workers import WorkerLimits
-    from speech2face.training.export_needs import data_gaps
+    from speech2face.training.export_needs import data_gaps, training_gaps
 
     given = context.params
     preparation = _preparation(Grouping(seed, nested("shares", shares.split(",")), records_per_shard), given)
@@ -117,7 +117,7 @@ def prepare(
         manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
     if not quiet:
         print_rows(_summary(manifest))
-        for gap in data_gaps(manifest):
+        for gap in (*training_gaps(manifest), *data_gaps(manifest)):
             note(str(gap))
 
 
@@ -363,7 +363,7 @@ def show(
     from speech2face.data.record import read_rejects
     from speech2face.data.statement import statement_markdown
     from speech2face.outputs import check_outputs, write_together
-    from speech2face.training.export_needs import data_gaps
+    from speech2face.training.export_needs import data_gaps, training_gaps
 
     if page is not None:
         check_outputs([page], force=force)
@@ -374,9 +374,13 @@ def show(
         rejects = inspection.sample_rejects(read_rejects(manifest.storage))
         write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
         note(f"{page} written: it shows real people, do not pass it on")
-    gaps = data_gaps(manifest)
+    gaps = (*training_gaps(manifest), *data_gaps(manifest))
     if as_json:
-        print_json(statement | {"export": [{"refused": gap.refused, "gap": gap.sentence} for gap in gaps]})
+        said = {name: [gap for gap in gaps if gap.of == name] for name in ("training", "export")}
+        stated = {
+            name: [{"refused": gap.refused, "gap": gap.sentence} for gap in found] for name, found in said.items()
+        }
+        print_json(statement | stated)
     else:
         print_text(statement_markdown(statement))
         for gap in gaps:

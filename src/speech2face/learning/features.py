@@ -199,6 +199,8 @@ class PairSet:
     """Records that gave no clip already, by reason."""
     count: int | None = None
     """How many clips there are; None where that is not known before they are read."""
+    people: int | None = None
+    """How many people they are of, likewise."""
 
 
 def stored_pairs(place: str) -> PairSet:
@@ -224,6 +226,7 @@ def stored_pairs(place: str) -> PairSet:
         None if local is None else local / FEATURES,
         {str(reason): int(count) for reason, count in rejects.items()} if isinstance(rejects, Mapping) else {},
         sum(len(manifest.clips(split)) for split in manifest.splits if split != TEST),
+        sum(len(set(manifest.clips(split).speaker.tolist())) for split in manifest.splits if split != TEST),
     )
 
 
@@ -292,6 +295,7 @@ def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Seq
         None if local is None else local / f"{name}.{FEATURES}",
         rejected,
         len(kept),
+        len({each.speaker for each in kept}),
     )
 
 

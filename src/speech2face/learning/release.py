@@ -509,6 +509,8 @@ def learn_release(
         lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label, options)
     else:
         assert pairs is not None
+        if pairs.people is not None:
+            check_count(pairs.people)  # now, and not after all are read
         table, encoded = prepare_table(pairs, options, tell)
         lesson, facts = lesson_of_table(table, options, tell)[0], training_facts(pairs, encoded, None, options)
     lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
