@@ -599,7 +599,7 @@ class Trainer:
         network = self.stage.network
         state = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
         learns = sum(each.numel() * each.element_size() for each in network.parameters() if each.requires_grad)
-        return state * (1 if self.average is None else 2) + 2 * learns
+        return int(state * (1 if self.average is None else 2) + 2 * learns)
 
     def _gradients_stay_here(self) -> contextlib.AbstractContextManager[None]:
         """No exchange between ranks before the step's last piece."""
@@ -850,7 +850,7 @@ def _slow(trainer: Trainer) -> list[str]:
     """What will take longer, or not fit, though nothing refuses it."""
     said = []
     on_processor = trainer.ranks.device.type == "cpu"
-    if on_processor and trainer.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():  # type: ignore[no-untyped-call]
+    if on_processor and trainer.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
         said.append("warning: this processor emulates bf16, which is 7 to 13 times slower; set run.precision to auto")
     settings = trainer.settings
     wanted = trainer.checkpoint_bytes * (settings.run.keep + 1)  # one more stands before the oldest goes
