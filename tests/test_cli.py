@@ -136,7 +136,7 @@ def test_one_recording_becomes_a_picture_and_its_facts(program: Program) -> None
     assert program.files() == ["talk.json", "talk.png", "talk.wav"]
     for text in (
         "34 years (80 % interval 24 to 47)",
-        "feminine (97%)",
+        "feminine (97 %)",
         "1.5 s of 2.0 s",
         "loud noise",
         "talk.png",

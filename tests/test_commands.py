@@ -100,7 +100,8 @@ def test_every_command_line_on_a_page_can_be_called() -> None:
 
 
 def test_no_page_names_an_option_that_nothing_has() -> None:
-    known = options_of_scripts().union(*map(options_of, COMMANDS.values()))
+    commands = (typer.main.get_command(cli.app), *COMMANDS.values())
+    known = options_of_scripts().union(*map(options_of, commands))
     wrong = []
     for page in PAGES:
         for line in code_of(page.read_text(encoding="utf-8")):

@@ -260,7 +260,9 @@ def age_text(facts: dict[str, Any]) -> str:
 
 def voice_text(facts: dict[str, Any]) -> str:
     """How feminine or masculine the voice is read."""
-    return f"{facts['gender']['reading']} ({facts['gender']['probability']:.0%})"
+    from speech2face.portrait import gender_text
+
+    return gender_text(facts["gender"]["reading"], facts["gender"]["probability"])
 
 
 def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -210,14 +210,17 @@ def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
     """Age and gender as they are stated, JSON-ready."""
     low, high = attributes.age_interval()
     femininity = attributes.femininity
+    reading, probability = "feminine" if femininity >= 0.5 else "masculine", round(max(femininity, 1 - femininity), 4)
     return {
         "age": round(attributes.age_mean, 1),
         "age_interval_80": [round(low, 1), round(high, 1)],
-        "gender": {
-            "reading": "feminine" if femininity >= 0.5 else "masculine",
-            "probability": round(max(femininity, 1 - femininity), 4),
-        },
+        "gender": {"reading": reading, "probability": probability, "text": gender_text(reading, probability)},
     }
+
+
+def gender_text(reading: str, probability: float) -> str:
+    """The gender reading in words, the same for terminal, page and JSON: nothing is ever certain, so not 100 %."""
+    return f"{reading} ({'over 99' if probability > 0.99 else f'{100 * probability:.0f}'} %)"
 
 
 def encode_speech(

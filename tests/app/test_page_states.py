@@ -32,7 +32,7 @@ FACTS = {
     "seconds_recorded": 4.0,
     "age": 41.0,
     "age_interval_80": [30.0, 55.0],
-    "gender": {"reading": "masculine", "probability": 0.9},
+    "gender": {"reading": "masculine", "probability": 0.9, "text": "masculine (90 %)"},
     "cautions": [{"code": "several_speakers", "text": "More than one voice seems to speak."}],
     "given": {},
     "notice": "Nobody.",

@@ -84,6 +84,8 @@ class GenderBody(TypedDict):
 
     reading: Literal["feminine", "masculine"]
     probability: float
+    text: str
+    """Both in words."""
 
 
 class VersionBody(TypedDict):
@@ -97,7 +99,7 @@ class VersionBody(TypedDict):
     _example(
         age=33.2,
         age_interval_80=[21.2, 48.2],
-        gender={"reading": "feminine", "probability": 0.9912},
+        gender={"reading": "feminine", "probability": 0.9912, "text": "feminine (over 99 %)"},
         seconds_heard=6.96,
         seconds_recorded=7.05,
         cautions=[],

@@ -137,19 +137,22 @@ def server_config(app: FastAPI, limits: http.Limits, proxies: Sequence[str] = ()
 
 def address_of(host: str, listening: socket.socket) -> str:
     """What to open in a browser of this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses are none that a browser can open
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{listening.getsockname()[1]}"
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it.
+def serve(settings: Settings, say_where: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until a signal ends it; `say_where` is told the address once connections are taken.
 
     Raises:
         InvalidOption, WeightsError: what keeps it from starting, or a model that turns out damaged.
     """
     server = make_server(settings)
     listening = listen(settings.host, settings.port)
-    log.info("listening", extra={"data": {"address": address_of(settings.host, listening)}})
+    address = address_of(settings.host, listening)
+    log.info("listening", extra={"noted": True, "data": {"address": address}})
+    say_where(address)
     server.run(sockets=[listening])
     if server.service.registry.failure is not None:
         raise server.service.registry.failure

@@ -1,6 +1,8 @@
 """The command line: a thin skin over the library. Heavy imports wait until they are needed: `--help` is immediate."""
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,10 +11,9 @@ import typer
 
 from speech2face import __version__
 from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio
-from speech2face.cli.options import Exaggerate, Overwrite, Quiet, SignCertificate, SignKey
+from speech2face.cli.options import Exaggerate, Overwrite, Program, Quiet, SignCertificate, SignKey
 from speech2face.cli.terminal import (
     leave,
-    note,
     one_line_errors,
     prepare_streams,
     print_bytes,
@@ -20,8 +21,8 @@ from speech2face.cli.terminal import (
     print_json,
     print_line,
     print_rows,
-    with_progress,
 )
+from speech2face.console import Bar, note
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.limits import MAX_SAMPLES, Style
 
@@ -63,11 +64,11 @@ VoiceActivityName = Annotated[
     str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
 ]
 
+log = logging.getLogger(__name__)
 GIVEN_NAMES = ("age", "gender", "group")
 MAX_SEED = 2**31 - 1
 
-app = typer.Typer(
-    add_completion=False,
+app = Program(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: at 80 columns tables cut long option names, and pipes need no frames
@@ -162,6 +163,7 @@ def portrait(
 
     def draw(job: "Job") -> dict[str, Any]:
         """Draw one recording and write its files, all or none; returns the facts."""
+        started = time.perf_counter()
         if microphone:
             from speech2face.cli.microphone import record_portrait
 
@@ -173,6 +175,7 @@ def portrait(
             print_bytes(files[job.outputs.portrait])
         else:
             write_together(files, force=force)
+        log.info("%s: heard, drawn and written in %.1f s", job.name, time.perf_counter() - started)
         return drawn.facts()
 
     if not gathered.single:
@@ -294,24 +297,22 @@ def _draw_batch(
     if not quiet:
         for path in gathered.skipped:
             note(f"skipped {printable(path)}: no sound in it")
-    for job in with_progress(jobs, quiet=quiet):
-        try:
-            facts = draw(job)
-        except Speech2FaceError as error:
-            failed += 1
-            print_error(f"{job.name}: {error}")
+    with Bar("portraits", len(jobs), quiet=quiet) as bar:
+        for job in bar.each(jobs):
+            bar.update(what=job.name)
+            try:
+                facts = draw(job)
+            except Speech2FaceError as error:
+                failed += 1
+                print_error(f"{job.name}: {error}")
+                if as_json:
+                    said = {"kind": type(error).__name__, "exit_code": error.exit_code, "text": str(error)}
+                    print_json({"recording": job.name, "error": said})
+                continue
             if as_json:
-                print_json(
-                    {
-                        "recording": job.name,
-                        "error": {"kind": type(error).__name__, "exit_code": error.exit_code, "text": str(error)},
-                    }
-                )
-            continue
-        if as_json:
-            print_json(_facts_line(facts, job))
-        elif not quiet:
-            print_line(portrait_line(facts, job))
+                print_json(_facts_line(facts, job))
+            elif not quiet:
+                print_line(portrait_line(facts, job))
     summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped))
     if failed:
         raise SomeRecordingsFailed(summary)
@@ -332,7 +333,8 @@ def _add(*commands: Callable[..., None]) -> None:
 
 _add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
-_add(serve.serve, studio.studio, evaluate.audit, evaluate.evaluate)
+app.command(service=True)(serve.serve)
+_add(studio.studio, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
 app.add_typer(models.configs, name="configs")

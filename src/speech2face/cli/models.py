@@ -23,7 +23,8 @@ from speech2face.cli.options import (
     SignCertificate,
     SignKey,
 )
-from speech2face.cli.terminal import note, print_json, print_line, print_rows, print_text
+from speech2face.cli.terminal import print_json, print_line, print_rows, print_text
+from speech2face.console import Bar, note
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, TamperedPicture, need_extra
 
 if TYPE_CHECKING:
@@ -100,7 +101,10 @@ def export(
     from speech2face.training.export import Citation, export_by_runs
 
     citation = Citation(name or out.resolve().name, version, licence)
-    model, notes = export_by_runs(encoder, decoder, out, citation=citation, data=data, clips=clips, force=force)
+    with Bar("opening the trainings", quiet=quiet) as bar:
+        model, notes = export_by_runs(
+            encoder, decoder, out, citation=citation, data=data, clips=clips, force=force, progress=bar.stage
+        )
     if quiet:
         return
     for sentence in notes:
@@ -219,7 +223,10 @@ def balance(
     from speech2face.training.losses import PAPER_STEP, REFERENCE_TERM
     from speech2face.training.settings import read_settings
 
-    step, found, left_out = balance_by_settings(read_settings(config, overrides or ()), clips=clips)
+    with Bar("opening data and training") as bar:
+        step, found, left_out = balance_by_settings(
+            read_settings(config, overrides or ()), clips=clips, progress=bar.stage
+        )
     if as_json:
         print_json({"step": step, "terms": [asdict(term) for term in found], "left_out": list(left_out)})
         return

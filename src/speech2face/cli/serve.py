@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from speech2face.cli.models import open_signer
 from speech2face.cli.options import SignCertificate, SignKey, settings_of
-from speech2face.cli.terminal import note
+from speech2face.console import note
 from speech2face.errors import need_extra
 
 SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr")
@@ -62,18 +63,15 @@ def serve(
     stun: Annotated[
         str | None, typer.Option(help="STUN server for WebRTC calls, as stun:HOST:PORT. Default: none is asked.")
     ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
-    ] = "info",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
 ) -> None:
     """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
     options = dict(locals())
     need_extra("serving", "serve", SERVE_PACKAGES)
-    from speech2face.app.http import Access, configure_logs
+    from speech2face.app.http import Access
     from speech2face.app.server import serve as run
     from speech2face.app.service import Settings, default_workers
 
-    configure_logs(log_level)
     models = tuple(model or [None])
     settings = settings_of(
         Settings,
@@ -90,5 +88,16 @@ def serve(
         callback_hosts=frozenset(name.lower() for name in callback_host or ()),
         signer=open_signer(sign_key, sign_certificate, models),
     )
-    run(settings)
+    run(settings, lambda address: _say_where(address, open_page=open_page))
     note("ended")
+
+
+def _say_where(address: str, *, open_page: bool) -> None:
+    """Tell who sits at a terminal what to open; whoever reads the log finds it there."""
+    if sys.stderr.isatty():
+        note(f"open {address} in a browser on this machine; Ctrl+C ends the service")
+    if open_page:
+        import webbrowser
+
+        if not webbrowser.open(address):
+            note(f"no browser was found; open {address} yourself")

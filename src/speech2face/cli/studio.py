@@ -12,7 +12,8 @@ import typer
 
 from speech2face.cli.options import AsJson, listed
 from speech2face.cli.serve import SERVE_PACKAGES
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import note
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
@@ -69,11 +70,9 @@ def studio(
         _erase(out, withdraw, models or (), as_json=as_json)
         return
     need_extra("the consent studio", "serve", STUDIO_PACKAGES)
-    from speech2face.app.http import configure_logs
     from speech2face.app.studio import StudioSettings, run_studio
 
     terms = terms_of(settings, options)
-    configure_logs("warning")
     run_studio(StudioSettings(out, terms, port=port), note)
     note("ended")
 
