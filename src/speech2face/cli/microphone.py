@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.stream import SAMPLE_BYTES
 from speech2face.batch import age_text, voice_text
-from speech2face.cli.terminal import note
+from speech2face.console import note
 from speech2face.errors import MissingExtra, UnreadableRecording, need_extra
 from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 
