@@ -397,12 +397,12 @@ part of its encoder, which transcribes nothing; no voice can be got back from it
 shaped it. A. Radford, J. W. Kim, T. Xu, G. Brockman, C. McLeavey, I. Sutskever: *Robust Speech Recognition via
 Large-Scale Weak Supervision*. 2022. MIT licence, (c) 2022 OpenAI."""
 FACE_SOURCES = """\
-Faces: photographs of 102 adult volunteers, and 75 generated faces of people who do not exist.
+Faces: photographs of 102 adult volunteers, and 194 generated faces of people who do not exist.
 
 | source | faces | labels used | licence |
 |---|---|---|---|
 | Face Research Lab London Set | 102 | age, gender and group, self-reported | CC BY 4.0 |
-| SFHQ-T2I (synthetic) | 75 | age and gender predicted by a network | MIT |
+| SFHQ-T2I (synthetic) | 194 | age and gender predicted by a network | MIT |
 
 - L. DeBruine, B. Jones (2017): *Face Research Lab London Set* (version 5). figshare.
   doi:10.6084/m9.figshare.5047666.v5.
@@ -441,7 +441,7 @@ LIMITS = """\
   here.
 - **Gender** is two-valued here because the labels are. What is read is how the voice sounds, not who somebody is;
   speakers who gave another gender or none have taught no gender.
-- **Faces above 45 years** follow generated pictures and a network's guess of their age, with hair and hairline set by
+- **Faces above 32 years** follow generated pictures and a network's guess of their age, with hair and hairline set by
   hand.
 - **Groups are small**: 69 white, 13 black, 10 west Asian, 9 east Asian volunteers and one of two groups. Faces of the
   small groups are shrunk towards the mean, and rest on few people."""
