@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,3 +228,24 @@ def test_people_are_found_again_in_a_second_picture(fitter: FaceFitter) -> None:
         gone = known - fit.embedding
         far = np.einsum("fi,ij,fj->f", gone, np.linalg.pinv(fit.covariance, hermitian=True, rcond=1e-6), gone)
         assert int(far.argmin()) == number
+
+
+def test_what_photographs_teach_is_drawn_as_old_as_they_look(model: AttributeModel) -> None:
+    basis = replace(
+        model.release.population.basis, drawn_years=((18.0, 18.0, 18.0), (50.0, 55.0, 60.0), (80.0, 80.0, 80.0))
+    )
+    stretched = replace(
+        model, release=replace(model.release, population=replace(model.release.population, basis=basis))
+    )
+    even, rest = (
+        np.full(len(basis.groups), 1 / len(basis.groups)),
+        np.full(model.release.population.residual_sd.size, 0.3),
+    )
+    photographed = np.r_[basis.photographed.design(50.0, 0.0, even), rest].astype(np.float32)
+    drawn = stretched.as_drawn(photographed)
+    np.testing.assert_allclose(drawn, np.r_[basis.design(50.0, 0.0, even), rest], atol=1e-5)
+    assert stretched.apparent(drawn) == (50.0, 0.0)
+    plain = replace(
+        model, release=replace(model.release, population=replace(model.release.population, basis=basis.photographed))
+    )
+    np.testing.assert_array_equal(plain.as_drawn(photographed), photographed)
