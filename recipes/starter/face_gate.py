@@ -4,7 +4,7 @@ Two readings for each embedder at hand, and a release that fails either is not m
 - strangers: the distance from expected faces and draws to the nearest photographed person of their gender and group,
   beside that from each photographed person to the nearest other one of theirs, among as many (a two-sample test);
 - membership: can a person who was learned from be told from one who was left out by how near the expected face of
-  their attributes lies to them?
+  their attributes lies to them? Over everybody; the small groups are reported, a mean of ten people being what it is.
 
 How many faces fall under an embedder's usual threshold is reported too. It is no criterion: where real people of one
 group are matched to each other as often, the threshold does not tell people apart.
@@ -36,7 +36,6 @@ GRID_AGES_YEARS = (18, 25, 35, 45, 55, 65, 80)
 SIGNIFICANT = 0.01  # of the one-sided test that faces are nearer than strangers
 NEARER_MOST = 0.6  # share of pairs in which a face may be nearer than a stranger, significant or not; one half is even
 MEMBER_MOST = 0.65  # share of pairs in which one learned from may be nearer than one left out; one half is even
-MEMBER_MOST_IN_A_GROUP = 0.75
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,7 @@ def passes(report: dict[str, Any]) -> bool:
         )
 
     members = report.get("membership")
-    quiet = members is None or (
-        members["everyone"]["told"] <= MEMBER_MOST
-        and all(part["told"] <= MEMBER_MOST_IN_A_GROUP for part in members.values())
-    )
+    quiet = members is None or members["everyone"]["told"] <= MEMBER_MOST
     return far(report["draws"]) and far(report["expected"]) and quiet
 
 

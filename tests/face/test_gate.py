@@ -103,7 +103,7 @@ def test_members_who_can_be_told_fail_the_gate() -> None:
     quiet = {"nearer": 0.5, "p": 0.5}
     report = {"draws": quiet, "expected": quiet, "membership": {"everyone": {"told": 0.55}, "white": {"told": 0.7}}}
     assert passes(report)
-    report["membership"] = {"everyone": {"told": 0.55}, "white": {"told": 0.8}}
+    report["membership"] = {"everyone": {"told": 0.7}, "white": {"told": 0.7}}
     assert not passes(report)
     assert not passes({"draws": quiet, "expected": {"nearer": 0.55, "p": 0.001}})
     assert not passes({"draws": quiet, "expected": {"nearer": 0.65, "p": 0.2}})
