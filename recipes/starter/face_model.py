@@ -476,18 +476,27 @@ def fit_london(
 
 
 # --------------------------------------------------------------------------------------------------
-# How shape and texture change beyond forty, from synthetic faces whose light and expression vary.
-# Only changes are taken: a regression within the synthetic set on age and gender, beside the expressions that would
-# otherwise pass for age (the old faces frown and smile more). What the set is like as a whole stays out.
+# How shape and texture change beyond thirty, from synthetic faces whose light and expression vary.
+# Only changes are taken: a regression within the synthetic sets on age and gender, beside the expressions that would
+# otherwise pass for age (the old faces frown and smile more). What each set is like as a whole stays out.
+# A regression averages wrinkles that lie elsewhere on every face, as a mean does pores; so at two ages the fine
+# contrast is raised as far as that of single faces grows from the young to them.
 # --------------------------------------------------------------------------------------------------
 
 AGEING = ("older", "older_femininity", "old", "old_femininity")
 LIGHT_PIXELS = 22.0  # tones smoother than this are light and make-up, not age
 RIDGE_PERSONS = 4.0
 HAIR_PROBE = (slice(75, 100), slice(215, 297))  # rows and columns above the middle of the hairline
-TEXTURE_SHARE = {"older": 0.8, "old": 0.6}  # generated faces are lit and retouched for drama; judged by eye
+FOLD_PIXELS, FOLD_SHARE = 7.0, 0.6  # coarser than this is half light: generated faces are lit for drama
 COLOUR_SHARE = 0.5
-WHITENED = 0.85  # of the way to white at 80: an average head of hair keeps some of its colour
+SHAVED_DETAIL = 0.6  # of what men's skin has beyond women's where a beard grows; some of it is no beard
+YOUNG_YEARS, YOUNG_WIDTH_YEARS = 25.0, 6.0
+DETAILED = ((60.0, 7.0), (85.0, 8.0))  # ages at which fine contrast is measured, and how near in age counts
+DETAIL_LIMITS = (2.6, 2.4, 2.0)  # no band grows by more, finest first
+DETAIL_STRENGTH = 0.7  # 1 would reach the single faces' contrast, where the limits allow
+GROWTH_LIMIT = 4.0  # of single faces' contrast with age
+WHITE_YEARS = 80.0
+WHITENED = 0.85  # of the way to white then: an average head of hair keeps some of its colour
 GREYED_AT_60 = 0.4  # of that; set by hand: the synthetic faces under 60 are dyed, fair or already white at random
 WHITE_FROM_YEARS = 75.0  # the synthetic set's hair is white from here on
 RECEDING_PIXELS = {137: 20.0, 141: 20.0, 138: 15.0, 140: 15.0, 136: 14.0, 142: 14.0, 139: 11.0, 135: 6.0, 143: 6.0}
@@ -522,7 +531,7 @@ def beardedness(luma: Array, mesh: Points) -> NDArray[np.float64]:
 
 
 def ageing_design(faces: Faces, synthetic: Synthetic, basis: AttributeBasis) -> NDArray[np.float64]:
-    """Intercept, femininity and ageing, then expressions and beard, (faces, terms)."""
+    """Intercept, femininity and ageing, then expressions, beard and what sets differ by, (faces, terms)."""
     groups = np.full((len(faces.age), len(basis.groups)), 1.0 / len(basis.groups))
     coordinates = basis.design(faces.age, faces.femininity, groups)
     columns = [basis.names.index(name) for name in ("femininity", *AGEING)]
@@ -533,27 +542,37 @@ def ageing_design(faces: Faces, synthetic: Synthetic, basis: AttributeBasis) -> 
             coordinates[:, columns],
             expressions(synthetic.displacements, synthetic.mesh),
             beard[:, None],
+            faces.generator[:, None],
+            (faces.generator * (2.0 * faces.femininity - 1.0))[:, None],
         ],
         axis=1,
     ).astype(np.float64)
 
 
-def _regress(x: NDArray[np.float64], values: Array) -> Array:
+def _regress(x: NDArray[np.float64], values: Array, trust: NDArray[np.float64]) -> Array:
     """Ridge directions of the ageing coordinates, (ageing, ...), of values (faces, ...)."""
     penalty = RIDGE_PERSONS * np.eye(x.shape[1])
     penalty[0, 0] = 0.0
     penalty[1, 1] = 1.0
-    mixing = np.linalg.solve(x.T @ x + penalty, x.T)[2 : 2 + len(AGEING)]  # (ageing, faces)
+    weighted = (x * trust[:, None]).T
+    mixing = np.linalg.solve(weighted @ x + penalty, weighted)[2 : 2 + len(AGEING)]  # (ageing, faces)
     return np.tensordot(mixing.astype(np.float32), values, axes=1)
 
 
-def shape_ageing(x: NDArray[np.float64], synthetic: Synthetic, controls: Points, *, moving: NDArray[np.bool_]) -> Array:
+def shape_ageing(
+    x: NDArray[np.float64],
+    synthetic: Synthetic,
+    controls: Points,
+    *,
+    trust: NDArray[np.float64],
+    moving: NDArray[np.bool_],
+) -> Array:
     """Displacement of control points (controls, 2) a unit of each ageing coordinate, (ageing, controls, 2).
 
     Only moving ones follow the mesh; outline, ears and hairline lie outside it and stay.
     """
     pairs = mirror_pairs(synthetic.mesh[None])
-    mesh_directions = _regress(x, synthetic.displacements.astype(np.float32))
+    mesh_directions = _regress(x, synthetic.displacements.astype(np.float32), trust)
     flipped = mirror(mesh_directions + synthetic.mesh, pairs, SIZE) - mirror(synthetic.mesh, pairs, SIZE)
     symmetric = (mesh_directions + flipped) / 2
     fixed = np.concatenate([border_points(SIZE, margin_pixels=MARGIN_PIXELS, per_side=6), controls[~moving]])
@@ -563,18 +582,90 @@ def shape_ageing(x: NDArray[np.float64], synthetic: Synthetic, controls: Points,
     return neutral_expression(directions, controls.astype(np.float32))
 
 
-def texture_ageing(x: NDArray[np.float64], synthetic: Synthetic, regions: Regions) -> tuple[Array, Array]:
+def texture_ageing(
+    x: NDArray[np.float64],
+    faces: Faces,
+    synthetic: Synthetic,
+    regions: Regions,
+    mean_luma: Array,
+    basis: AttributeBasis,
+) -> tuple[Array, Array]:
     """Fine luma (ageing, SIZE, SIZE) and chroma a unit of each ageing coordinate, within the face only."""
     whole = np.maximum(regions.face, regions.eyes)
     fine = synthetic.luma - _smooth_within(synthetic.luma, whole, LIGHT_PIXELS)
     fine = np.clip(fine, -0.8, 0.8)  # one lamp's glint or one black lash must not carry the slope
     colour = synthetic.chroma - _smooth_within(synthetic.chroma, whole[::2, ::2], LIGHT_PIXELS / 2)
-    luma, chroma = _regress(x, fine), _regress(x, np.clip(colour, -0.3, 0.3))
+    luma, chroma = _regress(x, fine, faces.trust), _regress(x, np.clip(colour, -0.3, 0.3), faces.trust)
+    luma = luma - (1.0 - FOLD_SHARE) * ndimage.gaussian_filter(luma, (0.0, FOLD_PIXELS, FOLD_PIXELS))
+    plain = _shaved(luma, SHAVED_DETAIL * regions.beard) * regions.face
     luma, chroma = _symmetric(luma), _symmetric(chroma)
-    luma, chroma = _shaved(luma, regions.beard), _shaved(chroma, regions.beard[::2, ::2])
-    share = np.array([TEXTURE_SHARE[name.split("_")[0]] for name in AGEING], np.float32)
-    luma, chroma = luma * share[:, None, None], chroma * share[:, None, None, None] * COLOUR_SHARE
-    return luma * regions.face, chroma * regions.face[::2, ::2]
+    luma, chroma = _shaved(luma, regions.beard) * regions.face, _shaved(chroma, regions.beard[::2, ::2])
+    luma = _with_typical_detail(luma, plain, mean_luma, faces, synthetic, regions, basis)
+    return luma * regions.face, chroma * COLOUR_SHARE * regions.face[::2, ::2]
+
+
+def ageing_at(age: float, feminine: float, basis: AttributeBasis) -> NDArray[np.float32]:
+    """Ageing coordinates, (ageing,), of an age in years and of feminine in -1 or 1."""
+    groups = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    columns = [basis.names.index(name) for name in AGEING]
+    return replace(basis, age_range_years=(0.0, 100.0)).design(age, (feminine + 1.0) / 2.0, groups)[columns]
+
+
+def typical_growth(faces: Faces, synthetic: Synthetic, inside: Array) -> dict[tuple[float, float], Array]:
+    """How many times the fine contrast of young faces those of (age, feminine) have, (bands, size, size) each."""
+    contrasts = np.stack(
+        [np.stack([local_contrast(band, inside)[::2, ::2] for band in bands(luma)]) for luma in synthetic.luma]
+    )
+    order = np.argsort(contrasts, axis=0)
+    ranked = np.take_along_axis(contrasts, order, axis=0)
+
+    def median(age: float, width: float, femininity: float) -> Array:
+        near = np.exp(-0.5 * ((faces.age - age) / width) ** 2) * (faces.femininity == femininity)
+        total = np.cumsum((faces.trust * near)[order], axis=0)
+        middle = (total >= total[-1:] / 2.0).argmax(0)
+        found = np.take_along_axis(ranked, middle[None], axis=0)[0]
+        return np.asarray(ndimage.gaussian_filter(_symmetric(found), (0.0, 4.0, 4.0)))
+
+    growth = {}
+    for femininity in (1.0, 0.0):
+        young = median(YOUNG_YEARS, YOUNG_WIDTH_YEARS, femininity)
+        for age, width in DETAILED:
+            ratio = np.clip(median(age, width, femininity) / np.maximum(young, 1e-3), 1.0, GROWTH_LIMIT)
+            whole = [ndimage.zoom(band, 2, order=1, grid_mode=True, mode="nearest") for band in ratio]
+            growth[age, 2.0 * femininity - 1.0] = np.stack(whole).astype(np.float32)
+    return growth
+
+
+def _with_typical_detail(
+    luma: Array,
+    plain: Array,
+    mean_luma: Array,
+    faces: Faces,
+    synthetic: Synthetic,
+    regions: Regions,
+    basis: AttributeBasis,
+) -> Array:
+    """Ageing luma (ageing, SIZE, SIZE) whose fine contrast grows with age as that of single faces does.
+
+    luma is mirror-symmetric; the detail is that of plain, which is not: a seam down a wrinkled forehead looks uncanny.
+    """
+    inside = regions.face
+    growth = typical_growth(faces, synthetic, inside)
+    young = [local_contrast(band, inside) for band in bands(mean_luma)]
+    corners, changes = [], []
+    for (age, feminine), ratios in growth.items():
+        at = ageing_at(age, feminine, basis)
+        change, rough = np.tensordot(at, luma, 1), np.tensordot(at, plain, 1)
+        detailed = change.copy()
+        several = zip(bands(mean_luma + change), bands(mean_luma + rough), young, ratios, DETAIL_LIMITS, strict=True)
+        for even, band, contrast, ratio, limit in several:
+            gain = contrast * ratio / (local_contrast(band, inside) + 1e-4)
+            gain = 1.0 + DETAIL_STRENGTH * (np.clip(gain, 1.0, limit) - 1.0)
+            detailed += (ndimage.gaussian_filter(gain, 3.0) * band - even) * inside
+        corners.append(at)
+        changes.append(detailed)
+    solved = np.linalg.solve(np.stack(corners).astype(np.float64), np.stack(changes).reshape(len(corners), -1))
+    return np.asarray(solved.reshape(luma.shape), dtype=np.float32)
 
 
 def _symmetric(planes: Array) -> Array:
@@ -593,8 +684,7 @@ def _shaved(directions: Array, beard: Array) -> Array:
 
 def hair_greying(basis: AttributeBasis) -> NDArray[np.float64]:
     """Share of the way to white a unit of each ageing coordinate, (ageing,)."""
-    end = basis.age_range_years[1]
-    onset, late = (basis.old_years[0] - basis.older_years[0]) / 10.0, (end - basis.old_years[0]) / 10.0
+    onset, late = (basis.old_years[0] - basis.older_years[0]) / 10.0, (WHITE_YEARS - basis.old_years[0]) / 10.0
     older = WHITENED * GREYED_AT_60 / onset
     return np.array([older, 0.0, (WHITENED - older * (onset + late)) / late, 0.0])
 
@@ -602,7 +692,7 @@ def hair_greying(basis: AttributeBasis) -> NDArray[np.float64]:
 def white_hair(faces: Faces, synthetic: Synthetic) -> Array:
     """Tone of the oldest faces' hair: luma, red and blue, (3,)."""
     rows, columns = HAIR_PROBE
-    oldest = faces.age >= WHITE_FROM_YEARS
+    oldest = (faces.age >= WHITE_FROM_YEARS) & (faces.generator == 0.0)  # the other set's few are cut at the top
     luma = synthetic.luma[oldest, rows, columns]
     half = synthetic.chroma[oldest, :, rows.start // 2 : rows.stop // 2, columns.start // 2 : columns.stop // 2]
     return np.array([np.median(luma), *np.median(half, axis=(0, 2, 3))], dtype=np.float32)
@@ -610,7 +700,7 @@ def white_hair(faces: Faces, synthetic: Synthetic) -> Array:
 
 def receding_hairline(basis: AttributeBasis, count: int) -> Array:
     """Displacement of the control points (count, 2) a unit of each ageing coordinate, (ageing, count, 2)."""
-    decades = (basis.older_years[1] - basis.older_years[0]) / 10.0
+    decades = (WHITE_YEARS - basis.older_years[0]) / 10.0
     directions = np.zeros((len(AGEING), count, 2), np.float32)
     for landmark, pixels in RECEDING_PIXELS.items():
         control = int(np.flatnonzero(landmark == HAND_PLACED)[0])
@@ -628,9 +718,9 @@ def add_ageing(
     still = {*HAIRLINE, *range(115, 125), 109, 112, 145, 157, 183, 184}
     moving = np.zeros(count, dtype=bool)
     moving[: len(HAND_PLACED)] = [int(mark) not in still for mark in HAND_PLACED]
-    shape = shape_ageing(x, synthetic, model.mean_landmarks.astype(np.float64), moving=moving)
+    shape = shape_ageing(x, synthetic, model.mean_landmarks.astype(np.float64), trust=faces.trust, moving=moving)
     shape += receding_hairline(basis, count)
-    luma, chroma = texture_ageing(x, synthetic, regions)
+    luma, chroma = texture_ageing(x, faces, synthetic, regions, model.mean_luma, basis)
     share, white = hair_greying(basis), white_hair(faces, synthetic)
     hair, half = regions.hair, regions.hair[::2, ::2]
     present = np.array(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from recipes.starter.face_gate import DRAWS, embed_all, membership, no_nearer_than_strangers, passes, run_gate
+from recipes.starter.face_gate import DRAWS, embed_people, membership, passes, run_gate
 from recipes.starter.face_material import (
     Controls,
     Faces,
@@ -26,7 +27,16 @@ from recipes.starter.face_material import (
     read_synthetic,
     recentre,
 )
-from recipes.starter.face_model import FaceModel, add_ageing, design, finish, fit_london, fit_shapes, regions
+from recipes.starter.face_model import (
+    FaceModel,
+    add_ageing,
+    design,
+    finish,
+    fit_london,
+    fit_shapes,
+    group_weights,
+    regions,
+)
 from recipes.starter.face_sheet import render
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis
@@ -34,6 +44,24 @@ from speech2face.face.embed import DlibEmbedder
 from speech2face.face.landmarks import mirror_pairs
 
 logger = logging.getLogger(__name__)
+
+DRAWN_YEARS = (
+    (18.0, 18.0, 18.0),
+    (25.0, 27.0, 27.0),
+    (30.0, 34.0, 33.0),
+    (35.0, 41.0, 38.0),
+    (42.0, 48.0, 46.0),
+    (50.0, 55.0, 58.0),
+    (60.0, 62.0, 69.0),
+    (65.0, 66.0, 73.0),
+    (72.0, 74.0, 78.0),
+    (80.0, 86.0, 88.0),
+)
+"""An age, and those at which a woman and a man are drawn to look it.
+
+Read off the faces of this model by a network that had no part in them, on the scale of what it reads from photographs
+and generated faces of each age (benchmarks/apparent_age.py), smoothed, and tempered by eye where the two disagree.
+"""
 
 
 def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
@@ -54,40 +82,37 @@ def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
     model = add_ageing(model, older, synthetic, basis, masks)
     model = finish(model, textures, weights, basis, masks)
     logger.info("added ageing, detail, hair and shirt")
-    decoder = build_decoder(model)
+    decoder, basis = build_decoder(model), replace(basis, drawn_years=DRAWN_YEARS)
     write_release(out, decoder, basis, model, {"passed": False, "measured": False})
     if draws == 0:
         return
-    gate = measure(decoder, basis, {"london": london, "synthetic": older}, controls, textures, draws=draws)
+    gate = measure(decoder, basis, london, controls, textures, draws=draws)
     write_release(out, decoder, basis, model, gate)
     print(json.dumps(gate, indent=1))
-    print("gate at the usual threshold:", "passed" if gate["passed"] else "NOT passed")
-    print("no nearer than strangers are:", "passed" if gate["no_nearer_than_strangers"] else "NOT passed")
+    if not gate["passed"]:
+        raise SystemExit("The release gate is not passed: these faces are not released.")
 
 
 def measure(
     decoder: LinearFaceDecoder,
     basis: AttributeBasis,
-    sets: dict[str, Faces],
+    london: Faces,
     controls: Controls,
     textures: Textures,
     *,
     draws: int,
 ) -> dict[str, Any]:
-    """The release gate's report."""
+    """The release gate's report, an entry for each embedder at hand."""
     embedder = DlibEmbedder()
-    galleries = {}
-    for name, faces in sets.items():
-        pictures = ((picture * 255.0).round().astype(np.uint8) for picture in faces.pictures)
-        galleries[name], missed = embed_all(pictures, embedder)
-        logger.info("embedded %s, %d without a face found", name, missed)
+    pictures = ((picture * 255.0).round().astype(np.uint8) for picture in london.pictures)
+    groups = np.array([group_weights(group, basis.groups) for group in london.group])
+    people, missed = embed_people(pictures, london.femininity, groups, embedder)
+    logger.info("embedded the London set, %d without a face found", missed)
     spread = np.array(residual_sd(decoder.config.residuals))
-    report = run_gate(lambda face: render(decoder, face), basis, spread, galleries, embedder, draws=draws)
-    x, _ = design(sets["london"], basis)
-    report["membership"] = membership(x, sets["london"], controls, textures, embedder)
-    report["passed"] = passes(report)
-    report["no_nearer_than_strangers"] = no_nearer_than_strangers(report)
-    return report
+    report = run_gate(lambda face: render(decoder, face), basis, spread, people, embedder, draws=draws)
+    x, _ = design(london, basis.photographed)
+    report["membership"] = membership(x, london, controls, textures, embedder)
+    return {"measured": True, "passed": passes(report), "dlib": report}
 
 
 def main() -> None:
@@ -113,13 +138,13 @@ SOURCES = (
         "authors": "DeBruine, L. and Jones, B. (2017)",
         "doi": "10.6084/m9.figshare.5047666.v5",
         "licence": "CC-BY-4.0",
-        "used_for": "shape, texture, gender, group, age to 45 years, residual components",
+        "used_for": "shape, texture, gender, group, age to 32 years, residual components",
     },
     {
         "title": "SFHQ-T2I (synthetic faces)",
         "authors": "(c) 2024 David Beniaguev",
         "licence": "MIT",
-        "used_for": "change of shape and texture with age beyond 38 years",
+        "used_for": "change of shape and texture with age beyond 30 years",
     },
 )
 

@@ -80,6 +80,8 @@ def load_face_decoder(folder: Path, face: dict[str, Any]) -> LinearFaceDecoder:
 def export_face(face_folder: Path, out: Path) -> dict[str, Any]:
     """Copy the face side's weights, write its graph, and return its metadata."""
     face: dict[str, Any] = json.loads((face_folder / "face.json").read_text(encoding="utf-8"))
+    if face["gate"].get("measured", True) and not face["gate"]["passed"]:
+        raise SystemExit(f"{face_folder}: the release gate is not passed: these faces are not released.")
     if (face_folder / FACE_WEIGHTS).resolve() != (out / FACE_WEIGHTS).resolve():
         shutil.copyfile(face_folder / FACE_WEIGHTS, out / FACE_WEIGHTS)
         shutil.copyfile(face_folder / "face.json", out / "face.json")

@@ -386,7 +386,7 @@ class ClipReader:
             statistics=pooled_statistics(found.moments).astype(np.float16),  # type: ignore[attr-defined]
             prior_mean=prior.mean,
             prior_covariance=prior.covariance,
-            face=fitted.embedding,
+            face=self.model.as_drawn(fitted.embedding),
             face_covariance=fitted.covariance.astype(np.float32),
             face_error=float(fitted.error),
             seconds=float(activity.seconds),

@@ -283,7 +283,7 @@ class AttributeModel:
             group_concentration=PRIOR_GROUP_CONCENTRATION,
             residual_sd=np.ones_like(self.release.population.residual_sd),
         )
-        basis = population.basis
+        basis = population.basis.photographed
         count = len(basis.groups)
         ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
         femininity = np.array(list(PRIOR_FEMININITY))
@@ -364,17 +364,36 @@ class AttributeModel:
 
     def apparent(self, face_embedding: FloatArray) -> tuple[float, float]:
         """Age in years, the nearest in the coordinates that only age moves, and femininity, 0 to 1, of (K,)."""
+        return _apparent(face_embedding, self.release.population.basis)
+
+    def as_drawn(self, face_embedding: FloatArray) -> FloatArray:
+        """A photograph's face embedding (K,), moved to the age at which an average face looks as old.
+
+        An average lacks the texture that shows age, so the model draws one of 50 years as a photograph of somebody a
+        little older would be described; what is learned from photographs for drawing averages has to follow.
+        """
         basis = self.release.population.basis
-        ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
-        where = [basis.names.index(name) for name in ("young", "older", "old")]
-        designs = basis.design(ages, 0.5, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
-        nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
-        femininity = (float(face_embedding[basis.names.index("femininity")]) + 1) / 2
-        return float(ages[nearest]), min(max(femininity, 0.0), 1.0)
+        if not basis.drawn_years:
+            return face_embedding
+        photographed = basis.photographed
+        age, femininity = _apparent(face_embedding, photographed)
+        even = np.full(len(basis.groups), 1 / len(basis.groups))
+        moved = basis.design(age, femininity, even) - photographed.design(age, femininity, even)
+        return np.asarray(face_embedding + np.pad(moved, (0, face_embedding.size - moved.size)), np.float32)
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         return self.runtime.decode(face_embedding)
+
+
+def _apparent(face_embedding: FloatArray, basis: AttributeBasis) -> tuple[float, float]:
+    """Age and femininity whose coordinates in a basis lie nearest to those of an embedding (K,)."""
+    ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
+    where = [basis.names.index(name) for name in ("young", "older", "old")]
+    femininity = min(max((float(face_embedding[basis.names.index("femininity")]) + 1) / 2, 0.0), 1.0)
+    designs = basis.design(ages, femininity, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
+    nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
+    return float(ages[nearest]), femininity
 
 
 @dataclass(frozen=True)
