@@ -243,4 +243,4 @@ def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
     assert model["given"]["age"] == [18, 80]
     assert len(model["given"]["group"]) >= 2
     assert model["samples"] == 24
-    assert model["styles"] == ["photographic", "drawn"]
+    assert model["styles"] == ["photographic", "drawn", "line"]

@@ -18,6 +18,7 @@ from speech2face.cli.options import (
     FactsAsJson,
     Overrides,
     Overwrite,
+    Program,
     Quiet,
     SettingsFile,
     SignCertificate,
@@ -132,7 +133,7 @@ def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]
 # Commands of training: `configs`, `train`, `balance`, `convert`.
 # --------------------------------------------------------------------------------------------------
 
-configs = typer.Typer(no_args_is_help=True, help="Settings of trainings and of a studio that come with the package.")
+configs = Program(no_args_is_help=True, help="Settings of trainings and of a studio that come with the package.")
 ConfigName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the settings; configs list names them.")]
 
 
