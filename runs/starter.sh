@@ -44,7 +44,7 @@ python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
 python -m recipes.starter.portrait_gate --starter "$STARTER" --out docs/portrait_gate.csv
 python -m recipes.starter.model_card --scores docs/starter_scores.csv --held-out docs/starter_held_out.csv \
     --out "$RELEASE/CARD.md"
-# 7. For whom it is wrong, and the outcome into the card (4 minutes).
+# 7. For whom it is wrong, and the outcome into the card (a quarter of an hour).
 python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card "$RELEASE/CARD.md"
 mkdir -p docs/audit
 cp "$WORK"/audit/tables/*.csv "$WORK/audit/numbers.csv" docs/audit/
