@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
 #
-#   bash runs/starter.sh [STARTER] [WORK]      about two hours on two cores, 1 GB of disk under WORK
+#   bash runs/starter.sh [STARTER] [WORK]      two hours on two cores, under three beside other work, 1 GB of disk under WORK
 #
 # Needs the extras train, faces and eval (pip install -c constraints.txt -e '.[train,faces,eval]'). Every stage leaves
 # what it made in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
