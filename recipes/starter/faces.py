@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from recipes.starter.face_ageing import add_ageing
 from recipes.starter.face_gate import DRAWS, embed_people, membership, passes, run_gate
 from recipes.starter.face_material import (
     Controls,
@@ -29,7 +30,6 @@ from recipes.starter.face_material import (
 )
 from recipes.starter.face_model import (
     FaceModel,
-    add_ageing,
     design,
     finish,
     fit_london,

@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.app.page_browser import EXAMPLES, Visit, chromium, findings, served, visit, write_microphone_sound
+from tests.app.page_browser import EXAMPLES, Visit, findings, served, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
 TOKEN = "a-token-of-this-test-alone"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    with chromium(
-        write_microphone_sound(tmp_path_factory.mktemp("sound") / "voice.wav", EXAMPLES / "female.mp3")
-    ) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

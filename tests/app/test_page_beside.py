@@ -1,12 +1,11 @@
 """Two voices beside each other on the page: from files, the microphone and a drop; what moved, in words and numbers."""
 
 import base64
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.app.page_browser import EXAMPLES, Visit, chromium, findings, served, visit, write_microphone_sound
+from tests.app.page_browser import EXAMPLES, Visit, findings, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -35,26 +34,6 @@ IN_A_ROW = """() => {
   const [first, second] = stages.map((stage) => stage.getBoundingClientRect());
   return [first.top === second.top, first.right < second.left, first.width];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "female.mp3")
-    with chromium(sound) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(browser: "Browser") -> Iterator[str]:
-    with served() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: "Browser", address: str) -> Iterator[Visit]:
-    with visit(browser, address) as found:
-        found.page.wait_for_selector("#service[data-state=ready]")
-        yield found
 
 
 def choose(page: Visit, slot: str, name: str) -> None:

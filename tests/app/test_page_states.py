@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.app.page_browser import EXAMPLES, Visit, chromium, findings, served, visit, write_microphone_sound
+from tests.app.page_browser import EXAMPLES, Visit, findings, served, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, WebSocketRoute
@@ -37,13 +37,6 @@ FACTS = {
     "given": {},
     "notice": "Nobody.",
 }
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "female.mp3")
-    with chromium(sound) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
