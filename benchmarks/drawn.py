@@ -43,7 +43,7 @@ def core_ms(call, runs=15):
 model = load_attribute_model()
 basis = model.release.population.basis
 embedding = np.zeros(len(model.release.mean_embedding), np.float32)
-embedding[: basis.size] = basis.design(70, 0.0, np.full(len(basis.groups), 1 / len(basis.groups)))
+embedding[: basis.size] = basis.design(70, 0.0, basis.even_groups)
 picture, landmarks = model.decode(embedding), model.landmarks(embedding)
 made = Provenance("starter", "1", "speech2face", "A synthetic face.")
 

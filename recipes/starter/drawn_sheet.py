@@ -25,7 +25,7 @@ def sheet_embeddings(model: AttributeModel) -> list[list[np.ndarray]]:
     """Two rows of face embeddings: of women and men of `AGES` in the reference population; then one draw of each."""
     population, rng = model.release.population, np.random.default_rng(SEED)
     basis = population.basis
-    even, rows = np.full(len(basis.groups), 1 / len(basis.groups)), (list[np.ndarray](), list[np.ndarray]())
+    even, rows = basis.even_groups, (list[np.ndarray](), list[np.ndarray]())
     for femininity in (1.0, 0.0):
         for age in AGES:
             for row, groups, spread in ((rows[0], even, 0.0), (rows[1], rng.dirichlet(even * 2), 1.0)):

@@ -79,8 +79,7 @@ def beardedness(luma: Array, mesh: Points) -> NDArray[np.float64]:
 
 def ageing_design(faces: Faces, synthetic: Synthetic, basis: AttributeBasis) -> NDArray[np.float64]:
     """Intercept, femininity and ageing, then expressions, beard and what sets differ by, (faces, terms)."""
-    groups = np.full((len(faces.age), len(basis.groups)), 1.0 / len(basis.groups))
-    coordinates = basis.design(faces.age, faces.femininity, groups)
+    coordinates = basis.design(faces.age, faces.femininity, basis.even_groups)
     columns = [basis.names.index(name) for name in ("femininity", *AGEING)]
     beard = beardedness(synthetic.luma, synthetic.mesh) * (1.0 - faces.femininity)
     return np.concatenate(
@@ -153,9 +152,8 @@ def texture_ageing(
 
 def ageing_at(age: float, feminine: float, basis: AttributeBasis) -> NDArray[np.float32]:
     """Ageing coordinates, (ageing,), of an age in years and of feminine in -1 or 1."""
-    groups = np.full(len(basis.groups), 1.0 / len(basis.groups))
     columns = [basis.names.index(name) for name in AGEING]
-    return replace(basis, age_range_years=(0.0, 100.0)).design(age, (feminine + 1.0) / 2.0, groups)[columns]
+    return replace(basis, age_range_years=(0.0, 100.0)).design(age, (feminine + 1.0) / 2.0, basis.even_groups)[columns]
 
 
 def typical_growth(faces: Faces, synthetic: Synthetic, inside: Array) -> dict[tuple[float, float], list[Array]]:

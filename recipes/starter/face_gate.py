@@ -148,8 +148,7 @@ def run_gate(
     draws: int = DRAWS,
 ) -> dict[str, Any]:
     """Expected faces and draws beside the strangers' own distances, for one embedder."""
-    everyone = np.full(len(basis.groups), 1.0 / len(basis.groups))
-    grids = [expected_grid(basis, weights, len(spread)) for weights in (everyone, *np.eye(len(everyone)))]
+    grids = [expected_grid(basis, weights, len(spread)) for weights in (basis.even_groups, *np.eye(len(basis.groups)))]
     probes = {
         "expected": np.stack([face for grid in grids for face in grid]),
         "draws": np.stack(list(random_faces(basis, spread, draws, seed=0))),

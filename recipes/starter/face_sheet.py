@@ -54,7 +54,7 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
     decoder, basis, spread = load_release(folder)
     generator = np.random.default_rng(seed)
     rows = []
-    everyone = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    everyone = basis.even_groups
     for name, femininity in (("woman", 1.0), ("man", 0.0)):
         for draw in range(draws + 1):
             groups = generator.dirichlet(np.full(len(basis.groups), 0.5)) if draw else everyone

@@ -61,8 +61,8 @@ def print_above(text: str) -> bool:
 class Bar:
     """How far a piece of work is: a bar with rate and time left on a terminal, and nothing of it stays there.
 
-    Where standard error is no terminal, it is an event of the log every ten seconds, which --verbose shows. `with`
-    shows and removes it; a bar within another's `with` is shown below that one.
+    Where standard error is no terminal, it is an event of the log every ten seconds and where a stage has ended, which
+    --verbose shows. `with` shows and removes it; a bar within another's `with` is shown below that one.
     """
 
     def __init__(
@@ -100,6 +100,8 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._log_end()
         with _Terminal.lock:
             if self._task is not None and _Terminal.display is not None:
                 _Terminal.display.remove_task(self._task)
@@ -124,6 +126,7 @@ class Bar:
     def stage(self, what: str, done: int, of: int | None) -> None:
         """Say how far one stage of several is; the first word of a new one begins its rate anew."""
         if done < self._done or of != self._total or what.partition(",")[0] != self._what.partition(",")[0]:
+            self._log_end()
             self._before = self._done = done
             self._began = time.monotonic()
             self._total = of
@@ -133,6 +136,10 @@ class Bar:
                     own = next(task for task in _Terminal.display.tasks if task.id == self._task)
                     own.total = of  # `reset` takes None for "as it was"
         self.update(done, what=what)
+
+    def _log_end(self) -> None:
+        if self._task is None and not self._quiet and self._done:
+            log.info("%s", self.line())
 
     def advance(self, count: float = 1) -> None:
         """Say that so many more are done."""

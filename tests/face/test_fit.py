@@ -237,7 +237,7 @@ def test_what_photographs_teach_is_drawn_as_old_as_they_look(model: AttributeMod
         model, release=replace(model.release, population=replace(model.release.population, basis=basis))
     )
     even, rest = (
-        np.full(len(basis.groups), 1 / len(basis.groups)),
+        basis.even_groups,
         np.full(model.release.population.residual_sd.size, 0.3),
     )
     photographed = np.r_[basis.photographed.design(50.0, 0.0, even), rest].astype(np.float32)

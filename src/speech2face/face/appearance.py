@@ -197,23 +197,23 @@ class AttributeBasis:
         return (np.clip(years, *bounds) - bounds[0]) / 10.0
 
     @property
+    def even_groups(self) -> NDArray[np.float64]:
+        """Weights of a population of which every group is the same share, (groups,)."""
+        return np.full(len(self.groups), 1.0 / len(self.groups))
+
+    @property
     def photographed(self) -> AttributeBasis:
         """The basis of photographs, which look their age: without drawn_years."""
         return replace(self, drawn_years=())
 
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold."""
-        return {key: _as_lists(value) for key, value in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> AttributeBasis:
         """The basis that to_dict wrote."""
         return cls(**{key: _as_tuples(value) for key, value in stored.items()})
-
-
-def _as_lists(value: Any) -> Any:
-    """Tuples, of any depth, as lists of JSON."""
-    return list(map(_as_lists, value)) if isinstance(value, tuple) else value
 
 
 def _as_tuples(value: Any) -> Any:

@@ -391,7 +391,7 @@ def attribute_coordinates(model: AttributeModel, face_embedding: NDArray[np.floa
 def _centre_and_scale(model: AttributeModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of all adult ages and both genders, (coordinates,) each."""
     basis = model.release.population.basis
-    even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    even = basis.even_groups
     whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)[..., : -len(basis.groups)]
     designs = np.asarray(whole, np.float64).reshape(-1, whole.shape[-1])
     return designs.mean(0), np.maximum(designs.std(0), 1e-3)
@@ -424,7 +424,7 @@ class AppearanceEmbedder:
         if reading is None or reading.age is None or reading.femininity is None:
             return None
         basis = self._model.release.population.basis
-        even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+        even = basis.even_groups
         return attribute_coordinates(self._model, basis.design(reading.age, reading.femininity, even))
 
 

@@ -287,7 +287,7 @@ class AttributeModel:
         count = len(basis.groups)
         ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
         femininity = np.array(list(PRIOR_FEMININITY))
-        designs = basis.design(ages[:, None], femininity, np.full(count, 1 / count))[..., :-count]
+        designs = basis.design(ages[:, None], femininity, basis.even_groups)[..., :-count]
         shares = np.broadcast_to(np.array(list(PRIOR_FEMININITY.values())) / ages.size, designs.shape[:2])
         around = population.belief(AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5))
         plain = basis.size - count
@@ -375,10 +375,8 @@ class AttributeModel:
         basis = self.release.population.basis
         if not basis.drawn_years:
             return face_embedding
-        photographed = basis.photographed
-        age, femininity = _apparent(face_embedding, photographed)
-        even = np.full(len(basis.groups), 1 / len(basis.groups))
-        moved = basis.design(age, femininity, even) - photographed.design(age, femininity, even)
+        looks = (*_apparent(face_embedding, basis.photographed), basis.even_groups)
+        moved = basis.design(*looks) - basis.photographed.design(*looks)
         return np.asarray(face_embedding + np.pad(moved, (0, face_embedding.size - moved.size)), np.float32)
 
     def decode(self, face_embedding: FloatArray) -> np.ndarray:
@@ -391,7 +389,7 @@ def _apparent(face_embedding: FloatArray, basis: AttributeBasis) -> tuple[float,
     ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
     where = [basis.names.index(name) for name in ("young", "older", "old")]
     femininity = min(max((float(face_embedding[basis.names.index("femininity")]) + 1) / 2, 0.0), 1.0)
-    designs = basis.design(ages, femininity, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
+    designs = basis.design(ages, femininity, basis.even_groups)[:, where]
     nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
     return float(ages[nearest]), femininity
 
