@@ -302,22 +302,19 @@ MATRIX_TESTS = (
 )
 # Libraries that must be there, by the extra that brings them; "" is the base package. sounddevice wants a sound system.
 IMPORTS = {
-    "": (
-        "numpy",
-        "onnxruntime",
-        "av",
-        "webrtcvad",
-        "PIL",
-        "drawsvg",
-        "resvg_py",
-        "typer",
-        "rich",
-        "pydantic",
-        "filelock",
-    ),
+    "": ("numpy", "onnxruntime", "av", "webrtcvad", "PIL", "aggdraw", "typer", "rich", "pydantic", "filelock"),
     "retrieval": ("faiss", "psycopg", "pgvector"),
     "c2pa": ("c2pa", "cryptography"),
-    "serve": ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr", "httpx", "prometheus_client"),
+    "serve": (
+        "fastapi",
+        "uvicorn",
+        "websockets",
+        "python_multipart",
+        "soxr",
+        "httpx",
+        "prometheus_client",
+        "cryptography",
+    ),
     "calls": ("aiortc",),
     "microphone": ("cffi",),
 }

@@ -9,6 +9,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_options_and_files_bring_their_extras() -> None:
     assert start.needed_extras(["serve", "--sign-key", "key.pem"]) == {"serve", "c2pa"}
     assert {*start.WORDS.values(), *start.ENDINGS.values(), *start.TEST_EXTRAS, *start.MATRIX_EXTRAS} <= set(EXTRAS)
     assert set(start.MATRIX_EXTRAS) <= set(start.IMPORTS)
+
+
+@pytest.mark.parametrize("extra", ["", *(extra for extra in start.MATRIX_EXTRAS if extra != "microphone")])
+def test_the_matrix_imports_every_library_that_is_required_and_no_other(extra: str) -> None:
+    """But sounddevice, which cannot be imported where there is no sound system."""
+    known = packages_distributions()
+    imported = {re.sub("[-_.]+", "-", known[name][0]).lower() for name in start.IMPORTS[extra]}
+    required = [re.match(r"[\w.-]+", text) for text in (EXTRAS[extra] if extra else PROJECT["dependencies"])]
+    assert imported == {re.sub("[-_.]+", "-", found[0]).lower() for found in required if found} - {"speech2face"}
 
 
 def test_the_supported_pythons_are_those_of_the_package() -> None:
