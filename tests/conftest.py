@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,30 @@ SLOW = (
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
 )
+# The ways in to the program, each a line of its own at the end of a run: what its tests came to.
+JOBS = {
+    "one door": ("test_start.py", "test_cli.py", "test_commands.py", "test_microphone.py", "test_readme.py"),
+    "packaging": ("test_packaging.py", "test_plugin.py", "test_public.py"),
+    "systems": ("test_systems.py",),
+    "terminal": ("test_terminal.py", "test_streams.py", "test_quiet.py"),
+    "deployment": ("app/test_deploy.py", "app/test_nginx.py", "app/test_docs_page.py", "app/test_security.py"),
+    "training": ("training/",),
+    "documentation": ("test_docs.py", "test_notebook.py", "test_site.py", "test_walks.py", "app/test_page_beside.py"),
+}
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say of each way in how many of its tests passed, failed or were skipped."""
+    found = {name: Counter[str]() for name in JOBS}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            path = report.nodeid.split("::")[0].removeprefix("tests/")
+            for name, files in JOBS.items():
+                found[name][outcome] += path.startswith(files)
+    for name, counts in found.items():
+        if counts.total():
+            said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+            terminalreporter.write_line(f"job {name}: {said}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
