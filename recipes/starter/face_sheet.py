@@ -1,4 +1,4 @@
-"""Contact sheets of portraits over age, gender, group and draws: python -m recipes.starter.face_sheet --help."""
+"""Contact sheets of portraits over age, gender, group, hair and draws: python -m recipes.starter.face_sheet --help."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from safetensors.torch import load_file
 
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import AttributeBasis
+from speech2face.models.hair import HairTable
 from speech2face.provenance import NOTICE, comparison_provenance, write_sheet
 
 AGES_YEARS = (20, 30, 40, 50, 60, 70, 80)
 LABEL_PIXELS = 14
 
 
-def load_release(folder: Path) -> tuple[LinearFaceDecoder, AttributeBasis, NDArray[np.float64]]:
-    """Decoder, attribute basis and residual standard deviations of a release."""
+def load_release(folder: Path) -> tuple[LinearFaceDecoder, AttributeBasis, NDArray[np.float64], HairTable]:
+    """Decoder, attribute basis, residual standard deviations and frequencies of hair of a release."""
     facts = json.loads((folder / "face.json").read_text(encoding="utf-8"))
     decoder = LinearFaceDecoder(LinearFaceDecoderConfig.from_dict(facts["decoder"]))
     decoder.load_state_dict(load_file(folder / "face.safetensors"))
-    return decoder.eval(), AttributeBasis.from_dict(facts["attributes"]), np.array(facts["residual_sd"])
+    basis, hair = AttributeBasis.from_dict(facts["attributes"]), HairTable.from_dict(facts["hair"])
+    return decoder.eval(), basis, np.array(facts["residual_sd"]), hair
 
 
 @torch.no_grad()
-def render(decoder: LinearFaceDecoder, face_embedding: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """One face embedding (embedding,) to a picture (size, size, 3)."""
-    portrait = decoder(torch.from_numpy(np.asarray(face_embedding, dtype=np.float32))[None])[0]
+def render(decoder: LinearFaceDecoder, face_embedding: NDArray[np.floating], hair: str) -> NDArray[np.uint8]:
+    """One face embedding (embedding,) with a style of hair to a picture (size, size, 3)."""
+    style = torch.tensor([decoder.config.hair_styles.index(hair)])
+    portrait = decoder(torch.from_numpy(np.asarray(face_embedding, dtype=np.float32))[None], style)[0]
     return np.ascontiguousarray((portrait.permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy())
 
 
@@ -50,8 +53,11 @@ def contact_sheet(rows: list[list[tuple[str, NDArray[np.uint8]]]], cell_pixels: 
 
 
 def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Image.Image:
-    """Rows: expected woman, draws of women, expected man, draws of men; columns: age. A draw keeps its residuals."""
-    decoder, basis, spread = load_release(folder)
+    """Rows: expected woman, draws of women, expected man, draws of men; columns: age.
+
+    A draw keeps its residuals, and its hair as far as the frequencies of each age allow.
+    """
+    decoder, basis, spread, hair = load_release(folder)
     generator = np.random.default_rng(seed)
     rows = []
     everyone = np.full(len(basis.groups), 1.0 / len(basis.groups))
@@ -60,29 +66,52 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
             groups = generator.dirichlet(np.full(len(basis.groups), 0.5)) if draw else everyone
             residuals = generator.normal(size=len(spread)) * spread * (draw > 0)
             label = f"{name}, draw {draw}" if draw else f"{name}, expected"
-            rows.append(
-                [
-                    (f"{label}, {age}", render(decoder, np.r_[basis.design(age, femininity, groups), residuals]))
-                    for age in AGES_YEARS
-                ]
-            )
+            row = []
+            for age in AGES_YEARS:
+                chance = np.random.default_rng([seed, draw])
+                style = hair.draw(age, femininity, chance) if draw else hair.most_frequent(age, femininity)
+                face = np.r_[basis.design(age, femininity, groups), residuals]
+                row.append((f"{label}, {age}", render(decoder, face, style)))
+            rows.append(row)
     return contact_sheet(rows, cell_pixels)
 
 
 def groups_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
     """Rows: gender and age; columns: everyone, then each group."""
-    decoder, basis, spread = load_release(folder)
+    decoder, basis, spread, hair = load_release(folder)
     count = len(basis.groups)
     weights = {"everyone": np.full(count, 1.0 / count)}
     weights.update({group: np.eye(count)[k] for k, group in enumerate(basis.groups)})
     rest = np.zeros(len(spread))
     rows = [
         [
-            (f"{name} {age}, {group}", render(decoder, np.r_[basis.design(age, femininity, weight), rest]))
+            (
+                f"{name} {age}, {group}",
+                render(
+                    decoder,
+                    np.r_[basis.design(age, femininity, weight), rest],
+                    hair.most_frequent(age, femininity),
+                ),
+            )
             for group, weight in weights.items()
         ]
         for name, femininity in (("woman", 1.0), ("man", 0.0))
         for age in (25, 45, 70)
+    ]
+    return contact_sheet(rows, cell_pixels)
+
+
+def hair_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
+    """Rows: expected woman and man of three ages; columns: every style of hair."""
+    decoder, basis, spread, hair = load_release(folder)
+    everyone, rest = np.full(len(basis.groups), 1.0 / len(basis.groups)), np.zeros(len(spread))
+    rows = [
+        [
+            (f"{name} {age}, {style}", render(decoder, np.r_[basis.design(age, femininity, everyone), rest], style))
+            for style in hair.styles
+        ]
+        for name, femininity in (("woman", 1.0), ("man", 0.0))
+        for age in (25, 50, 75)
     ]
     return contact_sheet(rows, cell_pixels)
 
@@ -103,6 +132,7 @@ def main() -> None:
             arguments.weights, draws=arguments.draws, seed=arguments.seed, cell_pixels=arguments.cell
         ),
         "faces_by_group.jpg": groups_sheet(arguments.weights, cell_pixels=arguments.cell),
+        "faces_by_hair.jpg": hair_sheet(arguments.weights, cell_pixels=arguments.cell),
     }
     for name, sheet in sheets.items():
         write_sheet(np.asarray(sheet), made, {}, arguments.out / name)

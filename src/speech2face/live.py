@@ -133,6 +133,7 @@ class LiveSession:
         wanted = self._style if style is None else portrait.check_style(self.model, style)
         stated = self._given if given is None else portrait.check_given(self.model, given)
         amount = self._exaggerate if exaggerate is None else portrait.check_exaggeration(exaggerate)
+        portrait.check_hair_shows(stated, wanted)
         self._style, self._given, self._exaggerate = wanted, stated, amount
 
     def reset(self) -> None:
@@ -254,7 +255,10 @@ class LiveSession:
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
-        others = [self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size) for _ in range(samples)]
+        others = []
+        for _ in range(samples):
+            face, hair = portrait.draw_face(self.model, snapshot.encoding, snapshot.given, rng)
+            others.append(self._picture(snapshot, face, hair, size))
         release = snapshot.model.release
         return portrait.Portrait(
             image=shown.image,
@@ -273,25 +277,30 @@ class LiveSession:
             notice=snapshot.model.notice,
             style=snapshot.style,
             drawing=shown.drawing,
+            hair=shown.hair,
+            sample_hair=portrait.hair_of(others),
         )
 
     def _expected_face(
         self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None
     ) -> portrait.DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
-        how = (snapshot.exaggerate, snapshot.style, pixels)
+        hair = self.model.choose_hair(face_embedding, snapshot.given)
+        how = (snapshot.exaggerate, snapshot.style, pixels, hair)
         if self._drawn is not None:
             before, drawn_how, picture = self._drawn
             moved = float(np.linalg.norm(face_embedding - before))
             if drawn_how == how and moved <= SAME_FACE * float(np.linalg.norm(before)):
                 return picture
-        picture = self._picture(snapshot, face_embedding, pixels)
+        picture = self._picture(snapshot, face_embedding, hair, pixels)
         self._drawn = (face_embedding, how, picture)
         return picture
 
-    def _picture(self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None) -> portrait.DrawnFace:
+    def _picture(
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, hair: str | None, pixels: int | None
+    ) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
-        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels)
+        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair=hair)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
+COLOUR_FROM: Final = "short"
+"""A style of hair that covers the crown."""
 GivenLike = Given | Mapping[str, Any]
 """Stated attributes: a `Given`, or a mapping with some of its names, such as {"age": 40}."""
 
@@ -116,7 +118,9 @@ class Portrait(LabelledPicture):
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
     `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
-    style is drawn. `track` is the sound track that was heard, from 1, of the recording's `tracks`.
+    style is drawn. `hair` and `sample_hair` name the styles of hair that `image` and `samples` show; None and empty
+    where hair is part of the model's faces, or drawn. `track` is the sound track that was heard, from 1, of the
+    recording's `tracks`.
     """
 
     image: np.ndarray
@@ -137,6 +141,8 @@ class Portrait(LabelledPicture):
     drawing: str | None = None
     track: int = 1
     tracks: int = 1
+    hair: str | None = None
+    sample_hair: tuple[str, ...] = ()
     kind: ClassVar[Kind] = "portrait"
 
     def __repr__(self) -> str:
@@ -152,6 +158,8 @@ class Portrait(LabelledPicture):
             "track": self.track,
             "tracks": self.tracks,
             "seed": self.seed,
+            **({} if self.hair is None else {"hair": self.hair}),
+            **({"sample_hair": list(self.sample_hair)} if self.sample_hair else {}),
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
             "notice": self.notice,
@@ -260,7 +268,7 @@ def stated_attributes(given: GivenLike | None) -> Given:
             raise InvalidGiven(f"given {described(unknown)} is unknown; there are {', '.join(names)}")
         given = Given(**given)
     if given is not None and not isinstance(given, Given):
-        raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=...)")
+        raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=..., hair=...)")
     return (given or Given()).plain()
 
 
@@ -273,6 +281,16 @@ def check_given(model: Model, given: GivenLike | None) -> Given:
     stated = stated_attributes(given)
     model.check(stated)
     return stated
+
+
+def check_hair_shows(given: Given, style: Style) -> None:
+    """Refuse hair for a drawing, which has hair of its own.
+
+    Raises:
+        InvalidGiven: hair was given and the style is drawn.
+    """
+    if given.hair is not None and style is Style.drawn:
+        raise InvalidGiven("a drawing has hair of its own; give hair with the style photographic, or leave it out")
 
 
 def check_samples(samples: int) -> int:
@@ -360,6 +378,7 @@ def reconstruct(
     """
     check_model(model)
     given, style = check_given(model, given), check_style(model, style)
+    check_hair_shows(given, style)
     samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
@@ -369,15 +388,16 @@ def reconstruct(
     if samples and seed is None:
         seed = int(np.random.default_rng().integers(2**31))
     rng = np.random.default_rng(seed)
-    draws = [encoding.draw(given, rng) for _ in range(samples)]
+    draws = [draw_face(model, encoding, given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray) -> DrawnFace:
-        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style)
+    def picture(face_embedding: FloatArray, hair: str | None) -> DrawnFace:
+        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair=hair)
 
-    shown = picture(belief.mean)
+    shown = picture(belief.mean, model.choose_hair(belief.mean, given))
+    others = [picture(face, hair) for face, hair in draws]
     return Portrait(
         image=shown.image,
-        samples=tuple(picture(draw).image for draw in draws),
+        samples=tuple(other.image for other in others),
         attributes=encoding.attributes,
         belief=belief,
         seconds_heard=activity.seconds,
@@ -399,6 +419,8 @@ def reconstruct(
         drawing=shown.drawing,
         track=read.track,
         tracks=read.tracks,
+        hair=shown.hair,
+        sample_hair=hair_of(others),
     )
 
 
@@ -432,17 +454,41 @@ class DrawnFace:
 
     image: np.ndarray
     drawing: str | None = None
+    hair: str | None = None
+    """The style of hair that it shows; None where hair is part of the model's faces, or drawn."""
+
+
+def draw_face(
+    model: Model, encoding: SpeechEncoding, given: Given, rng: np.random.Generator
+) -> tuple[FloatArray, str | None]:
+    """One face embedding, (K,), from what is believed of a voice, and the hair that goes with it."""
+    face_embedding = encoding.draw(given, rng)
+    return face_embedding, model.choose_hair(face_embedding, given, rng)
+
+
+def hair_of(faces: Sequence[DrawnFace]) -> tuple[str, ...]:
+    """The styles of hair that faces show; empty where they have none to choose."""
+    return tuple(face.hair for face in faces if face.hair is not None)
 
 
 def draw_picture(
-    model: Model, face_embedding: FloatArray, style: Style = Style.photographic, *, pixels: int | None = None
+    model: Model,
+    face_embedding: FloatArray,
+    style: Style = Style.photographic,
+    *,
+    pixels: int | None = None,
+    hair: str | None = None,
 ) -> DrawnFace:
     """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
+
+    `hair` is a style of the model's; None is the most frequent one. A drawing has hair of its own.
 
     Raises:
         InvalidOption: the model cannot be drawn in this style.
     """
-    image = model.decode(face_embedding)
+    if style is Style.drawn and model.hair_styles:
+        hair = COLOUR_FROM  # a drawing takes the colour of hair from the picture, above the forehead
+    image = model.decode(face_embedding) if hair is None else model.decode(face_embedding, hair)
     size = pixels or len(image)
     if style is Style.drawn:
         from speech2face.drawn.avatar import draw_avatar, rasterise
@@ -457,11 +503,11 @@ def draw_picture(
         )
         return DrawnFace(rasterise(drawing, size), drawing)
     if size == len(image):
-        return DrawnFace(image)
+        return DrawnFace(image, hair=hair)
     from PIL import Image
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
-    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
+    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)), hair=hair)
 
 
 # --- A photograph in, the canonical face of its embedding out: the face side of a model alone.
@@ -537,8 +583,9 @@ def decode_photograph(
         raise FaceNotFitted(f"{name}: {error}", error.reason) from error
     if face_embedding is None:
         raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
+    hair = model.choose_hair(face_embedding, Given())
     return Reconstruction(
-        image=model.decode(model.exaggerated(face_embedding, exaggerate)),
+        image=draw_picture(model, model.exaggerated(face_embedding, exaggerate), hair=hair).image,
         face_embedding=face_embedding,
         embedder=kind,
         exaggerate=exaggerate,

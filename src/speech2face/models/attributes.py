@@ -20,6 +20,7 @@ from speech2face.face.embed import FaceEmbedder
 from speech2face.inputs import brief, described, real_number
 from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
+from speech2face.models.hair import HairTable
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
 from speech2face.provenance import NOTICE
 from speech2face.voice.belief import (
@@ -55,6 +56,8 @@ class AttributeRelease(Release):
     population: FacePopulation
     mean_embedding: np.ndarray  # (K,) what exaggeration moves away from
     groups: tuple[str, ...]
+    hair: HairTable | None = None
+    """Which hair faces are drawn with; None where it is part of them, as before there was a choice."""
 
 
 def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRelease:
@@ -77,6 +80,7 @@ def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRel
             population=population,
             mean_embedding=np.array(face["mean_embedding"], np.float32),
             groups=population.basis.groups,
+            hair=HairTable.from_dict(face["hair"]) if "hair" in face else None,
         )
 
 
@@ -171,6 +175,7 @@ FITTED_TENSORS = (
     *("mean_landmarks", "landmark_basis", "flow_basis", "matte_depth"),
     *("mean_luma", "attribute_luma", "residual_luma", "mean_chroma", "chroma_basis"),
 )
+HAIR_TENSOR = "hair_colour"
 
 
 PRIOR_AGE_STEP_YEARS = 2
@@ -209,6 +214,11 @@ class AttributeModel:
         return tuple(Style)
 
     @property
+    def hair_styles(self) -> tuple[str, ...]:
+        """What hair can be given; empty where hair is part of the faces."""
+        return () if self.release.hair is None else self.release.hair.styles
+
+    @property
     def encodes_pauses(self) -> bool:
         """No: its network and its calibration know speech alone."""
         return False
@@ -219,7 +229,7 @@ class AttributeModel:
         Raises:
             InvalidGiven: with what is possible.
         """
-        given.check(self.release.groups)
+        given.check(self.release.groups, self.hair_styles)
 
     def with_population(self, weights: Mapping[str, float]) -> Self:
         """The same model over another reference population: a weight for each group, those left out having none.
@@ -269,7 +279,8 @@ class AttributeModel:
         """
         from speech2face.face.fit import FaceFitter
 
-        weights = read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS)
+        hair = () if self.release.hair is None else (HAIR_TENSOR,)  # says that the texture is a bald head's
+        weights = read_stored(self.release.file(FACE_WEIGHTS), (*FITTED_TENSORS, *hair))
         return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
 
     def face_prior(self) -> FacePrior:
@@ -372,9 +383,23 @@ class AttributeModel:
         femininity = (float(face_embedding[basis.names.index("femininity")]) + 1) / 2
         return float(ages[nearest]), min(max(femininity, 0.0), 1.0)
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
-        return self.runtime.decode(face_embedding)
+    def choose_hair(
+        self, face_embedding: FloatArray, given: Given, rng: np.random.Generator | None = None
+    ) -> str | None:
+        """The hair of a face embedding, (K,): what was given, else that of the age and gender which it shows.
+
+        It is the most frequent style, or one drawn with `rng`; None where hair is part of the faces.
+        """
+        table = self.release.hair
+        if table is None or given.hair is not None:
+            return given.hair
+        age, femininity = self.apparent(face_embedding)
+        return table.most_frequent(age, femininity) if rng is None else table.draw(age, femininity, rng)
+
+    def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8; None is `choose_hair`'s."""
+        style = hair or self.choose_hair(face_embedding, Given())
+        return self.runtime.decode(face_embedding, None if style is None else self.hair_styles.index(style))
 
 
 @dataclass(frozen=True)
