@@ -23,7 +23,7 @@ train() { # CONFIG NAME SETTINGS...
     local config=$1 name=$2
     shift 2
     echo "== $name ($(date +%H:%M:%S))"
-    nice python -m speech2face train "configs/$config.toml" --set out="$WORK/$name" "$@"
+    nice python -m speech2face train "$config" --set out="$WORK/$name" "$@"
 }
 
 # 1. Voices and faces: 8,000 speakers to learn from, 300 unseen ones to be examined and 1,500 others to confirm it; faces

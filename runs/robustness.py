@@ -57,7 +57,7 @@ def try_file(file: AwkwardFile, folder: Path) -> Result:
     low, high = facts["age_interval_80"]
     cautions = ", ".join(caution["code"] for caution in facts["cautions"])
     text = (
-        f"portrait: {facts['gender']['reading']} {facts['gender']['probability']:.0%},"
+        f"portrait: {facts['gender']['text']},"
         f" age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {facts['seconds_heard']:.1f} s heard"
     )
     return Result(file, 0, text + (f"; cautions {cautions}" if cautions else ""))

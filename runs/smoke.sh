@@ -20,9 +20,9 @@ python -m recipes.planted.shards --out "$WORK/world" --head "$WORK/head.safetens
 DATA=(--set data.manifest="$WORK/world")
 SHORT=(--set run.evaluate_clips=24 --set run.log_every=10 --set optimiser.decay_every=1000 --set optimiser.warm_up=0
     --set optimiser.epsilon=1e-8)
-python -m speech2face train configs/planted-decoder.toml "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/decoder" \
+python -m speech2face train planted-decoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/decoder" \
     --set run.steps=120
-python -m speech2face train configs/planted-encoder.toml "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/encoder" \
+python -m speech2face train planted-encoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/encoder" \
     --set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set optimiser.ema=0 --set run.steps=30 \
     --set teacher.face_decoder="$WORK/decoder" --set teacher.head="$WORK/head.safetensors"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The starter release from nothing but the openly licensed starter material; the claim of the model card is this script.
 #
-#   bash runs/starter.sh [STARTER] [WORK]      about two hours on two cores, 1 GB of disk under WORK
+#   bash runs/starter.sh [STARTER] [WORK]      two hours on two cores, under three beside other work, 1 GB of disk under WORK
 #
 # Needs the extras train, faces and eval (pip install -c constraints.txt -e '.[train,faces,eval]'). Every stage leaves
 # what it made in WORK and is skipped when that is there, so an interrupted run goes on where it stopped.
@@ -38,12 +38,13 @@ python -m recipes.starter.held_out --starter "$STARTER" --features "$WORK/featur
 # 6. Every number of the card on speakers that nothing above has seen, and the card.
 python -m recipes.starter.scores --starter "$STARTER" --features "$WORK/features" --out docs
 python -m recipes.starter.caution_rates --starter "$STARTER" --out docs/caution_rates.csv
-python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png
+python -m recipes.starter.speaker_sheet --starter "$STARTER" --out docs/images/speakers.png \
+    --strip docs/images/voices.jpg
 python -m recipes.starter.face_sheet --weights "$RELEASE" --out docs/images
 python -m recipes.starter.portrait_gate --starter "$STARTER" --out docs/portrait_gate.csv
 python -m recipes.starter.model_card --scores docs/starter_scores.csv --held-out docs/starter_held_out.csv \
     --out "$RELEASE/CARD.md"
-# 7. For whom it is wrong, and the outcome into the card (4 minutes).
+# 7. For whom it is wrong, and the outcome into the card (a quarter of an hour).
 python -m speech2face audit --data "$STARTER" --out "$WORK/audit" --force --card "$RELEASE/CARD.md"
 mkdir -p docs/audit
 cp "$WORK"/audit/tables/*.csv "$WORK/audit/numbers.csv" docs/audit/

@@ -11,6 +11,7 @@ TESTS = Path(__file__).parent
 # other tests, those of `start.py test --fast`, are to end in two minutes. A single slow test is marked where it stands.
 SLOW = (
     *("app/test_call_platforms.py", "app/test_calls_page.py", "app/test_faults.py", "app/test_leaving.py"),
+    *("app/test_docs_page.py", "app/test_nginx.py", "app/test_page_beside.py"),
     *("app/test_live_socket.py", "app/test_media_stream.py", "app/test_openapi.py", "app/test_page.py"),
     *("app/test_page_call.py", "app/test_page_states.py", "app/test_studio_browser.py", "app/test_webrtc.py"),
     *("audio/test_foreign_bytes.py", "data/test_clips.py", "data/test_duplicates.py", "data/test_packets.py"),
@@ -21,7 +22,8 @@ SLOW = (
     *("gallery/test_build.py", "gallery/test_postgres.py", "learning/test_command.py", "learning/test_learn.py"),
     *("learning/test_recogniser.py", "training/test_added_networks.py"),
     *("models/test_encoding.py", "planted/test_ridge.py"),
-    *("planted/test_shards.py", "test_quiet.py", "test_streams.py", "training/test_calibration.py"),
+    *("planted/test_shards.py", "test_packaging.py", "test_quiet.py", "test_streams.py"),
+    *("test_systems.py", "training/test_calibration.py"),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
 )

@@ -2,6 +2,9 @@
 
 import io
 import json
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,11 +19,14 @@ from PIL import Image
 from speech2face import __version__, cli, errors
 from speech2face.audio.recording import read_recording
 from speech2face.errors import SilentRecording, Speech2FaceError
+from speech2face.inputs import read_toml
 from speech2face.limits import Style
 from speech2face.models.contract import Given
 from speech2face.portrait import LabelledPicture
 from speech2face.provenance import Kind, portrait_svg, provenance_of, read_provenance
 from tests.recordings import encode
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -71,7 +77,7 @@ def fake_portrait(given: Given, samples: int, exaggerate: float, style: Style, s
         "model": {"name": "fake", "version": "0.0"},
         "notice": "nobody's likeness",
     }
-    drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style is Style.drawn else None
+    drawing = "<svg xmlns='http://www.w3.org/2000/svg'></svg>" if style.is_vector else None
     return FakePortrait(square, (square,) * samples, facts, drawing, seed)
 
 
@@ -130,7 +136,7 @@ def test_one_recording_becomes_a_picture_and_its_facts(program: Program) -> None
     assert program.files() == ["talk.json", "talk.png", "talk.wav"]
     for text in (
         "34 years (80 % interval 24 to 47)",
-        "feminine (97%)",
+        "feminine (97 %)",
         "1.5 s of 2.0 s",
         "loud noise",
         "talk.png",
@@ -167,13 +173,14 @@ def test_json_is_one_line_on_standard_output(program: Program) -> None:
     assert ran.err == ""
 
 
-def test_a_drawn_portrait_leaves_its_drawing_beside_it_which_says_what_it_is(program: Program) -> None:
-    assert program("portrait", recording(Path("talk.wav")), "--style", "drawn", "-q").code == 0
+@pytest.mark.parametrize("style", ["drawn", "line"])
+def test_a_drawn_portrait_leaves_its_drawing_beside_it_which_says_what_it_is(program: Program, style: str) -> None:
+    assert program("portrait", recording(Path("talk.wav")), "--style", style, "-q").code == 0
     assert program.files() == ["talk.json", "talk.png", "talk.svg", "talk.wav"]
     provenance, facts = read_provenance("talk.svg")
     assert (provenance.kind, provenance.notice) == ("portrait", "nobody's likeness")
     assert provenance.digital_source_type.endswith("trainedAlgorithmicMedia")
-    assert facts["style"] == "drawn"
+    assert facts["style"] == style
 
 
 def test_samples_come_with_a_contact_sheet(program: Program) -> None:
@@ -312,16 +319,71 @@ def test_a_recording_that_cannot_be_read_does_not_end_a_folder(program: Program)
     assert [name for name in program.files() if name.endswith(".png")] == ["out/a.png", "out/c.png"]
 
 
-def test_nothing_is_overwritten_without_force(program: Program) -> None:
+def test_a_name_of_the_programs_choice_gets_a_number_where_it_is_taken(program: Program) -> None:
     path = recording(Path("talk.wav"))
     Path("talk.json").write_text("mine")
-    ran = program("portrait", path)
-    assert ran.code == errors.OutputExists.exit_code
-    assert program.calls == []  # refused before any work
-    assert program.files() == ["talk.json", "talk.wav"]
+    Path("talk-3.png").symlink_to("nowhere")
+    for _ in range(2):
+        assert program("portrait", path, "-q").code == 0
+    made = ["talk-2.json", "talk-2.png", "talk-4.json", "talk-4.png"]
+    assert [name for name in program.files() if name in made] == made
     assert Path("talk.json").read_text() == "mine"
     assert program("portrait", path, "--force", "-q").code == 0
     assert json.loads(Path("talk.json").read_text())["age"] == 34.2
+    assert "talk-5.png" not in program.files()
+
+
+def test_a_folder_twice_keeps_what_is_there_and_names_that_differ_in_one_run(program: Program) -> None:
+    recording(Path("talks/a.wav"))
+    recording(Path("talks/a.mp3"), container="mp3", codec="libmp3lame")
+    assert program("portrait", "talks", "-o", "out", "-q").code == 0
+    first = {name: Path(name).read_bytes() for name in program.files()}
+    assert program("portrait", "talks", "-o", "out", "-q").code == 0
+    assert {name: Path(name).read_bytes() for name in first} == first
+    added = [name for name in program.files() if name not in first and name.endswith(".png")]
+    assert sorted(first)[:4] == ["out/a-wav.json", "out/a-wav.png", "out/a.json", "out/a.png"]
+    assert added == ["out/a-2.png", "out/a-wav-2.png"]
+
+
+def test_a_name_of_the_users_choice_is_not_overwritten_without_force(program: Program) -> None:
+    path = recording(Path("talk.wav"))
+    Path("face.json").write_text("mine")
+    ran = program("portrait", path, "-o", "face.png")
+    assert ran.code == errors.OutputExists.exit_code
+    assert program.calls == []  # refused before any work
+    assert program.files() == ["face.json", "talk.wav"]
+    assert Path("face.json").read_text() == "mine"
+    assert program("portrait", path, "-o", "face.png", "--force", "-q").code == 0
+    assert json.loads(Path("face.json").read_text())["age"] == 34.2
+
+
+def test_standard_output_gets_the_picture_and_nothing_else(program: Program) -> None:
+    path, output = recording(Path("talk.wav")), io.BytesIO()
+    program.monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output))
+    ran = program("portrait", path, "-o", "-")
+    assert output.getvalue() == fake_portrait(Given(), 0, 0.0, Style.photographic, None).labelled_bytes()
+    assert "caution: There is loud noise." in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--samples", "2"], ["other.wav"]])
+def test_standard_output_takes_one_picture_and_no_text(program: Program, options: list[str]) -> None:
+    ran = program("portrait", recording(Path("talk.wav")), "-o", "-", *options)
+    assert (ran.code, ran.out) == (errors.InvalidOption.exit_code, "")
+    assert "--out" in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+@pytest.mark.parametrize("command", ["portrait", "decode"])
+def test_an_address_is_refused_as_one_with_what_to_do(program: Program, command: str) -> None:
+    ran = program(command, "https://example.org/talk.mp3")
+    assert ran.code == errors.RecordingNotFound.exit_code
+    assert "is an address" in ran.err and "download it first" in ran.err
+    ran = program(command, "file:///home/me/talk.mp3")
+    assert "by its path alone" in ran.err
+    with pytest.raises(errors.RecordingNotFound, match="is an address"):
+        read_recording("https://example.org/talk.mp3")
+    assert "no such file" in program(command, "C:/talk.mp3").err
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +490,47 @@ def test_an_interruption_is_quiet_and_writes_nothing(program: Program, monkeypat
     assert ran.code == errors.INTERRUPTED_EXIT_CODE
     assert "Traceback" not in ran.err
     assert program.files() == ["talk.wav"]
+
+
+def test_settings_come_with_the_package_and_are_named_shown_and_copied(program: Program) -> None:
+    names = [line.split()[0] for line in program("configs", "list").out.splitlines()]
+    assert {"dlib-decoder", "paper-encoder", "studio"} < set(names)
+    (captions,) = program("configs", "list", "--json").json()
+    assert list(captions) == names and all(captions.values())
+    shown = program("configs", "show", "dlib-decoder").out
+    assert program("configs", "copy", "dlib-decoder").out == "dlib-decoder.toml\n"
+    assert Path("dlib-decoder.toml").read_text() == shown
+    assert program("configs", "copy", "dlib-decoder").code == errors.OutputExists.exit_code
+    assert program("configs", "copy", "studio", "-o", "mine/terms.toml").code == 0
+    ran = program("configs", "show", "dlib")
+    assert ran.code == errors.InvalidOption.exit_code and "there are dlib-decoder, " in ran.err
+
+
+def test_settings_are_found_by_name_unless_a_file_here_has_it(program: Program) -> None:
+    assert read_toml(Path("dlib-decoder"))["stage"] == "decoder"
+    Path("dlib-decoder").mkdir()  # as a training's folder may be called
+    assert read_toml(Path("dlib-decoder"))["stage"] == "decoder"
+    Path("dlib-encoder").write_text('stage = "mine"')
+    assert read_toml(Path("dlib-encoder")) == {"stage": "mine"}
+    with pytest.raises(errors.InvalidSettings, match="no such file, and none of dlib-decoder, "):
+        read_toml(Path("dlib"))
+
+
+def test_every_command_line_of_the_readme_runs_twice_in_one_folder(program: Program) -> None:
+    shutil.copytree(ROOT / "examples", "examples", ignore=shutil.ignore_patterns("plugin"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if "examples/" in block]
+    lines = [line for block in blocks for line in block.splitlines() if " portrait examples/" in line or "- --" in line]
+    assert len(lines) >= 8
+    for line in [line for line in lines if "--model" not in line] * 2:
+        words, rest = re.split("[#<>]", line)[0], re.search("< (.*)", line)
+        if rest is not None:
+            program.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(Path(rest[1]).read_bytes())))
+        with program.monkeypatch.context() as patch:
+            if ">" in line:
+                patch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+            assert program(*shlex.split(words[words.index("portrait ") :])).code == 0, line
+    assert {"female.png", "female-2.png", "portraits/female-2.png", "male-sheet.png"} <= set(program.files())
 
 
 def test_the_version_is_printed(program: Program) -> None:

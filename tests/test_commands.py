@@ -1,35 +1,26 @@
 """Commands, their help and the pages agree: nothing is documented that does not exist, and nothing is left unsaid.
 
-The page of all options is made from the help. After a change of an option, make it again:
+The table of all options is made from the help. After a change of an option, make it again:
 
-    python -m typer speech2face.cli utils docs --name speech2face --title "All commands and options" \
-        --output docs/options.md
+    python runs/options_table.py
 """
 
 import ast
+import csv
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import typer.main
 
+from runs.options_table import HEAD, TABLE, leaves, rows
 from speech2face import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-REFERENCE = ROOT / "docs" / "options.md"
 OPTION = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
-
-
-def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Commands that do something, by all their words: `data prepare`."""
-    if hasattr(command, "commands"):
-        for name, below in command.commands.items():
-            yield from leaves(below, (*words, name))
-    else:
-        yield " ".join(words), command
 
 
 COMMANDS = dict(leaves(typer.main.get_command(cli.app)))
@@ -93,20 +84,13 @@ def mistakes(line: str) -> list[str]:
     return [f"{name} has no {option}" for option in stated if option not in options_of(COMMANDS[name])]
 
 
-def sections(page: str) -> Mapping[str, set[str]]:
-    """Options by command on the page of all of them."""
-    found: dict[str, set[str]] = {}
-    for name, text in re.findall(r"^##+ `speech2face ([^`]+)`$(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL):
-        spans = re.findall(r"^\* `(-[^`]*)`", text, re.MULTILINE)
-        found[name] = {option for span in spans for option in OPTION.findall(span.split(" <")[0])}
-    return {name: options for name, options in found.items() if name not in GROUPS}
-
-
-def test_the_page_of_all_options_is_that_of_the_help() -> None:
-    said = sections(REFERENCE.read_text(encoding="utf-8"))
-    assert set(said) == set(COMMANDS)
-    wanted = {name: options_of(command) - {"-h"} for name, command in COMMANDS.items()}
-    assert {name: said[name] ^ wanted[name] for name in COMMANDS if said[name] - {"-h"} != wanted[name]} == {}
+def test_the_table_of_all_options_is_that_of_the_help() -> None:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        said = [tuple(row) for row in csv.reader(file)]
+    assert said[0] == HEAD
+    assert {name for name, _, _ in said[1:]} == set(COMMANDS)
+    assert [row for row in rows() if row not in said] == []
+    assert said[1:] == rows()
 
 
 def test_every_command_line_on_a_page_can_be_called() -> None:
@@ -116,7 +100,8 @@ def test_every_command_line_on_a_page_can_be_called() -> None:
 
 
 def test_no_page_names_an_option_that_nothing_has() -> None:
-    known = options_of_scripts().union(*map(options_of, COMMANDS.values()))
+    commands = (typer.main.get_command(cli.app), *COMMANDS.values())
+    known = options_of_scripts().union(*map(options_of, commands))
     wrong = []
     for page in PAGES:
         for line in code_of(page.read_text(encoding="utf-8")):

@@ -133,7 +133,7 @@ def test_terms_that_say_nothing_or_too_much_are_refused(changes: dict[str, Any],
 
 
 def test_the_shown_settings_can_be_read_and_a_mistake_names_the_file(tmp_path: Path) -> None:
-    asked = read_terms(ROOT / "configs" / "studio.toml")
+    asked = read_terms(Path("studio"))
     assert asked.term_months == 24
     assert len(asked.more) == 2
     wrong = tmp_path / "studio.toml"

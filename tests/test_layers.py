@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 
 # One strict order, that of the picture in docs/architecture.md; types and imports inside functions count too.
 ORDER = (
-    *("errors", "limits", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
+    *("errors", "limits", "console", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
     *("training", "evaluation", "learning", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli"),
     "__main__",
@@ -21,7 +21,7 @@ PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 EXTRAS = (
     *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
     *("matplotlib", "sklearn", "faiss", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc"),
-    *("c2pa", "cryptography", "psycopg", "pgvector"),
+    *("c2pa", "cryptography", "psycopg", "pgvector", "sounddevice"),
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
@@ -43,6 +43,7 @@ NEED_EXTRAS = (
     "app/",
     "client.py",
     "signing.py",
+    "cli/microphone.py",
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -167,12 +167,13 @@ def test_a_picture_is_used_again_only_where_no_pixel_would_move_by_more_than_a_g
     assert session.draw(seen[-1], pixels=64).image.shape == (64, 64, 3)
 
 
-def test_samples_are_drawn_by_the_sessions_seed(model: Model, man: FloatArray) -> None:
-    session = LiveSession(model, FLOATS, seed=7)
+@pytest.mark.parametrize("style", ["photographic", "line"])
+def test_samples_are_drawn_by_the_sessions_seed(model: Model, man: FloatArray, style: str) -> None:
+    session = LiveSession(model, FLOATS, seed=7, style=style)
     looks(session, man)
     look = session.finish()
     sheet, again = session.draw(look, samples=2), session.draw(look, samples=2)
-    expected = reconstruct(model, EXAMPLES / "male.flac", samples=2, seed=7)
+    expected = reconstruct(model, EXAMPLES / "male.flac", samples=2, seed=7, style=style)
     for one, other, known in zip(sheet.samples, again.samples, expected.samples, strict=True):
         np.testing.assert_array_equal(one, other)
         assert np.abs(one - known.astype(float)).max() <= 1

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,7 +11,10 @@ import speech2face
 from speech2face import Given, Portrait
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
+from speech2face.face.hair import chosen_hair, most_frequent_hair
+from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.portrait import draw_picture, worn_hair
 from speech2face.provenance import NOTICE, read_provenance
 from tests.recordings import encode
 
@@ -81,6 +85,19 @@ def test_without_a_seed_one_is_drawn_and_recorded(model: AttributeModel) -> None
     np.testing.assert_array_equal(drawn.samples, repeated.samples)
 
 
+def test_a_drawing_wears_the_most_frequent_hair_and_a_sample_that_of_its_place(model: AttributeModel) -> None:
+    embedding = model.release.mean_embedding
+    apparent = model.apparent(embedding)
+    found: dict[float | None, str] = {}
+    for place in (None, 0.05, 0.5, 0.9):
+        worn = worn_hair(model, embedding, Given(), place)
+        drawn = draw_picture(model, embedding, Style.drawn, hair=worn).drawing or ""
+        (found[place],) = re.findall(r'data-style="(\w+)"', drawn)
+    assert found.pop(None) == most_frequent_hair(*apparent)
+    assert found == {place: chosen_hair(*apparent, place) for place in (0.05, 0.5, 0.9)}
+    assert len(set(found.values())) > 1
+
+
 def test_given_attributes_change_the_face_but_not_what_was_heard(model: AttributeModel, woman: Portrait) -> None:
     given = Given(age=70.0, gender="male", group="black")
     changed = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given=given)
@@ -95,9 +112,7 @@ def test_given_attributes_change_the_face_but_not_what_was_heard(model: Attribut
 def test_hair_is_the_most_frequent_style_or_the_given_one_and_is_recorded(
     model: AttributeModel, woman: Portrait, tmp_path: Path
 ) -> None:
-    table = model.release.hair
-    assert table is not None
-    assert woman.hair == woman.facts()["hair"] == table.most_frequent(*model.apparent(woman.belief.mean))
+    assert woman.hair == woman.facts()["hair"] == most_frequent_hair(*model.apparent(woman.belief.mean))
     given = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given={"hair": "bald"})
     assert given.facts()["given"] == {"hair": "bald"}
     assert given.facts()["hair"] == "bald"
@@ -120,17 +135,22 @@ def test_samples_have_hair_by_chance_and_say_which(model: AttributeModel) -> Non
     assert long.sample_hair == ("long", "long")
 
 
-def test_hair_that_there_is_not_or_that_a_drawing_cannot_show_is_refused(model: AttributeModel) -> None:
+def test_hair_that_there_is_not_is_refused(model: AttributeModel) -> None:
     with pytest.raises(InvalidGiven, match="bald, short"):
         speech2face.reconstruct(model, "there is no such file", given={"hair": "mohawk"})
-    with pytest.raises(InvalidGiven, match="drawing"):
-        speech2face.reconstruct(model, "there is no such file", given={"hair": "long"}, style="drawn")
-    plain = replace(model, release=replace(model.release, hair=None))  # as releases were before hair was a choice
+    plain = replace(model, release=replace(model.release, hair_styles=()))  # as releases were before hair was a choice
     with pytest.raises(InvalidGiven, match="part of this model's faces"):
         speech2face.reconstruct(plain, "there is no such file", given={"hair": "long"})
-    drawing = speech2face.reconstruct(model, EXAMPLES / "female.mp3", style="drawn")
-    assert drawing.hair is None
-    assert "hair" not in drawing.facts()
+
+
+@pytest.mark.parametrize("style", [Style.drawn, Style.line])
+def test_a_drawing_and_its_samples_wear_the_given_hair(model: AttributeModel, style: Style) -> None:
+    drawn = speech2face.reconstruct(
+        model, EXAMPLES / "female.mp3", style=style, given={"hair": "curly"}, samples=1, seed=1
+    )
+    assert drawn.hair == drawn.facts()["hair"] == "curly"
+    assert drawn.sample_hair == ("curly",)
+    assert 'data-style="curly"' in (drawn.drawing or "")
 
 
 def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: AttributeModel, woman: Portrait) -> None:

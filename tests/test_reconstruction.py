@@ -94,7 +94,9 @@ def test_a_photograph_becomes_a_picture_that_says_what_it_is(paired_folder: Path
     assert code == 0
     assert "synthetic reconstruction" in out
     assert "missing" not in out
-    assert program("decode", "me.jpg", "--model", paired_folder)[0] == OutputExists.exit_code
+    assert program("decode", "me.jpg", "--model", paired_folder, "-o", "me-decoded.png")[0] == OutputExists.exit_code
+    assert "me-decoded-2.png" in program("decode", "me.jpg", "--model", paired_folder)[1]
+    assert sorted(path.name for path in Path().glob("*-2.*")) == ["me-decoded-2.json", "me-decoded-2.png"]
     code, out, _ = program("decode", "me.jpg", "--model", paired_folder, "-o", "new/face.png", "--json")
     assert code == 0
     assert json.loads(out)["files"] == ["new/face.png", "new/face.json"]

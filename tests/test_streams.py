@@ -145,7 +145,9 @@ def test_a_full_standard_output_is_one_line_and_code_21(name: str, place: Path, 
 
 def unexpected(err: bytes) -> bytes:
     """What standard error holds beside the notes of `data show` on what an export would miss."""
-    return b"".join(line for line in err.splitlines(keepends=True) if not line.startswith(b"for export: "))
+    return b"".join(
+        line for line in err.splitlines(keepends=True) if not line.startswith((b"for export: ", b"for training: "))
+    )
 
 
 @pytest.mark.parametrize("name", RESULTS)

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+import speech2face
+
 ROOT = Path(__file__).resolve().parents[1]
+SOURCE = Path(speech2face.__file__).resolve().parents[1]  # the tree's, or that of an installed wheel
 PRELOADED = Path(__file__).with_name("watched.c")
 NETWORK_CALLS = "socket,connect,bind,listen,sendto,sendmsg,sendmmsg"
 FILE_CALLS = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,link,linkat"
@@ -111,7 +114,7 @@ class Watch:
                 "HOME": str(self.home),
                 "TMPDIR": str(self.temporary),
                 "LANG": "C.UTF-8",
-                "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+                "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT}",
                 "PYTHONDONTWRITEBYTECODE": "1",
             }
         )

@@ -4,24 +4,28 @@
 
 Voices are those of the planted world (`synthesiser.py`), faces are drawn by the starter's face decoder: age and gender
 as anybody's, and of the coordinates beyond them a share that the voice's three shared traits decide. Nobody shown or
-heard exists. `--shuffle` gives everybody the next person's face: then voices tell nothing.
+heard exists. `--shuffle` gives everybody the next person's face: then voices tell nothing. `--table` writes recordings,
+photographs and pairs.csv in place of shards, as somebody has them who begins.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recipes.planted.synthesiser import draw_traits, synthesise, voice_of
-from speech2face.data.members import Clip, to_samples
+from speech2face.data.members import Clip, encode_png, encode_wav, to_samples
 from speech2face.data.shards import ShardWriter
 from speech2face.face.landmarks import HAND_PLACED_COUNT
 from speech2face.face.schemes import HAND_PLACED
 from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.outputs import write_together
 
 CONSENT = "synthetic: nobody is shown or heard"
 STATEMENT = {
@@ -73,10 +77,29 @@ def clips(people: int, *, seconds: float, seed: int, share: float = SHARE, shuff
             waveform=to_samples(waveform),
             aligned_face=model.decode(face),
             landmarks=landmarks_of(model, face),
-            labels={"language": "en" if number % 2 else "de"},
+            labels={
+                "language": "en" if number % 2 else "de",
+                "gender": "female" if traits.shared[number, 0] > 0 else "male",
+            },
             licence=STATEMENT["licence"],
             consent=CONSENT,
         )
+
+
+def write_table(people: Sequence[Clip], out: Path) -> None:
+    """Write a recording and a photograph a person, and `pairs.csv`, in which every third person is for validation."""
+    rows = [("recording", "photograph", "speaker", "licence", "consent", "split", "gender", "language")]
+    files = {}
+    for number, clip in enumerate(people):
+        assert clip.waveform is not None and clip.aligned_face is not None
+        files[out / f"{clip.key}.wav"] = encode_wav(to_samples(clip.waveform))
+        files[out / f"{clip.key}.png"] = encode_png(clip.aligned_face)
+        labels = str(clip.labels["gender"]), str(clip.labels["language"])
+        split = "validation" if number % 3 == 2 else "train"
+        rows.append((f"{clip.key}.wav", f"{clip.key}.png", clip.speaker, clip.licence, clip.consent, split, *labels))
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows(rows)
+    write_together(files | {out / "pairs.csv": table.getvalue().encode()}, force=True)
 
 
 def main() -> None:
@@ -88,15 +111,20 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=SHARE, help="of a face beyond age and gender, by its voice")
     parser.add_argument("--seed", type=int, default=0, help="of the people")
     parser.add_argument("--shuffle", action="store_true", help="give everybody the next person's face")
+    parser.add_argument("--table", action="store_true", help="write recordings, photographs and pairs.csv, no shards")
     arguments = parser.parse_args()
+    people = clips(
+        arguments.people,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        share=arguments.share,
+        shuffled=arguments.shuffle,
+    )
+    if arguments.table:
+        write_table(list(people), arguments.out)
+        return
     with ShardWriter(arguments.out, statement=STATEMENT) as writer:
-        for clip in clips(
-            arguments.people,
-            seconds=arguments.seconds,
-            seed=arguments.seed,
-            share=arguments.share,
-            shuffled=arguments.shuffle,
-        ):
+        for clip in people:
             writer.add(clip)
 
 

@@ -42,6 +42,10 @@ class Faces:
     """Years; NaN where not given."""
     femininity: NDArray[np.float64]
     group: tuple[str, ...]
+    trust: NDArray[np.float64]
+    """In (0, 1]: how much each picture counts."""
+    generator: NDArray[np.float64]
+    """Which set a picture is of, 0 or 1: their generators have habits of their own."""
 
 
 def _read_picture(path: Path, pixels: int) -> NDArray[np.float32]:
@@ -71,20 +75,42 @@ def read_london(starter: Path) -> Faces:
         age=np.array([float(row["age"] or "nan") for row in rows]),
         femininity=np.array([float(row["gender"] == "female") for row in rows]),
         group=tuple(row["ethnicity"] for row in rows),
+        trust=np.ones(len(rows)),
+        generator=np.zeros(len(rows)),
     )
 
 
+OLDER_FOLDER, YOUNGER_FOLDER = "faces_synthetic", "faces_synthetic2"
+TWICE = "s055"  # the same picture as s052
+OLDER_TRUST = 0.8  # nobody has labelled that set's quality
+TRUST = {"1": 0.35, "2": 0.7, "3": 1.0}  # of the quality that was seen
+TURNED_DEGREES = 8.0  # a head turned this far aside counts a third as much: its texture is half hidden
+
+
+def _trust(row: dict[str, str]) -> float:
+    if "quality" not in row:
+        return OLDER_TRUST
+    return float(TRUST[row["quality"]] * np.exp(-((float(row["yaw"]) / TURNED_DEGREES) ** 2)))
+
+
 def read_synthetic(starter: Path) -> Faces:
-    """Generated older faces with 468 mesh points; age and gender are a network's guess."""
-    folder = starter / "faces_synthetic"
-    rows, landmarks, width = _read_table(folder)
+    """Generated faces with 468 mesh points, most of the old ones from one set; ages are a network's guess."""
+    rows, landmarks, pictures = [], [], []
+    for name in (OLDER_FOLDER, YOUNGER_FOLDER):
+        found, marks, width = _read_table(starter / name)
+        kept = [place for place, row in enumerate(found) if row["face"] != TWICE]
+        rows += [found[place] for place in kept]
+        landmarks.append(marks[kept])
+        pictures += [_read_picture(starter / name / found[place]["file"], int(width)) for place in kept]
     return Faces(
         names=tuple(row["face"] for row in rows),
-        pictures=tuple(_read_picture(folder / row["file"], int(width)) for row in rows),
-        landmarks=landmarks,
+        pictures=tuple(pictures),
+        landmarks=np.concatenate(landmarks),
         age=np.array([float(row["predicted_age"]) for row in rows]),
-        femininity=np.array([float(row["predicted_gender"] == "female") for row in rows]),
-        group=("unknown",) * len(rows),
+        femininity=np.array([float(row.get("gender_seen", row["predicted_gender"]) == "female") for row in rows]),
+        group=tuple(row.get("group_seen", "unknown") for row in rows),
+        trust=np.array([_trust(row) for row in rows]),
+        generator=np.array([float("quality" in row) for row in rows]),
     )
 
 

@@ -14,20 +14,19 @@ from safetensors.torch import load_file
 
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import AttributeBasis
-from speech2face.models.hair import HairTable
+from speech2face.face.hair import chosen_hair, most_frequent_hair, sample_place
 from speech2face.provenance import NOTICE, comparison_provenance, write_sheet
 
 AGES_YEARS = (20, 30, 40, 50, 60, 70, 80)
 LABEL_PIXELS = 14
 
 
-def load_release(folder: Path) -> tuple[LinearFaceDecoder, AttributeBasis, NDArray[np.float64], HairTable]:
-    """Decoder, attribute basis, residual standard deviations and frequencies of hair of a release."""
+def load_release(folder: Path) -> tuple[LinearFaceDecoder, AttributeBasis, NDArray[np.float64]]:
+    """Decoder, attribute basis and residual standard deviations of a release."""
     facts = json.loads((folder / "face.json").read_text(encoding="utf-8"))
     decoder = LinearFaceDecoder(LinearFaceDecoderConfig.from_dict(facts["decoder"]))
     decoder.load_state_dict(load_file(folder / "face.safetensors"))
-    basis, hair = AttributeBasis.from_dict(facts["attributes"]), HairTable.from_dict(facts["hair"])
-    return decoder.eval(), basis, np.array(facts["residual_sd"]), hair
+    return decoder.eval(), AttributeBasis.from_dict(facts["attributes"]), np.array(facts["residual_sd"])
 
 
 @torch.no_grad()
@@ -57,10 +56,10 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
 
     A draw keeps its residuals, and its hair as far as the frequencies of each age allow.
     """
-    decoder, basis, spread, hair = load_release(folder)
+    decoder, basis, spread = load_release(folder)
     generator = np.random.default_rng(seed)
     rows = []
-    everyone = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    everyone = basis.even_groups
     for name, femininity in (("woman", 1.0), ("man", 0.0)):
         for draw in range(draws + 1):
             groups = generator.dirichlet(np.full(len(basis.groups), 0.5)) if draw else everyone
@@ -68,8 +67,8 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
             label = f"{name}, draw {draw}" if draw else f"{name}, expected"
             row = []
             for age in AGES_YEARS:
-                chance = np.random.default_rng([seed, draw])
-                style = hair.draw(age, femininity, chance) if draw else hair.most_frequent(age, femininity)
+                place = sample_place(seed, draw)
+                style = chosen_hair(age, femininity, place) if draw else most_frequent_hair(age, femininity)
                 face = np.r_[basis.design(age, femininity, groups), residuals]
                 row.append((f"{label}, {age}", render(decoder, face, style)))
             rows.append(row)
@@ -78,7 +77,7 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
 
 def groups_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
     """Rows: gender and age; columns: everyone, then each group."""
-    decoder, basis, spread, hair = load_release(folder)
+    decoder, basis, spread = load_release(folder)
     count = len(basis.groups)
     weights = {"everyone": np.full(count, 1.0 / count)}
     weights.update({group: np.eye(count)[k] for k, group in enumerate(basis.groups)})
@@ -90,7 +89,7 @@ def groups_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
                 render(
                     decoder,
                     np.r_[basis.design(age, femininity, weight), rest],
-                    hair.most_frequent(age, femininity),
+                    most_frequent_hair(age, femininity),
                 ),
             )
             for group, weight in weights.items()
@@ -103,12 +102,12 @@ def groups_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
 
 def hair_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
     """Rows: expected woman and man of three ages; columns: every style of hair."""
-    decoder, basis, spread, hair = load_release(folder)
-    everyone, rest = np.full(len(basis.groups), 1.0 / len(basis.groups)), np.zeros(len(spread))
+    decoder, basis, spread = load_release(folder)
+    everyone, rest = basis.even_groups, np.zeros(len(spread))
     rows = [
         [
             (f"{name} {age}, {style}", render(decoder, np.r_[basis.design(age, femininity, everyone), rest], style))
-            for style in hair.styles
+            for style in decoder.config.hair_styles
         ]
         for name, femininity in (("woman", 1.0), ("man", 0.0))
         for age in (25, 50, 75)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from recipes.starter.face_gate import DRAWS, embed_all, membership, no_nearer_than_strangers, passes, run_gate
+from recipes.starter.face_ageing import add_ageing
+from recipes.starter.face_gate import DRAWS, embed_people, membership, passes, run_gate
 from recipes.starter.face_material import (
     Controls,
     Faces,
@@ -26,17 +28,44 @@ from recipes.starter.face_material import (
     read_synthetic,
     recentre,
 )
-from recipes.starter.face_model import FaceModel, add_ageing, design, finish, fit_london, fit_shapes, regions
+from recipes.starter.face_model import (
+    FaceModel,
+    design,
+    finish,
+    fit_london,
+    fit_shapes,
+    group_weights,
+    regions,
+)
 from recipes.starter.face_sheet import render
-from recipes.starter.hair import HairLayers, draw, hair_colour, hair_table, stored_layers
+from recipes.starter.hair import DECODER_STYLES, HairLayers, draw, hair_colour, stored_layers
 from recipes.starter.scalp import shave, skull_moves
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis
 from speech2face.face.embed import DlibEmbedder
+from speech2face.face.hair import chosen_hair
 from speech2face.face.landmarks import mirror_pairs
 
 logger = logging.getLogger(__name__)
 GATE_AGE_YEARS = 45.0  # whose hair the faces of the release gate have: all styles occur
+
+DRAWN_YEARS = (
+    (18.0, 18.0, 18.0),
+    (25.0, 27.0, 27.0),
+    (30.0, 34.0, 33.0),
+    (35.0, 41.0, 38.0),
+    (42.0, 48.0, 46.0),
+    (50.0, 55.0, 58.0),
+    (60.0, 62.0, 69.0),
+    (65.0, 66.0, 73.0),
+    (72.0, 74.0, 78.0),
+    (80.0, 86.0, 88.0),
+)
+"""An age, and those at which a woman and a man are drawn to look it.
+
+Read off the faces of this model by a network that had no part in them, on the scale of what it reads from photographs
+and generated faces of each age (benchmarks/apparent_age.py), smoothed, and tempered by eye where the two disagree.
+"""
 
 
 def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
@@ -58,49 +87,44 @@ def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
     model = add_ageing(model, older, synthetic, basis, masks)
     model = shave(finish(model, textures, weights, basis, masks), landmarks)
     logger.info("added ageing, detail, shirt and a bald head")
-    table = hair_table()
-    layers = [draw(style) for style in table.styles[1:]]
-    logger.info("drew hair: %s", ", ".join(table.styles))
-    decoder = build_decoder(model, table.styles, layers, colour)
+    layers = [draw(style) for style in DECODER_STYLES[1:]]
+    logger.info("drew hair: %s", ", ".join(DECODER_STYLES))
+    decoder, basis = build_decoder(model, layers, colour), replace(basis, drawn_years=DRAWN_YEARS)
     write_release(out, decoder, basis, model, {"passed": False, "measured": False})
     if draws == 0:
         return
-    gate = measure(decoder, basis, {"london": london, "synthetic": older}, controls, textures, draws=draws)
+    gate = measure(decoder, basis, london, controls, textures, draws=draws)
     write_release(out, decoder, basis, model, gate)
     print(json.dumps(gate, indent=1))
-    print("gate at the usual threshold:", "passed" if gate["passed"] else "NOT passed")
-    print("no nearer than strangers are:", "passed" if gate["no_nearer_than_strangers"] else "NOT passed")
+    if not gate["passed"]:
+        raise SystemExit("The release gate is not passed: these faces are not released.")
 
 
 def measure(
     decoder: LinearFaceDecoder,
     basis: AttributeBasis,
-    sets: dict[str, Faces],
+    london: Faces,
     controls: Controls,
     textures: Textures,
     *,
     draws: int,
 ) -> dict[str, Any]:
-    """The release gate's report."""
+    """The release gate's report, an entry for each embedder at hand."""
     embedder = DlibEmbedder()
-    galleries = {}
-    for name, faces in sets.items():
-        pictures = ((picture * 255.0).round().astype(np.uint8) for picture in faces.pictures)
-        galleries[name], missed = embed_all(pictures, embedder)
-        logger.info("embedded %s, %d without a face found", name, missed)
+    pictures = ((picture * 255.0).round().astype(np.uint8) for picture in london.pictures)
+    groups = np.array([group_weights(group, basis.groups) for group in london.group])
+    people, missed = embed_people(pictures, london.femininity, groups, embedder)
+    logger.info("embedded the London set, %d without a face found", missed)
     spread = np.array(residual_sd(decoder.config.residuals))
-    table, chance = hair_table(), np.random.default_rng(0)
-    femininity = basis.names.index("femininity")
+    femininity, chance = basis.names.index("femininity"), np.random.default_rng(0)
 
     def drawn(face: NDArray[np.float64]) -> NDArray[np.uint8]:
-        return render(decoder, face, table.draw(GATE_AGE_YEARS, (face[femininity] + 1.0) / 2.0, chance))
+        return render(decoder, face, chosen_hair(GATE_AGE_YEARS, (face[femininity] + 1.0) / 2.0, chance.random()))
 
-    report = run_gate(drawn, basis, spread, galleries, embedder, draws=draws)
-    x, _ = design(sets["london"], basis)
-    report["membership"] = membership(x, sets["london"], controls, textures, embedder)
-    report["passed"] = passes(report)
-    report["no_nearer_than_strangers"] = no_nearer_than_strangers(report)
-    return report
+    report = run_gate(drawn, basis, spread, people, embedder, draws=draws)
+    x, _ = design(london, basis.photographed)
+    report["membership"] = membership(x, london, controls, textures, embedder)
+    return {"measured": True, "passed": passes(report), "dlib": report}
 
 
 def main() -> None:
@@ -126,13 +150,13 @@ SOURCES = (
         "authors": "DeBruine, L. and Jones, B. (2017)",
         "doi": "10.6084/m9.figshare.5047666.v5",
         "licence": "CC-BY-4.0",
-        "used_for": "shape, texture, gender, group, age to 45 years, residual components",
+        "used_for": "shape, texture, gender, group, age to 32 years, residual components",
     },
     {
         "title": "SFHQ-T2I (synthetic faces)",
         "authors": "(c) 2024 David Beniaguev",
         "licence": "MIT",
-        "used_for": "change of shape and texture with age beyond 38 years",
+        "used_for": "change of shape and texture with age beyond 30 years",
     },
 )
 
@@ -144,16 +168,14 @@ def shrink(planes: Array, factor: int) -> Array:
     return np.asarray(blocks.mean((-3, -1)))
 
 
-def build_decoder(
-    model: FaceModel, styles: tuple[str, ...], layers: list[HairLayers], colour: dict[str, Array]
-) -> LinearFaceDecoder:
+def build_decoder(model: FaceModel, layers: list[HairLayers], colour: dict[str, Array]) -> LinearFaceDecoder:
     """The decoder with its buffers filled from the face model and the layers of all styles but the bald one."""
     config = LinearFaceDecoderConfig(
         attributes=model.attribute_luma.shape[0],
         residuals=model.residual_luma.shape[0],
         landmarks=model.mean_landmarks.shape[0],
         size=model.mean_luma.shape[-1],
-        hair_styles=styles,
+        hair_styles=DECODER_STYLES,
     )
     decoder = LinearFaceDecoder(config)
     landmark_basis = np.concatenate([model.attribute_landmarks, model.residual_landmarks])
@@ -195,7 +217,7 @@ def write_release(
         "attributes": basis.to_dict(),
         "attribute_names": list(basis.names),
         "groups": list(basis.groups),
-        "hair": hair_table().to_dict(),
+        "hair_styles": list(DECODER_STYLES),
         "reference_population": {group: 1.0 / len(basis.groups) for group in basis.groups},
         "draw_group_concentration": GROUP_CONCENTRATION,
         "residual_sd": residual_sd(decoder.config.residuals),

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from recipes.starter.face_ageing import AGEING, hair_greying, white_hair
 from recipes.starter.face_material import SIZE, Faces, Synthetic
-from recipes.starter.face_model import AGEING, FaceModel, Regions, hair_greying, white_hair
+from recipes.starter.face_model import FaceModel, Regions
 from speech2face.decoder.linear import BALD, SHADE_STEPS, TONE_STEPS, TONE_ZERO
 from speech2face.face.appearance import AttributeBasis
-from speech2face.models.hair import HairTable
 
 Array = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+Reals = NDArray[np.floating]  # of either precision
 
 # --------------------------------------------------------------------------------------------------
 # The head that hair grows on: canvas pixels, x to the right, y down, z towards the viewer.
@@ -37,7 +37,7 @@ NECK_HALF_WIDTH, NECK_ROW, NECK_Z = 84.0, 352.0, 25.0
 SHOULDER_ROW = 430.0
 
 
-def height(points: Doubles) -> Doubles:
+def height(points: Reals) -> Reals:
     """Radial coordinate of points (..., 3): one on the scalp, in units of the head's own radius in that direction."""
     away = points - CENTRE
     across = away[..., 0] / HALF_WIDTH
@@ -46,7 +46,7 @@ def height(points: Doubles) -> Doubles:
     return np.asarray(np.sqrt(across**2 + down**2 + near**2))
 
 
-def normals(points: Doubles) -> Doubles:
+def normals(points: Reals) -> Reals:
     """Outward unit normals of the head through points (..., 3)."""
     away = points - CENTRE
     radii = np.stack(
@@ -60,12 +60,12 @@ def normals(points: Doubles) -> Doubles:
     return unit(away / radii**2)
 
 
-def unit(vectors: Doubles) -> Doubles:
+def unit(vectors: Reals) -> Reals:
     """Vectors (..., 3) of length one."""
     return np.asarray(vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9))
 
 
-def even_directions(count: int) -> Doubles:
+def even_directions(count: int) -> Reals:
     """Unit vectors (count, 3) spread evenly over the sphere (Fibonacci's spiral)."""
     steps = np.arange(count) + 0.5
     y = 1.0 - 2.0 * steps / count
@@ -74,7 +74,7 @@ def even_directions(count: int) -> Doubles:
     return np.stack([flat * np.cos(angle), y, flat * np.sin(angle)], axis=-1)
 
 
-def scalp(directions: Doubles) -> Doubles:
+def scalp(directions: Reals) -> Reals:
     """Points of the head (n, 3) in these directions from its centre."""
     points = CENTRE + directions * HALF_WIDTH
     return np.asarray(CENTRE + (points - CENTRE) / height(points)[:, None])
@@ -85,7 +85,7 @@ HAIRLINE_ACROSS = (0.0, 34.0, 63.0, 82.0, 90.0, 97.0, 104.0, 110.0, 135.0)
 HAIRLINE_ROWS = (121.0, 122.0, 131.0, 148.0, 176.0, 205.0, 232.0, 250.0, 262.0)
 
 
-def hairiness(points: Doubles, *, recession: float = 0.0) -> Doubles:
+def hairiness(points: Reals, *, recession: float = 0.0) -> Reals:
     """How deep roots (n, 3) lie within the hair, in pixels from its edge, negative on the face and neck.
 
     recession: pixels by which the corners of the forehead are bare.
@@ -98,7 +98,7 @@ def hairiness(points: Doubles, *, recession: float = 0.0) -> Doubles:
     return np.where(near > EAR_DEPTH, front, np.minimum(behind, 60.0))
 
 
-def body_front(points: Doubles) -> Doubles:
+def body_front(points: Reals) -> Reals:
     """The z of head, ears, neck and shoulders at points (..., 3): what lies before it hides them."""
     across, down = points[..., 0] - CENTRE[0], points[..., 1] - CENTRE[1]
     inside = 1.0 - (across / HALF_WIDTH) ** 2 - (down / np.where(down < 0, ABOVE, BELOW + 40.0)) ** 2
@@ -115,21 +115,21 @@ def body_front(points: Doubles) -> Doubles:
 # Styles: where roots are, how long strands grow and whither they are combed.
 # --------------------------------------------------------------------------------------------------
 
-Comb = Callable[[Doubles, Doubles], Doubles]
+Comb = Callable[[Reals, Reals], Reals]
 """Directions (n, 3) that strands at points (n, 3) with roots (n, 3) are combed in."""
 
 
 @dataclass(frozen=True)
-class HairStyle:
+class Haircut:
     """How one style is grown; lengths in canvas pixels, of which a head is some 255 wide."""
 
     comb: Comb
-    length: Callable[[Doubles], Doubles]
+    length: Callable[[Reals], Reals]
     """Length of the strands of roots (n, 3)."""
-    volume: Callable[[Doubles], Doubles]
+    volume: Callable[[Reals], Reals]
     """How far the outermost strands of points (n, 3) stand off the head."""
     strands: int = 24000
-    density: Callable[[Doubles], Doubles] = field(default=lambda roots: np.ones(len(roots)))
+    density: Callable[[Reals], Reals] = field(default=lambda roots: np.ones(len(roots)))
     recession: float = 0.0
     fade: float = 9.0
     """Pixels over which the hairline thins out."""
@@ -153,11 +153,13 @@ class HairStyle:
     """Radius and length of a coil."""
     opacity: float = 1.0
     shine: float = 1.0
+    shadow: float = 1.0
+    """Share that is kept of what is darker than the front."""
     filled: bool = True
     """Whether hair is dense enough to hide the scalp."""
 
 
-def _tangent(points: Doubles, wanted: Doubles) -> Doubles:
+def _tangent(points: Reals, wanted: Reals) -> Reals:
     outward = normals(points)
     return unit(wanted - (wanted * outward).sum(-1, keepdims=True) * outward)
 
@@ -165,12 +167,12 @@ def _tangent(points: Doubles, wanted: Doubles) -> Doubles:
 DOWN = np.array([0.0, 1.0, 0.0])
 
 
-def comb_back(points: Doubles, roots: Doubles) -> Doubles:
+def comb_back(points: Reals, roots: Reals) -> Reals:
     """From the hairline to the back of the head."""
     return _tangent(points, np.array([CENTRE[0], 165.0, -TO_BACK]) - points)
 
 
-def comb_up(points: Doubles, roots: Doubles) -> Doubles:
+def comb_up(points: Reals, roots: Reals) -> Reals:
     """Top: up, back and over to one side from a side parting; sides: down and back."""
     across = (roots[:, 0] - CENTRE[0]) / HALF_WIDTH
     top = np.clip((150.0 - roots[:, 1]) / 40.0, 0.0, 1.0)[:, None]
@@ -182,7 +184,7 @@ def comb_up(points: Doubles, roots: Doubles) -> Doubles:
 def comb_from(part: float, *, fall: float) -> Comb:
     """Away from a parting at x = part, and down the sides."""
 
-    def comb(points: Doubles, roots: Doubles) -> Doubles:
+    def comb(points: Reals, roots: Reals) -> Reals:
         side = np.where(roots[:, 0] < part, -1.0, 1.0)
         near = np.clip(1.0 - np.abs(points[:, 0] - CENTRE[0]) / HALF_WIDTH, 0.0, 1.0)
         wanted = np.stack([side * near * 1.2, fall * (1.15 - near), -0.28 * near], axis=-1)
@@ -192,62 +194,63 @@ def comb_from(part: float, *, fall: float) -> Comb:
     return comb
 
 
-def comb_out(points: Doubles, roots: Doubles) -> Doubles:
+def comb_out(points: Reals, roots: Reals) -> Reals:
     """Straight out, a little down."""
     return unit(normals(roots) + 0.25 * DOWN)
 
 
-def _top_sides(top: float, sides: float) -> Callable[[Doubles], Doubles]:
+def _top_sides(top: float, sides: float) -> Callable[[Reals], Reals]:
     """Longer on the top than on the sides."""
 
-    def of(points: Doubles) -> Doubles:
+    def of(points: Reals) -> Reals:
         share = np.clip((160.0 - points[:, 1]) / 70.0, 0.0, 1.0)
         share = share * share * (3.0 - 2.0 * share)
-        return sides + (top - sides) * share
+        return np.asarray(sides + (top - sides) * share)
 
     return of
 
 
-def _even(pixels: float) -> Callable[[Doubles], Doubles]:
+def _even(pixels: float) -> Callable[[Reals], Reals]:
     return lambda points: np.full(len(points), pixels)
 
 
-def _thin_top(roots: Doubles) -> Doubles:
+def _thin_top(roots: Reals) -> Reals:
     """Density of a man's hair that has receded: full at the sides, little on the top."""
     top = np.clip((140.0 - roots[:, 1]) / 34.0, 0.0, 1.0)
-    return 1.0 - 0.86 * top
+    return np.asarray(1.0 - 0.86 * top)
 
 
-STYLES: dict[str, HairStyle] = {
-    "short": HairStyle(
+STYLES: dict[str, Haircut] = {
+    "short": Haircut(
         comb_up, _top_sides(52.0, 14.0), _top_sides(26.0, 5.0), clump=0.55, frizz=2.2, cling=0.3, stiffness=0.7,
         steps=16,
     ),
-    "medium": HairStyle(
+    "medium": Haircut(
         comb_from(249.0, fall=1.0), _even(330.0), _top_sides(15.0, 14.0), gravity=0.5, cling=0.0, clump=0.6, frizz=2.5,
         lift=0.1, rise=26.0, part=249.0, cut=376.0, strands=14000, opacity=1.5,
     ),
-    "tied": HairStyle(
+    "tied": Haircut(
         comb_back, _even(150.0), _even(8.0), cling=0.9, clump=0.05, frizz=0.3, strands=30000, fade=18.0, lift=0.0,
         rise=20.0, steps=20, guides=3000,
     ),
-    "long": HairStyle(
+    "long": Haircut(
         comb_from(252.0, fall=1.0), _even(640.0), _top_sides(14.0, 15.0), gravity=0.5, cling=0.0, clump=0.65, frizz=6.0,
         lift=0.1, rise=30.0, part=252.0, strands=12000, opacity=1.7, steps=48,
     ),
-    "curly": HairStyle(
+    "curly": Haircut(
         comb_out, _even(48.0), _even(30.0), curl=(6.0, 17.0), clump=0.92, guides=1500, frizz=4.0, cling=0.0,
-        gravity=0.2, shine=0.7, steps=44, strands=20000,
+        gravity=0.2, shine=0.7, steps=44, strands=20000, shadow=0.4,
     ),
-    "shaved": HairStyle(
+    "shaved": Haircut(
         comb_up, _even(2.6), _even(1.0), strands=42000, fade=13.0, clump=0.0, frizz=0.0, opacity=0.5, filled=False,
         shine=0.2, steps=4,
     ),
-    "receding": HairStyle(
+    "receding": Haircut(
         comb_up, _top_sides(26.0, 14.0), _top_sides(5.0, 6.0), density=_thin_top, recession=34.0, fade=22.0, clump=0.4,
         cling=0.8, filled=False, steps=16,
     ),
 }  # fmt: skip
+DECODER_STYLES = (BALD, *STYLES)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -259,11 +262,11 @@ STYLES: dict[str, HairStyle] = {
 class Strands:
     """Curves (strands, steps, 3) and, for each strand, its layer in [0, 1], innermost first."""
 
-    points: Doubles
-    layer: Doubles
+    points: Reals
+    layer: Reals
 
 
-def grow(style: HairStyle, roots: Doubles, layer: Doubles) -> Doubles:
+def grow(style: Haircut, roots: Reals, layer: Reals) -> Reals:
     """Curves (roots, steps, 3) of guides: combed, stiff, falling, held between scalp and the volume's surface."""
     point = roots.copy()
     step = style.length(roots) / (style.steps - 1)
@@ -283,7 +286,7 @@ def grow(style: HairStyle, roots: Doubles, layer: Doubles) -> Doubles:
     return np.stack(curve, axis=1)
 
 
-def strands_of(style: HairStyle, generator: np.random.Generator) -> Strands:
+def strands_of(style: Haircut, generator: np.random.Generator) -> Strands:
     """All strands of a style."""
     roots = scalp(even_directions(style.strands * 2))
     roots = roots + generator.normal(size=roots.shape) * 1.2
@@ -311,8 +314,8 @@ def strands_of(style: HairStyle, generator: np.random.Generator) -> Strands:
 
 
 def _follow(
-    style: HairStyle, guides: Array, chosen: NDArray[np.intp], roots: Array, layer: Doubles
-) -> tuple[Array, NDArray[np.intp]]:
+    style: Haircut, guides: Reals, chosen: NDArray[np.intp], roots: Reals, layer: Reals
+) -> tuple[Reals, NDArray[np.intp]]:
     """Curves (n, steps, 3) from roots (n, 3) along the guides of the chosen ones, and each one's nearest guide, (n,).
 
     Strands follow the guides near in root and layer, part of the way the nearest alone: they clump.
@@ -333,7 +336,7 @@ def _follow(
     return curves, places[:, 0]
 
 
-def _stops(style: HairStyle, curves: Array, layer: Doubles, depth: Doubles, generator: np.random.Generator) -> Doubles:
+def _stops(style: Haircut, curves: Reals, layer: Reals, depth: Reals, generator: np.random.Generator) -> Reals:
     """Share of its length that each strand has, (n, 1, 1): cut off at a row, or by chance, less at the hairline."""
     stop = np.clip(generator.normal(1.0, 0.12, size=len(curves)), 0.6, 1.2)[:, None, None]
     if style.cut is not None:
@@ -348,7 +351,7 @@ FACE_ROWS = (118.0, 126.0, 138.0, 152.0, 180.0, 212.0, 260.0, 330.0, 380.0, 430.
 FACE_ACROSS = (0.0, 40.0, 66.0, 82.0, 94.0, 102.0, 106.0, 102.0, 96.0, 90.0)
 
 
-def _off_the_face(curves: Doubles, part: float, margin: Doubles) -> Doubles:
+def _off_the_face(curves: Reals, part: float, margin: Reals) -> Reals:
     """Curves (n, steps, 3) before the head moved to the side that their roots are on, as far as the face and more."""
     side = np.where(curves[:, :1, 0] < part, -1.0, 1.0)
     across = (curves[..., 0] - CENTRE[0]) * side
@@ -359,7 +362,7 @@ def _off_the_face(curves: Doubles, part: float, margin: Doubles) -> Doubles:
     return moved
 
 
-def _resample(curves: Doubles, stop: Doubles) -> Doubles:
+def _resample(curves: Reals, stop: Reals) -> Reals:
     """Each curve (n, steps, 3) up to a share of its length (n, 1, 1)."""
     steps = curves.shape[1]
     where = (stop[:, :, 0] * np.arange(steps)[None]).astype(np.float32)
@@ -377,7 +380,7 @@ def _wander(generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.asarray((amounts @ waves).transpose(0, 2, 1), dtype=np.float32)
 
 
-def _coils(style: HairStyle, generator: np.random.Generator, curves: Doubles, guide: NDArray[np.intp]) -> Doubles:
+def _coils(style: Haircut, generator: np.random.Generator, curves: Reals, guide: NDArray[np.intp]) -> Reals:
     """Displacements (n, steps, 3) that wind strands into coils; strands of one guide wind together."""
     radius, pitch = style.curl
     phases = generator.uniform(0.0, 2 * np.pi, size=style.guides)[guide] + generator.normal(size=len(guide)) * 0.35
@@ -420,7 +423,7 @@ class HairLayers:
     """Tones that hair takes from the skin and cloth under it, at most 0."""
 
 
-def tones_of(style: HairStyle, strands: Strands, generator: np.random.Generator) -> Doubles:
+def tones_of(style: Haircut, strands: Strands, generator: np.random.Generator) -> Reals:
     """Tones (strands, steps) by Kajiya and Kay (1989), less where strands lie deep or turn away."""
     along = unit(np.gradient(strands.points, axis=1))
     outward = normals(strands.points)
@@ -439,7 +442,7 @@ def tones_of(style: HairStyle, strands: Strands, generator: np.random.Generator)
     return np.asarray(np.log(bright * deep * below * root * jitter))
 
 
-def paint(points: Array, tones: Array, weight: Array, *, opacity: float) -> tuple[Doubles, Doubles]:
+def paint(points: Array, tones: Array, weight: Array, *, opacity: float) -> tuple[Reals, Reals]:
     """Premultiplied tones and matte (SIZE, SIZE) of samples (n, 3) with tones (n,) and weights (n,), back to front."""
     size = SIZE * FINER
     x, y = ((points[:, :2] + 0.5) * FINER - 0.5).T
@@ -493,7 +496,7 @@ def draw(name: str, *, seed: int = 0) -> HairLayers:
     return _layers(style, ahead, front, after, back)
 
 
-def _layers(style: HairStyle, ahead: Doubles, front: Doubles, after: Doubles, back: Doubles) -> HairLayers:
+def _layers(style: Haircut, ahead: Reals, front: Reals, after: Reals, back: Reals) -> HairLayers:
     """Mattes without holes and one plane of tones for both."""
     if style.filled:
         front, ahead = _fill(front, ahead)
@@ -505,7 +508,7 @@ def _layers(style: HairStyle, ahead: Doubles, front: Doubles, after: Doubles, ba
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     tone = tone[nearest[0], nearest[1]]  # beyond the edge tones go on, so that a warp finds no other ones there
     tone = tone - (tone * front).sum() / max(front.sum(), 1e-6)
-    tone = np.maximum(tone, DARKEST_TONE)
+    tone = np.maximum(tone * np.where(tone < 0, style.shadow, 1.0), DARKEST_TONE)
     below = np.roll(ndimage.gaussian_filter(front, 5.0), 4, axis=0)
     shade = -0.42 * np.clip(below * 1.6, 0.0, 1.0)
     return HairLayers(
@@ -513,13 +516,13 @@ def _layers(style: HairStyle, ahead: Doubles, front: Doubles, after: Doubles, ba
     )
 
 
-def _joined(front: Doubles, back: Doubles) -> Doubles:
+def _joined(front: Reals, back: Reals) -> Reals:
     """The matte behind, going on under the one before it, so that no ground shines through between the two."""
     near = np.clip(4.0 * ndimage.gaussian_filter(back, 3.0) - 0.4, 0.0, 1.0)
-    return np.maximum(back, front * near)
+    return np.asarray(np.maximum(back, front * near))
 
 
-def _fill(matte: Doubles, value: Doubles) -> tuple[Doubles, Doubles]:
+def _fill(matte: Reals, value: Reals) -> tuple[Reals, Reals]:
     """Close the gaps between strands within hair, darkly; its edge stays as it was painted."""
     dense = ndimage.gaussian_filter(matte, 5.0)
     under = np.clip((dense - 0.42) / 0.2, 0.0, 1.0)
@@ -569,45 +572,12 @@ def hair_colour(
     }
 
 
-AGES_YEARS = (18.0, 32.0, 48.0, 64.0, 80.0)
-WOMEN = {
-    "long": (0.44, 0.34, 0.18, 0.07, 0.03),
-    "tied": (0.24, 0.22, 0.17, 0.11, 0.09),
-    "medium": (0.16, 0.24, 0.36, 0.40, 0.42),
-    "curly": (0.09, 0.09, 0.09, 0.08, 0.07),
-    "short": (0.06, 0.10, 0.19, 0.33, 0.38),
-    "shaved": (0.01, 0.01, 0.01, 0.01, 0.01),
-}
-MEN = {
-    "short": (0.66, 0.55, 0.45, 0.30, 0.26),
-    "medium": (0.10, 0.07, 0.04, 0.03, 0.02),
-    "curly": (0.09, 0.07, 0.05, 0.03, 0.02),
-    "tied": (0.02, 0.02, 0.01, 0.01, 0.0),
-    "shaved": (0.10, 0.11, 0.08, 0.06, 0.05),
-    "receding": (0.02, 0.12, 0.25, 0.37, 0.43),
-    "bald": (0.01, 0.06, 0.12, 0.20, 0.22),
-}
-"""Shares by age, set by hand. Men's receding and bald together lie between the counts of Hamilton (1951: some 55 % at
-50, 85 % at 65) and Norwood (1975: 35 % and 55 %), of white men; the rest has no count behind it."""
-
-
-def hair_table() -> HairTable:
-    """The styles in the decoder's order with their shares."""
-    styles = (BALD, *STYLES)
-
-    def rows(shares: dict[str, tuple[float, ...]]) -> Array:
-        table = np.array([shares.get(style, (0.0,) * len(AGES_YEARS)) for style in styles]).T
-        return np.asarray(table / table.sum(1, keepdims=True), dtype=np.float32)
-
-    return HairTable(styles, np.array(AGES_YEARS, np.float32), rows(WOMEN), rows(MEN))
-
-
 def stored_layers(layers: list[HairLayers], *, back_size: int, shade_size: int) -> dict[str, NDArray[np.uint8]]:
     """Layers of all styles but the bald one as the decoder's bytes."""
 
     def shrunk(plane: Array, size: int) -> Array:
         factor = SIZE // size
-        return plane.reshape(size, factor, size, factor).mean((1, 3))
+        return np.asarray(plane.reshape(size, factor, size, factor).mean((1, 3)))
 
     def stored(planes: list[Array]) -> NDArray[np.uint8]:
         return np.clip(np.rint(np.stack(planes)), 0, 255).astype(np.uint8)

@@ -198,52 +198,46 @@ def held_out_table(rows: Sequence[Score]) -> str:
     )
 
 
-def gate_rows(gate: Mapping[str, Any]) -> list[list[str]]:
-    """How many faces of each kind were matched by people of each set."""
-    rows = []
-    for kind, found in gate.items():
-        if not isinstance(found, dict) or kind == "membership":
-            continue
-        for gallery, part in found.items():
-            if isinstance(part, dict) and "matched" in part:
-                words = kind.replace("_", " ")
-                share = f"{part['matched']} of {part['faces']} ({100 * part['matched_share']:.1f} %)"
-                rows.append([words, gallery, share, f"{part['nearest']:.3f}"])
-    return rows
-
-
 def gate_text(gate: Mapping[str, Any]) -> str:
     """The release gate as measured."""
-    rows = gate_rows(gate)
-    if not rows:
+    embedders = {name: part for name, part in gate.items() if isinstance(part, dict)}
+    if not embedders:
         return "The gate was not measured for these weights."
-    verdict = "passed" if gate.get("passed") else "**not passed**"
-    strangers = "yes" if gate.get("no_nearer_than_strangers") else "**no**"
+    names = {
+        "expected": "expected faces",
+        "draws": "random draws",
+        "strangers": "the people themselves, to one another",
+    }
+    rows = []
+    for embedder, found in embedders.items():
+        for kind, words in names.items():
+            part = found[kind]
+            nearer = f"{100 * part['nearer']:.0f} %" if part.get("nearer") is not None else "-"
+            share = f"{part['matched']} of {part['faces']} ({100 * part['matched_share']:.1f} %)"
+            p = "-" if part.get("p") is None else str(part["p"])
+            rows.append([embedder, words, f"{part['quantile_01_10_50'][2]:.3f}", nearer, p, share])
     text = [
-        "The gate asks whether a drawn face is matched, by dlib's face embedder at its usual threshold of"
-        f" {gate.get('threshold')}, to a person of the training set. Faces: the expected face at seven ages and both"
-        " genders, for the reference population and for each group, and random draws. `strangers` is the floor: how"
-        " often real people of the set are matched to another of them.",
-        f"At the usual threshold: {verdict}. No more matches than between strangers: {strangers}.",
-        table(["faces", "matched against", "matched", "nearest distance"], rows),
+        f"**{'Passed' if gate['passed'] else 'Not passed'}.** The gate asks whether drawn faces are nearer to a"
+        " photographed person of their gender and group than these people are to one another: expected faces at seven"
+        " ages and both genders, for the reference population and each group, and random draws. Even is 50 %; p is the"
+        " chance of so much nearness if there were none (a rank test within gender and group, one-sided). The share"
+        " under the embedder's usual threshold says how little that threshold tells people of one group apart.",
+        table(["embedder", "faces", "median distance to the nearest", "nearer than a stranger", "p", "matched"], rows),
     ]
-    # A median of one person would be that person's own number.
-    members = {group: part for group, part in gate.get("membership", {}).items() if part["people"] > 1}
-    if members:
-        head = [
-            "group",
-            "people",
-            "median distance with the person's photograph",
-            "without it",
-            "matched with",
-            "without",
-        ]
-        keys = ("people", "median_with", "median_without", "matched_with", "matched_without")
-        text += [
-            "Membership: distance from each person's photograph to the expected face of their own attributes, fitted"
-            " with that photograph and without it. The difference is what one person leaves in an average.",
-            table(head, [[group, *(str(part[key]) for key in keys)] for group, part in members.items()]),
-        ]
+    for embedder, found in embedders.items():
+        # A median of one person would be that person's own number.
+        members = {group: part for group, part in found.get("membership", {}).items() if part["people"] > 1}
+        if members:
+            keys = ("people", "told", "median_with", "median_without")
+            text += [
+                f"Membership ({embedder}): the distance from each person's photograph to the expected face of their own"
+                " attributes, fitted with that photograph and without it. `told` is the share of pairs of one group in"
+                " which the person learned from is nearer; one half says that nothing is told.",
+                table(
+                    ["group", "people", "told", "median distance, learned from", "left out"],
+                    [[group, *(str(part.get(key, "-")) for key in keys)] for group, part in members.items()],
+                ),
+            ]
     return "\n\n".join(text)
 
 
@@ -403,12 +397,12 @@ part of its encoder, which transcribes nothing; no voice can be got back from it
 shaped it. A. Radford, J. W. Kim, T. Xu, G. Brockman, C. McLeavey, I. Sutskever: *Robust Speech Recognition via
 Large-Scale Weak Supervision*. 2022. MIT licence, (c) 2022 OpenAI."""
 FACE_SOURCES = """\
-Faces: photographs of 102 adult volunteers, and 75 generated faces of people who do not exist.
+Faces: photographs of 102 adult volunteers, and 194 generated faces of people who do not exist.
 
 | source | faces | labels used | licence |
 |---|---|---|---|
 | Face Research Lab London Set | 102 | age, gender and group, self-reported | CC BY 4.0 |
-| SFHQ-T2I (synthetic) | 75 | age and gender predicted by a network | MIT |
+| SFHQ-T2I (synthetic) | 194 | age and gender predicted by a network | MIT |
 
 - L. DeBruine, B. Jones (2017): *Face Research Lab London Set* (version 5). figshare.
   doi:10.6084/m9.figshare.5047666.v5.
@@ -447,9 +441,9 @@ LIMITS = """\
   here.
 - **Gender** is two-valued here because the labels are. What is read is how the voice sounds, not who somebody is;
   speakers who gave another gender or none have taught no gender.
-- **Faces above 45 years** follow generated pictures and a network's guess of their age.
+- **Faces above 32 years** follow generated pictures and a network's guess of their age.
 - **Hair** is drawn, not photographed: eight styles, whose shares by age and gender are set by hand (men's baldness
-  between Hamilton 1951 and Norwood 1975, counts of white men). Nothing in a voice tells hair.
+  between the counts of Hamilton 1951 and Norwood 1975, of white men). Nothing in a voice tells hair.
 - **Groups are small**: 69 white, 13 black, 10 west Asian, 9 east Asian volunteers and one of two groups. Faces of the
   small groups are shrunk towards the mean, and rest on few people."""
 FAILURES = """\

@@ -82,7 +82,7 @@ def difference(drawn: Sequence[Drawn], region: np.ndarray) -> Estimate:
 def measure(model: AttributeModel, speakers: Sequence[Speaker]) -> list[tuple[str, Estimate, float]]:
     """Both numbers, and the least that the gate asks of each."""
     drawn = draw(model, speakers)
-    read = read_pictures(AppearanceReader(), [one.picture for one in drawn])
+    read = read_pictures(AppearanceReader(model.release.folder), [one.picture for one in drawn])
     seen = np.array([np.nan if one is None or one.age is None else one.age for one in read])
     stated = np.array([one.age for one in drawn])
     return [

@@ -83,6 +83,8 @@ def load_face_decoder(folder: Path, face: dict[str, Any]) -> LinearFaceDecoder:
 def export_face(face_folder: Path, out: Path) -> dict[str, Any]:
     """Copy the face side's weights, write its graph, and return its metadata."""
     face: dict[str, Any] = json.loads((face_folder / "face.json").read_text(encoding="utf-8"))
+    if face["gate"].get("measured", True) and not face["gate"]["passed"]:
+        raise SystemExit(f"{face_folder}: the release gate is not passed: these faces are not released.")
     if (face_folder / FACE_WEIGHTS).resolve() != (out / FACE_WEIGHTS).resolve():
         shutil.copyfile(face_folder / FACE_WEIGHTS, out / FACE_WEIGHTS)
         shutil.copyfile(face_folder / "face.json", out / "face.json")
@@ -157,7 +159,7 @@ def assemble(head_file: Path, face_folder: Path, starter: Path, features: Path, 
             "residual_sd": face["residual_sd"],
             "group_weights": weights,
             "group_concentration": face["draw_group_concentration"],
-            "hair": face["hair"],
+            "hair_styles": face["hair_styles"],
             "mean_embedding": [
                 float(value) for value in population.embedding(MEAN_FACE["age"], MEAN_FACE["femininity"])
             ],

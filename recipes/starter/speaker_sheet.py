@@ -1,8 +1,10 @@
 """Portraits of validation speakers chosen by a stated rule, failures included, each beside what the speaker said.
 
-python -m recipes.starter.speaker_sheet --starter ../shared/starter --out docs/images/speakers.png
+python -m recipes.starter.speaker_sheet --starter ../shared/starter --out docs/images/speakers.png \\
+    --strip docs/images/voices.jpg
 
-No recording and no name is drawn: every face is the expected face of an age and a gender reading.
+The strip is the README's picture: one row, of voices whose recordings are in the public domain (CC0). No recording and
+no name is drawn: every face is the expected face of an age and a gender reading.
 """
 
 import argparse
@@ -16,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.errors import Speech2FaceError
-from speech2face.evaluation.clips import Speaker, read_speakers
+from speech2face.evaluation.clips import Gender, Speaker, read_speakers
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.portrait import reconstruct
 from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet
-from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER
+from speech2face.sheets import FAINT_INK, GAP_PIXELS, INK, PAPER, write_line
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,14 @@ RULE = (
 FOOTER = (
     "Synthetic average faces, nobody's likeness. Stated: mean age [80 % interval], the voice read as a woman's (f) or",
     "a man's (m) with its probability; child?: with the caution of a likely child.",
+)
+STRIP_SOURCE = "Common Voice 6.1"  # CC0: nobody's terms bind whoever passes the picture on
+STRIP_FROM = (20, 40, 60)  # first years of the decades shown
+STRIP_PIXELS = 250
+STRIP_TYPE_PIXELS = 22
+STRIP_RULE = (
+    "Of each gender and decade the validation speaker of median age error. Synthetic average faces of voices like"
+    " these, not the speakers."
 )
 
 
@@ -120,6 +130,48 @@ def choose(readings: Sequence[Reading]) -> list[Row]:
     ]
 
 
+def choose_strip(readings: Sequence[Reading]) -> list[tuple[str, Reading]]:
+    """Who stands on the strip, and under which words: of each gender and decade the speaker of median age error.
+
+    Nobody stands for a decade in which nobody spoke; of an even number the nearer one of the middle two is taken.
+    """
+    chosen = []
+    genders: tuple[tuple[Gender, str], ...] = (("female", "woman"), ("male", "man"))
+    for gender, word in genders:
+        for low in STRIP_FROM:
+            of_cell = sorted(
+                (
+                    reading
+                    for reading in readings
+                    if (reading.speaker.source, reading.speaker.gender, reading.speaker.age)
+                    == (STRIP_SOURCE, gender, (low, low + 10))
+                ),
+                key=lambda reading: (reading.error_years, reading.speaker.name),
+            )
+            if of_cell:
+                chosen.append((f"{word}, {low}s ({len(of_cell)} heard)", of_cell[(len(of_cell) - 1) // 2]))
+    return chosen
+
+
+def draw_strip(chosen: Sequence[tuple[str, Reading]], pictures: Sequence[NDArray[np.uint8]]) -> Image.Image:
+    """One row of pictures (height, width, 3), each over what was said of the voice and what was read from it."""
+    cell, line = STRIP_PIXELS + GAP_PIXELS, STRIP_TYPE_PIXELS + 8
+    size = (len(chosen) * cell + GAP_PIXELS, GAP_PIXELS + STRIP_PIXELS + 4 * line)
+    strip = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(strip)
+    for column, ((who, reading), face) in enumerate(zip(chosen, pictures, strict=True)):
+        left, below = GAP_PIXELS + column * cell, GAP_PIXELS + STRIP_PIXELS + 6
+        thumbnail = Image.fromarray(face).resize((STRIP_PIXELS, STRIP_PIXELS), Image.Resampling.LANCZOS)
+        strip.paste(thumbnail, (left, GAP_PIXELS))
+        low, high = reading.interval
+        read = f"read {reading.age:.0f} [{low:.0f} to {high:.0f}], {'f' if reading.femininity >= 0.5 else 'm'}"
+        write_line(draw, (left, below), who, STRIP_PIXELS, FAINT_INK, size=STRIP_TYPE_PIXELS)
+        write_line(draw, (left, below + line), read, STRIP_PIXELS, size=STRIP_TYPE_PIXELS)
+    foot = (GAP_PIXELS, size[1] - line - 8)
+    write_line(draw, foot, STRIP_RULE, size[0] - 2 * GAP_PIXELS, FAINT_INK, size=STRIP_TYPE_PIXELS)
+    return strip
+
+
 def said(speaker: Speaker) -> str:
     """What the speaker gave, or annotators for them: "said f, 20s", "said m, 31", "annotators: m, 20-50"."""
     gender = {"female": "f", "male": "m", None: "gender not given"}[speaker.gender]
@@ -171,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True, help="the starter folder with voices/")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    parser.add_argument("--strip", type=Path, help="the strip of single voices to write")
     parser.add_argument("--release", type=Path, help="another release than the shipped one")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -186,6 +239,11 @@ def main() -> None:
     )
     facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
     write_sheet(np.asarray(sheet), made, facts, arguments.out)
+    if arguments.strip is not None:
+        chosen = choose_strip(readings)
+        faces = [reconstruct(model, reading.speaker.file).image for _, reading in chosen]
+        facts = comparison_facts("Validation speakers of median age error", synthetic=len(faces))
+        write_sheet(np.asarray(draw_strip(chosen, faces)), made, facts, arguments.strip)
     logger.info("%s", title)
     for row in rows:
         logger.info("%s", row.title)

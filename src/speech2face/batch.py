@@ -1,14 +1,16 @@
 """From what the user names on the command line to recordings, and from each recording to the files it becomes."""
 
+import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.recording import is_recording
 from speech2face.errors import InvalidOption, RecordingNotFound
+from speech2face.inputs import refuse_address
 from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
 from speech2face.sheets import draw_contact_sheet
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from speech2face.portrait import Portrait, Reconstruction
 
 STANDARD_INPUT: Final = "-"
+STANDARD_OUTPUT: Final = Path("-")
+MICROPHONE: Final = "microphone"
 PICTURE_SUFFIX: Final = ".png"
 DRAWING_SUFFIX: Final = ".svg"
 OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".svg"})
@@ -42,24 +46,29 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Job:
-    """One recording and where it goes; `recording` is None for standard input."""
+    """One recording and where it goes; `recording` is None for standard input and the microphone."""
 
     recording: Path | None
     outputs: Outputs
+    origin: str = "standard input"
 
     @property
     def name(self) -> str:
         """What messages call the recording."""
-        return "standard input" if self.recording is None else printable(self.recording)
+        return self.origin if self.recording is None else printable(self.recording)
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Recordings in the order they were named, folders sorted; files passed over; whether one portrait is meant."""
+    """Recordings in the order they were named, folders sorted; files passed over; whether one portrait is meant.
+
+    `origin` is where the recording that is no file, None, comes from.
+    """
 
     recordings: tuple[Path | None, ...]
     skipped: tuple[Path, ...]
     single: bool
+    origin: str = "standard input"
 
 
 def printable(text: object) -> str:
@@ -72,7 +81,7 @@ def gather(arguments: Sequence[str]) -> Gathered:
     """Find the recordings: a file is taken as it is, a folder is searched to its end for media with sound.
 
     Raises:
-        RecordingNotFound: a name that does not exist, or folders in which nothing is a recording.
+        RecordingNotFound: a name that does not exist, an address, or folders in which nothing is a recording.
         InvalidOption: standard input named twice.
     """
     if arguments.count(STANDARD_INPUT) > 1:
@@ -80,6 +89,7 @@ def gather(arguments: Sequence[str]) -> Gathered:
     recordings: list[Path | None] = []
     skipped: list[Path] = []
     for argument in arguments:
+        refuse_address(argument)
         path = Path(argument)
         if argument == STANDARD_INPUT:
             recordings.append(None)
@@ -105,8 +115,12 @@ def _files_under(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
-def plan(gathered: Gathered, out: Path | None, samples: int, *, drawn: bool = False) -> tuple[Job, ...]:
+def plan(
+    gathered: Gathered, out: Path | None, samples: int, *, drawn: bool = False, force: bool = False
+) -> tuple[Job, ...]:
     """Give every recording its own files; two that share a name get different ones. `drawn` adds an SVG.
+
+    A name that the user chose is kept; one that is chosen here gets a number where it is taken, unless `force` is set.
 
     Raises:
         InvalidOption: a picture file named for several recordings, or a picture that is no PNG.
@@ -118,35 +132,45 @@ def plan(gathered: Gathered, out: Path | None, samples: int, *, drawn: bool = Fa
             if not gathered.single:
                 raise InvalidOption(f"{printable(out)} is one picture for several recordings; name a folder")
             outputs = _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples, drawn)
-            return (Job(gathered.recordings[0], replace(outputs, portrait=out)),)  # .PNG stays .PNG
+            named = replace(outputs, portrait=out)  # .PNG stays .PNG
+            return (Job(gathered.recordings[0], named, gathered.origin),)
     folder = Path() if out is None else out
     taken: set[str] = set()
+
+    def named_twice(stem: str) -> bool:
+        return not taken.isdisjoint(_key(path) for path in _outputs(folder, stem, samples, drawn).all())
+
+    def unusable(stem: str) -> bool:
+        there = not force and any(map(os.path.lexists, _outputs(folder, stem, samples, drawn).all()))
+        return there or named_twice(stem)
+
     jobs = []
     for recording in gathered.recordings:
-        outputs = next(
-            outputs
-            for outputs in (_outputs(folder, stem, samples, drawn) for stem in _stems(recording))
-            if taken.isdisjoint(_key(path) for path in outputs.all())
-        )
-        taken.update(_key(path) for path in outputs.all())
-        jobs.append(Job(recording, outputs))
+        stems = _stems(MICROPHONE if gathered.origin == MICROPHONE else "stdin", recording)
+        first = next(stem for stem in stems if not named_twice(stem))  # the same at every run
+        outputs = _outputs(folder, _numbered(first, unusable), samples, drawn)
+        taken.update(_key(path) for each in (outputs, _outputs(folder, first, samples, drawn)) for path in each.all())
+        jobs.append(Job(recording, outputs, gathered.origin))
     return tuple(jobs)
+
+
+def _numbered(stem: str, unusable: Callable[[str], bool]) -> str:
+    """A name for files as it is, or with the first number from 2 on that is free."""
+    numbers = (f"{stem}-{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([stem], numbers) if not unusable(name))
 
 
 def _key(path: Path) -> str:
     return str(path).casefold()  # some file systems take A.png and a.png for the same
 
 
-def _stems(recording: Path | None) -> Iterable[str]:
+def _stems(unnamed: str, recording: Path | None) -> Iterable[str]:
     """Names for the files of a recording, the nicest first: talk, talk-mp3, talk-2, talk-3 ..."""
-    stem = "stdin" if recording is None else recording.stem
+    stem = unnamed if recording is None else recording.stem
     yield stem
     if recording is not None and recording.suffix:
         yield f"{stem}-{recording.suffix[1:].lower()}"
-    number = 2
-    while True:
-        yield f"{stem}-{number}"
-        number += 1
+    yield from (f"{stem}-{number}" for number in itertools.count(2))
 
 
 def _outputs(folder: Path, stem: str, samples: int, drawn: bool) -> Outputs:
@@ -192,14 +216,19 @@ def contact_sheet(portrait: "Portrait") -> "NDArray[np.uint8]":
     )
 
 
-def plan_reconstruction(photograph: Path, out: Path | None) -> tuple[Path, Path]:
-    """The picture and the facts that a photograph becomes; never the photograph's own name.
+def plan_reconstruction(photograph: Path, out: Path | None, *, force: bool = False) -> tuple[Path, Path]:
+    """The picture and the facts that a photograph becomes; never the photograph's own name. Numbers as in `plan`.
 
     Raises:
         InvalidOption: a picture that is no PNG.
     """
     if out is None or out.is_dir() or not out.suffix:
-        picture = (out or Path()) / f"{photograph.stem}-decoded{PICTURE_SUFFIX}"
+        first = (out or Path()) / f"{photograph.stem}-decoded"
+
+        def unusable(stem: str) -> bool:
+            return not force and any(os.path.lexists(stem + end) for end in (PICTURE_SUFFIX, ".json"))
+
+        picture = Path(_numbered(str(first), unusable) + PICTURE_SUFFIX)
     elif out.suffix.lower() == PICTURE_SUFFIX:
         picture = out
     else:
@@ -231,7 +260,9 @@ def age_text(facts: dict[str, Any]) -> str:
 
 def voice_text(facts: dict[str, Any]) -> str:
     """How feminine or masculine the voice is read."""
-    return f"{facts['gender']['reading']} ({facts['gender']['probability']:.0%})"
+    from speech2face.portrait import gender_text
+
+    return gender_text(facts["gender"]["reading"], facts["gender"]["probability"])
 
 
 def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

@@ -726,7 +726,7 @@ class ConsentFolder:
             raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
         except (ValueError, TypeError) as error:
             raise DatasetError(f"{path} is no key of a studio: {error}") from error
-        if mode & 0o077:
+        if mode & 0o077 and os.name == "posix":  # Windows' folders of a user are closed to others, and have no modes
             raise InvalidOption(f"others may read the key {path}: chmod 600 {path}")
         if not isinstance(key, Ed25519PrivateKey):
             raise DatasetError(f"{path} is no key of a studio: it is not Ed25519")

@@ -124,9 +124,18 @@ class WeightsError(Speech2FaceError):
 
 
 class MissingExtra(Speech2FaceError):
-    """A feature needs an optional part that is not installed."""
+    """A feature needs an optional part that is not installed; `extras` are those of this package that bring it."""
 
     exit_code = 26
+
+    def __init__(self, message: str, *extras: str) -> None:
+        """Keep the names of the extras beside the text; how to install them depends on how the package came."""
+        super().__init__(message)
+        self.extras = extras
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, ...]]:
+        """All arguments, so that a worker process can hand it back."""
+        return type(self), (str(self), *self.extras)
 
 
 class SpeechTooShort(Speech2FaceError):
@@ -236,12 +245,43 @@ def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:
     """Refuse early where an extra is not installed; nothing is imported.
 
     Raises:
-        MissingExtra: naming what is missing and how to install it.
+        MissingExtra: naming what is missing, and the extra that brings it.
     """
     from importlib.util import find_spec
 
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise MissingExtra(
-            f"{purpose} needs the extra '{extra}' ({missing[0]} is missing): pip install 'speech2face[{extra}]'"
-        )
+        raise MissingExtra(f"{purpose} needs the extra '{extra}' ({missing[0]} is missing)", extra)
+
+
+def install_command(extras: Sequence[str]) -> str:
+    """Return the command line that adds extras to this package as it was installed: from a folder, a file, by its name.
+
+    The name alone is given only where the package came by its name: elsewhere it may be nobody's, or a stranger's.
+    """
+    import json
+    import os
+    import shlex
+    import subprocess
+    import sys
+    from importlib.metadata import PackageNotFoundError, distribution
+    from pathlib import Path
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    wanted = f"[{','.join(extras)}]"
+    try:
+        origin = json.loads(distribution("speech2face").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from its sources
+        origin = {"url": Path(__file__).parents[2].as_uri(), "dir_info": {"editable": True}}
+    url = str(origin.get("url", ""))
+    editable = ["-e"] if origin.get("dir_info", {}).get("editable") else []
+    if url.startswith("file:"):
+        target = url2pathname(urlparse(url).path) + wanted
+    elif url:
+        kind = origin.get("vcs_info", {}).get("vcs")
+        target = f"speech2face{wanted} @ {kind + '+' if kind else ''}{url}"
+    else:
+        target = f"speech2face{wanted}"
+    words = [sys.executable, "-m", "pip", "install", *editable, target]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

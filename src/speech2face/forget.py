@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 
+from speech2face.console import Tell
 from speech2face.data.manifest import (
     COLUMNS,
     END_OF_ARCHIVE,
@@ -420,7 +421,7 @@ class _Hashed:
         return content
 
 
-def verify_data(place: str | Path, progress: Callable[[ShardRecord], None] | None = None) -> Verified:
+def verify_data(place: str | Path, progress: Tell | None = None) -> Verified:
     """Read every byte: checksums, each clip against its index, every name against the tombstones.
 
     Raises:
@@ -438,10 +439,10 @@ def verify_data(place: str | Path, progress: Callable[[ShardRecord], None] | Non
     names = storage.names()
     _check_strangers(storage, manifest, names)
     clips = 0
-    for shard in manifest.shards:
+    for number, shard in enumerate(manifest.shards):
         clips += _verify_shard(storage, shard, tombstones, manifest.labels)
         if progress is not None:
-            progress(shard)
+            progress("shards read", number + 1, len(manifest.shards))
     indexes = {shard.index for shard in manifest.shards}
     tables = [name for name in names if name.endswith(".csv") and name not in indexes]
     for name in tables:

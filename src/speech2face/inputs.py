@@ -34,6 +34,8 @@ from speech2face.errors import (
     UnreadableRecording,
 )
 
+# An address as it is typed, and as a path object keeps it; a letter and a colon alone are a Windows drive.
+ADDRESS: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 BytesLike = bytes | bytearray | memoryview
 PathLike = str | os.PathLike[str] | os.PathLike[bytes]
 MAX_SEED = 2**63 - 1  # what other programs read as a whole number
@@ -67,6 +69,21 @@ def plain_path(value: object, what: str, error: type[Speech2FaceError] = Invalid
     if not isinstance(value, str | os.PathLike):
         raise error(f"{what} is {described(value)}; give a path")
     return Path(os.fsdecode(value))
+
+
+def refuse_address(text: str) -> None:
+    """Refuse the address of something elsewhere where a file of this machine is wanted, unless a file has that name.
+
+    Raises:
+        RecordingNotFound: with what to do instead.
+    """
+    if ADDRESS.match(text) is None or os.path.lexists(text):
+        return
+    if text.lower().startswith("file:"):
+        raise RecordingNotFound(f"{text} is an address; name the file by its path alone")
+    raise RecordingNotFound(
+        f"{text} is an address, and nothing is fetched here: download it first and name the file, or pipe it in with -"
+    )
 
 
 def plain_source(value: object, what: str, *, others: str = "") -> Path | bytes | BinaryIO:
@@ -113,6 +130,7 @@ def content_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        refuse_address(str(path))
         raise RecordingNotFound(f"no such file: {path}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -402,12 +420,25 @@ def _looks_like(content: bytes, at: int) -> str:
     return f" ({'; '.join(found)})" if found else ""
 
 
+SHIPPED_SETTINGS: Final = Path(__file__).parent / "configs"
+
+
+def shipped_settings() -> dict[str, Path]:
+    """The settings that come with the package, by name: those of trainings and of a studio."""
+    return {path.stem: path for path in sorted(SHIPPED_SETTINGS.glob("*.toml"))}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
-    """Settings in TOML.
+    """Settings in TOML: a file, or where there is none, those of that name that come with the package.
 
     Raises:
         InvalidSettings: no such file, no text, or no TOML, with its line and column.
     """
+    shipped = shipped_settings()
+    if not path.is_file() and str(path) in shipped:
+        path = shipped[str(path)]
+    elif not path.exists():
+        raise InvalidSettings(f"{path} cannot be read: no such file, and none of {', '.join(shipped)}")
     text = _read(path, InvalidSettings)
     try:
         return tomllib.loads(text)

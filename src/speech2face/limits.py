@@ -12,7 +12,13 @@ MAX_SAMPLES: Final = 100  # draws in one call: a contact sheet of more than this
 
 
 class Style(StrEnum):
-    """How a portrait shows the face: like a photograph, or drawn."""
+    """How a portrait shows the face: like a photograph, drawn in flat tones, or in lines."""
 
     photographic = "photographic"
     drawn = "drawn"
+    line = "line"
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether there is an SVG of it."""
+        return self is not Style.photographic

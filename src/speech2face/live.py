@@ -17,6 +17,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
+from speech2face.face.hair import HairStyle, sample_place
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
@@ -97,7 +98,7 @@ class LiveSession:
             source: how the sound comes.
             given: attributes that override what the voice suggests.
             exaggerate: how far to move the embedding from the mean face.
-            style: "photographic" or "drawn".
+            style: "photographic", "drawn" or "line".
             seed: of the samples; None draws one for the session, so that a sheet changes with the belief alone.
             voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
 
@@ -133,7 +134,6 @@ class LiveSession:
         wanted = self._style if style is None else portrait.check_style(self.model, style)
         stated = self._given if given is None else portrait.check_given(self.model, given)
         amount = self._exaggerate if exaggerate is None else portrait.check_exaggeration(exaggerate)
-        portrait.check_hair_shows(stated, wanted)
         self._style, self._given, self._exaggerate = wanted, stated, amount
 
     def reset(self) -> None:
@@ -255,10 +255,16 @@ class LiveSession:
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
-        others = []
-        for _ in range(samples):
-            face, hair = portrait.draw_face(self.model, snapshot.encoding, snapshot.given, rng)
-            others.append(self._picture(snapshot, face, hair, size))
+        draws = [snapshot.encoding.draw(snapshot.given, rng) for _ in range(samples)]
+        others = [
+            self._picture(
+                snapshot,
+                draw,
+                portrait.worn_hair(self.model, draw, snapshot.given, sample_place(self.seed, number)),
+                size,
+            )
+            for number, draw in enumerate(draws)
+        ]
         release = snapshot.model.release
         return portrait.Portrait(
             image=shown.image,
@@ -285,7 +291,7 @@ class LiveSession:
         self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None
     ) -> portrait.DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
-        hair = self.model.choose_hair(face_embedding, snapshot.given)
+        hair = portrait.worn_hair(self.model, face_embedding, snapshot.given)
         how = (snapshot.exaggerate, snapshot.style, pixels, hair)
         if self._drawn is not None:
             before, drawn_how, picture = self._drawn
@@ -297,7 +303,7 @@ class LiveSession:
         return picture
 
     def _picture(
-        self, snapshot: LiveSnapshot, face_embedding: FloatArray, hair: str | None, pixels: int | None
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, hair: HairStyle, pixels: int | None
     ) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
         return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair=hair)

@@ -60,7 +60,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
         OSError: whatever the operating system objects to.
     """
     temporary.chmod(FILE_MODE & ~_umask())
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:  # Windows brings nothing to the disk that was opened to be read
         os.fsync(file.fileno())
     os.replace(temporary, path)
     sync_folder(path.absolute().parent)

@@ -15,6 +15,7 @@ from speech2face.audio.recording import Recording, Source, checked_recording, re
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFitted, FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
+from speech2face.face.hair import HairStyle, chosen_hair, most_frequent_hair, sample_place
 from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.inputs import (
     PathLike,
@@ -54,8 +55,8 @@ if TYPE_CHECKING:
     from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
-COLOUR_FROM: Final = "short"
-"""A style of hair that covers the crown."""
+COLOUR_FROM: Final = HairStyle.short
+"""It covers the crown: a drawing takes the colour of hair from the picture, above the forehead."""
 GivenLike = Given | Mapping[str, Any]
 """Stated attributes: a `Given`, or a mapping with some of its names, such as {"age": 40}."""
 
@@ -105,7 +106,7 @@ class LabelledPicture:
         Raises:
             InvalidOption: the picture is not drawn.
         """
-        raise InvalidOption('only a portrait in the style "drawn" can be had as SVG')
+        raise InvalidOption('only a portrait in the style "drawn" or "line" can be had as SVG')
 
     def _repr_png_(self) -> bytes:
         """Return the labelled PNG that a notebook shows."""
@@ -119,7 +120,7 @@ class Portrait(LabelledPicture):
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
     `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
     style is drawn. `hair` and `sample_hair` name the styles of hair that `image` and `samples` show; None and empty
-    where hair is part of the model's faces, or drawn. `track` is the sound track that was heard, from 1, of the
+    where hair is part of the model's faces. `track` is the sound track that was heard, from 1, of the
     recording's `tracks`.
     """
 
@@ -217,14 +218,17 @@ def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
     """Age and gender as they are stated, JSON-ready."""
     low, high = attributes.age_interval()
     femininity = attributes.femininity
+    reading, probability = "feminine" if femininity >= 0.5 else "masculine", round(max(femininity, 1 - femininity), 4)
     return {
         "age": round(attributes.age_mean, 1),
         "age_interval_80": [round(low, 1), round(high, 1)],
-        "gender": {
-            "reading": "feminine" if femininity >= 0.5 else "masculine",
-            "probability": round(max(femininity, 1 - femininity), 4),
-        },
+        "gender": {"reading": reading, "probability": probability, "text": gender_text(reading, probability)},
     }
+
+
+def gender_text(reading: str, probability: float) -> str:
+    """The gender reading in words, the same for terminal, page and JSON: nothing is ever certain, so not 100 %."""
+    return f"{reading} ({'over 99' if probability > 0.99 else f'{100 * probability:.0f}'} %)"
 
 
 def encode_speech(
@@ -281,16 +285,6 @@ def check_given(model: Model, given: GivenLike | None) -> Given:
     stated = stated_attributes(given)
     model.check(stated)
     return stated
-
-
-def check_hair_shows(given: Given, style: Style) -> None:
-    """Refuse hair for a drawing, which has hair of its own.
-
-    Raises:
-        InvalidGiven: hair was given and the style is drawn.
-    """
-    if given.hair is not None and style is Style.drawn:
-        raise InvalidGiven("a drawing has hair of its own; give hair with the style photographic, or leave it out")
 
 
 def check_samples(samples: int) -> int:
@@ -368,7 +362,7 @@ def reconstruct(
         samples: further faces, drawn from the belief: equally consistent with the voice.
         exaggerate: how far to move the embedding from the mean face; 0 does not.
         seed: makes the samples repeatable; None draws a new seed, recorded in the facts.
-        style: "photographic", or "drawn" for a vector drawing of the same face.
+        style: "photographic"; "drawn" or "line" for a vector drawing of the same face, flat or in lines.
         track: which of several sound tracks is heard, from 1; None takes the one that a player would, or the next
             where nobody speaks in that one. A `Recording` is one track already.
         voice_activity: name of the detector that finds the speech: "webrtc", or one that a package adds.
@@ -378,7 +372,6 @@ def reconstruct(
     """
     check_model(model)
     given, style = check_given(model, given), check_style(model, style)
-    check_hair_shows(given, style)
     samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
@@ -388,13 +381,14 @@ def reconstruct(
     if samples and seed is None:
         seed = int(np.random.default_rng().integers(2**31))
     rng = np.random.default_rng(seed)
-    draws = [draw_face(model, encoding, given, rng) for _ in range(samples)]
+    draws = [encoding.draw(given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray, hair: str | None) -> DrawnFace:
+    def picture(face_embedding: FloatArray, place: float | None = None) -> DrawnFace:
+        hair = worn_hair(model, face_embedding, given, place)
         return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair=hair)
 
-    shown = picture(belief.mean, model.choose_hair(belief.mean, given))
-    others = [picture(face, hair) for face, hair in draws]
+    shown = picture(belief.mean)
+    others = [picture(draw, sample_place(seed, number)) for number, draw in enumerate(draws)]
     return Portrait(
         image=shown.image,
         samples=tuple(other.image for other in others),
@@ -455,15 +449,18 @@ class DrawnFace:
     image: np.ndarray
     drawing: str | None = None
     hair: str | None = None
-    """The style of hair that it shows; None where hair is part of the model's faces, or drawn."""
+    """How hair is worn; None where it is part of the model's faces."""
 
 
-def draw_face(
-    model: Model, encoding: SpeechEncoding, given: Given, rng: np.random.Generator
-) -> tuple[FloatArray, str | None]:
-    """One face embedding, (K,), from what is believed of a voice, and the hair that goes with it."""
-    face_embedding = encoding.draw(given, rng)
-    return face_embedding, model.choose_hair(face_embedding, given, rng)
+def worn_hair(model: Model, face_embedding: FloatArray, given: Given, place: float | None = None) -> HairStyle:
+    """The hair of a face embedding, (K,): what was given, else that of the age and gender which it shows.
+
+    It is the most frequent style, or the one at `place`, 0 to 1, among all (`face.hair.chosen_hair`).
+    """
+    if given.hair is not None:
+        return HairStyle(given.hair)
+    looks = model.apparent(face_embedding)
+    return most_frequent_hair(*looks) if place is None else chosen_hair(*looks, place)
 
 
 def hair_of(faces: Sequence[DrawnFace]) -> tuple[str, ...]:
@@ -477,21 +474,21 @@ def draw_picture(
     style: Style = Style.photographic,
     *,
     pixels: int | None = None,
-    hair: str | None = None,
+    hair: HairStyle | None = None,
 ) -> DrawnFace:
     """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
 
-    `hair` is a style of the model's; None is the most frequent one. A drawing has hair of its own.
+    `hair` is how its hair is worn; None is the most frequent style of its age and gender.
 
     Raises:
         InvalidOption: the model cannot be drawn in this style.
     """
-    if style is Style.drawn and model.hair_styles:
-        hair = COLOUR_FROM  # a drawing takes the colour of hair from the picture, above the forehead
-    image = model.decode(face_embedding) if hair is None else model.decode(face_embedding, hair)
+    hair = hair or worn_hair(model, face_embedding, Given())
+    image = model.decode(face_embedding, COLOUR_FROM if style.is_vector else hair)
     size = pixels or len(image)
-    if style is Style.drawn:
-        from speech2face.drawn.avatar import draw_avatar, rasterise
+    if style.is_vector:
+        from speech2face.drawn.avatar import draw_avatar
+        from speech2face.drawn.shapes import rasterise
 
         age, femininity = model.apparent(face_embedding)
         drawing = draw_avatar(
@@ -500,14 +497,17 @@ def draw_picture(
             age=age,
             femininity=0.5 if femininity is None else femininity,
             description=model.notice,
+            hair=hair,
+            style=style,
         )
-        return DrawnFace(rasterise(drawing, size), drawing)
+        return DrawnFace(rasterise(drawing, size), drawing, hair)
+    shown = hair if model.hair_styles else None
     if size == len(image):
-        return DrawnFace(image, hair=hair)
+        return DrawnFace(image, hair=shown)
     from PIL import Image
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
-    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)), hair=hair)
+    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)), hair=shown)
 
 
 # --- A photograph in, the canonical face of its embedding out: the face side of a model alone.
@@ -583,7 +583,7 @@ def decode_photograph(
         raise FaceNotFitted(f"{name}: {error}", error.reason) from error
     if face_embedding is None:
         raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
-    hair = model.choose_hair(face_embedding, Given())
+    hair = worn_hair(model, face_embedding, Given())
     return Reconstruction(
         image=draw_picture(model, model.exaggerated(face_embedding, exaggerate), hair=hair).image,
         face_embedding=face_embedding,

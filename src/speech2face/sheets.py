@@ -112,7 +112,8 @@ def draw_grid(
     if any(column.from_face is not None for column in columns):
         kinds.append(("Face embedding", "synthetic", [column.from_face for column in columns]))
     last = [mean] if mean is not None else []
-    kinds.append((heard, "synthetic", [*(column.from_voice for column in columns), *last]))
+    if last or any(column.from_voice is not None for column in columns):
+        kinds.append((heard, "synthetic", [*(column.from_voice for column in columns), *last]))
     cell = GRID_THUMBNAIL_PIXELS + GRID_GAP_PIXELS
     count = len(columns) + (mean is not None)
     size = (NAME_PIXELS + count * cell, len(kinds) * cell + FACT_LINES * LINE_PIXELS + GRID_GAP_PIXELS)

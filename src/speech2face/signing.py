@@ -878,7 +878,7 @@ def _verified(
             return Signature("unsigned"), None
         return Signature("tampered", (manifest_removed(content, promise.removeprefix(SIGNED).strip()),)), None
     if find_spec("c2pa") is None:
-        text = "there is a signed manifest; to verify it: pip install 'speech2face[c2pa]'"
+        text = "there is a signed manifest; verifying it needs the extra 'c2pa'"
         return Signature("not checked", (SignatureFinding("not_checked", text),)), None
     store = _read_store(content, trust)
     if store is None:

@@ -1,10 +1,12 @@
 """Training and evaluation as functions: what the commands `train` and `evaluate` call."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speech2face.console import note
 from speech2face.errors import EVALUATION_PACKAGES, TRAINING_PACKAGES, InvalidOption, need_extra
 from speech2face.inputs import PathLike, plain_path
 
@@ -33,6 +35,8 @@ def train(
         Speech2FaceError: one of its typed kinds, for everything that is wrong with settings, data, folder or loss.
     """
     need_extra("training", "train", TRAINING_PACKAGES)
+    if not quiet and os.environ.get("RANK", "0") == "0":  # torchrun's; torch alone takes seconds to import
+        note("opening torch, the settings and the data")
     from speech2face.training.engine import train_by_settings
     from speech2face.training.settings import TrainingSettings, read_settings, settings_from
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import httpx
 
+import speech2face
 from speech2face.app.http import Limits
 from speech2face.app.server import listen, make_server
 from speech2face.app.service import Service, Settings
 from tests.app.speaking import wait_until
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+SOURCE = Path(speech2face.__file__).resolve().parents[1]  # the tree's, or that of an installed wheel
 
 
 @dataclass
@@ -75,16 +77,23 @@ class Listening:
 def server(limits: Limits | None = None, **settings: object) -> Iterator[Listening]:
     """A real server with the starter, ready."""
     made = make_server(Settings(port=0, workers=2, limits=limits or Limits(), **settings))  # type: ignore[arg-type]
-    socket = listen("127.0.0.1", 0)
-    thread = threading.Thread(target=made.run, kwargs={"sockets": [socket]})
+    opened = listen("127.0.0.1", 0)
+    thread = threading.Thread(target=made.run, kwargs={"sockets": [opened]})
     thread.start()
     try:
         wait_until(lambda: made.service.registry.state == "ready" and made.started)
-        yield Listening(f"http://127.0.0.1:{socket.getsockname()[1]}", made.service)
+        yield Listening(f"http://127.0.0.1:{opened.getsockname()[1]}", made.service)
     finally:
         made.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+    return port
 
 
 def health(address: str) -> str:

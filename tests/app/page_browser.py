@@ -43,15 +43,15 @@ def served(**settings: Any) -> Iterator[str]:
 
 
 @contextmanager
-def chromium(heard: Path) -> Iterator["Browser"]:
-    """A browser whose microphone plays a WAV file again and again; skips where there is none."""
+def chromium(heard: Path, *more: str) -> Iterator["Browser"]:
+    """A browser whose microphone plays a WAV file again and again, with `more` options; skips where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine; Debian's package is chromium")
     fake = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={heard}")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *NO_NETWORK, *fake])
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *NO_NETWORK, *fake, *more])
         yield browser
         browser.close()
 
@@ -116,6 +116,15 @@ def visit(browser: "Browser", address: str, *, microphone: bool = True, **contex
         assert found.faults == []
     finally:
         context.close()
+
+
+def findings(page: Visit) -> list[str]:
+    """What axe holds for serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page.page).response["violations"]
+    grave = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in grave]
 
 
 def wait_until(condition: Any, what: str, between: Any = lambda: time.sleep(0.02)) -> None:

@@ -103,7 +103,7 @@ async def peer() -> AsyncIterator[TestPeer]:
         await made.close()
 
 
-async def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(holds: Callable[[], bool], seconds: float = 180.0) -> None:
     """Let others go on until it holds; fails after `seconds`."""
     end = time.monotonic() + seconds
     while not holds():

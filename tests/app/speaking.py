@@ -79,7 +79,7 @@ def label_in(picture: bytes, suffix: str = "") -> tuple[Provenance, dict[str, An
         return read_provenance(path)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 180.0) -> None:
     """Look every few milliseconds; fails after `seconds`, which is no measurement but an end to waiting."""
     until = time.monotonic() + seconds
     while not holds():

@@ -62,6 +62,10 @@ def test_the_limits_are_those_of_the_code() -> None:
         "a request's body": (limits.upload_bytes / 2**20, "MiB"),
         "recordings held in memory, all requests together": (limits.uploads_held_bytes / 2**20, "MiB"),
         "a recording": (limits.recording_seconds / 60, "minutes"),
+        "a body until it is whole: in all, and the least of it": (
+            limits.body_seconds,
+            f"s, {limits.body_least_bytes // 1024} KiB in every {limits.body_pause_seconds:g} s",
+        ),
         "files in one request": (limits.files_per_request, ""),
         "samples of one recording, of one request": (limits.samples, f", {limits.samples_per_request}"),
         "requests waiting or being drawn": (limits.requests_at_once, ""),
@@ -77,7 +81,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for what, (number, unit) in wanted.items():
         found = re.match(r"[\d.]+", stated[what])
         assert found is not None and float(found[0]) == number and unit in stated[what], what
-    for words in ("64 MiB", "15 minutes", "16 files", "32 live sessions", "4 hours"):
+    for words in ("64 MiB", "60 s", "15 minutes", "16 files", "32 live sessions", "4 hours"):
         assert words in section("Limits")
         assert any(most.startswith(words.split()[0]) for most in stated.values()), words
 

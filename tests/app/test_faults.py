@@ -95,6 +95,39 @@ def test_a_body_that_never_arrives_is_given_up(listening: Listening) -> None:
     assert serves(listening)
 
 
+def test_bodies_that_drip_take_no_place_of_others_and_are_let_go_though_something_always_comes() -> None:
+    limits = Limits(requests_at_once=1, body_pause_seconds=1.0)
+    head = b"POST /v1/portrait HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nRIFF"
+    with server(limits) as listening, contextlib.ExitStack() as sockets:
+        drips = [sockets.enter_context(socket.create_connection(("127.0.0.1", listening.port))) for _ in range(3)]
+        for drip in drips:
+            drip.sendall(head)
+            drip.setblocking(False)
+        wait_until(lambda: listening.service.gate.held_bytes == 3 * len(b"RIFF"))
+        assert serves(listening), "the one place is free"
+        answers = [b"", b"", b""]
+
+        def all_answered() -> bool:
+            for number, drip in enumerate(drips):
+                with contextlib.suppress(OSError):
+                    drip.send(b"x")
+                with contextlib.suppress(OSError):
+                    answers[number] += drip.recv(4096)
+            return all(b"slow_body" in answer for answer in answers)
+
+        wait_until(all_answered)
+        assert [answer[:12] for answer in answers] == [b"HTTP/1.1 408"] * 3
+        wait_until(lambda: listening.service.gate.held_bytes == 0)
+
+
+def test_a_body_that_comes_in_many_small_pieces_but_fast_enough_is_drawn() -> None:
+    content = (EXAMPLES / "female.mp3").read_bytes()
+    with server(Limits(body_least_bytes=512, body_pause_seconds=5.0)) as listening:
+        pieces = (content[at : at + 256] for at in range(0, len(content), 256))
+        answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=pieces, trust_env=False, timeout=60)
+    assert answer.status_code == 200
+
+
 def test_what_is_no_http_is_refused(listening: Listening) -> None:
     with socket.create_connection(("127.0.0.1", listening.port)) as odd:
         odd.settimeout(20)

@@ -1,36 +1,13 @@
 """The page in a browser, end to end: what a person does, with a made voice in the microphone."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from speech2face.provenance import DIGITAL_SOURCE_TYPE, read_provenance
-from tests.app.page_browser import EXAMPLES, Visit, chromium, served, visit, write_microphone_sound
+from tests.app.page_browser import EXAMPLES, Visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "female.mp3")
-    with chromium(sound) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(browser: "Browser") -> Iterator[str]:
-    with served() as found:
-        yield found
-
-
-@pytest.fixture
-def page(browser: "Browser", address: str) -> Iterator[Visit]:
-    with visit(browser, address) as found:
-        found.page.wait_for_selector("#service[data-state=ready]")
-        yield found
+    pass
 
 
 def drawn_faces(page: Visit) -> int:

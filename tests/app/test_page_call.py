@@ -15,25 +15,13 @@ pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
 
 from PIL import Image
 
-from tests.app.page_browser import EXAMPLES, Visit, chromium, served, visit, wait_until, write_microphone_sound
+from tests.app.page_browser import Visit, visit, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 GREY_LEVELS = 8.0
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "male.flac")
-    with chromium(sound) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def address(browser: "Browser") -> Iterator[str]:
-    with served() as found:
-        yield found
+HEARD = "male.flac"  # in the microphone
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The page when things are not as they should be, and for whoever uses it otherwise: phone, keyboard, dark, token."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.app.page_browser import EXAMPLES, Visit, chromium, served, visit, write_microphone_sound
+from tests.app.page_browser import EXAMPLES, Visit, findings, served, visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, WebSocketRoute
@@ -31,18 +32,11 @@ FACTS = {
     "seconds_recorded": 4.0,
     "age": 41.0,
     "age_interval_80": [30.0, 55.0],
-    "gender": {"reading": "masculine", "probability": 0.9},
+    "gender": {"reading": "masculine", "probability": 0.9, "text": "masculine (90 %)"},
     "cautions": [{"code": "several_speakers", "text": "More than one voice seems to speak."}],
     "given": {},
     "notice": "Nobody.",
 }
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Browser]":
-    sound = write_microphone_sound(tmp_path_factory.mktemp("microphone") / "voice.wav", EXAMPLES / "female.mp3")
-    with chromium(sound) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +82,6 @@ def grey_png() -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(file, "PNG")
     return file.getvalue()
-
-
-def findings(page: Visit) -> list[str]:
-    """What axe holds for serious or critical."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page.page).response["violations"]
-    grave = [each for each in found if each["impact"] in ("serious", "critical")]
-    return [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in grave]
 
 
 def test_a_refused_microphone_is_explained_and_a_file_still_works(browser: "Browser", address: str) -> None:
@@ -303,10 +288,17 @@ def test_nothing_comes_from_elsewhere(browser: "Browser", address: str) -> None:
 
 def test_every_file_of_the_page_is_named_in_it() -> None:
     files = {path.name: path.read_text(encoding="utf-8") for path in PAGE_FILES.iterdir()}
-    named = [name for name in files if any(f"/page/{name}" in text for text in files.values())]
-    # Pages have addresses of their own: /, /call and a studio's /; the service itself reads the studio's sentences.
-    assert set(files) - set(named) == {"index.html", "call.html", "studio.html", "studio_sentences.json"}
+    named = {name for text in files.values() for name in re.findall(r"""["'](?:page/|\./)?([\w.]+)["']""", text)}
+    # Pages have addresses of their own: /, /call, /docs and a studio's /; the service reads the studio's sentences.
+    assert set(files) - named == {"index.html", "call.html", "docs.html", "studio.html", "studio_sentences.json"}
     assert max(len(text.splitlines()) for text in files.values()) <= 300
+
+
+def test_no_link_of_the_page_begins_at_the_root_of_its_site() -> None:
+    """A proxy may show the service under a path."""
+    begins = re.compile(r"""(?:from |import\(|fetch\(|ask\(|href=|src=|url\(|new URL\()["'`]/""")
+    found = [path.name for path in PAGE_FILES.iterdir() if begins.search(path.read_text(encoding="utf-8"))]
+    assert found == []
 
 
 def test_no_file_of_the_page_names_another_host() -> None:

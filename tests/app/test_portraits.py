@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 import speech2face
 from speech2face.app.http import BASE64_PIECE, Problem
 from speech2face.app.server import wanted_by
-from speech2face.drawn.avatar import rasterise
+from speech2face.drawn.shapes import rasterise
 from speech2face.portrait import Portrait
 from tests import recordings as awkward
 from tests.app.speaking import EXAMPLES, label_in, voice, wav
@@ -243,4 +243,4 @@ def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
     assert model["given"]["age"] == [18, 80]
     assert len(model["given"]["group"]) >= 2
     assert model["samples"] == 24
-    assert model["styles"] == ["photographic", "drawn"]
+    assert model["styles"] == ["photographic", "drawn", "line"]

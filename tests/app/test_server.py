@@ -15,9 +15,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from speech2face.app.http import JsonLines
 from speech2face.app.server import serve
 from speech2face.app.service import Settings
+from speech2face.console import JsonLines
 from speech2face.errors import InvalidOption, WeightsError
 from speech2face.models.release import SHIPPED
 from tests.app.listening import SOURCE, health, program

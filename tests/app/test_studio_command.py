@@ -15,11 +15,12 @@ import httpx
 
 from speech2face import cli
 from speech2face.consent import ConsentFolder, Lent, consent_form, new_code
+from speech2face.inputs import shipped_settings
 from tests.app.listening import start_program
 from tests.app.speaking import wait_until
-from tests.app.studio_people import ROOT, terms
+from tests.app.studio_people import terms
 
-SETTINGS = ROOT / "configs" / "studio.toml"
+SETTINGS = shipped_settings()["studio"]
 NAME = "Ada Example-Nobody"
 TERMS = ("--organisation", "A", "--purpose", "B", "--contact", "C", "--licence", "D")
 

@@ -45,4 +45,4 @@ def test_of_a_model_learned_from_pairs_the_landmarks_decide(
         patched.setattr(PairedModel, "_decoder_outputs", lambda self: ["face"])
         assert load_model(paired_folder).styles == ("photographic",)
     monkeypatch.setattr(PairedModel, "landmarks", lambda self, face_embedding: np.zeros((68, 2), np.float32))
-    assert load_model(paired_folder).styles == ("photographic", "drawn")
+    assert load_model(paired_folder).styles == ("photographic", "drawn", "line")

@@ -298,7 +298,7 @@ def test_a_service_without_the_extra_says_how_to_install_it(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "aiortc" else found(name))
     answer = get(listening, "/v1/webrtc")
     assert (answer.status_code, answer.json()["code"]) == (501, "missing_extra")
-    assert "speech2face[calls]" in answer.json()["detail"]
+    assert answer.json()["detail"] == "WebRTC needs the extra 'calls' (aiortc is missing)"
 
 
 def test_one_portrait_fades_into_the_next_at_a_steady_pace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def test_what_is_wrong_with_settings_is_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(WeightsError, match=said):
             read_json(path, WeightsError)
-    with pytest.raises(InvalidSettings, match="cannot be read: No such file"):
+    with pytest.raises(InvalidSettings, match="cannot be read: no such file"):
         read_toml(tmp_path / "nowhere.toml")
     with pytest.raises(InvalidSettings, match="cannot be read"):
         read_toml(tmp_path)

@@ -72,9 +72,9 @@ def test_one_command_measures_the_parts_and_its_file_gives_the_same_numbers(
     first, second = tmp_path / "first", tmp_path / "second"
     names = "feature_similarity,retrieval,matching,duration,ablations,consistency,languages,grid"
     common = ("--data", data, "--model", paired_folder, "--picture-clips", 4, "--parts", names)
-    code, out, err = run(monkeypatch, capsys, *common, "--seconds", "1,3", "--out", first)
+    code, out, err = run(monkeypatch, capsys, *common, "--verbose", "--seconds", "1,3", "--out", first)
     assert code == 0, err
-    assert f"{CLIPS} of {CLIPS} clips heard by tiny" in err and "index.html" in out
+    assert f"clips heard by tiny: {CLIPS} of {CLIPS}\n" in err and "index.html" in out
     whole = results(first)
     assert [part["name"] for part in whole["parts"]] == names.split(",")
     assert whole["data"]["clips"] == CLIPS and whole["data"]["speakers"] == CLIPS // 2

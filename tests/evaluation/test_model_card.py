@@ -22,17 +22,21 @@ child_balanced_accuracy,clean,{WHOLE},all,nan,nan,nan,0,0.5
 age_mae_years_of_60s,clean,{WHOLE},all,27.3,20,34,9,35
 stated_age_mean_of_60s,clean,{WHOLE},all,37.7,33,45,9,25
 """
-PEOPLE = {"faces": 10, "matched": 3, "matched_share": 0.3, "nearest": 0.51}
+PEOPLE = {"faces": 10, "matched": 3, "matched_share": 0.3, "nearest": 0.51, "quantile_01_10_50": [0.5, 0.55, 0.6]}
 GATE = {
-    "threshold": 0.6,
-    "draws": {"no_face_found": 0, "london": PEOPLE},
-    "strangers": {"london": PEOPLE},
-    "membership": {
-        "white": {"people": 4, "median_with": 0.7, "median_without": 0.72, "matched_with": 1, "matched_without": 0},
-        "lone": {"people": 1, "median_with": 0.6, "median_without": 0.62, "matched_with": 0, "matched_without": 0},
-    },
+    "measured": True,
     "passed": False,
-    "no_nearer_than_strangers": True,
+    "dlib": {
+        "threshold": 0.6,
+        "strangers": PEOPLE,
+        "expected": {"no_face_found": 0, **PEOPLE, "nearer": 0.71, "p": 0.0002},
+        "draws": {"no_face_found": 0, **PEOPLE, "nearer": 0.44, "p": 0.9},
+        "membership": {
+            "everyone": {"people": 5, "told": 0.58},
+            "white": {"people": 4, "told": 0.55, "median_with": 0.7, "median_without": 0.72},
+            "lone": {"people": 1, "told": 1.0, "median_with": 0.6, "median_without": 0.62},
+        },
+    },
 }
 
 
@@ -68,10 +72,10 @@ def test_sources_and_decades_have_their_tables(scores: Path) -> None:
 
 def test_the_gate_is_told_as_measured() -> None:
     text = gate_text(GATE)
-    assert "**not passed**" in text
-    assert "between strangers: yes" in text
-    assert "| draws | london | 3 of 10 (30.0 %) | 0.510 |" in text
-    assert "| white | 4 | 0.7 | 0.72 | 1 | 0 |" in text
+    assert "**Not passed.**" in text
+    assert "| dlib | random draws | 0.600 | 44 % | 0.9 | 3 of 10 (30.0 %) |" in text
+    assert "| dlib | the people themselves, to one another | 0.600 | - | - | 3 of 10 (30.0 %) |" in text
+    assert "| white | 4 | 0.55 | 0.7 | 0.72 |" in text
     assert "lone" not in text  # one person's distance is theirs
     assert gate_text({}) == gate_text({"passed": False, "measured": False})
     assert "not measured" in gate_text({})

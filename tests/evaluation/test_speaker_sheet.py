@@ -2,7 +2,16 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.starter.speaker_sheet import EACH, Reading, caption, choose, draw_sheet
+from recipes.starter.speaker_sheet import (
+    EACH,
+    STRIP_PIXELS,
+    Reading,
+    caption,
+    choose,
+    choose_strip,
+    draw_sheet,
+    draw_strip,
+)
 from speech2face.evaluation.clips import Gender, Speaker
 
 
@@ -14,9 +23,10 @@ def reading(
     gender: Gender | None = "male",
     femininity: float = 0.1,
     impression: bool = False,
+    source: str = "made",
     cautions: tuple[str, ...] = (),
 ) -> Reading:
-    speaker = Speaker(name, Path("voice.opus"), 5.0, "made", "en", gender, said_age, impression, "validation")
+    speaker = Speaker(name, Path("voice.opus"), 5.0, source, "en", gender, said_age, impression, "validation")
     return Reading(speaker, stated, (stated - 10, stated + 10), femininity, cautions)
 
 
@@ -70,3 +80,20 @@ def test_the_sheet_is_drawn_with_rows_of_any_length() -> None:
     face = np.full((32, 32, 3), 7, np.uint8)
     sheet = np.asarray(draw_sheet(rows, [[face] * len(row.readings) for row in rows], title="Made"))
     assert int((sheet == 7).all(2).sum()) == 3 * EACH * 200 * 200  # three rows of adults, no misreadings, no children
+
+
+def test_the_strip_shows_who_is_in_the_middle_of_each_gender_and_decade_and_only_public_domain_voices() -> None:
+    free = "Common Voice 6.1"
+    people = [
+        *(reading(f"m{error}", (20, 30), 25.0 + error, source=free) for error in (9, 1, 4, 2)),
+        *(reading(f"w{error}", (60, 70), 65.0 - error, gender="female", source=free) for error in (20, 3, 8)),
+        reading("older", (70, 80), 75, source=free),
+        reading("bound", (40, 50), 45),
+    ]
+    chosen = choose_strip(people)
+    assert [(who, one.speaker.name) for who, one in chosen] == [
+        ("woman, 60s (3 heard)", "w8"),
+        ("man, 20s (4 heard)", "m2"),
+    ]
+    strip = np.asarray(draw_strip(chosen, [np.full((32, 32, 3), 7, np.uint8)] * 2))
+    assert int((strip == 7).all(2).sum()) == 2 * STRIP_PIXELS**2

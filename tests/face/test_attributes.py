@@ -17,8 +17,8 @@ def column(basis: AttributeBasis, name: str) -> int:
 def test_coordinates_of_a_sixty_year_old_woman_of_the_reference_population_by_hand() -> None:
     basis = AttributeBasis()
     found = dict(zip(basis.names, basis.design(60.0, 1.0, EVERYONE), strict=True))
-    # 45 caps the young slope: (45 - 30) / 10; (60 - 38) / 10 decades since 38; none since 60
-    expected = {"femininity": 1.0, "young": 1.5, "young_femininity": 1.5, "older": 2.2, "older_femininity": 2.2}
+    # 32 caps the young slope: (32 - 30) / 10; (60 - 30) / 10 decades since 30; none since 60
+    expected = {"femininity": 1.0, "young": 0.2, "young_femininity": 0.2, "older": 3.0, "older_femininity": 3.0}
     for name, value in expected.items():
         assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
     assert found["old"] == 0.0
@@ -43,8 +43,20 @@ def test_coordinates_never_jump_with_age() -> None:
     assert steps.max() < 0.011
 
 
+STRETCHED = AttributeBasis(drawn_years=((18.0, 18.0, 18.0), (50.0, 55.0, 60.0), (80.0, 81.0, 90.0)))
+
+
+def test_a_face_is_drawn_at_the_age_at_which_it_looks_as_old_as_asked() -> None:
+    older = column(STRETCHED, "older")
+    assert_allclose(STRETCHED.design(50.0, 1.0, EVERYONE)[older], 2.5)
+    assert_allclose(STRETCHED.design(50.0, 0.0, EVERYONE)[older], 3.0)
+    assert_allclose(STRETCHED.design(50.0, 0.5, EVERYONE)[older], 2.75)
+    assert_allclose(STRETCHED.design(99.0, 0.0, EVERYONE)[older], 6.0)  # asked ages are clipped, drawn ones follow
+    assert_allclose(STRETCHED.photographed.design(50.0, 0.0, EVERYONE), AttributeBasis().design(50.0, 0.0, EVERYONE))
+
+
 def test_the_basis_survives_json() -> None:
-    basis = AttributeBasis(young_centre_years=28.0)
+    basis = AttributeBasis(young_centre_years=28.0, drawn_years=STRETCHED.drawn_years)
     assert AttributeBasis.from_dict(json.loads(json.dumps(basis.to_dict()))) == basis
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture
 from speech2face.face.fit import REASONS, FaceFit, FaceFitter
-from speech2face.face.landmarks import mirror_pairs
 from speech2face.face.photograph import read_photograph
 from speech2face.face.schemes import CONTROL_OF, HAND_PLACED, MIRRORED_LANDMARKS, scheme_of
 from speech2face.models.attributes import AttributeModel, load_attribute_model
@@ -199,9 +199,9 @@ def test_landmarks_are_found_where_none_are_given(model: AttributeModel) -> None
 
 def test_the_left_of_every_scheme_mirrors_the_right(model: AttributeModel) -> None:
     mean = model.landmarks(np.zeros(24, np.float32))[: len(HAND_PLACED)].astype(np.float64)
-    pairs = mirror_pairs(mean[None])
     for left, right in MIRRORED_LANDMARKS.items():
-        assert pairs[CONTROL_OF[left]] == CONTROL_OF[right] or left == right
+        x, y = mean[CONTROL_OF[left]]
+        np.testing.assert_allclose(mean[CONTROL_OF[right]], (511 - x, y), atol=0.5)  # stored in quarters of a pixel
     for count in (68, 189, 468):
         scheme = scheme_of(count)
         assert scheme is not None
@@ -227,3 +227,24 @@ def test_people_are_found_again_in_a_second_picture(fitter: FaceFitter) -> None:
         gone = known - fit.embedding
         far = np.einsum("fi,ij,fj->f", gone, np.linalg.pinv(fit.covariance, hermitian=True, rcond=1e-6), gone)
         assert int(far.argmin()) == number
+
+
+def test_what_photographs_teach_is_drawn_as_old_as_they_look(model: AttributeModel) -> None:
+    basis = replace(
+        model.release.population.basis, drawn_years=((18.0, 18.0, 18.0), (50.0, 55.0, 60.0), (80.0, 80.0, 80.0))
+    )
+    stretched = replace(
+        model, release=replace(model.release, population=replace(model.release.population, basis=basis))
+    )
+    even, rest = (
+        basis.even_groups,
+        np.full(model.release.population.residual_sd.size, 0.3),
+    )
+    photographed = np.r_[basis.photographed.design(50.0, 0.0, even), rest].astype(np.float32)
+    drawn = stretched.as_drawn(photographed)
+    np.testing.assert_allclose(drawn, np.r_[basis.design(50.0, 0.0, even), rest], atol=1e-5)
+    assert stretched.apparent(drawn) == (50.0, 0.0)
+    plain = replace(
+        model, release=replace(model.release, population=replace(model.release.population, basis=basis.photographed))
+    )
+    np.testing.assert_array_equal(plain.as_drawn(photographed), photographed)

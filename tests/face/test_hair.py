@@ -1,66 +1,70 @@
-"""The bald head and the hair that grows on it."""
+"""How often hair styles are worn, and which one a face gets."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
-from numpy.testing import assert_allclose
 
-from recipes.starter.face_material import HAND_PLACED, HEAD_CENTRE, SIZE
-from recipes.starter.hair import CENTRE, FACE_ACROSS, FACE_ROWS, STYLES, Strands, hair_table, height, strands_of
-from recipes.starter.scalp import Continuation, skull_moves
-
-
-def grown(name: str) -> Strands:
-    """A style with few strands, which is a matter of a moment."""
-    return strands_of(replace(STYLES[name], strands=1200, guides=150), np.random.default_rng(0))
-
-
-def test_the_scalp_continues_the_skin_at_the_hairline_and_leaves_the_face_alone() -> None:
-    known = np.zeros((SIZE, SIZE), np.float32)
-    known[200:] = 1.0
-    generator = np.random.default_rng(0)
-    plane = generator.normal(size=(SIZE, SIZE)).astype(np.float32)
-    plane[195:] = 0.3
-    continued = Continuation(known)(plane)
-    assert_allclose(continued[200:], plane[200:])
-    assert_allclose(continued[:180], 0.3, atol=0.1)  # however hairy it was
-    assert np.abs(continued[:180] - plane[:180]).mean() > 0.5
+from speech2face.face.hair import (
+    KNOT_AGES,
+    SHARES,
+    HairStyle,
+    chosen_hair,
+    hair_frequencies,
+    most_frequent_hair,
+    sample_place,
+)
 
 
-def test_the_head_goes_where_the_face_goes_and_no_hairstyle_stretches_the_scalp() -> None:
-    generator = np.random.default_rng(0)
-    mean = generator.uniform(100, 400, size=(len(HAND_PLACED) + 29, 2)).astype(np.float32)
-    larger = (0.1 * (mean - HEAD_CENTRE) + [3.0, -2.0]).astype(np.float32)
-    tall = np.zeros_like(mean)
-    tall[len(HAND_PLACED) : len(HAND_PLACED) + 19, 1] = -20.0  # hair alone
-    carried = skull_moves(np.stack([larger, tall]), mean)
-    assert_allclose(carried[0], larger, atol=0.3)
-    assert_allclose(carried[1], 0.0, atol=1e-5)
+@pytest.mark.parametrize("women", [True, False])
+def test_the_shares_of_every_age_in_the_table_sum_to_one(women: bool) -> None:
+    for column in zip(*SHARES[women].values(), strict=True):
+        assert sum(column) == pytest.approx(1.0)
+    assert {len(shares) for shares in SHARES[women].values()} == {len(KNOT_AGES)}
+
+
+def test_frequencies_sum_to_one_for_any_age_and_femininity() -> None:
+    for age in (5, 18, 43.5, 80, 120, None):
+        for femininity in (0.0, 0.3, 1.0, None):
+            shares = hair_frequencies(age, femininity)
+            assert list(shares) == list(HairStyle)
+            assert sum(shares.values()) == pytest.approx(1.0)
+            assert min(shares.values()) >= 0
+
+
+def test_the_table_itself_comes_back_at_its_ages_and_a_mixture_between() -> None:
+    assert hair_frequencies(50, 1.0)[HairStyle.medium] == pytest.approx(0.42)
+    assert hair_frequencies(27.5, 0.0)[HairStyle.short] == pytest.approx((0.62 + 0.52) / 2)
+    assert hair_frequencies(50, 0.25)[HairStyle.medium] == pytest.approx(0.25 * 0.42 + 0.75 * 0.05)
+
+
+def test_the_most_frequent_style_goes_with_age_and_gender() -> None:
+    women, men = ([most_frequent_hair(age, femininity) for age in (20, 35, 50, 65, 80)] for femininity in (1.0, 0.0))
+    assert women == ["long", "medium", "medium", "short", "short"]
+    assert men == ["short", "short", "short", "receding", "bald"]
 
 
 def test_men_grow_bald_as_was_counted_and_women_do_not() -> None:
-    table = hair_table()
-    bare = [table.styles.index(name) for name in ("bald", "receding")]
-    share = {age: float(table.shares(age, 0.0)[bare].sum()) for age in (20, 50, 65, 80)}
-    assert 0.35 <= share[50] <= 0.55 <= share[65] <= 0.85  # Norwood 1975, Hamilton 1951
-    assert share[20] < share[50] < share[65] < share[80]
-    assert float(table.shares(80, 1.0)[bare].sum()) < 0.02
-    assert {table.most_frequent(age, 0.0) for age in (20, 50)} == {"short"}
+    bare = {
+        age: sum(hair_frequencies(age, 0.0)[style] for style in (HairStyle.bald, HairStyle.receding))
+        for age in (20, 50, 65, 80)
+    }
+    assert 0.35 <= bare[50] <= 0.55 <= bare[65] <= 0.85  # Norwood 1975, Hamilton 1951
+    assert bare[20] < bare[50] < bare[65] < bare[80]
 
 
-@pytest.mark.parametrize("name", list(STYLES))
-def test_no_strand_grows_into_the_head_nor_out_of_the_picture(name: str) -> None:
-    strands = grown(name)
-    assert len(strands.points) > 200
-    assert height(strands.points).min() > 0.999
-    assert np.isfinite(strands.points).all()
-    assert np.abs(strands.points[..., 0] - CENTRE[0]).max() < 240
+def test_no_boy_is_bald_and_no_woman_either() -> None:
+    for style in (HairStyle.bald, HairStyle.receding):
+        assert hair_frequencies(9, 0.0)[style] == hair_frequencies(70, 1.0)[style] == 0
 
 
-@pytest.mark.parametrize("name", ["medium", "long"])
-def test_parted_hair_leaves_the_face_free(name: str) -> None:
-    points = grown(name).points
-    before = (points[..., 2] > 0) & (points[..., 1] > FACE_ROWS[2]) & (points[..., 1] < 380)
-    least = np.interp(points[..., 1], FACE_ROWS, FACE_ACROSS)
-    assert (np.abs(points[..., 0] - CENTRE[0])[before] > 0.9 * least[before]).all()
+def test_styles_are_chosen_as_often_as_they_are_worn() -> None:
+    count = 2000
+    found = [chosen_hair(65, 0.0, (k + 0.5) / count) for k in range(count)]
+    for style, share in hair_frequencies(65, 0.0).items():
+        assert found.count(style) / count == pytest.approx(share, abs=1e-3)
+    assert chosen_hair(65, 0.0, 0.0) in HairStyle and chosen_hair(65, 0.0, 1.0) in HairStyle
+
+
+def test_samples_of_a_seed_have_places_of_their_own_that_come_back() -> None:
+    places = [sample_place(7, number) for number in range(50)]
+    assert places == [sample_place(7, number) for number in range(50)]
+    assert len(set(places)) == 50
+    assert sample_place(8, 0) != places[0]

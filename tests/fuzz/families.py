@@ -23,6 +23,7 @@ from typing import Any, cast
 import numpy as np
 
 from speech2face.errors import Speech2FaceError
+from speech2face.inputs import shipped_settings
 
 Reader = Callable[[bytes], object]
 
@@ -428,7 +429,7 @@ def _read_tombstones() -> Iterator[Reader]:
 
 
 def _studio_settings() -> tuple[bytes, ...]:
-    shown = (Path(__file__).parents[2] / "configs" / "studio.toml").read_bytes()
+    shown = shipped_settings()["studio"].read_bytes()
     return shown, b'organisation = "A"\npurpose = "B"\ncontact = "C"\nlicence = "D"\nuntil = 2030-12-31\n'
 
 
@@ -737,7 +738,7 @@ def _open_users_networks() -> Iterator[Reader]:
 
 @family(
     "settings",
-    lambda: tuple(path.read_bytes() for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))),
+    lambda: tuple(path.read_bytes() for path in shipped_settings().values()),
 )
 def _read_settings() -> Iterator[Reader]:
     from speech2face.training.settings import read_settings

@@ -45,7 +45,7 @@ NOT_FOREIGN = {
     "data/session.py:_check_keys": OWN_WORDS,
     "data/session.py:check_plan": OWN_WORDS,
     "data/session.py:_counted_duplicates": OWN_WORDS,
-    "drawn/avatar.py:rasterise": OWN_WORDS,
+    "drawn/shapes.py:rasterise": OWN_WORDS,
     "evaluation/pictures.py:PictureSet.picture": OWN_WORDS,
     "training/augment.py:recoded": OWN_WORDS,
     "training/export.py:load_half": OWN_WORDS,
@@ -57,6 +57,7 @@ NOT_FOREIGN = {
     "training/pretrained.py:shipped_layers": "the shipped weights, whose SHA-256 is checked before",
     "gallery/gallery.py:_picture": "a thumbnail of a gallery, grey where it is none",
     "client.py:Client._portrait": "the answer of the service that the user has chosen to trust with a recording",
+    "errors.py:install_command": "what the installer wrote beside this package",
     "client.py:_read_update": "the answer of the service that the user has chosen to trust with a recording",
 }
 

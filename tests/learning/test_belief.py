@@ -167,7 +167,7 @@ def test_scores_are_those_of_what_is_released(monkeypatch: pytest.MonkeyPatch) -
         return score(*given, factor=factor, **more)
 
     monkeypatch.setattr(release, "score", recorded)
-    lesson, _, judged = lesson_of_table(table, LearnOptions("mine"), lambda text: None)
+    lesson, _, judged = lesson_of_table(table, LearnOptions("mine"), lambda what, done, of: None)
     assert asked == [judged.weakened] != [1.0]
     assert judged.recognised - judged.recognised_left_out <= MOST_RECOGNISED
     assert lesson.lines is not None

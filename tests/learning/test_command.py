@@ -13,7 +13,7 @@ from speech2face.learning.release import LearnOptions, lesson_of_table
 from tests.learned_pairs import PlantedPairs
 
 
-def say_nothing(text: str) -> None:
+def say_nothing(what: str, done: int, of: int | None) -> None:
     pass
 
 

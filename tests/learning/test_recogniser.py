@@ -129,7 +129,7 @@ def test_what_a_person_added_to_their_own_portrait_is_what_is_missing_without_th
 @pytest.mark.parametrize("target", SPACES)
 def test_scores_are_given_in_both_spaces_and_recognisers_match_better(target: Target) -> None:
     table = people_of(150, target)
-    lesson, scores, judged = lesson_of_table(table, LearnOptions("mine", target=target), lambda text: None)
+    lesson, scores, judged = lesson_of_table(table, LearnOptions("mine", target=target), lambda what, done, of: None)
     drawn, seen = (
         {match.within: match for match in matches} for matches in (scores.matches, scores.recogniser_matches)
     )
@@ -151,7 +151,7 @@ def test_scores_are_given_in_both_spaces_and_recognisers_match_better(target: Ta
 def test_changed_faces_teach_nothing_in_a_recognisers_space(target: Target) -> None:
     for seed in range(3):
         table = people_of(100, target, seed, shuffled=True)
-        lesson, scores, _ = lesson_of_table(table, LearnOptions("mine", target=target), lambda text: None)
+        lesson, scores, _ = lesson_of_table(table, LearnOptions("mine", target=target), lambda what, done, of: None)
         assert not scores.pays
         assert lesson.lines is None
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, CheckpointError, InvalidSettings, LossNotFinite, TrainingStopped
 from speech2face.training import engine as progress
-from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, read_checkpoint
-from speech2face.training.engine import Moment, Speed, Trainer
+from speech2face.training.checkpoint import find_checkpoint, list_checkpoints, newest_checkpoint, read_checkpoint
+from speech2face.training.engine import Moment, Speed, Trainer, choose_precision
 from speech2face.training.losses import suggest_weights
 from speech2face.training.stages import EncoderStage, load_network
 from tests.training.small_training import EMBEDDING, read_numbers, tiny_settings, tiny_trainer
@@ -386,3 +386,50 @@ def test_sigterm_ends_with_a_checkpoint_and_a_code_of_its_own(tmp_path: Path) ->
     assert process.returncode == TrainingStopped.exit_code, errors
     assert "its checkpoint is written" in errors
     assert find_checkpoint(tmp_path / "run").step >= 1
+
+
+@pytest.mark.parametrize(
+    ("named", "device", "emulated", "chosen"),
+    [
+        ("auto", "cpu", True, "fp32"),
+        ("auto", "cuda", True, "fp32"),
+        ("auto", "cuda", False, "bf16"),
+        ("bf16", "cpu", True, "bf16"),
+        ("fp32", "cuda", False, "fp32"),
+    ],
+)
+def test_precision_follows_the_device_unless_it_is_named(
+    named: str, device: str, emulated: bool, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: not emulated)
+    assert choose_precision(named, torch.device(device)) == chosen
+
+
+def test_a_checkpoint_is_as_large_as_the_start_says(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tiny_settings(tmp_path, optimiser={"ema": 0.9}))
+    trainer.train(1)
+    (file,) = (tmp_path / "checkpoints").iterdir()
+    # Adam's counters of a parameter and the metadata are what it does not count.
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None
+    tensors = read_checkpoint(newest).tensors
+    counted = sum(each.numel() * each.element_size() for name, each in tensors.items() if not name.endswith(".step"))
+    assert trainer.checkpoint_bytes == counted < file.stat().st_size
+
+
+def test_the_last_line_counts_every_clip_of_this_start_and_all_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock(monkeypatch)
+
+    def start(stop_at: int | None) -> str:
+        trainer = tiny_trainer(tiny_settings(tmp_path))
+        trainer.quiet = False
+        for name, seconds in (("advance", 0.5), ("evaluate", 70)):
+            clock.slow(trainer, name, seconds)
+        trainer.train(stop_at)
+        return capsys.readouterr().err.splitlines()[-1]
+
+    first, second = start(4), start(None)
+    assert first == "[4/4] 16 clips in 0:01:12 with evaluations and checkpoints; 8.0 clips/s while learning"
+    assert second.startswith("[10/10] 24 clips in 0:01:13 with")

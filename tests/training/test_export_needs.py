@@ -13,11 +13,18 @@ from speech2face.cli.data import _foresee
 from speech2face.data.manifest import Manifest
 from speech2face.data.session import Plan, prepare_data
 from speech2face.data.shards import write_shards
-from speech2face.errors import DatasetError
+from speech2face.errors import DatasetError, InvalidSettings
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.training.engine import train_by_settings
 from speech2face.training.export import check_clips, tell_speakers
-from speech2face.training.export_needs import LEAST_CLIPS, LEAST_PAIRS, SpeakerPairs, data_gaps, planned_gaps
+from speech2face.training.export_needs import (
+    LEAST_CLIPS,
+    LEAST_PAIRS,
+    SpeakerPairs,
+    data_gaps,
+    planned_gaps,
+    training_gaps,
+)
 from tests.data import stand_in
 from tests.data.stand_in import preparation, texts
 from tests.paired import PLANTED
@@ -151,3 +158,28 @@ def test_a_training_says_that_its_face_decoder_learned_from_another_embedder(
     )  # fmt: skip
     train_by_settings(settings)
     assert "for export: it is refused: the face decoder learned from embeddings" in capsys.readouterr().err
+
+
+def test_too_few_training_clips_for_a_step_are_said_before_training_refuses_them(tmp_path: Path) -> None:
+    few = data(tmp_path / "few", 3)
+    (gap,) = training_gaps(few)
+    assert gap.refused and str(gap).startswith("for training: ") and "--set data.batch=1" in gap.sentence
+    with pytest.raises(InvalidSettings):
+        train_by_settings(settings_of("encoder", tmp_path / "few", tmp_path / "run", data={"batch": 8}), quiet=True)
+    assert training_gaps(few, batch=1) == ()
+    none = data(tmp_path / "none", 20, split="test")
+    assert "the split validation, which is empty" in training_gaps(none, batch=1)[0].sentence
+    stated = json.loads(CliRunner().invoke(app, ["data", "show", str(tmp_path / "few"), "--json"]).output)
+    assert [each["refused"] for each in stated["training"]] == [True]
+
+
+def test_a_voice_encoder_without_a_face_decoder_is_told_that_its_export_needs_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speech2face.training.engine.missing_packages", lambda: ["onnx"])
+    data(tmp_path / "few", 3)
+    small = {"data": {"batch": 1}, "run": {"steps": 1}}
+    train_by_settings(settings_of("encoder", tmp_path / "few", tmp_path / "run", **small))
+    said = capsys.readouterr().err
+    assert "for export: a face decoder of this face embedder is needed too" in said
+    assert "for export: onnx is not installed" in said

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from speech2face.drivers import KINDS
 from speech2face.errors import WeightsError
+from speech2face.inputs import shipped_settings
 from speech2face.models.attributes import VOICE_FRAMES, load_attribute_model
 from speech2face.training.engine import make_optimiser
 from speech2face.training.pretrained import WHISPER, LogMel, PretrainedSettings, PretrainedVoiceEncoder, shipped_layers
@@ -131,8 +132,8 @@ def test_the_layers_in_the_package_are_the_published_ones_to_a_step_of_their_eig
 
 def test_the_driver_keeps_to_its_protocol_and_its_settings_file_is_read() -> None:
     KINDS["voice_encoders"].check("whisper")
-    settings: TrainingSettings = read_settings(ROOT / "configs" / "pretrained-encoder.toml")
+    settings: TrainingSettings = read_settings(Path("pretrained-encoder"))
     network = build_voice_encoder(settings.voice, 128)
     learned = sum(each.numel() for each in network.parameters() if each.requires_grad)
     assert learned == 4096 * 1024 + 1024 + 1024 * 128 + 128
-    assert f"{learned / 1e6:.1f} million learn" in (ROOT / "configs" / "pretrained-encoder.toml").read_text()
+    assert f"{learned / 1e6:.1f} million learn" in shipped_settings()["pretrained-encoder"].read_text()

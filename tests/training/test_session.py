@@ -16,6 +16,7 @@ from speech2face.data.shards import write_shards
 from speech2face.data.storage import locked
 from speech2face.errors import CheckpointError, DatasetError, InvalidSettings, RunLocked, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
+from speech2face.provenance import read_provenance
 from speech2face.training.checkpoint import find_checkpoint, read_checkpoint
 from speech2face.training.engine import balance_by_settings, train_by_settings
 from speech2face.training.settings import TrainingSettings, settings_from
@@ -208,3 +209,21 @@ def test_the_command_line_trains_and_balances(shards: Path, tmp_path: Path, caps
     assert "distillation is left out" in said
     app(["balance", str(config), "--set", "seed=3", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["step"] == 2
+
+
+def test_tensorboard_shows_drawn_faces_as_labelled_pictures_and_every_term(
+    shards: Path, decoder_run: Path, tmp_path: Path
+) -> None:
+    """No photograph is copied into the run's folder: both rows of the picture are drawn."""
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    teacher = {"face_decoder": str(decoder_run)}
+    train_by_settings(settings_of("encoder", shards, tmp_path / "run", teacher=teacher), quiet=True)
+    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
+    values = [value for event in loader.EventFileLoader(str(file)).Load() for value in event.summary.value]
+    assert {"training/decoder_layer", "training/cosine", "evaluation/cosine"} <= {value.tag for value in values}
+    (picture, *_) = [value for value in values if value.tag == "validation faces"]
+    content = picture.tensor.string_val[2] if picture.HasField("tensor") else picture.image.encoded_image_string
+    (tmp_path / "faces.png").write_bytes(content)
+    provenance, facts = read_provenance(tmp_path / "faces.png")
+    assert provenance.kind == "comparison sheet" and provenance.digital_source_type.endswith("trainedAlgorithmicMedia")
+    assert facts["photographs"] == 0 and facts["synthetic_faces"] > 0

@@ -8,7 +8,7 @@ from speech2face.errors import InvalidSettings
 from speech2face.training.engine import learning_rate
 from speech2face.training.settings import EncoderLossSettings, OptimiserSettings, read_settings
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "src" / "speech2face" / "configs"
 LEAST = 'stage = "encoder"\nout = "run"\n[data]\nmanifest = "shards"\n'
 
 
@@ -84,7 +84,7 @@ def test_overrides_replace_keys_and_are_checked_like_them(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["dlib-encoder", "paper-encoder", "planted-encoder", "pretrained-encoder"])
 def test_a_config_of_a_voice_encoder_says_where_its_weights_can_be_measured(name: str) -> None:
     text = (CONFIGS / f"{name}.toml").read_text()
-    assert f"speech2face balance configs/{name}.toml" in text
+    assert f"speech2face balance {name}" in text
     loss = read_settings(CONFIGS / f"{name}.toml").encoder_loss
     if name == "paper-encoder":
         assert loss == EncoderLossSettings()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from speech2face.app import schemas
-from speech2face.app.http import Problem, disconnected, slow_body, valid
+from speech2face.app.http import PORTS, Problem, disconnected, pieces_of, valid, written
 from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.live import LiveSession, PcmFormat
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # way.
 
 log = logging.getLogger(__name__)
-PORTS: Final = {"http": 80, "https": 443}
 RETRY_SECONDS: Final = 0.5  # before the second try; doubled before each further one
 GIVE_UP_AFTER: Final = 5  # messages in a row that were not taken
 CallbackMessage = dict[str, Any]
@@ -57,15 +56,12 @@ def check_callback(address: str, hosts: Collection[str]) -> str:
         raise InvalidOption(f"the callback is no address of http or https: it has {found}")
     if url.userinfo or not host:
         raise InvalidOption("the callback needs a host, and no user name or password in it")
-    port = PORTS[url.scheme] if url.port is None else url.port
-    if not 0 < port < 2**16:
-        raise InvalidOption(f"the callback's port {port} is outside 1 to {2**16 - 1}")
-    written = f"[{host}]" if ":" in host else host
-    standard = port == PORTS[url.scheme]
-    if f"{written}:{port}" not in hosts and not (standard and written in hosts):
-        raise InvalidOption(
-            f"callbacks to {written}:{port} are not allowed; start the service with --callback-host {written}:{port}"
-        )
+    if url.port is not None and not 0 < url.port < 2**16:
+        raise InvalidOption(f"the callback's port {url.port} is outside 1 to {2**16 - 1}")
+    names = written(host, url.port, url.scheme)
+    if names.isdisjoint(hosts):
+        name = max(names, key=len)
+        raise InvalidOption(f"callbacks to {name} are not allowed; start the service with --callback-host {name}")
     return address
 
 
@@ -289,24 +285,24 @@ class Call:
     ended: float | None = None
     reason: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the pictures, JSON-ready."""
+    def to_dict(self, root_path: str = "") -> dict[str, Any]:
+        """Everything but the pictures, JSON-ready; `root_path` is where a proxy shows the service."""
         return {
             "call": self.name,
             "kind": self.kind,
             "state": "running" if self.ended is None else "ended",
             "reason": self.reason,
             "seconds": round((self.ended or time.monotonic()) - self.began, 1),
-            "tracks": {name: self._track(name, voice) for name, voice in self.voices.items()},
+            "tracks": {name: self._track(name, voice, root_path) for name, voice in self.voices.items()},
             "callback": None if self.callback is None else self.callback.counts(),
         }
 
-    def _track(self, name: str, voice: CallVoice) -> dict[str, Any]:
+    def _track(self, name: str, voice: CallVoice, root_path: str) -> dict[str, Any]:
         counts = self.received.get(name)
         return {
             "number": voice.number,
             "facts": voice.facts,
-            "picture": f"/v1/calls/{self.name}/{name}.png" if voice.drawable else None,
+            "picture": f"{root_path}/v1/calls/{self.name}/{name}.png" if voice.drawable else None,
             "problem": voice.problem,
             "received": {} if counts is None else counts(),
         }
@@ -400,7 +396,8 @@ def book_of(request: Request) -> CallBook:
 )
 async def read_call(call: str, request: Request) -> Response:
     """Facts of every track, and where its picture is."""
-    return JSONResponse(book_of(request).get(call).to_dict(), headers=HEADERS)
+    root_path = request.app.state.service.settings.access.root_path
+    return JSONResponse(book_of(request).get(call).to_dict(root_path), headers=HEADERS)
 
 
 @router.get(
@@ -505,12 +502,8 @@ async def _read_offer(request: Request, limits: "Limits") -> Offer:
         Problem: 408, 413 or 422.
     """
     body = b""
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > limits.offer_bytes:
-                    raise Problem(413, "offer_too_large", f"an offer may have {limits.offer_bytes} bytes")
-    except TimeoutError:
-        raise slow_body(limits.body_seconds) from None
+    async for piece in pieces_of(request, limits):
+        body += piece
+        if len(body) > limits.offer_bytes:
+            raise Problem(413, "offer_too_large", f"an offer may have {limits.offer_bytes} bytes")
     return valid(Offer.model_validate_json, body)

@@ -2,10 +2,8 @@
 
 import asyncio
 import binascii
-import datetime
 import hmac
 import ipaddress
-import json
 import logging
 import sys
 import time
@@ -22,7 +20,7 @@ from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.websockets import WebSocketDisconnect
 
 from speech2face.errors import InvalidOption, MissingExtra, RecordingTooLong, Speech2FaceError
@@ -93,9 +91,14 @@ def too_many(text: str, seconds: int = 1) -> Problem:
     return Problem(429, "too_many", text, headers={"Retry-After": str(seconds)})
 
 
-def slow_body(seconds: float) -> Problem:
-    """The request did not arrive within `seconds`."""
-    return Problem(408, "slow_body", f"the body took over {seconds:g} s to arrive")
+def slow_body(limits: "Limits") -> Problem:
+    """The request took too long to arrive, or came too slowly."""
+    return Problem(
+        408,
+        "slow_body",
+        f"the body did not arrive within {limits.body_seconds:g} s, or came slower than"
+        f" {limits.body_least_bytes // 1024} KiB in {limits.body_pause_seconds:g} s; send it again over a faster line",
+    )
 
 
 def disconnected() -> Problem:
@@ -127,10 +130,12 @@ class Limits:
     uploads_held_bytes: int = 512 * MIB  # of all requests at once: recordings are held in memory, never on disk
     recording_seconds: float = MAX_RECORDING_SECONDS / 2  # the belief has long stopped moving
     files_per_request: int = 16
-    requests_at_once: int = 64  # waiting or being drawn
+    requests_at_once: int = 64  # waiting or being drawn; those whose body is still arriving are not among them
     samples: int = 24  # further faces of one recording
     samples_per_request: int = 96  # of all its recordings: an answer is held in memory too
     body_seconds: float = 60.0  # in which a request's body must have arrived
+    body_least_bytes: int = 16 * 1024  # of a body that is not whole yet, in each `body_pause_seconds`: no dripping
+    body_pause_seconds: float = 5.0
 
     # Live sessions
     sessions_at_once: int = 32
@@ -185,7 +190,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 TOKEN_LETTERS: Final = 16  # at least: it is all that stands between a network and the service
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-OPEN_PATHS: Final = ("/", "/call", "/health", "/favicon.ico")  # without a token: what the page needs to ask for one
+PORTS: Final = {"http": 80, "https": 443}  # that an address need not name
+# Without a token: what asks a person for one, and what a supervisor looks at.
+OPEN_PATHS: Final = ("/", "/call", "/docs", "/health", "/favicon.ico")
 PAGE: Final = "/page/"
 CONTENT_POLICY: Final = "; ".join(
     (
@@ -239,6 +246,98 @@ def check_address(host: str, token: str | None) -> None:
         )
 
 
+def written(host: str, port: int | None, scheme: str) -> frozenset[str]:
+    """The ways to write where an address leads: "name:port", and "name" alone where the scheme's port is meant."""
+    name = f"[{host}]" if ":" in host else host
+    standard = PORTS[scheme]
+    return frozenset({f"{name}:{port or standard}", *([name] if port in (None, standard) else ())})
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use a service, and under which names it is known: what its owner stated, checked.
+
+    `hosts` are the names by which browsers reach it, "name" or "name:port"; `origins` other sites whose pages may use
+    it; `proxies` the addresses or networks whose word about the client is taken; `root_path` the path under which a
+    proxy shows it.
+    """
+
+    hosts: frozenset[str] = frozenset()
+    origins: frozenset[str] = frozenset()
+    proxies: tuple[str, ...] = ()
+    root_path: str = ""
+
+    def __post_init__(self) -> None:
+        """Check, and put into one form.
+
+        Raises:
+            InvalidOption: what cannot be a name, an origin, an address or a path.
+        """
+        fields: dict[str, Any] = {
+            "hosts": frozenset(_host(each) for each in self.hosts),
+            "origins": frozenset(_origin(each) for each in self.origins),
+            "proxies": tuple(_network(each) for each in self.proxies),
+            "root_path": _root_path(self.root_path),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    def knows(self, host: str) -> bool:
+        """Whether a Host header, of whatever port, names this service: as a site's name that points here must not."""
+        name = _name(host)
+        return name in LOOPBACK_NAMES or name in {_name(each) for each in self.hosts}
+
+    def is_own(self, origin: str, host: str) -> bool:
+        """Whether a page's origin is this service itself: what the Host header says, or one of its stated names."""
+        try:
+            page = urlsplit(origin.lower())
+            name, port = page.hostname, page.port
+        except ValueError:
+            return False
+        if not name or page.scheme not in PORTS:
+            return False
+        return not written(name, port, page.scheme).isdisjoint({host.lower(), *self.hosts})
+
+
+def _host(text: str) -> str:
+    """A name with or without a port, lower case."""
+    host = text.strip().lower()
+    try:
+        parts = urlsplit(f"//{host}")
+        right = parts.netloc == host and parts.hostname and parts.username is None and parts.port != 0
+    except ValueError:
+        right = False
+    if not right or any(letter in host for letter in "*, "):
+        raise InvalidOption(f'"{text}" is no host; write NAME or NAME:PORT, as in faces.example.org')
+    return host
+
+
+def _origin(text: str) -> str:
+    """Scheme, name and port as a browser writes them."""
+    origin = text.strip().lower().rstrip("/")
+    scheme, _, host = origin.partition("://")
+    if scheme not in PORTS:
+        raise InvalidOption(f'"{text}" is no origin; write it as https://app.example.org')
+    return f"{scheme}://{_host(host).removesuffix(f':{PORTS[scheme]}')}"
+
+
+def _network(text: str) -> str:
+    """An address or a network."""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+        return str(network.network_address if network.num_addresses == 1 else network)
+    except ValueError:
+        raise InvalidOption(f'"{text}" is no proxy; write its address, or a network such as 10.0.0.0/8') from None
+
+
+def _root_path(text: str) -> str:
+    """With a slash before it and none behind; empty for none."""
+    path = "/" + text.strip("/") if text.strip("/") else ""
+    if not all(letter.isascii() and (letter.isalnum() or letter in "/-_.~") for letter in path) or "//" in path:
+        raise InvalidOption(f'"{text}" is no path; write it as /voice')
+    return path
+
+
 def right_token(expected: str | None, *stated: str | None) -> bool:
     """Whether one of the stated tokens, bare or as `Bearer TOKEN`, is the expected one; None expects none."""
     if expected is None:
@@ -248,12 +347,25 @@ def right_token(expected: str | None, *stated: str | None) -> bool:
 
 
 class Authentication:
-    """Checks host, origin and token before anything else is done, and adds the headers to every answer."""
+    """Checks host, origin and token before anything else is done, and adds the headers to every answer.
 
-    def __init__(self, app: App, *, token: str | None, any_host: bool, headers: Mapping[str, str] = HEADERS) -> None:
+    The path under which a proxy shows the service is taken away here, where the proxy has left it: all links of the
+    pages are relative, so nothing behind this needs to know it.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        token: str | None,
+        any_host: bool,
+        access: Access | None = None,
+        headers: Mapping[str, str] = HEADERS,
+    ) -> None:
         self._app = app
         self._token = token
-        self._any_host = any_host
+        self._access = access or Access()
+        self._any_host = any_host and not self._access.hosts
         self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -262,8 +374,15 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        root = self._access.root_path
+        under_root = bool(root) and (scope["path"] == root or scope["path"].startswith(f"{root}/"))
+        if under_root:
+            scope = {**scope, "path": scope["path"].removeprefix(root)}
         problem = self._refusal(scope, headers)
-        if problem is None:
+        if problem is None and scope["type"] == "http" and under_root and not scope["path"]:
+            # Without the slash a browser would look for the page's files beside it, not in it.
+            await RedirectResponse(f"{root}/")(scope, receive, self._adding(send))
+        elif problem is None:
             await self._app(scope, receive, self._adding(send) if scope["type"] == "http" else send)
         elif scope["type"] == "http":
             await problem.response()(scope, receive, self._adding(send))
@@ -276,15 +395,21 @@ class Authentication:
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Problem | None:
         host = headers.get("host", "")
-        if not self._any_host and _name(host) not in LOOPBACK_NAMES:
+        if not self._any_host and not self._access.knows(host):
             # Another site's name that was made to point here (DNS rebinding) must not reach the service.
-            return Problem(421, "wrong_host", "this service answers to localhost, 127.0.0.1 and [::1] alone")
+            names = ", ".join(sorted({"localhost", "127.0.0.1", "[::1]", *self._access.hosts}))
+            text = f"this service answers to {names} alone; it is started with --allowed-host NAME to answer to another"
+            return Problem(421, "wrong_host", text)
         origin = headers.get("origin")
-        if origin is not None and _netloc(origin) != host.lower():
-            return Problem(403, "wrong_origin", "another site's page may not use this service")
+        if origin is not None and not (self._access.is_own(origin, host) or origin.lower() in self._access.origins):
+            text = (
+                "another site's page may not use this service; if this is the service's own page behind a proxy, start"
+                " it with --allowed-host NAME, or NAME:PORT, as the address of the page has it"
+            )
+            return Problem(403, "wrong_origin", text)
         if scope["type"] == "websocket":
             return None  # its token comes in the first message
-        path = scope["path"]
+        path = scope["path"] or "/"
         if path in OPEN_PATHS or path.startswith(PAGE) or right_token(self._token, headers.get("authorization")):
             return None
         return Problem(
@@ -299,14 +424,6 @@ def _name(host: str) -> str:
     """The host without its port, lower case."""
     try:
         return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def _netloc(origin: str) -> str:
-    """Host and port of an origin, lower case."""
-    try:
-        return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 
@@ -382,8 +499,11 @@ class Metrics:
 
 
 def _peak_bytes() -> float:
-    import resource  # not on Windows, where the metrics are read by nobody yet
-
+    """The most main memory that this process has used; no number where the system does not tell."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)
 
@@ -453,35 +573,6 @@ def _method(name: str) -> str:
     return name if name in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
 
 
-# --- One JSON object a line: when, how bad, what; never an address, a file's name or anything of a voice or a face.
-
-
-class JsonLines(logging.Formatter):
-    """A record as one line; `extra={"data": {...}}` adds fields."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        when = datetime.datetime.fromtimestamp(record.created, datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"time": when, "level": record.levelname.lower(), "from": record.name, "event": record.getMessage()}
-        line |= getattr(record, "data", {})
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
-
-
-def configure_logs(level: str) -> None:
-    """Everything of this program and of the server to standard error, from `level` on."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    for name in ("speech2face", "uvicorn", "asyncio"):  # the last: what a library's own task died of
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level.upper())
-    logging.getLogger("uvicorn.access").disabled = True  # it writes addresses and query strings
-    # What the server says of each socket at INFO holds an address too.
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger("uvicorn").level))
-
-
 # --- Recordings as they arrive: in memory, counted while they come, never in a temporary file.
 
 BASE64_PIECE: Final = 2**20  # letters; a multiple of four
@@ -505,20 +596,52 @@ class Gate:
 
     @asynccontextmanager
     async def admitted(self, request: Request) -> AsyncIterator["Arrival"]:
-        """Let one request in, or refuse it.
+        """Let one request in, or refuse it. It takes one of the places once its body is here, not while it arrives.
 
         Raises:
             Problem: 429, as many are being served as can be.
         """
-        if self.requests >= self._limits.requests_at_once:
-            raise too_many(f"{self.requests} requests are being served already; try again in a moment")
-        self.requests += 1
+        self.check()
         arrival = Arrival(self, request, self._limits)
         try:
             yield arrival
         finally:
-            self.requests -= 1
+            self.requests -= arrival.placed
             self.held_bytes -= arrival.bytes
+
+    def check(self) -> None:
+        """Refuse where no place is free.
+
+        Raises:
+            Problem: 429.
+        """
+        if self.requests >= self._limits.requests_at_once:
+            raise too_many(f"{self.requests} requests are being served already; try again in a moment")
+
+
+async def pieces_of(request: Request, limits: "Limits") -> AsyncGenerator[bytes, None]:
+    """The body of a request as it arrives.
+
+    Raises:
+        Problem: 408, it takes longer than `body_seconds`, or brings less than `body_least_bytes` in some
+            `body_pause_seconds`: who sends a byte now and then holds nothing that others wait for.
+    """
+    clock = asyncio.get_running_loop().time
+    stream, came = request.stream(), 0
+    end = clock() + limits.body_seconds
+    due = min(end, clock() + limits.body_pause_seconds)
+    while True:
+        try:
+            async with asyncio.timeout_at(due):  # around each wait, never around what the reader does with a piece
+                piece = await anext(stream, None)
+        except TimeoutError:
+            raise slow_body(limits) from None
+        if piece is None:
+            return
+        came += len(piece)
+        if came >= limits.body_least_bytes:
+            came, due = 0, min(end, clock() + limits.body_pause_seconds)
+        yield piece
 
 
 class Arrival:
@@ -527,6 +650,7 @@ class Arrival:
     def __init__(self, gate: Gate, request: Request, limits: "Limits") -> None:
         self._gate, self._request, self._limits = gate, request, limits
         self.bytes = 0
+        self.placed = False
 
     async def read(self, *, several: bool = False) -> Upload:
         """The body as recordings: multipart, JSON with base64, or the bytes of the recording itself.
@@ -540,16 +664,20 @@ class Arrival:
         stated = self._request.headers.get("content-length", "")
         if stated.isdigit():
             self._check_size(int(stated))
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                if kind == "multipart/form-data":
-                    return await self._multipart()
-                body = b"".join([piece async for piece in self._pieces()])
-        except TimeoutError:
-            raise slow_body(self._limits.body_seconds) from None
+        if kind == "multipart/form-data":
+            upload = await self._multipart()
+            self._take_place()
+            return upload
+        body = b"".join([piece async for piece in self._pieces()])
+        self._take_place()
         if kind != "application/json":
             return Upload((("recording", body),), {})
         return await asyncio.to_thread(_from_json, body)  # of 64 MiB it takes a while, and others are speaking
+
+    def _take_place(self) -> None:
+        self._gate.check()
+        self._gate.requests += 1
+        self.placed = True
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload_bytes:
@@ -557,7 +685,7 @@ class Arrival:
             raise Problem(413, "upload_too_large", f"a request may hold at most {most} MiB; send a shorter recording")
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        async for piece in self._request.stream():
+        async for piece in pieces_of(self._request, self._limits):
             self.bytes += len(piece)
             self._gate.held_bytes += len(piece)
             self._check_size(self.bytes)

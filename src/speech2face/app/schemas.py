@@ -15,7 +15,7 @@ from speech2face.models.contract import Given
 from speech2face.portrait import MAX_EXAGGERATION
 
 Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=False)]
-Shown = Literal["photographic", "drawn"]
+Shown = Literal["photographic", "drawn", "line"]
 Pixels = Annotated[int, Field(ge=64, le=2 * PORTRAIT_PIXELS)]
 ModelName = Annotated[str, Field(max_length=200)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
@@ -25,7 +25,8 @@ JsonObject = dict[str, Any]
 DESCRIPTION: Final = (
     "A recording of a voice in, the synthetic average face that goes with such a voice out. Nothing that is sent is"
     " kept. Live sound goes over the WebSocket /v1/live, whose messages docs/api.md describes. Where the service was"
-    " started with a token, every request but /, /page and /health needs the header `Authorization: Bearer TOKEN`."
+    " started with a token, every request but /, /call, /docs, /page and /health needs the header"
+    " `Authorization: Bearer TOKEN`."
 )
 
 
@@ -84,6 +85,8 @@ class GenderBody(TypedDict):
 
     reading: Literal["feminine", "masculine"]
     probability: float
+    text: str
+    """Both in words."""
 
 
 class VersionBody(TypedDict):
@@ -97,7 +100,7 @@ class VersionBody(TypedDict):
     _example(
         age=33.2,
         age_interval_80=[21.2, 48.2],
-        gender={"reading": "feminine", "probability": 0.9912},
+        gender={"reading": "feminine", "probability": 0.9912, "text": "feminine (over 99 %)"},
         seconds_heard=6.96,
         seconds_recorded=7.05,
         cautions=[],
@@ -105,7 +108,7 @@ class VersionBody(TypedDict):
         exaggerate=0.0,
         style="photographic",
         seed=None,
-        model={"name": "starter", "version": "1.0.0"},
+        model={"name": "starter", "version": "2.0.0"},
         notice="Synthetic average face: what a voice like this most often goes with. Nobody's likeness.",
     )
 )
@@ -144,7 +147,7 @@ class PortraitBody(TypedDict):
 
     facts: FactsBody
     picture: PictureBody
-    drawing: NotRequired[Annotated[PictureBody, Field(description="The drawing as SVG, in the style `drawn`.")]]
+    drawing: NotRequired[Annotated[PictureBody, Field(description="The drawing as SVG, in `drawn` and `line`.")]]
     samples: NotRequired[Annotated[list[PictureBody], Field(description="Where samples were asked for.")]]
     sheet: NotRequired[Annotated[PictureBody, Field(description="The face and the samples on one picture.")]]
 
@@ -319,12 +322,15 @@ def _without_null(schema: JsonObject) -> JsonObject:
     return plain | (kinds[0] if kinds else {})
 
 
-def describe_token(app: FastAPI) -> None:
-    """Let the application's description name the token that a service may want."""
+def describe_token(app: FastAPI, root_path: str) -> None:
+    """Let the application's description name the token that a service may want, and the path it is shown under."""
 
     def described() -> JsonObject:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+            servers = [{"url": root_path}] if root_path else None
+            schema = get_openapi(
+                title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, servers=servers
+            )
             schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             app.openapi_schema = schema
         return app.openapi_schema

@@ -5,7 +5,7 @@ import json
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
@@ -107,7 +108,7 @@ def make_server(settings: Settings) -> Server:
     app = create_app(settings)
     service: Service = app.state.service
     service.registry.check()
-    server = Server(server_config(app, settings.limits))
+    server = Server(server_config(app, settings.limits, settings.access.proxies))
     server.service = service
 
     def give_up() -> None:
@@ -117,13 +118,15 @@ def make_server(settings: Settings) -> Server:
     return server
 
 
-def server_config(app: FastAPI, limits: http.Limits) -> uvicorn.Config:
-    """How uvicorn runs an application of this package: silent, and within its limits."""
+def server_config(app: FastAPI, limits: http.Limits, proxies: Sequence[str] = ()) -> uvicorn.Config:
+    """How uvicorn runs an application of this package: silent, within its limits, and trusting the stated proxies."""
     return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(proxies),  # uvicorn's own default believes everybody on this machine
+        forwarded_allow_ips=list(proxies),
         ws_max_size=4 * limits.frame_bytes,  # what is a little too big is still told so
         ws_per_message_deflate=False,  # sound and pictures do not shrink, and it costs memory a client
         timeout_graceful_shutdown=round(limits.shutdown_seconds),
@@ -134,19 +137,22 @@ def server_config(app: FastAPI, limits: http.Limits) -> uvicorn.Config:
 
 def address_of(host: str, listening: socket.socket) -> str:
     """What to open in a browser of this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # all addresses are none that a browser can open
     name = f"[{host}]" if ":" in host else host
     return f"http://{name}:{listening.getsockname()[1]}"
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it.
+def serve(settings: Settings, say_where: Callable[[str], None] = lambda address: None) -> None:
+    """Serve until a signal ends it; `say_where` is told the address once connections are taken.
 
     Raises:
         InvalidOption, WeightsError: what keeps it from starting, or a model that turns out damaged.
     """
     server = make_server(settings)
     listening = listen(settings.host, settings.port)
-    log.info("listening", extra={"data": {"address": address_of(settings.host, listening)}})
+    address = address_of(settings.host, listening)
+    log.info("listening", extra={"noted": True, "data": {"address": address}})
+    say_where(address)
     server.run(sockets=[listening])
     if server.service.registry.failure is not None:
         raise server.service.registry.failure
@@ -174,19 +180,44 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,  # the pages FastAPI would show load scripts from elsewhere
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # a redirect names an address, and behind a proxy it would be the wrong one
     )
     app.state.service, app.state.calls = service, calls.CallBook(service)
     for each in (router, portrait_router, calls.router, telephone.router):
         app.include_router(each)
     app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
     add_handlers(app)
-    schemas.describe_token(app)
+    schemas.describe_token(app, service.settings.access.root_path)
     app.add_middleware(http.Observer, service_metrics=service.metrics)
-    # A service for a network does not know its own names; its token keeps other sites' pages out.
+    # A service for a network that was not told its names does not know them; its token keeps other sites' pages out.
+    access = service.settings.access
     app.add_middleware(
-        http.Authentication, token=service.settings.token, any_host=not http.is_loopback(service.settings.host)
+        http.Authentication,
+        token=service.settings.token,
+        any_host=not http.is_loopback(service.settings.host),
+        access=access,
     )
+    if access.origins:  # around all, so that their pages can also read why they were refused
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=tuple(access.origins),
+            allow_methods=("GET", "POST", "DELETE"),
+            allow_headers=("Authorization", "Content-Type"),
+            expose_headers=(FACTS_HEADER, "Retry-After"),
+        )
+    check_root_path(app, access.root_path)
     return app
+
+
+def check_root_path(app: FastAPI, root_path: str) -> None:
+    """Refuse a path that begins as one of the service's own does: what it would mean is not to be told.
+
+    Raises:
+        InvalidOption: it does.
+    """
+    first = root_path.split("/")[1:2]
+    if first and first[0] in {path.split("/")[1] for path in (*app.openapi()["paths"], *http.OPEN_PATHS, http.PAGE)}:
+        raise InvalidOption(f"--root-path {root_path} begins as addresses of the service itself do; choose another")
 
 
 router = APIRouter(tags=["service"])
@@ -241,6 +272,12 @@ async def page() -> Response:
 async def call_page() -> Response:
     """The page of calls between two browsers."""
     return page_file("call.html")
+
+
+@router.get("/docs", include_in_schema=False)
+async def api_page() -> Response:
+    """The page that lists the routes, and tries them."""
+    return page_file("docs.html")
 
 
 def page_file(name: str) -> Response:
@@ -309,7 +346,7 @@ class Options(schemas.AttributeOptions):
     exaggerate: schemas.Exaggeration = Field(0.0, description="How far to move the face away from the average face.")
     model: schemas.ModelName | None = Field(None, description="Default: the first of /v1/models.")
     style: schemas.Shown | None = Field(
-        None, description="Like a photograph, or drawn. Default: drawn as SVG, else not."
+        None, description="Like a photograph, drawn, or in lines. Default: drawn as SVG, else not."
     )
     pixels: schemas.Pixels | None = Field(None, description="Width and height. Default: the model's.")
     picture: PictureFormat = Field("png", description="Kind of the pictures inside a JSON answer.")

@@ -56,6 +56,7 @@ class Settings:
     token: str | None = None
     workers: int = field(default_factory=default_workers)
     limits: http.Limits = field(default_factory=http.Limits)
+    access: http.Access = field(default_factory=http.Access)
     callback_hosts: frozenset[str] = frozenset()  # where calls may have portraits posted: "name" or "name:port"
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
     signer: Signer | None = None  # signs every PNG and WebP that leaves
@@ -294,7 +295,7 @@ def portrait_at(portrait: "Portrait", pixels: int | None) -> "NDArray[np.uint8]"
     """The portrait at another width; what is drawn is drawn at that width."""
     if pixels is None or portrait.drawing is None:
         return resized(portrait.image, pixels)
-    from speech2face.drawn.avatar import rasterise
+    from speech2face.drawn.shapes import rasterise
 
     return rasterise(portrait.drawing, pixels)
 

@@ -24,7 +24,16 @@ from speech2face import errors
 from speech2face.audio import completeness
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import require_speech
-from speech2face.inputs import BytesLike, PathLike, brief, described, plain_source, real_number, whole_number
+from speech2face.inputs import (
+    BytesLike,
+    PathLike,
+    brief,
+    described,
+    plain_source,
+    real_number,
+    refuse_address,
+    whole_number,
+)
 from speech2face.limits import MAX_PIPED_BYTES, MAX_RECORDING_CHANNELS, MAX_RECORDING_SECONDS
 
 if TYPE_CHECKING:
@@ -358,6 +367,7 @@ def _open_path(path: Path) -> BinaryIO:
             raise errors.UnreadableRecording(f"{path} is a folder, not a recording; name a file in it")
         return open(path, "rb")
     except FileNotFoundError:
+        refuse_address(str(path))
         raise errors.RecordingNotFound(f"no such file: {path}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise completeness.unreadable(str(path), error) from None

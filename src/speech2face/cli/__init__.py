@@ -1,6 +1,8 @@
 """The command line: a thin skin over the library. Heavy imports wait until they are needed: `--help` is immediate."""
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,18 +11,18 @@ import typer
 
 from speech2face import __version__
 from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio
-from speech2face.cli.options import Exaggerate, Overwrite, Quiet, SignCertificate, SignKey
+from speech2face.cli.options import Exaggerate, Overwrite, Program, Quiet, SignCertificate, SignKey
 from speech2face.cli.terminal import (
     leave,
-    note,
     one_line_errors,
     prepare_streams,
+    print_bytes,
     print_error,
     print_json,
     print_line,
     print_rows,
-    with_progress,
 )
+from speech2face.console import Bar, note
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
 from speech2face.limits import MAX_SAMPLES, Style
 
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 PortraitPlace = Annotated[
     Path | None,
     typer.Option(
-        "--out", "-o", help="A .png for one recording, or a folder. Default: here, named after the recording."
+        "--out",
+        "-o",
+        help="A .png for one recording, a folder, or - for standard output. Default: here, named after the recording.",
     ),
 ]
 Samples = Annotated[
@@ -46,20 +50,25 @@ GivenText = Annotated[
 PopulationText = Annotated[
     str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
 ]
-StyleName = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn, with an SVG beside.")]
+StyleName = Annotated[
+    Style, typer.Option(help="Show the face like a photograph; or drawn flat or in lines, with an SVG beside.")
+]
 Track = Annotated[
     int | None,
     typer.Option(help="Hear this sound track of the file, from 1. Default: a player's, or the next with a voice."),
+]
+Microphone = Annotated[
+    bool, typer.Option("--microphone", help="Hear the microphone until silence or Ctrl-C (extra microphone).")
 ]
 VoiceActivityName = Annotated[
     str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
 ]
 
+log = logging.getLogger(__name__)
 GIVEN_NAMES = ("age", "gender", "group", "hair")
 MAX_SEED = 2**31 - 1
 
-app = typer.Typer(
-    add_completion=False,
+app = Program(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: at 80 columns tables cut long option names, and pipes need no frames
@@ -86,8 +95,10 @@ def root(
 @app.command()
 def portrait(
     recordings: Annotated[
-        list[str], typer.Argument(help="Sound or video files of any format, folders, or - for standard input.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="RECORDINGS...", help="Sound or video files, folders, or - for standard input."),
+    ] = None,
+    microphone: Microphone = False,
     out: PortraitPlace = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, one line a recording.")] = False,
     samples: Samples = 0,
@@ -105,7 +116,16 @@ def portrait(
     quiet: Quiet = False,
 ) -> None:
     """Draw the face that each recording's voice most often goes with."""
-    from speech2face.batch import gather, plan, portrait_files, portrait_rows
+    from speech2face.batch import (
+        MICROPHONE,
+        STANDARD_OUTPUT,
+        Gathered,
+        fact_rows,
+        gather,
+        plan,
+        portrait_files,
+        portrait_rows,
+    )
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
@@ -122,11 +142,19 @@ def portrait(
     asked = {"track": track, "voice_activity": voice_activity}
     options |= {name: value for name, value in asked.items() if value is not None}
     _check_options(options)
-    gathered = gather(recordings)
-    if None in gathered.recordings and sys.stdin.isatty():
+    if microphone == bool(recordings):
+        raise typer.BadParameter("name recordings, or --microphone without any")
+    if microphone and track is not None:
+        raise InvalidOption("--track is of a file; the microphone has one track")
+    gathered = Gathered((None,), (), single=True, origin=MICROPHONE) if microphone else gather(recordings or ())
+    if None in gathered.recordings and not microphone and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
-    jobs = plan(gathered, out, samples, drawn=style is Style.drawn)
-    check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
+    to_output = out == STANDARD_OUTPUT
+    if to_output:
+        _check_output_stream(single=gathered.single, samples=samples, as_json=as_json)
+    jobs = plan(gathered, None if to_output else out, samples, drawn=style.is_vector, force=force)
+    if not to_output:
+        check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     signer = models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
@@ -135,9 +163,19 @@ def portrait(
 
     def draw(job: "Job") -> dict[str, Any]:
         """Draw one recording and write its files, all or none; returns the facts."""
-        source = sys.stdin.buffer if job.recording is None else job.recording
-        drawn = reconstruct(opened, source, **options)
-        write_together(portrait_files(drawn, job, signer), force=force)
+        started = time.perf_counter()
+        if microphone:
+            from speech2face.cli.microphone import record_portrait
+
+            drawn = record_portrait(opened, quiet=quiet, **options)
+        else:
+            drawn = reconstruct(opened, sys.stdin.buffer if job.recording is None else job.recording, **options)
+        files = portrait_files(drawn, job, signer)
+        if to_output:
+            print_bytes(files[job.outputs.portrait])
+        else:
+            write_together(files, force=force)
+        log.info("%s: heard, drawn and written in %.1f s", job.name, time.perf_counter() - started)
         return drawn.facts()
 
     if not gathered.single:
@@ -146,8 +184,25 @@ def portrait(
     facts = draw(jobs[0])
     if as_json:
         print_json(_facts_line(facts, jobs[0]))
+    elif to_output and not quiet:
+        for name, value in [*fact_rows(facts), ("note", facts["notice"])]:
+            note(f"{name}: {value}")
     elif not quiet:
         print_rows(portrait_rows(facts, jobs[0]))
+
+
+def _check_output_stream(*, single: bool, samples: int, as_json: bool) -> None:
+    """Refuse what standard output has no place for beside one picture.
+
+    Raises:
+        InvalidOption: with what to do.
+    """
+    if not single or samples:
+        raise InvalidOption("standard output takes one picture; for several name a folder: --out FOLDER")
+    if as_json:
+        raise InvalidOption("standard output takes the picture or --json, not both; name a file: --out FILE.png")
+    if sys.stdout.isatty():
+        raise InvalidOption("standard output is a terminal; redirect it, as in -o - > face.png")
 
 
 def _check_options(options: dict[str, Any]) -> None:
@@ -244,24 +299,22 @@ def _draw_batch(
     if not quiet:
         for path in gathered.skipped:
             note(f"skipped {printable(path)}: no sound in it")
-    for job in with_progress(jobs, quiet=quiet):
-        try:
-            facts = draw(job)
-        except Speech2FaceError as error:
-            failed += 1
-            print_error(f"{job.name}: {error}")
+    with Bar("portraits", len(jobs), quiet=quiet) as bar:
+        for job in bar.each(jobs):
+            bar.update(what=job.name)
+            try:
+                facts = draw(job)
+            except Speech2FaceError as error:
+                failed += 1
+                print_error(f"{job.name}: {error}")
+                if as_json:
+                    said = {"kind": type(error).__name__, "exit_code": error.exit_code, "text": str(error)}
+                    print_json({"recording": job.name, "error": said})
+                continue
             if as_json:
-                print_json(
-                    {
-                        "recording": job.name,
-                        "error": {"kind": type(error).__name__, "exit_code": error.exit_code, "text": str(error)},
-                    }
-                )
-            continue
-        if as_json:
-            print_json(_facts_line(facts, job))
-        elif not quiet:
-            print_line(portrait_line(facts, job))
+                print_json(_facts_line(facts, job))
+            elif not quiet:
+                print_line(portrait_line(facts, job))
     summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped))
     if failed:
         raise SomeRecordingsFailed(summary)
@@ -282,9 +335,11 @@ def _add(*commands: Callable[..., None]) -> None:
 
 _add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
-_add(serve.serve, studio.studio, evaluate.audit, evaluate.evaluate)
+app.command(service=True)(serve.serve)
+_add(studio.studio, evaluate.audit, evaluate.evaluate)
 gallery.register(app)
 drivers.register(app)
+app.add_typer(models.configs, name="configs")
 _add(models.inspect, models.certificate)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -15,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from speech2face.cli.options import AsJson, Quiet
-from speech2face.cli.terminal import note, print_json, print_rows, print_text
+from speech2face.cli.options import AsJson, Program, Quiet
+from speech2face.cli.terminal import print_json, print_rows, print_text
+from speech2face.console import Bar, note
 from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 # --------------------------------------------------------------------------------------------------
 
 GIGABYTE = 10**9
-LINE_SECONDS = 10.0  # between lines where there is no terminal
 
 
 class MissingBasis(StrEnum):
@@ -106,17 +103,21 @@ def prepare(
     from speech2face.data.session import Grouping, prepare_data
     from speech2face.data.sources import absolute
     from speech2face.data.workers import WorkerLimits
-    from speech2face.training.export_needs import data_gaps
+    from speech2face.training.export_needs import data_gaps, training_gaps
 
     given = context.params
     preparation = _preparation(Grouping(seed, nested("shares", shares.split(",")), records_per_shard), given)
     limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
     run = _run_by(runner, address=address, workers=workers, limits=limits)
-    with _progress(quiet=quiet) as watch:
+    with Bar("reading the sources", quiet=quiet, timed=False) as bar:
+
+        def watch(tally: Tally) -> None:
+            bar.update(tally.done_before + tally.done, total=tally.records, what=tally.line())
+
         manifest = prepare_data(absolute(out), preparation, run, watch, foresee=None if quiet else _foresee)
     if not quiet:
         print_rows(_summary(manifest))
-        for gap in data_gaps(manifest):
+        for gap in (*training_gaps(manifest), *data_gaps(manifest)):
             note(str(gap))
 
 
@@ -230,37 +231,6 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextlib.contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[Tally], None]]:
-    """Show a tally: a bar on a terminal, elsewhere a line now and then, both on standard error."""
-    if quiet:
-        yield lambda tally: None
-    elif not sys.stderr.isatty():
-        last = -LINE_SECONDS
-
-        def line(tally: Tally) -> None:
-            nonlocal last
-            over = tally.finished_shards == tally.shards
-            if over or time.monotonic() - last >= LINE_SECONDS:
-                note(tally.line())
-                last = time.monotonic()
-
-        yield line
-    else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("reading the sources")
-
-            def update(tally: Tally) -> None:
-                done = tally.done_before + tally.done
-                bar.update(task, total=tally.records, completed=done, description=tally.line())
-
-            yield update
-
-
 def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
 
@@ -284,7 +254,7 @@ def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     return found
 
 
-data = typer.Typer(no_args_is_help=True, help="Prepare, verify, look at and forget data of voices and faces.")
+data = Program(no_args_is_help=True, help="Prepare, verify, look at and forget data of voices and faces.")
 data.command()(prepare)
 
 
@@ -299,7 +269,8 @@ def verify(
 
     from speech2face.forget import verify_data
 
-    verified = verify_data(place, None if quiet else lambda shard: note(f"{shard.file}: right"))
+    with Bar("shards read", quiet=quiet) as bar:
+        verified = verify_data(place, bar.stage)
     if as_json:
         print_json(asdict(verified))
     elif not quiet:
@@ -392,7 +363,7 @@ def show(
     from speech2face.data.record import read_rejects
     from speech2face.data.statement import statement_markdown
     from speech2face.outputs import check_outputs, write_together
-    from speech2face.training.export_needs import data_gaps
+    from speech2face.training.export_needs import data_gaps, training_gaps
 
     if page is not None:
         check_outputs([page], force=force)
@@ -403,9 +374,13 @@ def show(
         rejects = inspection.sample_rejects(read_rejects(manifest.storage))
         write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
         note(f"{page} written: it shows real people, do not pass it on")
-    gaps = data_gaps(manifest)
+    gaps = (*training_gaps(manifest), *data_gaps(manifest))
     if as_json:
-        print_json(statement | {"export": [{"refused": gap.refused, "gap": gap.sentence} for gap in gaps]})
+        said = {name: [gap for gap in gaps if gap.of == name] for name in ("training", "export")}
+        stated = {
+            name: [{"refused": gap.refused, "gap": gap.sentence} for gap in found] for name, found in said.items()
+        }
+        print_json(statement | stated)
     else:
         print_text(statement_markdown(statement))
         for gap in gaps:

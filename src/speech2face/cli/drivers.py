@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from speech2face.cli.options import AsJson
+from speech2face.cli.options import AsJson, Program
 from speech2face.cli.terminal import print_error, print_json, print_line, print_rows
 from speech2face.drivers import KINDS, DriverKind
 from speech2face.errors import InvalidOption, MissingExtra
 
-drivers = typer.Typer(no_args_is_help=True, help="Parts that other packages add: list and check them.")
+drivers = Program(no_args_is_help=True, help="Parts that other packages add: list and check them.")
 KindName = Annotated[str, typer.Argument(metavar="KIND", help="Kind of driver; drivers list names them.")]
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from speech2face.cli.options import ChanceSeed, Data, Quiet, ReplaceReport, ReportFolder, Split, listed, settings_of
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import Bar, note
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 
 AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib", "jinja2")
@@ -51,7 +52,8 @@ def evaluate(
     settings |= {"seconds": parse_seconds(seconds), "parts": listed(parts)}
     for name in of_the_command:
         del settings[name]
-    done = measure(data, out, progress=None if quiet else _say, **settings)
+    with Bar("opening data and models", quiet=quiet) as bar:
+        done = measure(data, out, progress=bar.stage, **settings)
     summary = {part.name: part.skipped or f"{len(part.numbers)} numbers" for part in done.parts}
     if as_json:
         print_json({"report": str(out), "clips": done.facts.data["clips"], "parts": summary})
@@ -69,11 +71,6 @@ def parse_seconds(text: str) -> tuple[float, ...]:
         return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
     except ValueError:
         raise InvalidOption(f'--seconds "{text}" is no list of numbers; write 3,6') from None
-
-
-def _say(what: str, done: int, of: int) -> None:
-    if done == of or done % 256 == 0 or of < 64:
-        note(f"{done} of {of} {what}")
 
 
 def audit(
@@ -102,7 +99,8 @@ def audit(
     from speech2face.evaluation.audit.groups import found_worse
 
     settings = settings_of(AuditSettings, options, cards=tuple(cards or ()), channels=listed(channels))
-    done = make(settings, progress=None if quiet else _say_heard)
+    with Bar("opening data and model", quiet=quiet) as bar:
+        done = make(settings, progress=bar.stage)
     worse = [found for found in found_worse(done.findings) if found.verdict == "worse"]
     rows = [
         (found.question.name, f"{found.dimension} {found.group}: {found.value.value:.3g}, n {found.speakers}")
@@ -127,8 +125,3 @@ def audit(
         print_rows([("report", str(out / "index.html")), ("heard", heard), *rows])
         if not rows:
             note("no group was shown to be told worse than the rest; with few speakers that is no proof of equality")
-
-
-def _say_heard(done: int, of: int) -> None:
-    if done % 50 == 0 or done == of:
-        note(f"{done} of {of} recordings heard")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face.cli.options import AsJson, Quiet, settings_of
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.options import AsJson, Program, Quiet, settings_of
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import Bar
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
@@ -17,10 +18,9 @@ if TYPE_CHECKING:
 
 DATABASE_VARIABLE = "SPEECH2FACE_DATABASE"
 POSTGRES_PACKAGES = ("psycopg", "pgvector")
-PROGRESS_EVERY = 1024
 NAMED = 3  # files of each reason for which some were left out
 
-gallery = typer.Typer(
+gallery = Program(
     no_args_is_help=True, help="Rank the faces of a gallery by likeness to what a voice suggests. It identifies nobody."
 )
 
@@ -69,7 +69,8 @@ def build(
     options = settings_of(
         BuildOptions, given, backend=backend, database=_address(database, backend), embedder_file=embedder
     )
-    counts = build_gallery(source, load_model(model), out, options, None if quiet else _say)
+    with Bar("faces", quiet=quiet) as bar:
+        counts = build_gallery(source, load_model(model), out, options, bar.stage)
     if as_json:
         print_json({"gallery": str(out)} | counts.to_dict())
     elif not quiet:
@@ -86,11 +87,6 @@ def _address(database: str | None, backend: str) -> str:
         return database or ""
     need_extra("a gallery in PostgreSQL", "retrieval", POSTGRES_PACKAGES)
     return database or os.environ.get(DATABASE_VARIABLE, "")
-
-
-def _say(offered: int) -> None:
-    if offered % PROGRESS_EVERY == 0:
-        note(f"{offered:,} faces")
 
 
 @gallery.command()

@@ -10,7 +10,8 @@ import typer
 
 from speech2face.cli.data import EmbedderSettings, MissingBasis, cpus, nested
 from speech2face.cli.options import AsJson, Quiet
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import Bar
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, need_extra
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ def learn(
         target=target,
         recogniser=recogniser,
     )
-    say = (lambda text: None) if quiet else note
-    if sums_only:
-        made = write_sums(chosen, files, out, options, without=subtract or (), say=say)
-    else:
-        made = learn_release(chosen, files, out, options, say)
+    with Bar("opening the pairs", quiet=quiet) as bar:
+        if sums_only:
+            made = write_sums(chosen, files, out, options, without=subtract or (), tell=bar.stage)
+        else:
+            made = learn_release(chosen, files, out, options, bar.stage)
     if as_json:
         print_json({"path": str(out), **made.training})
     elif not quiet:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,12 +18,14 @@ from speech2face.cli.options import (
     FactsAsJson,
     Overrides,
     Overwrite,
+    Program,
     Quiet,
     SettingsFile,
     SignCertificate,
     SignKey,
 )
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.terminal import print_json, print_line, print_rows, print_text
+from speech2face.console import Bar, note
 from speech2face.errors import TRAINING_PACKAGES, InvalidOption, TamperedPicture, need_extra
 
 if TYPE_CHECKING:
@@ -53,13 +57,15 @@ def decode(
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
     from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
     from speech2face.errors import RecordingNotFound
+    from speech2face.inputs import refuse_address
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import decode_photograph
 
     if not photograph.exists():
+        refuse_address(str(photograph))
         raise RecordingNotFound(f"no such file: {photograph}")
-    files = plan_reconstruction(photograph, out)
+    files = plan_reconstruction(photograph, out, force=force)
     check_outputs(files, force=force)
     signer = open_signer(sign_key, sign_certificate, [model])
     made = decode_photograph(
@@ -96,7 +102,10 @@ def export(
     from speech2face.training.export import Citation, export_by_runs
 
     citation = Citation(name or out.resolve().name, version, licence)
-    model, notes = export_by_runs(encoder, decoder, out, citation=citation, data=data, clips=clips, force=force)
+    with Bar("opening the trainings", quiet=quiet) as bar:
+        model, notes = export_by_runs(
+            encoder, decoder, out, citation=citation, data=data, clips=clips, force=force, progress=bar.stage
+        )
     if quiet:
         return
     for sentence in notes:
@@ -121,8 +130,58 @@ def release_rows(out: Path, training: dict[str, object]) -> list[tuple[str, str]
 
 
 # --------------------------------------------------------------------------------------------------
-# Commands of training: `train`, `balance`, `convert`.
+# Commands of training: `configs`, `train`, `balance`, `convert`.
 # --------------------------------------------------------------------------------------------------
+
+configs = Program(no_args_is_help=True, help="Settings of trainings and of a studio that come with the package.")
+ConfigName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the settings; configs list names them.")]
+
+
+@configs.command("list")
+def list_configs(as_json: AsJson = False) -> None:
+    """Name the settings that `train` and `studio` take by name, with the first sentence of each."""
+    from speech2face.inputs import shipped_settings
+
+    captions = {name: _caption(path.read_text(encoding="utf-8")) for name, path in shipped_settings().items()}
+    if as_json:
+        print_json(captions)
+    else:
+        print_rows(list(captions.items()))
+
+
+def _caption(text: str) -> str:
+    """The first sentence of a file of settings, up to its colon or full stop."""
+    head = itertools.takewhile(lambda line: line.strip("# "), text.splitlines())
+    return re.split(r"[:.](?= |$)", " ".join(line.strip("# ") for line in head))[0]
+
+
+@configs.command("show")
+def show_config(name: ConfigName) -> None:
+    """Print the settings of that name as TOML."""
+    print_text(_config(name).read_text(encoding="utf-8"))
+
+
+@configs.command("copy")
+def copy_config(
+    name: ConfigName,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .toml or a folder. Default: here.")] = None,
+    force: Overwrite = False,
+) -> None:
+    """Copy the settings of that name to a file, to change them."""
+    from speech2face.outputs import write_together
+
+    path = out if out is not None and out.suffix == ".toml" else (out or Path()) / f"{name}.toml"
+    write_together({path: _config(name).read_bytes()}, force=force)
+    print_line(str(path))
+
+
+def _config(name: str) -> Path:
+    from speech2face.inputs import shipped_settings
+
+    shipped = shipped_settings()
+    if name not in shipped:
+        raise InvalidOption(f"no settings are named {name!r}; there are {', '.join(shipped)}")
+    return shipped[name]
 
 
 class Colours(StrEnum):
@@ -165,7 +224,10 @@ def balance(
     from speech2face.training.losses import PAPER_STEP, REFERENCE_TERM
     from speech2face.training.settings import read_settings
 
-    step, found, left_out = balance_by_settings(read_settings(config, overrides or ()), clips=clips)
+    with Bar("opening data and training") as bar:
+        step, found, left_out = balance_by_settings(
+            read_settings(config, overrides or ()), clips=clips, progress=bar.stage
+        )
     if as_json:
         print_json({"step": step, "terms": [asdict(term) for term in found], "left_out": list(left_out)})
         return

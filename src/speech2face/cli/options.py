@@ -1,11 +1,16 @@
 """Options that several commands have, each defined once, and settings made of a command's options."""
 
-from collections.abc import Mapping
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import typer
+
+from speech2face.console import logged
 
 KEY_VARIABLE: Final = "SPEECH2FACE_SIGN_KEY"
 CERTIFICATE_VARIABLE: Final = "SPEECH2FACE_SIGN_CERTIFICATE"
@@ -20,7 +25,7 @@ Data = Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder w
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")]
 Split = Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")]
 ChanceSeed = Annotated[int, typer.Option(min=0, help="Of what is drawn by chance.")]
-SettingsFile = Annotated[Path, typer.Argument(help="Settings as TOML; see configs/ and docs/training.md.")]
+SettingsFile = Annotated[Path, typer.Argument(help="Settings as TOML: a file, or a name of configs list.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Replace a setting: optimiser.learning_rate=0.0005. May be repeated.")
 ]
@@ -34,7 +39,50 @@ SignCertificate = Annotated[
         "--sign-certificate", envvar=CERTIFICATE_VARIABLE, help="PEM file of its certificate and those above it."
     ),
 ]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done; the same as --log-level info.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(help="From which level on events are written on standard error. Default: warning."),
+]
+ServiceLogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(help="From which level on events are written on standard error. Default: info."),
+]
 T = TypeVar("T")
+
+
+class Program(typer.Typer):
+    """Commands of which each has the options of the log, --verbose and --log-level, beside its own."""
+
+    def command(  # type: ignore[override]
+        self, name: str | None = None, *, service: bool = False
+    ) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """Add a command; the log of one that is a service begins at info, and is JSON where no terminal reads it."""
+        register = super().command(name)
+
+        def add(function: Callable[..., None]) -> Callable[..., None]:
+            register(_with_log(function, service=service))
+            return function
+
+        return add
+
+
+def _with_log(function: Callable[..., None], *, service: bool) -> Callable[..., None]:
+    @functools.wraps(function)
+    def command(*, verbose: bool, log_level: str | None, **options: Any) -> None:
+        plain = "error" if options.get("quiet") else "info" if verbose or service else "warning"
+        with logged(log_level or plain, as_json=service and not sys.stderr.isatty()):
+            function(**options)
+
+    signature = inspect.signature(function, eval_str=True)
+    both = {"verbose": (Verbose, False), "log_level": (ServiceLogLevel if service else LogLevel, None)}
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in both.items()
+    ]
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])  # type: ignore[attr-defined]
+    command.__annotations__ = {**function.__annotations__, **{name: kind for name, (kind, _) in both.items()}}
+    return command
 
 
 def settings_of(kind: type[T], options: Mapping[str, Any], **other: Any) -> T:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from speech2face.cli.models import open_signer
 from speech2face.cli.options import SignCertificate, SignKey, settings_of
-from speech2face.cli.terminal import note
+from speech2face.console import note
 from speech2face.errors import need_extra
 
 SERVE_PACKAGES = ("fastapi", "uvicorn", "websockets", "python_multipart", "soxr")
@@ -29,6 +30,30 @@ def serve(
         str | None, typer.Option(help=f"Secret that every request must show. Default: the variable {TOKEN_VARIABLE}.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Threads that draw. Default: one a core.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_ALLOWED_HOST",
+            help="NAME or NAME:PORT of the page's address behind a proxy; may be named several times.",
+        ),
+    ] = None,
+    allowed_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_ALLOWED_ORIGIN",
+            help="Another site whose pages may use the API, as https://NAME; may be named several times.",
+        ),
+    ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_PROXY",
+            help="Address or network of a proxy whose X-Forwarded-For and -Proto are believed. Default: nobody's are.",
+        ),
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(envvar="SPEECH2FACE_ROOT_PATH", help="Path under which a proxy shows the service, as /voice.")
+    ] = "",
     sign_key: SignKey = None,
     sign_certificate: SignCertificate = None,
     callback_host: Annotated[
@@ -38,18 +63,15 @@ def serve(
     stun: Annotated[
         str | None, typer.Option(help="STUN server for WebRTC calls, as stun:HOST:PORT. Default: none is asked.")
     ] = None,
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], typer.Option(help="From which level on events are logged.")
-    ] = "info",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
 ) -> None:
     """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
     options = dict(locals())
     need_extra("serving", "serve", SERVE_PACKAGES)
-    from speech2face.app.http import configure_logs
+    from speech2face.app.http import Access
     from speech2face.app.server import serve as run
     from speech2face.app.service import Settings, default_workers
 
-    configure_logs(log_level)
     models = tuple(model or [None])
     settings = settings_of(
         Settings,
@@ -57,8 +79,25 @@ def serve(
         models=models,
         token=token or os.environ.get(TOKEN_VARIABLE) or None,
         workers=workers or default_workers(),
+        access=Access(
+            hosts=frozenset(allowed_host or ()),
+            origins=frozenset(allowed_origin or ()),
+            proxies=tuple(proxy or ()),
+            root_path=root_path,
+        ),
         callback_hosts=frozenset(name.lower() for name in callback_host or ()),
         signer=open_signer(sign_key, sign_certificate, models),
     )
-    run(settings)
+    run(settings, lambda address: _say_where(address, open_page=open_page))
     note("ended")
+
+
+def _say_where(address: str, *, open_page: bool) -> None:
+    """Tell who sits at a terminal what to open; whoever reads the log finds it there."""
+    if sys.stderr.isatty():
+        note(f"open {address} in a browser on this machine; Ctrl+C ends the service")
+    if open_page:
+        import webbrowser
+
+        if not webbrowser.open(address):
+            note(f"no browser was found; open {address} yourself")

@@ -12,7 +12,8 @@ import typer
 
 from speech2face.cli.options import AsJson, listed
 from speech2face.cli.serve import SERVE_PACKAGES
-from speech2face.cli.terminal import note, print_json, print_rows
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import note
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ TERMS = ("organisation", "purpose", "contact", "licence", "term_months", "until"
 def studio(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for voices, photographs and consent.")] = None,
     settings: Annotated[
-        Path | None, typer.Option(help="What is asked of people, as TOML; configs/studio.toml shows it.")
+        Path | None, typer.Option(help="What is asked of people, as TOML; see configs show studio.")
     ] = None,
     organisation: Annotated[str | None, typer.Option(help="Who asks. Replaces that of the settings, as do:")] = None,
     purpose: Annotated[str | None, typer.Option(help="What voices and photographs are for, in plain words.")] = None,
@@ -69,11 +70,9 @@ def studio(
         _erase(out, withdraw, models or (), as_json=as_json)
         return
     need_extra("the consent studio", "serve", STUDIO_PACKAGES)
-    from speech2face.app.http import configure_logs
     from speech2face.app.studio import StudioSettings, run_studio
 
     terms = terms_of(settings, options)
-    configure_logs("warning")
     run_studio(StudioSettings(out, terms, port=port), note)
     note("ended")
 

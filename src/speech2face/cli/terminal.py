@@ -5,18 +5,21 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 import typer
 
-from speech2face.errors import INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE, CannotWrite, Speech2FaceError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from speech2face.batch import Job
+from speech2face.console import note, print_above
+from speech2face.errors import (
+    INTERRUPTED_EXIT_CODE,
+    USAGE_EXIT_CODE,
+    CannotWrite,
+    MissingExtra,
+    Speech2FaceError,
+    install_command,
+)
 
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
 NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
@@ -34,7 +37,7 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             return super().write(text)
         except OSError as error:
-            self._end(error)
+            self.end(error)
             return len(text)
 
     def flush(self) -> None:
@@ -42,9 +45,10 @@ class _GuardedStream(io.TextIOWrapper):
         try:
             super().flush()
         except OSError as error:
-            self._end(error)
+            self.end(error)
 
-    def _end(self, error: OSError) -> None:
+    def end(self, error: OSError) -> None:
+        """Let go of the stream: nothing more is written to it."""
         # What is still in the buffer must not be tried again, also not while Python shuts down.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
@@ -93,9 +97,23 @@ def _replaced(stream: TextIO | None, descriptor: int, kind: type[_GuardedStream]
 
 
 def print_text(text: str) -> None:
-    """A result as it is, at once."""
+    """A result as it is, at once; above the bar where both are on a terminal."""
+    if sys.stdout.isatty() and print_above(text):
+        return
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def print_bytes(content: bytes) -> None:
+    """A result that is no text, such as a picture, and nothing beside it."""
+    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        if not isinstance(sys.stdout, _GuardedStream):
+            raise
+        sys.stdout.end(error)
 
 
 def print_line(text: str) -> None:
@@ -127,12 +145,6 @@ def print_rows(rows: list[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def note(text: str) -> None:
-    """A line beside the result, on standard error."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
-
-
 def print_error(text: object) -> None:
     """One line, whatever the text holds."""
     from speech2face.batch import printable
@@ -147,7 +159,8 @@ def one_line_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except Speech2FaceError as error:
-        print_error(error)
+        extras = error.extras if isinstance(error, MissingExtra) else ()
+        print_error(f"{error}; install it with: {install_command(extras)}" if extras else error)
         leave(error.exit_code)
     except ReaderLeft:
         leave(BROKEN_PIPE_EXIT_CODE)
@@ -169,37 +182,6 @@ def one_line_errors() -> Iterator[None]:
 def leave(code: int) -> NoReturn:
     """End the program."""
     raise SystemExit(code)
-
-
-def with_progress(jobs: "Sequence[Job]", *, quiet: bool) -> "Iterator[Job]":
-    """The jobs, with a bar on a terminal and a line each elsewhere, both on standard error."""
-    if quiet or not sys.stderr.isatty():
-        for number, job in enumerate(jobs, start=1):
-            if not quiet:
-                note(f"[{number}/{len(jobs)}] {job.name}")
-            yield job
-        return
-    with _progress_bar() as progress:
-        task = progress.add_task("", total=len(jobs))
-        for job in jobs:
-            progress.update(task, description=_escaped(job.name))
-            yield job
-            progress.advance(task)
-
-
-def _progress_bar() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # elsewhere lines for a file or a pipe would end up on the terminal
-    )
 
 
 def _escaped(text: str) -> str:

@@ -363,8 +363,9 @@ def stored_layout(storage: Storage, shard: str) -> manifest.Layout:
 
 
 def default_cache_folder() -> Path:
-    """Where training keeps its copies when its settings name no folder."""
-    return Path(tempfile.gettempdir()) / f"speech2face-shards-{os.getuid()}"
+    """Where training keeps its copies when its settings name no folder; as Windows' temporary folder, a user's own."""
+    owner = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"speech2face-shards{owner}"
 
 
 def check_caches(folders: Sequence[Path]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -11,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
+
+from filelock import lock_descriptor
 
 from speech2face.errors import CannotWrite, DatasetError, MissingExtra, RunLocked, Speech2FaceError
 from speech2face.inputs import file_size
@@ -261,6 +262,8 @@ class NewFile:
 
 
 LOCK = ".lock"
+PROCESS_PLACE = 1  # in that file: Windows lets nobody read the first byte of a file that is held
+PROCESS_BYTES = 20
 
 
 @contextlib.contextmanager
@@ -277,16 +280,15 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CannotWrite(f"cannot write in {folder}: {error.strerror}") from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 64, 0).decode(errors="replace").strip()
+        held = lock_descriptor(handle, blocking=False)
+        os.lseek(handle, PROCESS_PLACE, os.SEEK_SET)
+        if not held:
+            holder = os.read(handle, PROCESS_BYTES).decode(errors="replace").strip()
             raise RunLocked(
                 f"another training (process {holder or 'unknown'}) writes into {folder}; wait for it, or choose another"
                 " `out`"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+            )
+        os.write(handle, f"{os.getpid():<{PROCESS_BYTES}}".encode())
         yield
     finally:
         os.close(handle)

@@ -481,7 +481,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtra("Ray needs the extra 'cluster': pip install 'speech2face[cluster]'") from error
+        raise MissingExtra("Ray needs the extra 'cluster'", "cluster") from error
     return ray
 
 

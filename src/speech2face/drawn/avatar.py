@@ -1,169 +1,29 @@
-"""The drawn avatar: a canonical face in a few flat tones, layer upon layer from the ground to the hair."""
+"""The drawn avatar: a canonical face as an illustrator would draw it, flat or in lines, from the ground to the hair."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import drawsvg
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from speech2face.drawn.contours import UNITS, Eye, FaceContours, Points, face_contours
-
-# --- Smooth curves through points, as SVG path data.
-
-SEGMENT = "C{:.1f} {:.1f} {:.1f} {:.1f} {:.1f} {:.1f}"
-
-
-def curve(points: Points, *, closed: bool = False, go_on: bool = False) -> str:
-    """A Catmull-Rom spline through points (points, 2) as cubic Bezier segments; `go_on` draws a line to its start."""
-    p = np.asarray(points, np.float64)
-    before = np.concatenate([p[-1:] if closed else p[:1], p[:-1]])
-    after = np.concatenate([p[1:], p[:1] if closed else p[-1:]])
-    slope = (after - before) / 6.0
-    ends, end_slopes = (after, np.roll(slope, -1, axis=0)) if closed else (p[1:], slope[1:])
-    begins = len(ends)
-    segments = np.concatenate([(p + slope)[:begins], ends - end_slopes, ends], axis=1)  # (segments, 6)
-    x, y = p[0]
-    text = f"{'L' if go_on else 'M'}{x:.1f} {y:.1f}"
-    return text + "".join(SEGMENT.format(*row) for row in segments.tolist()) + "Z" * closed
-
-
-def band(edge: Points, other: Points) -> str:
-    """The closed area between two curves that run the same way."""
-    return curve(edge) + curve(other[::-1], go_on=True) + "Z"
-
-
-# --- The few flat colours of a drawing, taken from the canonical face where they stand and cleaned in CIE Lab.
-
-Lab = NDArray[np.float64]
-TO_XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
-WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
-GROUND = np.array([91.0, -1.5, -3.0])
-STUBBLE_STEPS = (6.0, 24.0)  # how much darker chin than cheek begins to be a beard, and is a whole one; in L*
-
-
-def to_lab(srgb: NDArray[np.floating]) -> Lab:
-    """CIE Lab of sRGB in [0, 255], (3,) -> (3,); IEC 61966-2-1 and CIE 15."""
-    share = np.asarray(srgb, np.float64) / 255
-    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    x = TO_XYZ @ linear / WHITE
-    f = np.where(x > 0.008856, np.cbrt(x), 7.787 * x + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-def to_hex(lab: Lab) -> str:
-    """The nearest sRGB colour, as SVG writes it."""
-    f = (lab[0] + 16) / 116 + np.array([lab[1] / 500, 0.0, -lab[2] / 200])
-    x = np.where(f**3 > 0.008856, f**3, (f - 16 / 116) / 7.787) * WHITE
-    linear = np.clip(np.linalg.solve(TO_XYZ, x), 0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return "#" + "".join(f"{round(255 * float(v)):02x}" for v in np.clip(srgb, 0, 1))
-
-
-def shift(lab: Lab, lighter: float = 0.0, *, chroma: float = 1.0, redder: float = 0.0) -> Lab:
-    """A colour lighter by so much L*, with so many times the chroma, redder by so much a*."""
-    return np.array([np.clip(lab[0] + lighter, 2, 98), lab[1] * chroma + redder, lab[2] * chroma])
-
-
-@dataclass(frozen=True, eq=False)
-class Tones:
-    """Colours in CIE Lab; `stubble` is 0 for a shaven face to 1 for a full beard."""
-
-    skin: Lab
-    hair: Lab
-    brow: Lab
-    lips: Lab
-    iris: Lab
-    shirt: Lab
-    stubble: float
-
-
-def read_tones(picture: NDArray[np.uint8], contours: FaceContours, femininity: float) -> Tones:
-    """The tones of a canonical face (height, width, 3); a beard needs a face believed to be a man's."""
-    scale = picture.shape[1] / UNITS
-
-    def at(points: Points, radius: float) -> Lab:
-        """Median colour around some places."""
-        reach = max(1, round(radius * scale))
-        pieces = []
-        for x, y in np.rint(points * scale - 0.5).astype(int):
-            x, y = (int(np.clip(v, 0, size - 1)) for v, size in ((x, picture.shape[1]), (y, picture.shape[0])))
-            piece = picture[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-            pieces.append(piece.reshape(-1, 3))
-        return to_lab(np.median(np.concatenate(pieces), axis=0))
-
-    c = contours
-    crown = (c.hair[len(c.hair) // 2] + c.hairline[len(c.hairline) // 2]) / 2
-    sides = [(c.hair[k] + c.hairline[j]) / 2 for k, j in ((4, 3), (-5, -4), (2, 1), (-3, -2))]
-    forehead = c.hairline[len(c.hairline) // 2] * 0.65 + np.mean([brow.mean(0) for brow in c.brows], 0) * 0.35
-    sides_of_face = [c.jaw[k] * 0.6 + cheek * 0.4 for k, cheek in ((1, c.cheeks[0]), (-2, c.cheeks[1]))]
-    skin = shift(at(np.stack([*c.cheeks, forehead, *sides_of_face]), 6), 2.0, chroma=1.12)
-    brow = at(np.stack([np.mean(b[1:4], 0) * 0.5 + np.mean(b[-2:], 0) * 0.5 for b in c.brows]), 2)
-    mouth = np.concatenate(
-        [(c.upper_lip[2:5] + c.lip_line[2:5].mean(0)) / 2, (c.lower_lip[1:4] + c.lip_line[2:5].mean(0)) / 2]
-    )
-    lips = skin + (at(mouth, 2.5) - skin) * 1.1
-    lips[1] = min(lips[1] + 2, skin[1] + 14)  # a mouth drawn redder than this wears lipstick
-    ring = [eye.iris + eye.iris_radius * 0.68 * np.array([x, 0.25]) for eye in c.eyes for x in (-1, 1)]
-    low = np.array([UNITS - 12.0, UNITS - 12.0])
-    shirt = at(np.array([[c.centre - 110, low[0]], [c.centre + 110, low[1]]]), 5)
-    chin = c.jaw[len(c.jaw) // 2]
-    under_lip, under_nose = c.lower_lip[2] * 0.45 + chin * 0.55, c.upper_lip[3] * 0.5 + c.nose_base[1] * 0.5
-    reach = np.array([0.09 * c.width, 0.0])
-    bearded = np.stack([under_lip - reach, under_lip, under_lip + reach, under_nose])
-    darker = at(c.cheeks, 6)[0] - at(bearded, 4)[0]
-    first, whole = STUBBLE_STEPS
-    return Tones(
-        skin=skin,
-        hair=shift(at(np.stack([crown, *sides]), 7), 2.0, chroma=1.15),
-        brow=brow,
-        lips=lips,
-        iris=at(np.stack(ring), 2),
-        shirt=shirt,
-        stubble=float(np.clip((darker - first) / (whole - first), 0, 1) * np.clip(1.5 - 2 * femininity, 0, 1)),
-    )
-
+from speech2face.drawn.coiffure import SKULL, Coiffure, coiffure, curled, face_grid, mirrored
+from speech2face.drawn.contours import UNITS, Eye, FaceContours, Points, face_contours, stylised
+from speech2face.drawn.shapes import Canvas, disc, normals, ribbon, smoothed, taper
+from speech2face.drawn.tones import Palette, Tones, between, flat_palette, ink_palette, mix, read_tones, shift, to_hex
+from speech2face.face.hair import HairStyle, most_frequent_hair
+from speech2face.limits import Style
 
 FIRST_LINES, ALL_LINES = 38.0, 78.0  # years at which age lines begin and are full
-FOREHEAD_LINES = ((0.36, 0.30, 0.25), (0.52, 0.36, 0.25), (0.68, 0.30, 0.6))  # place, half width, from which share on
-LASHES = ((1.2, 1.9), (3.5, 3.0))  # wing and thickness, masculine and feminine
-NOSE_BASE_BEND = np.array([[-3, -1], [0, 2.5], [3, -1]])
-UNDER_LIP = np.array([[0, 7], [0, 9], [0, 7]])
-DARK, PUPIL = "#231815", "#16100e"
-
-
-@dataclass(frozen=True, eq=False)
-class _Palette:
-    skin: str
-    light: str
-    shade: str
-    deep: str
-    hair: str
-    hair_shade: str
-    hair_light: str
-    tones: Tones
-
-
-def _palette(tones: Tones) -> _Palette:
-    skin, hair = tones.skin, tones.hair
-    return _Palette(
-        skin=to_hex(skin),
-        light=to_hex(shift(skin, 5, chroma=0.92)),
-        shade=to_hex(shift(skin, -9 - 0.05 * skin[0], chroma=1.08)),
-        deep=to_hex(shift(skin, -22, chroma=1.12)),
-        hair=to_hex(hair),
-        hair_shade=to_hex(shift(hair, -7)),
-        hair_light=to_hex(shift(hair, 7)),
-        tones=tones,
-    )
+CHILD, GROWN = 7.0, 16.0  # years of the roundest face, and of the first that is drawn like an adult's
+PUPIL, EYE_LIGHT = "#16100e", "#ffffff"
+OUTLINE = 4.6  # units; of a line drawing's outlines where they are widest is half as much again
+EAR = (  # from the temple, in parts of the face's half width and the ear's height
+    *((-0.12, 0.1), (0.0, 0.02), (0.17, -0.05), (0.225, 0.14), (0.215, 0.4)),
+    *((0.17, 0.68), (0.12, 0.93), (0.03, 1.0), (-0.12, 0.95)),
+)
+SHELL = ((0.07, 0.2), (0.14, 0.18), (0.155, 0.36), (0.11, 0.55), (0.09, 0.72))
+TITLE = "Synthetic face, drawn"
 
 
 def draw_avatar(
@@ -173,298 +33,443 @@ def draw_avatar(
     age: float | None = None,
     femininity: float = 0.5,
     description: str = "",
+    hair: HairStyle | None = None,
+    style: Style = Style.drawn,
 ) -> str:
     """The drawing of a canonical face as SVG; the same face gives the same text.
 
     Args:
         picture: the canonical face, (size, size, 3), which lends its colours.
         landmarks: (landmarks, 2) in its pixels: what is where.
-        age: years, for lines; None draws none.
-        femininity: 0 to 1, for lashes and beard.
+        age: years, for lines, grey hair and the beard; under 16 a child is drawn. None draws an adult without lines.
+        femininity: 0 to 1, for jaw, brows, lashes, lips and beard.
         description: put into the file, for those who cannot see it and for what is said of its origin.
+        hair: the hair style; None takes the most frequent one.
+        style: `drawn`, in flat tones, or `line`, in ink.
 
     Raises:
         InvalidOption: landmarks that are not known.
     """
     contours = face_contours(landmarks, picture.shape[1])
-    artist = _Artist(contours, _palette(read_tones(picture, contours, femininity)))
+    tones = read_tones(picture, contours, age=age, femininity=femininity)
+    worn = hair or most_frequent_hair(age, femininity)
+    artist = _Artist(contours, tones, age, femininity, worn, style, description)
     artist.ground()
-    artist.neck_and_shirt()
     artist.hair_behind()
-    artist.ears()
-    artist.skin()
-    artist.beard()
-    artist.light()
-    artist.nose()
-    artist.mouth()
-    for eye in contours.eyes:
-        artist.eye(eye, femininity)
-    artist.brows()
-    if age is not None:
-        artist.age_lines(float(np.clip((age - FIRST_LINES) / (ALL_LINES - FIRST_LINES), 0, 1)))
-    artist.hair()
-    return artist.svg(description)
+    artist.body()
+    artist.head()
+    return artist.canvas.svg()
 
 
 def _moved(points: Points, right: float, down: float) -> Points:
-    moved: Points = points + np.array([right, down])
-    return moved
+    return np.asarray(points + np.array([right, down]))
+
+
+def _inside(places: Points, outline: Points) -> NDArray[np.bool_]:
+    """Which places, (places, 2), lie inside a closed outline: those with an odd number of its edges to their right."""
+    (x, y), (x0, y0), (x1, y1) = places.T[..., None], outline.T, np.roll(outline, -1, axis=0).T
+    spans = (y0 > y) != (y1 > y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = x0 + (y - y0) / (y1 - y0) * (x1 - x0)
+    return np.asarray((spans & (x < crossing)).sum(1) % 2 == 1)
+
+
+def _y_at(line: Points, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Heights of a line, (points, 2), that runs sideways, at places x."""
+    order = np.argsort(line[:, 0])
+    return np.asarray(np.interp(x, line[order, 0], line[order, 1]))
+
+
+def _spine(brow: Points) -> Points:
+    """The middle of a closed brow, whose first five points are its upper line: five points from the tail inwards."""
+    places = np.linspace(0, 1, 5)
+    under = np.concatenate([brow[:1], brow[:4:-1]])
+    along = np.linspace(0, 1, len(under))
+    lower = np.stack([np.interp(places, along, under[:, k]) for k in (0, 1)], axis=1)
+    return np.asarray((brow[:5] + lower) / 2)
 
 
 class _Artist:
     """One drawing in the making."""
 
-    def __init__(self, contours: FaceContours, palette: _Palette) -> None:
-        self.c = contours
-        self.p = palette
-        self.drawing = drawsvg.Drawing(int(UNITS), int(UNITS), id_prefix="s2f")
-        self.layer: Any = self.drawing
-        c = contours
-        whole = [*c.temples[0], *c.jaw, *c.temples[1][::-1], *c.hairline[::-1]]
-        self.face = curve(np.array(whole), closed=True)
+    def __init__(
+        self,
+        contours: FaceContours,
+        tones: Tones,
+        age: float | None,
+        femininity: float,
+        hair: HairStyle,
+        style: Style,
+        description: str,
+    ) -> None:
+        self.canvas = Canvas(TITLE, description)
+        self.feminine = femininity
+        self.old = 0.0 if age is None else between(age, FIRST_LINES, ALL_LINES)
+        self.child = 0.0 if age is None else between(age, GROWN, CHILD)
+        self.line = style is Style.line
+        self.tones = tones
+        self.worn = hair
+        self.cut: Coiffure = coiffure(hair, femininity)
+        self.c = stylised(contours, femininity=femininity, child=self.child)
+        thin = self.cut.thin
+        flat = flat_palette(tones, femininity, self.old, self.child, thin)
+        self.p: Palette = ink_palette(tones, thin) if self.line else flat
+        self.grid = face_grid(self.c)
+        (left, right), jaw = self.c.temples, self.c.jaw
+        skull = self.grid.at(mirrored(SKULL[1:]) + SKULL)
+        self.face = np.concatenate([skull, right, jaw[::-1], left[::-1]])
+        eye_line = (self.c.eyes[0].iris + self.c.eyes[1].iris) / 2
+        self.centre = np.array([self.c.centre, float(eye_line[1]) + 0.2 * (self.grid.heights[6] - eye_line[1])])
 
-    def svg(self, description: str) -> str:
-        """The file's text."""
-        if description:
-            self.drawing.append_title(description)
-        text = self.drawing.as_svg()
-        assert isinstance(text, str)
-        return text
+    # --- The brush.
 
-    @contextmanager
-    def _within(self, data: str) -> Iterator[None]:
-        """What is drawn meanwhile stays inside a shape."""
-        clip = drawsvg.ClipPath()
-        clip.append(drawsvg.Path(d=data))
-        outer, self.layer = self.layer, drawsvg.Group(clip_path=clip)
-        try:
-            yield
-        finally:
-            outer.append(self.layer)
-            self.layer = outer
+    def shape(self, colour: str, *pieces: Points, width: float = OUTLINE) -> None:
+        """A part of the picture: its area, in a line drawing with an outline, wider below and on the right."""
+        if self.line and width:
+            whole = np.concatenate(pieces)
+            closed = whole[np.concatenate([[True], np.abs(np.diff(whole, axis=0)).sum(1) > 0.5])]
+            middle = closed.mean(0)
+            out = normals(closed, closed=True)
+            if ((closed - middle) * out).sum() < 0:
+                out = -out
+            heavy = 0.62 + 0.25 * (out @ np.array([0.5, 0.8]))
+            self.canvas.fill(self.p.lash, *self._grown(pieces, closed, out * (width * heavy)[:, None]))
+        self.canvas.fill(colour, *pieces)
 
-    def _fill(self, data: str, colour: str, **more: object) -> None:
-        self.layer.append(drawsvg.Path(d=data, fill=colour, **more))
+    @staticmethod
+    def _grown(pieces: Sequence[Points], closed: Points, by: Points) -> list[Points]:
+        """The same pieces, each point moved outwards."""
+        near = [np.abs(closed[None] - piece[:, None]).sum(2).argmin(1) for piece in pieces]
+        return [piece + by[found] for piece, found in zip(pieces, near, strict=True)]
 
-    def _disc(self, place: Points, radius: float, colour: str) -> None:
-        x, y = place
-        self.layer.append(drawsvg.Circle(round(x, 1), round(y, 1), round(radius, 1), fill=colour))
+    def other_side(self, points: Points) -> Points:
+        """The same on the other side of the face, in the opposite order."""
+        return np.stack([2 * self.c.centre - points[::-1, 0], points[::-1, 1]], axis=1)
 
-    def _stroke(self, data: str, colour: str, width: float, **more: object) -> None:
-        style = {"fill": "none", "stroke": colour, "stroke_width": round(width, 1), "stroke_linecap": "round"} | more
-        self.layer.append(drawsvg.Path(d=data, **style))
+    def stroke(self, colour: str, points: Points, width: float, *, first: float = 0.1, last: float = 0.1) -> None:
+        """A line drawn with a brush."""
+        line = smoothed(points, 3)
+        self.canvas.fill(colour, *ribbon(line, width * taper(len(line), first, last)))
+
+    # --- From the ground to the hair.
 
     def ground(self) -> None:
         """A plain, light ground."""
-        self.layer.append(drawsvg.Rectangle(0, 0, UNITS, UNITS, fill=to_hex(GROUND)))
-
-    def neck_and_shirt(self) -> None:
-        """Neck with the head's shadow on it, then the shirt over its end."""
-        c, p = self.c, self.p
-        left, right = c.neck
-        x = c.centre
-        hem = (left[-1, 1] + right[-1, 1]) / 2 + 0.25 * c.width
-        outline = (
-            f"M{left[0, 0] + 2:.1f} {left[0, 1] - 20:.1f}"
-            + curve(left[1:], go_on=True)
-            + f"Q{x:.1f} {hem + 20:.1f} {right[-1, 0]:.1f} {right[-1, 1]:.1f}"
-            + curve(right[:0:-1], go_on=True)
-            + f"L{right[0, 0] - 2:.1f} {right[0, 1] - 20:.1f}Z"
-        )
-        self._fill(outline, p.skin)
-        fall = np.array([26.0] * len(c.jaw))
-        fall[len(c.jaw) // 2 - 1 : len(c.jaw) // 2 + 2] += 8  # longest under the chin
-        cast = c.jaw + np.stack([np.zeros(len(c.jaw)), fall], axis=1)
-        shadow = curve(cast) + f"L{cast[-1, 0]:.1f} {c.jaw[0, 1] - 60:.1f}L{cast[0, 0]:.1f} {c.jaw[0, 1] - 60:.1f}Z"
-        with self._within(outline):
-            self._fill(shadow, p.shade)
-        sides = [
-            np.array([_moved(s[2], o * 90, 70), _moved(s[2], o * 30, 12), s[1], _moved(s[0], 0, 2)])
-            for s, o in zip(c.shoulders, (-1, 1), strict=True)
-        ]
-        end = sides[1][-1]
-        neckline = f"Q{x:.1f} {hem:.1f} {end[0]:.1f} {end[1]:.1f}"
-        over = curve(sides[1][::-1])
-        shirt = p.tones.shirt
-        self._fill(curve(sides[0]) + neckline + over[over.index("C") :] + "L700 800L-200 800Z", to_hex(shirt))
-        start = sides[0][-1]
-        hem_line = f"M{start[0]:.1f} {start[1]:.1f}{neckline}"
-        self._stroke(hem_line, to_hex(shift(shirt, -10)), 7, stroke_linecap="butt")
+        corners = [np.array([[0.0, 0.0], [UNITS, 0.0]]), np.array([[UNITS, UNITS], [0.0, UNITS]])]
+        with self.canvas.group("ground", np.array([UNITS / 2, UNITS / 2])):
+            self.canvas.fill(self.p.ground, *corners)
 
     def hair_behind(self) -> None:
-        """The mass of hair that the head hides, down to the ears."""
-        c = self.c
-        under = [_moved(c.jaw[-1], -10, -60), _moved(c.jaw[0], 10, -60)]
-        behind = [_moved(c.ears[0][1], -1, -2), *c.hair, _moved(c.ears[1][1], 1, -2), *under]
-        self._fill(curve(np.array(behind), closed=True), self.p.hair_shade)
-
-    def ears(self) -> None:
-        """Two shells with their shade."""
-        for ear in self.c.ears:
-            self._fill(curve(ear, closed=True), self.p.skin)
-            shell = ear[1:-1] * 0.55 + ear.mean(0) * 0.45
-            self._fill(curve(shell, closed=True), self.p.shade)
-
-    def skin(self) -> None:
-        """The face itself, without light."""
-        self._fill(self.face, self.p.skin)
-
-    def light(self) -> None:
-        """Light from the left, the hair's shade on the forehead, a little red on the cheeks."""
-        c, p = self.c, self.p
-        edge = np.array([*c.hairline[-2:], *c.temples[1], *c.jaw[: len(c.jaw) // 2 - 1 : -1][: len(c.jaw) // 2]])
-        depth = np.interp(np.linspace(0, 1, len(edge)), (0, 0.25, 0.5, 0.8, 1), (0, 0.045, 0.07, 0.06, 0)) * c.width
-        with self._within(self.face):
-            self._fill(band(edge, edge - np.stack([depth, depth / 4], axis=1)), p.shade)
-            self._fill(band(c.hairline, _moved(c.hairline, 0, 8)), p.shade)
-        half_wide, half_high = round(0.11 * c.width, 1), round(0.075 * c.width, 1)
-        red = to_hex(shift(p.tones.skin, -3, redder=7))
-        for x, y in c.cheeks:
-            middle = round(x, 1), round(y + 4, 1)
-            self.layer.append(drawsvg.Ellipse(*middle, half_wide, half_high, fill=red, fill_opacity=0.35))
-
-    def beard(self) -> None:
-        """Stubble or a beard, as dark as the canonical face has it; the mouth stays free."""
-        c, tones = self.c, self.p.tones
-        if tones.stubble <= 0:
+        """The mass of hair that head and body hide in part."""
+        if not self.cut.behind:
             return
-        nose_left, nose_right = _moved(c.nose_base[0], -3, 4), _moved(c.nose_base[-1], 3, 4)
-        inner = []
-        for side, start, nose in ((-1, c.jaw[-1], nose_right), (1, c.jaw[0], nose_left)):
-            corner = c.lip_line[-1 if side < 0 else 0]
-            top = c.temples[1 if side < 0 else 0][-1]
-            way = [
-                _moved(top * 0.75 + corner * 0.25, 0, 12),
-                _moved(start * 0.45 + corner * 0.55, 0, -2),
-                _moved(corner, -side * 6, -8),
-                _moved((corner + nose) / 2, 0, 1),
-                nose,
-            ]
-            inner.append(way if side < 0 else way[::-1])
-        outline = [c.temples[0][-1], *c.jaw, c.temples[1][-1], *inner[0], *inner[1]]
-        share = 0.10 + 0.32 * tones.stubble
-        colour = to_hex(tones.skin + (shift(tones.hair, 4) - tones.skin) * share)
-        with self._within(self.face):
-            self._fill(curve(np.array(outline), closed=True), colour)
-        mouth = [
-            _moved(c.lip_line[0], -6, 1),
-            _moved(c.upper_lip[1], 0, -4),
-            _moved(c.upper_lip[3], 0, -5),
-            _moved(c.upper_lip[5], 0, -4),
-            _moved(c.lip_line[-1], 6, 1),
-            _moved(c.lower_lip[0], 3, 4),
-            _moved(c.lower_lip[2], 0, 6),
-            _moved(c.lower_lip[-1], -3, 4),
-        ]
-        self._fill(curve(np.array(mouth), closed=True), self.p.skin, fill_opacity=0.55)
+        with self.canvas.group("hair-behind", self.centre):
+            for shape in self.cut.behind:
+                self.shape(self.p.hair_behind, *self._locks(shape))
 
-    def eye(self, eye: Eye, femininity: float) -> None:
-        """Lid, white, iris with its light, lashes."""
-        p = self.p
-        self._fill(band(eye.crease, eye.upper), p.shade)
-        shape = curve(np.concatenate([eye.upper, eye.lower]), closed=True)
-        self._fill(shape, to_hex(np.array([93.0 if p.tones.skin[0] > 45 else 89.0, 1.0, 3.0])))
-        iris, r = p.tones.iris, eye.iris_radius
-        with self._within(shape):
-            self._disc(eye.iris, r, to_hex(shift(iris, -12)))
-            self._disc(eye.iris, 0.8 * r, to_hex(shift(iris, 6, chroma=1.3)))
-            self._disc(eye.iris, 0.42 * r, PUPIL)
-            self._fill(band(eye.upper, _moved(eye.upper, 0, 4.5)), "#000", fill_opacity=0.22)
-        self._disc(eye.iris + r * np.array([-0.3, -0.35]), 0.22 * r, "#fff")
-        (wing_less, thin), (wing_more, thick) = LASHES
-        wing, height = wing_less + (wing_more - wing_less) * femininity, thin + (thick - thin) * femininity
-        under, over = eye.upper.copy(), _moved(eye.upper, 0, -height)
-        under[0] += [eye.outwards * wing, 1.0]
-        over[0] = under[0] - np.array([0, min(1.5, height)])
-        over[-1] = eye.upper[-1]
-        self._fill(band(over, under), DARK)
-        low = np.array([eye.upper[-1], *eye.lower, eye.upper[0]])
-        self._stroke(curve(low), to_hex(shift(p.tones.skin, -38)), 1.1, stroke_opacity=0.6)
-        self._stroke(curve(eye.crease), p.deep, 1.6)
+    def _locks(self, shape: Sequence[Sequence[tuple[float, float]]]) -> list[Points]:
+        """A shape of the hair style, with its curls."""
+        pieces = [self.grid.at(tuple(piece)) for piece in shape]
+        if not self.cut.curls:
+            return pieces
+        spacing = self.cut.curls * self.grid.half_width
+        return [curl for piece in pieces for curl in curled(smoothed(piece, 3), spacing)]
 
-    def brows(self) -> None:
-        """One flat shape each."""
-        for brow in self.c.brows:
-            self._fill(curve(brow, closed=True), to_hex(self.p.tones.brow))
-
-    def nose(self) -> None:
-        """Its shaded side, wings, nostrils, the tip's light."""
+    def body(self) -> None:
+        """Neck with the head's shadow on it, then the shirt over its end."""
         c, p = self.c, self.p
-        self._fill(curve(c.bridge, closed=True), p.shade)
-        for wing in c.wings:
-            self._stroke(curve(wing), p.deep, 2.2)
-        for outer, inner in c.nostrils:
-            middle = (outer + inner) / 2
-            hole = np.stack([outer + (inner - outer) * 0.1, _moved(middle, 0, -2.5), inner, _moved(middle, 0, 2)])
-            self._fill(curve(hole, closed=True), to_hex(shift(p.tones.skin, -40)))
-        self._stroke(curve(c.nose_base + NOSE_BASE_BEND), p.deep, 2.0)
-        self._stroke(curve(c.nose_light), p.light, 6.0, stroke_opacity=0.8)
+        x, chin, half = c.centre, self.grid.heights[6], self.grid.half_width
+        slim = 1 - 0.13 * self.feminine * (1 - self.child) - 0.3 * self.child
+        neck = half * 0.75 * slim
+        low = c.neck[0][-1, 1] - 6 - 26 * self.child
+        with self.canvas.group("body", np.array([x, float(low)])):
+            wide = neck * 1.32
+            right = np.array(
+                [[x + neck * 0.98, chin - 70], [x + neck, chin - 20], [x + neck * 1.03, low - 16], [x + wide, low + 12]]
+            )
+            hem = low + (44 if self.feminine >= 0.5 else 34)
+            end = np.array(
+                [[x + wide, low + 12], [x + 0.5 * wide, hem], [x, hem + 8], [x - 0.5 * wide, hem], [x - wide, low + 12]]
+            )
+            self.shape(p.skin, right, end, self.other_side(right))
+            fall = chin + 30 - 10 * self.feminine
+            edge = np.linspace(-1.0, 1.0, 7)
+            under = np.stack([x + edge * neck * 0.99, fall - 34 * np.abs(edge) ** 2.2], axis=1)
+            top = np.array([[x + neck * 0.975, chin - 62], [x - neck * 0.975, chin - 62]])
+            if self.line:
+                self.stroke(p.deep, _moved(under[1:-1], 0, -4), 3.0)
+            else:
+                self.canvas.fill(p.shade, under, top)
+            self._shirt(x, float(low), wide, float(hem))
 
-    def mouth(self) -> None:
-        """Two lips, the line between them, the shade under them."""
-        c, lips = self.c, self.p.tones.lips
-        self._fill(band(c.upper_lip, c.lip_line), to_hex(shift(lips, -5)))
-        below = np.array([c.lip_line[0], *c.lower_lip[::-1], c.lip_line[-1]])
-        self._fill(band(c.lip_line, below), to_hex(shift(lips, 3)))
-        self._stroke(curve(c.lip_line), to_hex(shift(lips, -24)), 2.4)
-        self._stroke(curve(c.lower_lip[1:4] + UNDER_LIP), self.p.shade, 5.0)
+    def _shirt(self, x: float, low: float, wide: float, hem: float) -> None:
+        p = self.p
+        broad = 1.12 - 0.2 * self.feminine * (1 - self.child) - 0.36 * self.child
+        outer = self.grid.half_width * broad
+        shoulder = np.array(
+            [
+                [x + wide - 3, low + 6],
+                [x + wide + 0.3 * outer, low + 24],
+                [x + wide + 0.75 * outer, low + 44],
+                [x + wide + 1.12 * outer, low + 84],
+                [x + wide + 1.3 * outer, UNITS + 30],
+            ]
+        )
+        other = self.other_side(shoulder)
+        neckline = np.array(
+            [other[-1], [x - 0.62 * wide, hem - 8], [x, hem + 6], [x + 0.62 * wide, hem - 8], shoulder[0]]
+        )
+        self.shape(p.shirt, shoulder, other, neckline)
+        band = _moved(neckline, 0, 9) + np.array([[-3, -2], [-2, 0], [0, 0], [2, 0], [3, -2]])
+        if self.line:
+            self.stroke(p.deep, band, 2.6)
+        else:
+            self.canvas.fill(p.shirt_shade, neckline, band[::-1])
 
-    def age_lines(self, share: float) -> None:
-        """Folds, bags, forehead and crow's feet, from none at 0 to all at 1."""
+    def head(self) -> None:
+        """Ears, face and all that is in it, then the hair before it: what moves when a head is moved."""
+        with self.canvas.group("head", self.centre):
+            self._ears()
+            with self.canvas.group("face", self.centre):
+                self.shape(self.p.skin, np.concatenate([self.face, self.face[:1]])[:-1])
+                self._light()
+            self._beard()
+            self._lines()
+            self._nose()
+            self._mouth()
+            self._eyes()
+            self._brows()
+            self._hair()
+
+    def _ears(self) -> None:
+        """Two shells with their shade; long hair hides them."""
+        if self.cut.covers_ears:
+            return
+        with self.canvas.group("ears", np.mean([ear.mean(0) for ear in self.c.ears], axis=0)):
+            for ear, side in zip(self.c.ears, (-1.0, 1.0), strict=True):
+                start, height = ear[0], float(ear[-1][1] - ear[0][1])
+                size = np.array([side * 0.87 * self.grid.half_width, height])
+                self.shape(self.p.skin, start + np.array(EAR) * size)
+                colour, width = (self.p.deep, 3.0) if self.line else (self.p.shade, 7.0)
+                self.stroke(colour, start + np.array(SHELL) * size, width)
+
+    def _light(self) -> None:
+        """The hair's shade on the face, and a little red on the cheeks."""
+        if self.line:
+            return
+        c, p = self.c, self.p
+        for shape in self.cut.before:
+            for piece in shape[1:]:
+                on_face = tuple(place for place in piece if place[1] <= 4.5)
+                if len(on_face) > 1:
+                    inner = self.grid.at(on_face)
+                    self.canvas.fill(p.shade, inner, _moved(inner, 0, 9)[::-1])
+        if max(self.feminine, self.child) > 0.3:
+            for x, y in c.cheeks:
+                side = 1 if x > c.centre else -1
+                place = np.array([x + side * 7, y + 12 - 4 * self.child])
+                self.canvas.fill(p.blush, disc(place, 0.1 * c.width * (1 + 0.15 * self.child), high=0.7))
+
+    def _beard(self) -> None:
+        """Stubble, as dark as the canonical face has it; the mouth stays free."""
+        c = self.c
+        if self.tones.stubble <= 0:
+            return
+        chin = c.jaw[len(c.jaw) // 2]
+        corner_right = c.lip_line[-1]
+        with self.canvas.group("beard", np.array([c.centre, (corner_right[1] + chin[1]) / 2])):
+            outer = np.concatenate([c.temples[0][-1:], c.jaw, c.temples[1][-1:]])
+            base = c.nose_base.mean(0)
+            right = np.array(
+                [
+                    c.temples[1][-1],
+                    c.jaw[-1] * 0.8 + corner_right * 0.2,
+                    c.jaw[-2] * 0.62 + corner_right * 0.38,
+                    [corner_right[0] + 13, corner_right[1] + 4],
+                    [corner_right[0] + 2, corner_right[1] - 13],
+                    [corner_right[0] - 20, base[1] + 9],
+                    [c.centre, base[1] + 7],
+                ]
+            )
+            left = self.other_side(right)[1:]
+            left[-1] = c.temples[0][-1]
+            inner = np.concatenate([right, left])
+            if self.line:
+                self._stipple(outer, inner[::-1])
+            else:
+                self.canvas.fill(self.p.stubble, outer, inner)
+
+    def _stipple(self, outer: Points, inner: Points) -> None:
+        """Short strokes of the pen between jaw and cheek, the nearer to each other the darker the beard is."""
+        area = np.concatenate([outer, inner[::-1]])
+        apart = 13.0 - 4.0 * self.tones.stubble
+        (left, top), (right, bottom) = area.min(0), area.max(0)
+        rows = np.arange(top, bottom, 0.85 * apart)
+        half = round((right - left) / 2 / apart)
+        across = self.c.centre + apart * np.arange(-half, half + 1)
+        places = np.array([[x + apart * (0.5 * (k % 2)), y] for k, y in enumerate(rows) for x in across])
+        mouth = np.array([self.c.centre, float(self.c.lip_line[:, 1].mean()) + 3])
+        free = (np.abs(places - mouth) / [0.24 * self.c.width, 15.0]).max(1) > 1
+        kept = places[free & _inside(places, mouth + (area - mouth) * 0.97)]
+        tick = np.array([[0.0, -2.0], [0.5, 2.0]])
+        ticks = [ribbon(place + tick, np.array([1.7, 0.9])) for place in kept]
+        self.canvas.fill_all(self.p.deep, ticks)
+
+    def _lines(self) -> None:
+        """Folds, bags, forehead and crow's feet, deeper with age."""
+        share = self.old
         if share <= 0:
             return
-        c, deep = self.c, self.p.deep
-        for fold in c.folds:
-            self._stroke(curve(fold), deep, 1.2 + 1.8 * share, stroke_opacity=round(0.25 + 0.6 * share, 2))
-        for eye in c.eyes:
-            self._stroke(curve(eye.bag), deep, 1.0 + 1.4 * share, stroke_opacity=round(0.2 + 0.5 * share, 2))
-        crown = c.hairline[len(c.hairline) // 2]
-        between = np.mean([brow.mean(0) for brow in c.brows], axis=0)
-        for place, half, least in FOREHEAD_LINES:
-            if share > least:
-                x, y = crown * (1 - place) + between * place
-                reach = 0.55 * half * c.width
-                line = np.array(
-                    [
-                        [x - reach, y + 3],
-                        [x - reach / 2, y - 1.5],
-                        [x, y + 0.5],
-                        [x + reach / 2, y - 1.5],
-                        [x + reach, y + 3],
-                    ]
+        c, skin = self.c, self.tones.skin
+        furrow = to_hex(mix(skin, shift(skin, -24, chroma=1.15, redder=2), 0.35 + 0.55 * share))
+        deep = self.p.deep if self.line else furrow
+        thick = 1.0 + 0.2 * self.line
+        with self.canvas.group("lines", self.centre):
+            for fold, side in zip(c.folds, (-1, 1), strict=True):
+                long = np.concatenate([fold, [fold[-1] + [side * 1.0, 6 + 12 * share]]])
+                self.stroke(deep, _moved(long, side * 2, 0), (1.6 + 3.0 * share) * thick)
+            for eye in c.eyes:
+                self.stroke(deep, _moved(eye.bag, 0, 5), (1.2 + 2.2 * share) * thick)
+            crown, brows = self.grid.heights[1], self.grid.heights[2]
+            for place, half, least in ((0.66, 0.34, 0.2), (0.47, 0.44, 0.25), (0.28, 0.32, 0.6)):
+                if share > least:
+                    y, reach = crown * (1 - place) + brows * place, half * self.grid.half_width
+                    ends = np.array([[-1.0, 3], [-0.5, -1.5], [0, 0.5], [0.5, -1.5], [1.0, 3]])
+                    wave = np.array([c.centre, y]) + ends * np.array([reach, 1.0])
+                    self.stroke(deep, wave, (1.0 + 1.8 * share) * thick)
+            if share > 0.3:
+                for eye in c.eyes:
+                    for fall in (-8.0, 1.0, 10.0):
+                        way = np.array([[15, 0.6 * fall], [22, 0.95 * fall], [28, 1.6 * fall]])
+                        self.stroke(deep, eye.upper[0] + way * [eye.outwards, 1.0], (0.8 + 1.5 * share) * thick)
+
+    def _nose(self) -> None:
+        """One side in shade, the wings and the nostrils."""
+        c, p = self.c, self.p
+        base = c.nose_base.mean(0)
+        small = 1 - 0.12 * self.feminine * (1 - self.child) - 0.27 * self.child
+        left, right = ((wing[1] - base) * small + base for wing in c.wings)
+        with self.canvas.group("nose", np.array([c.centre, float(c.bridge[:, 1].mean())])):
+            tip = np.array([c.centre, base[1] + 1.0])
+            top = c.bridge[0]
+            if not self.line:
+                wing = right + np.array([2.0, -3.0])
+                side = np.array(
+                    [[c.centre + 7, top[1] + 12], [c.centre + 9, base[1] - 40], [wing[0] - 2, wing[1] - 13], wing]
                 )
-                self._stroke(curve(line), deep, 1.0 + share, stroke_opacity=round(0.15 + 0.4 * share, 2))
-        for eye in c.eyes:
-            for fall in (-6.0, 1.0, 8.0):
-                start = _moved(eye.upper[0], eye.outwards * 8, fall / 2)
-                line = np.stack([start, _moved(start, eye.outwards * 10, fall / 2)])
-                self._stroke(curve(line), deep, 1.3, stroke_opacity=round(0.5 * share, 2))
+                back = np.array([_moved(wing, -4, 7), _moved(tip, 3, -1), [c.centre + 5, base[1] - 20], side[0]])
+                self.canvas.fill(p.shade, side, back)
+            else:
+                start = 8 if self.feminine < 0.5 else 30
+                bridge = [[c.centre + 9, top[1] + start], [c.centre + 9.5, base[1] - 26], [right[0] - 1, right[1] - 12]]
+                self.stroke(p.deep, np.array(bridge), 2.6)
+            deep = p.deep
+            bow = np.array([_moved(left, -2.5, -8), _moved(left, -2, 0), _moved(left, 6, 3.5)])
+            self.stroke(deep, bow, 2.6)
+            self.stroke(deep, self.other_side(bow), 2.6)
+            bowl = np.array([[-7, 3.5], [0, 5.5], [7, 3.5]]) + np.array([c.centre, base[1]])
+            under = np.array([_moved(left, 9, 2), *bowl, _moved(right, -9, 2)])
+            self.stroke(deep, under, 3.4 - 0.6 * self.feminine)
 
-    def hair(self) -> None:
-        """From the silhouette to the hairline, with a band of light on the crown."""
-        c = self.c
-        front = [_moved(c.ears[0][1], 3, 6), *c.hair, _moved(c.ears[1][1], -3, 6)]
-        line = [_moved(c.temples[0][0], -2, -2), *c.hairline, _moved(c.temples[1][0], 2, -2)]
-        self._fill(band(np.array(front), np.array(line)), self.p.hair)
-        places = np.linspace(0.2, 0.66, 9)
-        over = np.stack(
-            [np.interp(places * (len(c.hair) - 1), range(len(c.hair)), c.hair[:, k]) for k in (0, 1)], axis=1
+    def _mouth(self) -> None:
+        """Two lips, the line between them a little happier than the canonical face's."""
+        c, p = self.c, self.p
+        full = (0.72 + 0.4 * self.feminine * (1 - 0.6 * self.child)) * (1 - 0.3 * self.old)
+        wide = (0.98 - 0.05 * self.feminine) * (1 - 0.17 * self.child)
+        middle = np.array([c.centre, float(c.lip_line[:, 1].mean())])
+        smile = np.array([0.0, 5.0])
+
+        def bent(points: Points, height: float) -> Points:
+            """A line of the mouth at its fullness, with the corners up."""
+            away = (points - middle) * np.array([wide, height])
+            reach = np.abs(away[:, :1]) / (np.abs(c.lip_line[0, 0] - middle[0]) * wide)
+            return np.asarray(middle + away - reach**2 * smile)
+
+        half = float(c.lip_line[-1, 0] - c.lip_line[0, 0]) / 2 * wide
+        line = middle + np.array([[-half, -5.0], [-0.55 * half, -1.2], [0, 0.6], [0.55 * half, -1.2], [half, -5.0]])
+        upper, lower = bent(c.upper_lip, full), bent(c.lower_lip, full)
+        with self.canvas.group("mouth", middle):
+            upper[[0, -1]], ends = line[[0, -1]], line[[-1, 0]]
+            under = np.array([ends[0], *lower, ends[1]])
+            if not self.line or self.feminine >= 0.5:
+                self.canvas.fill(p.lips, upper, under)
+            if not self.line:
+                place = lower[2] - [0, 0.42 * (lower[2, 1] - line[2, 1])]
+                self.canvas.fill(p.lips_light, disc(place, 0.1 * c.width * wide, high=0.2 * full))
+            out = np.concatenate([_moved(line[:1], -3, -1.5), line[1:-1], _moved(line[-1:], 3, -1.5)])
+            self.stroke(p.lips_dark, out, 3.6 if not self.line else 4.2, first=0.3, last=0.3)
+            below = _moved(np.array([[-13.0, -1], [0.0, 2.5], [13.0, -1]]), middle[0], lower[2, 1] + 8.5)
+            self.stroke(p.deep if self.line else p.shade, below, 3.0)
+
+    def _eyes(self) -> None:
+        """Both eyes, each a group of its own."""
+        both = self.c.eyes
+        with self.canvas.group("eyes", (both[0].iris + both[1].iris) / 2):
+            for eye, name in zip(both, ("eye-left", "eye-right"), strict=True):
+                with self.canvas.group(name, eye.iris):
+                    self._eye(eye)
+
+    def _eye(self, eye: Eye) -> None:
+        """Lid, white, iris with its light, lashes."""
+        p = self.p
+        size = 1.1 + 0.1 * self.feminine * (1 - self.child) + 0.3 * self.child
+        tall = size * (1.08 + 0.12 * self.feminine + 0.2 * self.child - 0.12 * self.old)
+        middle = (eye.upper[0] + eye.upper[-1]) / 2
+        grow = np.array([size, tall])
+        upper, lower = (
+            smoothed(middle + (line - middle) * grow, 2)
+            for line in (eye.upper, np.concatenate([eye.upper[-1:], eye.lower, eye.upper[:1]]))
         )
-        under = np.stack(
-            [np.interp(places * (len(c.hairline) - 1), range(len(c.hairline)), c.hairline[:, k]) for k in (0, 1)],
-            axis=1,
-        )
-        swell = np.sin(np.linspace(0, np.pi, 9))[:, None]
-        top = over + (under - over) * 0.34
-        self._fill(band(top - (under - over) * 0.06 * swell, top + (under - over) * 0.06 * swell), self.p.hair_light)
+        crease = middle + (eye.crease - middle) * grow + [0, 1.5 + 3.5 * self.old]
+        if not self.line:
+            self.canvas.fill(p.shade, smoothed(crease, 2), upper[::-1])
+        self.canvas.fill(p.white, upper, lower)
+        radius = eye.iris_radius * (1.12 + 0.1 * self.feminine + 0.38 * self.child)
+        iris = middle * 0.25 + eye.iris * 0.75
+        iris[1] = 0.5 * (_y_at(upper, iris[:1])[0] + _y_at(lower, iris[:1])[0]) - 0.6
 
+        def within(ring: Points) -> Points:
+            """A disc of the iris, as far as the lids leave it free."""
+            y = np.clip(ring[:, 1], _y_at(upper, ring[:, 0]), _y_at(lower, ring[:, 0]) + 0.3)
+            return np.stack([ring[:, 0], y], axis=1)
 
-# --- SVG to pixels.
+        if not self.line:
+            self.canvas.fill(p.iris_dark, within(disc(iris, radius, count=16)))
+            self.canvas.fill(p.iris, within(disc(iris, 0.78 * radius)))
+            self.canvas.fill(PUPIL, within(disc(iris, 0.44 * radius)))
+        else:
+            self.canvas.fill(p.lash, within(disc(iris, 0.86 * radius, count=16)))
+        self.canvas.fill(EYE_LIGHT, disc(iris + radius * np.array([0.3, -0.36]), 0.25 * radius, count=8))
+        thick = 3.4 + 2.6 * self.feminine * (1 - 0.6 * self.child)
+        wing = (1.0 + 5.5 * self.feminine * (1 - self.child)) * (1 - 0.4 * self.old)
+        lid = np.concatenate([[upper[0] + [eye.outwards * wing, -0.5 * wing]], upper])
+        widths = thick * np.interp(np.linspace(0, 1, len(lid)), (0, 0.18, 0.5, 1), (0.15, 1.0, 0.95, 0.35))
+        self.canvas.fill(p.lash, *ribbon(_moved(lid, 0, -0.25 * thick), widths))
+        self.stroke(p.deep, lower[1:-1], 1.3 if not self.line else 1.8, first=0.1, last=0.5)
+        self.stroke(p.deep, crease, 1.7 + 0.8 * self.old)
 
+    def _brows(self) -> None:
+        """Thick and level for a man, thin and arched for a woman."""
+        both = self.c.brows
+        with self.canvas.group("brows", np.mean([brow.mean(0) for brow in both], axis=0)):
+            for brow, name in zip(both, ("brow-left", "brow-right"), strict=True):
+                line = _spine(brow)
+                with self.canvas.group(name, line.mean(0)):
+                    thick = (12.0 - 5.5 * self.feminine) * (1 - self.child) + 6.0 * self.child
+                    arch = np.array([0.0, 0.6, 1.0, 0.5, 0.0]) * (4.5 * self.feminine - 2.0)
+                    lift = 3.0 * self.feminine - 1.5 + 4.0 * self.child * np.linspace(0, 1, 5)
+                    shaped = line - np.stack([np.zeros(5), arch + lift], axis=1)
+                    if self.feminine >= 0.5:
+                        shaped[0] += [0.0, 1.0]
+                    long = smoothed(shaped, 3)
+                    along = np.linspace(0, 1, len(long))
+                    widths = thick * np.interp(along, (0, 0.35, 0.75, 1.0), (0.12, 0.72, 1.0, 0.8))
+                    self.canvas.fill(self.p.brow, *ribbon(long, widths))
 
-def rasterise(svg: str, pixels: int) -> NDArray[np.uint8]:
-    """The drawing at a size, (pixels, pixels, 3)."""
-    import resvg_py
-
-    with Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=pixels, height=pixels)))) as picture:
-        return np.asarray(picture.convert("RGB"))
+    def _hair(self) -> None:
+        """The hair before the head, with its lines of light."""
+        with self.canvas.group("hair", self.centre, style=self.worn.value):
+            for shape in self.cut.before:
+                self.shape(self.p.hair, *self._locks(shape))
+            for strand in self.cut.strands:
+                self.stroke(self.p.hair_light, self.grid.at(strand), 4.6 if not self.line else 3.0)

@@ -88,12 +88,12 @@ def evaluate(settings: EvaluationSettings, *, progress: Progress | None = None) 
         _ = material.evaluations  # encoded here, so that no part's time is that of encoding
         parts, seconds = [], {}
         for number, entry in enumerate(entries):
+            if progress is not None:
+                progress(f"parts measured, now {entry.name}", number, len(entries))
             started = time.perf_counter()
             parts.append(entry.measure(material))
             seconds[entry.name] = time.perf_counter() - started
             log.info("%s took %.1f s", entry.name, seconds[entry.name])
-            if progress is not None:
-                progress(f"parts measured, {entry.name} in {seconds[entry.name]:.1f} s", number + 1, len(entries))
         facts = report_facts(settings, material, entries)
         write_report(parts, facts, settings.out, force=settings.force)
         for path, row in files.items():

@@ -260,7 +260,7 @@ def _with_landmarks(model: AttributeModel, mean: Floats, basis: Floats) -> Appea
 def _designs(model: AttributeModel) -> Floats:
     """The coordinates that age and gender fix, (ages, 2, plain): of men, then of women."""
     basis = model.release.population.basis
-    even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    even = basis.even_groups
     whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)
     return np.asarray(whole[..., : -len(basis.groups)], np.float64)
 

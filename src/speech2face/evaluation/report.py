@@ -754,7 +754,6 @@ GRID_COLOUR = "#e3e5e8"
 INK = "#22252a"
 PAPER = "#ffffff"
 DOTS_PER_INCH = 150
-NO_MATPLOTLIB = "figures need the extra 'eval': pip install 'speech2face[eval]'"
 _STYLE: dict[str, object] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same picture everywhere
     "font.size": 10.0,
@@ -794,7 +793,7 @@ def render(draw: Callable[[Canvas], None], inches: tuple[float, float] = (6.4, 4
             from matplotlib.figure import Figure
             from matplotlib.rcsetup import cycler
     except ImportError as error:
-        raise MissingExtra(NO_MATPLOTLIB) from error
+        raise MissingExtra("figures need the extra 'eval'", "eval") from error
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # nobody's own matplotlibrc

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,11 +143,16 @@ class AttributeBasis:
     """
 
     age_range_years: tuple[float, float] = AGE_RANGE_YEARS
-    young_years: tuple[float, float] = (18.0, 45.0)
+    young_years: tuple[float, float] = (18.0, 32.0)
     young_centre_years: float = 30.0
-    older_years: tuple[float, float] = (38.0, 80.0)
-    old_years: tuple[float, float] = (60.0, 80.0)
+    older_years: tuple[float, float] = (30.0, 90.0)
+    old_years: tuple[float, float] = (60.0, 90.0)
     groups: tuple[str, ...] = GROUPS
+    drawn_years: tuple[tuple[float, float, float], ...] = ()
+    """Rows of an age, and the ages at which a woman and a man are drawn so as to look it; straight lines between them.
+
+    An average of faces looks younger than they do. Without rows a face is drawn at the age that is asked for.
+    """
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,8 +170,8 @@ class AttributeBasis:
 
         Values out of range are clipped: the model does not extrapolate.
         """
-        years = np.clip(np.asarray(age, dtype=np.float64), *self.age_range_years)
         feminine = 2.0 * np.clip(np.asarray(femininity, dtype=np.float64), 0.0, 1.0) - 1.0
+        years = self._drawn(np.clip(np.asarray(age, dtype=np.float64), *self.age_range_years), feminine)
         weights = np.asarray(groups, dtype=np.float64)
         assert weights.shape[-1] == len(self.groups)
         young = (np.clip(years, *self.young_years) - self.young_centre_years) / 10.0
@@ -178,20 +183,42 @@ class AttributeBasis:
         weights = np.broadcast_to(weights - 1.0 / len(self.groups), (*plain.shape[:-1], len(self.groups)))
         return np.concatenate([plain, weights], axis=-1).astype(np.float32)
 
+    def _drawn(self, years: NDArray[np.float64], feminine: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The ages at which faces of these ages and of feminine in [-1, 1] are drawn."""
+        if not self.drawn_years:
+            return years
+        asked, woman, man = np.array(self.drawn_years, dtype=np.float64).T
+        women, men = np.interp(years, asked, woman), np.interp(years, asked, man)
+        return np.asarray(men + (women - men) * (feminine + 1.0) / 2.0)
+
     @staticmethod
     def _hinge(years: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.float64]:
         """0 up to the first bound, then decades since, constant after the second."""
         return (np.clip(years, *bounds) - bounds[0]) / 10.0
 
+    @property
+    def even_groups(self) -> NDArray[np.float64]:
+        """Weights of a population of which every group is the same share, (groups,)."""
+        return np.full(len(self.groups), 1.0 / len(self.groups))
+
+    @property
+    def photographed(self) -> AttributeBasis:
+        """The basis of photographs, which look their age: without drawn_years."""
+        return replace(self, drawn_years=())
+
     def to_dict(self) -> dict[str, Any]:
         """A form that JSON can hold."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> AttributeBasis:
         """The basis that to_dict wrote."""
-        fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
-        return cls(**fields)
+        return cls(**{key: _as_tuples(value) for key, value in stored.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    """Lists of JSON, of any depth, as tuples."""
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 Doubles = NDArray[np.float64]

@@ -27,7 +27,7 @@ RIVAL_SHARE = 0.5
 FIVE_POINT_FILE = "shape_predictor_5_face_landmarks.dat"
 SIXTY_EIGHT_POINT_FILE = "shape_predictor_68_face_landmarks.dat"
 SMALLEST_FOUND_PIXELS = 80  # side of the least face that dlib's detectors see
-MISSING = "finding faces in photographs needs the extra 'faces': pip install 'speech2face[faces]'"
+MISSING = "finding faces in photographs needs the extra 'faces'"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def check_sole(found: Sequence[FaceBox]) -> None:
 def dlib_module() -> Any:
     """The dlib library of the `faces` extra."""
     if util.find_spec("dlib") is None:
-        raise MissingExtra(MISSING)
+        raise MissingExtra(MISSING, "faces")
     import dlib
 
     return dlib
@@ -116,7 +116,7 @@ def dlib_model(name: str) -> Path:
     """A model file of the package face_recognition_models, found without importing it (it wants pkg_resources)."""
     found = util.find_spec("face_recognition_models")
     if found is None or not found.submodule_search_locations:
-        raise MissingExtra(MISSING)
+        raise MissingExtra(MISSING, "faces")
     return Path(next(iter(found.submodule_search_locations))) / "models" / name
 
 

@@ -141,7 +141,7 @@ def open_vggface(file: Path | None, settings: Mapping[str, Any]) -> FaceEmbedder
     try:
         from speech2face.face.vggface import VGGFaceEmbedder
     except ImportError as error:
-        raise MissingExtra("VGG-Face needs the extra 'train': pip install 'speech2face[train]'") from error
+        raise MissingExtra("VGG-Face needs the extra 'train'", "train") from error
     return VGGFaceEmbedder(path, VGGFaceSettings.from_dict(settings))
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from speech2face.errors import FaceNotFound, MissingExtra, RecordingNotFound, UnreadableRecording
 from speech2face.face.detect import Picture
+from speech2face.inputs import refuse_address
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,10 +44,8 @@ HEIC_BRANDS: Final = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 )
 AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
-HEIC_MISSING: Final = (
-    "is a HEIC photograph, which needs the extra 'heic': pip install 'speech2face[heic]', or save it as JPEG"
-)
-AVIF_MISSING: Final = "is an AVIF picture, which needs pip install 'pillow>=11.3', or save it as JPEG"
+HEIC_MISSING: Final = "is a HEIC photograph, which needs the extra 'heic'; or save it as JPEG"
+AVIF_MISSING: Final = "is an AVIF picture, which needs Pillow 11.3 or newer; or save it as JPEG"
 PhotographSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 
@@ -97,6 +96,7 @@ def _content(photograph: PhotographSource) -> tuple[str, bytes]:
         else:
             content = _limited(photograph)
     except FileNotFoundError:
+        refuse_address(name)
         raise RecordingNotFound(f"no such file: {name}") from None
     except (OSError, ValueError) as error:  # a name with a zero in it, a file that is closed
         raise UnreadableRecording(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
@@ -139,7 +139,7 @@ def _open_heif(name: str, content: bytes) -> None:
     if avif and features.check("avif"):
         return
     if avif or find_spec("pillow_heif") is None:
-        raise MissingExtra(f"{name} {AVIF_MISSING if avif else HEIC_MISSING}")
+        raise MissingExtra(f"{name} {AVIF_MISSING}") if avif else MissingExtra(f"{name} {HEIC_MISSING}", "heic")
     import_module("pillow_heif").register_heif_opener()  # by name: it has no types, and need not be there
 
 

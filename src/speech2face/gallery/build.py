@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2face.console import Tell
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.record import Tombstones, another_tombstones, read_tombstones
@@ -85,8 +86,8 @@ def is_data_set(place: str | Path) -> bool:
     return Storage(place).exists(MANIFEST)
 
 
-def photographs(folder: str, embedder: PictureEmbedder) -> Iterator[Candidate]:
-    """The photographs of a folder, in a fixed order.
+def photographs(folder: str, embedder: PictureEmbedder) -> tuple[int, Iterator[Candidate]]:
+    """How many photographs a folder has, and they, in a fixed order.
 
     Raises:
         DatasetError: no such folder, none in it, or a table that does not say whose they are.
@@ -96,8 +97,10 @@ def photographs(folder: str, embedder: PictureEmbedder) -> Iterator[Candidate]:
     if not any(is_picture for *_, is_picture in listed):
         others = f" ({len(listed)} other files)" if listed else ""
         raise DatasetError(f"{folder} holds no photograph{others}; give PERSON/PICTURE.jpg, or a {TABLE}")
-    for path, entry, is_picture in listed:
-        yield _photograph(storage, path, entry, embedder) if is_picture else _other(storage.where(path), entry)
+    return len(listed), (
+        _photograph(storage, path, entry, embedder) if is_picture else _other(storage.where(path), entry)
+        for path, entry, is_picture in listed
+    )
 
 
 def _by_folder(folder: str) -> list[tuple[str, Entry, bool]]:
@@ -232,7 +235,6 @@ def digest_of(entry: Entry, space: Space, *, thumbnails: bool) -> str:
 FIRST = 3  # files that fit a message
 MOST_NAMED = 20  # of each reason
 AT_ONCE = 256  # entries; what a database that went away makes do again
-Progress = Callable[[int], None]
 REFUSALS = {SeveralFaces: "several_faces", FaceNotFound: "no_face", UnreadableRecording: "unreadable"}
 """Why a photograph is left out, by the error that its embedding ends in."""
 
@@ -304,9 +306,9 @@ def build_gallery(
     model: Model,
     out: str | Path,
     options: BuildOptions | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
 ) -> Counts:
-    """Build a gallery in a folder; `progress` hears how many faces were offered so far.
+    """Build a gallery in a folder; `progress` hears how many faces were looked at, and of how many.
 
     A photograph without a face or with several, or a file that cannot be read, is counted, named and left out; counted
     and left out is whoever has no consent basis, and whoever was forgotten.
@@ -318,22 +320,21 @@ def build_gallery(
         InvalidOption, CannotWrite, RunLocked, MissingExtra.
     """
     options, out = options or BuildOptions(), Path(out)
+    tell = progress or (lambda what, done, of: None)
     space = space_of(model)
     there = (out / RECORD).is_file()
     if there and not (options.add or options.force):
         raise OutputExists(f"{out} holds a gallery already; choose another folder, --add or --force")
     if options.add and not there:
         raise DatasetError(f"{out} holds no gallery to add to; leave --add out")
-    offered = _candidates(str(source), model, space, options)  # refuses what does not go together
+    count, offered = _candidates(str(source), model, space, options)  # refuses what does not go together
     forgotten = [read_tombstones(Storage(out)) if out.is_dir() else None]
     forgotten.append(another_tombstones(options.tombstones) if options.tombstones else None)
     with contextlib.closing(_open_writer(out, space, options, str(source))) as writer:
         honoured = [each for each in (*forgotten, writer.tombstones) if each is not None]
         counts = Counts()
         while some := list(islice(offered, AT_ONCE)):
-            _take(some, writer, space, options, honoured, counts)
-            if progress is not None:
-                progress(counts.offered)
+            _take(some, writer, space, options, honoured, counts, lambda done: tell("faces", done, count))
         if not counts.upserted.added and not counts.unchanged and not options.add:
             raise DatasetError(f"nothing entered the gallery: {_reasons(counts)}")
         record = writer.finish()
@@ -357,7 +358,8 @@ def _reasons(counts: Counts) -> str:
     return f"of {counts.offered} faces {', '.join(found) or 'none'}{named}"
 
 
-def _candidates(source: str, model: Model, space: Space, options: BuildOptions) -> Iterator[Candidate]:
+def _candidates(source: str, model: Model, space: Space, options: BuildOptions) -> tuple[int, Iterator[Candidate]]:
+    """How many faces are offered, and they."""
     if not is_data_set(source):
         if options.split is not None:
             raise InvalidOption("photographs have no splits; leave --split out")
@@ -369,7 +371,7 @@ def _candidates(source: str, model: Model, space: Space, options: BuildOptions) 
             f" {'an unknown embedder' if manifest.embedder is None else manifest.embedder.kind}, not what"
             f" {space.model_name} says; build from photographs, or use a model that learned from this data's embedder"
         )
-    return clips(manifest, options.split)
+    return len(manifest.clips(options.split)), clips(manifest, options.split)
 
 
 def _open_writer(out: Path, space: Space, options: BuildOptions, source: str) -> Writer:
@@ -392,6 +394,7 @@ def _take(
     options: BuildOptions,
     forgotten: Sequence[Tombstones],
     counts: Counts,
+    progress: Callable[[int], object],
 ) -> None:
     """Put those of some candidates into the gallery that may enter and are not in it yet."""
     counts.offered += len(some)
@@ -413,7 +416,8 @@ def _take(
             wanted.append((replace(entry, digest=digest_of(entry, space, thumbnails=options.thumbnails)), candidate))
     known = writer.digests([entry.id for entry, _ in wanted])
     entries, vectors = [], []
-    for entry, candidate in wanted:
+    for number, (entry, candidate) in enumerate(wanted):
+        progress(counts.offered - len(wanted) + number)
         if known.get(entry.id) == entry.digest:
             counts.unchanged += 1
             continue
@@ -426,3 +430,4 @@ def _take(
             entries.append(replace(entry, thumbnail=candidate.thumbnail() if options.thumbnails else b""))
     if entries:
         counts.upserted += writer.put(entries, np.stack(vectors))
+    progress(counts.offered)

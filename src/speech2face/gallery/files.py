@@ -220,8 +220,9 @@ class FileWriter:
 def _remove_if_bare(folder: Path) -> None:
     """Take back a folder that was made for a gallery of which nothing came; while it is still held."""
     if os.listdir(folder) == [LOCK]:
-        (folder / LOCK).unlink()
-        folder.rmdir()
+        with contextlib.suppress(OSError):  # Windows removes nothing that is held
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _write(storage: Storage, name: str, contents: Iterable[Any]) -> StoredFile:
@@ -352,9 +353,7 @@ def faiss_module() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise MissingExtra(
-            "a faiss gallery needs the extra 'retrieval': pip install 'speech2face[retrieval]'"
-        ) from error
+        raise MissingExtra("a faiss gallery needs the extra 'retrieval'", "retrieval") from error
     return faiss
 
 

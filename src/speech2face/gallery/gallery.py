@@ -391,7 +391,7 @@ def attribute_coordinates(model: AttributeModel, face_embedding: NDArray[np.floa
 def _centre_and_scale(model: AttributeModel) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of all adult ages and both genders, (coordinates,) each."""
     basis = model.release.population.basis
-    even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+    even = basis.even_groups
     whole = basis.design(AGES[:, None], np.array([[0.0, 1.0]]), even)[..., : -len(basis.groups)]
     designs = np.asarray(whole, np.float64).reshape(-1, whole.shape[-1])
     return designs.mean(0), np.maximum(designs.std(0), 1e-3)
@@ -411,7 +411,8 @@ class AppearanceEmbedder:
             except ImportError as error:
                 raise MissingExtra(
                     f"reading age and gender off photographs needs the extras 'eval' and 'faces' ({error.name} is"
-                    " missing): pip install 'speech2face[eval,faces]'"
+                    " missing)",
+                    *("eval", "faces"),
                 ) from error
             reader = AppearanceReader(model.release.folder)
         self._model, self._reader = model, reader
@@ -423,7 +424,7 @@ class AppearanceEmbedder:
         if reading is None or reading.age is None or reading.femininity is None:
             return None
         basis = self._model.release.population.basis
-        even = np.full(len(basis.groups), 1.0 / len(basis.groups))
+        even = basis.even_groups
         return attribute_coordinates(self._model, basis.design(reading.age, reading.femininity, even))
 
 

@@ -235,9 +235,7 @@ try:
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
     from psycopg.types.json import Jsonb
 except ImportError as missing:
-    raise MissingExtra(
-        "a gallery in PostgreSQL needs the extra 'retrieval': pip install 'speech2face[retrieval]'"
-    ) from missing
+    raise MissingExtra("a gallery in PostgreSQL needs the extra 'retrieval'", "retrieval") from missing
 logger = logging.getLogger(__name__)
 ATTEMPTS = 12
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.25, 10.0  # doubling: about a minute in all

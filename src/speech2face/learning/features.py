@@ -197,6 +197,10 @@ class PairSet:
     """Where their numbers are kept; None where they cannot be."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Records that gave no clip already, by reason."""
+    count: int | None = None
+    """How many clips there are; None where that is not known before they are read."""
+    people: int | None = None
+    """How many people they are of, likewise."""
 
 
 def stored_pairs(place: str) -> PairSet:
@@ -221,6 +225,8 @@ def stored_pairs(place: str) -> PairSet:
         partial(_stored_clips, manifest),
         None if local is None else local / FEATURES,
         {str(reason): int(count) for reason, count in rejects.items()} if isinstance(rejects, Mapping) else {},
+        sum(len(manifest.clips(split)) for split in manifest.splits if split != TEST),
+        sum(len(set(manifest.clips(split).speaker.tolist())) for split in manifest.splits if split != TEST),
     )
 
 
@@ -283,7 +289,13 @@ def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Seq
     local = folder.local
     name = table.replace("\\", "/").rpartition("/")[2]
     return PairSet(
-        name, sha256, partial(_tabled_clips, kept), None if local is None else local / f"{name}.{FEATURES}", rejected
+        name,
+        sha256,
+        partial(_tabled_clips, kept),
+        None if local is None else local / f"{name}.{FEATURES}",
+        rejected,
+        len(kept),
+        len({each.speaker for each in kept}),
     )
 
 
@@ -374,7 +386,7 @@ class ClipReader:
             statistics=pooled_statistics(found.moments).astype(np.float16),  # type: ignore[attr-defined]
             prior_mean=prior.mean,
             prior_covariance=prior.covariance,
-            face=fitted.embedding,
+            face=self.model.as_drawn(fitted.embedding),
             face_covariance=fitted.covariance.astype(np.float32),
             face_error=float(fitted.error),
             seconds=float(activity.seconds),
@@ -530,7 +542,7 @@ def encode_pairs(
     progress: Callable[[int], None] | None = None,
     recogniser: FaceRecogniser | None = None,
 ) -> EncodedClips:
-    """The numbers of all clips, from the file beside them where they are there; `progress` hears how many are done.
+    """The numbers of all clips, from the file beside them if they are there; `progress` hears how many more are done.
 
     With a face recogniser its embeddings are among the numbers; with another one than before all are made anew.
 
@@ -541,6 +553,7 @@ def encode_pairs(
     """
     from speech2face.outputs import replace_file
 
+    tell = progress or (lambda clips: None)
     networks = networks_sha256(recogniser)
     known = Kept(networks, {}, {}, {}) if pairs.features is None else Kept.read(pairs.features, networks)
     rejected: Counter[str] = Counter(pairs.rejected)
@@ -558,6 +571,7 @@ def encode_pairs(
                     continue
                 named.append((clip, hashlib.sha256(f"{sound}{face}".encode()).hexdigest(), sound, face))
             new = [each for each in named if each[1] not in known.numbers and each[1] not in known.rejected]
+            tell(len(batch) - len(new))
             for (_, digest, _, _), answer in zip(new, run([each[0].material for each in new]), strict=True):
                 fresh += 1
                 if isinstance(answer, MissingExtra):
@@ -566,6 +580,7 @@ def encode_pairs(
                     known.rejected[digest] = (answer.reason, answer.detail)
                 else:
                     known.numbers[digest] = answer
+                tell(1)
             for clip, digest, sound, face in named:
                 used.owner[digest] = (clip.speaker, clip.key)
                 if digest in known.rejected:
@@ -574,8 +589,6 @@ def encode_pairs(
                 else:
                     used.numbers[digest] = known.numbers[digest]
                     kept.append((_without_material(clip), digest, sound, face))
-            if progress is not None:
-                progress(len(batch))
     if pairs.features is not None and fresh and os.access(pairs.features.parent, os.W_OK):
         replace_file(pairs.features, used.to_bytes())
     return EncodedClips(
@@ -593,7 +606,7 @@ def _without_material(clip: PairClip) -> PairClip:
 
 
 _NOTHING = StoredMaterial(b"", b"", b"", (0, 0), 0)
-Run = Callable[[Sequence[ClipMaterial]], Sequence[Answer]]
+Run = Callable[[Sequence[ClipMaterial]], Iterator[Answer]]
 
 
 class _Pool:
@@ -606,20 +619,21 @@ class _Pool:
     def __enter__(self) -> Run:
         return self._run
 
-    def _run(self, materials: Sequence[ClipMaterial]) -> Sequence[Answer]:
+    def _run(self, materials: Sequence[ClipMaterial]) -> Iterator[Answer]:
+        """Each answer as soon as it is there, in the order of the materials."""
         if not materials:
-            return []
+            return iter(())
         if self._workers == 1:
             if not _READER or _READER[0].recogniser != self._recogniser:
                 _start(self._recogniser)
-            return [_read(material) for material in materials]
+            return map(_read, materials)
         if self._pool is None:
             from multiprocessing import get_context
 
             self._pool = ProcessPoolExecutor(
                 self._workers, mp_context=get_context("spawn"), initializer=_start, initargs=(self._recogniser,)
             )
-        return list(self._pool.map(_read, materials))
+        return self._pool.map(_read, materials)
 
     def __exit__(self, *raised: object) -> None:
         if self._pool is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from safetensors.numpy import save_file
 
+from speech2face.console import Tell
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
 from speech2face.learning.belief import NOTHING, RecognisedLines, TwoLines, beyond, learn, teach
@@ -87,7 +88,8 @@ class LearnOptions:
         return json.dumps(self.recogniser.record.to_dict(), sort_keys=True)
 
 
-Say = Callable[[str], None]
+def _unheard(what: str, done: int, of: int | None) -> None:
+    """Tell nobody how far it is."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class Lesson:
     training: dict[str, Any]
 
 
-def prepare_table(pairs: PairSet, options: LearnOptions, say: Say) -> tuple[LearningTable, EncodedClips]:
+def prepare_table(pairs: PairSet, options: LearnOptions, tell: Tell) -> tuple[LearningTable, EncodedClips]:
     """Encode the pairs and gather their people.
 
     Raises:
@@ -120,7 +122,7 @@ def prepare_table(pairs: PairSet, options: LearnOptions, say: Say) -> tuple[Lear
     def count(more: int) -> None:
         nonlocal done
         done += more
-        say(f"{done} clips read")
+        tell("clips read", done, pairs.count)
 
     if options.target != APPEARANCE and options.recogniser is None:
         raise InvalidOption(f"--target {options.target} needs a face recogniser (--face-embedder)")
@@ -139,20 +141,20 @@ def belief_without_attributes(model: AttributeModel) -> tuple[Doubles, Doubles]:
     return belief.mean.astype(np.float64), belief.covariance.astype(np.float64)
 
 
-def lesson_of_table(table: LearningTable, options: LearnOptions, say: Say) -> tuple[Lesson, Scores, ReleaseGate]:
+def lesson_of_table(table: LearningTable, options: LearnOptions, tell: Tell) -> tuple[Lesson, Scores, ReleaseGate]:
     """Learn from people at hand, and measure on people left out.
 
     Raises:
         DatasetError: they are fewer than `LEAST_LEARNED`.
     """
     check_count(len(table))
-    say("all people together")
+    tell("learning from all people together", 0, None)
     fold = drawn_folds(len(table), INNER_FOLDS * 2, options.seed)
     parts = [table.sums(fold == number) for number in np.unique(fold)]
     first = gate(table, taught := teach(parts))
     if first.weakened < 1:
         taught = teach(parts, factor=first.weakened)
-    scores, left = score(table, load_attribute_model(), seed=options.seed, factor=first.weakened, progress=say)
+    scores, left = score(table, load_attribute_model(), seed=options.seed, factor=first.weakened, progress=tell)
     spread = scores.scale**2 * taught.spread
     # Once more, of what is released; its spread, of people left out, is none the smaller, so that what passed passes.
     judged = judge(table, taught.lines, taught.spread, weakened=first.weakened, unweakened=first.excess_unweakened)
@@ -485,7 +487,7 @@ class LearnResult:
 
 
 def learn_release(
-    pairs: PairSet | None, sums: Sequence[SumsFile], out: Path, options: LearnOptions, say: Say = lambda text: None
+    pairs: PairSet | None, sums: Sequence[SumsFile], out: Path, options: LearnOptions, tell: Tell = _unheard
 ) -> LearnResult:
     """Learn a release from pairs at hand, from files of sums, or from both together.
 
@@ -498,7 +500,7 @@ def learn_release(
     if sums:
         files = [*sums]
         if pairs is not None:
-            files.append(_sums_of(prepare_table(pairs, options, say)[0], pairs, options))
+            files.append(_sums_of(prepare_table(pairs, options, tell)[0], pairs, options))
         joined = files[0]
         for other in files[1:]:
             joined = joined + other
@@ -507,8 +509,10 @@ def learn_release(
         lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label, options)
     else:
         assert pairs is not None
-        table, encoded = prepare_table(pairs, options, say)
-        lesson, facts = lesson_of_table(table, options, say)[0], training_facts(pairs, encoded, None, options)
+        if pairs.people is not None:
+            check_count(pairs.people)  # now, and not after all are read
+        table, encoded = prepare_table(pairs, options, tell)
+        lesson, facts = lesson_of_table(table, options, tell)[0], training_facts(pairs, encoded, None, options)
     lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
     model = write_learned_release(lesson, out, options)
     return LearnResult(out, lesson.training, model)
@@ -537,14 +541,14 @@ def write_sums(
     options: LearnOptions,
     *,
     without: Sequence[str] = (),
-    say: Say = lambda text: None,
+    tell: Tell = _unheard,
 ) -> LearnResult:
     """Write sums over people: of pairs at hand, of several files together, or of one file less some people.
 
     Raises:
         DatasetError, InvalidOption, OutputExists, CannotWrite: as `learn_release`; fewer than 30 people.
     """
-    table = None if pairs is None else prepare_table(pairs, options, say)[0]
+    table = None if pairs is None else prepare_table(pairs, options, tell)[0]
     files = [*sums]
     if without:
         if table is None or len(files) != 1:

@@ -8,7 +8,7 @@ every belief that is scored is weakened by the same factor: the numbers are thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
+from speech2face.console import Tell
 from speech2face.face.schemes import scheme_of
 from speech2face.learning.belief import Directions, RecognisedLines, Strength, Taught, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
@@ -64,7 +65,14 @@ class LeftOut:
     """In a recogniser's space, (people, M) each: the learned belief, and that of attributes refitted."""
 
 
-def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor: float = 1.0) -> LeftOut:
+def leave_out(
+    table: LearningTable,
+    *,
+    folds: int = FOLDS,
+    seed: int = 0,
+    factor: float = 1.0,
+    progress: Tell = lambda what, done, of: None,
+) -> LeftOut:
     """Predict each person from the others, what their voices add weakened by `factor`."""
     fold = drawn_folds(len(table), folds, seed)
     rows, size = table.first, table.face.shape[1]
@@ -78,6 +86,7 @@ def leave_out(table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor
     if table.recognised is not None and table.target != APPEARANCE:
         recognised = np.tile(table.recognised.mean(0), (2, len(table), 1))
     for number in np.unique(fold):
+        progress("people left out, folds", int(number), int(fold.max()) + 1)
         out = fold == number
         parts = [table.sums(part) for part in inner_parts(table, ~out, seed)]
         taught = teach(parts, factor=factor)
@@ -274,20 +283,18 @@ def score(
     *,
     seed: int = 0,
     factor: float = 1.0,
-    progress: Callable[[str], None] | None = None,
+    progress: Tell | None = None,
 ) -> tuple[Scores, LeftOut]:
     """Measure on people left out, what voices add weakened by `factor` as in the release; minutes at most."""
-    say = progress or (lambda text: None)
-    say("leaving people out")
-    left = leave_out(table, seed=seed, factor=factor)
+    tell = progress or (lambda what, done, of: None)
+    left = leave_out(table, seed=seed, factor=factor, progress=tell)
     strata = strata_of(table, model)
     similarity = [match_table(table, each) for each in (left.learned, left.by_attributes, left.attributes_refitted)]
     matches = tuple(_match(name, similarity, stratum) for name, stratum in strata.names.items())
     squares = [_squares(table, said) for said in (left.learned, left.by_attributes, left.attributes_refitted)]
     people = SpeakerBootstrap(np.arange(len(table)))
     coverage, scale = calibrated(table, left)
-    say("the learning curve")
-    curve = learning_curve(table, seed=seed, factor=factor)
+    curve = learning_curve(table, seed=seed, factor=factor, progress=tell)
     return (
         Scores(
             people=len(table),
@@ -384,17 +391,19 @@ def learning_curve(
     repeats: int = CURVE_REPEATS,
     seed: int = 0,
     factor: float = 1.0,
+    progress: Tell = lambda what, done, of: None,
 ) -> tuple[CurvePoint, ...]:
     """What voices add by the number of people, each number drawn a few times, on those who were not drawn."""
     points = []
     whole = table.sums(np.ones(len(table), bool))
     shift, centre = whole.r / whole.people, whole.x / whole.people
-    for share in shares:
+    for number, share in enumerate(shares):
         count = round(share * len(table))
         if count < LEAST_CURVE:
             continue
         now, before, who = [], [], []
         for repeat in range(repeats):
+            progress("learning curve, draws", number * repeats + repeat, len(shares) * repeats)
             order = np.random.default_rng([seed, repeat]).permutation(len(table))
             drawn = np.zeros(len(table), bool)
             drawn[order[:count]] = True

@@ -17,10 +17,10 @@ from speech2face.audio.speech import Spans
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.embed import FaceEmbedder
+from speech2face.face.hair import HairStyle, most_frequent_hair
 from speech2face.inputs import brief, described, real_number
 from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
-from speech2face.models.hair import HairTable
 from speech2face.models.release import FACE_DECODER, Release, Runtime, common_parts, open_release, parsing, read_stored
 from speech2face.provenance import NOTICE
 from speech2face.voice.belief import (
@@ -56,8 +56,20 @@ class AttributeRelease(Release):
     population: FacePopulation
     mean_embedding: np.ndarray  # (K,) what exaggeration moves away from
     groups: tuple[str, ...]
-    hair: HairTable | None = None
-    """Which hair faces are drawn with; None where it is part of them, as before there was a choice."""
+    hair_styles: tuple[HairStyle, ...]
+    """In the face decoder's order; empty where hair is part of the faces, as before there was a choice."""
+
+
+def read_hair_styles(names: list[str]) -> tuple[HairStyle, ...]:
+    """All styles that there are, in a release's order, or none.
+
+    Raises:
+        ValueError: some of them.
+    """
+    styles = tuple(HairStyle(name) for name in names)
+    if styles and sorted(styles) != sorted(HairStyle):
+        raise ValueError(f"the styles of hair are {', '.join(styles)}, not all of {', '.join(HairStyle)}")
+    return styles
 
 
 def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRelease:
@@ -80,7 +92,7 @@ def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRel
             population=population,
             mean_embedding=np.array(face["mean_embedding"], np.float32),
             groups=population.basis.groups,
-            hair=HairTable.from_dict(face["hair"]) if "hair" in face else None,
+            hair_styles=read_hair_styles(face.get("hair_styles", [])),
         )
 
 
@@ -216,7 +228,7 @@ class AttributeModel:
     @property
     def hair_styles(self) -> tuple[str, ...]:
         """What hair can be given; empty where hair is part of the faces."""
-        return () if self.release.hair is None else self.release.hair.styles
+        return self.release.hair_styles
 
     @property
     def encodes_pauses(self) -> bool:
@@ -279,7 +291,7 @@ class AttributeModel:
         """
         from speech2face.face.fit import FaceFitter
 
-        hair = () if self.release.hair is None else (HAIR_TENSOR,)  # says that the texture is a bald head's
+        hair = (HAIR_TENSOR,) if self.release.hair_styles else ()  # says that the texture is a bald head's
         weights = read_stored(self.release.file(FACE_WEIGHTS), (*FITTED_TENSORS, *hair))
         return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
 
@@ -294,11 +306,11 @@ class AttributeModel:
             group_concentration=PRIOR_GROUP_CONCENTRATION,
             residual_sd=np.ones_like(self.release.population.residual_sd),
         )
-        basis = population.basis
+        basis = population.basis.photographed
         count = len(basis.groups)
         ages = np.arange(ADULT_AGE, OLDEST_FACE + 1, PRIOR_AGE_STEP_YEARS)
         femininity = np.array(list(PRIOR_FEMININITY))
-        designs = basis.design(ages[:, None], femininity, np.full(count, 1 / count))[..., :-count]
+        designs = basis.design(ages[:, None], femininity, basis.even_groups)[..., :-count]
         shares = np.broadcast_to(np.array(list(PRIOR_FEMININITY.values())) / ages.size, designs.shape[:2])
         around = population.belief(AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5))
         plain = basis.size - count
@@ -375,31 +387,41 @@ class AttributeModel:
 
     def apparent(self, face_embedding: FloatArray) -> tuple[float, float]:
         """Age in years, the nearest in the coordinates that only age moves, and femininity, 0 to 1, of (K,)."""
-        basis = self.release.population.basis
-        ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
-        where = [basis.names.index(name) for name in ("young", "older", "old")]
-        designs = basis.design(ages, 0.5, np.full(len(basis.groups), 1 / len(basis.groups)))[:, where]
-        nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
-        femininity = (float(face_embedding[basis.names.index("femininity")]) + 1) / 2
-        return float(ages[nearest]), min(max(femininity, 0.0), 1.0)
+        return _apparent(face_embedding, self.release.population.basis)
 
-    def choose_hair(
-        self, face_embedding: FloatArray, given: Given, rng: np.random.Generator | None = None
-    ) -> str | None:
-        """The hair of a face embedding, (K,): what was given, else that of the age and gender which it shows.
+    def as_drawn(self, face_embedding: FloatArray) -> FloatArray:
+        """A photograph's face embedding (K,), moved to the age at which an average face looks as old.
 
-        It is the most frequent style, or one drawn with `rng`; None where hair is part of the faces.
+        An average lacks the texture that shows age, so the model draws one of 50 years as a photograph of somebody a
+        little older would be described; what is learned from photographs for drawing averages has to follow.
         """
-        table = self.release.hair
-        if table is None or given.hair is not None:
-            return given.hair
-        age, femininity = self.apparent(face_embedding)
-        return table.most_frequent(age, femininity) if rng is None else table.draw(age, femininity, rng)
+        basis = self.release.population.basis
+        if not basis.drawn_years:
+            return face_embedding
+        looks = (*_apparent(face_embedding, basis.photographed), basis.even_groups)
+        moved = basis.design(*looks) - basis.photographed.design(*looks)
+        return np.asarray(face_embedding + np.pad(moved, (0, face_embedding.size - moved.size)), np.float32)
 
     def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8; None is `choose_hair`'s."""
-        style = hair or self.choose_hair(face_embedding, Given())
-        return self.runtime.decode(face_embedding, None if style is None else self.hair_styles.index(style))
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8.
+
+        `hair` is the most frequent style of its age and gender where None, and without effect where hair is part of
+        the faces.
+        """
+        if not self.hair_styles:
+            return self.runtime.decode(face_embedding)
+        worn = hair or most_frequent_hair(*self.apparent(face_embedding))
+        return self.runtime.decode(face_embedding, self.hair_styles.index(HairStyle(worn)))
+
+
+def _apparent(face_embedding: FloatArray, basis: AttributeBasis) -> tuple[float, float]:
+    """Age and femininity whose coordinates in a basis lie nearest to those of an embedding (K,)."""
+    ages = np.arange(basis.age_range_years[0], basis.age_range_years[1] + 1)
+    where = [basis.names.index(name) for name in ("young", "older", "old")]
+    femininity = min(max((float(face_embedding[basis.names.index("femininity")]) + 1) / 2, 0.0), 1.0)
+    designs = basis.design(ages, femininity, basis.even_groups)[:, where]
+    nearest = np.square(designs - face_embedding[where]).sum(1).argmin()
+    return float(ages[nearest]), femininity
 
 
 @dataclass(frozen=True)

@@ -319,15 +319,9 @@ class Model(Protocol):
         """Age in years and femininity, 0 to 1, that an embedding (K,) itself shows; None where it does not say."""
         ...
 
-    def choose_hair(
-        self, face_embedding: FloatArray, given: Given, rng: np.random.Generator | None = None
-    ) -> str | None:
-        """The hair of a face embedding, (K,): what was given, else the most frequent style, or one drawn with `rng`.
-
-        None where hair is part of its faces.
-        """
-        ...
-
     def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8; None is `choose_hair`'s."""
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8.
+
+        `hair` is one of `hair_styles`, without effect where there are none; None is the most frequent one.
+        """
         ...

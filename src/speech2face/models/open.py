@@ -1,5 +1,7 @@
 """Open a release as the kind of model it is; no torch."""
 
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ def _paired_model(folder: Path, values: dict[str, Any], threads: int | None) -> 
     return PairedModel(release, PairedRuntime(release, threads))
 
 
+log = logging.getLogger(__name__)
 MOST_THREADS = 1024  # more than any machine has cores
 
 # Each imports its own kind alone: the other one's face embedders would be loaded for nothing.
@@ -53,5 +56,8 @@ def load_model(folder: PathLike | None = None, *, threads: int | None = None) ->
         WeightsError: missing, damaged, or made for another version.
     """
     threads = None if threads is None else whole_number("threads", threads, 1, MOST_THREADS)
+    started = time.perf_counter()
     place, values = open_release(None if folder is None else plain_path(folder, "the model's folder"))
-    return KINDS[values["kind"]](place, values, threads)
+    model = KINDS[values["kind"]](place, values, threads)
+    log.info("opened %s %s in %.1f s", values["name"], values["version"], time.perf_counter() - started)
+    return model

@@ -474,9 +474,6 @@ class PairedModel:
         """Nothing: its embedding has no coordinates of age or gender."""
         return None, None
 
-    def choose_hair(self, face_embedding: FloatArray, given: Given, rng: np.random.Generator | None = None) -> None:
-        """None: hair is part of its faces."""
-
     def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         return self.runtime.decode(face_embedding)

@@ -11,10 +11,11 @@ import contextlib
 import itertools
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,12 +26,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from speech2face.console import Bar, Tell, note
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest, Part
 from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, default_cache_folder
@@ -45,6 +44,7 @@ from speech2face.errors import (
 )
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.outputs import away_from_home
+from speech2face.sheets import Column, draw_grid
 from speech2face.training.card import check_decoder_data
 from speech2face.training.checkpoint import (
     AVERAGE,
@@ -58,7 +58,7 @@ from speech2face.training.checkpoint import (
     save_checkpoint,
     write_settings,
 )
-from speech2face.training.export_needs import data_gaps
+from speech2face.training.export_needs import data_gaps, missing_packages
 from speech2face.training.losses import Balance, suggest_weights
 from speech2face.training.settings import OptimiserSettings, TrainingSettings
 from speech2face.training.stages import TRAINING_SPLIT, Batch, EncoderStage, Stage, build_stage, load_network
@@ -172,6 +172,14 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def choose_precision(name: str, device: torch.device) -> str:
+    """`auto` takes bf16 on a graphics card made for it, else fp32: elsewhere bfloat16 is emulated, and slower."""
+    if name != "auto":
+        return name
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if fast else "fp32"
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
     """This process's place, from torchrun's environment; alone where there is none."""
@@ -279,32 +287,21 @@ class Speed:
 
 
 class Progress:
-    """Steps done, the loss, clips/s and the time left."""
+    """Steps done, clips/s, the time left and the loss: a bar on a terminal, a line for each written step elsewhere."""
 
     def __init__(self, start: int, last: int, *, quiet: bool) -> None:
         self._last = last
         self._quiet = quiet
+        self._lines = not quiet and not sys.stderr.isatty()
         self._speed = ""
-        self._bar: Bar | None = None
-        if not quiet and sys.stderr.isatty():
-            self._bar = Bar(
-                TextColumn("step"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.description}"),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._task = self._bar.add_task("", total=last, completed=start)
+        self._bar = Bar(f"step {start:,} of {last:,}", last, done=start, quiet=quiet or self._lines, timed=False)
 
     def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
 
     def rate(self, step: int, clips_per_second: float | None, batch: int) -> None:
         """The speed of late, None where it is not known; the time left follows from it."""
@@ -315,38 +312,32 @@ class Progress:
 
     def step(self, step: int, loss: float, terms: Mapping[str, float], *, written: bool) -> None:
         """A step is done."""
-        if self._quiet:
+        if self._quiet or (self._lines and not written):
             return
         text = f"loss {loss:.4g}"
-        if len(terms) > 1:
+        if len(terms) > 1 and self._lines:  # a terminal of 80 columns has no place for them beside the bar
             text += f" ({', '.join(f'{name} {value:.4g}' for name, value in terms.items())})"
-        text += self._speed
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=text)
-        elif written:
-            self._line(f"[{step}/{self._last}] {text}")
+        if self._lines:
+            note(f"[{step}/{self._last}] {text}{self._speed}")
+        else:
+            self._bar.update(step, what=f"step {step:,} of {self._last:,}, {text}{self._speed}")
 
     def evaluation(self, step: int, numbers: Mapping[str, float]) -> None:
         """Numbers on validation clips."""
         if numbers and not self._quiet:
-            self._line(f"[{step}/{self._last}] evaluation: " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
+            note(f"[{step}/{self._last}] evaluation: " + ", ".join(f"{k} {v:.4g}" for k, v in numbers.items()))
 
     def warning(self, sentence: str) -> None:
         """What the user must read."""
         if not self._quiet:
-            self._line(f"warning: {sentence}")
+            note(f"warning: {sentence}")
 
-    def ended(self, step: int, clips: int, seconds: float) -> None:
-        """The last step of this start is done; clips and seconds are those of all timed steps."""
-        if seconds > 0 and not self._quiet:
+    def ended(self, step: int, clips: int, seconds: float, clips_per_second: float | None) -> None:
+        """The last step of this start is done: all its clips, how long it took with everything, and the steps' rate."""
+        if not self._quiet:
+            rate = "" if clips_per_second is None else f"; {clips_per_second:.1f} clips/s while learning"
             took = timedelta(seconds=round(seconds))
-            self._line(f"[{step}/{self._last}] {clips:,} clips in {took}, {clips / seconds:.1f} clips/s")
-
-    def _line(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+            note(f"[{step}/{self._last}] {clips:,} clips in {took} with evaluations and checkpoints{rate}")
 
 
 logger = logging.getLogger(__name__)
@@ -395,6 +386,9 @@ class Reported:
         return [float(value) for value in self.terms]
 
 
+SHOWN = 8  # validation clips whose faces are drawn
+
+
 @dataclass
 class Trainer:
     """One training in one process."""
@@ -407,6 +401,8 @@ class Trainer:
     quiet: bool = False
     step: int = field(default=0, init=False)
     """Steps done."""
+    faces: list[Column] = field(default_factory=list, init=False)
+    """Drawn at the last evaluation."""
 
     def __post_init__(self) -> None:
         run, optimiser = self.settings.run, self.settings.optimiser
@@ -518,7 +514,7 @@ class Trainer:
                             f"stopped at step {self.step} of {last}; its checkpoint is written, start again to go on"
                         )
                     if evaluates or ends:
-                        report.evaluated(self.evaluate())
+                        report.evaluated(self.evaluate(), self.faces)
                     report.go_on(Moment.now(self.ranks.device))
                 if ends:
                     return
@@ -557,9 +553,17 @@ class Trainer:
             network = self.stage.network
             averaged = self.average.in_place_of(network) if self.average else contextlib.nullcontext()
             network.eval()
-            moved = (self._on_device(batch) for batch in self.batches.evaluation())
+            first: list[Batch] = []
+
+            def moved() -> Iterator[Batch]:
+                for batch in self.batches.evaluation():
+                    if not first:
+                        first.append({name: part[:SHOWN] for name, part in batch.items()})
+                    yield self._on_device(batch)
+
             with averaged, torch.inference_mode(), self._autocast():
-                numbers = self.stage.evaluate(network, moved)
+                numbers = self.stage.evaluate(network, moved())
+                self.faces = self.stage.faces(network, self._on_device(first[0])) if first else []
             network.train()
         self.ranks.wait()
         return numbers
@@ -581,8 +585,21 @@ class Trainer:
         return {name: part.to(self.ranks.device, non_blocking=True) for name, part in batch.items()}
 
     def _autocast(self) -> torch.autocast:
-        """bfloat16 where asked for; float32 needs no scaling of the loss in either."""
-        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.settings.run.precision == "bf16")
+        """bfloat16 where asked for or faster; float32 needs no scaling of the loss in either."""
+        return torch.autocast(self.ranks.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    @property
+    def precision(self) -> str:
+        """What the networks compute in: bf16 or fp32."""
+        return choose_precision(self.settings.run.precision, self.ranks.device)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Size of a checkpoint: the network, Adam's two moments of what learns, and the running average."""
+        network = self.stage.network
+        state = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+        learns = sum(each.numel() * each.element_size() for each in network.parameters() if each.requires_grad)
+        return int(state * (1 if self.average is None else 2) + 2 * learns)
 
     def _gradients_stay_here(self) -> contextlib.AbstractContextManager[None]:
         """No exchange between ranks before the step's last piece."""
@@ -613,6 +630,7 @@ class Report:
         self.shown = shown
         self._speed = Speed()
         self._step = 0
+        self._steps, self._began = 0, time.perf_counter()
 
     def read(self, reported: Reported) -> bool:
         """Look at one step's numbers; returns whether some rank was asked to stop.
@@ -631,6 +649,7 @@ class Report:
                 " lower optimiser.learning_rate or set optimiser.clip_norm; the last checkpoint is from before it"
             )
         self._step = reported.step
+        self._steps += 1
         self._speed.step(reported.finished, self.settings.data.batch)
         loss = sum(values)
         run = self.settings.run
@@ -653,8 +672,11 @@ class Report:
         """Steps begin again: what was done since the last one counts for no step's time."""
         self._speed.begin(now)
 
-    def evaluated(self, numbers: dict[str, float]) -> None:
-        """Numbers of an evaluation."""
+    def evaluated(self, numbers: dict[str, float], faces: Sequence[Column] = ()) -> None:
+        """Numbers of an evaluation, and faces drawn meanwhile."""
+        if self.records is not None and faces:
+            model = (f"{self.settings.stage}, being trained", f"step {self._step}")
+            self.records.draw(self._step, draw_grid(faces, None, heard="Voice", model=model))
         if self.records is not None and numbers:
             self.records.write(self._step, "evaluation", numbers)
         self.shown.evaluation(self._step, numbers)
@@ -666,11 +688,13 @@ class Report:
             for sentence in warnings:
                 self.shown.warning(sentence)
                 if logger.hasHandlers():  # else logging itself would print it a second time, with --quiet too
-                    logger.warning("%s", sentence)
+                    logger.warning("%s", sentence, extra={"noted": True})
 
     def ended(self) -> None:
         """The whole of this start's steps."""
-        self.shown.ended(self._step, self._speed.clips, self._speed.seconds)
+        speed, clips = self._speed, self._steps * self.settings.data.batch
+        rate = speed.clips / speed.seconds if speed.seconds > 0 else None
+        self.shown.ended(self._step, clips, time.perf_counter() - self._began, rate)
 
 
 def _seed(seed: int, step: int, rank: int) -> None:
@@ -804,14 +828,38 @@ def _missing(settings: TrainingSettings, batches: ShardBatches) -> list[str]:
 
     Said now, because what it takes is to prepare or to train again.
     """
+    said = [f"for export: {name} is not installed; install the extra train" for name in missing_packages()]
     if settings.stage != "encoder":
-        return []
-    said = [str(gap) for gap in data_gaps(batches.manifest, settings.run.evaluate_split)]
-    if settings.teacher.face_decoder is not None:
-        try:
-            check_decoder_data(load_network(settings.teacher.face_decoder)[1], batches.embedder)
-        except WeightsError as error:
-            said.append(f"for export: it is refused: {error}")
+        return said
+    said += [str(gap) for gap in data_gaps(batches.manifest, settings.run.evaluate_split)]
+    if settings.teacher.face_decoder is None:
+        said.append(
+            "for export: a face decoder of this face embedder is needed too, and none is named; train one"
+            " (configs/paper-decoder.toml, dlib-decoder.toml), and set teacher.face_decoder to learn its first layer"
+        )
+        return said
+    try:
+        unsure = check_decoder_data(load_network(settings.teacher.face_decoder)[1], batches.embedder)
+        said += [f"for export: {sentence}" for sentence in unsure]
+    except WeightsError as error:
+        said.append(f"for export: it is refused: {error}")
+    return said
+
+
+def _slow(trainer: Trainer) -> list[str]:
+    """What will take longer, or not fit, though nothing refuses it."""
+    said = []
+    on_processor = trainer.ranks.device.type == "cpu"
+    if on_processor and trainer.precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
+        said.append("warning: this processor emulates bf16, which is 7 to 13 times slower; set run.precision to auto")
+    settings = trainer.settings
+    wanted = trainer.checkpoint_bytes * (settings.run.keep + 1)  # one more stands before the oldest goes
+    free = shutil.disk_usage(settings.out).free
+    if wanted > free:
+        said.append(
+            f"warning: {settings.run.keep} checkpoints and the one being written take {wanted / 1e6:,.0f} MB,"
+            f" {free / 1e6:,.0f} MB are free; set run.keep or out"
+        )
     return said
 
 
@@ -823,7 +871,10 @@ def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
         f"{settings.stage}: {parameters:,} parameters, {batches.count:,} training clips of {batches.speakers:,}"
         f" speakers, {settings.data.batch} a step, {settings.run.steps:,} steps"
         f" ({settings.run.steps * settings.data.batch / max(1, batches.count):,.1f} epochs),"
-        f" {trainer.ranks.count} x {trainer.ranks.device.type}, {settings.run.precision}",
+        f" {trainer.ranks.count} x {trainer.ranks.device.type}, {trainer.precision}",
+        f"a checkpoint takes {trainer.checkpoint_bytes / 1e6:,.1f} MB, every {settings.run.checkpoint_every:,} steps;"
+        f" the newest {settings.run.keep} stay in {settings.out}",
+        *_slow(trainer),
         *trainer.stage.notes(),
         *missing,
     ]
@@ -832,10 +883,12 @@ def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
     elif trainer.step:
         lines.append(f"going on from step {trainer.step:,}")
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        note(line)
 
 
-def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int, list[Balance], tuple[str, ...]]:
+def balance_by_settings(
+    settings: TrainingSettings, *, clips: int, progress: Tell = lambda what, done, of: None
+) -> tuple[int, list[Balance], tuple[str, ...]]:
     """Suggested weights from the newest checkpoint of an encoder's run: its step, the terms, what is left out.
 
     Raises:
@@ -862,6 +915,9 @@ def balance_by_settings(settings: TrainingSettings, *, clips: int) -> tuple[int,
             {name: part.to(ranks.device) for name, part in batch.items()}
             for batch in itertools.islice(batches.training(newest.step), count)
         )
+        pairs = []
         with torch.no_grad():
-            pairs = [(stage.predict(stage.network, batch), batch["face_embedding"]) for batch in moved]
+            for number, batch in enumerate(moved):
+                progress("batches heard", number, count)
+                pairs.append((stage.predict(stage.network, batch), batch["face_embedding"]))
         return newest.step, suggest_weights(stage.loss, pairs), stage.notes()

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
+from speech2face.console import Tell
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.shards import PassOrder
@@ -261,8 +262,11 @@ class Measures:
     """As in training: angle, R^2, recall, each with its chance level."""
 
 
-def predict(encoder: Any, batches: Iterable[dict[str, Tensor]]) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    """Predicted and target face embeddings, (clips, K) each, and speakers, (clips,), of batches of a data set.
+def predict(
+    encoder: Any, batches: Iterable[dict[str, Tensor]], told: Callable[[int], object] = lambda clips: None
+) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
+    """Predicted and target face embeddings, (clips, K) each, and speakers, (clips,), of batches of a data set;
+    `told` hears how many clips are done.
 
     Raises:
         DatasetError: fewer clips than a spread can be measured on.
@@ -274,6 +278,7 @@ def predict(encoder: Any, batches: Iterable[dict[str, Tensor]]) -> tuple[FloatAr
             predicted.append(encoder(encoder.front_end(from_pcm(batch["waveform"]))).numpy())
             target.append(batch["face_embedding"].numpy())
             speakers.append(batch["speaker"].numpy())
+            told(sum(map(len, speakers)))
     count = sum(map(len, speakers))
     check_clips(count)
     return np.concatenate(predicted), np.concatenate(target), np.concatenate(speakers)
@@ -672,6 +677,7 @@ def export_by_runs(
     data: str | None = None,
     clips: int = MOST_CLIPS,
     force: bool = False,
+    progress: Tell = lambda what, done, of: None,
 ) -> tuple[PairedModel, tuple[str, ...]]:
     """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
 
@@ -709,8 +715,11 @@ def export_by_runs(
     }
     seconds = float(settings["data"]["seconds"])
     dataset = ClipDataset(manifest, split, seconds=seconds)
-    batches = clip_loader(dataset, PassOrder(dataset.table, BATCH, limit=clips))
-    measures = measure(*predict(encoder, batches))
+    order = PassOrder(dataset.table, BATCH, limit=clips)
+    count = sum(map(len, order))
+    batches = clip_loader(dataset, order)
+    measures = measure(*predict(encoder, batches, lambda done: progress("clips heard", done, count)))
+    progress("writing the networks as graphs", 0, None)
     if measures.same_speaker is None:
         notes += ("several speakers in one recording are not judged: too few pairs, or they are not told apart",)
     if not np.isfinite(measures.mean_embedding).all():

@@ -6,6 +6,7 @@ has to prepare and train again.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.data.manifest import Manifest
-from speech2face.data.record import VALIDATION
+from speech2face.data.record import TRAIN, VALIDATION
 from speech2face.data.shards import PassOrder
 
 LEAST_CLIPS = 16  # fewer say nothing about a spread
 LEAST_PAIRS = 100  # of one speaker; fewer do not place a twentieth
+PAPER_BATCH = 8  # clips a step, of the settings as they are
 MOST_CLIPS = 2_000  # that an export measures on unless it is told another number
 
 MORE_SPEAKERS = "prepare with more validation speakers (data prepare --shares train=0.8,validation=0.1,test=0.1)"
@@ -31,9 +33,11 @@ class Gap:
     sentence: str
     refused: bool
     """Whether nothing is released without it, or a release that leaves something out."""
+    of: str = "export"
+    """What will miss it: export or training."""
 
     def __str__(self) -> str:
-        return f"for export: {self.sentence}"
+        return f"for {self.of}: {self.sentence}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,35 @@ def planned_gaps(records: Sequence[int], split: str = VALIDATION) -> tuple[Gap, 
     most = sum(records)
     people = max(1, (most + 1) // 2) if most else 0
     return _gaps(most, SpeakerPairs(one=most - people, two=max(0, people - 1)), split, at_most="at most ")
+
+
+def training_gaps(manifest: Manifest, split: str = VALIDATION, *, batch: int = PAPER_BATCH) -> tuple[Gap, ...]:
+    """What `train` with its settings as they are will refuse of this data set: too few clips for one step."""
+    there = {name: len(manifest.clips(name)) if name in manifest.splits else 0 for name in (TRAIN, split)}
+    found = []
+    if there[TRAIN] < batch:
+        found.append(
+            Gap(
+                f"a step takes {batch} clips, the split {TRAIN} has {there[TRAIN]}; it is refused: prepare more"
+                f" training clips, or train with --set data.batch={max(1, there[TRAIN])}",
+                refused=True,
+                of="training",
+            )
+        )
+    if not there[split]:
+        found.append(
+            Gap(
+                f"it is evaluated on the split {split}, which is empty; it is refused: {MORE_SPEAKERS}",
+                True,
+                "training",
+            )
+        )
+    return tuple(found)
+
+
+def missing_packages() -> list[str]:
+    """Packages that an export imports and that are not installed, though training runs without them."""
+    return [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
 
 
 def _gaps(clips: int, pairs: SpeakerPairs, split: str, *, at_most: str = "") -> tuple[Gap, ...]:

@@ -27,6 +27,7 @@ from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidSettings, WeightsError
 from speech2face.face.vggface import INPUT_PIXELS, VGGFace, load_vggface
 from speech2face.metrics.measures import embedding_numbers
+from speech2face.sheets import Column
 from speech2face.training.checkpoint import AVERAGE, NETWORK, find_checkpoint, read_checkpoint
 from speech2face.training.losses import (
     PAPER_STEP,
@@ -174,7 +175,10 @@ def build_stage(settings: TrainingSettings, manifest: Manifest) -> Stage:
     assert manifest.embedder is not None
     embedding = manifest.embedder.size
     if settings.stage == "encoder":
-        return EncoderStage(begin_voice_encoder(settings.voice, embedding), build_encoder_loss(settings, embedding))
+        file = settings.teacher.face_decoder
+        loss = build_encoder_loss(settings, embedding)
+        decoder = None if file is None else load_network(file)[0]
+        return EncoderStage(begin_voice_encoder(settings.voice, embedding), loss, decoder)
     return build_decoder_stage(settings, manifest)
 
 
@@ -199,6 +203,10 @@ class Stage(Protocol):
 
     def evaluate(self, network: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         """Named numbers on clips that are not trained on."""
+        ...
+
+    def faces(self, network: nn.Module, batch: Batch) -> list[Column]:
+        """Faces drawn of clips that are not trained on, none of them a photograph; none where nothing can draw."""
         ...
 
     def notes(self) -> tuple[str, ...]:
@@ -271,9 +279,11 @@ class EncoderStage:
         """The paper's, by which the weights of Equation 1 are chosen."""
         return self
 
-    def __init__(self, network: Any, loss: EncoderLoss) -> None:
+    def __init__(self, network: Any, loss: EncoderLoss, decoder: Any = None) -> None:
         self.network = network
         self.loss = loss
+        self.decoder = decoder
+        """Draws the faces that are looked at meanwhile, on the CPU; None draws none."""
 
     def to(self, device: torch.device) -> None:
         """Move the encoder and the frozen layers of the loss."""
@@ -317,9 +327,24 @@ class EncoderStage:
         numbers = embedding_numbers(_numpy(predicted), _numpy(reference))
         return {"loss": sum(terms.values())} | terms | numbers
 
+    def faces(self, network: nn.Module, batch: dict[str, Tensor]) -> list[Column]:
+        """The decoder's faces of the photographs' embeddings and of those that the encoder predicts."""
+        if self.decoder is None:
+            return []
+        said = (batch["face_embedding"], self.predict(network, batch))
+        pairs = zip(*(_drawn(self.decoder, embedding.float().cpu()) for embedding in said), strict=True)
+        return [Column(None, wanted, drawn, (f"clip {number + 1}",)) for number, (wanted, drawn) in enumerate(pairs)]
+
     def notes(self) -> tuple[str, ...]:
         """Terms that are left out."""
         return self.loss.left_out()
+
+
+def _drawn(decoder: nn.Module, embeddings: Tensor) -> list[np.ndarray]:
+    """Pictures (height, width, 3) uint8 of face embeddings, (faces, embedding)."""
+    with torch.autocast(embeddings.device.type, enabled=False):
+        pictures = decoder(embeddings).float().clamp(0, 1).mul(255).round().byte()
+    return list(pictures.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _numpy(embeddings: Tensor) -> np.ndarray:
@@ -407,6 +432,11 @@ class DecoderStage:
         mean = torch.stack([texture.sum(0) for texture in textures]).sum(0) / clips
         sums["texture_error_of_mean"] = sum(float(texture_loss(mean, texture)) * len(texture) for texture in textures)
         return {name: total / clips for name, total in sums.items()}
+
+    def faces(self, network: nn.Module, batch: dict[str, Tensor]) -> list[Column]:
+        """What the decoder draws of the photographs' embeddings; the photographs themselves are not copied."""
+        drawn = _drawn(network, batch["face_embedding"])
+        return [Column(None, face, None, (f"clip {number + 1}",)) for number, face in enumerate(drawn)]
 
     def notes(self) -> tuple[str, ...]:
         """Terms that are left out."""

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 import tomllib
 import wave
 from collections.abc import Iterator
@@ -21,18 +22,18 @@ from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
 
 SOURCES = KINDS["data_sources"]
-PAGE = (Path(__file__).parents[3] / "docs" / "extending-data-source.md").read_text()
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "extending-data-source.md").read_text()
 
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's package, as an installer would leave it."""
-    code, entry = re.findall(r"```(?:python|toml)\n(.*?)```", PAGE, re.DOTALL)
-    assert len(code.splitlines()) < 60
+    (entry,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     ((group, points),) = tomllib.loads(entry)["project"]["entry-points"].items()
     place = tmp_path / "site"
     (place / "archive_source-1.0.dist-info").mkdir(parents=True)
-    (place / "archive_source.py").write_text(code)
+    shutil.copytree(ROOT / "examples" / "plugin" / "speech2face_example", place / "speech2face_example")
     (place / "archive_source-1.0.dist-info" / "METADATA").write_text("Name: archive-source\nVersion: 1.0\n")
     lines = [f"{name} = {value}" for name, value in points.items()]
     (place / "archive_source-1.0.dist-info" / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))

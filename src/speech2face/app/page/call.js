@@ -80,7 +80,7 @@ async function join(speaks) {
   let microphone = null;
   let connection = null;
   try {
-    const { ice_servers: iceServers } = await ask("/v1/webrtc");
+    const { ice_servers: iceServers } = await ask("v1/webrtc");
     if (speaks) microphone = await openMicrophone();
     connection = new RTCPeerConnection({ iceServers });
     side = { connection, microphone, peer: null, sees: document.querySelector("[name=sees]:checked").value };
@@ -94,7 +94,7 @@ async function join(speaks) {
     await gathered(connection);
     const { sdp } = connection.localDescription;
     const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees });
-    const answer = await ask("/v1/webrtc/offer", { method: "POST", body });
+    const answer = await ask("v1/webrtc/offer", { method: "POST", body });
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   } catch (error) {
@@ -127,7 +127,7 @@ function changed(connection) {
 async function look() {
   const now = side;
   if (!now) return;
-  const { tracks } = await ask(`/v1/calls/${call}`).catch(() => ({ tracks: {} }));
+  const { tracks } = await ask(`v1/calls/${call}`).catch(() => ({ tracks: {} }));
   const name = Object.keys(tracks).find((each) => (each === now.peer) === (now.sees === "own"));
   at("heard").textContent = now === side && tracks[name]?.facts ? inWords(tracks[name].facts) : "";
 }

@@ -80,7 +80,6 @@ export class Controls {
     at("given-age-value").textContent = age;
     at("given-age").setAttribute("aria-valuetext", age);
     at("given-age").dataset.set = this.ageSet;
-    at("given-hair").disabled = this.style === "drawn"; // a drawing has hair of its own
     at("as-heard").disabled = !amount && !Object.keys(this.given).length;
   }
 
@@ -99,7 +98,7 @@ export class Controls {
       ...(this.ageSet ? { age: Number(at("given-age").value) } : {}),
       ...(at("given-gender").value ? { gender: at("given-gender").value } : {}),
       ...(at("given-group").value ? { group: at("given-group").value } : {}),
-      ...(at("given-hair").value && this.style !== "drawn" ? { hair: at("given-hair").value } : {}),
+      ...(at("given-hair").value ? { hair: at("given-hair").value } : {}),
     };
   }
 }

@@ -1,7 +1,7 @@
 // The voice of a file: heard once, drawn again where something is changed.
 
-import { FACE_PIXELS, FACES, newSeed } from "/page/faces.js";
-import { portraitOf } from "/page/service.js";
+import { FACE_PIXELS, FACES, newSeed } from "./faces.js";
+import { portraitOf } from "./service.js";
 
 export class FileVoice {
   canHold = false; // nothing moves that could be held

@@ -1,6 +1,6 @@
 // A live session: sound out, facts and pictures in, over one WebSocket.
 
-import { currentToken, Refused } from "/page/service.js";
+import { currentToken, Refused } from "./service.js";
 
 const UPDATES_PER_SECOND = 4;
 const WAITING_SECONDS = 3; // of sound not sent yet; beyond it newer sound is dropped, the connection is too slow
@@ -12,7 +12,7 @@ const ANSWER_SECONDS = 8;
  * `on` has update(facts, picture Blob or null), error(code, text), closed(Refused or null), slow().
  */
 export function openLive({ sampleRate, pixels, given, exaggerate, style, model }, on) {
-  const address = new URL("/v1/live", location.href);
+  const address = new URL("v1/live", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";

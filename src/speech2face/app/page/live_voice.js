@@ -1,10 +1,10 @@
 // The voice from the microphone: the portrait sharpens while it speaks.
 
-import { FACE_PIXELS, FACES } from "/page/faces.js";
-import { openLive } from "/page/live.js";
-import { openMicrophone } from "/page/microphone.js";
-import { Refused } from "/page/service.js";
-import { ofMicrophone } from "/page/texts.js";
+import { FACE_PIXELS, FACES } from "./faces.js";
+import { openLive } from "./live.js";
+import { openMicrophone } from "./microphone.js";
+import { Refused } from "./service.js";
+import { ofMicrophone } from "./texts.js";
 
 const PIXELS = 512;
 const SHEET_FROM_SECONDS = 3; // of speech; before it the draws still jump about
@@ -153,7 +153,7 @@ export class LiveVoice {
     await this.unlessRefused(async () => {
       // Both are asked for at once, with no sound between: they show the same face.
       const asked = [this.session.labelled(PIXELS)];
-      if (this.page.controls.style === "drawn") asked.push(this.session.labelled(PIXELS, "svg"));
+      if (this.page.controls.style !== "photographic") asked.push(this.session.labelled(PIXELS, "svg"));
       const [{ facts, picture }, drawing = null] = await Promise.all(asked);
       if (!this.isHeld) return;
       this.heldPicture = picture;

@@ -1,15 +1,16 @@
 // The page: a voice from the microphone or a file goes to the service, the portrait comes back and is shown.
 
-import { Announcer } from "/page/announcer.js";
-import { Controls } from "/page/controls.js";
-import { Faces, newSeed } from "/page/faces.js";
-import { FileVoice } from "/page/file_voice.js";
-import { LiveVoice } from "/page/live_voice.js";
-import { Notices } from "/page/notices.js";
-import { inWords, Readings } from "/page/readings.js";
-import { readyModels } from "/page/service.js";
-import { Stage } from "/page/stage.js";
-import { Trace } from "/page/trace.js";
+import { Announcer } from "./announcer.js";
+import { Beside } from "./beside.js";
+import { Controls } from "./controls.js";
+import { Faces, newSeed } from "./faces.js";
+import { FileVoice } from "./file_voice.js";
+import { LiveVoice } from "./live_voice.js";
+import { Notices } from "./notices.js";
+import { inWords, Readings } from "./readings.js";
+import { readyModels } from "./service.js";
+import { Stage } from "./stage.js";
+import { Trace } from "./trace.js";
 
 const SUFFIXES = { "image/webp": "webp", "image/svg+xml": "svg" };
 
@@ -24,9 +25,10 @@ class Page {
     this.faces = new Faces(at("faces"));
     this.announcer = new Announcer(at("live"));
     this.notices = new Notices({ onToken: () => this.connect() });
-    this.controls = new Controls({ onChange: () => this.voice?.change(), onModel: () => this.changeModel() });
+    this.controls = new Controls({ onChange: () => this.changed(), onModel: () => this.changeModel() });
     this.live = new LiveVoice(this);
     this.file = new FileVoice(this);
+    this.beside = new Beside(this);
     this.voice = null; // the one of the two on show
     this.listen();
   }
@@ -43,7 +45,10 @@ class Page {
     at("save-drawing").addEventListener("click", () => this.save(() => this.voice.labelledDrawing()));
     at("restart").addEventListener("click", () => this.restart());
     at("draw").addEventListener("click", () => this.voice?.draw(newSeed()));
-    window.addEventListener("pagehide", () => this.clear());
+    window.addEventListener("pagehide", () => {
+      this.clear();
+      this.beside.clear();
+    });
     this.listenForDrops();
   }
 
@@ -61,8 +66,20 @@ class Page {
       if (!holdsFiles(event)) return;
       event.preventDefault();
       over(-depth);
-      this.take([...event.dataTransfer.files]);
+      this.takeDropped([...event.dataTransfer.files], this.beside.slotAt(event.target));
     });
+  }
+
+  /** On one of the two voices beside each other it becomes that one; two at once become both. */
+  takeDropped(files, slot) {
+    if (files.length === 2) this.beside.takeBoth(files);
+    else if (slot && files.length) slot.take(files[0]);
+    else this.take(files);
+  }
+
+  changed() {
+    this.voice?.change();
+    this.beside.change();
   }
 
   /** Wait for the service, then offer what its models can do; also when it went away. */
@@ -95,6 +112,7 @@ class Page {
   changeModel() {
     this.clear();
     this.nameModel();
+    this.beside.change();
   }
 
   /** Say what was refused; where the service is gone, look out for it. */
@@ -110,6 +128,7 @@ class Page {
       return;
     }
     this.notices.hide();
+    if (this.beside.recording) await this.beside.quiet();
     if (this.voice !== this.live || !this.live.resumable) this.clear();
     this.voice = this.live;
     await this.live.listen();
@@ -132,7 +151,7 @@ class Page {
     this.stageNote("");
     if (this.announcer.due(facts)) {
       const words = inWords(facts);
-      this.stage.describe(`${facts.style === "drawn" ? "Drawn portrait" : "Portrait"}. ${facts.notice} ${words}`);
+      this.stage.describe(`${facts.style === "photographic" ? "Portrait" : "Drawn portrait"}. ${facts.notice} ${words}`);
       this.announcer.say([words, ...facts.cautions.map(({ text }) => text)].join(" "));
     }
     this.allow(true);
@@ -142,7 +161,7 @@ class Page {
   hang(facts, picture) {
     this.stage.show(picture);
     this.stage.focus(facts.seconds_heard);
-    at("save-drawing").hidden = facts.style !== "drawn";
+    at("save-drawing").hidden = facts.style === "photographic";
   }
 
   stageNote(text) {
@@ -227,4 +246,5 @@ class Page {
 at("address").textContent = location.host;
 const page = new Page();
 page.clear();
+page.beside.clear();
 page.connect();

@@ -1,6 +1,6 @@
 // The microphone, opened on a press and closed for good: its light goes out when the page stops listening.
 
-import { Refused } from "/page/service.js";
+import { Refused } from "./service.js";
 
 /** Why there is no sound; `code` is one of denied, missing, busy, insecure, unsupported. */
 export class MicrophoneRefused extends Error {
@@ -33,7 +33,7 @@ export async function openMicrophone(onSound, onGone) {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
-    await context.audioWorklet.addModule("/page/worklet.js").catch(unreachable);
+    await context.audioWorklet.addModule(new URL("./worklet.js", import.meta.url)).catch(unreachable);
   } catch (error) {
     stream?.getTracks().forEach((track) => track.stop());
     await context.close();

@@ -1,8 +1,8 @@
 // The box beside the buttons that says what went wrong, and the question for a token.
 
-import { Refused, useToken } from "/page/service.js";
-import { ofClose, ofMicrophone, ofRefusal } from "/page/texts.js";
-import { MicrophoneRefused } from "/page/microphone.js";
+import { Refused, useToken } from "./service.js";
+import { ofClose, ofMicrophone, ofRefusal } from "./texts.js";
+import { MicrophoneRefused } from "./microphone.js";
 
 const at = (id) => document.getElementById(id);
 

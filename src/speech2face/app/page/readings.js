@@ -7,7 +7,6 @@ const FUNNEL_HEIGHT = 56;
 const MOST_PAST = 90;
 
 const at = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)} %`; // in words
 const place = (share) => `${(100 * share).toFixed(1)}%`; // in a style
 
 export class Readings {
@@ -79,11 +78,10 @@ export class Readings {
     at("funnel-mark").dataset.known = "yes";
   }
 
-  gender({ gender: { reading, probability }, given }) {
+  gender({ gender: { reading, probability, text }, given }) {
     const femininity = reading === "feminine" ? probability : 1 - probability;
     at("gender").textContent = reading;
-    const stated = probability > 0.99 ? "over 99 %" : percent(probability);
-    at("gender-probability").textContent = `probability ${stated}`;
+    at("gender-probability").textContent = `probability ${text.slice(reading.length + 2, -1)}`; // without the brackets
     this.set("gender-set", given?.gender);
     at("gender-mark").hidden = false;
     at("gender-mark").style.setProperty("--femininity", femininity);
@@ -140,6 +138,5 @@ export function inWords(facts) {
   const heard = `${facts.seconds_heard.toFixed(0)} seconds heard.`;
   if (facts.age === undefined) return heard;
   const [low, high] = facts.age_interval_80.map(Math.round);
-  const { reading, probability } = facts.gender;
-  return `${heard} Age about ${Math.round(facts.age)}, between ${low} and ${high}. Voice read as ${reading}, ${Math.round(100 * probability)} percent.`;
+  return `${heard} Age about ${Math.round(facts.age)}, between ${low} and ${high}. Voice read as ${facts.gender.text}.`;
 }

@@ -44,7 +44,7 @@ async function ask(path, { accept = "application/json", ...options } = {}) {
 export async function readyModels(onWaiting) {
   for (;;) {
     try {
-      const { models } = await ask("/v1/models");
+      const { models } = await ask("v1/models");
       if (models.length) return models;
       onWaiting("Loading the model");
     } catch (error) {
@@ -60,7 +60,7 @@ export async function portraitOf(file, query, signal) {
   const body = new FormData();
   body.append("file", file, file.name || "recording");
   const stated = Object.entries(query).filter(([, value]) => value !== undefined);
-  const answer = await ask(`/v1/portrait?${new URLSearchParams(stated)}`, { method: "POST", body, signal });
+  const answer = await ask(`v1/portrait?${new URLSearchParams(stated)}`, { method: "POST", body, signal });
   return {
     picture: blobOf(answer.picture),
     drawing: answer.drawing && blobOf(answer.drawing),

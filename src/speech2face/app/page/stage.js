@@ -4,6 +4,9 @@ const FADE_MILLISECONDS = 240; // just under the time between two updates
 const FOCUS_SECONDS = 6; // what the model is usually asked with; the card's numbers begin to settle there
 const BLUR_SHARE = 0.016; // of the picture's width, with nothing heard
 
+/** Blur by how little was heard, as a share of the picture's width: 0 from six seconds on. */
+export const lacking = (seconds) => (Math.max(0, 1 - seconds / FOCUS_SECONDS) * BLUR_SHARE).toFixed(4);
+
 export class Stage {
   constructor(element) {
     this.element = element;
@@ -56,10 +59,8 @@ export class Stage {
     URL.revokeObjectURL(image.src);
   }
 
-  /** Blur by how little was heard, 0 from six seconds on. */
   focus(seconds) {
-    const lacking = Math.max(0, 1 - seconds / FOCUS_SECONDS);
-    this.element.style.setProperty("--lacking", (lacking * BLUR_SHARE).toFixed(4));
+    this.element.style.setProperty("--lacking", lacking(seconds));
   }
 
   /** For whoever does not see it. */

@@ -1,9 +1,9 @@
 // The consent studio: one step after another; everything goes to the machine it came from, and stays in memory till the end.
 
-import { ask, at, closeAll, element, over, show, state, trying } from "/page/studio_page.js";
-import { closeCamera, openCamera, resetPhotographs, take } from "/page/studio_photographs.js";
-import { LANGUAGES, OVER, STORED, SURE, day, fileName, moment, photographs, said, size } from "/page/studio_texts.js";
-import { recordOrPause, resetVoice, restartVoice, stopVoice } from "/page/studio_voice.js";
+import { ask, at, closeAll, element, over, show, state, trying } from "./studio_page.js";
+import { closeCamera, openCamera, resetPhotographs, take } from "./studio_photographs.js";
+import { LANGUAGES, OVER, STORED, SURE, day, fileName, moment, photographs, said, size } from "./studio_texts.js";
+import { recordOrPause, resetVoice, restartVoice, stopVoice } from "./studio_voice.js";
 
 const CLEAR_MS = 10 * 60 * 1000; // after which the code is not left on the screen
 
@@ -37,7 +37,7 @@ async function sign() {
     statements: ticked.map((label) => label.textContent),
     language: at("language").value,
   };
-  state.session = (await ask("/studio/sign", { method: "POST", json })).session;
+  state.session = (await ask("studio/sign", { method: "POST", json })).session;
   at("sentences").lang = at("language").value;
   at("sentences").replaceChildren(...state.form.sentences[at("language").value].map((text) => element("li", text)));
   resetVoice();
@@ -45,7 +45,7 @@ async function sign() {
 }
 
 async function withdraw() {
-  const { files } = await ask("/studio/withdraw", { method: "POST", json: { code: at("code-in").value } });
+  const { files } = await ask("studio/withdraw", { method: "POST", json: { code: at("code-in").value } });
   at("code-in").value = "";
   if (files) over(OVER.erased);
 }
@@ -56,7 +56,7 @@ async function store() {
   at("store").disabled = true;
   try {
     const json = { age: at("age").value, gender: at("gender").value };
-    const { code, record, files } = await ask("/studio/finish", { method: "POST", json });
+    const { code, record, files } = await ask("studio/finish", { method: "POST", json });
     at("code").textContent = code;
     const rows = [
       [STORED.signed, moment(record.signed_at)],
@@ -81,15 +81,15 @@ async function store() {
 
 async function leave() {
   closeAll();
-  if (state.session) await ask("/studio/session", { method: "DELETE" });
+  if (state.session) await ask("studio/session", { method: "DELETE" });
   over(OVER.left);
 }
 
 /** The next person finds a page without anything of this one. */
 async function beginAnew() {
-  if (state.session) await ask("/studio/session", { method: "DELETE" }).catch(() => {});
+  if (state.session) await ask("studio/session", { method: "DELETE" }).catch(() => {});
   state.session = null;
-  location.replace("/");
+  location.replace(location.pathname);
 }
 
 // ---- What is pressed
@@ -146,17 +146,17 @@ pressed("print", () => print());
 pressed("end", beginAnew);
 pressed("anew", beginAnew);
 pressedTwice("erase", async () => {
-  await ask("/studio/erase", { method: "POST" });
+  await ask("studio/erase", { method: "POST" });
   over(OVER.erased);
 });
 pressedTwice("leave", leave);
 document.querySelector("[data-back=read]").addEventListener("click", () => show("read"));
 
 addEventListener("pagehide", () => {
-  if (state.session) ask("/studio/session", { method: "DELETE", keepalive: true }).catch(() => {});
+  if (state.session) ask("studio/session", { method: "DELETE", keepalive: true }).catch(() => {});
 });
 
-state.form = await trying(() => ask("/studio/form"));
+state.form = await trying(() => ask("studio/form"));
 if (state.form) {
   showForm();
   show("read");

@@ -1,7 +1,7 @@
 // What every step of the consent studio uses: the service, the steps, and what is said.
 
-import { MicrophoneRefused } from "/page/microphone.js";
-import { OVER, WRONG } from "/page/studio_texts.js";
+import { MicrophoneRefused } from "./microphone.js";
+import { OVER, WRONG } from "./studio_texts.js";
 
 export const at = (id) => document.getElementById(id);
 export const state = { form: null, session: null };

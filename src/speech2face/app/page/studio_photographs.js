@@ -1,8 +1,8 @@
 // The photographs of a studio: what the camera sees is looked at, and taken when pressed.
 
-import { MicrophoneRefused } from "/page/microphone.js";
-import { advise, ask, at, complain, element, over, state, whenOver } from "/page/studio_page.js";
-import { OVER, PHOTOGRAPH, SAYS, WRONG } from "/page/studio_texts.js";
+import { MicrophoneRefused } from "./microphone.js";
+import { advise, ask, at, complain, element, over, state, whenOver } from "./studio_page.js";
+import { OVER, PHOTOGRAPH, SAYS, WRONG } from "./studio_texts.js";
 
 const LOOK_MS = 400; // between two looks through the camera
 const LOOK_PIXELS = 640; // longest side of what is looked at
@@ -82,7 +82,7 @@ async function looking(stream) {
   while (camera === stream) {
     if (nextPlace() > 0 && !document.hidden && at("video").videoWidth) {
       const body = await snapshot("image/jpeg", 0.85, LOOK_PIXELS);
-      const seen = await ask("/studio/look", { method: "POST", body }).catch((error) => error);
+      const seen = await ask("studio/look", { method: "POST", body }).catch((error) => error);
       if (camera !== stream) return;
       if (seen instanceof Error) {
         if (seen.code === "session_gone") over(OVER.gone);
@@ -104,7 +104,7 @@ export async function take() {
   at("take").disabled = at("take").dataset.busy = true;
   try {
     const body = await snapshot("image/png");
-    const seen = await ask(`/studio/photographs/${place}`, { method: "POST", body });
+    const seen = await ask(`studio/photographs/${place}`, { method: "POST", body });
     if (seen.refused.length) {
       showSeen(seen);
       return;

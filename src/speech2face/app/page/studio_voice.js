@@ -1,8 +1,8 @@
 // The voice of a studio: what the microphone hears is sent a piece at a time, and said how it does.
 
-import { openMicrophone } from "/page/microphone.js";
-import { advise, ask, at, complain, trying, whenOver } from "/page/studio_page.js";
-import { SAYS, VOICE, WRONG } from "/page/studio_texts.js";
+import { openMicrophone } from "./microphone.js";
+import { advise, ask, at, complain, trying, whenOver } from "./studio_page.js";
+import { SAYS, VOICE, WRONG } from "./studio_texts.js";
 
 const SEND_MS = 500; // between two pieces of sound
 
@@ -62,7 +62,7 @@ async function sendVoice(rate, open) {
     if (!sound.pieces.length) continue;
     const body = new Blob(sound.pieces, { type: "application/octet-stream" });
     sound.pieces = [];
-    const answer = await trying(() => ask(`/studio/voice?rate=${rate}&part=${sound.part}`, { method: "POST", body }));
+    const answer = await trying(() => ask(`studio/voice?rate=${rate}&part=${sound.part}`, { method: "POST", body }));
     if (answer === null) {
       await stopVoice();
       return;
@@ -85,7 +85,7 @@ export async function stopVoice() {
 export async function restartVoice() {
   await stopVoice();
   await sound.sending;
-  await ask("/studio/voice", { method: "DELETE" });
+  await ask("studio/voice", { method: "DELETE" });
   resetVoice();
   recording(false);
 }

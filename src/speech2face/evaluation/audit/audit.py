@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from speech2face.console import Tell
 from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
 from speech2face.evaluation import report
 from speech2face.evaluation.audit import groups
@@ -33,8 +34,6 @@ from speech2face.outputs import write_together
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class AuditSettings:
@@ -56,7 +55,7 @@ class AuditSettings:
     force: bool = False
 
 
-def audit(settings: AuditSettings, *, progress: Progress | None = None) -> groups.Audit:
+def audit(settings: AuditSettings, *, progress: Tell | None = None) -> groups.Audit:
     """Measure everything, write the report, and put its block into the cards that are named.
 
     Raises:

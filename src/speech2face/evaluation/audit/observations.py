@@ -14,6 +14,7 @@ from scipy.stats import chi2
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import find_speech, snr_db
+from speech2face.console import Tell
 from speech2face.errors import DatasetError, InvalidOption, Speech2FaceError
 from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.report import Figure, Floats, NotMeasured, Number, Part, Table, chapter
@@ -225,7 +226,7 @@ def observe(
     clips: Sequence[AuditClip],
     conditions: Sequence[Condition],
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Tell | None = None,
 ) -> Mapping[str, Observations]:
     """Encode every clip under every condition; `clean` is the first of them."""
     assert conditions and conditions[0].name == CLEAN
@@ -241,7 +242,7 @@ def observe(
         for condition in conditions:
             found[condition.name].append(_under(condition, clip, waveform, clean, model))
         if progress is not None:
-            progress(number + 1, len(clips))
+            progress("recordings heard", number + 1, len(clips))
     return {condition.name: _stack(condition, found[condition.name], clips, model) for condition in conditions}
 
 

@@ -1,0 +1,222 @@
+"""How old drawn faces look to a network that had no part in making them, beside photographs and generated faces.
+
+    npm pack @vladmandic/human && tar xzf vladmandic-human-*.tgz
+    python benchmarks/apparent_age.py --network package/models --starter ../shared/starter [--model FOLDER]
+
+Writes benchmarks/apparent_age.csv (appends). The network is "faceres" of the JavaScript package Human (MIT), which
+states a distribution over ages 0 to 99 and a gender; its graph has twelve kinds of operation, run here in torch. It
+reads faces of fifty years and more ten to twenty years too young, photographs and generated ones alike. So what it
+reads from a drawn face is turned into the age at which it reads the same from the others, gender by gender: people's
+own age where photographs have one (under 38 years), a third network's guess for generated faces. A face that looks its
+age has that number equal to the age asked for.
+"""
+
+import argparse
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from record import Result, print_results, write
+from sklearn.isotonic import IsotonicRegression
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from recipes.starter.face_material import Faces, read_london, read_synthetic
+from speech2face.face.detect import Picture
+from speech2face.models.attributes import AttributeModel, load_attribute_model
+
+ROOT = Path(__file__).resolve().parent.parent
+ASKED_YEARS = (20, 27, 35, 42, 50, 57, 65, 72, 80)
+EYES = {189: ((0,), (1,)), 468: ((33, 133), (263, 362))}  # landmarks whose means are the eyes' middles
+WIDE, BELOW = 3.5, 0.4  # of the distance between the eyes: side of the crop, and how far under the eyes its middle is
+SIDE_PIXELS = 224
+PHOTOGRAPHED_TO_YEARS = 38.0  # the photographs have too few older people to be a scale
+WIDTH_YEARS = 5.0
+DRAWS = 3
+Floats = NDArray[np.float64]
+
+
+class AgeNetwork:
+    """A graph model of TensorFlow.js, as far as this network needs it."""
+
+    def __init__(self, folder: Path) -> None:
+        stored = json.loads((folder / "faceres.json").read_text(encoding="utf-8"))
+        self._nodes = stored["modelTopology"]["node"]
+        self._constants = read_weights(stored["weightsManifest"][0]["weights"], (folder / "faceres.bin").read_bytes())
+
+    @torch.inference_mode()
+    def read(self, crops: list[NDArray[np.float32]]) -> Floats:
+        """Mean age in years and probability of a man, (crops, 2), of square crops (side, side, 3) of 0 to 255."""
+        found = [self._run(torch.from_numpy(crop).permute(2, 0, 1)[None]) for crop in crops]
+        return np.array(found)
+
+    def _run(self, picture: Tensor) -> tuple[float, float]:
+        values: dict[str, Tensor] = dict(self._constants)
+        for node in self._nodes:
+            if node["op"] == "Placeholder":
+                values[node["name"]] = picture
+            elif node["op"] != "Const":
+                values[node["name"]] = run_node(node, [values[name] for name in node["input"]])
+        ages, man = (
+            next(values[node["name"]] for node in self._nodes if node["op"] == op) for op in ("Softmax", "Sigmoid")
+        )
+        return float((ages * torch.arange(100)).sum() / ages.sum()), float(man)
+
+
+def read_weights(entries: list[dict[str, Any]], data: bytes) -> dict[str, Tensor]:
+    """The graph's constants by name; half precision as it is stored becomes single."""
+    constants, at = {}, 0
+    for entry in entries:
+        kind = np.dtype(entry.get("quantization", {}).get("dtype", entry["dtype"]))
+        count = int(np.prod(entry["shape"]))
+        array = np.frombuffer(data, kind, count, at).reshape(entry["shape"])
+        constants[entry["name"]] = torch.from_numpy(array.astype(np.float32 if kind.kind == "f" else kind))
+        at += count * kind.itemsize
+    return constants
+
+
+def run_node(node: Mapping[str, Any], values: list[Tensor]) -> Tensor:
+    """One operation; pictures are (1, channels, height, width) here, where TensorFlow has channels last."""
+    kind, first = node["op"], values[0]
+    if kind in ("Conv2D", "DepthwiseConv2dNative"):
+        stride = int(node["attr"]["strides"]["list"]["i"][1])
+        deep = kind == "DepthwiseConv2dNative"
+        kernel = values[1].permute(2, 3, 0, 1) if deep else values[1].permute(3, 2, 0, 1)
+        if base64.b64decode(node["attr"]["padding"]["s"]) == b"SAME":
+            around = []
+            for size, reach in ((first.shape[3], kernel.shape[3]), (first.shape[2], kernel.shape[2])):
+                missing = max((-(-size // stride) - 1) * stride + reach - size, 0)
+                around += [missing // 2, missing - missing // 2]
+            first = pad(first, around)
+        return conv2d(first, kernel, stride=stride, groups=first.shape[1] if deep else 1)
+    if kind in ("Add", "Mul", "Minimum", "Maximum"):
+        other = values[1]
+        if first.ndim == 4 and other.ndim in (1, 4):
+            other = other.reshape(1, -1, 1, 1)
+        return {"Add": torch.add, "Mul": torch.mul, "Minimum": torch.minimum, "Maximum": torch.maximum}[kind](
+            first, other
+        )
+    if kind == "Mean":
+        return first.mean((2, 3))
+    if kind == "_FusedMatMul":
+        fused = [base64.b64decode(each) for each in node["attr"]["fused_ops"]["list"]["s"]]
+        found = first @ values[1] + values[2]
+        return found.relu() if b"Relu" in fused else found
+    plain = {"Relu": torch.relu, "Sigmoid": torch.sigmoid, "Softmax": lambda each: each.softmax(-1)}
+    return plain[kind](first)
+
+
+def crop_of(picture: Picture, eyes: Floats) -> NDArray[np.float32]:
+    """The face around its eyes (2, 2), in pixels of the picture."""
+    apart = float(np.linalg.norm(eyes[1] - eyes[0]))
+    middle, half = eyes.mean(0) + np.array([0.0, BELOW * apart]), WIDE * apart / 2
+    box = (*(middle - half), *(middle + half))
+    cut = Image.fromarray(picture).transform(
+        (SIDE_PIXELS, SIDE_PIXELS), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
+    )
+    return np.asarray(cut, np.float32)
+
+
+def crops_of(faces: Faces) -> list[NDArray[np.float32]]:
+    """The crops of photographs."""
+    left, right = EYES[faces.landmarks.shape[1]]
+    return [
+        crop_of(
+            (picture * 255).round().astype(np.uint8), np.stack([marks[list(left)].mean(0), marks[list(right)].mean(0)])
+        )
+        for picture, marks in zip(faces.pictures, faces.landmarks, strict=True)
+    ]
+
+
+def drawn(model: AttributeModel) -> tuple[list[NDArray[np.float32]], Floats, NDArray[np.str_]]:
+    """Crops of expected faces of the reference population and of draws; their age and femininity; which they are."""
+    population, rng = model.release.population, np.random.default_rng(0)
+    crops, asked, kinds = [], [], []
+    for femininity in (1.0, 0.0):
+        for age in ASKED_YEARS:
+            for draw in range(DRAWS + 1):
+                groups = None if draw == 0 else rng.dirichlet(np.full(len(population.group_weights), 2.0))
+                face = population.embedding(age, femininity, groups)
+                if draw:
+                    face[population.basis.size :] = (
+                        rng.normal(size=population.residual_sd.size) * population.residual_sd
+                    )
+                crops.append(crop_of(model.decode(face), model.landmarks(face)[:2].astype(np.float64)))
+                asked.append((age, femininity))
+                kinds.append("drawn" if draw else "expected")
+    return crops, np.array(asked, np.float64), np.array(kinds)
+
+
+def scale(age: Floats, read: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Ages and what is read from faces of each in the mean, never falling: (years,) twice."""
+    years = np.arange(18.0, 91.0)
+    near = weight * np.exp(-0.5 * ((years[:, None] - age) / WIDTH_YEARS) ** 2)
+    mean = (near @ read) / near.sum(1)
+    return years, IsotonicRegression().fit_transform(years, mean, sample_weight=near.sum(1))
+
+
+def measure(network: AgeNetwork, model: AttributeModel, starter: Path) -> list[Result]:
+    """One row for each age and gender, and the errors over all."""
+    london, generated = read_london(starter), read_synthetic(starter)
+    known = ~np.isnan(london.age)
+    photographs = network.read(crops_of(london))
+    made = network.read(crops_of(generated))
+    young = known & (london.age < PHOTOGRAPHED_TO_YEARS)
+    error = float(np.abs(photographs[known, 0] - london.age[known]).mean())
+    right = float(((photographs[:, 1] < 0.5) == (london.femininity > 0.5)).mean())
+    rows = [
+        Result("photographs: error of the network's age", error, "years", 4.9, "the median age for all"),
+        Result("photographs: gender right", right, "of 1", 0.5, "one answer for all"),
+    ]
+    crops, asked, kinds = drawn(model)
+    found = network.read(crops)
+    for femininity, who in ((1.0, "woman"), (0.0, "man")):
+        of_photographs, of_made = young & (london.femininity == femininity), generated.femininity == femininity
+        years, read = scale(
+            np.r_[london.age[of_photographs], generated.age[of_made]],
+            np.r_[photographs[of_photographs, 0], made[of_made, 0]],
+            np.r_[np.ones(of_photographs.sum()), generated.trust[of_made]],
+        )
+        for age in ASKED_YEARS:
+            here = (asked == (age, femininity)).all(1)
+            for kind in ("expected", "drawn"):
+                seen = float(found[here & (kinds == kind), 0].mean())
+                wanted = float(np.interp(age, years, read))
+                looks = float(np.interp(seen, read + 1e-6 * years, years))
+                rows.append(
+                    Result(
+                        f"{kind} {who} of {age}: read {seen:.1f}, looks",
+                        looks,
+                        "years",
+                        wanted,
+                        "read from others of that age",
+                    )
+                )
+    told = float(((found[:, 1] < 0.5) == (asked[:, 1] > 0.5)).mean())
+    rows.append(Result("drawn: gender read as asked", told, "of 1", 0.5, "one answer for all"))
+    return rows
+
+
+def main() -> None:
+    """Parse the command line, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", type=Path, required=True, help="folder with faceres.json and faceres.bin")
+    parser.add_argument("--starter", type=Path, default=ROOT.parent / "shared" / "starter")
+    parser.add_argument("--model", default=None, help="folder of a release; the shipped one where it is left out")
+    parser.add_argument("--dry", action="store_true", help="print only")
+    arguments = parser.parse_args()
+    model = load_attribute_model(arguments.model) if arguments.model else load_attribute_model()
+    results = measure(AgeNetwork(arguments.network), model, arguments.starter)
+    print_results(results)
+    if not arguments.dry:
+        write(results, ROOT / "benchmarks" / "apparent_age.csv")
+
+
+if __name__ == "__main__":
+    main()
