@@ -142,8 +142,8 @@ class Portrait(LabelledPicture):
     drawing: str | None = None
     track: int = 1
     tracks: int = 1
-    hair: str | None = None
-    sample_hair: tuple[str, ...] = ()
+    hair: HairStyle | None = None
+    sample_hair: tuple[HairStyle, ...] = ()
     kind: ClassVar[Kind] = "portrait"
 
     def __repr__(self) -> str:
@@ -159,8 +159,8 @@ class Portrait(LabelledPicture):
             "track": self.track,
             "tracks": self.tracks,
             "seed": self.seed,
-            **({} if self.hair is None else {"hair": self.hair}),
-            **({"sample_hair": list(self.sample_hair)} if self.sample_hair else {}),
+            **({} if self.hair is None else {"hair": str(self.hair)}),
+            **({"sample_hair": [str(style) for style in self.sample_hair]} if self.sample_hair else {}),
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
             "notice": self.notice,
@@ -448,7 +448,7 @@ class DrawnFace:
 
     image: np.ndarray
     drawing: str | None = None
-    hair: str | None = None
+    hair: HairStyle | None = None
     """How hair is worn; None where it is part of the model's faces."""
 
 
@@ -463,7 +463,7 @@ def worn_hair(model: Model, face_embedding: FloatArray, given: Given, place: flo
     return most_frequent_hair(*looks) if place is None else chosen_hair(*looks, place)
 
 
-def hair_of(faces: Sequence[DrawnFace]) -> tuple[str, ...]:
+def hair_of(faces: Sequence[DrawnFace]) -> tuple[HairStyle, ...]:
     """The styles of hair that faces show; empty where they have none to choose."""
     return tuple(face.hair for face in faces if face.hair is not None)
 
