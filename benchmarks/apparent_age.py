@@ -1,4 +1,4 @@
-"""How old drawn faces look to a network that had no part in making them, beside photographs and generated faces.
+"""What a network that had no part in making them sees in drawn faces: their age, and whether they are somebody's.
 
     npm pack @vladmandic/human && tar xzf vladmandic-human-*.tgz
     python benchmarks/apparent_age.py --network package/models --starter ../shared/starter [--model FOLDER]
@@ -9,12 +9,15 @@ reads faces of fifty years and more ten to twenty years too young, photographs a
 reads from a drawn face is turned into the age at which it reads the same from the others, gender by gender: people's
 own age where photographs have one (under 38 years), a third network's guess for generated faces. A face that looks its
 age has that number equal to the age asked for.
+
+Its 1,024 numbers before the last layers describe a face. They are a second embedder for the test of the release gate:
+draws and expected faces beside the people photographed, as recipes/starter/face_gate.py does with dlib.
 """
 
 import argparse
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,13 @@ from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from recipes.starter.face_gate import People, attributes_of, compare, expected_grid, nearest_alike
 from recipes.starter.face_material import Faces, read_london, read_synthetic
+from recipes.starter.face_model import group_weights
+from recipes.starter.faces import GATE_AGE_YEARS
+from speech2face.face.appearance import random_faces
 from speech2face.face.detect import Picture
+from speech2face.face.hair import chosen_hair
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,10 +47,11 @@ SIDE_PIXELS = 224
 PHOTOGRAPHED_TO_YEARS = 38.0  # the photographs have too few older people to be a scale
 WIDTH_YEARS = 5.0
 DRAWS = 3
+GATE_DRAWS = 400
 Floats = NDArray[np.float64]
 
 
-class AgeNetwork:
+class FaceNetwork:
     """A graph model of TensorFlow.js, as far as this network needs it."""
 
     def __init__(self, folder: Path) -> None:
@@ -53,20 +62,28 @@ class AgeNetwork:
     @torch.inference_mode()
     def read(self, crops: list[NDArray[np.float32]]) -> Floats:
         """Mean age in years and probability of a man, (crops, 2), of square crops (side, side, 3) of 0 to 255."""
-        found = [self._run(torch.from_numpy(crop).permute(2, 0, 1)[None]) for crop in crops]
+        found = []
+        for values in map(self._run, crops):
+            ages, man = (values[kind] for kind in ("Softmax", "Sigmoid"))
+            found.append((float((ages * torch.arange(100)).sum() / ages.sum()), float(man)))
         return np.array(found)
 
-    def _run(self, picture: Tensor) -> tuple[float, float]:
+    @torch.inference_mode()
+    def embed(self, crops: Iterable[NDArray[np.float32]]) -> Floats:
+        """The description of each face, of length one: (crops, 1024)."""
+        found = np.stack([self._run(crop)["Mean"][0].numpy() for crop in crops]).astype(np.float64)
+        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+
+    def _run(self, crop: NDArray[np.float32]) -> dict[str, Tensor]:
+        """What comes out of the last operation of every kind."""
+        picture = torch.from_numpy(crop).permute(2, 0, 1)[None]
         values: dict[str, Tensor] = dict(self._constants)
         for node in self._nodes:
             if node["op"] == "Placeholder":
                 values[node["name"]] = picture
             elif node["op"] != "Const":
                 values[node["name"]] = run_node(node, [values[name] for name in node["input"]])
-        ages, man = (
-            next(values[node["name"]] for node in self._nodes if node["op"] == op) for op in ("Softmax", "Sigmoid")
-        )
-        return float((ages * torch.arange(100)).sum() / ages.sum()), float(man)
+        return {node["op"]: values[node["name"]] for node in self._nodes}
 
 
 def read_weights(entries: list[dict[str, Any]], data: bytes) -> dict[str, Tensor]:
@@ -161,7 +178,7 @@ def scale(age: Floats, read: Floats, weight: Floats) -> tuple[Floats, Floats]:
     return years, IsotonicRegression().fit_transform(years, mean, sample_weight=near.sum(1))
 
 
-def measure(network: AgeNetwork, model: AttributeModel, starter: Path) -> list[Result]:
+def measure(network: FaceNetwork, model: AttributeModel, starter: Path) -> list[Result]:
     """One row for each age and gender, and the errors over all."""
     london, generated = read_london(starter), read_synthetic(starter)
     known = ~np.isnan(london.age)
@@ -203,6 +220,32 @@ def measure(network: AgeNetwork, model: AttributeModel, starter: Path) -> list[R
     return rows
 
 
+def gate(network: FaceNetwork, model: AttributeModel, starter: Path) -> list[Result]:
+    """In what share of comparisons a drawn face is nearer to somebody photographed than a stranger of theirs is."""
+    london, population, rng = read_london(starter), model.release.population, np.random.default_rng(0)
+    basis, spread = population.basis, population.residual_sd.astype(np.float64)
+    groups = np.array([group_weights(group, basis.groups) for group in london.group])
+    people = People(network.embed(crops_of(london)), london.femininity, groups)
+    real = nearest_alike(people, people, same=True)
+    grids = [expected_grid(basis, weights, len(spread)) for weights in (basis.even_groups, *np.eye(len(basis.groups)))]
+    probes = {
+        "expected": np.stack([face for grid in grids for face in grid]),
+        "draws": np.stack(list(random_faces(basis, spread, GATE_DRAWS, seed=0))),
+    }
+    rows = []
+    for name, faces in probes.items():
+        femininity, shares = attributes_of(faces, basis)
+        crops = []
+        for face, feminine in zip(faces.astype(np.float32), femininity, strict=True):
+            picture = model.decode(face, chosen_hair(GATE_AGE_YEARS, float(feminine), rng.random()))
+            crops.append(crop_of(picture, model.landmarks(face)[:2].astype(np.float64)))
+        seen = People(network.embed(crops), femininity, shares)
+        found = compare(nearest_alike(seen, people), real, seen.cell, people.cell)
+        what = f"{name} ({len(faces)}) nearer to somebody photographed than strangers are, p {found['p']}"
+        rows.append(Result(what, found["nearer"], "of 1", 0.5, "even"))
+    return rows
+
+
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,7 +255,8 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print only")
     arguments = parser.parse_args()
     model = load_attribute_model(arguments.model) if arguments.model else load_attribute_model()
-    results = measure(AgeNetwork(arguments.network), model, arguments.starter)
+    network = FaceNetwork(arguments.network)
+    results = [*measure(network, model, arguments.starter), *gate(network, model, arguments.starter)]
     print_results(results)
     if not arguments.dry:
         write(results, ROOT / "benchmarks" / "apparent_age.csv")

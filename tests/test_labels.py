@@ -198,7 +198,7 @@ def of_speakers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
 def of_the_face_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
     from recipes.starter import face_sheet
 
-    for name in ("ages_sheet", "groups_sheet"):
+    for name in ("ages_sheet", "groups_sheet", "hair_sheet"):
         monkeypatch.setattr(face_sheet, name, lambda weights, **how: Image.fromarray(FACE))
     (folder / "faces").mkdir()
     return written_by(face_sheet.main, monkeypatch, folder / "faces", "--weights", ".")
@@ -316,6 +316,7 @@ SHEETS = (
     "drawn.png",
     "faces_by_age.jpg",
     "faces_by_group.jpg",
+    "faces_by_hair.jpg",
     "planted.jpg",
     "speakers.png",
     "voices.jpg",

@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSp
 from speech2face.face.hair import chosen_hair, most_frequent_hair
 from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
-from speech2face.portrait import draw_picture
-from speech2face.provenance import NOTICE
+from speech2face.portrait import draw_picture, worn_hair
+from speech2face.provenance import NOTICE, read_provenance
 from tests.recordings import encode
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -89,7 +90,8 @@ def test_a_drawing_wears_the_most_frequent_hair_and_a_sample_that_of_its_place(m
     apparent = model.apparent(embedding)
     found: dict[float | None, str] = {}
     for place in (None, 0.05, 0.5, 0.9):
-        drawn = draw_picture(model, embedding, Style.drawn, hair_place=place).drawing or ""
+        worn = worn_hair(model, embedding, Given(), place)
+        drawn = draw_picture(model, embedding, Style.drawn, hair=worn).drawing or ""
         (found[place],) = re.findall(r'data-style="(\w+)"', drawn)
     assert found.pop(None) == most_frequent_hair(*apparent)
     assert found == {place: chosen_hair(*apparent, place) for place in (0.05, 0.5, 0.9)}
@@ -100,10 +102,55 @@ def test_given_attributes_change_the_face_but_not_what_was_heard(model: Attribut
     given = Given(age=70.0, gender="male", group="black")
     changed = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given=given)
     assert changed.facts()["given"] == {"age": 70.0, "gender": "male", "group": "black"}
-    assert {k: v for k, v in changed.facts().items() if k != "given"} == {
-        k: v for k, v in woman.facts().items() if k != "given"
+    shown = {"given", "hair"}
+    assert {k: v for k, v in changed.facts().items() if k not in shown} == {
+        k: v for k, v in woman.facts().items() if k not in shown
     }
     assert np.abs(changed.image.astype(int) - woman.image.astype(int)).mean() > 5
+
+
+def test_hair_is_the_most_frequent_style_or_the_given_one_and_is_recorded(
+    model: AttributeModel, woman: Portrait, tmp_path: Path
+) -> None:
+    assert woman.hair == woman.facts()["hair"] == most_frequent_hair(*model.apparent(woman.belief.mean))
+    given = speech2face.reconstruct(model, EXAMPLES / "female.mp3", given={"hair": "bald"})
+    assert given.facts()["given"] == {"hair": "bald"}
+    assert given.facts()["hair"] == "bald"
+    face = (slice(230, 340), slice(200, 310))
+    assert np.abs(given.image[face].astype(int) - woman.image[face]).max() <= 1  # the same one
+    assert np.abs(given.image[60:110, 200:310].astype(int) - woman.image[60:110, 200:310]).mean() > 20
+    given.save(tmp_path / "bald.png")
+    provenance, facts = read_provenance(tmp_path / "bald.png")
+    assert provenance.given == {"hair": "bald"}
+    assert facts["hair"] == "bald"
+
+
+def test_samples_have_hair_by_chance_and_say_which(model: AttributeModel) -> None:
+    drawn = speech2face.reconstruct(model, EXAMPLES / "female.mp3", samples=6, seed=1)
+    again = speech2face.reconstruct(model, EXAMPLES / "female.mp3", samples=3, seed=1)
+    assert drawn.facts()["sample_hair"] == list(drawn.sample_hair)
+    assert drawn.sample_hair[:3] == again.sample_hair
+    assert len(set(drawn.sample_hair)) > 1
+    long = speech2face.reconstruct(model, EXAMPLES / "female.mp3", samples=2, seed=1, given=Given(hair="long"))
+    assert long.sample_hair == ("long", "long")
+
+
+def test_hair_that_there_is_not_is_refused(model: AttributeModel) -> None:
+    with pytest.raises(InvalidGiven, match="bald, short"):
+        speech2face.reconstruct(model, "there is no such file", given={"hair": "mohawk"})
+    plain = replace(model, release=replace(model.release, hair_styles=()))  # as releases were before hair was a choice
+    with pytest.raises(InvalidGiven, match="part of this model's faces"):
+        speech2face.reconstruct(plain, "there is no such file", given={"hair": "long"})
+
+
+@pytest.mark.parametrize("style", [Style.drawn, Style.line])
+def test_a_drawing_and_its_samples_wear_the_given_hair(model: AttributeModel, style: Style) -> None:
+    drawn = speech2face.reconstruct(
+        model, EXAMPLES / "female.mp3", style=style, given={"hair": "curly"}, samples=1, seed=1
+    )
+    assert drawn.hair == drawn.facts()["hair"] == "curly"
+    assert drawn.sample_hair == ("curly",)
+    assert 'data-style="curly"' in (drawn.drawing or "")
 
 
 def test_exaggeration_moves_away_from_the_mean_face_and_is_recorded(model: AttributeModel, woman: Portrait) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from speech2face.errors import WeightsError
 from speech2face.models.attributes import AttributeRuntime, VoiceReading, load_attribute_release
 from speech2face.models.open import load_model
-from speech2face.models.release import MANIFEST, SHIPPED, sha256
+from speech2face.models.release import MANIFEST, SHIPPED, read_stored, sha256
 from speech2face.voice.belief import BIN_CENTRES, Calibration
 
 PARITY = 1e-2  # of embeddings and readings between processors: matrices of eight bits are summed exactly, the rest not
@@ -97,7 +98,7 @@ def test_golden_tensors_come_out_again() -> None:
     reading = golden_reading(runtime)
     for name, value in vars(reading).items():
         np.testing.assert_allclose(value, golden[name], atol=PARITY, rtol=PARITY, err_msg=name)
-    image = runtime.decode(golden["face_embedding"])[::4, ::4].transpose(2, 0, 1)
+    image = runtime.decode(golden["face_embedding"], int(golden["hair"]))[::4, ::4].transpose(2, 0, 1)
     assert np.abs(image.astype(int) - golden["image"].astype(int)).max() <= GREY_LEVELS
 
 
@@ -112,11 +113,40 @@ def test_torch_and_onnx_draw_the_same_faces() -> None:
         runtime.release.population.embedding(age, femininity) for age, femininity in ((18, 0.0), (50, 1.0), (80, 0.4))
     ]
     embeddings = [z + np.float32(0.1) * rng.standard_normal(z.size).astype(np.float32) for z in embeddings]
+    hair = [decoder.config.hair_styles.index(style) for style in ("bald", "curly", "long")]
     with torch.inference_mode():
-        pictures = decoder(torch.from_numpy(np.stack(embeddings))).numpy()
-    for embedding, picture in zip(embeddings, pictures, strict=True):
-        drawn = runtime.decode(embedding).transpose(2, 0, 1)
+        pictures = decoder(torch.from_numpy(np.stack(embeddings)), torch.tensor(hair)).numpy()
+    for embedding, style, picture in zip(embeddings, hair, pictures, strict=True):
+        drawn = runtime.decode(embedding, style).transpose(2, 0, 1)
         assert np.abs(drawn.astype(int) - np.rint(picture * 255)).max() <= GREY_LEVELS
+
+
+def test_a_program_that_knows_no_hair_draws_the_plain_style() -> None:
+    runtime = AttributeRuntime(load_attribute_release())
+    embedding = runtime.release.population.embedding(30.0, 0.0)
+    plain = runtime.decode(embedding, runtime.release.hair_styles.index("short"))
+    np.testing.assert_array_equal(runtime.decode(embedding), plain)
+
+
+def test_mattes_of_hair_are_whole_and_their_edges_soft_but_narrow() -> None:
+    """No holes within hair that hides the scalp, no hair where none can be, no halo of thin alpha around it."""
+    release = load_attribute_release()
+    stored = read_stored(release.file("face.safetensors"), ["hair_front", "hair_back", "hair_tone"])
+    for style, front, back in zip(release.hair_styles[1:], stored["hair_front"], stored["hair_back"], strict=True):
+        matte = front / 255.0
+        seen = matte.sum()
+        assert seen > 2000, style
+        assert matte[400:, 225:286].max() < 0.05, f"{style} lies on the chin"
+        assert matte[225:330, 200:311].max() < 0.05, f"{style} lies on the face"
+        thin = ((matte > 0.02) & (matte < 0.2)).sum()
+        if style in ("shaved", "receding"):
+            assert matte.max() < 1.01  # the scalp shines through
+            continue
+        assert thin < 0.25 * (matte >= 0.2).sum(), f"{style} has a halo"
+        solid = ndimage.binary_closing(matte > 0.5, iterations=3)
+        holes = ndimage.binary_erosion(solid, iterations=6) & (matte < 0.5)
+        assert holes.sum() < 0.002 * solid.sum(), f"{style} has holes"
+        assert back.max() > 0, style
 
 
 @pytest.mark.slow

@@ -286,12 +286,13 @@ def _smaller(config: Mapping[str, Any], buffers: Mapping[str, Tensor], size: int
     least = {name: min(size, buffers[name].shape[-1]) for name in planes}
     sizes = {"size": size, "residual_size": least["residual_luma"], "matte_size": least["matte_depth"]}
     edge = config["edge_pixels"] * config["size"] / size  # an edge stays a pixel or two wide
-    decoder = LinearFaceDecoder(LinearFaceDecoderConfig.from_dict({**config, **sizes, "edge_pixels": edge}))
+    plain = {**config, **sizes, "edge_pixels": edge, "hair_styles": []}  # everybody is bald: hair is no part of faces
+    decoder = LinearFaceDecoder(LinearFaceDecoderConfig.from_dict(plain))
     shrunk = {
         name: functional.interpolate(buffers[name].float()[None], size=(least[name],) * 2, mode="area")[0].half()
         for name in planes
     }
-    decoder.load_state_dict({**buffers, **shrunk})
+    decoder.load_state_dict({name: buffers[name] for name in decoder.state_dict()} | shrunk)
     return decoder.eval()
 
 

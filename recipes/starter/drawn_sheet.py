@@ -14,7 +14,8 @@ from speech2face.drawn.shapes import rasterise
 from speech2face.face.hair import HairStyle, sample_place
 from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
-from speech2face.portrait import draw_picture
+from speech2face.models.contract import Given
+from speech2face.portrait import COLOUR_FROM, draw_picture, worn_hair
 from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet
 
 AGES, HAIR_AGE, SEED = (20, 35, 50, 65, 80), 30, 7
@@ -36,10 +37,11 @@ def sheet_embeddings(model: AttributeModel) -> list[list[np.ndarray]]:
 
 def faces(model: AttributeModel, face_embedding: np.ndarray, place: float | None) -> list[Image.Image]:
     """One face as portrait, drawing and line drawing, and both drawings at 64 pixels; `place` is that of its hair."""
-    portrait = Image.fromarray(draw_picture(model, face_embedding).image)
+    hair = worn_hair(model, face_embedding, Given(), place)
+    portrait = Image.fromarray(draw_picture(model, face_embedding, hair=hair).image)
     shown, small = [portrait.resize((CELL, CELL), Image.Resampling.LANCZOS)], Image.new("RGB", (CELL, SMALL), "white")
     for number, style in enumerate((Style.drawn, Style.line)):
-        drawn = draw_picture(model, face_embedding, style, pixels=CELL, hair_place=place)
+        drawn = draw_picture(model, face_embedding, style, pixels=CELL, hair=hair)
         assert drawn.drawing is not None
         shown.append(Image.fromarray(drawn.image))
         small.paste(Image.fromarray(rasterise(drawn.drawing, SMALL)), (number * (SMALL + GAP), 0))
@@ -55,7 +57,7 @@ def hair_styles(model: AttributeModel) -> list[Image.Image]:
         for number, femininity in enumerate((1.0, 0.0)):
             embedding = np.zeros(len(model.release.mean_embedding), np.float32)
             embedding[: basis.size] = basis.design(HAIR_AGE, femininity, np.full(len(basis.groups), 0.25))
-            picture, landmarks = model.decode(embedding), model.landmarks(embedding)
+            picture, landmarks = model.decode(embedding, COLOUR_FROM), model.landmarks(embedding)
             svg = draw_avatar(picture, landmarks, age=HAIR_AGE, femininity=femininity, hair=hair)
             pair.paste(Image.fromarray(rasterise(svg, CELL)), (0, number * (CELL + GAP)))
         pairs.append(pair)

@@ -320,10 +320,6 @@ SAFE_DEPTH_PIXELS = 3.5  # texture this far inside the outline is trusted
 HAIR_DEPTH_PIXELS = 11.0  # and in hair, whose thin outer part shows the ground
 REFLECTED_PIXELS = 14.0
 EARS_ROW = 236.0  # canvas pixels: hair above, ears below
-ROUGHNESS_PIXELS = 0.6
-GRAIN_PIXELS = (0.8, 1.8)
-STRAND_PIXELS = 4.0  # half the length of a strand
-SOFTNESS = 0.45  # an edge of hair is nearly twice as wide as one of skin or cloth
 SMOOTHING_PIXELS = 2.0
 
 
@@ -364,22 +360,6 @@ def continue_outwards(planes: Array, depth: Array, *, pixels_apart: float = 1.0)
     flat = planes.reshape(-1, *planes.shape[-2:])
     filled = np.stack([blend * plane + (1.0 - blend) * plane[source[0], source[1]] for plane in flat])
     return np.asarray(filled.reshape(planes.shape), dtype=np.float32)
-
-
-def roughen(depth: Array, hair: Array) -> Array:
-    """Depth with strands along the hair's outline and a softer edge, for no head of hair ends in a drawn line.
-
-    The strands are drawn by chance, once, the same for everybody.
-    """
-    generator = np.random.default_rng(0)
-    noise = np.zeros(depth.shape)
-    for pixels in GRAIN_PIXELS:
-        grain = ndimage.gaussian_filter(generator.normal(size=depth.shape), pixels).astype(np.float32)
-        strands = combed(grain, reach_pixels=STRAND_PIXELS)
-        noise += strands / strands.std()
-    hairy = np.clip(2.0 * ndimage.gaussian_filter(hair, 6.0), 0.0, 1.0)
-    softer = 1.0 - SOFTNESS * hairy * np.clip(1.0 - np.abs(depth) / 12.0, 0.0, 1.0)
-    return np.asarray((depth + ROUGHNESS_PIXELS * noise * hairy) * softer, dtype=np.float32)
 
 
 # landmarks around a gap, its radius in canvas pixels: under the lobes, above the ears
@@ -479,7 +459,8 @@ def fit_london(
 # --------------------------------------------------------------------------------------------------
 
 YOUNG_HAIR_SHARE = 0.35  # of the London set's change of hair between 18 and 45: eight people over 40 decide it
-EXPOSURE = 0.05  # tones; a mean of tones is darker than the faces it comes from
+EXPOSURE = 0.08  # tones; a mean of tones is darker than the faces it comes from
+WARMTH = (0.02, -0.012)  # red and blue tones: and greyer, for shadows of beards and hair are averaged into it
 
 
 def steady_youth(model: FaceModel, basis: AttributeBasis, regions: Regions) -> FaceModel:
@@ -500,25 +481,22 @@ def steady_youth(model: FaceModel, basis: AttributeBasis, regions: Regions) -> F
 
 
 def expose(model: FaceModel) -> FaceModel:
-    """Brighten the person a little."""
-    return replace(model, mean_luma=model.mean_luma + np.float32(EXPOSURE))
+    """Brighten the person a little, and warm the skin."""
+    warmth = np.array(WARMTH, np.float32)[:, None, None]
+    return replace(model, mean_luma=model.mean_luma + np.float32(EXPOSURE), mean_chroma=model.mean_chroma + warmth)
 
 
 # --------------------------------------------------------------------------------------------------
-# The last steps to a portrait: steady youth, fine detail, combed hair, exposure, shirt, no seams, a hairy outline.
+# The last steps to a portrait: steady youth, fine detail, exposure, shirt, no step above the ears.
 # --------------------------------------------------------------------------------------------------
 
 
 def finish(model: FaceModel, textures: Textures, weights: Array, basis: AttributeBasis, regions: Regions) -> FaceModel:
-    """The fitted and aged model, made fit to be seen."""
+    """The fitted and aged model, made fit to be seen under the hair that is drawn over it."""
     model = steady_youth(model, basis, regions)
     typical = typical_contrasts(textures.luma, weights)
-    mean = restore_detail(model.mean_luma, model.plain_luma, typical, model.matte_depth, regions.hair)
-    directions = model.attribute_luma.copy()
-    place = basis.names.index("femininity")
-    mean, directions[place] = comb_hair(mean, directions[place], regions.hair)
-    model = mend(dress(expose(replace(model, mean_luma=mean, attribute_luma=directions))))
-    return replace(model, matte_depth=roughen(model.matte_depth, regions.hair))
+    mean = restore_detail(model.mean_luma, model.plain_luma, typical, model.matte_depth)
+    return mend(dress(expose(replace(model, mean_luma=mean))))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -529,10 +507,7 @@ def finish(model: FaceModel, textures: Textures, weights: Array, basis: Attribut
 
 BAND_EDGES_PIXELS = (0.6, 1.2, 2.4, 4.8)  # Gaussian widths between which a band lies, finest first
 BAND_LIMITS = (3.0, 2.4, 1.8)  # no band grows by more: the rest is noise of misplaced hairs and lashes
-HAIR_LIMITS = (6.5, 5.5, 3.2)  # strands of hair share nothing between heads but their direction
 NEIGHBOURHOOD_PIXELS = 9.0
-HAIR_ORIGIN = (255.5, 250.0)  # canvas pixels, between the eyes
-COMBED_STRENGTH = 0.7  # combed hair shines more and is less rough
 STRENGTH = 0.7  # 1 would reach the median photograph's contrast, where gains allow
 
 
@@ -578,47 +553,20 @@ def raise_contrast(
     return raised
 
 
-def restore_detail(mean_luma: Array, plain_luma: Array, typical: list[Array], depth: Array, hair: Array) -> Array:
+def restore_detail(mean_luma: Array, plain_luma: Array, typical: list[Array], depth: Array) -> Array:
     """Mean luma (size, size) with every band's local contrast raised towards the typical one.
 
-    The bands are those of plain_luma, the mean without mirrored faces: a seam down the middle of hair looks uncanny.
+    The bands are those of plain_luma, the mean without mirrored faces: a seam down the middle looks uncanny.
     """
-    limits = [plain + (hairy - plain) * hair for plain, hairy in zip(BAND_LIMITS, HAIR_LIMITS, strict=True)]
-    return raise_contrast(mean_luma, mean_luma, plain_luma, typical, limits, np.clip(depth / 4.0, 0.0, 1.0))
-
-
-def combed(plane: Array, *, reach_pixels: float = 9.0) -> Array:
-    """Grain drawn out along lines away from the middle of the face, as in hair that is combed back."""
-    down, across = np.mgrid[0 : plane.shape[0], 0 : plane.shape[1]].astype(np.float64)
-    toward = np.stack([down - HAIR_ORIGIN[1], across - HAIR_ORIGIN[0]])
-    toward /= np.sqrt((toward**2).sum(0)) + 1e-6
-    steps = np.linspace(-reach_pixels, reach_pixels, 13)
-    drawn = [ndimage.map_coordinates(plane, np.stack([down, across]) + s * toward, order=1) for s in steps]
-    return np.asarray(np.mean(drawn, axis=0), dtype=np.float32)
-
-
-def comb_hair(mean_luma: Array, femininity_luma: Array, hair: Array) -> tuple[Array, Array]:
-    """Mean and femininity direction with women's hair combed back and men's left as it is cropped.
-
-    Both keep the grain's strength; the mean lies halfway.
-    """
-    grain = (mean_luma - ndimage.gaussian_filter(mean_luma, BAND_EDGES_PIXELS[-1])) * hair
-    strands = combed(grain)
-    strands *= COMBED_STRENGTH * np.sqrt((grain**2).sum() / ((strands**2).sum() + 1e-9))
-    half = (strands - grain) * hair / 2
-    return mean_luma + half, femininity_luma + half
+    return raise_contrast(mean_luma, mean_luma, plain_luma, typical, BAND_LIMITS, np.clip(depth / 4.0, 0.0, 1.0))
 
 
 # --------------------------------------------------------------------------------------------------
-# Mend what continuing textures past the outline leaves: the step above the ears, the crease along the hair.
+# Mend what continuing textures past the outline leaves: the step above the ears.
 # --------------------------------------------------------------------------------------------------
 
 ABOVE_EARS_PIXELS, BELOW_EARS_PIXELS = 8, 12  # hair from the one row runs softly into ear from the other
 EAR_DEPTH_PIXELS, FADE_PIXELS = 20.0, 8.0  # further in than this nothing was continued
-CREASE_DEPTH_PIXELS = 1.5 + HAIR_DEPTH_PIXELS  # the middle of where the texture meets its own reflection
-CREASE_WIDTH_PIXELS = 5.0
-MEND_GRAIN_PIXELS = 3.0
-ALONG_PIXELS = 14.0
 
 
 def join_ears(planes: Array, depth: Array, *, pixels_apart: int = 1) -> Array:
@@ -637,35 +585,14 @@ def join_ears(planes: Array, depth: Array, *, pixels_apart: int = 1) -> Array:
     return joined
 
 
-def along_outline(plane: Array, depth: Array) -> Array:
-    """Mean of a plane (height, width) along lines of equal depth: what is left of it is no grain of hair."""
-    across, down = np.mgrid[0 : plane.shape[0], 0 : plane.shape[1]].astype(np.float64)[::-1]
-    slope = np.stack(np.gradient(ndimage.gaussian_filter(depth, 2.0)))
-    slope /= np.sqrt((slope**2).sum(0)) + 1e-6
-    steps = np.linspace(-ALONG_PIXELS, ALONG_PIXELS, 15)
-    drawn = [ndimage.map_coordinates(plane, [down + s * slope[1], across - s * slope[0]], order=1) for s in steps]
-    return np.asarray(np.mean(drawn, axis=0), dtype=np.float32)
-
-
-def flatten_crease(planes: Array, depth: Array) -> Array:
-    """Planes (..., height, width) without the line along the hair where a texture meets its reflection."""
-    rows = np.arange(depth.shape[0])[:, None]
-    near = np.clip(2.0 - np.abs(depth - CREASE_DEPTH_PIXELS) / (CREASE_WIDTH_PIXELS / 2), 0.0, 1.0)
-    near = near * np.clip((EARS_ROW - rows) / 12.0, 0.0, 1.0)
-    flat = planes.reshape(-1, *planes.shape[-2:]).copy()
-    for plane in flat:
-        plane -= near * along_outline(plane - ndimage.gaussian_filter(plane, MEND_GRAIN_PIXELS), depth)
-    return np.asarray(flat.reshape(planes.shape), dtype=np.float32)
-
-
 def mend(model: FaceModel) -> FaceModel:
-    """The model with all its textures mended; must come before the outline is roughened."""
+    """The model with all its textures mended."""
     depth = model.matte_depth
     half = depth[::2, ::2]
     return replace(
         model,
-        mean_luma=join_ears(flatten_crease(model.mean_luma, depth), depth),
-        attribute_luma=join_ears(flatten_crease(model.attribute_luma, depth), depth),
+        mean_luma=join_ears(model.mean_luma, depth),
+        attribute_luma=join_ears(model.attribute_luma, depth),
         residual_luma=join_ears(model.residual_luma, depth),
         mean_chroma=join_ears(model.mean_chroma, half, pixels_apart=2),
         attribute_chroma=join_ears(model.attribute_chroma, half, pixels_apart=2),

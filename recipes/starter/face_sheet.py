@@ -1,4 +1,4 @@
-"""Contact sheets of portraits over age, gender, group and draws: python -m recipes.starter.face_sheet --help."""
+"""Contact sheets of portraits over age, gender, group, hair and draws: python -m recipes.starter.face_sheet --help."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import AttributeBasis
+from speech2face.face.hair import chosen_hair, most_frequent_hair, sample_place
 from speech2face.provenance import NOTICE, comparison_provenance, write_sheet
 
 AGES_YEARS = (20, 30, 40, 50, 60, 70, 80)
@@ -29,9 +30,10 @@ def load_release(folder: Path) -> tuple[LinearFaceDecoder, AttributeBasis, NDArr
 
 
 @torch.no_grad()
-def render(decoder: LinearFaceDecoder, face_embedding: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """One face embedding (embedding,) to a picture (size, size, 3)."""
-    portrait = decoder(torch.from_numpy(np.asarray(face_embedding, dtype=np.float32))[None])[0]
+def render(decoder: LinearFaceDecoder, face_embedding: NDArray[np.floating], hair: str) -> NDArray[np.uint8]:
+    """One face embedding (embedding,) with a style of hair to a picture (size, size, 3)."""
+    style = torch.tensor([decoder.config.hair_styles.index(hair)])
+    portrait = decoder(torch.from_numpy(np.asarray(face_embedding, dtype=np.float32))[None], style)[0]
     return np.ascontiguousarray((portrait.permute(1, 2, 0) * 255.0).round().to(torch.uint8).numpy())
 
 
@@ -50,7 +52,10 @@ def contact_sheet(rows: list[list[tuple[str, NDArray[np.uint8]]]], cell_pixels: 
 
 
 def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Image.Image:
-    """Rows: expected woman, draws of women, expected man, draws of men; columns: age. A draw keeps its residuals."""
+    """Rows: expected woman, draws of women, expected man, draws of men; columns: age.
+
+    A draw keeps its residuals, and its hair as far as the frequencies of each age allow.
+    """
     decoder, basis, spread = load_release(folder)
     generator = np.random.default_rng(seed)
     rows = []
@@ -60,12 +65,13 @@ def ages_sheet(folder: Path, *, draws: int, seed: int, cell_pixels: int) -> Imag
             groups = generator.dirichlet(np.full(len(basis.groups), 0.5)) if draw else everyone
             residuals = generator.normal(size=len(spread)) * spread * (draw > 0)
             label = f"{name}, draw {draw}" if draw else f"{name}, expected"
-            rows.append(
-                [
-                    (f"{label}, {age}", render(decoder, np.r_[basis.design(age, femininity, groups), residuals]))
-                    for age in AGES_YEARS
-                ]
-            )
+            row = []
+            for age in AGES_YEARS:
+                place = sample_place(seed, draw)
+                style = chosen_hair(age, femininity, place) if draw else most_frequent_hair(age, femininity)
+                face = np.r_[basis.design(age, femininity, groups), residuals]
+                row.append((f"{label}, {age}", render(decoder, face, style)))
+            rows.append(row)
     return contact_sheet(rows, cell_pixels)
 
 
@@ -78,11 +84,33 @@ def groups_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
     rest = np.zeros(len(spread))
     rows = [
         [
-            (f"{name} {age}, {group}", render(decoder, np.r_[basis.design(age, femininity, weight), rest]))
+            (
+                f"{name} {age}, {group}",
+                render(
+                    decoder,
+                    np.r_[basis.design(age, femininity, weight), rest],
+                    most_frequent_hair(age, femininity),
+                ),
+            )
             for group, weight in weights.items()
         ]
         for name, femininity in (("woman", 1.0), ("man", 0.0))
         for age in (25, 45, 70)
+    ]
+    return contact_sheet(rows, cell_pixels)
+
+
+def hair_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
+    """Rows: expected woman and man of three ages; columns: every style of hair."""
+    decoder, basis, spread = load_release(folder)
+    everyone, rest = basis.even_groups, np.zeros(len(spread))
+    rows = [
+        [
+            (f"{name} {age}, {style}", render(decoder, np.r_[basis.design(age, femininity, everyone), rest], style))
+            for style in decoder.config.hair_styles
+        ]
+        for name, femininity in (("woman", 1.0), ("man", 0.0))
+        for age in (25, 50, 75)
     ]
     return contact_sheet(rows, cell_pixels)
 
@@ -103,6 +131,7 @@ def main() -> None:
             arguments.weights, draws=arguments.draws, seed=arguments.seed, cell_pixels=arguments.cell
         ),
         "faces_by_group.jpg": groups_sheet(arguments.weights, cell_pixels=arguments.cell),
+        "faces_by_hair.jpg": hair_sheet(arguments.weights, cell_pixels=arguments.cell),
     }
     for name, sheet in sheets.items():
         write_sheet(np.asarray(sheet), made, {}, arguments.out / name)

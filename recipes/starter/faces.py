@@ -38,12 +38,16 @@ from recipes.starter.face_model import (
     regions,
 )
 from recipes.starter.face_sheet import render
+from recipes.starter.hair import DECODER_STYLES, HairLayers, draw, hair_colour, stored_layers
+from recipes.starter.scalp import shave, skull_moves
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis
 from speech2face.face.embed import DlibEmbedder
+from speech2face.face.hair import chosen_hair
 from speech2face.face.landmarks import mirror_pairs
 
 logger = logging.getLogger(__name__)
+GATE_AGE_YEARS = 45.0  # whose hair the faces of the release gate have: all styles occur
 
 DRAWN_YEARS = (
     (18.0, 18.0, 18.0),
@@ -79,10 +83,13 @@ def train(starter: Path, out: Path, *, draws: int = DRAWS) -> None:
     landmarks = as_landmarks(controls.mean)
     synthetic = place_synthetic(older, landmarks, mirror_pairs(london.landmarks))
     masks = regions(landmarks, model.matte_depth)
+    colour = hair_colour(model, older, synthetic, basis, masks)
     model = add_ageing(model, older, synthetic, basis, masks)
-    model = finish(model, textures, weights, basis, masks)
-    logger.info("added ageing, detail, hair and shirt")
-    decoder, basis = build_decoder(model), replace(basis, drawn_years=DRAWN_YEARS)
+    model = shave(finish(model, textures, weights, basis, masks), landmarks)
+    logger.info("added ageing, detail, shirt and a bald head")
+    layers = [draw(style) for style in DECODER_STYLES[1:]]
+    logger.info("drew hair: %s", ", ".join(DECODER_STYLES))
+    decoder, basis = build_decoder(model, layers, colour), replace(basis, drawn_years=DRAWN_YEARS)
     write_release(out, decoder, basis, model, {"passed": False, "measured": False})
     if draws == 0:
         return
@@ -109,7 +116,12 @@ def measure(
     people, missed = embed_people(pictures, london.femininity, groups, embedder)
     logger.info("embedded the London set, %d without a face found", missed)
     spread = np.array(residual_sd(decoder.config.residuals))
-    report = run_gate(lambda face: render(decoder, face), basis, spread, people, embedder, draws=draws)
+    femininity, chance = basis.names.index("femininity"), np.random.default_rng(0)
+
+    def drawn(face: NDArray[np.float64]) -> NDArray[np.uint8]:
+        return render(decoder, face, chosen_hair(GATE_AGE_YEARS, (face[femininity] + 1.0) / 2.0, chance.random()))
+
+    report = run_gate(drawn, basis, spread, people, embedder, draws=draws)
     x, _ = design(london, basis.photographed)
     report["membership"] = membership(x, london, controls, textures, embedder)
     return {"measured": True, "passed": passes(report), "dlib": report}
@@ -156,17 +168,19 @@ def shrink(planes: Array, factor: int) -> Array:
     return np.asarray(blocks.mean((-3, -1)))
 
 
-def build_decoder(model: FaceModel) -> LinearFaceDecoder:
-    """The decoder with its buffers filled from the face model."""
+def build_decoder(model: FaceModel, layers: list[HairLayers], colour: dict[str, Array]) -> LinearFaceDecoder:
+    """The decoder with its buffers filled from the face model and the layers of all styles but the bald one."""
     config = LinearFaceDecoderConfig(
         attributes=model.attribute_luma.shape[0],
         residuals=model.residual_luma.shape[0],
         landmarks=model.mean_landmarks.shape[0],
         size=model.mean_luma.shape[-1],
+        hair_styles=DECODER_STYLES,
     )
     decoder = LinearFaceDecoder(config)
     landmark_basis = np.concatenate([model.attribute_landmarks, model.residual_landmarks])
-    flow = np.einsum("nc,kcd->kdn", model.spline, landmark_basis) * (2.0 / config.size)
+    moves = skull_moves(landmark_basis, model.mean_landmarks)
+    flow = np.einsum("nc,kcd->kdn", model.spline, moves) * (2.0 / config.size)
     chroma = np.concatenate([model.attribute_chroma, model.residual_chroma])
     parts = {
         "mean_luma": model.mean_luma[None],
@@ -178,8 +192,11 @@ def build_decoder(model: FaceModel) -> LinearFaceDecoder:
         "flow_basis": flow.reshape(config.embedding, 2, config.flow_nodes, config.flow_nodes),
         "mean_landmarks": model.mean_landmarks,
         "landmark_basis": landmark_basis,
+        **colour,
     }
     state = {name: torch.from_numpy(np.ascontiguousarray(part, dtype=np.float16)) for name, part in parts.items()}
+    bytes_of = stored_layers(layers, back_size=config.hair_back_size, shade_size=config.hair_shade_size)
+    state |= {name: torch.from_numpy(part) for name, part in bytes_of.items()}
     decoder.load_state_dict(state)
     return decoder
 
@@ -200,6 +217,7 @@ def write_release(
         "attributes": basis.to_dict(),
         "attribute_names": list(basis.names),
         "groups": list(basis.groups),
+        "hair_styles": list(DECODER_STYLES),
         "reference_population": {group: 1.0 / len(basis.groups) for group in basis.groups},
         "draw_group_concentration": GROUP_CONCENTRATION,
         "residual_sd": residual_sd(decoder.config.residuals),

@@ -441,8 +441,9 @@ LIMITS = """\
   here.
 - **Gender** is two-valued here because the labels are. What is read is how the voice sounds, not who somebody is;
   speakers who gave another gender or none have taught no gender.
-- **Faces above 32 years** follow generated pictures and a network's guess of their age, with hair and hairline set by
-  hand.
+- **Faces above 32 years** follow generated pictures and a network's guess of their age.
+- **Hair** is drawn, not photographed: eight styles, whose shares by age and gender are set by hand (men's baldness
+  between the counts of Hamilton 1951 and Norwood 1975, of white men). Nothing in a voice tells hair.
 - **Groups are small**: 69 white, 13 black, 10 west Asian, 9 east Asian volunteers and one of two groups. Faces of the
   small groups are shrunk towards the mean, and rest on few people."""
 FAILURES = """\

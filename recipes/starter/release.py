@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from safetensors import safe_open
 
@@ -21,6 +22,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.face.appearance import AttributeBasis
 from speech2face.models.attributes import KIND, VOICE_FRAMES, VOICE_HEAD, load_attribute_model
 from speech2face.models.release import FACE_DECODER, FORMATS, write_manifest
+from speech2face.outputs import replace_file
 from speech2face.training.export import export, load_half, save_half
 from speech2face.voice.belief import Calibration, FacePopulation
 from speech2face.voice.segments import golden_speech
@@ -42,6 +44,7 @@ THRESHOLDS = {
     "same_speaker_cosine": 0.42,
     "unfamiliar_distance": 1.6,
 }
+PLAIN_HAIR = "short"
 MEAN_FACE = {"age": 40.0, "femininity": 0.5}  # the middle of what can be drawn: exaggeration moves away from here
 
 
@@ -88,14 +91,23 @@ def export_face(face_folder: Path, out: Path) -> dict[str, Any]:
     decoder = load_face_decoder(out, face)
     export(
         decoder,
-        torch.zeros(2, decoder.config.embedding),
+        (torch.zeros(2, decoder.config.embedding), torch.tensor([0, 1])),
         out / FACE_DECODER,
-        inputs=["face_embedding"],
+        inputs=["face_embedding", "hair"],
         outputs=["image"],
         dynamic={0: "batch"},
         weights=out / FACE_WEIGHTS,
+        batched=True,
     )
+    set_default(out / FACE_DECODER, "hair", np.array([decoder.config.hair_styles.index(PLAIN_HAIR)], np.int64))
     return face
+
+
+def set_default(graph: Path, name: str, value: np.ndarray) -> None:
+    """Give an input of a graph a value that it has where none is fed: programs older than the input draw faces too."""
+    model = onnx.load(str(graph), load_external_data=False)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    replace_file(graph, model.SerializeToString())
 
 
 def write_golden(out: Path, decoder: LinearFaceDecoder, population: FacePopulation) -> None:
@@ -103,10 +115,11 @@ def write_golden(out: Path, decoder: LinearFaceDecoder, population: FacePopulati
     runtime = load_attribute_model(out).runtime
     reading = runtime.read([runtime.segment_moments(golden_speech())])
     face_embedding = population.embedding(45.0, 0.3)
+    hair = decoder.config.hair_styles.index(PLAIN_HAIR)
     with torch.inference_mode():
-        image = decoder(torch.from_numpy(face_embedding)[None])[0]
+        image = decoder(torch.from_numpy(face_embedding)[None], torch.tensor([hair]))[0]
     stored: dict[str, Any] = {name: np.asarray(value, np.float32) for name, value in vars(reading).items()}
-    stored["face_embedding"] = face_embedding
+    stored["face_embedding"], stored["hair"] = face_embedding, np.array(hair)
     stored["image"] = np.rint(image.numpy()[:, ::4, ::4] * 255).astype(np.uint8)  # every fourth pixel: a small file
     np.savez_compressed(out / GOLDEN, **stored)
 
@@ -146,6 +159,7 @@ def assemble(head_file: Path, face_folder: Path, starter: Path, features: Path, 
             "residual_sd": face["residual_sd"],
             "group_weights": weights,
             "group_concentration": face["draw_group_concentration"],
+            "hair_styles": face["hair_styles"],
             "mean_embedding": [
                 float(value) for value in population.embedding(MEAN_FACE["age"], MEAN_FACE["femininity"])
             ],

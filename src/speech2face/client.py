@@ -121,8 +121,8 @@ class Client:
 
         Args:
             recording: a path, the bytes of a file, or a binary file.
-            options: samples, seed, exaggerate, age, gender, group, model, style, pixels; with samples the picture is a
-                sheet.
+            options: samples, seed, exaggerate, age, gender, group, hair, model, style, pixels; with samples the picture
+                is a sheet.
 
         Raises:
             Speech2FaceError: the kind that `reconstruct` would raise.

@@ -17,7 +17,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
 from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
 from speech2face.errors import InvalidOption, NoSpeech
-from speech2face.face.hair import sample_place
+from speech2face.face.hair import HairStyle, sample_place
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
@@ -255,9 +255,15 @@ class LiveSession:
         size = None if pixels is None else whole_number("pixels", pixels, 1, MAX_PIXELS)
         rng = np.random.default_rng(self.seed)
         shown = self._expected_face(snapshot, snapshot.belief.mean, size)
+        draws = [snapshot.encoding.draw(snapshot.given, rng) for _ in range(samples)]
         others = [
-            self._picture(snapshot, snapshot.encoding.draw(snapshot.given, rng), size, sample_place(self.seed, number))
-            for number in range(samples)
+            self._picture(
+                snapshot,
+                draw,
+                portrait.worn_hair(self.model, draw, snapshot.given, sample_place(self.seed, number)),
+                size,
+            )
+            for number, draw in enumerate(draws)
         ]
         release = snapshot.model.release
         return portrait.Portrait(
@@ -277,27 +283,30 @@ class LiveSession:
             notice=snapshot.model.notice,
             style=snapshot.style,
             drawing=shown.drawing,
+            hair=shown.hair,
+            sample_hair=portrait.hair_of(others),
         )
 
     def _expected_face(
         self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None
     ) -> portrait.DrawnFace:
         """The last picture, where the belief has not moved enough to change it: the longer a call, the more often."""
-        how = (snapshot.exaggerate, snapshot.style, pixels)
+        hair = portrait.worn_hair(self.model, face_embedding, snapshot.given)
+        how = (snapshot.exaggerate, snapshot.style, pixels, hair)
         if self._drawn is not None:
             before, drawn_how, picture = self._drawn
             moved = float(np.linalg.norm(face_embedding - before))
             if drawn_how == how and moved <= SAME_FACE * float(np.linalg.norm(before)):
                 return picture
-        picture = self._picture(snapshot, face_embedding, pixels)
+        picture = self._picture(snapshot, face_embedding, hair, pixels)
         self._drawn = (face_embedding, how, picture)
         return picture
 
     def _picture(
-        self, snapshot: LiveSnapshot, face_embedding: FloatArray, pixels: int | None, hair_place: float | None = None
+        self, snapshot: LiveSnapshot, face_embedding: FloatArray, hair: HairStyle, pixels: int | None
     ) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
-        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair_place=hair_place)
+        return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair=hair)
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

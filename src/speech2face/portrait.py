@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
@@ -15,7 +15,7 @@ from speech2face.audio.recording import Recording, Source, checked_recording, re
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFitted, FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
-from speech2face.face.hair import chosen_hair, sample_place
+from speech2face.face.hair import HairStyle, chosen_hair, most_frequent_hair, sample_place
 from speech2face.face.photograph import PhotographSource, read_photograph
 from speech2face.inputs import (
     PathLike,
@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
+COLOUR_FROM: Final = HairStyle.short
+"""It covers the crown: a drawing takes the colour of hair from the picture, above the forehead."""
 GivenLike = Given | Mapping[str, Any]
 """Stated attributes: a `Given`, or a mapping with some of its names, such as {"age": 40}."""
 
@@ -117,7 +119,9 @@ class Portrait(LabelledPicture):
 
     `image` is (height, width, 3) uint8; `samples` are further faces drawn from the belief;
     `attributes` is None and `population` empty where the model states none. `drawing` is the SVG of `image` where the
-    style is drawn. `track` is the sound track that was heard, from 1, of the recording's `tracks`.
+    style is drawn. `hair` and `sample_hair` name the styles of hair that `image` and `samples` show; None and empty
+    where hair is part of the model's faces. `track` is the sound track that was heard, from 1, of the
+    recording's `tracks`.
     """
 
     image: np.ndarray
@@ -138,6 +142,8 @@ class Portrait(LabelledPicture):
     drawing: str | None = None
     track: int = 1
     tracks: int = 1
+    hair: HairStyle | None = None
+    sample_hair: tuple[HairStyle, ...] = ()
     kind: ClassVar[Kind] = "portrait"
 
     def __repr__(self) -> str:
@@ -153,6 +159,8 @@ class Portrait(LabelledPicture):
             "track": self.track,
             "tracks": self.tracks,
             "seed": self.seed,
+            **({} if self.hair is None else {"hair": str(self.hair)}),
+            **({"sample_hair": [str(style) for style in self.sample_hair]} if self.sample_hair else {}),
             "model": {"name": self.model_name, "version": self.model_version},
             **({"reference_population": self.population} if self.population else {}),
             "notice": self.notice,
@@ -264,7 +272,7 @@ def stated_attributes(given: GivenLike | None) -> Given:
             raise InvalidGiven(f"given {described(unknown)} is unknown; there are {', '.join(names)}")
         given = Given(**given)
     if given is not None and not isinstance(given, Given):
-        raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=...)")
+        raise InvalidGiven(f"given is {described(given)}; give Given(age=..., gender=..., group=..., hair=...)")
     return (given or Given()).plain()
 
 
@@ -375,13 +383,15 @@ def reconstruct(
     rng = np.random.default_rng(seed)
     draws = [encoding.draw(given, rng) for _ in range(samples)]
 
-    def picture(face_embedding: FloatArray, hair_place: float | None = None) -> DrawnFace:
-        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair_place=hair_place)
+    def picture(face_embedding: FloatArray, place: float | None = None) -> DrawnFace:
+        hair = worn_hair(model, face_embedding, given, place)
+        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair=hair)
 
     shown = picture(belief.mean)
+    others = [picture(draw, sample_place(seed, number)) for number, draw in enumerate(draws)]
     return Portrait(
         image=shown.image,
-        samples=tuple(picture(draw, sample_place(seed, number)).image for number, draw in enumerate(draws)),
+        samples=tuple(other.image for other in others),
         attributes=encoding.attributes,
         belief=belief,
         seconds_heard=activity.seconds,
@@ -403,6 +413,8 @@ def reconstruct(
         drawing=shown.drawing,
         track=read.track,
         tracks=read.tracks,
+        hair=shown.hair,
+        sample_hair=hair_of(others),
     )
 
 
@@ -436,6 +448,24 @@ class DrawnFace:
 
     image: np.ndarray
     drawing: str | None = None
+    hair: HairStyle | None = None
+    """How hair is worn; None where it is part of the model's faces."""
+
+
+def worn_hair(model: Model, face_embedding: FloatArray, given: Given, place: float | None = None) -> HairStyle:
+    """The hair of a face embedding, (K,): what was given, else that of the age and gender which it shows.
+
+    It is the most frequent style, or the one at `place`, 0 to 1, among all (`face.hair.chosen_hair`).
+    """
+    if given.hair is not None:
+        return HairStyle(given.hair)
+    looks = model.apparent(face_embedding)
+    return most_frequent_hair(*looks) if place is None else chosen_hair(*looks, place)
+
+
+def hair_of(faces: Sequence[DrawnFace]) -> tuple[HairStyle, ...]:
+    """The styles of hair that faces show; empty where they have none to choose."""
+    return tuple(face.hair for face in faces if face.hair is not None)
 
 
 def draw_picture(
@@ -444,16 +474,17 @@ def draw_picture(
     style: Style = Style.photographic,
     *,
     pixels: int | None = None,
-    hair_place: float | None = None,
+    hair: HairStyle | None = None,
 ) -> DrawnFace:
     """Show a face embedding, (K,), at the model's own size or `pixels` wide and high.
 
-    A drawing wears the most frequent hair style of its age and gender, or the one at `hair_place`, 0 to 1, among all.
+    `hair` is how its hair is worn; None is the most frequent style of its age and gender.
 
     Raises:
         InvalidOption: the model cannot be drawn in this style.
     """
-    image = model.decode(face_embedding)
+    hair = hair or worn_hair(model, face_embedding, Given())
+    image = model.decode(face_embedding, COLOUR_FROM if style.is_vector else hair)
     size = pixels or len(image)
     if style.is_vector:
         from speech2face.drawn.avatar import draw_avatar
@@ -466,16 +497,17 @@ def draw_picture(
             age=age,
             femininity=0.5 if femininity is None else femininity,
             description=model.notice,
-            hair=None if hair_place is None else chosen_hair(age, femininity, hair_place),
+            hair=hair,
             style=style,
         )
-        return DrawnFace(rasterise(drawing, size), drawing)
+        return DrawnFace(rasterise(drawing, size), drawing, hair)
+    shown = hair if model.hair_styles else None
     if size == len(image):
-        return DrawnFace(image)
+        return DrawnFace(image, hair=shown)
     from PIL import Image
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
-    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
+    return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)), hair=shown)
 
 
 # --- A photograph in, the canonical face of its embedding out: the face side of a model alone.
@@ -551,8 +583,9 @@ def decode_photograph(
         raise FaceNotFitted(f"{name}: {error}", error.reason) from error
     if face_embedding is None:
         raise FaceNotFound(f"no face was found in {name}; give a photograph of a face from the front, well lit")
+    hair = worn_hair(model, face_embedding, Given())
     return Reconstruction(
-        image=model.decode(model.exaggerated(face_embedding, exaggerate)),
+        image=draw_picture(model, model.exaggerated(face_embedding, exaggerate), hair=hair).image,
         face_embedding=face_embedding,
         embedder=kind,
         exaggerate=exaggerate,

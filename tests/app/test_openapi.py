@@ -55,7 +55,19 @@ def test_every_reference_and_every_option_is_there(document: dict[str, Any]) -> 
         assert f"#/components/schemas/{name}" in text, name
     portrait = document["paths"]["/v1/portrait"]["post"]
     names = {parameter["name"] for parameter in portrait["parameters"]}
-    assert names == {"samples", "seed", "exaggerate", "age", "gender", "group", "model", "style", "pixels", "picture"}
+    assert names == {
+        "samples",
+        "seed",
+        "exaggerate",
+        "age",
+        "gender",
+        "group",
+        "hair",
+        "model",
+        "style",
+        "pixels",
+        "picture",
+    }
     assert set(portrait["requestBody"]["content"]) == {
         "multipart/form-data",
         "application/json",

@@ -41,6 +41,15 @@ def test_the_most_frequent_style_goes_with_age_and_gender() -> None:
     assert men == ["short", "short", "short", "receding", "bald"]
 
 
+def test_men_grow_bald_as_was_counted_and_women_do_not() -> None:
+    bare = {
+        age: sum(hair_frequencies(age, 0.0)[style] for style in (HairStyle.bald, HairStyle.receding))
+        for age in (20, 50, 65, 80)
+    }
+    assert 0.35 <= bare[50] <= 0.55 <= bare[65] <= 0.85  # Norwood 1975, Hamilton 1951
+    assert bare[20] < bare[50] < bare[65] < bare[80]
+
+
 def test_no_boy_is_bald_and_no_woman_either() -> None:
     for style in (HairStyle.bald, HairStyle.receding):
         assert hair_frequencies(9, 0.0)[style] == hair_frequencies(70, 1.0)[style] == 0

@@ -743,7 +743,7 @@ def _from_json(body: bytes) -> Upload:
         raise Problem(422, "bad_base64", '"recording" is not base64') from None
     given = values.pop("given", {})
     if not isinstance(given, dict):
-        raise Problem(422, "invalid_request", '"given" is an object of age, gender and group')
+        raise Problem(422, "invalid_request", '"given" is an object of age, gender, group and hair')
     return Upload((("recording", recording),), values | given)
 
 

@@ -40,10 +40,11 @@ class AttributeOptions(BaseModel):
     age: float | None = Field(None, ge=0, le=150, allow_inf_nan=False, description="Stated instead of heard.")
     gender: Literal["female", "male"] | None = Field(None, description="Stated instead of heard.")
     group: Annotated[str, Field(max_length=80)] | None = Field(None, description="Stated; GET /v1/models lists them.")
+    hair: Annotated[str, Field(max_length=80)] | None = Field(None, description="A style; GET /v1/models lists them.")
 
     def given(self) -> Given:
         """For the model."""
-        return Given(age=self.age, gender=self.gender, group=self.group)
+        return Given(age=self.age, gender=self.gender, group=self.group, hair=self.hair)
 
 
 # --- Answers.
@@ -126,6 +127,8 @@ class FactsBody(TypedDict):
     exaggerate: float
     style: Shown
     seed: NotRequired[int | None]
+    hair: NotRequired[Annotated[str, Field(description="Style of the hair that is shown.")]]
+    sample_hair: NotRequired[Annotated[list[str], Field(description="That of every sample.")]]
     model: VersionBody
     reference_population: NotRequired[dict[str, float]]
     notice: Annotated[str, Field(description="To be shown beside the picture.")]

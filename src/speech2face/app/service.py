@@ -235,6 +235,8 @@ def describe(model: "Model", samples: int) -> dict[str, Any]:
 
     groups = list(model.population)
     given = {"age": [ADULT_AGE, OLDEST_FACE], "gender": ["female", "male"], "group": groups} if groups else {}
+    if model.hair_styles:
+        given["hair"] = list(model.hair_styles)
     return {
         "name": model.release.name,
         "version": model.release.version,

@@ -45,7 +45,7 @@ Samples = Annotated[
     ),
 ]
 GivenText = Annotated[
-    str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...")
+    str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...,hair=...")
 ]
 PopulationText = Annotated[
     str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
@@ -65,7 +65,7 @@ VoiceActivityName = Annotated[
 ]
 
 log = logging.getLogger(__name__)
-GIVEN_NAMES = ("age", "gender", "group")
+GIVEN_NAMES = ("age", "gender", "group", "hair")
 MAX_SEED = 2**31 - 1
 
 app = Program(
@@ -242,7 +242,9 @@ def parse_given(text: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for part, name, value in _pairs(text):
         if not value or name not in GIVEN_NAMES:
-            raise InvalidGiven(f'cannot read given "{part}"; write age=40,gender=female,group=NAME, or some of them')
+            raise InvalidGiven(
+                f'cannot read given "{part}"; write age=40,gender=female,group=NAME,hair=STYLE, or some of them'
+            )
         if name in values:
             raise InvalidGiven(f"given {name} is stated twice; state it once")
         values[name] = value

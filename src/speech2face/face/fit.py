@@ -42,6 +42,7 @@ HAIR_SD_FACTOR = 6.0  # outside the face: hair has strands and fashions, a neck 
 PIXELS_TOGETHER = 12.0  # neighbouring pixels err together: so many count as one
 POINTS_TOGETHER = 2.0  # and so do neighbouring landmarks
 HIGHEST_ROW, LOWEST_ROW = 0.14, 0.83  # of the portrait: above and below are hair and clothes
+LOWEST_HAIR_ROW = 0.66  # beside the face hair may hang, down to the lobes it mostly does
 GREY_CHROMA = 0.012  # spread of colour tones in a face under which a picture is grey
 SMALLEST_PUPIL_DISTANCE = 16.0  # pixels of the photograph
 MAX_TURN_DEGREES = 30.0
@@ -255,7 +256,10 @@ class FaceFitter:
         depth = _resized(weights["matte_depth"], size)[0]
         rows = (np.arange(size) + 0.5) / size
         mask = (depth > 3.0) & ((rows > HIGHEST_ROW) & (rows < LOWEST_ROW))[:, None]
-        self._face = _face_mask(self._landmarks, self._portrait, size)[mask]
+        face = _face_mask(self._landmarks, self._portrait, size)
+        if "hair_colour" in weights:  # the model's scalp is bare, the photograph's is not
+            mask &= face | (rows > LOWEST_HAIR_ROW)[:, None]
+        self._face = face[mask]
         self._size, self._mask = size, mask
         luma = np.concatenate([_resized(weights["attribute_luma"], size), _resized(weights["residual_luma"], size)])
         self._mean_luma = _resized(weights["mean_luma"], size)[0][mask]

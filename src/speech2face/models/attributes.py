@@ -17,6 +17,7 @@ from speech2face.audio.speech import Spans
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.embed import FaceEmbedder
+from speech2face.face.hair import HairStyle, most_frequent_hair
 from speech2face.inputs import brief, described, real_number
 from speech2face.limits import Style
 from speech2face.models.contract import CHILD, UNFAMILIAR, UNSURE, Caution, Given
@@ -55,6 +56,20 @@ class AttributeRelease(Release):
     population: FacePopulation
     mean_embedding: np.ndarray  # (K,) what exaggeration moves away from
     groups: tuple[str, ...]
+    hair_styles: tuple[HairStyle, ...]
+    """In the face decoder's order; empty where hair is part of the faces, as before there was a choice."""
+
+
+def read_hair_styles(names: list[str]) -> tuple[HairStyle, ...]:
+    """All styles that there are, in a release's order, or none.
+
+    Raises:
+        ValueError: some of them.
+    """
+    styles = tuple(HairStyle(name) for name in names)
+    if styles and sorted(styles) != sorted(HairStyle):
+        raise ValueError(f"the styles of hair are {', '.join(styles)}, not all of {', '.join(HairStyle)}")
+    return styles
 
 
 def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRelease:
@@ -77,6 +92,7 @@ def read_attribute_release(folder: Path, values: dict[str, Any]) -> AttributeRel
             population=population,
             mean_embedding=np.array(face["mean_embedding"], np.float32),
             groups=population.basis.groups,
+            hair_styles=read_hair_styles(face.get("hair_styles", [])),
         )
 
 
@@ -171,6 +187,7 @@ FITTED_TENSORS = (
     *("mean_landmarks", "landmark_basis", "flow_basis", "matte_depth"),
     *("mean_luma", "attribute_luma", "residual_luma", "mean_chroma", "chroma_basis"),
 )
+HAIR_TENSOR = "hair_colour"
 
 
 PRIOR_AGE_STEP_YEARS = 2
@@ -209,6 +226,11 @@ class AttributeModel:
         return tuple(Style)
 
     @property
+    def hair_styles(self) -> tuple[str, ...]:
+        """What hair can be given; empty where hair is part of the faces."""
+        return self.release.hair_styles
+
+    @property
     def encodes_pauses(self) -> bool:
         """No: its network and its calibration know speech alone."""
         return False
@@ -219,7 +241,7 @@ class AttributeModel:
         Raises:
             InvalidGiven: with what is possible.
         """
-        given.check(self.release.groups)
+        given.check(self.release.groups, self.hair_styles)
 
     def with_population(self, weights: Mapping[str, float]) -> Self:
         """The same model over another reference population: a weight for each group, those left out having none.
@@ -269,7 +291,8 @@ class AttributeModel:
         """
         from speech2face.face.fit import FaceFitter
 
-        weights = read_stored(self.release.file(FACE_WEIGHTS), FITTED_TENSORS)
+        hair = (HAIR_TENSOR,) if self.release.hair_styles else ()  # says that the texture is a bald head's
+        weights = read_stored(self.release.file(FACE_WEIGHTS), (*FITTED_TENSORS, *hair))
         return FaceFitter(weights, self.face_prior(), landmark_finder=landmark_finder)
 
     def face_prior(self) -> FacePrior:
@@ -379,9 +402,16 @@ class AttributeModel:
         moved = basis.design(*looks) - basis.photographed.design(*looks)
         return np.asarray(face_embedding + np.pad(moved, (0, face_embedding.size - moved.size)), np.float32)
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
-        return self.runtime.decode(face_embedding)
+    def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8.
+
+        `hair` is the most frequent style of its age and gender where None, and without effect where hair is part of
+        the faces.
+        """
+        if not self.hair_styles:
+            return self.runtime.decode(face_embedding)
+        worn = hair or most_frequent_hair(*self.apparent(face_embedding))
+        return self.runtime.decode(face_embedding, self.hair_styles.index(HairStyle(worn)))
 
 
 def _apparent(face_embedding: FloatArray, basis: AttributeBasis) -> tuple[float, float]:

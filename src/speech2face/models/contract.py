@@ -31,12 +31,14 @@ class Given:
     age: float | None = None
     gender: Literal["female", "male"] | None = None
     group: str | None = None
+    hair: str | None = None
 
-    def check(self, groups: tuple[str, ...]) -> None:
-        """Check that a face can show the stated values, a group that it is one of `groups`.
+    def check(self, groups: tuple[str, ...], hair_styles: tuple[str, ...] = ()) -> None:
+        """Check that a face can show the stated values: a group of `groups`, hair of `hair_styles`.
 
         Raises:
-            InvalidGiven: an age outside the adults the model draws, an unknown gender or group.
+            InvalidGiven: an age outside the adults the model draws, an unknown gender, group or style of hair, or any
+                style where there are none to choose from.
         """
         self.plain()
         if self.age is not None and not ADULT_AGE <= self.age <= OLDEST_FACE:
@@ -47,6 +49,12 @@ class Given:
             raise InvalidGiven(f'given gender "{self.gender}" is unknown; give female or male')
         if self.group is not None and self.group not in groups:
             raise InvalidGiven(f'given group "{self.group}" is unknown; give one of {", ".join(groups)}')
+        if self.hair is None:
+            return
+        if not hair_styles:
+            raise InvalidGiven("hair is part of this model's faces and cannot be given; leave it out")
+        if self.hair not in hair_styles:
+            raise InvalidGiven(f'given hair "{self.hair}" is unknown; give one of {", ".join(hair_styles)}')
 
     def plain(self) -> "Given":
         """The same, its age a number of Python's own.
@@ -54,7 +62,7 @@ class Given:
         Raises:
             InvalidGiven: values of another type.
         """
-        for name in ("gender", "group"):
+        for name in ("gender", "group", "hair"):
             if not isinstance(value := getattr(self, name), str | None):
                 raise InvalidGiven(f"given {name} is {described(value)}; give its name")
         return self if self.age is None else replace(self, age=real_number("given age", self.age, InvalidGiven))
@@ -235,6 +243,11 @@ class Model(Protocol):
         ...
 
     @property
+    def hair_styles(self) -> tuple[str, ...]:
+        """What hair can be given; empty where hair is part of its faces."""
+        ...
+
+    @property
     def encodes_pauses(self) -> bool:
         """Whether its network is given recordings whole, as they are; else the speech in them alone."""
         ...
@@ -306,6 +319,9 @@ class Model(Protocol):
         """Age in years and femininity, 0 to 1, that an embedding (K,) itself shows; None where it does not say."""
         ...
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
+    def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8.
+
+        `hair` is one of `hair_styles`, without effect where there are none; None is the most frequent one.
+        """
         ...

@@ -371,6 +371,11 @@ class PairedModel:
         return tuple(Style) if landmarks in DRAWABLE_LANDMARKS else (Style.photographic,)
 
     @property
+    def hair_styles(self) -> tuple[str, ...]:
+        """None: hair is part of its faces."""
+        return ()
+
+    @property
     def encodes_pauses(self) -> bool:
         """Yes: it learned from clips as they are, and the paper's network is given the waveform itself."""
         return True
@@ -469,7 +474,7 @@ class PairedModel:
         """Nothing: its embedding has no coordinates of age or gender."""
         return None, None
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+    def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
         """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
         return self.runtime.decode(face_embedding)
 

@@ -230,10 +230,15 @@ class Runtime:
         for name in self.graphs:
             self._open(name).result()
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
-        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8."""
-        embeddings = face_embedding[None].astype(np.float32)
-        image = self.run(FACE_DECODER, face_embedding=embeddings)[0][0]  # (3, height, width)
+    def decode(self, face_embedding: FloatArray, hair: int | None = None) -> np.ndarray:
+        """Draw the canonical face of an embedding, (K,) -> (height, width, 3) uint8.
+
+        `hair` is the place of a style in the decoder; None for a decoder whose hair is part of its faces.
+        """
+        inputs: dict[str, np.ndarray] = {"face_embedding": face_embedding[None].astype(np.float32)}
+        if hair is not None:
+            inputs["hair"] = np.array([hair], np.int64)
+        image = self.run(FACE_DECODER, **inputs)[0][0]  # (3, height, width)
         # In place: fresh arrays of this size are given back to the system and asked for anew, for a third of the time.
         np.clip(image, 0, 1, out=image)
         np.multiply(image, 255, out=image)

@@ -179,11 +179,13 @@ def export(
     dynamic: dict[int, Any],
     weights: Path | None = None,
     prefix: str = "",
+    batched: bool = False,
 ) -> None:
     """Write `module` as ONNX beside the safetensors file of its weights; None keeps them inside.
 
     `dynamic` names the free axes of the first input (a name, or torch's own dimension where only some lengths are
-    possible); other inputs have none.
+    possible); other inputs have none, but where `batched` axis 0 as the first one
+    (of a module that names its arguments).
     """
     module.eval()
     examples = (example,) if isinstance(example, Tensor) else example
@@ -195,6 +197,8 @@ def export(
     others: Any = tuple({} for _ in examples[1:])
     # What a module takes as *arguments is one entry of the shapes, and a tuple in it.
     shapes: Any = (free, others) if others else (free,)
+    if batched:
+        shapes = (free, *({0: automatic} for _ in others))
     with _without_torchvision(), away_from_home(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

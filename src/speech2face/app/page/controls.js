@@ -46,6 +46,7 @@ export class Controls {
   offer() {
     const { given = {}, exaggerate = [0, 2], styles = [] } = this.model;
     const groups = given.group ?? given.groups ?? [];
+    const hair = given.hair ?? [];
     const drawable = styles.includes("drawn");
     at("style-field").hidden = !drawable;
     if (!drawable) at("controls").elements.style.value = "photographic";
@@ -53,10 +54,12 @@ export class Controls {
     if (given.age) [at("given-age").min, at("given-age").max] = given.age;
     at("given-age-field").hidden = !given.age;
     at("given-gender-field").hidden = !given.gender;
+    at("given-hair-field").hidden = !hair.length;
     at("given-group-field").hidden = at("group-note").hidden = !groups.length;
     at("given").hidden = !given.age && !given.gender && !groups.length;
     const options = (first, names) => [new Option(first, ""), ...names.map((name) => new Option(inWords(name), name))];
     at("given-gender").replaceChildren(...options("as heard", given.gender ?? []));
+    at("given-hair").replaceChildren(...options("most frequent", hair));
     at("given-group").replaceChildren(...options("average of all groups", groups));
     this.release();
   }
@@ -65,7 +68,7 @@ export class Controls {
     this.ageSet = false;
     at("exaggerate").value = 0;
     at("given-age").value = 40;
-    at("given-gender").value = at("given-group").value = "";
+    at("given-gender").value = at("given-group").value = at("given-hair").value = "";
     this.label();
   }
 
@@ -95,6 +98,7 @@ export class Controls {
       ...(this.ageSet ? { age: Number(at("given-age").value) } : {}),
       ...(at("given-gender").value ? { gender: at("given-gender").value } : {}),
       ...(at("given-group").value ? { group: at("given-group").value } : {}),
+      ...(at("given-hair").value ? { hair: at("given-hair").value } : {}),
     };
   }
 }
