@@ -21,7 +21,8 @@ from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, Spans, open_voi
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import brief, whole_number
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_SPEAKERS, Style
-from speech2face.models.contract import Model
+from speech2face.live import LiveSession, LiveSnapshot
+from speech2face.models.contract import EncoderState, Model, SpeechEncoding
 from speech2face.models.open import speaker_reader
 from speech2face.portrait import (
     GivenLike,
@@ -41,7 +42,14 @@ from speech2face.provenance import (
     comparison_facts,
 )
 from speech2face.sheets import TimelineRow, draw_timeline
-from speech2face.voice.diarization import SpeakerSpace, TurnModel, first_clusters, speaker_probabilities
+from speech2face.voice.belief import cosine
+from speech2face.voice.diarization import (
+    SpeakerSpace,
+    TurnModel,
+    average_linkage,
+    first_clusters,
+    speaker_probabilities,
+)
 
 if TYPE_CHECKING:
     from speech2face.models.attributes import AttributeRuntime
@@ -115,7 +123,7 @@ def _around(pieces: Spans, read: range) -> Iterator[tuple[int, int]]:
 
 
 def diarize(model: Model, activity: Activity, speakers: int | None = None) -> Diarization:
-    """Tell who speaks when in speech that was found; `speakers` is how many, None where nobody knows.
+    """Tell who speaks when in speech that was found; `speakers` is how many at most, None where nobody knows.
 
     Whichever model draws, the shipped starter's encoder tells speakers apart. Pieces in which two speak at once, or
     which nobody is sure to have said, are left out.
@@ -133,8 +141,16 @@ def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) 
     """Probability that each speaker said each piece, (pieces, embedding) -> (pieces, speakers)."""
     labels = first_clusters(space.units(embeddings), LEAST_COSINE, 3 * MAX_SPEAKERS)
     coordinates = space(embeddings)
-    chance = speaker_probabilities(coordinates, space.between, labels, TURNS)
-    chance = chance[:, chance.mean(0) >= LEAST_SHARE]
+    for weight in (TURNS.speaker,) if speakers is None else (TURNS.speaker, TURNS.speaker / 4, TURNS.speaker / 16):
+        chance = speaker_probabilities(coordinates, space.between, labels, replace(TURNS, speaker=weight))
+        chance = chance[:, chance.mean(0) >= LEAST_SHARE]
+        if speakers is None or chance.shape[1] >= speakers:
+            break
+    if speakers is not None and chance.shape[1] > speakers:
+        means = chance.T @ coordinates
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        joined = average_linkage(means @ means.T, np.inf, most=speakers)
+        chance = np.stack([chance[:, joined == label].sum(1) for label in range(speakers)], axis=1)
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
 
@@ -377,3 +393,152 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
         low, high = stated["age_interval_80"]
         yield f"age {stated['age']:.0f} ({low:.0f} to {high:.0f}), {stated['gender']['text']}"
     yield f"{speaker.seconds:.1f} s in {len(speaker.segments)} stretches"
+
+
+# --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.
+
+SAME_COSINE = 0.35  # of 1.5 s and all that a voice has said, from which on they are one voice
+NEW_COSINE = 0.25  # up to which so much speech is somebody new
+SWITCH_COSINE = 0.1  # by which another voice must be nearer than the one that spoke last
+PENDING_PIECES = 4  # that are like no voice, before they are a new one
+
+
+@dataclass
+class _Voice:
+    """One voice so far."""
+
+    state: EncoderState
+    total: FloatArray  # (embedding,), sum of the pieces' embeddings of unit length
+    seconds: float = 0.0
+
+
+class SpeakersEncoderState:
+    """The speech of several speakers as it comes, each piece given to the voice that it is most like.
+
+    Where a recording is judged as a whole, a piece is given for good half a second after it was said; what a voice is
+    like is the mean of all that it has said.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model, self._reader = model, speaker_reader(model)
+        self._tail = np.zeros(0, np.float32)
+        self._near: list[tuple[FloatArray, FloatArray]] = []  # the last pieces and their moments
+        self._pending: list[tuple[FloatArray, FloatArray]] = []  # pieces like no voice, and their embeddings
+        self._voices: list[_Voice] = []
+        self._current = 0
+
+    @property
+    def speaker(self) -> int:
+        """Which speaker was heard last, from 1."""
+        return self._current + 1
+
+    @property
+    def speakers(self) -> int:
+        """How many voices were told apart so far."""
+        return max(1, len(self._voices))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of speech of the speaker who was heard last."""
+        return self._voices[self._current].seconds if self._voices else 0.0
+
+    def push(self, waveform: FloatArray, spoken_seconds: float | None = None) -> None:
+        """Take the next stretch of speech, (samples,)."""
+        self._tail = np.concatenate([self._tail, waveform])
+        while self._tail.size >= PIECE_SAMPLES:
+            piece, self._tail = self._tail[:PIECE_SAMPLES], self._tail[PIECE_SAMPLES:].copy()
+            self._near = [*self._near[-2 * AROUND :], (piece, self._reader.segment_moments(piece).sums)]
+            if len(self._near) == 1:
+                continue  # half a second says too little
+            sums = np.sum([moments for _, moments in self._near], axis=0)
+            unit = self._reader.speaker_space.units(self._reader.speaker_embeddings(sums))[0]
+            if len(self._near) == 2:
+                self._give(self._near[0][0], unit)
+            else:
+                self._take(self._near[-2][0], unit)
+
+    def encoding(self) -> SpeechEncoding:
+        """What the model makes of the speaker who was heard last.
+
+        Raises:
+            NoSpeech: the encoder itself recognises no voice in it.
+        """
+        return self._voices[self._current].state.encoding()
+
+    def _take(self, piece: FloatArray, unit: FloatArray) -> None:
+        likeness = self._likeness(unit)
+        best = int(likeness.argmax())
+        if best != self._current and likeness[best] < likeness[self._current] + SWITCH_COSINE:
+            best = self._current
+        if likeness[best] >= SAME_COSINE or len(self._voices) >= MAX_SPEAKERS:
+            self._settle()
+            self._give(piece, unit, best)
+            return
+        self._pending.append((piece, unit))
+        if len(self._pending) >= PENDING_PIECES:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Give what is like no voice to the likest one after all, or to a new one if there is enough of it."""
+        if not self._pending:
+            return
+        likeness = self._likeness(np.sum([unit for _, unit in self._pending], axis=0))
+        voice: int | None = int(likeness.argmax())
+        if len(self._pending) >= PENDING_PIECES and likeness.max() < NEW_COSINE:
+            voice = None
+        for piece, unit in self._pending:
+            voice = self._give(piece, unit, voice)
+        self._pending = []
+
+    def _likeness(self, embedding: FloatArray) -> FloatArray:
+        """Cosine of an embedding, (embedding,), and each voice, (voices,)."""
+        return np.array([cosine(embedding, voice.total) for voice in self._voices], np.float32)
+
+    def _give(self, piece: FloatArray, unit: FloatArray, voice: int | None = None) -> int:
+        """Let a voice, None being a new one, have said a piece; return which."""
+        if voice is None:
+            voice = len(self._voices)
+            self._voices.append(_Voice(self._model.start_encoding(), np.zeros_like(unit)))
+        said = self._voices[voice]
+        said.state.push(piece)
+        said.total = said.total + unit
+        said.seconds += piece.size / SAMPLE_RATE
+        self._current = voice
+        return voice
+
+
+class LiveConversation(LiveSession):
+    """A live session in which several people speak: its snapshots are of the one who was heard last.
+
+    A snapshot says which of how many speakers it is of. Of one speaker the end is that of a `LiveSession`.
+    """
+
+    _voice: SpeakersEncoderState
+
+    def _start_encoding(self) -> SpeakersEncoderState:
+        if self.model.encodes_pauses:
+            raise InvalidOption(
+                f"the model {self.model.release.name} encodes pauses as well, and cannot tell live speakers apart;"
+                " use the shipped starter, or a session for each speaker"
+            )
+        return SpeakersEncoderState(self.model)
+
+    def _heard_seconds(self) -> float:
+        return self._voice.seconds
+
+    def finish(self) -> LiveSnapshot:
+        """End the sound; of one speaker what `reconstruct` says of it, of several the one who was heard last.
+
+        Raises:
+            SilentRecording, NoSpeech, TooLittleSpeech: there is no voice, or too little of it.
+            CorruptRecording, NoAudioStream, RecordingTooLong: the sound cannot be used.
+        """
+        self._hear(self._stream.finish())
+        if self._voice.speakers == 1:
+            return super().finish()
+        self.close()
+        self._drawn = None
+        return self.snapshot()
+
+    def _snapshot(self, *measured: Any) -> LiveSnapshot:
+        return replace(super()._snapshot(*measured), speaker=self._voice.speaker, speakers=self._voice.speakers)

@@ -30,10 +30,12 @@ class SpeakerSpace:
 
     def __call__(self, embeddings: FloatArray) -> FloatArray:
         """Embeddings (pieces, embedding) -> coordinates (pieces, axes)."""
+        return np.asarray(self.units(embeddings) @ self.project.T, np.float32)
+
+    def units(self, embeddings: FloatArray) -> FloatArray:
+        """Embeddings (pieces, embedding) around the centre, of unit length."""
         around = embeddings - self.centre
-        return np.asarray(
-            around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-9) @ self.project.T, np.float32
-        )
+        return np.asarray(around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def average_linkage(similarity: np.ndarray, least: float, *, clusters: int = 1, most: int | None = None) -> np.ndarray:
