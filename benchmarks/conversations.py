@@ -9,17 +9,27 @@ diarization error rate is pyannote's: missed, falsely found and confused speech 
 matched so that it is least; the floor column holds that of one speaker for all, or of labels drawn by chance.
 """
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from record import Result, print_results, processor, write
 from scipy.optimize import linear_sum_assignment
 
 from recipes.starter.features import decode
+from speech2face import load_model
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.speech import find_speech
-from speech2face.evaluation.clips import Speaker
+from speech2face.audio.speech import Activity, find_speech, require_speech
+from speech2face.conversation import LEAST_SECONDS as LEAST_DRAWN_SECONDS
+from speech2face.conversation import ONLINE, cut_pieces, encode_pieces, tell_apart
+from speech2face.evaluation.clips import Speaker, read_speakers
+from speech2face.limits import MAX_SPEAKERS
+from speech2face.models.contract import Model
+from speech2face.models.open import speaker_reader
 from speech2face.training.augment import coloured_noise, companded, mix
+from speech2face.voice.diarization import OnlineSpeakers
 
 FRAMES_PER_SECOND = 100  # of the error rate
 LEAST_SECONDS = 8.0  # of a voice that takes part
@@ -28,6 +38,7 @@ TURN_SECONDS = (1.0, 8.0)
 PAUSE_SECONDS = 0.5  # in the mean, exponentially
 OVERLAP_SHARE, OVERLAP_SECONDS = 1 / 6, (0.3, 1.5)
 NOISE_DB = 10.0
+COLLARS = (0.25, 0.0)  # seconds around each true edge that do not count
 CONDITIONS = {"clean": 2.0, "telephone": 2.0, "noise": 2.0, "unequal levels": 8.0}
 """How far the speakers' levels lie apart, as a deviation in decibels."""
 Turns = list[tuple[float, float, int]]
@@ -140,3 +151,137 @@ def diarization_error(truth: Turns, said: Turns, *, collar_seconds: float = 0.0)
     confused = np.minimum(here, claimed).sum() - right
     seconds = np.array([missed, false, confused, here.sum()]) / FRAMES_PER_SECOND
     return tuple(float(value) for value in seconds)  # type: ignore[return-value]
+
+
+# --- What is measured.
+
+
+class Told:
+    """One conversation, encoded once and told apart in several ways."""
+
+    def __init__(self, model: Model, waveform: FloatArray) -> None:
+        self.activity = require_speech(waveform)
+        self.reader = speaker_reader(model)
+        self.pieces = cut_pieces(self.activity.spans)
+        self.embeddings, self.overlaps = encode_pieces(self.reader, self.activity.waveform, self.pieces)
+
+    def said(self, speakers: int | None = None) -> tuple[Turns, Turns]:
+        """Who is said to speak when among the voices that are long enough to draw, and what was left out."""
+        space = self.reader.speaker_space
+        found = tell_apart(self.pieces, self.embeddings, self.overlaps, space, speakers)
+        long = [spans for spans in found.speakers if Activity(np.zeros(0), spans).seconds >= LEAST_DRAWN_SECONDS]
+        turns = [(*seconds(span), who) for who, spans in enumerate(long) for span in spans]
+        return turns, [(*seconds(span), 0) for span in found.left_out]
+
+    def live(self) -> Turns:
+        """Each piece given to a voice when it has been said."""
+        told = OnlineSpeakers(ONLINE, MAX_SPEAKERS)
+        units = self.reader.speaker_space.units(self.embeddings)
+        voices = [voice for unit in units for voice in told.add(unit)] + told.settle()
+        return [(*seconds(piece), voice) for piece, voice in zip(self.pieces, voices, strict=True)]
+
+
+def seconds(span: tuple[int, int]) -> tuple[float, float]:
+    """From and to in seconds."""
+    return span[0] / SAMPLE_RATE, span[1] / SAMPLE_RATE
+
+
+def by_chance(turns: Turns, speakers: int, rng: np.random.Generator) -> Turns:
+    """The same turns, each somebody's by chance."""
+    return [(start, stop, int(rng.integers(speakers))) for start, stop, _ in turns]
+
+
+@dataclass
+class Tally:
+    """Errors of several conversations added up, and how often the count of speakers is right."""
+
+    errors: dict[tuple[str, float], np.ndarray]
+    right: list[bool]
+    off: list[int]
+
+    def add(self, name: str, truth: Turns, said: Turns) -> None:
+        """One way of telling one conversation."""
+        for collar in COLLARS:
+            found = np.array(diarization_error(truth, said or [(0.0, 0.0, 0)], collar_seconds=collar))
+            self.errors[name, collar] = self.errors.get((name, collar), np.zeros(4)) + found
+
+    def rate(self, name: str, collar: float) -> float:
+        """Diarization error rate in per cent."""
+        missed, false, confused, speech = self.errors[name, collar]
+        return float(100 * (missed + false + confused) / speech)
+
+    def results(self, where: str) -> Iterator[Result]:
+        """Rows: error rates beside one speaker for all and chance, and counts."""
+        for collar in COLLARS:
+            for name in ("speakers", "speakers, their number stated", "speakers, live"):
+                if (name, collar) in self.errors:
+                    text = f"{where}: {name}, diarization error, collar {collar:g} s"
+                    yield Result(text, self.rate(name, collar), "%", self.rate("one", collar), "one speaker for all")
+            *_, confused, speech = self.errors["speakers", collar]
+            yield Result(
+                f"{where}: of that confused, collar {collar:g} s",
+                100 * confused / speech,
+                "%",
+                self.rate("chance", collar),
+                "labels by chance, all errors",
+            )
+        yield Result(
+            f"{where}: count of speakers right", 100 * float(np.mean(self.right)), "%", 0, "one speaker for all"
+        )
+        yield Result(f"{where}: count off by, in the mean", float(np.mean(np.abs(self.off))), "speakers", 4, "the same")
+
+
+def overlap_shares(truth: Turns, left_out: Turns) -> tuple[float, float, float]:
+    """Seconds of overlapped speech, of what was left out, and of both."""
+    frames = round(max(stop for _, stop, _ in [*truth, *left_out]) * FRAMES_PER_SECOND) + 1
+    both = activity_of(truth, frames).sum(0) > 1
+    out = activity_of(left_out, frames).any(0) if left_out else np.zeros(frames, bool)
+    return both.sum() / FRAMES_PER_SECOND, out.sum() / FRAMES_PER_SECOND, (both & out).sum() / FRAMES_PER_SECOND
+
+
+def measure(model: Model, people: Sequence[Speaker], count: int, seed: int) -> Iterator[Result]:
+    """All error rates by condition and by number of speakers."""
+    rng = np.random.default_rng(seed)
+    tallies: dict[str, Tally] = {}
+    overlapped = np.zeros(3)
+    for condition, talk in conversations(people, count, seed):
+        told = Told(model, talk.waveform)
+        (said, left_out), (stated, _), live = told.said(), told.said(talk.speakers), told.live()
+        overlapped += overlap_shares(talk.turns, left_out)
+        found = len({who for *_, who in said})
+        few_or_many = "2 to 4 speakers" if talk.speakers <= 4 else "5 to 8 speakers"
+        for where in (condition, few_or_many, "all"):
+            tally = tallies.setdefault(where, Tally({}, [], []))
+            tally.add("speakers", talk.turns, said)
+            tally.add("speakers, their number stated", talk.turns, stated)
+            tally.add("speakers, live", talk.turns, live)
+            tally.add("one", talk.turns, [(start, stop, 0) for start, stop, _ in live])
+            tally.add("chance", talk.turns, by_chance(live, talk.speakers, rng))
+            tally.right.append(found == talk.speakers)
+            tally.off.append(found - talk.speakers)
+        print(condition, talk.speakers, found, f"{tallies['all'].rate('speakers', 0.25):.1f} % so far", flush=True)
+    yield Result("conversations", len(tallies["all"].right), "", 0, "")
+    for where, tally in tallies.items():
+        yield from tally.results(where)
+    both, out, right = overlapped
+    yield Result(
+        "overlapped speech that is left out", 100 * right / both, "%", 100 * out / both, "all that is left out"
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("starter", type=Path, help="folder with voices/")
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--conversations", type=int, default=1, help="of each number of speakers and condition")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    people = [each for each in read_speakers(arguments.starter) if each.split == arguments.split]
+    results = list(measure(load_model(), people, arguments.conversations, arguments.seed))
+    print_results(results)
+    write(results, Path(__file__).with_suffix(".csv"), f"{processor()}; {arguments.split} speakers")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,10 @@ import speech2face
 from speech2face import Conversation, InvalidOption
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.cli import app
-from speech2face.conversation import cut_pieces, piece_embeddings
+from speech2face.conversation import LiveConversation, cut_pieces, encode_pieces
+from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 from speech2face.models.contract import Model
+from speech2face.models.open import speaker_reader
 from speech2face.provenance import read_provenance
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -97,12 +99,14 @@ def test_pieces_cover_the_speech_and_their_embeddings_do_not_depend_on_how_many_
     spans = ((0, 30_000), (32_000, 70_000), (100_000, 101_000))
     pieces = cut_pieces(spans)
     assert sum(stop - start for start, stop in pieces) == sum(stop - start for start, stop in spans)
-    reader = speech2face.models.open.speaker_reader(model())
-    at_once = piece_embeddings(reader, waveform, pieces)
+    reader = speaker_reader(model())
+    at_once, overlaps = encode_pieces(reader, waveform, pieces)
     monkeypatch.setattr("speech2face.conversation.AT_ONCE", 2)
-    np.testing.assert_allclose(piece_embeddings(reader, waveform, pieces), at_once, atol=1e-5)
-    alone = reader.speaker_embeddings(reader.segment_moments(waveform[100_000:101_000]).sums)
-    np.testing.assert_allclose(at_once[-1:], alone, atol=1e-5)
+    again, overlaps_again = encode_pieces(reader, waveform, pieces)
+    np.testing.assert_allclose(again, at_once, atol=1e-5)
+    np.testing.assert_allclose(overlaps_again, overlaps, atol=1e-4)
+    alone = reader.segment_moments(waveform[100_000:101_000]).sums
+    np.testing.assert_allclose(at_once[-1:], reader.speaker_embeddings(alone), atol=1e-5)
 
 
 def test_the_command_writes_a_portrait_of_each_a_timeline_and_the_times(tmp_path: Path) -> None:
@@ -125,3 +129,35 @@ def test_one_picture_for_several_speakers_and_the_microphone_are_refused(tmp_pat
         result = CliRunner().invoke(app, ["portrait", *arguments, "--speakers", "auto"])
         assert isinstance(result.exception, InvalidOption), result.output
     assert not list(tmp_path.iterdir())
+
+
+def hear(session: LiveConversation, waveform: np.ndarray) -> LiveSnapshot:
+    content = waveform.astype("<f4").tobytes()
+    for at in range(0, len(content), 16_000):
+        session.push(content[at : at + 16_000])
+    return session.snapshot()
+
+
+def test_live_each_voice_keeps_what_was_heard_of_it_alone() -> None:
+    female, male = (speech2face.read_recording(EXAMPLES / name).waveform for name in ("female.mp3", "male.flac"))
+    session = LiveConversation(model(), PcmFormat("f32le"))
+    first, second, again = (hear(session, waveform) for waveform in (female, male, female))
+    assert [look.speaker for look in (first, second, again)] == [1, 2, 1]
+    assert [look.speakers for look in (first, second, again)] == [1, 2, 2]
+    assert again.seconds_heard == pytest.approx(2 * first.seconds_heard, rel=0.2)
+    assert first.attributes is not None and second.attributes is not None and again.attributes is not None
+    assert first.attributes.femininity > 0.5 > second.attributes.femininity
+    assert again.attributes.femininity > 0.5
+    assert session.finish().speaker == 1
+
+
+def test_live_one_speaker_ends_as_a_session_of_one_does() -> None:
+    waveform = speech2face.read_recording(EXAMPLES / "male.flac").waveform
+    ends = []
+    for kind in (LiveSession, LiveConversation):
+        session = kind(model(), PcmFormat("f32le"), seed=1)
+        hear(session, waveform)
+        ends.append(session.finish())
+    alone, one = ends
+    assert one.facts() == alone.facts() | {"speaker": 1, "speakers": 1}
+    np.testing.assert_array_equal(one.embedding, alone.embedding)

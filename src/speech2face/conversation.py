@@ -8,6 +8,7 @@ and drawn as any recording is, so that of a single speaker the portrait is the s
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -42,8 +43,9 @@ from speech2face.provenance import (
     comparison_facts,
 )
 from speech2face.sheets import TimelineRow, draw_timeline
-from speech2face.voice.belief import cosine
 from speech2face.voice.diarization import (
+    OnlineRule,
+    OnlineSpeakers,
     SpeakerSpace,
     TurnModel,
     average_linkage,
@@ -64,9 +66,10 @@ TOO_SHORT = "too little of this voice was heard to draw it"
 TOO_MANY = f"only the {MAX_SPEAKERS} voices that speak longest are drawn"
 NO_VOICE = "no voice was recognised in it: music, noise, or several at once"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
-LEAST_COSINE = 0.6  # of two clusters that are joined before the turns are modelled: rather too many than too few
-TURNS = TurnModel(acoustic=0.3, speaker=6.0, stay=0.9)
+LEAST_COSINE = 0.65  # of two clusters that are joined before the turns are modelled: rather too many than too few
+TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
+OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
 LEAST_SURENESS = 0.6  # of whose a piece is; the others are left out
 
 
@@ -91,9 +94,13 @@ def cut_pieces(spans: Spans) -> Spans:
     return tuple(pieces)
 
 
-def piece_embeddings(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans) -> FloatArray:
-    """The speaker embedding of each piece with its neighbours, (pieces, embedding); memory does not grow with them."""
+def encode_pieces(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans) -> tuple[FloatArray, FloatArray]:
+    """What each piece says with its neighbours: speaker embedding (pieces, embedding), two at once or not (pieces,).
+
+    Beside these, memory does not grow with the number of pieces.
+    """
     found: list[FloatArray] = []
+    overlaps: list[FloatArray] = []
     waiting: list[FloatArray] = []  # moments from AROUND pieces before the next that is read
     first = 0  # the piece that waiting[0] is
     with ThreadPoolExecutor(1 if reader.threads == 1 else 2) as threads:
@@ -103,12 +110,14 @@ def piece_embeddings(reader: AttributeRuntime, waveform: FloatArray, pieces: Spa
             waiting += [moments.sums[0] for moments in threads.map(reader.segment_moments, parts)]
             ready = len(pieces) if stop == len(pieces) else stop - AROUND
             read = range(sum(map(len, found)), ready)
-            sums = [np.sum(waiting[low - first : high - first], axis=0) for low, high in _around(pieces, read)]
-            if sums:
-                found.append(reader.speaker_embeddings(np.stack(sums)))
+            if read:
+                near = _around(pieces, read)
+                sums = np.stack([np.sum(waiting[low - first : high - first], axis=0) for low, high in near])
+                found.append(reader.speaker_embeddings(sums))
+                overlaps.append(reader.speaker_space.overlaps(sums))
             keep = max(first, ready - AROUND)
             waiting, first = waiting[keep - first :], keep
-    return np.concatenate(found)
+    return np.concatenate(found), np.concatenate(overlaps)
 
 
 def _around(pieces: Spans, read: range) -> Iterator[tuple[int, int]]:
@@ -130,8 +139,16 @@ def diarize(model: Model, activity: Activity, speakers: int | None = None) -> Di
     """
     reader = speaker_reader(model)
     pieces = cut_pieces(activity.spans)
-    chance = _chances(piece_embeddings(reader, activity.waveform, pieces), reader.speaker_space, speakers)
-    labels = np.where(chance.max(1) >= LEAST_SURENESS, chance.argmax(1), -1)
+    return tell_apart(pieces, *encode_pieces(reader, activity.waveform, pieces), reader.speaker_space, speakers)
+
+
+def tell_apart(
+    pieces: Spans, embeddings: FloatArray, overlaps: FloatArray, space: SpeakerSpace, speakers: int | None = None
+) -> Diarization:
+    """The same from encoded pieces, (pieces, embedding) and (pieces,), as `encode_pieces` gives them."""
+    chance = _chances(embeddings, space, speakers)
+    kept = (chance.max(1) >= LEAST_SURENESS) & ((overlaps < OVERLAP) | (chance.shape[1] == 1))
+    labels = np.where(kept, chance.argmax(1), -1)
     order = [int(label) for label in dict.fromkeys(labels.tolist()) if label >= 0]
     spans = [_joined(pieces, labels == label) for label in order]
     return Diarization(tuple(spans), _joined(pieces, labels < 0))
@@ -309,6 +326,8 @@ def reconstruct_speakers(
     read = as_recording(recording, sample_rate, track, max_seconds=MAX_CONVERSATION_SECONDS)
     activity = require_speech(read.waveform, voice_activity=voice_activity)
     found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted)
+    if not found.speakers:
+        raise NoSpeech("several people talk at once all through, and none can be told apart; record them one by one")
     if len(found.speakers) == 1:
         alone = portrait_of(model, read, *encode_speech(model, read.waveform, voice_activity=voice_activity), options)
         return _conversation(model, read, options, [ConversationSpeaker(1, _seconds(activity.spans), alone)], ())
@@ -397,65 +416,49 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
 
 # --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.
 
-SAME_COSINE = 0.35  # of 1.5 s and all that a voice has said, from which on they are one voice
-NEW_COSINE = 0.25  # up to which so much speech is somebody new
-SWITCH_COSINE = 0.1  # by which another voice must be nearer than the one that spoke last
-PENDING_PIECES = 4  # that are like no voice, before they are a new one
-
-
-@dataclass
-class _Voice:
-    """One voice so far."""
-
-    state: EncoderState
-    total: FloatArray  # (embedding,), sum of the pieces' embeddings of unit length
-    seconds: float = 0.0
+ONLINE = OnlineRule(same=0.45, new=0.35, switch=0.1, pending=3)  # chosen on the calibration speakers
 
 
 class SpeakersEncoderState:
-    """The speech of several speakers as it comes, each piece given to the voice that it is most like.
+    """The speech of several speakers as it comes, each piece encoded with those of the voice that it is most like.
 
-    Where a recording is judged as a whole, a piece is given for good half a second after it was said; what a voice is
-    like is the mean of all that it has said.
+    Where a recording is judged as a whole, a piece is given for good half a second after it was said.
     """
 
     def __init__(self, model: Model) -> None:
         self._model, self._reader = model, speaker_reader(model)
         self._tail = np.zeros(0, np.float32)
-        self._near: list[tuple[FloatArray, FloatArray]] = []  # the last pieces and their moments
-        self._pending: list[tuple[FloatArray, FloatArray]] = []  # pieces like no voice, and their embeddings
-        self._voices: list[_Voice] = []
-        self._current = 0
+        self._sums: list[FloatArray] = []  # moments of the last pieces
+        self._waiting: deque[FloatArray] = deque()  # pieces that are nobody's yet
+        self._told = OnlineSpeakers(ONLINE, MAX_SPEAKERS)
+        self._voices: list[tuple[EncoderState, float]] = []  # of each voice its encoder and its seconds
 
     @property
     def speaker(self) -> int:
         """Which speaker was heard last, from 1."""
-        return self._current + 1
+        return self._told.current + 1
 
     @property
     def speakers(self) -> int:
         """How many voices were told apart so far."""
-        return max(1, len(self._voices))
+        return max(1, self._told.count)
 
     @property
     def seconds(self) -> float:
         """Seconds of speech of the speaker who was heard last."""
-        return self._voices[self._current].seconds if self._voices else 0.0
+        return self._voices[self._told.current][1] if self._voices else 0.0
 
     def push(self, waveform: FloatArray, spoken_seconds: float | None = None) -> None:
         """Take the next stretch of speech, (samples,)."""
         self._tail = np.concatenate([self._tail, waveform])
         while self._tail.size >= PIECE_SAMPLES:
             piece, self._tail = self._tail[:PIECE_SAMPLES], self._tail[PIECE_SAMPLES:].copy()
-            self._near = [*self._near[-2 * AROUND :], (piece, self._reader.segment_moments(piece).sums)]
-            if len(self._near) == 1:
-                continue  # half a second says too little
-            sums = np.sum([moments for _, moments in self._near], axis=0)
-            unit = self._reader.speaker_space.units(self._reader.speaker_embeddings(sums))[0]
-            if len(self._near) == 2:
-                self._give(self._near[0][0], unit)
-            else:
-                self._take(self._near[-2][0], unit)
+            self._waiting.append(piece)
+            self._sums = [*self._sums[-2 * AROUND :], self._reader.segment_moments(piece).sums]
+            if len(self._sums) > AROUND:  # one with what was said around it; the first has nothing before
+                embedding = self._reader.speaker_embeddings(np.sum(self._sums, axis=0))
+                for voice in self._told.add(self._reader.speaker_space.units(embedding)[0]):
+                    self._give(self._waiting.popleft(), voice)
 
     def encoding(self) -> SpeechEncoding:
         """What the model makes of the speaker who was heard last.
@@ -463,48 +466,14 @@ class SpeakersEncoderState:
         Raises:
             NoSpeech: the encoder itself recognises no voice in it.
         """
-        return self._voices[self._current].state.encoding()
+        return self._voices[self._told.current][0].encoding()
 
-    def _take(self, piece: FloatArray, unit: FloatArray) -> None:
-        likeness = self._likeness(unit)
-        best = int(likeness.argmax())
-        if best != self._current and likeness[best] < likeness[self._current] + SWITCH_COSINE:
-            best = self._current
-        if likeness[best] >= SAME_COSINE or len(self._voices) >= MAX_SPEAKERS:
-            self._settle()
-            self._give(piece, unit, best)
-            return
-        self._pending.append((piece, unit))
-        if len(self._pending) >= PENDING_PIECES:
-            self._settle()
-
-    def _settle(self) -> None:
-        """Give what is like no voice to the likest one after all, or to a new one if there is enough of it."""
-        if not self._pending:
-            return
-        likeness = self._likeness(np.sum([unit for _, unit in self._pending], axis=0))
-        voice: int | None = int(likeness.argmax())
-        if len(self._pending) >= PENDING_PIECES and likeness.max() < NEW_COSINE:
-            voice = None
-        for piece, unit in self._pending:
-            voice = self._give(piece, unit, voice)
-        self._pending = []
-
-    def _likeness(self, embedding: FloatArray) -> FloatArray:
-        """Cosine of an embedding, (embedding,), and each voice, (voices,)."""
-        return np.array([cosine(embedding, voice.total) for voice in self._voices], np.float32)
-
-    def _give(self, piece: FloatArray, unit: FloatArray, voice: int | None = None) -> int:
-        """Let a voice, None being a new one, have said a piece; return which."""
-        if voice is None:
-            voice = len(self._voices)
-            self._voices.append(_Voice(self._model.start_encoding(), np.zeros_like(unit)))
-        said = self._voices[voice]
-        said.state.push(piece)
-        said.total = said.total + unit
-        said.seconds += piece.size / SAMPLE_RATE
-        self._current = voice
-        return voice
+    def _give(self, piece: FloatArray, voice: int) -> None:
+        if voice == len(self._voices):
+            self._voices.append((self._model.start_encoding(), 0.0))
+        state, seconds = self._voices[voice]
+        state.push(piece)
+        self._voices[voice] = (state, seconds + piece.size / SAMPLE_RATE)
 
 
 class LiveConversation(LiveSession):

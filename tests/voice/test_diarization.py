@@ -13,7 +13,7 @@ from speech2face.voice.diarization import (
     speaker_probabilities,
 )
 
-TURNS = TurnModel(acoustic=0.3, speaker=6.0, stay=0.9)
+TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
 
 
 def talk(people: list[int], *, spread: float = 1.0, axes: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -167,8 +167,8 @@ class AttributeRuntime(Runtime):
     @cached_property
     def speaker_space(self) -> SpeakerSpace:
         """Where the embeddings of short stretches lie; of the shipped starter alone."""
-        stored = read_stored(self.release.file(SPEAKER_SPACE), ("centre", "project", "between"))
-        return SpeakerSpace(**stored)
+        names = [field.name for field in fields(SpeakerSpace)]
+        return SpeakerSpace(**read_stored(self.release.file(SPEAKER_SPACE), names))
 
     def read(self, moments: Iterable[Moments]) -> VoiceReading:
         """Pool segments and read the voice they share."""

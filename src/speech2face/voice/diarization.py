@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
+from speech2face.voice.segments import LEAST_VARIANCE
 
 BLOCK = 600  # embeddings that are clustered at once: five minutes of speech
 MOST_CLUSTERS = 24  # of one block; the model that follows joins those that are one speaker
@@ -22,11 +23,14 @@ class SpeakerSpace:
 
     `project` takes embeddings around `centre`, of unit length, to axes along which the variance within a speaker is
     one, and `between` is that of the speakers' means, (axes,): VBx's probabilistic linear discriminant analysis.
+    `overlap` is a line on pooled statistics, (2 * channels,), above zero where two speak at once.
     """
 
     centre: FloatArray  # (embedding,)
     project: FloatArray  # (axes, embedding)
     between: FloatArray  # (axes,)
+    overlap: FloatArray  # (2 * channels,)
+    overlap_bias: FloatArray  # (1,)
 
     def __call__(self, embeddings: FloatArray) -> FloatArray:
         """Embeddings (pieces, embedding) -> coordinates (pieces, axes)."""
@@ -36,6 +40,17 @@ class SpeakerSpace:
         """Embeddings (pieces, embedding) around the centre, of unit length."""
         around = embeddings - self.centre
         return np.asarray(around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-9), np.float32)
+
+    def overlaps(self, sums: FloatArray) -> FloatArray:
+        """How much each pooled stretch sounds like two at once, (stretches, 3, channels) -> (stretches,)."""
+        return np.asarray(pooled(sums) @ self.overlap + self.overlap_bias, np.float32)
+
+
+def pooled(sums: FloatArray) -> FloatArray:
+    """Mean and deviation over time, from moments (stretches, 3, channels), (stretches, 2 * channels)."""
+    count, total, square = sums[:, 0], sums[:, 1], sums[:, 2]
+    mean = total / count
+    return np.concatenate([mean, np.sqrt(np.maximum(square / count - mean * mean, LEAST_VARIANCE))], axis=1)
 
 
 def average_linkage(similarity: np.ndarray, least: float, *, clusters: int = 1, most: int | None = None) -> np.ndarray:
@@ -142,3 +157,75 @@ def forward_backward(fit: np.ndarray, share: np.ndarray, stay: float) -> tuple[n
     chance /= np.maximum(chance.sum(1, keepdims=True), 1e-300)
     entered += chance[0]
     return chance, entered / entered.sum()
+
+
+# --- The same while they speak: every piece is judged once, by what was said before it.
+
+
+@dataclass(frozen=True)
+class OnlineRule:
+    """By which cosines a piece is given to a voice.
+
+    `same`: to the mean of all that a voice has said, from which on it is that voice's; `new`: up to which `pending`
+    pieces on end, none of them like any voice, are a new one; `switch`: by how much another voice must be nearer than
+    the last one.
+    """
+
+    same: float
+    new: float
+    switch: float
+    pending: int
+
+
+class OnlineSpeakers:
+    """Voices as they are told apart so far, at most `most` of them."""
+
+    def __init__(self, rule: OnlineRule, most: int) -> None:
+        self._rule, self._most = rule, most
+        self._totals: list[FloatArray] = []  # (embedding,) each: sum of unit lengths
+        self._pending: list[FloatArray] = []
+        self.current = 0
+        """The voice that was heard last."""
+
+    @property
+    def count(self) -> int:
+        """How many voices there are."""
+        return len(self._totals)
+
+    def add(self, unit: FloatArray) -> list[int]:
+        """Take the next piece's embedding of unit length; return whose the pieces decided now are, in order."""
+        if self._totals:
+            likeness = self._likeness(unit)
+            best = int(likeness.argmax())
+            if likeness[best] < likeness[self.current] + self._rule.switch:
+                best = self.current
+            if likeness[best] >= self._rule.same:
+                return [*self.settle(), self._give(unit, best)]
+        self._pending.append(unit)
+        return self.settle() if len(self._pending) >= self._rule.pending or not self._totals else []
+
+    def settle(self) -> list[int]:
+        """Decide what is like no voice: the likest one's after all, or a new one's where there is enough of it."""
+        if not self._pending:
+            return []
+        voice = self.count
+        if self._totals:
+            likeness = self._likeness(np.sum(self._pending, axis=0))
+            enough = len(self._pending) >= self._rule.pending and self.count < self._most
+            if not enough or likeness.max() >= self._rule.new:
+                voice = int(likeness.argmax())
+        decided = [self._give(unit, voice) for unit in self._pending]
+        self._pending = []
+        return decided
+
+    def _likeness(self, embedding: FloatArray) -> FloatArray:
+        """Cosine of an embedding, (embedding,), and each voice, (voices,)."""
+        totals = np.stack(self._totals)
+        return np.asarray(totals @ embedding / (np.linalg.norm(totals, axis=1) * np.linalg.norm(embedding) + 1e-9))
+
+    def _give(self, unit: FloatArray, voice: int) -> int:
+        if voice == self.count:
+            self._totals.append(np.zeros_like(unit))
+        self._totals[voice] = self._totals[voice] + unit
+        self.current = voice
+        return voice
