@@ -13,6 +13,7 @@ from speech2face.outputs import hush
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
     from speech2face.client import Client, ServiceError
+    from speech2face.conversation import Conversation, ConversationSpeaker, reconstruct_speakers
     from speech2face.errors import (
         CannotWrite,
         CheckpointError,
@@ -63,6 +64,8 @@ __all__ = [
     "Caution",
     "CheckpointError",
     "Client",
+    "Conversation",
+    "ConversationSpeaker",
     "CorruptRecording",
     "DatasetError",
     "EmptyRecording",
@@ -113,6 +116,7 @@ __all__ = [
     "read_provenance",
     "read_recording",
     "reconstruct",
+    "reconstruct_speakers",
     "train",
 ]
 
@@ -121,6 +125,9 @@ _HOMES = {
     "read_recording": "audio.recording",
     "Client": "client",
     "ServiceError": "client",
+    "Conversation": "conversation",
+    "ConversationSpeaker": "conversation",
+    "reconstruct_speakers": "conversation",
     "Style": "limits",
     "LiveSession": "live",
     "LiveSnapshot": "live",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from speech2face.audio.recording import is_recording
 from speech2face.errors import InvalidOption, RecordingNotFound
 from speech2face.inputs import refuse_address
+from speech2face.limits import MAX_SPEAKERS
 from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
 from speech2face.sheets import draw_contact_sheet
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from speech2face.conversation import Conversation
     from speech2face.portrait import Portrait, Reconstruction
 
 STANDARD_INPUT: Final = "-"
@@ -37,10 +39,13 @@ class Outputs:
     samples: tuple[Path, ...]
     sheet: Path | None
     drawing: Path | None = None
+    speakers: tuple["Outputs", ...] = ()
+    """Of each speaker that a conversation may have; `portrait` is then the timeline."""
 
     def all(self) -> tuple[Path, ...]:
         """Every file."""
         further = [path for path in (self.drawing, self.sheet) if path is not None]
+        further += [path for speaker in self.speakers for path in speaker.all()]
         return (self.portrait, self.facts, *self.samples, *further)
 
 
@@ -116,9 +121,17 @@ def _files_under(folder: Path) -> list[Path]:
 
 
 def plan(
-    gathered: Gathered, out: Path | None, samples: int, *, drawn: bool = False, force: bool = False
+    gathered: Gathered,
+    out: Path | None,
+    samples: int,
+    *,
+    drawn: bool = False,
+    conversations: bool = False,
+    force: bool = False,
 ) -> tuple[Job, ...]:
     """Give every recording its own files; two that share a name get different ones. `drawn` adds an SVG.
+
+    Of `conversations` each speaker gets files beside the timeline's.
 
     A name that the user chose is kept; one that is chosen here gets a number where it is taken, unless `force` is set.
 
@@ -131,25 +144,30 @@ def plan(
         if out.suffix.lower() == PICTURE_SUFFIX:
             if not gathered.single:
                 raise InvalidOption(f"{printable(out)} is one picture for several recordings; name a folder")
+            if conversations:
+                raise InvalidOption(f"{printable(out)} is one picture for several speakers; name a folder")
             outputs = _outputs(out.parent, out.name[: -len(PICTURE_SUFFIX)], samples, drawn)
             named = replace(outputs, portrait=out)  # .PNG stays .PNG
             return (Job(gathered.recordings[0], named, gathered.origin),)
     folder = Path() if out is None else out
     taken: set[str] = set()
 
+    def files(stem: str) -> Outputs:
+        make = _conversation_outputs if conversations else _outputs
+        return make(folder, stem, samples, drawn)
+
     def named_twice(stem: str) -> bool:
-        return not taken.isdisjoint(_key(path) for path in _outputs(folder, stem, samples, drawn).all())
+        return not taken.isdisjoint(_key(path) for path in files(stem).all())
 
     def unusable(stem: str) -> bool:
-        there = not force and any(map(os.path.lexists, _outputs(folder, stem, samples, drawn).all()))
-        return there or named_twice(stem)
+        return (not force and any(map(os.path.lexists, files(stem).all()))) or named_twice(stem)
 
     jobs = []
     for recording in gathered.recordings:
         stems = _stems(MICROPHONE if gathered.origin == MICROPHONE else "stdin", recording)
         first = next(stem for stem in stems if not named_twice(stem))  # the same at every run
-        outputs = _outputs(folder, _numbered(first, unusable), samples, drawn)
-        taken.update(_key(path) for each in (outputs, _outputs(folder, first, samples, drawn)) for path in each.all())
+        outputs = files(_numbered(first, unusable))
+        taken.update(_key(path) for each in (outputs, files(first)) for path in each.all())
         jobs.append(Job(recording, outputs, gathered.origin))
     return tuple(jobs)
 
@@ -181,6 +199,46 @@ def _outputs(folder: Path, stem: str, samples: int, drawn: bool) -> Outputs:
         sheet=folder / f"{stem}-sheet{PICTURE_SUFFIX}" if samples else None,
         drawing=folder / f"{stem}{DRAWING_SUFFIX}" if drawn else None,
     )
+
+
+def _conversation_outputs(folder: Path, stem: str, samples: int, drawn: bool) -> Outputs:
+    speakers = [_outputs(folder, f"{stem}-speaker-{number}", samples, drawn) for number in range(1, MAX_SPEAKERS + 1)]
+    return replace(_outputs(folder, f"{stem}-timeline", 0, False), speakers=tuple(speakers))
+
+
+def conversation_files(
+    conversation: "Conversation", job: Job, signer: Signer | None = None
+) -> tuple[dict[Path, bytes], Job]:
+    """Everything that a conversation becomes, as bytes ready to be written together, and the job with these files."""
+    written: list[Outputs] = []
+    files: dict[Path, bytes] = {}
+    facts = conversation.facts()
+    for speaker, said in zip(conversation.speakers, facts["speakers"], strict=True):
+        if speaker.portrait is not None:
+            outputs = job.outputs.speakers[len(written)]
+            files |= portrait_files(speaker.portrait, replace(job, outputs=outputs), signer)
+            said["files"] = [printable(path.name) for path in outputs.all()]
+            written.append(outputs)
+    files[job.outputs.portrait] = conversation.labelled_bytes(signer=signer)
+    files[job.outputs.facts] = _facts_file({"recording": job.name} | facts)
+    return files, replace(job, outputs=replace(job.outputs, speakers=tuple(written)))
+
+
+def conversation_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
+    """Everything about one new conversation."""
+    outputs = job.outputs
+    rows = [("timeline", printable(outputs.portrait)), ("facts", printable(outputs.facts))]
+    drawn = iter(outputs.speakers)
+    for speaker in facts["speakers"]:
+        heard = f"{speaker['seconds']:.1f} s in {len(speaker['segments'])} stretches"
+        rows.append((f"speaker {speaker['speaker']}", f"{heard}{', ' * bool(speaker['note'])}{speaker['note']}"))
+        if speaker["portrait"] is not None:
+            rows.append(("  portrait", printable(next(drawn).portrait)))
+            rows += [(f"  {name}", text) for name, text in fact_rows(speaker["portrait"]) if name != "speech heard"]
+    left_out = sum(stop - start for start, stop in facts["left_out"])
+    if left_out:
+        rows.append(("left out", f"{left_out:.1f} s of speech: two at once, or nobody's for sure"))
+    return [*rows, ("note", facts["notice"])]
 
 
 def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None) -> dict[Path, bytes]:
@@ -304,7 +362,10 @@ def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
 
 
 def portrait_line(facts: dict[str, Any], job: Job) -> str:
-    """One portrait of a batch in one line."""
+    """One portrait, or one conversation, of a batch in one line."""
+    if "speakers" in facts:
+        drawn = [f"{each['seconds']:.1f} s" for each in facts["speakers"] if each["portrait"] is not None]
+        return f"{job.name} -> {printable(job.outputs.portrait)}: {len(drawn)} voices drawn, {', '.join(drawn)}"
     stated = ""
     if "age" in facts:
         low, high = facts["age_interval_80"]

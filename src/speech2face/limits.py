@@ -7,6 +7,8 @@ MIN_SPEECH_SECONDS: Final = 1.0  # less than this tells next to nothing about a 
 MAX_RECORDING_SECONDS: Final = 1800.0  # half an hour: the belief no longer moves, and memory stays bounded
 MAX_RECORDING_CHANNELS: Final = 8  # at the full length; more channels may be shorter accordingly
 MAX_PIPED_BYTES: Final = 512 * 2**20  # what cannot be rewound (a pipe) is held in memory, up to here
+MAX_CONVERSATION_SECONDS: Final = 7200.0  # several people have more to say: two hours, 460 MB of sound
+MAX_SPEAKERS: Final = 8  # of one recording who are drawn; more voices are not told apart well enough
 PORTRAIT_PIXELS: Final = 512  # width and height of every portrait
 MAX_SAMPLES: Final = 100  # draws in one call: a contact sheet of more than this is nobody's reading
 

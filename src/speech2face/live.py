@@ -48,6 +48,9 @@ class LiveSnapshot:
     given: Given
     exaggerate: float
     style: Style
+    speaker: int | None = None
+    """Which of the session's speakers it is of, from 1; None where the session has one alone."""
+    speakers: int = 1
 
     @property
     def embedding(self) -> FloatArray | None:
@@ -64,6 +67,7 @@ class LiveSnapshot:
         release, population = self.model.release, self.model.population
         return portrait.encoded_facts(self) | {
             "listening": self.listening,
+            **({} if self.speaker is None else {"speaker": self.speaker, "speakers": self.speakers}),
             "seed": None,
             "model": {"name": release.name, "version": release.version},
             **({"reference_population": population} if population else {}),
@@ -139,11 +143,19 @@ class LiveSession:
     def reset(self) -> None:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
         self._sound = SpeechStream(pauses=self.model.encodes_pauses, voice_activity=self._voice_activity)
-        self._voice: EncoderState = self.model.start_encoding()
+        self._voice = self._start_encoding()
         self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
         self._sound_until = 0.0  # seconds of sound
         self._drawn: tuple[FloatArray, tuple[Any, ...], portrait.DrawnFace] | None = None
+
+    def _start_encoding(self) -> EncoderState:
+        """What takes the speech from now on."""
+        return self.model.start_encoding()
+
+    def _heard_seconds(self) -> float:
+        """Seconds of speech of which a snapshot tells."""
+        return self._sound.speech_seconds
 
     def push(self, chunk: BytesLike) -> bool:
         """Take the next bytes of sound, any number of them; return whether there is speech that no snapshot has seen.
@@ -166,16 +178,16 @@ class LiveSession:
     def snapshot(self) -> LiveSnapshot:
         """Return the belief over all sound so far. Where nothing is new, as in a pause, it costs nothing."""
         if (again := self._sound.reconsider()) is not None:
-            self._voice = self.model.start_encoding()
+            self._voice = self._start_encoding()
             self._voice.push(again, self._sound.speech_seconds)
             self._seen_until = -1.0
         seconds, until = self._sound.speech_seconds, self._sound.seconds if self.model.encodes_pauses else 0.0
         if (seconds, until) != (self._seen_until, self._sound_until):
             self._seen_until, self._sound_until, self._encoding = seconds, until, None
-            if seconds >= MIN_SPEECH_SECONDS:
+            if self._heard_seconds() >= MIN_SPEECH_SECONDS:
                 with contextlib.suppress(NoSpeech):  # noise that the detector let pass: a voice may yet come
                     self._encoding = self._voice.encoding()
-        return self._snapshot(self._encoding, seconds, self._sound.high_band_db(), self._sound.snr_db())
+        return self._snapshot(self._encoding, self._heard_seconds(), self._sound.high_band_db(), self._sound.snr_db())
 
     look = snapshot  # its earlier name
 
@@ -192,9 +204,7 @@ class LiveSession:
         if (waveform := self._sound.recorded()) is None:
             self._sound.settle()
             encoding = self._voice.encoding()
-            return self._snapshot(
-                encoding, self._sound.speech_seconds, self._sound.high_band_db(), self._sound.snr_db()
-            )
+            return self._snapshot(encoding, self._heard_seconds(), self._sound.high_band_db(), self._sound.snr_db())
         activity, encoding = portrait.encode_speech(self.model, waveform, voice_activity=self._voice_activity)
         return self._snapshot(encoding, activity.seconds, high_band_db(activity.speech()), snr_db(activity))
 

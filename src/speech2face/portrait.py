@@ -27,7 +27,7 @@ from speech2face.inputs import (
     seed_number,
     whole_number,
 )
-from speech2face.limits import MAX_SAMPLES, Style
+from speech2face.limits import MAX_RECORDING_SECONDS, MAX_SAMPLES, Style
 from speech2face.models.contract import (
     OTHER_TRACKS,
     Caution,
@@ -299,9 +299,20 @@ def check_samples(samples: int) -> int:
     return number
 
 
-def _read(recording: Source | Recording, sample_rate: float | None, track: int | None) -> Recording:
+def as_recording(
+    recording: Source | Recording,
+    sample_rate: float | None = None,
+    track: int | None = None,
+    *,
+    max_seconds: float = MAX_RECORDING_SECONDS,
+) -> Recording:
+    """A recording in any of the forms that `reconstruct` takes, read and checked.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording.
+    """
     if not isinstance(recording, Recording):
-        return read_recording(recording, sample_rate=sample_rate, track=track)
+        return read_recording(recording, sample_rate=sample_rate, track=track, max_seconds=max_seconds)
     if sample_rate is not None:
         raise InvalidOption("a Recording is at 16 kHz; sample_rate belongs to an array")
     if track not in (None, recording.track):
@@ -370,22 +381,57 @@ def reconstruct(
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
     """
-    check_model(model)
-    given, style = check_given(model, given), check_style(model, style)
-    samples, exaggerate, seed = check_samples(samples), check_exaggeration(exaggerate), seed_number(seed)
+    options = check_options(model, given=given, samples=samples, exaggerate=exaggerate, seed=seed, style=style)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
-    read = _read(recording, sample_rate, track)
-    activity, encoding = encode_speech(model, read.waveform, voice_activity=voice_activity)
+    read = as_recording(recording, sample_rate, track)
+    return portrait_of(model, read, *encode_speech(model, read.waveform, voice_activity=voice_activity), options)
+
+
+@dataclass(frozen=True)
+class PortraitOptions:
+    """What was asked of a portrait, checked for one model; the arguments of `reconstruct` of the same names."""
+
+    given: Given
+    samples: int
+    exaggerate: float
+    seed: int | None
+    style: Style
+
+
+def check_options(
+    model: Model,
+    *,
+    given: GivenLike | None = None,
+    samples: int = 0,
+    exaggerate: float = 0.0,
+    seed: int | None = None,
+    style: Style | str = Style.photographic,
+) -> PortraitOptions:
+    """What was asked of a portrait, as the model can draw it.
+
+    Raises:
+        InvalidGiven, InvalidOption: no model, or what it cannot draw.
+    """
+    check_model(model)
+    stated, shown = check_given(model, given), check_style(model, style)
+    return PortraitOptions(stated, check_samples(samples), check_exaggeration(exaggerate), seed_number(seed), shown)
+
+
+def portrait_of(
+    model: Model, read: Recording, activity: Activity, encoding: SpeechEncoding, options: PortraitOptions
+) -> Portrait:
+    """Draw the portrait of speech that was found in a recording and encoded."""
+    given, style, seed = options.given, options.style, options.seed
     belief = encoding.belief(given)
-    if samples and seed is None:
+    if options.samples and seed is None:
         seed = int(np.random.default_rng().integers(2**31))
     rng = np.random.default_rng(seed)
-    draws = [encoding.draw(given, rng) for _ in range(samples)]
+    draws = [encoding.draw(given, rng) for _ in range(options.samples)]
 
     def picture(face_embedding: FloatArray, place: float | None = None) -> DrawnFace:
         hair = worn_hair(model, face_embedding, given, place)
-        return draw_picture(model, model.exaggerated(face_embedding, exaggerate), style, hair=hair)
+        return draw_picture(model, model.exaggerated(face_embedding, options.exaggerate), style, hair=hair)
 
     shown = picture(belief.mean)
     others = [picture(draw, sample_place(seed, number)) for number, draw in enumerate(draws)]
@@ -403,7 +449,7 @@ def reconstruct(
             of_the_voice=[*encoding.cautions(), *([OTHER_TRACKS] if read.tracks > 1 else [])],
         ),
         given=given,
-        exaggerate=exaggerate,
+        exaggerate=options.exaggerate,
         seed=seed,
         model_name=model.release.name,
         model_version=model.release.version,
@@ -435,7 +481,7 @@ def embed(
     """
     check_model(model)
     stated = check_given(model, given)
-    _, encoding = encode_speech(model, _read(recording, sample_rate, track).waveform)
+    _, encoding = encode_speech(model, as_recording(recording, sample_rate, track).waveform)
     return encoding.belief(stated).mean
 
 

@@ -209,3 +209,76 @@ def draw_channels(
     drawn = comparison_provenance(model_name=name, model_version=version, notice=notice)
     facts = comparison_facts(title, synthetic=sum(map(len, pictures)))
     return picture_bytes(np.asarray(sheet), drawn, facts, small=True)
+
+
+# --- Who spoke when: a row a voice, its face at the left and its stretches along the time of the recording.
+
+TIMELINE_FACE_PIXELS = 120
+TIMELINE_TEXT_PIXELS = 250
+TIMELINE_BAR_PIXELS = 720
+TIMELINE_TALL_PIXELS = 44
+TICKS_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800)
+MOST_TICKS = 12
+LANE = (240, 241, 243)
+VOICE_COLOURS = (  # Okabe and Ito's, which people of every colour vision tell apart, and two darker ones
+    *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
+    *((230, 159, 0), (86, 180, 233), (120, 94, 40), (90, 70, 150)),
+)
+UNDRAWN = (150, 150, 150)
+
+
+@dataclass(frozen=True)
+class TimelineRow:
+    """One voice of a timeline: its face, None where none was drawn, what is said of it, and when it speaks.
+
+    `segments` are from and to in seconds.
+    """
+
+    face: Picture | None
+    lines: tuple[str, ...]
+    segments: Sequence[tuple[float, float]]
+
+
+def draw_timeline(rows: Sequence[TimelineRow], *, seconds: float, title: str, footer: str) -> NDArray[np.uint8]:
+    """Who spoke when in a recording of so many seconds; (height, width, 3) uint8 RGB."""
+    gap, side = GAP_PIXELS, TIMELINE_FACE_PIXELS
+    left = side + TIMELINE_TEXT_PIXELS + 3 * gap
+    size = (
+        left + TIMELINE_BAR_PIXELS + 2 * gap,
+        HEADER_PIXELS + len(rows) * (side + gap) + LABEL_PIXELS + FOOTER_PIXELS,
+    )
+    sheet = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(sheet)
+    write_line(draw, (gap, 14), title, size[0] - 2 * gap, size=20, least=8)
+    bottom = HEADER_PIXELS + len(rows) * (side + gap)
+
+    def across(at: float) -> float:
+        return left + TIMELINE_BAR_PIXELS * min(max(at / seconds, 0.0), 1.0)
+
+    for number, row in enumerate(rows):
+        top = HEADER_PIXELS + number * (side + gap)
+        colour = VOICE_COLOURS[number % len(VOICE_COLOURS)] if row.face is not None else UNDRAWN
+        if row.face is not None:
+            sheet.paste(Image.fromarray(row.face).resize((side, side), Image.Resampling.LANCZOS), (gap, top))
+        else:
+            draw.rectangle((gap, top, gap + side - 1, top + side - 1), fill=ABSENT)
+            write_line(draw, (gap + 10, top + side // 2 - 10), "not drawn", side - 20, FAINT_INK, size=15)
+        first = top + side // 2 - LINE_PIXELS * len(row.lines) // 2
+        for line, text in enumerate(row.lines):
+            ink, points = (colour if row.face is not None else INK, 18) if line == 0 else (FAINT_INK, 15)
+            where = (2 * gap + side, first + line * LINE_PIXELS)
+            write_line(draw, where, text, TIMELINE_TEXT_PIXELS, ink, size=points)
+        lane = top + (side - TIMELINE_TALL_PIXELS) // 2
+        draw.rectangle((left, lane, left + TIMELINE_BAR_PIXELS, lane + TIMELINE_TALL_PIXELS), fill=LANE)
+        for start, stop in row.segments:  # a word in an hour is still seen
+            draw.rectangle(
+                (across(start), lane, max(across(stop), across(start) + 1), lane + TIMELINE_TALL_PIXELS), fill=colour
+            )
+    step = next((each for each in TICKS_SECONDS if seconds / each <= MOST_TICKS), TICKS_SECONDS[-1])
+    for at in range(0, int(seconds) + 1, step):
+        draw.line((across(at), bottom - gap // 2, across(at), bottom), fill=FAINT_INK)
+        clock = f"{at // 60}:{at % 60:02d}"
+        where = (int(across(at) - draw.textlength(clock, ImageFont.load_default(14)) / 2), bottom + 3)
+        write_line(draw, where, clock, TIMELINE_BAR_PIXELS, FAINT_INK, size=14)
+    write_line(draw, (gap, size[1] - FOOTER_PIXELS + 14), footer, size[0] - 2 * gap, FAINT_INK, size=15, least=8)
+    return np.asarray(sheet)

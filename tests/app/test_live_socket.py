@@ -13,7 +13,8 @@ from starlette.websockets import WebSocketDisconnect
 
 import speech2face
 from speech2face.app.http import Limits
-from tests.app.speaking import hear, hear_until, label_in, say, speak, start, voice, wait_until
+from speech2face.audio.recording import read_recording
+from tests.app.speaking import EXAMPLES, hear, hear_until, label_in, say, speak, start, voice, wait_until
 from tests.recordings import encode
 
 LIVE = "ws://localhost:8765/v1/live"
@@ -336,3 +337,18 @@ def test_the_metrics_count_updates_and_close_codes(limited: Callable[..., TestCl
     assert f"speech2face_live_updates_total {updates}" in text
     assert "speech2face_live_sessions 0" in text
     assert json.dumps("female") not in text
+
+
+def test_with_speakers_a_new_voice_gets_a_face_of_its_own_and_a_known_one_comes_back(served: TestClient) -> None:
+    woman, man = voice(6.0), read_recording(EXAMPLES / "male.flac").waveform
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, speakers="auto", pixels=64)
+        for sound in (woman, man, woman):
+            speak(socket, sound)
+        say(socket, type="finish")
+        facts = [values["facts"] for values, _ in hear_until(socket, "end") if values["type"] == "update"]
+    read = [(each["speaker"], each["gender"]["reading"]) for each in facts if "gender" in each]
+    assert [pair for place, pair in enumerate(read) if pair not in read[:place]] == [(1, "feminine"), (2, "masculine")]
+    assert read[-1] == (1, "feminine")
+    assert facts[-1]["speakers"] == 2
+    assert facts[-1]["seconds_heard"] == pytest.approx(12, abs=1.5)

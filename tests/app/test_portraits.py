@@ -244,3 +244,22 @@ def test_the_models_say_what_may_be_given_to_them(served: TestClient) -> None:
     assert len(model["given"]["group"]) >= 2
     assert model["samples"] == 24
     assert model["styles"] == ["photographic", "drawn", "line"]
+
+
+def test_speakers_give_each_recording_a_portrait_of_each_and_who_spoke_when(served: TestClient) -> None:
+    names = ("conversation.opus", "female.mp3")
+    files = [("file", (name, (EXAMPLES / name).read_bytes())) for name in names]
+    answer = served.post("/v1/portraits?speakers=auto&pixels=64", files=files)
+    assert answer.status_code == 200
+    talk, alone = (result["conversation"] for result in answer.json()["results"])
+    drawn = [speaker for speaker in talk["facts"]["speakers"] if speaker["portrait"]]
+    assert len(drawn) == len(talk["portraits"]) == 3
+    assert [each["facts"] for each in talk["portraits"]] == [speaker["portrait"] for speaker in drawn]
+    provenance, facts = label_in(picture_in(talk["timeline"]))
+    assert (provenance.kind, facts) == ("comparison sheet", talk["facts"])
+    assert [label_in(picture_in(each["picture"]))[0].kind for each in talk["portraits"]] == ["portrait"] * 3
+    (portrait,) = alone["portraits"]
+    assert portrait == served.post("/v1/portrait?pixels=64", content=FEMALE.read_bytes(), headers=JSON).json()
+    for wrong in ("9", "many", ""):
+        refused = served.post(f"/v1/portraits?speakers={wrong}", files=files)
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")

@@ -15,6 +15,7 @@ from speech2face.app.http import CloseCode
 from speech2face.app.schemas import AttributeOptions, Exaggeration, ModelName, Pixels, Shown
 from speech2face.app.service import MEDIA_TYPES, WEBP_MOST_PIXELS, PictureFormat, describe, encoded
 from speech2face.batch import contact_sheet
+from speech2face.conversation import LiveConversation
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.live import LiveSession, LiveSnapshot, Media, PcmFormat
 
@@ -50,6 +51,7 @@ class Start(LiveMessage):
     given: GivenAttributes = Field(default_factory=lambda: GivenAttributes.model_validate({}))
     exaggerate: Exaggeration = 0.0
     style: Shown = "photographic"
+    speakers: Literal["one", "auto"] = "one"
     model: ModelName | None = None
     token: Annotated[str, Field(max_length=1000)] | None = None
 
@@ -159,7 +161,8 @@ class LiveVoice(service.VoiceSession):
             Speech2FaceError: what the model cannot draw.
         """
         given = start.given.given()
-        super().__init__(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style)
+        kind = LiveConversation if start.speakers == "auto" else LiveSession
+        super().__init__(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style, kind=kind)
         self._start = start
         self._held = False
 

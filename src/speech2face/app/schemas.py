@@ -122,6 +122,8 @@ class FactsBody(TypedDict):
     seconds_recorded: float
     track: NotRequired[Annotated[int, Field(description="The sound track that was heard, from 1.")]]
     tracks: NotRequired[Annotated[int, Field(description="How many sound tracks the recording has.")]]
+    speaker: NotRequired[Annotated[int, Field(description="Live, with `speakers`: of whom this is, from 1.")]]
+    speakers: NotRequired[Annotated[int, Field(description="How many were told apart so far.")]]
     cautions: list[CautionBody]
     given: Annotated[JsonObject, Field(description="What was stated instead of heard.")]
     exaggerate: float
@@ -152,12 +154,47 @@ class PortraitBody(TypedDict):
     sheet: NotRequired[Annotated[PictureBody, Field(description="The face and the samples on one picture.")]]
 
 
+class SpeakerBody(TypedDict):
+    """One speaker of a conversation."""
+
+    speaker: Annotated[int, Field(description="From 1, in the order in which they begin, those who are drawn first.")]
+    seconds: float
+    segments: Annotated[list[list[float]], Field(description="From and to in seconds, where this speaker is heard.")]
+    note: Annotated[str, Field(description="Why no portrait was drawn, else empty.")]
+    portrait: FactsBody | None
+
+
+class ConversationFactsBody(TypedDict):
+    """Who spoke when, and what is said of each."""
+
+    shows: str
+    synthetic_faces: int
+    photographs: int
+    seconds_recorded: float
+    speakers: list[SpeakerBody]
+    left_out: Annotated[list[list[float]], Field(description="Speech of two at once, or nobody's for sure.")]
+    given: JsonObject
+    exaggerate: float
+    style: Shown
+    model: VersionBody
+    notice: Annotated[str, Field(description="To be shown beside the picture.")]
+
+
+class ConversationBody(TypedDict):
+    """A recording in which several people speak."""
+
+    facts: ConversationFactsBody
+    timeline: Annotated[PictureBody, Field(description="The faces, and who spoke when.")]
+    portraits: Annotated[list[PortraitBody], Field(description="Of the speakers who are drawn, in their order.")]
+
+
 class ResultBody(TypedDict):
     """One of several recordings."""
 
     name: str
     status: int
     portrait: NotRequired[PortraitBody]
+    conversation: NotRequired[Annotated[ConversationBody, Field(description="Where speakers were asked for.")]]
     problem: NotRequired[ProblemBody]
 
 

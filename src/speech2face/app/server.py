@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket
@@ -41,8 +41,10 @@ from speech2face.app.service import (
 )
 from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
+from speech2face.conversation import reconstruct_speakers
 from speech2face.errors import InvalidOption, Speech2FaceError
-from speech2face.portrait import reconstruct
+from speech2face.limits import MAX_SPEAKERS
+from speech2face.portrait import Portrait, reconstruct
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
@@ -334,6 +336,7 @@ FACTS_HEADER = "Speech2Face-Facts"
 MAX_SEED = 2**31 - 1
 Wanted = Literal["png", "webp", "svg", "json"]
 portrait_router = APIRouter(tags=["portraits"])
+Asked = TypeVar("Asked", bound="Options")
 
 
 class Options(schemas.AttributeOptions):
@@ -350,6 +353,16 @@ class Options(schemas.AttributeOptions):
     )
     pixels: schemas.Pixels | None = Field(None, description="Width and height. Default: the model's.")
     picture: PictureFormat = Field("png", description="Kind of the pictures inside a JSON answer.")
+
+
+class SeveralOptions(Options):
+    """The same for `/v1/portraits`."""
+
+    speakers: str | None = Field(
+        None,
+        pattern=f"^(auto|[1-{MAX_SPEAKERS}])$",
+        description="Several people speak in each recording: how many, or auto. Default: one voice is heard in it.",
+    )
 
 
 @dataclass(frozen=True)
@@ -382,14 +395,46 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
     facts = portrait.facts()
     if wanted == "svg":
         return Drawn(portrait.svg(), MEDIA_TYPES["svg"], facts)
-    form: PictureFormat = options.picture if wanted == "json" else wanted
+    if wanted == "json":
+        return Drawn(_json(portrait_values(portrait, options)), "application/json", facts)
+    if portrait.samples:
+        sheet = encoded(portrait, wanted, image=contact_sheet(portrait), kind="contact sheet")
+        return Drawn(sheet, MEDIA_TYPES[wanted], facts)
+    return Drawn(encoded(portrait, wanted, image=portrait_at(portrait, options.pixels)), MEDIA_TYPES[wanted], facts)
+
+
+def draw_speakers(model: "Model", recording: bytes, options: SeveralOptions, max_seconds: float) -> Drawn:
+    """The same for each speaker of a recording, as JSON.
+
+    Raises:
+        Speech2FaceError: whatever is wrong with the recording or the options.
+    """
+    conversation = reconstruct_speakers(
+        model,
+        read_recording(recording, max_seconds=max_seconds),
+        speakers=options.speakers or "auto",
+        given=options.given(),
+        samples=options.samples,
+        exaggerate=options.exaggerate,
+        seed=options.seed,
+        style=options.style or "photographic",
+    )
+    timeline = in_base64(encoded(conversation, options.picture), MEDIA_TYPES[options.picture])
+    portraits = [portrait_values(each, options) for each in conversation.portraits]
+    values = {"facts": conversation.facts(), "timeline": timeline, "portraits": portraits}
+    return Drawn(_json(values), "application/json", values["facts"])
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def portrait_values(portrait: Portrait, options: Options) -> dict[str, Any]:
+    """A portrait as it stands in a JSON answer: facts, pictures in base64."""
+    form = options.picture
     encode = partial(encoded, portrait, form)
-    if wanted != "json" and portrait.samples:
-        return Drawn(encode(image=contact_sheet(portrait), kind="contact sheet"), MEDIA_TYPES[form], facts)
     picture = encode(image=portrait_at(portrait, options.pixels))
-    if wanted != "json":
-        return Drawn(picture, MEDIA_TYPES[form], facts)
-    values: dict[str, Any] = {"facts": facts, "picture": in_base64(picture, MEDIA_TYPES[form])}
+    values: dict[str, Any] = {"facts": portrait.facts(), "picture": in_base64(picture, MEDIA_TYPES[form])}
     if portrait.drawing is not None:
         values["drawing"] = in_base64(portrait.svg(), MEDIA_TYPES["svg"])
     if portrait.samples:
@@ -397,8 +442,7 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
         values["samples"] = [in_base64(sample, MEDIA_TYPES[form]) for sample in samples]
         sheet = encode(image=contact_sheet(portrait), kind="contact sheet")
         values["sheet"] = in_base64(sheet, MEDIA_TYPES[form])
-    content = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return Drawn(content, "application/json", facts)
+    return values
 
 
 def wanted_by(accept: str) -> Wanted:
@@ -431,8 +475,8 @@ def wanted_by(accept: str) -> Wanted:
     return best[1]
 
 
-def _options(request: Request, body: Upload, service: "Service") -> Options:
-    options = valid(Options.model_validate, dict(request.query_params) | body.options)
+def _options(request: Request, body: Upload, service: "Service", kind: type[Asked]) -> Asked:
+    options = valid(kind.model_validate, dict(request.query_params) | body.options)
     _check_samples(options.samples, service.limits.samples)
     return options
 
@@ -445,8 +489,11 @@ def _check_samples(samples: int, most: int) -> None:
 async def _drawn(service: "Service", recording: bytes, options: Options, wanted: Wanted) -> Drawn:
     model = service.registry.model(options.model)
     seconds = service.limits.recording_seconds
+    work = partial(draw, model, recording, options, wanted, seconds)
+    if isinstance(options, SeveralOptions) and options.speakers is not None:
+        work = partial(draw_speakers, model, recording, options, seconds)
     try:
-        drawn = await in_thread(service.threads, partial(draw, model, recording, options, wanted, seconds))
+        drawn = await in_thread(service.threads, work)
     except Speech2FaceError as error:
         service.metrics.count("speech2face_refusals_total", code=error.code)
         raise
@@ -481,7 +528,7 @@ async def portrait(request: Request) -> Response:
         if len(body.recordings) != 1:
             text = f"one file is wanted, {len(body.recordings)} came; /v1/portraits takes several"
             raise Problem(422, "invalid_request", text)
-        drawn = await _drawn(service, body.recordings[0][1], _options(request, body, service), wanted)
+        drawn = await _drawn(service, body.recordings[0][1], _options(request, body, service, Options), wanted)
     headers = {"Cache-Control": "no-store"}
     if wanted != "json":
         headers[FACTS_HEADER] = facts_header(drawn.facts)
@@ -490,23 +537,27 @@ async def portrait(request: Request) -> Response:
 
 @portrait_router.post(
     "/v1/portraits",
-    summary="Several recordings, a portrait each",
+    summary="Several recordings, a portrait each, or one of each speaker",
     response_model=schemas.ResultsBody,
     responses=schemas.answers("Every recording gave a portrait.", 400, 408, 413, 415, 422, 429, 503)
     | {207: {"description": "Some did; each result has its own status.", "model": schemas.ResultsBody}},
-    openapi_extra=schemas.upload(Options, several=True),
+    openapi_extra=schemas.upload(SeveralOptions, several=True),
 )
 async def portraits(request: Request) -> Response:
-    """Draw every file of a multipart body; one that cannot be used does not spoil the others."""
+    """Draw every file of a multipart body; one that cannot be used does not spoil the others.
+
+    With `speakers` each result holds, in place of a portrait, one of each of its speakers, and who spoke when.
+    """
     service: Service = request.app.state.service
     service.registry.model()
     async with service.gate.admitted(request) as arrival:
         body = await arrival.read(several=True)
         if not body.recordings:
             raise Problem(422, "invalid_request", "no file came; send multipart/form-data with one part a recording")
-        options = _options(request, body, service)
+        options = _options(request, body, service, SeveralOptions)
         service.registry.model(options.model)
-        _check_samples(options.samples * len(body.recordings), service.limits.samples_per_request)
+        voices = MAX_SPEAKERS if options.speakers else 1
+        _check_samples(options.samples * voices * len(body.recordings), service.limits.samples_per_request)
         calls = (_result(service, name, recording, options) for name, recording in body.recordings)
         results = await asyncio.gather(*calls)
     content = b'{"results":[' + b",".join(result for _, result in results) + b"]}"
@@ -514,7 +565,7 @@ async def portraits(request: Request) -> Response:
     return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def _result(service: "Service", name: str, recording: bytes, options: Options) -> tuple[int, bytes]:
+async def _result(service: "Service", name: str, recording: bytes, options: SeveralOptions) -> tuple[int, bytes]:
     """Status and JSON of one of several recordings."""
     try:
         drawn = await _drawn(service, recording, options, "json")
@@ -523,7 +574,8 @@ async def _result(service: "Service", name: str, recording: bytes, options: Opti
         values = {"name": name, "status": problem.status, "problem": problem.to_dict()}
         return problem.status, json.dumps(values).encode()
     head = json.dumps({"name": name, "status": 200}).encode()
-    return 200, head[:-1] + b',"portrait":' + drawn.content + b"}"
+    what = b"portrait" if options.speakers is None else b"conversation"
+    return 200, head[:-1] + b',"' + what + b'":' + drawn.content + b"}"
 
 
 @portrait_router.get(

@@ -319,14 +319,15 @@ class VoiceSession:
         given: "GivenLike | None" = None,
         exaggerate: float = 0.0,
         style: Style | str = Style.photographic,
+        kind: type[LiveSession] = LiveSession,
     ) -> None:
-        """Begin.
+        """Begin; `kind` is the session's.
 
         Raises:
             Speech2FaceError: what the model cannot draw.
         """
         self._lock = threading.Lock()
-        self._session: LiveSession | None = LiveSession(model, source, given=given, exaggerate=exaggerate, style=style)
+        self._session: LiveSession | None = kind(model, source, given=given, exaggerate=exaggerate, style=style)
         self._snapshot: LiveSnapshot | None = None
         self.number = 0  # of snapshots
 

@@ -24,10 +24,12 @@ from speech2face.cli.terminal import (
 )
 from speech2face.console import Bar, note
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
-from speech2face.limits import MAX_SAMPLES, Style
+from speech2face.limits import MAX_SAMPLES, MAX_SPEAKERS, Style
 
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
+    from speech2face.conversation import Conversation
+    from speech2face.portrait import Portrait
 
 # The options of `portrait` that take more than a line.
 PortraitPlace = Annotated[
@@ -59,6 +61,14 @@ Track = Annotated[
 ]
 Microphone = Annotated[
     bool, typer.Option("--microphone", help="Hear the microphone until silence or Ctrl-C (extra microphone).")
+]
+SpeakersText = Annotated[
+    str | None,
+    typer.Option(
+        "--speakers",
+        metavar="auto|N",
+        help=f"Several people speak: a portrait of each and a timeline; how many, up to {MAX_SPEAKERS}, or auto.",
+    ),
 ]
 VoiceActivityName = Annotated[
     str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")
@@ -108,6 +118,7 @@ def portrait(
     style: StyleName = Style.photographic,
     seed: Annotated[int | None, typer.Option(help="Make the samples repeatable.")] = None,
     track: Track = None,
+    speakers: SpeakersText = None,
     voice_activity: VoiceActivityName = None,
     force: Overwrite = False,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
@@ -120,6 +131,8 @@ def portrait(
         MICROPHONE,
         STANDARD_OUTPUT,
         Gathered,
+        conversation_files,
+        conversation_rows,
         fact_rows,
         gather,
         plan,
@@ -139,20 +152,29 @@ def portrait(
         "style": style,
         "seed": seed,
     }
-    asked = {"track": track, "voice_activity": voice_activity}
+    asked = {"track": track, "voice_activity": voice_activity, "speakers": speakers}
     options |= {name: value for name, value in asked.items() if value is not None}
     _check_options(options)
     if microphone == bool(recordings):
         raise typer.BadParameter("name recordings, or --microphone without any")
     if microphone and track is not None:
         raise InvalidOption("--track is of a file; the microphone has one track")
+    if microphone and speakers is not None:
+        raise InvalidOption("--speakers is of a recording; leave --microphone out")
     gathered = Gathered((None,), (), single=True, origin=MICROPHONE) if microphone else gather(recordings or ())
     if None in gathered.recordings and not microphone and sys.stdin.isatty():
         raise InvalidOption("standard input is a terminal; pipe a recording into it")
     to_output = out == STANDARD_OUTPUT
     if to_output:
-        _check_output_stream(single=gathered.single, samples=samples, as_json=as_json)
-    jobs = plan(gathered, None if to_output else out, samples, drawn=style.is_vector, force=force)
+        _check_output_stream(single=gathered.single and speakers is None, samples=samples, as_json=as_json)
+    jobs = plan(
+        gathered,
+        None if to_output else out,
+        samples,
+        drawn=style.is_vector,
+        conversations=speakers is not None,
+        force=force,
+    )
     if not to_output:
         check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
     signer = models.open_signer(sign_key, sign_certificate, [model])
@@ -161,34 +183,42 @@ def portrait(
         opened = opened.with_population(weights)
     opened.check(stated)
 
-    def draw(job: "Job") -> dict[str, Any]:
-        """Draw one recording and write its files, all or none; returns the facts."""
+    def draw(job: "Job") -> tuple[dict[str, Any], "Job"]:
+        """Draw one recording and write its files, all or none; returns the facts, and the job with those files."""
         started = time.perf_counter()
-        if microphone:
+        source = sys.stdin.buffer if job.recording is None else job.recording
+        drawn: Portrait | Conversation
+        if speakers is not None:
+            from speech2face.conversation import reconstruct_speakers
+
+            drawn = reconstruct_speakers(opened, source, **options)
+            files, job = conversation_files(drawn, job, signer)
+        elif microphone:
             from speech2face.cli.microphone import record_portrait
 
             drawn = record_portrait(opened, quiet=quiet, **options)
+            files = portrait_files(drawn, job, signer)
         else:
-            drawn = reconstruct(opened, sys.stdin.buffer if job.recording is None else job.recording, **options)
-        files = portrait_files(drawn, job, signer)
+            drawn = reconstruct(opened, source, **options)
+            files = portrait_files(drawn, job, signer)
         if to_output:
             print_bytes(files[job.outputs.portrait])
         else:
             write_together(files, force=force)
         log.info("%s: heard, drawn and written in %.1f s", job.name, time.perf_counter() - started)
-        return drawn.facts()
+        return drawn.facts(), job
 
     if not gathered.single:
         _draw_batch(draw, jobs, gathered, as_json=as_json, quiet=quiet)
         return
-    facts = draw(jobs[0])
+    facts, job = draw(jobs[0])
     if as_json:
-        print_json(_facts_line(facts, jobs[0]))
+        print_json(_facts_line(facts, job))
     elif to_output and not quiet:
         for name, value in [*fact_rows(facts), ("note", facts["notice"])]:
             note(f"{name}: {value}")
     elif not quiet:
-        print_rows(portrait_rows(facts, jobs[0]))
+        print_rows((portrait_rows if speakers is None else conversation_rows)(facts, job))
 
 
 def _check_output_stream(*, single: bool, samples: int, as_json: bool) -> None:
@@ -281,7 +311,7 @@ def _pairs(text: str | None) -> Iterator[tuple[str, str, str]]:
 
 
 def _draw_batch(
-    draw: "Callable[[Job], dict[str, Any]]",
+    draw: "Callable[[Job], tuple[dict[str, Any], Job]]",
     jobs: "tuple[Job, ...]",
     gathered: "Gathered",
     *,
@@ -303,7 +333,7 @@ def _draw_batch(
         for job in bar.each(jobs):
             bar.update(what=job.name)
             try:
-                facts = draw(job)
+                facts, job = draw(job)
             except Speech2FaceError as error:
                 failed += 1
                 print_error(f"{job.name}: {error}")

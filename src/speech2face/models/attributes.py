@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -34,6 +34,7 @@ from speech2face.voice.belief import (
     cosine,
     sigmoid,
 )
+from speech2face.voice.diarization import SpeakerSpace
 from speech2face.voice.log_mel import log_mel
 from speech2face.voice.segments import SEGMENT_SAMPLES, merge_oldest, segment_spans
 
@@ -112,6 +113,7 @@ def load_attribute_release(folder: Path | str | None = None) -> AttributeRelease
 
 VOICE_FRAMES = "voice_frames.onnx"
 VOICE_HEAD = "voice_head.onnx"
+SPEAKER_SPACE = "speakers.safetensors"  # of the shipped starter alone
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,16 @@ class AttributeRuntime(Runtime):
         after = np.cumsum(sums[::-1], axis=0)[::-1][1:]
         voices = self.run(VOICE_HEAD, moments=np.concatenate([before, after]))[0]
         return voices[: len(before)], voices[len(before) :]
+
+    def speaker_embeddings(self, sums: FloatArray) -> FloatArray:
+        """The speaker embedding of each pooled stretch, (stretches, 3, channels) -> (stretches, embedding)."""
+        return np.asarray(self.run(VOICE_HEAD, moments=sums)[0], np.float32)
+
+    @cached_property
+    def speaker_space(self) -> SpeakerSpace:
+        """Where the embeddings of short stretches lie; of the shipped starter alone."""
+        names = [field.name for field in fields(SpeakerSpace)]
+        return SpeakerSpace(**read_stored(self.release.file(SPEAKER_SPACE), names))
 
     def read(self, moments: Iterable[Moments]) -> VoiceReading:
         """Pool segments and read the voice they share."""

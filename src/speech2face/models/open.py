@@ -4,11 +4,14 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speech2face.inputs import PathLike, plain_path, whole_number
 from speech2face.models.contract import Model
-from speech2face.models.release import open_release
+from speech2face.models.release import SHIPPED, open_release
+
+if TYPE_CHECKING:
+    from speech2face.models.attributes import AttributeRuntime
 
 
 def _attribute_model(folder: Path, values: dict[str, Any], threads: int | None) -> Model:
@@ -61,3 +64,17 @@ def load_model(folder: PathLike | None = None, *, threads: int | None = None) ->
     model = KINDS[values["kind"]](place, values, threads)
     log.info("opened %s %s in %.1f s", values["name"], values["version"], time.perf_counter() - started)
     return model
+
+
+def speaker_reader(model: Model) -> "AttributeRuntime":
+    """The networks that tell speakers apart: the shipped starter's, whichever model draws.
+
+    Raises:
+        WeightsError: the package's own weights are missing or damaged.
+    """
+    from speech2face.models.attributes import AttributeRuntime, load_attribute_release
+
+    own = getattr(model, "runtime", None)
+    if isinstance(own, AttributeRuntime) and own.release.folder == SHIPPED:
+        return own
+    return AttributeRuntime(load_attribute_release(), None if own is None else own.threads)

@@ -1,7 +1,7 @@
 // The voice of a file: heard once, drawn again where something is changed.
 
 import { FACE_PIXELS, FACES, newSeed } from "./faces.js";
-import { portraitOf } from "./service.js";
+import { conversationOf, portraitOf } from "./service.js";
 
 export class FileVoice {
   canHold = false; // nothing moves that could be held
@@ -30,6 +30,14 @@ export class FileVoice {
     try {
       const { given, exaggerate, style, model } = this.page.controls;
       const query = { ...given, exaggerate, style, model: model?.name };
+      if (this.page.voices.wanted) {
+        this.conversation = await conversationOf(this.file, query, waiting.signal);
+        this.page.faces.clear();
+        this.page.voices.showConversation(this.conversation);
+        this.page.readings.listening(`Read from ${this.file.name}`);
+        return;
+      }
+      this.page.voices.clear();
       if (!facesOnly) {
         this.answer = await portraitOf(this.file, query, waiting.signal);
         this.page.show(this.answer.facts, this.answer.picture);
@@ -46,6 +54,11 @@ export class FileVoice {
     } finally {
       if (this.waiting === waiting) document.body.dataset.asking = false;
     }
+  }
+
+  /** One of the voices of a conversation is on show, and is what is saved. */
+  chosen(facts, picture) {
+    this.answer = this.conversation.portraits.find((portrait) => portrait.picture === picture);
   }
 
   change() {
@@ -69,7 +82,7 @@ export class FileVoice {
     this.waiting?.abort();
     this.waiting = null;
     this.file = null;
-    this.answer = null;
+    this.answer = this.conversation = null;
     document.body.dataset.asking = false;
   }
 }

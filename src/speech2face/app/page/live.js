@@ -11,7 +11,7 @@ const ANSWER_SECONDS = 8;
  *
  * `on` has update(facts, picture Blob or null), error(code, text), closed(Refused or null), slow().
  */
-export function openLive({ sampleRate, pixels, given, exaggerate, style, model }, on) {
+export function openLive({ sampleRate, pixels, given, exaggerate, style, model, speakers = "one" }, on) {
   const address = new URL("v1/live", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);
@@ -28,6 +28,7 @@ export function openLive({ sampleRate, pixels, given, exaggerate, style, model }
     given,
     exaggerate,
     style,
+    speakers,
     model: model ?? null,
     token: currentToken(),
   };

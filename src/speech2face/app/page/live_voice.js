@@ -98,7 +98,7 @@ export class LiveVoice {
   open(sampleRate) {
     const { given, exaggerate, style, model } = this.page.controls;
     return openLive(
-      { sampleRate, pixels: PIXELS, given, exaggerate, style, model: model?.name },
+      { sampleRate, pixels: PIXELS, given, exaggerate, style, model: model?.name, speakers: this.page.voices.wanted ? "auto" : "one" },
       {
         update: (facts, picture) => this.update(facts, picture),
         error: (refusal) => this.page.explain(refusal),
@@ -122,6 +122,7 @@ export class LiveVoice {
     this.facts = facts;
     this.picture = picture ?? this.picture;
     this.page.show(facts, this.isHeld ? null : picture);
+    this.page.voices.showLive(facts, picture);
     const due = performance.now() - this.lastSheet > SHEET_EVERY_SECONDS * 1000;
     if (picture && facts.seconds_heard >= SHEET_FROM_SECONDS && due) this.draw();
   }

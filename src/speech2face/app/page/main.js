@@ -11,6 +11,7 @@ import { inWords, Readings } from "./readings.js";
 import { readyModels } from "./service.js";
 import { Stage } from "./stage.js";
 import { Trace } from "./trace.js";
+import { Voices } from "./voices.js";
 
 const SUFFIXES = { "image/webp": "webp", "image/svg+xml": "svg" };
 
@@ -26,6 +27,7 @@ class Page {
     this.announcer = new Announcer(at("live"));
     this.notices = new Notices({ onToken: () => this.connect() });
     this.controls = new Controls({ onChange: () => this.changed(), onModel: () => this.changeModel() });
+    this.voices = new Voices({ onChoose: (facts, picture) => this.choose(facts, picture) });
     this.live = new LiveVoice(this);
     this.file = new FileVoice(this);
     this.beside = new Beside(this);
@@ -44,6 +46,7 @@ class Page {
     at("save").addEventListener("click", () => this.save(() => this.voice.labelled()));
     at("save-drawing").addEventListener("click", () => this.save(() => this.voice.labelledDrawing()));
     at("restart").addEventListener("click", () => this.restart());
+    at("several").addEventListener("change", () => this.voice === this.file && this.voice.change());
     at("draw").addEventListener("click", () => this.voice?.draw(newSeed()));
     window.addEventListener("pagehide", () => {
       this.clear();
@@ -75,6 +78,12 @@ class Page {
     if (files.length === 2) this.beside.takeBoth(files);
     else if (slot && files.length) slot.take(files[0]);
     else this.take(files);
+  }
+
+  /** One of several voices, large; what comes of a live one is shown as it comes. */
+  choose(facts, picture) {
+    if (this.voice === this.file) this.file.chosen(facts, picture);
+    this.show(facts, picture);
   }
 
   changed() {
@@ -236,6 +245,7 @@ class Page {
     this.readings.clear();
     this.trace.clear();
     this.faces.clear();
+    this.voices.clear();
     this.announcer.clear();
     this.notices.hide();
     this.held(false);

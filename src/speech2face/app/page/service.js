@@ -69,6 +69,22 @@ export async function portraitOf(file, query, signal) {
   };
 }
 
+/** The conversation in a file, {facts, portraits [{facts, picture, drawing}]}; query as in the API. */
+export async function conversationOf(file, query, signal) {
+  const body = new FormData();
+  body.append("file", file, file.name || "recording");
+  const stated = Object.entries({ ...query, speakers: "auto" }).filter(([, value]) => value !== undefined);
+  const { results } = await ask(`v1/portraits?${new URLSearchParams(stated)}`, { method: "POST", body, signal });
+  const [{ conversation, problem }] = results;
+  if (problem) throw new Refused(problem.status, problem.code, problem.detail);
+  const portraits = conversation.portraits.map(({ facts, picture, drawing }) => ({
+    facts,
+    picture: blobOf(picture),
+    drawing: drawing && blobOf(drawing),
+  }));
+  return { facts: conversation.facts, portraits };
+}
+
 function blobOf({ media_type, base64 }) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   return new Blob([bytes], { type: media_type });

@@ -1,0 +1,231 @@
+"""Which stretches of speech one person said, from their speaker embeddings alone, without knowing how many speak.
+
+Two steps, as in VBx (Landini, Profant, Diez and Burget 2022, "Bayesian HMM clustering of x-vector sequences (VBx) in
+speaker diarization"): clusters of average linkage, then a hidden Markov model whose states are speakers, learned by
+variational Bayes, in which speakers that nothing speaks for lose their weight. Time grows with the length alone: long
+recordings are clustered block by block, and then the blocks' clusters with each other.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from speech2face.audio.spectrogram import FloatArray
+from speech2face.voice.segments import LEAST_VARIANCE
+
+BLOCK = 600  # embeddings that are clustered at once: five minutes of speech
+MOST_CLUSTERS = 24  # of one block; the model that follows joins those that are one speaker
+
+
+@dataclass(frozen=True)
+class SpeakerSpace:
+    """Where speaker embeddings lie: two-covariance model of what differs between speakers and within one.
+
+    `project` takes embeddings around `centre`, of unit length, to axes along which the variance within a speaker is
+    one, and `between` is that of the speakers' means, (axes,): VBx's probabilistic linear discriminant analysis.
+    `overlap` is a line on pooled statistics, (2 * channels,), above zero where two speak at once.
+    """
+
+    centre: FloatArray  # (embedding,)
+    project: FloatArray  # (axes, embedding)
+    between: FloatArray  # (axes,)
+    overlap: FloatArray  # (2 * channels,)
+    overlap_bias: FloatArray  # (1,)
+
+    def __call__(self, embeddings: FloatArray) -> FloatArray:
+        """Embeddings (pieces, embedding) -> coordinates (pieces, axes)."""
+        return np.asarray(self.units(embeddings) @ self.project.T, np.float32)
+
+    def units(self, embeddings: FloatArray) -> FloatArray:
+        """Embeddings (pieces, embedding) around the centre, of unit length."""
+        around = embeddings - self.centre
+        return np.asarray(around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-9), np.float32)
+
+    def overlaps(self, sums: FloatArray) -> FloatArray:
+        """How much each pooled stretch sounds like two at once, (stretches, 3, channels) -> (stretches,)."""
+        return np.asarray(pooled(sums) @ self.overlap + self.overlap_bias, np.float32)
+
+
+def pooled(sums: FloatArray) -> FloatArray:
+    """Mean and deviation over time, from moments (stretches, 3, channels), (stretches, 2 * channels)."""
+    count, total, square = sums[:, 0], sums[:, 1], sums[:, 2]
+    mean = total / count
+    return np.concatenate([mean, np.sqrt(np.maximum(square / count - mean * mean, LEAST_VARIANCE))], axis=1)
+
+
+def average_linkage(similarity: np.ndarray, least: float, *, clusters: int = 1, most: int | None = None) -> np.ndarray:
+    """Join the most similar clusters until none are as similar as `least`, (items, items) -> labels from 0, (items,).
+
+    Two clusters are as similar as their items are in the mean. At least `clusters` are left, and at most `most`.
+    """
+    table = np.array(similarity, np.float64)
+    count = len(table)
+    np.fill_diagonal(table, -np.inf)
+    sizes, labels, left = np.ones(count), np.arange(count), count
+    while left > clusters:
+        first, second = divmod(int(table.argmax()), count)
+        if table[first, second] < least and (most is None or left <= most):
+            break
+        sizes_of_both = sizes[first] + sizes[second]
+        row = (sizes[first] * table[first] + sizes[second] * table[second]) / sizes_of_both
+        table[first], table[:, first] = row, row
+        table[first, first] = -np.inf
+        table[second], table[:, second] = -np.inf, -np.inf
+        sizes[first], labels[labels == second], left = sizes_of_both, first, left - 1
+    return np.unique(labels, return_inverse=True)[1].reshape(-1)
+
+
+def first_clusters(units: FloatArray, least: float, most: int) -> np.ndarray:
+    """Labels of embeddings of unit length, (pieces, embedding), by `average_linkage` of their cosines, (pieces,).
+
+    Blocks give clusters, and the clusters' means are joined in the same way; `most` are left at most.
+    """
+    labels, means, found = np.zeros(len(units), np.int64), [], 0
+    for start in range(0, len(units), BLOCK):
+        block = units[start : start + BLOCK]
+        own = average_linkage(block @ block.T, least, most=MOST_CLUSTERS)
+        means += [block[own == label].mean(0) for label in range(own.max() + 1)]
+        labels[start : start + BLOCK] = own + found
+        found = len(means)
+    centres = np.stack(means)
+    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
+    return average_linkage(centres @ centres.T, least, most=most)[labels]
+
+
+@dataclass(frozen=True)
+class TurnModel:
+    """Numbers of the hidden Markov model, by VBx's names.
+
+    `acoustic` (Fa) weighs what pieces say, which overlap and so say less than they seem to; `speaker` (Fb) is how much
+    has to speak for a further speaker; `stay` (Ploop) is the chance that the next piece is the same speaker's.
+    """
+
+    acoustic: float
+    speaker: float
+    stay: float
+
+
+ITERATIONS = 20
+FIRST_SURENESS = 0.9  # that a piece is of its first cluster
+
+
+def speaker_probabilities(
+    coordinates: FloatArray, between: FloatArray, labels: np.ndarray, model: TurnModel, *, learn_shares: bool = True
+) -> np.ndarray:
+    """Probability that each speaker said each piece, (pieces, axes) and first labels (pieces,) -> (pieces, speakers).
+
+    Speakers are as many as labels; with `learn_shares` those that nothing speaks for end near zero (VBx, eq. 17 to 26).
+    """
+    speakers = int(labels.max()) + 1
+    chance = np.full((len(labels), speakers), (1 - FIRST_SURENESS) / max(1, speakers - 1))
+    chance[np.arange(len(labels)), labels] = FIRST_SURENESS if speakers > 1 else 1.0
+    share = np.full(speakers, 1 / speakers)
+    weighted = coordinates * np.sqrt(between)
+    ratio = model.acoustic / model.speaker
+    for _ in range(ITERATIONS):
+        before = chance
+        variance = 1 / (1 + ratio * chance.sum(0)[:, None] * between)  # (speakers, axes), of each speaker's mean
+        mean = ratio * variance * (chance.T @ weighted)
+        fit = model.acoustic * (weighted @ mean.T - 0.5 * ((variance + mean * mean) @ between))
+        chance, learned = forward_backward(fit, share, model.stay)
+        share = learned if learn_shares else share
+        if np.abs(chance - before).max() < 1e-3:
+            break
+    return chance
+
+
+def forward_backward(fit: np.ndarray, share: np.ndarray, stay: float) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of each state at each time, (times, states), and how often each is entered, summing to one.
+
+    From one time to the next the state stays by the chance of `stay`, and is else drawn anew by its share, (states,);
+    `fit` are logarithms of likelihoods up to a constant, (times, states).
+    """
+    likelihood = np.exp(fit - fit.max(1, keepdims=True))
+    forward, scale = np.empty_like(likelihood), np.empty(len(fit))
+    reached = share
+    for time, here in enumerate(likelihood):
+        now = reached * here
+        scale[time] = max(now.sum(), 1e-300)
+        forward[time] = now / scale[time]
+        reached = stay * forward[time] + (1 - stay) * share
+    backward, entered = np.ones_like(likelihood), np.zeros(len(share))
+    for time in range(len(fit) - 1, 0, -1):
+        coming = likelihood[time] * backward[time] / scale[time]
+        backward[time - 1] = stay * coming + (1 - stay) * (share @ coming)
+        entered += (1 - stay) * share * coming
+    chance = forward * backward
+    chance /= np.maximum(chance.sum(1, keepdims=True), 1e-300)
+    entered += chance[0]
+    return chance, entered / entered.sum()
+
+
+# --- The same while they speak: every piece is judged once, by what was said before it.
+
+
+@dataclass(frozen=True)
+class OnlineRule:
+    """By which cosines a piece is given to a voice.
+
+    `same`: to the mean of all that a voice has said, from which on it is that voice's; `new`: up to which `pending`
+    pieces on end, none of them like any voice, are a new one; `switch`: by how much another voice must be nearer than
+    the last one.
+    """
+
+    same: float
+    new: float
+    switch: float
+    pending: int
+
+
+class OnlineSpeakers:
+    """Voices as they are told apart so far, at most `most` of them."""
+
+    def __init__(self, rule: OnlineRule, most: int) -> None:
+        self._rule, self._most = rule, most
+        self._totals: list[FloatArray] = []  # (embedding,) each: sum of unit lengths
+        self._pending: list[FloatArray] = []
+        self.current = 0
+        """The voice that was heard last."""
+
+    @property
+    def count(self) -> int:
+        """How many voices there are."""
+        return len(self._totals)
+
+    def add(self, unit: FloatArray) -> list[int]:
+        """Take the next piece's embedding of unit length; return whose the pieces decided now are, in order."""
+        if self._totals:
+            likeness = self._likeness(unit)
+            best = int(likeness.argmax())
+            if likeness[best] < likeness[self.current] + self._rule.switch:
+                best = self.current
+            if likeness[best] >= self._rule.same:
+                return [*self.settle(), self._give(unit, best)]
+        self._pending.append(unit)
+        return self.settle() if len(self._pending) >= self._rule.pending or not self._totals else []
+
+    def settle(self) -> list[int]:
+        """Decide what is like no voice: the likest one's after all, or a new one's where there is enough of it."""
+        if not self._pending:
+            return []
+        voice = self.count
+        if self._totals:
+            likeness = self._likeness(np.sum(self._pending, axis=0))
+            enough = len(self._pending) >= self._rule.pending and self.count < self._most
+            if not enough or likeness.max() >= self._rule.new:
+                voice = int(likeness.argmax())
+        decided = [self._give(unit, voice) for unit in self._pending]
+        self._pending = []
+        return decided
+
+    def _likeness(self, embedding: FloatArray) -> FloatArray:
+        """Cosine of an embedding, (embedding,), and each voice, (voices,)."""
+        totals = np.stack(self._totals)
+        return np.asarray(totals @ embedding / (np.linalg.norm(totals, axis=1) * np.linalg.norm(embedding) + 1e-9))
+
+    def _give(self, unit: FloatArray, voice: int) -> int:
+        if voice == self.count:
+            self._totals.append(np.zeros_like(unit))
+        self._totals[voice] = self._totals[voice] + unit
+        self.current = voice
+        return voice
