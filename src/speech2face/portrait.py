@@ -52,6 +52,7 @@ from speech2face.provenance import (
 from speech2face.voice.belief import AttributeBelief
 
 if TYPE_CHECKING:
+    from speech2face.drawn.avatar import Artist
     from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
@@ -456,19 +457,9 @@ def draw_picture(
     image = model.decode(face_embedding)
     size = pixels or len(image)
     if style.is_vector:
-        from speech2face.drawn.avatar import draw_avatar
         from speech2face.drawn.shapes import rasterise
 
-        age, femininity = model.apparent(face_embedding)
-        drawing = draw_avatar(
-            image,
-            model.landmarks(face_embedding),
-            age=age,
-            femininity=0.5 if femininity is None else femininity,
-            description=model.notice,
-            hair=None if hair_place is None else chosen_hair(age, femininity, hair_place),
-            style=style,
-        )
+        drawing = face_artist(model, face_embedding, style, image=image, hair_place=hair_place).drawing()
         return DrawnFace(rasterise(drawing, size), drawing)
     if size == len(image):
         return DrawnFace(image)
@@ -476,6 +467,33 @@ def draw_picture(
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
     return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)))
+
+
+def face_artist(
+    model: Model,
+    face_embedding: FloatArray,
+    style: Style,
+    *,
+    image: np.ndarray | None = None,
+    hair_place: float | None = None,
+) -> Artist:
+    """Return the artist who draws a face embedding, (K,), in a vector style; `image` is its canonical face, if known.
+
+    Raises:
+        InvalidOption: the model cannot be drawn in this style.
+    """
+    from speech2face.drawn.avatar import artist_for
+
+    age, femininity = model.apparent(face_embedding)
+    return artist_for(
+        model.decode(face_embedding) if image is None else image,
+        model.landmarks(face_embedding),
+        age=age,
+        femininity=0.5 if femininity is None else femininity,
+        description=model.notice,
+        hair=None if hair_place is None else chosen_hair(age, femininity, hair_place),
+        style=style,
+    )
 
 
 # --- A photograph in, the canonical face of its embedding out: the face side of a model alone.

@@ -7,7 +7,6 @@ import secrets
 from asyncio import sleep
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,13 +17,14 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import SessionDescription
 from av import VideoFrame
 from fastapi import FastAPI
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
 from speech2face.app.service import in_thread, stop
 from speech2face.errors import Speech2FaceError
 from speech2face.live import PcmFormat
+from speech2face.video import labelled
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -345,32 +345,8 @@ FRAMES_PER_SECOND: Final = 8  # a fade of six steps; each costs an encoding
 FADE_SECONDS: Final = 0.75
 VIDEO_PIXELS: Final = 320
 CLOCK: Final = 90_000  # RFC 3551: video's time stamps
-LABEL: Final = "synthetic average face"
-LABEL_GROUND: Final = (45, 50, 54)
 WAITING: Final = "no voice yet"
 GROUND: Final = (213, 217, 218)  # that of the page's empty stage
-
-
-@lru_cache(maxsize=8)
-def label(pixels: int, text: str) -> "PixelArray":
-    """White text on a dark ground for the lower left corner of a picture so wide, (height, width, 3)."""
-    size = max(11, pixels // 20)
-    margin = size // 3
-    font = ImageFont.load_default(size)
-    left, top, right, bottom = font.getbbox(text, anchor="ls")
-    picture = Image.new("RGB", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), LABEL_GROUND)
-    ImageDraw.Draw(picture).text((margin - left, margin - top), text, font=font, anchor="ls", fill=(255, 255, 255))
-    return np.asarray(picture)
-
-
-def labelled(image: "PixelArray", text: str = LABEL) -> "PixelArray":
-    """A picture, (height, width, 3), with a line of text in its lower left corner, which a screenshot does not lose."""
-    picture = image.copy()
-    patch = label(len(image), text)[:, : len(image)]
-    left = len(image) // 40
-    bottom = len(image) - left
-    picture[bottom - len(patch) : bottom, left : left + patch.shape[1]] = patch[:, : picture.shape[1] - left]
-    return picture
 
 
 def scaled(image: "PixelArray", pixels: int) -> "PixelArray":
