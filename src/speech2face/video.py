@@ -93,12 +93,19 @@ class SpeakingFace:
         check_moves(portrait.style)
         from speech2face.drawn.moving import MovingDrawing
 
+        self.portrait = portrait
         embedding = model.exaggerated(portrait.belief.mean, portrait.exaggerate)
         self.drawing = MovingDrawing(face_artist(model, embedding, portrait.style))
 
     def frame(self, pose: Pose, pixels: int, *, place: Place = "top") -> PixelArray:
         """The face in a pose with its label, (pixels, pixels, 3)."""
         return labelled(self.drawing.frame(pose, pixels), place=place)
+
+    def puppet(self) -> bytes:
+        """The face at rest as a labelled SVG that a page can hold in any pose; see `MovingDrawing.puppet`."""
+        facts = self.portrait.facts()
+        drawing = self.drawing.puppet(label=LABEL, description=facts["notice"])
+        return portrait_svg(drawing, provenance_of(facts, "portrait"), facts)
 
 
 def check_moves(style: Style) -> None:

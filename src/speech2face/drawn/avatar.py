@@ -132,12 +132,14 @@ class Artist:
         self.p: Palette = ink_palette(tones, thin) if self.line else flat
         self.grid = face_grid(self.c)
         self.pose, self.rest = Pose(), self.c
+        self.same_paths = False  # whether every pose is drawn with the same paths, so that one can become another
         eye_line = (self.c.eyes[0].iris + self.c.eyes[1].iris) / 2
         self.centre = np.array([self.c.centre, float(eye_line[1]) + 0.2 * (self.grid.heights[6] - eye_line[1])])
 
-    def posed(self, pose: Pose) -> Artist:
+    def posed(self, pose: Pose, *, same_paths: bool = False) -> Artist:
         """The artist of the same face in another pose, with an empty canvas; to be asked of one at rest."""
         other = copy.copy(self)
+        other.same_paths = same_paths
         other.canvas, other.pose = Canvas(TITLE, ""), pose
         other.c = replace(self.c, jaw=opened(self.c.jaw, self.c, pose.jaw))
         return other
@@ -438,7 +440,7 @@ class Artist:
             if not self.line:
                 shine = lower[2] - [0, 0.42 * (lower[2, 1] - parted(line, 0.86)[2, 1])]
                 self.canvas.fill(p.lips_light, disc(shine, 0.1 * c.width * wide, high=0.2 * full))
-            if gap > 1.0:
+            if gap > 1.0 or self.same_paths:
                 self._inside_of_mouth(parted(smoothed(line, 3), -0.14), parted(smoothed(line, 3), 0.86))
             else:
                 out = np.concatenate([_moved(line[:1], -3, -1.5), line[1:-1], _moved(line[-1:], 3, -1.5)])
@@ -457,9 +459,9 @@ class Artist:
         tall = np.minimum(0.3 * gap + 2.5, 8.5) * (1 - 0.35 * along) * (1 - 0.8 * self.pose.rounding)
         tall = np.minimum(tall, 0.86 * room)
         self.canvas.fill(p.white, above[rows], (above + np.stack([0 * tall, tall], axis=1))[rows][::-1])
-        if gap > 11:
+        if gap > 11 or self.same_paths:
             lies = along < 0.62
-            high = 0.34 * (gap - 6) * (1 - (along / 0.72) ** 2)
+            high = 0.34 * max(gap - 6, 0.0) * (1 - (along / 0.72) ** 2)
             tongue = under - np.stack([0 * high, high], axis=1)
             self.canvas.fill(p.tongue, tongue[lies], under[lies][::-1])
         edges = (above, 3.0), (under, 1.6)
@@ -507,8 +509,8 @@ class Artist:
             self.canvas.fill(PUPIL, within(disc(iris, 0.44 * radius)))
         else:
             self.canvas.fill(p.lash, within(disc(iris, 0.86 * radius, count=16)))
-        if shut < 0.4:
-            self.canvas.fill(EYE_LIGHT, disc(iris + radius * np.array([0.3, -0.36]), 0.25 * radius, count=8))
+        light = 0.25 * radius * max(1 - 2.5 * shut, 0.0)  # under the lid there is none
+        self.canvas.fill(EYE_LIGHT, disc(iris + radius * np.array([0.3, -0.36]), light, count=8))
         thick = 3.4 + 2.6 * self.feminine * (1 - 0.6 * self.child)
         wing = (1.0 + 5.5 * self.feminine * (1 - self.child)) * (1 - 0.4 * self.old)
         lid = np.concatenate([[upper[0] + [eye.outwards * wing, -0.5 * wing]], upper])

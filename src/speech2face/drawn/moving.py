@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from xml.etree import ElementTree
 
 import numpy as np
@@ -34,6 +35,17 @@ PARTS: dict[str, tuple[str, ...]] = {
 """What is drawn, one over the other, and the numbers of a pose that change it."""
 SVG_LEVELS = {"jaw": 7, "spread": 2, "rounding": 3, "blink_left": 2, "blink_right": 2, "brow": 3}
 """The same for an SVG, each step of which is a group in the file."""
+KEYS = {
+    "open": Pose(jaw=1.0),
+    "spread": Pose(spread=1.0),
+    "round": Pose(rounding=1.0),
+    "open-spread": Pose(jaw=1.0, spread=1.0),
+    "open-round": Pose(jaw=1.0, rounding=1.0),
+    "blink-left": Pose(blink_left=1.0),
+    "blink-right": Pose(blink_right=1.0),
+    "brow": Pose(brow=1.0),
+}
+"""The poses between which a puppet is held."""
 LABEL_WIDTH = 12.6  # units a letter
 STILL = ("ground", "body")
 PIVOT_UNDER_CHIN = 24.0  # units: where the head turns on its neck
@@ -79,9 +91,10 @@ class MovingDrawing:
             self._drawn[part, steps] = areas(self._groups(part, steps), 0.0, 0.0)
         return self._drawn[part, steps]
 
-    def _groups(self, part: str, steps: Steps) -> list[ElementTree.Element]:
+    def _groups(self, part: str, steps: Steps, *, same_paths: bool = False) -> list[ElementTree.Element]:
         """The groups of a part where its numbers are at those steps; none where a face has no such part."""
-        artist = self._artist.posed(Pose(**dict(zip(PARTS[part], steps, strict=True))))
+        pose = Pose(**dict(zip(PARTS[part], steps, strict=True)))
+        artist = self._artist.posed(pose, same_paths=same_paths)
         getattr(artist, part)()
         return [child for child in artist.canvas.root if child.tag == "g"]
 
@@ -99,6 +112,31 @@ class MovingDrawing:
             if head is None:
                 head = self._moving_group(canvas.root, held, seconds)
             head.extend(self._variants(part, [_steps(pose, numbers, SVG_LEVELS) for pose in held], seconds))
+        _write_label(canvas.root, label)
+        return canvas.svg()
+
+    def puppet(self, *, label: str, description: str) -> str:
+        """The drawing at rest as SVG whose paths say in `data-...` how they look in the poses of `KEYS`.
+
+        Whoever shows it mixes those paths, whose numbers correspond: `app/page/puppet.js` does.
+        """
+        canvas = Canvas(TITLE, description)
+        head: ElementTree.Element | None = None
+        for part, numbers in PARTS.items():
+            if part in STILL:
+                canvas.root.extend(self._groups(part, ()))
+                head = None
+                continue
+            if head is None:
+                px, py = self._pivot
+                pivot = {"class": "head", "data-pivot": f"{px:.0f} {py:.0f}"}
+                head = ElementTree.SubElement(canvas.root, "g", pivot)
+            groups = self._groups(part, (0.0,) * len(numbers), same_paths=True)
+            for key, pose in KEYS.items():
+                if {name for name, value in asdict(pose).items() if value} <= set(numbers):
+                    steps = tuple(float(getattr(pose, name)) for name in numbers)
+                    _note_paths(groups, self._groups(part, steps, same_paths=True), key)
+            head.extend(groups)
         _write_label(canvas.root, label)
         return canvas.svg()
 
@@ -150,6 +188,14 @@ Steps = tuple[float, ...]
 def _steps(pose: Pose, numbers: Sequence[str], levels: Mapping[str, int]) -> Steps:
     """Numbers of a pose at the nearest of so many levels."""
     return tuple(round(getattr(pose, name) * levels[name]) / levels[name] for name in numbers)
+
+
+def _note_paths(groups: Sequence[ElementTree.Element], others: Sequence[ElementTree.Element], key: str) -> None:
+    """Write the paths of other groups, which are the same ones in another pose, into attributes of the first."""
+    for group, other in zip(groups, others, strict=True):
+        for path, there in zip(group.iter("path"), other.iter("path"), strict=True):
+            if path.attrib["d"] != there.attrib["d"]:
+                path.set(f"data-{key}", there.attrib["d"])
 
 
 def _write_label(root: ElementTree.Element, text: str) -> None:
