@@ -23,8 +23,8 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import InvalidOption
 from speech2face.inputs import described
 from speech2face.limits import Style
-from speech2face.motion import FRAME, FRAMES_PER_SECOND, Pose, PoseStream, find_poses
-from speech2face.portrait import Portrait, face_artist
+from speech2face.motion import FRAME, FRAMES_PER_SECOND, Pose, PoseStream
+from speech2face.portrait import Portrait, check_style, face_artist
 from speech2face.provenance import SIGNED, Signer, film_bytes, film_tags, portrait_svg, provenance_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.stream import VideoStream
 
+    from speech2face.drawn.moving import MovingDrawing
     from speech2face.models.contract import Model
 
 PixelArray = NDArray[np.uint8]
@@ -77,11 +78,11 @@ class SpeakingFace:
     """The face of one voice, held as a pose says."""
 
     def __init__(self, model: Model, portrait: Portrait) -> None:
-        """Make the moving drawing of a portrait by the model that made it.
+        """Make the moving face of a portrait by the model that drew it.
 
         Raises:
-            InvalidOption: a picture that is no portrait of a voice, a portrait of another model, or in a style that
-                does not move.
+            InvalidOption: a picture that is no portrait of a voice, or a portrait of another model; a model that
+                gives no landmarks.
         """
         if not isinstance(portrait, Portrait):
             raise InvalidOption(
@@ -90,32 +91,46 @@ class SpeakingFace:
             )
         if (portrait.model_name, portrait.model_version) != (model.release.name, model.release.version):
             raise InvalidOption(f"the portrait was drawn by {portrait.model_name}; open the model that drew it")
-        check_moves(portrait.style)
+        check_style(model, Style.drawn)  # moving needs the places that a drawing needs
         from speech2face.drawn.moving import MovingDrawing
+        from speech2face.drawn.warped import WarpedFace
 
         self.portrait = portrait
         embedding = model.exaggerated(portrait.belief.mean, portrait.exaggerate)
-        self.drawing = MovingDrawing(face_artist(model, embedding, portrait.style))
+        self.drawing: MovingDrawing | None = None
+        if portrait.style.is_vector:
+            self.drawing = MovingDrawing(face_artist(model, embedding, portrait.style))
+        self._moving = self.drawing or WarpedFace(model.decode(embedding), model.landmarks(embedding))
 
     def frame(self, pose: Pose, pixels: int, *, place: Place = "top") -> PixelArray:
         """The face in a pose with its label, (pixels, pixels, 3)."""
-        return labelled(self.drawing.frame(pose, pixels), place=place)
+        return labelled(self._moving.frame(pose, pixels), place=place)
 
     def puppet(self) -> bytes:
-        """The face at rest as a labelled SVG that a page can hold in any pose; see `MovingDrawing.puppet`."""
+        """The face at rest as a labelled SVG that a page can hold in any pose; see `MovingDrawing.puppet`.
+
+        Raises:
+            InvalidOption: the face is not drawn.
+        """
         facts = self.portrait.facts()
-        drawing = self.drawing.puppet(label=LABEL, description=facts["notice"])
+        drawing = self._vector().puppet(label=LABEL, description=facts["notice"])
         return portrait_svg(drawing, provenance_of(facts, "portrait"), facts)
 
+    def animated(self, poses: FloatArray) -> bytes:
+        """The face as a labelled SVG that moves once through poses, (frames, 9).
 
-def check_moves(style: Style) -> None:
-    """Refuse a style whose faces do not move.
+        Raises:
+            InvalidOption: the face is not drawn.
+        """
+        facts = self.portrait.facts()
+        drawing = self._vector().animated(poses, label=LABEL, description=facts["notice"])
+        facts |= {"video": {"frames_per_second": FRAMES_PER_SECOND, "frames": len(poses)}}
+        return portrait_svg(drawing, provenance_of(facts, "video"), facts)
 
-    Raises:
-        InvalidOption: with those that do.
-    """
-    if not style.is_vector:
-        raise InvalidOption(f'the style "{style.value}" does not move; take "drawn" or "line"')
+    def _vector(self) -> MovingDrawing:
+        if self.drawing is None:
+            raise InvalidOption('only the styles "drawn" and "line" can be had as SVG; name a .mp4 or .webm')
+        return self.drawing
 
 
 # --- Who speaks when.
@@ -242,18 +257,6 @@ def video_bytes(
                 shown(number + 1, total)
         writer.finish()
     return film_bytes(file.getvalue(), encoding, provenance, facts, signer=signer)
-
-
-def svg_bytes(model: Model, waveform: FloatArray, portrait: Portrait) -> bytes:
-    """Return the bytes of a drawing that moves as a portrait speaks a waveform (samples,): SVG, without the sound.
-
-    Raises:
-        InvalidOption: what is no portrait of a voice, or one that does not move.
-    """
-    face = SpeakingFace(model, portrait)
-    facts = portrait.facts() | {"video": {"frames_per_second": FRAMES_PER_SECOND, "frames": -(-waveform.size // FRAME)}}
-    drawing = face.drawing.animated(find_poses(waveform), label=LABEL, description=model.notice)
-    return portrait_svg(drawing, provenance_of(facts, "video"), facts)
 
 
 class _Stage:

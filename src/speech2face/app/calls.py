@@ -157,6 +157,7 @@ class TrackOptions:
     pixels: int | None = None
     exaggerate: float = 0.0
     style: Style = Style.photographic
+    moves: bool = False
 
 
 class CallVoice(VoiceSession):
@@ -448,8 +449,9 @@ class Offer(BaseModel):
     sees: Literal["own", "other"] | None = Field(None, description='Default: "other" in a named call, else "own".')
     pixels: Annotated[int, Field(ge=128, le=512, multiple_of=16)] = 320
     exaggerate: schemas.Exaggeration = 0.0
-    style: schemas.Shown = Field(
-        "photographic", description="How the face of this peer's voice is shown; drawn and line move as it speaks."
+    style: schemas.Shown = Field("photographic", description="How the face of this peer's voice is shown.")
+    motion: bool = Field(
+        True, description="Whether that face moves as it speaks, with 25 frames a second in place of 8."
     )
     model: schemas.ModelName | None = None
 

@@ -168,7 +168,7 @@ class LiveVoice(service.VoiceSession):
         super().__init__(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style)
         self._model, self._start = model, start
         self._held = False
-        self._moved: str | None = None  # the drawing that `_face` moves
+        self._moved: bytes | None = None  # the picture that `_face` moves
         self._face: SpeakingFace | None = None
         self._puppet: Reply | None = None  # of a new face, not yet sent
 
@@ -188,13 +188,14 @@ class LiveVoice(service.VoiceSession):
         return with_picture(content, self._start.picture, **values)
 
     def _move(self, portrait: "Portrait") -> None:
-        """Move the newest face where motion is wanted; a photographic one does not."""
-        if self._start.motion == "none" or portrait.drawing == self._moved:
+        """Move the newest face, where motion is wanted and it is another one."""
+        if self._start.motion == "none" or (seen := portrait.image.tobytes()) == self._moved:
             return
-        self._moved = portrait.drawing
-        self._face = None if portrait.drawing is None else SpeakingFace(self._model, portrait)
-        if self._start.motion == "poses" and self._face is not None:
-            self._puppet = with_picture(self._face.puppet(), "svg", type="puppet")
+        self._moved, self._face = seen, None
+        if self._start.motion == "frames":
+            self._face = SpeakingFace(self._model, portrait)
+        elif portrait.style.is_vector:  # a page moves drawings alone by itself
+            self._puppet = with_picture(SpeakingFace(self._model, portrait).puppet(), "svg", type="puppet")
 
     def new_puppet(self) -> Reply | None:
         """The face to be moved by poses, where it is another than the last one sent."""
@@ -203,9 +204,9 @@ class LiveVoice(service.VoiceSession):
             return puppet
 
     def frame(self, pose: Pose, number: int) -> Reply | None:
-        """A labelled frame of the moving face; None where there is no face yet, or one that does not move."""
-        face, session, snapshot = self._face, self._session, self._snapshot
-        if face is None or session is None or snapshot is None:
+        """A labelled frame of the moving face; None where there is no face yet."""
+        face = self._face
+        if face is None:
             return None
         picture: PictureFormat = "png" if self._start.picture == "png" else "webp"
         image = face.frame(pose, self._start.pixels)

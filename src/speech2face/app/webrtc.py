@@ -58,7 +58,7 @@ class Meetings:
             Problem: why not.
         """
         model = self._service.registry.model(offer.model)
-        options = TrackOptions(offer.pixels, offer.exaggerate, Style(offer.style))
+        options = TrackOptions(offer.pixels, offer.exaggerate, Style(offer.style), moves=offer.motion)
         meeting = self._meeting(offer.call or secrets.token_urlsafe(12))
         name = next((each for each in PEERS if each not in meeting.peers), None)
         if name is None:
@@ -280,7 +280,8 @@ class Peer:
             if self._track is None:
                 rate = frame.sample_rate
                 source = PcmFormat("s16le", rate, 1)
-                self.moving.listen(source)
+                if self._options.moves:
+                    self.moving.listen(source)
                 self._track = await open_track(self._model, source, self._options, self._service)
                 self._meeting.call.voices[self.name] = self._track.voice
                 self._encoding = asyncio.create_task(self._encode(self._track))
@@ -381,13 +382,13 @@ def waiting_picture(pixels: int = VIDEO_PIXELS) -> "PixelArray":
 
 
 class MovingFace:
-    """The drawn face of a peer's voice, and how it is held just now; a photographic one has no face here."""
+    """The face of a peer's voice, and how it is held just now."""
 
     def __init__(self) -> None:
         self.face: SpeakingFace | None = None
         self.pose = Pose()
         self._motion: LiveMotion | None = None
-        self._drawing: str | None = None
+        self._seen: bytes | None = None
 
     def listen(self, source: PcmFormat) -> None:
         """Begin to move with sound of this format."""
@@ -395,14 +396,14 @@ class MovingFace:
 
     def hear(self, sound: bytes) -> None:
         """Take the next sound."""
-        assert self._motion is not None
-        if len(poses := self._motion.push(sound)):
+        if self._motion is not None and len(poses := self._motion.push(sound)):
             self.pose = Pose.of(poses[-1])
 
     def show(self, model: "Model", portrait: Portrait) -> None:
-        """Take another portrait of the voice, where it is another drawing."""
-        if portrait.drawing is not None and portrait.drawing != self._drawing:
-            self.face, self._drawing = SpeakingFace(model, portrait), portrait.drawing
+        """Take another portrait of the voice, where it is another picture; one that cannot be moved stays as it is."""
+        seen = portrait.image.tobytes()
+        if self._motion is not None and seen != self._seen and Style.drawn in model.styles:
+            self.face, self._seen = SpeakingFace(model, portrait), seen
 
     def planes(self, pixels: int) -> "PixelArray | None":
         """The face as it is held now, for a video so wide."""

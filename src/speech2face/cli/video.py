@@ -28,7 +28,9 @@ ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
 def video(
     recording: Annotated[str, typer.Argument(help="A sound or video file, or - for standard input.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=ENDINGS)],
-    style: Annotated[Style, typer.Option(help="How the face is drawn: drawn or line.")] = Style.drawn,
+    style: Annotated[
+        Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")
+    ] = Style.drawn,
     motion: Annotated[
         Path | None, typer.Option(metavar="JSON", help="Write the poses, 25 a second, as JSON too.")
     ] = None,
@@ -51,11 +53,14 @@ def video(
     from speech2face.motion import find_poses, poses_json
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import check_exaggeration, reconstruct
-    from speech2face.video import Turn, check_moves, check_pixels, encoding_of, svg_bytes, video_bytes
+    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, video_bytes
 
-    check_moves(style)
     check_pixels(pixels)
     encoding = encoding_of(out)
+    if encoding == "svg" and not style.is_vector:
+        raise InvalidOption("an SVG is drawn: take --style drawn or line, or name a .mp4 or .webm")
+    if sign_key is not None and encoding != "mp4":
+        raise InvalidOption(f"C2PA signs no .{encoding}; name a file that ends in .mp4 to have it signed")
     stated = Given(**parse_given(given))
     check_exaggeration(exaggerate)
     if recording == "-" and sys.stdin.isatty():
@@ -70,7 +75,7 @@ def video(
     heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
     portrait = reconstruct(opened, heard, given=stated, exaggerate=exaggerate, style=style)
     if encoding == "svg":
-        content = svg_bytes(opened, heard.waveform, portrait)
+        content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
     else:
         turns = [Turn(0.0, heard.seconds, portrait)]
         with Bar("frames", quiet=quiet) as bar:
