@@ -75,10 +75,10 @@ class PoseStream:
 
     def __init__(self, *, seed: int = 0) -> None:
         """Begin in silence; faces of different seeds blink and sway at different times."""
-        self._samples = np.zeros(ASIDE, np.float32)
+        self._samples = np.zeros(ASIDE + HOP, np.float32)  # a hop before the sound: a frame's last ends a block of four
         self._fed = self._given = 0
         self._voice = _Voice()
-        self._hops = np.zeros((NEAR, 5))  # those that the next frame's own are smoothed with, and come before them
+        self._hops = np.zeros((NEAR - 1, 5))  # those that the next frame's own are smoothed with, and come before them
         self._life = _Life(seed)
 
     def push(self, waveform: FloatArray) -> FloatArray:
@@ -154,7 +154,7 @@ class _Voice:
     """The loudness, pitch and closures of a voice so far, and what a hop means beside them."""
 
     def __init__(self) -> None:
-        self._peak, self._floor = FIRST_PEAK_DB, QUIETEST_DB
+        self._peak, self._loudest, self._floor = FIRST_PEAK_DB, FIRST_PEAK_DB, QUIETEST_DB
         self._recent = np.full(2, QUIETEST_DB)  # of vowels' band and of all, the loudest of the last hops
         self._pitch = NEUTRAL_PITCH
         self._spread = self._rounding = 0.0
@@ -168,8 +168,9 @@ class _Voice:
         )
         lagged = np.fft.irfft(np.abs(np.fft.rfft(windows * HANN, 2 * WINDOW, axis=1)) ** 2, axis=1)[:, :WINDOW]
         period = lagged[:, LAGS] / OWN[LAGS] / np.maximum(lagged[:, :1] / OWN[0], 1e-9)
+        shortest = (period > 0.95 * period.max(1, keepdims=True)).argmax(1)  # two periods are as alike as one
         first, second = _formants(power[:, :LOW_BINS])
-        rows = zip(vowel, hiss, whole, period.max(1), SAMPLE_RATE / LAGS[period.argmax(1)], first, second, strict=True)
+        rows = zip(vowel, hiss, whole, period.max(1), SAMPLE_RATE / LAGS[shortest], first, second, strict=True)
         return np.array([self._hop(*map(float, row)) for row in rows])
 
     def _hop(
@@ -181,18 +182,22 @@ class _Voice:
         if voice > 0.5:
             falls = SETTLING_FALLS_DB if self._voiced_hops < SETTLING_HOPS else PEAK_FALLS_DB
             self._peak = max(self._peak - falls, self._peak + 0.5 * (vowel - self._peak))
+            self._loudest = max(self._loudest - falls, self._loudest + 0.5 * (whole - self._loudest))
             self._voiced_hops += 1
             self._pitch += 0.02 * (pitch - self._pitch)
-        open_by = _ramp(vowel, self._peak - 24, self._peak - 8)
-        loud = _ramp(vowel, self._peak - 18, self._peak)
         taller = 1 + 0.17 * _ramp(self._pitch, 130, 200)  # formants of shorter vocal tracts lie higher
         first, second = first / taller, second / taller
+        front = _ramp(second, 1750, 2000)  # i and its like have next to nothing between their first two formants
+        open_by = max(
+            _ramp(vowel, self._peak - 24, self._peak - 8), front * _ramp(whole, self._loudest - 20, self._loudest - 8)
+        )
+        loud = _ramp(whole, self._loudest - 18, self._loudest)
         hissing = heard * _ramp(hiss - vowel, 2, 10) * _ramp(hiss, self._peak - 35, self._peak - 20)
         jaw = voice * open_by * (0.26 + 0.74 * _ramp(first, 290, 720)) * (0.7 + 0.3 * loud)
         jaw = max(jaw, 0.16 * hissing)
         shut = self._closure(vowel, whole, hissing)
         if voice > 0.5:  # the tongue's own closures, n and d, have a second resonance where it is; vowels like i too
-            shut *= (1 - 0.6 * _ramp(second, 1400, 1500)) * (1 - _ramp(second, 1750, 2000))
+            shut *= (1 - 0.6 * _ramp(second, 1400, 1500)) * (1 - front)
         if voice * open_by > 0.3 and shut < 0.5 and first > 0:  # vowels and their like shape the lips; others keep them
             self._spread = _ramp(second, 1750, 2200) * _ramp(first, 620, 480)
             rounded = 1500 - 1.6 * (first - 300)  # F2 of a vowel neither rounded nor spread, by its F1
