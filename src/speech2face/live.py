@@ -15,15 +15,24 @@ from speech2face import portrait
 from speech2face.audio.recording import is_array
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, high_band_db, open_voice_activity, snr_db
-from speech2face.audio.stream import Media, MediaStream, PcmFormat, PcmStream, SoundStream, SpeechStream
+from speech2face.audio.stream import (
+    ChannelMix,
+    Media,
+    MediaStream,
+    PcmFormat,
+    PcmStream,
+    SoundStream,
+    SpeechStream,
+)
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.face.hair import HairStyle, sample_place
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions
+from speech2face.motion import PoseStream
 from speech2face.voice.belief import AttributeBelief
 
-__all__ = ("LiveSession", "LiveSnapshot", "Media", "PcmFormat")
+__all__ = ("LiveMotion", "LiveSession", "LiveSnapshot", "Media", "PcmFormat")
 
 SAMPLE_TYPES = {"s16le": "<i2", "f32le": "<f4", "mulaw": "u1", "alaw": "u1"}  # numpy's names
 MAX_PIXELS = 4096  # eight times the portrait's own; more shows nothing
@@ -317,6 +326,35 @@ class LiveSession:
     ) -> portrait.DrawnFace:
         exaggerated = self.model.exaggerated(face_embedding, snapshot.exaggerate)
         return portrait.draw_picture(self.model, exaggerated, snapshot.style, pixels=pixels, hair=hair)
+
+
+class LiveMotion:
+    """How a face moves while raw sound comes in: 25 poses a second, each at most 80 ms after its sound."""
+
+    def __init__(self, source: PcmFormat | Media) -> None:
+        """Begin in silence.
+
+        Raises:
+            InvalidOption: the source is a recorder's container, which comes in pieces too late to move with.
+        """
+        if not isinstance(source, PcmFormat):
+            raise InvalidOption(f"the source is {described(source)}; a face moves with raw samples, PcmFormat(...)")
+        self._source = source
+        self._stream, self._mix, self._poses = PcmStream(source, 0.0), ChannelMix(), PoseStream()
+
+    def push(self, chunk: BytesLike) -> FloatArray:
+        """Take the next samples, as `LiveSession.push` does; return the poses they make known, (frames, 9).
+
+        Raises:
+            InvalidOption: neither bytes nor an array of the source's type.
+            CorruptRecording: samples that are no finite numbers.
+        """
+        return self._poses.push(self._mix.push(self._stream.push(plain_chunk(chunk, self._source))))
+
+    def finish(self) -> FloatArray:
+        """End the sound; return the poses that are left, (frames, 9)."""
+        last = self._poses.push(self._mix.push(self._stream.finish()))
+        return np.concatenate([last, self._poses.finish()])
 
 
 def plain_chunk(chunk: Any, source: PcmFormat | Media) -> bytes:

@@ -52,6 +52,7 @@ from speech2face.provenance import (
 from speech2face.voice.belief import AttributeBelief
 
 if TYPE_CHECKING:
+    from speech2face.drawn.avatar import Artist
     from speech2face.face.fit import FaceFit
 
 MAX_EXAGGERATION = 2.0  # beyond it landmarks cross and colours clip
@@ -533,19 +534,9 @@ def draw_picture(
     image = model.decode(face_embedding, COLOUR_FROM if style.is_vector else hair)
     size = pixels or len(image)
     if style.is_vector:
-        from speech2face.drawn.avatar import draw_avatar
         from speech2face.drawn.shapes import rasterise
 
-        age, femininity = model.apparent(face_embedding)
-        drawing = draw_avatar(
-            image,
-            model.landmarks(face_embedding),
-            age=age,
-            femininity=0.5 if femininity is None else femininity,
-            description=model.notice,
-            hair=hair,
-            style=style,
-        )
+        drawing = face_artist(model, face_embedding, style, image=image, hair=hair).drawing()
         return DrawnFace(rasterise(drawing, size), drawing, hair)
     shown = hair if model.hair_styles else None
     if size == len(image):
@@ -554,6 +545,36 @@ def draw_picture(
 
     smooth = Image.Resampling.BOX if size < len(image) else Image.Resampling.BICUBIC
     return DrawnFace(np.asarray(Image.fromarray(image).resize((size, size), smooth)), hair=shown)
+
+
+def face_artist(
+    model: Model,
+    face_embedding: FloatArray,
+    style: Style,
+    *,
+    image: np.ndarray | None = None,
+    hair: HairStyle | None = None,
+) -> Artist:
+    """Return the artist who draws a face embedding, (K,), in a vector style.
+
+    `image` is its canonical face with hair that covers the crown, if known; `hair` is how hair is worn, None the most
+    frequent style of its age and gender.
+
+    Raises:
+        InvalidOption: the model cannot be drawn in this style.
+    """
+    from speech2face.drawn.avatar import artist_for
+
+    age, femininity = model.apparent(face_embedding)
+    return artist_for(
+        model.decode(face_embedding, COLOUR_FROM) if image is None else image,
+        model.landmarks(face_embedding),
+        age=age,
+        femininity=0.5 if femininity is None else femininity,
+        description=model.notice,
+        hair=hair or worn_hair(model, face_embedding, Given()),
+        style=style,
+    )
 
 
 # --- A photograph in, the canonical face of its embedding out: the face side of a model alone.

@@ -52,10 +52,10 @@ PNG_SMALL: Final = {"optimize": True}  # of sheets and charts: drawn once, kept 
 JPEG_QUALITY: Final = 90
 WEBP_QUALITY: Final = 85  # beyond it a face looks no better
 WEBP_EFFORT: Final = 1  # of 0..6: 7 ms for 256 x 256; 4 takes 13 ms for a tenth less
-Kind = Literal["portrait", "sample", "contact sheet", "reconstruction", "comparison sheet", "chart"]
+Kind = Literal["portrait", "sample", "contact sheet", "reconstruction", "comparison sheet", "chart", "video"]
 """A contact sheet holds one voice's faces, a comparison sheet those of several voices, models or origins.
 
-A reconstruction is drawn from a photograph's face embedding, a chart from numbers.
+A reconstruction is drawn from a photograph's face embedding, a chart from numbers; a video is a portrait that speaks.
 """
 PictureEncoding = Literal["png", "jpeg", "webp"]
 ENCODINGS: Final[Mapping[str, PictureEncoding]] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -289,6 +289,56 @@ def _read_svg(path: str | Path, content: bytes) -> dict[str, str]:
     return {XMP_KEYWORD: text} | ({} if facts is None else {FACTS_KEYWORD: facts.text or ""})
 
 
+# --- Videos: texts among the container's tags, and in MP4 the XMP once more where other software looks for it.
+
+XMP_TAG: Final = "xmp"
+FACTS_TAG: Final = "speech2face_facts"
+XMP_BOX: Final = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP specification part 3, section 1.2.7 (MPEG-4)
+FILM_MARKS: Final = (b"ftyp", b"\x1aE\xdf\xa3")  # MP4 from its fifth byte, Matroska and WebM
+
+
+def film_tags(provenance: Provenance, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of a video's container, by name."""
+    return {
+        "title": "Synthetic face that speaks",
+        "comment": provenance.notice,
+        XMP_TAG: xmp_packet(provenance),
+        FACTS_TAG: json.dumps(facts, ensure_ascii=False, allow_nan=False),
+    }
+
+
+def film_bytes(
+    content: bytes, encoding: str, provenance: Provenance, facts: Mapping[str, Any], *, signer: Signer | None = None
+) -> bytes:
+    """A video whose container has its `film_tags`, as the bytes of a file, signed by `signer`."""
+    if encoding != "mp4":
+        return content
+    packet = xmp_packet(provenance).encode()
+    content += (24 + len(packet)).to_bytes(4) + b"uuid" + XMP_BOX + packet
+    return content if signer is None else signer.sign(content, "video/mp4", provenance, facts)
+
+
+def is_film(content: bytes) -> bool:
+    """Whether bytes are those of a video's container."""
+    return content[4:8] == FILM_MARKS[0] or content[:4] == FILM_MARKS[1]
+
+
+def film_texts(content: bytes) -> tuple[str, str]:
+    """The XMP packet and the facts among a video's tags, "" where they are not there.
+
+    Raises:
+        UnreadablePicture: it cannot be opened.
+    """
+    import av
+
+    try:
+        with av.open(io.BytesIO(content), metadata_errors="replace") as film:
+            tags = {name.lower(): text for name, text in film.metadata.items()}
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise UnreadablePicture(f"the video cannot be opened: {error}") from error
+    return tags.get(XMP_TAG, ""), tags.get(FACTS_TAG, "")
+
+
 def encoding_of(path: Path) -> PictureEncoding:
     """The encoding that the ending of a file's name asks for.
 
@@ -339,6 +389,8 @@ def read_provenance(
     try:
         if Path(path).suffix.lower() == ".svg":
             texts: dict[Any, Any] = {**_read_svg(path, content)}
+        elif is_film(content):
+            texts = dict(zip((XMP_KEYWORD, FACTS_KEYWORD), film_texts(content), strict=True))
         else:
             with open_picture(content) as picture:
                 picture.load()  # a PNG's text may lie after its pixels

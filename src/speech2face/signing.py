@@ -1,4 +1,4 @@
-"""Signing: one picture with its manifest in, the same picture that shows every later change out.
+"""Signing: one picture or video with its manifest in, the same one that shows every later change out.
 
 The manifest follows the C2PA specification, "Actions": an action `c2pa.created` whose digital source type is
 "trainedAlgorithmicMedia"; beside it an assertion of our own. Nothing is asked of a network: no time stamp, no list of
@@ -28,7 +28,15 @@ from speech2face.errors import CannotWrite, InvalidOption, NotAPortrait, Recordi
 from speech2face.face.photograph import UnreadablePicture, open_picture
 from speech2face.models.release import MANIFEST, SHIPPED, read_manifest
 from speech2face.outputs import sha256, write_together
-from speech2face.provenance import SIGNED, Provenance, picture_texts, pixel_digest, read_provenance
+from speech2face.provenance import (
+    SIGNED,
+    Provenance,
+    film_texts,
+    is_film,
+    picture_texts,
+    pixel_digest,
+    read_provenance,
+)
 
 if TYPE_CHECKING:  # the extra: imported where something is signed or verified, for anybody may inspect a picture
     from cryptography import x509
@@ -67,7 +75,7 @@ class _Box:
 
 
 def is_as_written(content: bytes) -> bool:
-    """Whether the one manifest of a picture, PNG, WebP or JPEG, is laid out as a manifest of this program is.
+    """Whether the one manifest of a PNG, WebP, JPEG or MP4 is laid out as a manifest of this program is.
 
     To be asked where the C2PA library found everything right that is signed.
     """
@@ -86,7 +94,9 @@ def _stored(content: bytes) -> bytes:
         return _only([body for kind, body in _riff_chunks(content) if kind == b"C2PA"])
     if content.startswith(b"\xff\xd8"):
         return _jpeg_store(content)
-    raise OtherLayout("neither PNG nor WebP nor JPEG")
+    if is_film(content):
+        return _mp4_store(content)
+    raise OtherLayout("neither PNG nor WebP nor JPEG nor MP4")
 
 
 def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -133,6 +143,22 @@ def _jpeg_store(content: bytes) -> bytes:
             parts.append(segment[16:] if parts else segment[8:])
         at = end
     return b"".join(parts)
+
+
+# What C2PA's hash of an MP4 leaves out (its specification, "BMFF-Based Hash"), and what stands there: the first box as
+# FFmpeg writes it with H.264 or MPEG-4, the manifest's own box, and nothing in the room that it kept free.
+FIRST_BOXES: Final = (b"isom\0\0\2\0isomiso2avc1mp41", b"isom\0\0\2\0isomiso2mp41")
+MP4_BOXES: Final = [b"ftyp", b"uuid", b"free", b"mdat", b"moov", b"uuid"]
+MP4_MANIFEST: Final = bytes.fromhex("d8fec3d61b0e483c92975828877ec481") + b"\0\0\0\0manifest\0" + bytes(8)
+
+
+def _mp4_store(content: bytes) -> bytes:
+    boxes = _boxes(content)
+    if [box.kind for box in boxes] != MP4_BOXES or boxes[0].content not in FIRST_BOXES or boxes[2].content:
+        raise OtherLayout("other boxes than are written")
+    if not boxes[1].content.startswith(MP4_MANIFEST):
+        raise OtherLayout("a manifest in another box")
+    return boxes[1].content.removeprefix(MP4_MANIFEST)
 
 
 def _only(found: list[bytes]) -> bytes:
@@ -294,9 +320,13 @@ class Digests:
 def digests_of(content: bytes, image: NDArray[np.uint8] | None = None) -> Digests:
     """Fingerprints of the bytes of a picture; `image` are its pixels, (height, width, 3), where they are known.
 
+    Of a video there are fingerprints of its texts alone: the frames are under C2PA's own hash.
+
     Raises:
         UnreadablePicture: it cannot be decoded.
     """
+    if is_film(content):
+        return Digests(0, 0, "", (), *map(text_digest, film_texts(content)))
     with open_picture(content) as picture:
         if image is None:
             picture.load()  # a PNG's text may lie after its pixels; ours lies before them
@@ -472,7 +502,7 @@ PROGRAM: Final = "speech2face"
 
 
 class PictureSigner:
-    """Signs PNG and WebP pictures; may be shared by threads. `models`: name -> SHA-256 of the release's record."""
+    """Signs PNG, WebP and MP4; may be shared by threads. `models`: name -> SHA-256 of the release's record."""
 
     def __init__(self, credential: Credential, models: Mapping[str, str]) -> None:
         """Sign a tiny picture at once, so that what is wrong with the certificate is known before the first portrait.
@@ -749,6 +779,8 @@ def of_content(content: bytes, own: Mapping[str, Any] | None) -> tuple[Signature
             found.append(SignatureFinding(f"{name}_removed", f"the {word} was taken out"))
         elif was != is_now:
             found.append(SignatureFinding(f"{name}_changed", f"the {word} was changed"))
+    if is_film(content) and not found:
+        return (SignatureFinding("content_changed", "the video's frames, its sound or its other boxes were changed"),)
     rewritten = SignatureFinding(
         "rewritten", "the file was written anew or added to; its pixels, XMP and facts are as they were signed"
     )
@@ -786,7 +818,7 @@ def _pixels(content: bytes) -> str:
 State = Literal["intact", "tampered", "unsigned", "not checked"]
 Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]
 MANIFEST_MARK: Final = b"jumdc2pa"  # description box of a C2PA store, whatever the picture's format (ISO 19566-5)
-CONTENT_CHANGED: Final = "assertion.dataHash.mismatch"
+CONTENT_CHANGED: Final = ("assertion.dataHash.mismatch", "assertion.bmffHash.mismatch")
 # Status codes of the specification that say who signed rather than that something changed.
 OF_THE_SIGNER: Final[dict[str, Trust]] = {
     "signingCredential.untrusted": "untrusted",
@@ -883,7 +915,7 @@ def _verified(
     store = _read_store(content, trust)
     if store is None:
         return Signature("tampered", (MANIFEST_DAMAGED,)), None
-    broken = [code for code in store.failures if code not in OF_THE_SIGNER and code != CONTENT_CHANGED]
+    broken = [code for code in store.failures if code not in OF_THE_SIGNER and code not in CONTENT_CHANGED]
     if broken:
         return Signature("tampered", (manifest_changed(broken),)), None
     return _judged(content, store), _own_words(store)
@@ -892,7 +924,7 @@ def _verified(
 def _judged(content: bytes, store: _Store) -> Signature:
     """A manifest that is itself as it was signed."""
     own = store.own or {}
-    findings = of_content(content, own) if CONTENT_CHANGED in store.failures else ()
+    findings = of_content(content, own) if set(CONTENT_CHANGED) & set(store.failures) else ()
     if store.own is None:
         findings = (*findings, others_manifest(store.signer, ours_below=store.ours_below))
     elif not findings and not is_as_written(content):
@@ -973,4 +1005,6 @@ def _media_type(content: bytes) -> str | None:
         return "image/png"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
+    if is_film(content):
+        return "video/mp4"
     return "image/jpeg" if content.startswith(b"\xff\xd8\xff") else None  # the library finds out by itself

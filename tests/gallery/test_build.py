@@ -47,7 +47,7 @@ class StandIn(PairedModel):
         """The same face."""
         return PairedEncoding(self, (), np.arange(1, EMBEDDING + 1, dtype=np.float32))
 
-    def decode(self, face_embedding: FloatArray) -> np.ndarray:
+    def decode(self, face_embedding: FloatArray, hair: str | None = None) -> np.ndarray:
         """Grey."""
         return np.full((64, 64, 3), 128, np.uint8)
 

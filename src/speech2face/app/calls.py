@@ -18,6 +18,7 @@ from speech2face.app import schemas
 from speech2face.app.http import PORTS, Problem, disconnected, pieces_of, valid, written
 from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
+from speech2face.limits import Style
 from speech2face.live import LiveSession, PcmFormat
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ class TrackOptions:
 
     pixels: int | None = None
     exaggerate: float = 0.0
+    style: Style = Style.photographic
+    moves: bool = False
 
 
 class CallVoice(VoiceSession):
@@ -166,7 +169,7 @@ class CallVoice(VoiceSession):
         Raises:
             Speech2FaceError: what the model cannot draw.
         """
-        super().__init__(model, source, exaggerate=options.exaggerate)
+        super().__init__(model, source, exaggerate=options.exaggerate, style=options.style)
         self._options = options
         self._picture: tuple[int, bytes] | None = None  # the number of the snapshot it is of, and a labelled PNG
         self.facts: dict[str, Any] | None = None
@@ -446,6 +449,10 @@ class Offer(BaseModel):
     sees: Literal["own", "other"] | None = Field(None, description='Default: "other" in a named call, else "own".')
     pixels: Annotated[int, Field(ge=128, le=512, multiple_of=16)] = 320
     exaggerate: schemas.Exaggeration = 0.0
+    style: schemas.Shown = Field("photographic", description="How the face of this peer's voice is shown.")
+    motion: bool = Field(
+        True, description="Whether that face moves as it speaks, with 25 frames a second in place of 8."
+    )
     model: schemas.ModelName | None = None
 
 

@@ -17,11 +17,16 @@ from speech2face.app.service import MEDIA_TYPES, WEBP_MOST_PIXELS, PictureFormat
 from speech2face.batch import contact_sheet
 from speech2face.conversation import LiveConversation
 from speech2face.errors import InvalidOption, Speech2FaceError
-from speech2face.live import LiveSession, LiveSnapshot, Media, PcmFormat
+from speech2face.live import LiveMotion, LiveSession, LiveSnapshot, Media, PcmFormat
+from speech2face.motion import FRAMES_PER_SECOND, Pose
+from speech2face.video import SpeakingFace
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
+    from speech2face.portrait import Portrait
 
 # --- What a client of `/v1/live` may say in text; sound comes in binary messages.
 
@@ -52,6 +57,7 @@ class Start(LiveMessage):
     exaggerate: Exaggeration = 0.0
     style: Shown = "photographic"
     speakers: Literal["one", "auto"] = "one"
+    motion: Literal["none", "poses", "frames"] = "none"
     model: ModelName | None = None
     token: Annotated[str, Field(max_length=1000)] | None = None
 
@@ -163,8 +169,11 @@ class LiveVoice(service.VoiceSession):
         given = start.given.given()
         kind = LiveConversation if start.speakers == "auto" else LiveSession
         super().__init__(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style, kind=kind)
-        self._start = start
+        self._model, self._start = model, start
         self._held = False
+        self._moved: bytes | None = None  # the picture that `_face` moves
+        self._face: SpeakingFace | None = None
+        self._puppet: Reply | None = None  # of a new face, not yet sent
 
     def update(self) -> Reply | None:
         """The portrait so far; None where the session is closed."""
@@ -177,8 +186,35 @@ class LiveVoice(service.VoiceSession):
         if not self.drawable or self._start.picture == "none" or self._held:
             return Reply(values | {"picture": None})
         portrait = session.draw(snapshot, pixels=self._start.pixels)
+        self._move(portrait)
         content = encoded(portrait, self._start.picture)
         return with_picture(content, self._start.picture, **values)
+
+    def _move(self, portrait: "Portrait") -> None:
+        """Move the newest face, where motion is wanted and it is another one."""
+        if self._start.motion == "none" or (seen := portrait.image.tobytes()) == self._moved:
+            return
+        self._moved, self._face = seen, None
+        if self._start.motion == "frames":
+            self._face = SpeakingFace(self._model, portrait)
+        elif portrait.style.is_vector:  # a page moves drawings alone by itself
+            self._puppet = with_picture(SpeakingFace(self._model, portrait).puppet(), "svg", type="puppet")
+
+    def new_puppet(self) -> Reply | None:
+        """The face to be moved by poses, where it is another than the last one sent."""
+        with self._lock:
+            puppet, self._puppet = self._puppet, None
+            return puppet
+
+    def frame(self, pose: Pose, number: int) -> Reply | None:
+        """A labelled frame of the moving face; None where there is no face yet."""
+        face = self._face
+        if face is None:
+            return None
+        picture: PictureFormat = "png" if self._start.picture == "png" else "webp"
+        image = face.frame(pose, self._start.pixels)
+        content = encoded(face.portrait, picture, image=image, kind="video")
+        return with_picture(content, picture, type="frame", number=number)
 
     def finish(self) -> Reply:
         """The end of the sound: the last update.
@@ -267,9 +303,10 @@ MAX_REPLIES: Final = 8  # answers that the client has not taken yet
 
 
 class Outbox:
-    """Answers in order, and one update at most: while it has not been taken, no other one is made."""
+    """Answers in order, poses before them, and one update at most, after which none is made until it is taken."""
 
     def __init__(self) -> None:
+        self._poses: deque[tuple[int, list[float]]] = deque(maxlen=FRAMES_PER_SECOND)  # a slow client misses some
         self._replies: deque[Reply] = deque()
         self._update: Reply | None = None
         self._ended = False
@@ -287,6 +324,13 @@ class Outbox:
             self._replies.append(reply)
             self._changed.notify_all()
 
+    async def move(self, first: int, poses: "NDArray[np.float32]") -> None:
+        """Append poses, (frames, 9), of which `first` is the number of the first."""
+        rows = np.round(poses.astype(float), 4).tolist()
+        async with self._changed:
+            self._poses.extend(enumerate(rows, first))
+            self._changed.notify_all()
+
     async def show(self, update: "Reply") -> None:
         """Put the update in its place."""
         async with self._changed:
@@ -302,9 +346,15 @@ class Outbox:
     async def take(self) -> "Reply | None":
         """The next message; None at the end."""
         async with self._changed:
-            await self._changed.wait_for(lambda: bool(self._replies) or self._update is not None or self._ended)
+            await self._changed.wait_for(
+                lambda: bool(self._poses or self._replies) or self._update is not None or self._ended
+            )
             reply: Reply | None = None
-            if self._replies:
+            if self._poses:
+                poses = [row for _, row in self._poses]
+                reply = Reply({"type": "poses", "first": self._poses[0][0], "poses": poses, "picture": None})
+                self._poses.clear()
+            elif self._replies:
                 reply = self._replies.popleft()
             elif self._update is not None:
                 reply, self._update = self._update, None
@@ -321,6 +371,9 @@ class LiveConnection(service.SocketConnection):
         super().__init__(socket, service)
         self._outbox = Outbox()
         self._updates = 0
+        self._motion: LiveMotion | None = None
+        self._frames = 0  # poses so far
+        self._wanted: asyncio.Queue[tuple[int, Pose]] = asyncio.Queue(FRAMES_PER_SECOND)  # as frames
 
     def _error(self, ended: service.Ended) -> dict[str, Any]:
         return {"type": "error", "code": ended.error, "text": ended.reason, "fatal": True}
@@ -339,6 +392,8 @@ class LiveConnection(service.SocketConnection):
         self._spawn(self._read_all())
         self._spawn(self._encode(1 / min(start.updates_per_second, self._limits.updates_per_second)))
         self._spawn(self._watch())
+        if start.motion == "frames":
+            self._spawn(self._draw_frames())
         try:
             await self._until_over()
         except service.Ended:
@@ -368,6 +423,9 @@ class LiveConnection(service.SocketConnection):
         with service.refusals_end():
             model = self._service.registry.model(start.model)
             voice = await self._in_thread(lambda: LiveVoice(model, start))
+            if start.motion != "none":
+                self._motion = LiveMotion(start.source())
+        self._drawn_frames = start.motion == "frames"
         ready = {
             "type": "ready",
             "protocol": PROTOCOL,
@@ -380,7 +438,33 @@ class LiveConnection(service.SocketConnection):
 
     async def _received(self, message: str | bytes) -> None:
         with service.refusals_end():
-            await self._buffer.put(read_control(message) if isinstance(message, str) else message)
+            wish = read_control(message) if isinstance(message, str) else message
+            if self._motion is not None:  # before the sound waits for the encoder: lips are later than a voice at once
+                if isinstance(wish, bytes):
+                    await self._move(self._motion.push(wish))
+                elif isinstance(wish, Finish):
+                    await self._move(self._motion.finish())
+                    self._motion = None
+            await self._buffer.put(wish)
+
+    async def _move(self, poses: "NDArray[np.float32]") -> None:
+        if not len(poses):
+            return
+        first, self._frames = self._frames, self._frames + len(poses)
+        if not self._drawn_frames:
+            await self._outbox.move(first, poses)
+            return
+        for number, row in enumerate(poses, first):
+            if self._wanted.full():  # drawing does not keep up: the oldest is left out
+                self._wanted.get_nowait()
+            self._wanted.put_nowait((number, Pose.of(row)))
+
+    async def _draw_frames(self) -> NoReturn:
+        while True:
+            number, pose = await self._wanted.get()
+            reply = await self._in_thread(lambda: self._voice.frame(pose, number))  # noqa: B023
+            if reply is not None:
+                await self._outbox.answer(reply)
 
     async def _encode(self, interval: float) -> None:
         with service.refusals_end(CloseCode.UNUSABLE_SOUND):
@@ -397,6 +481,8 @@ class LiveConnection(service.SocketConnection):
 
     async def _show(self) -> None:
         update = await self._in_thread(self._voice.update)
+        if (puppet := self._voice.new_puppet()) is not None:
+            await self._outbox.answer(puppet)
         if update is not None:
             await self._outbox.show(update)
 

@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from asyncio import sleep
+from asyncio import sleep, to_thread
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -18,13 +17,18 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from aiortc.sdp import SessionDescription
 from av import VideoFrame
 from fastapi import FastAPI
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
 from speech2face.app.service import in_thread, stop
 from speech2face.errors import Speech2FaceError
-from speech2face.live import PcmFormat
+from speech2face.limits import Style
+from speech2face.live import LiveMotion, PcmFormat
+from speech2face.motion import FRAMES_PER_SECOND as MOVING_FRAMES_PER_SECOND
+from speech2face.motion import Pose
+from speech2face.portrait import Portrait
+from speech2face.video import SpeakingFace, labelled
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -54,7 +58,7 @@ class Meetings:
             Problem: why not.
         """
         model = self._service.registry.model(offer.model)
-        options = TrackOptions(offer.pixels, offer.exaggerate)
+        options = TrackOptions(offer.pixels, offer.exaggerate, Style(offer.style), moves=offer.motion)
         meeting = self._meeting(offer.call or secrets.token_urlsafe(12))
         name = next((each for each in PEERS if each not in meeting.peers), None)
         if name is None:
@@ -68,7 +72,7 @@ class Meetings:
         answer = await answered
         for shown in meeting.shown_to(peer):
             if shown.image is not None:
-                await peer.see(shown.image)
+                await peer.see(shown)
         return {"type": "answer", "sdp": answer, "call": meeting.call.name, "peer": name}
 
     def _meeting(self, name: str) -> "Meeting":
@@ -151,6 +155,7 @@ class Peer:
         self._pixels = options.pixels or VIDEO_PIXELS
         self.video = PortraitVideo(self._pixels)
         self.image: NDArray[np.uint8] | None = None  # its newest portrait, (height, width, 3)
+        self.moving = MovingFace()
         self._meeting, self._model = meeting, model
         self._options = replace(options, pixels=None)
         self._hung_up = asyncio.Event()
@@ -275,11 +280,15 @@ class Peer:
             if self._track is None:
                 rate = frame.sample_rate
                 source = PcmFormat("s16le", rate, 1)
+                if self._options.moves:
+                    self.moving.listen(source)
                 self._track = await open_track(self._model, source, self._options, self._service)
                 self._meeting.call.voices[self.name] = self._track.voice
                 self._encoding = asyncio.create_task(self._encode(self._track))
             if frame.sample_rate == rate:
-                await self._track.buffer.offer(mono(frame))
+                sound = mono(frame)
+                self.moving.hear(sound)
+                await self._track.buffer.offer(sound)
         if self._track is not None:
             await self._track.buffer.end()
 
@@ -309,14 +318,20 @@ class Peer:
         if portrait is None:
             return
         self.image = portrait.image
+        await in_thread(self._service.live_threads, lambda: self.moving.show(self._model, portrait))
         for viewer in tuple(self._meeting.peers.values()):
             if self in self._meeting.shown_to(viewer):
-                await viewer.see(portrait.image)
+                await viewer.see(self)
 
-    async def see(self, image: "NDArray[np.uint8]") -> None:
-        """Show this peer a portrait, (height, width, 3), labelled, at the size it asked for."""
-        pixels = self._pixels
-        self.video.show(await in_thread(self._service.live_threads, lambda: planes(labelled(scaled(image, pixels)))))
+    async def see(self, shown: "Peer") -> None:
+        """Show this peer another's portrait, or its own, labelled, at the size it asked for; a drawn one moves."""
+        pixels, image = self._pixels, shown.image
+        assert image is not None
+        if shown.moving.face is not None:
+            self.video.watch(shown.moving)
+        else:
+            picture = await in_thread(self._service.live_threads, lambda: planes(labelled(scaled(image, pixels))))
+            self.video.show(picture)
 
 
 def check_ports(sdp: str) -> None:
@@ -341,36 +356,12 @@ def mono(frame: "AudioFrame") -> bytes:
 
 # --- A portrait as a moving picture: a small, steady number of frames a second, one portrait fading into the next.
 
-FRAMES_PER_SECOND: Final = 8  # a fade of six steps; each costs an encoding
+FRAMES_PER_SECOND: Final = 8  # of a still portrait: a fade of six steps; each costs an encoding
 FADE_SECONDS: Final = 0.75
 VIDEO_PIXELS: Final = 320
 CLOCK: Final = 90_000  # RFC 3551: video's time stamps
-LABEL: Final = "synthetic average face"
-LABEL_GROUND: Final = (45, 50, 54)
 WAITING: Final = "no voice yet"
 GROUND: Final = (213, 217, 218)  # that of the page's empty stage
-
-
-@lru_cache(maxsize=8)
-def label(pixels: int, text: str) -> "PixelArray":
-    """White text on a dark ground for the lower left corner of a picture so wide, (height, width, 3)."""
-    size = max(11, pixels // 20)
-    margin = size // 3
-    font = ImageFont.load_default(size)
-    left, top, right, bottom = font.getbbox(text, anchor="ls")
-    picture = Image.new("RGB", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), LABEL_GROUND)
-    ImageDraw.Draw(picture).text((margin - left, margin - top), text, font=font, anchor="ls", fill=(255, 255, 255))
-    return np.asarray(picture)
-
-
-def labelled(image: "PixelArray", text: str = LABEL) -> "PixelArray":
-    """A picture, (height, width, 3), with a line of text in its lower left corner, which a screenshot does not lose."""
-    picture = image.copy()
-    patch = label(len(image), text)[:, : len(image)]
-    left = len(image) // 40
-    bottom = len(image) - left
-    picture[bottom - len(patch) : bottom, left : left + patch.shape[1]] = patch[:, : picture.shape[1] - left]
-    return picture
 
 
 def scaled(image: "PixelArray", pixels: int) -> "PixelArray":
@@ -390,6 +381,35 @@ def waiting_picture(pixels: int = VIDEO_PIXELS) -> "PixelArray":
     return labelled(np.full((pixels, pixels, 3), GROUND, np.uint8), WAITING)
 
 
+class MovingFace:
+    """The face of a peer's voice, and how it is held just now."""
+
+    def __init__(self) -> None:
+        self.face: SpeakingFace | None = None
+        self.pose = Pose()
+        self._motion: LiveMotion | None = None
+        self._seen: bytes | None = None
+
+    def listen(self, source: PcmFormat) -> None:
+        """Begin to move with sound of this format."""
+        self._motion = LiveMotion(source)
+
+    def hear(self, sound: bytes) -> None:
+        """Take the next sound."""
+        if self._motion is not None and len(poses := self._motion.push(sound)):
+            self.pose = Pose.of(poses[-1])
+
+    def show(self, model: "Model", portrait: Portrait) -> None:
+        """Take another portrait of the voice, where it is another picture; one that cannot be moved stays as it is."""
+        seen = portrait.image.tobytes()
+        if self._motion is not None and seen != self._seen and Style.drawn in model.styles:
+            self.face, self._seen = SpeakingFace(model, portrait), seen
+
+    def planes(self, pixels: int) -> "PixelArray | None":
+        """The face as it is held now, for a video so wide."""
+        return None if self.face is None else planes(self.face.frame(self.pose, pixels, place="bottom"))
+
+
 class PortraitVideo(MediaStreamTrack):
     """A video track whose picture is set from outside; frames come at a steady pace, whoever asks for them."""
 
@@ -397,10 +417,17 @@ class PortraitVideo(MediaStreamTrack):
 
     def __init__(self, pixels: int = VIDEO_PIXELS) -> None:
         super().__init__()
+        self._pixels = pixels
+        self._watched: MovingFace | None = None
+        self._frames_per_second = FRAMES_PER_SECOND
+        self._time = 0  # of the next frame, by `CLOCK`
         self._shown = self._wanted = planes(waiting_picture(pixels))
         self._fading_since: float | None = None
         self._started: float | None = None
-        self._frames = 0
+
+    def watch(self, moving: MovingFace) -> None:
+        """From now on show a face that moves, with more frames a second."""
+        self._watched, self._frames_per_second = moving, MOVING_FRAMES_PER_SECOND
 
     def show(self, picture: "PixelArray") -> None:
         """Fade to a picture that `planes` made."""
@@ -430,12 +457,15 @@ class PortraitVideo(MediaStreamTrack):
         now = monotonic()
         if self._started is None:
             self._started = now
-        due = self._started + self._frames / FRAMES_PER_SECOND
+        due = self._started + self._time / CLOCK
         if now - due > 1.0:  # the process was held up: no burst of frames afterwards
             self._started += now - due
             due = now
         await sleep(max(0.0, due - now))
-        frame = VideoFrame.from_ndarray(self._mixed(monotonic()), format="yuv420p")
-        frame.pts, frame.time_base = self._frames * CLOCK // FRAMES_PER_SECOND, Fraction(1, CLOCK)
-        self._frames += 1
+        picture = None
+        if self._watched is not None:  # in a thread: it is a third of the time to the next frame
+            picture = await to_thread(self._watched.planes, self._pixels)
+        frame = VideoFrame.from_ndarray(self._mixed(monotonic()) if picture is None else picture, format="yuv420p")
+        frame.pts, frame.time_base = self._time, Fraction(1, CLOCK)
+        self._time += CLOCK // self._frames_per_second
         return frame

@@ -97,12 +97,12 @@ class PcmFormat:
 class PcmStream:
     """Raw samples as bytes, cut anywhere."""
 
-    def __init__(self, source: PcmFormat) -> None:
+    def __init__(self, source: PcmFormat, least_seconds: float = LEAST_RESAMPLED_SECONDS) -> None:
         self.source = source
         self._waiting = b""
         self._decoder: AudioCodecContext | None = None
         self._resampler = recording.StreamResampler()
-        self._least_bytes = int(LEAST_RESAMPLED_SECONDS * source.sample_rate) * source.frame_bytes
+        self._least_bytes = int(least_seconds * source.sample_rate) * source.frame_bytes
 
     def push(self, chunk: bytes) -> FloatArray:
         """The next bytes; what became ready, (channels, samples).

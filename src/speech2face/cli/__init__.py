@@ -3,15 +3,25 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio
-from speech2face.cli.options import Exaggerate, Overwrite, Program, Quiet, SignCertificate, SignKey
+from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio, video
+from speech2face.cli.options import (
+    Exaggerate,
+    GivenText,
+    Overwrite,
+    Program,
+    Quiet,
+    SignCertificate,
+    SignKey,
+    pairs,
+    parse_given,
+)
 from speech2face.cli.terminal import (
     leave,
     one_line_errors,
@@ -46,9 +56,6 @@ Samples = Annotated[
         help=f"Draw up to {MAX_SAMPLES} further faces, equally consistent with the voice, and a contact sheet."
     ),
 ]
-GivenText = Annotated[
-    str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...,hair=...")
-]
 PopulationText = Annotated[
     str | None, typer.Option(help="Weights of the groups in the reference population: white=1,black=1,...")
 ]
@@ -75,7 +82,6 @@ VoiceActivityName = Annotated[
 ]
 
 log = logging.getLogger(__name__)
-GIVEN_NAMES = ("age", "gender", "group", "hair")
 MAX_SEED = 2**31 - 1
 
 app = Program(
@@ -263,29 +269,6 @@ def check_range(option: str, value: float, most: float) -> None:
         raise InvalidOption(f"--{option} {value:g} is outside 0 to {most:g}")
 
 
-def parse_given(text: str | None) -> dict[str, Any]:
-    """`age=40,gender=female` as keyword arguments of `Given`; which values are possible is the model's to say.
-
-    Raises:
-        InvalidGiven: an unknown name, a name stated twice, an age that is no number.
-    """
-    values: dict[str, Any] = {}
-    for part, name, value in _pairs(text):
-        if not value or name not in GIVEN_NAMES:
-            raise InvalidGiven(
-                f'cannot read given "{part}"; write age=40,gender=female,group=NAME,hair=STYLE, or some of them'
-            )
-        if name in values:
-            raise InvalidGiven(f"given {name} is stated twice; state it once")
-        values[name] = value
-    if "age" in values:
-        try:
-            values["age"] = float(values["age"])
-        except ValueError:
-            raise InvalidGiven(f'given age "{values["age"]}" is not a number of years') from None
-    return values
-
-
 def parse_population(text: str | None) -> dict[str, float]:
     """`white=1,black=2` as weights by group; which groups there are is the model's to say.
 
@@ -293,7 +276,7 @@ def parse_population(text: str | None) -> dict[str, float]:
         InvalidGiven: no number, or a group stated twice.
     """
     weights: dict[str, float] = {}
-    for part, name, value in _pairs(text):
+    for part, name, value in pairs(text):
         if name in weights:
             raise InvalidGiven(f"population group {name} is stated twice; state it once")
         try:
@@ -301,13 +284,6 @@ def parse_population(text: str | None) -> dict[str, float]:
         except ValueError:
             raise InvalidGiven(f'cannot read population "{part}"; write white=1,black=1 and so on') from None
     return weights
-
-
-def _pairs(text: str | None) -> Iterator[tuple[str, str, str]]:
-    """Each part of `name=value,name=value`, with its name and its value; "" where no value is stated."""
-    for part in () if text is None else text.split(","):
-        name, _, value = part.partition("=")
-        yield part.strip(), name.strip(), value.strip()
 
 
 def _draw_batch(
@@ -363,7 +339,7 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command()(command)
 
 
-_add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
+_add(video.video, learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
 app.command(service=True)(serve.serve)
 _add(studio.studio, evaluate.audit, evaluate.evaluate)

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -11,7 +11,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import typer
 
 from speech2face.console import logged
+from speech2face.errors import InvalidGiven
 
+GIVEN_NAMES: Final = ("age", "gender", "group", "hair")
 KEY_VARIABLE: Final = "SPEECH2FACE_SIGN_KEY"
 CERTIFICATE_VARIABLE: Final = "SPEECH2FACE_SIGN_CERTIFICATE"
 
@@ -21,6 +23,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 Overwrite = Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")]
 ReplaceReport = Annotated[bool, typer.Option("--force", "-f", help="Replace a report that is there.")]
 Exaggerate = Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")]
+GivenText = Annotated[
+    str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...,hair=...")
+]
 Data = Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder with voices.csv.")]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")]
 Split = Annotated[str | None, typer.Option(help="Default: test, or validation where there is none.")]
@@ -99,3 +104,33 @@ def settings_of(kind: type[T], options: Mapping[str, Any], **other: Any) -> T:
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Return the names in a list with commas; None where there is none."""
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def parse_given(text: str | None) -> dict[str, Any]:
+    """`age=40,gender=female` as keyword arguments of `Given`; which values are possible is the model's to say.
+
+    Raises:
+        InvalidGiven: an unknown name, a name stated twice, an age that is no number.
+    """
+    values: dict[str, Any] = {}
+    for part, name, value in pairs(text):
+        if not value or name not in GIVEN_NAMES:
+            raise InvalidGiven(
+                f'cannot read given "{part}"; write age=40,gender=female,group=NAME,hair=STYLE, or some of them'
+            )
+        if name in values:
+            raise InvalidGiven(f"given {name} is stated twice; state it once")
+        values[name] = value
+    if "age" in values:
+        try:
+            values["age"] = float(values["age"])
+        except ValueError:
+            raise InvalidGiven(f'given age "{values["age"]}" is not a number of years') from None
+    return values
+
+
+def pairs(text: str | None) -> Iterator[tuple[str, str, str]]:
+    """Each part of `name=value,name=value`, with its name and its value; "" where no value is stated."""
+    for part in () if text is None else text.split(","):
+        name, _, value = part.partition("=")
+        yield part.strip(), name.strip(), value.strip()

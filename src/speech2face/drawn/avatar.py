@@ -1,18 +1,21 @@
-"""The drawn avatar: a canonical face as an illustrator would draw it, flat or in lines, from the ground to the hair."""
+"""The drawn avatar: a canonical face as an illustrator would draw it, flat or in lines, at rest or in a pose."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.drawn.coiffure import SKULL, Coiffure, coiffure, curled, face_grid, mirrored
-from speech2face.drawn.contours import UNITS, Eye, FaceContours, Points, face_contours, stylised
+from speech2face.drawn.contours import UNITS, Eye, FaceContours, Points, face_contours, opened, stylised
 from speech2face.drawn.shapes import Canvas, disc, normals, ribbon, smoothed, taper
 from speech2face.drawn.tones import Palette, Tones, between, flat_palette, ink_palette, mix, read_tones, shift, to_hex
 from speech2face.face.hair import HairStyle, most_frequent_hair
 from speech2face.limits import Style
+from speech2face.motion import Pose
 
 FIRST_LINES, ALL_LINES = 38.0, 78.0  # years at which age lines begin and are full
 CHILD, GROWN = 7.0, 16.0  # years of the roundest face, and of the first that is drawn like an adult's
@@ -24,6 +27,8 @@ EAR = (  # from the temple, in parts of the face's half width and the ear's heig
 )
 SHELL = ((0.07, 0.2), (0.14, 0.18), (0.155, 0.36), (0.11, 0.55), (0.09, 0.72))
 TITLE = "Synthetic face, drawn"
+GAPE = 0.135  # between the lips of the widest mouth, in parts of the face's width
+BROW_LIFT = 6.0  # units
 
 
 def draw_avatar(
@@ -50,15 +55,26 @@ def draw_avatar(
     Raises:
         InvalidOption: landmarks that are not known.
     """
+    artist = artist_for(
+        picture, landmarks, age=age, femininity=femininity, description=description, hair=hair, style=style
+    )
+    return artist.drawing()
+
+
+def artist_for(
+    picture: NDArray[np.uint8],
+    landmarks: NDArray[np.floating],
+    *,
+    age: float | None = None,
+    femininity: float = 0.5,
+    description: str = "",
+    hair: HairStyle | None = None,
+    style: Style = Style.drawn,
+) -> Artist:
+    """The artist of a face, who can draw it in any pose; the arguments and errors are those of `draw_avatar`."""
     contours = face_contours(landmarks, picture.shape[1])
     tones = read_tones(picture, contours, age=age, femininity=femininity)
-    worn = hair or most_frequent_hair(age, femininity)
-    artist = _Artist(contours, tones, age, femininity, worn, style, description)
-    artist.ground()
-    artist.hair_behind()
-    artist.body()
-    artist.head()
-    return artist.canvas.svg()
+    return Artist(contours, tones, age, femininity, hair or most_frequent_hair(age, femininity), style, description)
 
 
 def _moved(points: Points, right: float, down: float) -> Points:
@@ -89,7 +105,7 @@ def _spine(brow: Points) -> Points:
     return np.asarray((brow[:5] + lower) / 2)
 
 
-class _Artist:
+class Artist:
     """One drawing in the making."""
 
     def __init__(
@@ -115,11 +131,26 @@ class _Artist:
         flat = flat_palette(tones, femininity, self.old, self.child, thin)
         self.p: Palette = ink_palette(tones, thin) if self.line else flat
         self.grid = face_grid(self.c)
-        (left, right), jaw = self.c.temples, self.c.jaw
-        skull = self.grid.at(mirrored(SKULL[1:]) + SKULL)
-        self.face = np.concatenate([skull, right, jaw[::-1], left[::-1]])
+        self.pose, self.rest = Pose(), self.c
+        self.same_paths = False  # whether every pose is drawn with the same paths, so that one can become another
         eye_line = (self.c.eyes[0].iris + self.c.eyes[1].iris) / 2
         self.centre = np.array([self.c.centre, float(eye_line[1]) + 0.2 * (self.grid.heights[6] - eye_line[1])])
+
+    def posed(self, pose: Pose, *, same_paths: bool = False) -> Artist:
+        """The artist of the same face in another pose, with an empty canvas; to be asked of one at rest."""
+        other = copy.copy(self)
+        other.same_paths = same_paths
+        other.canvas, other.pose = Canvas(TITLE, ""), pose
+        other.c = replace(self.c, jaw=opened(self.c.jaw, self.c, pose.jaw))
+        return other
+
+    def drawing(self) -> str:
+        """The whole drawing as SVG."""
+        self.ground()
+        self.hair_behind()
+        self.body()
+        self.head()
+        return self.canvas.svg()
 
     # --- The brush.
 
@@ -229,19 +260,22 @@ class _Artist:
     def head(self) -> None:
         """Ears, face and all that is in it, then the hair before it: what moves when a head is moved."""
         with self.canvas.group("head", self.centre):
-            self._ears()
-            with self.canvas.group("face", self.centre):
-                self.shape(self.p.skin, np.concatenate([self.face, self.face[:1]])[:-1])
-                self._light()
-            self._beard()
-            self._lines()
-            self._nose()
-            self._mouth()
-            self._eyes()
-            self._brows()
-            self._hair()
+            for part in self.parts_of_head():
+                part()
 
-    def _ears(self) -> None:
+    def parts_of_head(self) -> tuple[Callable[[], None], ...]:
+        """What draws the parts of the head, one over the other."""
+        return (self.ears, self.skin, self.beard, self.lines, self.nose, self.mouth, self.eyes, self.brows, self.hair)
+
+    def skin(self) -> None:
+        """The face itself."""
+        (left, right), jaw = self.c.temples, self.c.jaw
+        skull = self.grid.at(mirrored(SKULL[1:]) + SKULL)
+        with self.canvas.group("face", self.centre):
+            self.shape(self.p.skin, np.concatenate([skull, right, jaw[::-1], left[::-1]]))
+            self._light()
+
+    def ears(self) -> None:
         """Two shells with their shade; long hair hides them."""
         if self.cut.covers_ears:
             return
@@ -270,9 +304,9 @@ class _Artist:
                 place = np.array([x + side * 7, y + 12 - 4 * self.child])
                 self.canvas.fill(p.blush, disc(place, 0.1 * c.width * (1 + 0.15 * self.child), high=0.7))
 
-    def _beard(self) -> None:
+    def beard(self) -> None:
         """Stubble, as dark as the canonical face has it; the mouth stays free."""
-        c = self.c
+        c, jaw = self.rest, self.pose.jaw
         if self.tones.stubble <= 0:
             return
         chin = c.jaw[len(c.jaw) // 2]
@@ -297,7 +331,7 @@ class _Artist:
             if self.line:
                 self._stipple(outer, inner[::-1])
             else:
-                self.canvas.fill(self.p.stubble, outer, inner)
+                self.canvas.fill(self.p.stubble, opened(outer, c, jaw), opened(inner, c, jaw))
 
     def _stipple(self, outer: Points, inner: Points) -> None:
         """Short strokes of the pen between jaw and cheek, the nearer to each other the darker the beard is."""
@@ -306,16 +340,16 @@ class _Artist:
         (left, top), (right, bottom) = area.min(0), area.max(0)
         rows = np.arange(top, bottom, 0.85 * apart)
         half = round((right - left) / 2 / apart)
-        across = self.c.centre + apart * np.arange(-half, half + 1)
+        across = self.rest.centre + apart * np.arange(-half, half + 1)
         places = np.array([[x + apart * (0.5 * (k % 2)), y] for k, y in enumerate(rows) for x in across])
-        mouth = np.array([self.c.centre, float(self.c.lip_line[:, 1].mean()) + 3])
-        free = (np.abs(places - mouth) / [0.24 * self.c.width, 15.0]).max(1) > 1
-        kept = places[free & _inside(places, mouth + (area - mouth) * 0.97)]
+        mouth = np.array([self.rest.centre, float(self.rest.lip_line[:, 1].mean()) + 3])
+        free = (np.abs(places - mouth) / [0.24 * self.rest.width, 15.0]).max(1) > 1
+        kept = opened(places[free & _inside(places, mouth + (area - mouth) * 0.97)], self.rest, self.pose.jaw)
         tick = np.array([[0.0, -2.0], [0.5, 2.0]])
         ticks = [ribbon(place + tick, np.array([1.7, 0.9])) for place in kept]
         self.canvas.fill_all(self.p.deep, ticks)
 
-    def _lines(self) -> None:
+    def lines(self) -> None:
         """Folds, bags, forehead and crow's feet, deeper with age."""
         share = self.old
         if share <= 0:
@@ -343,7 +377,7 @@ class _Artist:
                         way = np.array([[15, 0.6 * fall], [22, 0.95 * fall], [28, 1.6 * fall]])
                         self.stroke(deep, eye.upper[0] + way * [eye.outwards, 1.0], (0.8 + 1.5 * share) * thick)
 
-    def _nose(self) -> None:
+    def nose(self) -> None:
         """One side in shade, the wings and the nostrils."""
         c, p = self.c, self.p
         base = c.nose_base.mean(0)
@@ -371,13 +405,16 @@ class _Artist:
             under = np.array([_moved(left, 9, 2), *bowl, _moved(right, -9, 2)])
             self.stroke(deep, under, 3.4 - 0.6 * self.feminine)
 
-    def _mouth(self) -> None:
-        """Two lips, the line between them a little happier than the canonical face's."""
-        c, p = self.c, self.p
-        full = (0.72 + 0.4 * self.feminine * (1 - 0.6 * self.child)) * (1 - 0.3 * self.old)
+    def mouth(self) -> None:
+        """Two lips, the line between them a little happier than the canonical face's; open, with teeth and tongue."""
+        c, p, pose = self.c, self.p, self.pose
+        full = (0.72 + 0.4 * self.feminine * (1 - 0.6 * self.child)) * (1 - 0.3 * self.old) * (1 + 0.12 * pose.rounding)
         wide = (0.98 - 0.05 * self.feminine) * (1 - 0.17 * self.child)
+        wide *= 1 + 0.09 * pose.spread - 0.36 * pose.rounding - 0.04 * pose.jaw
         middle = np.array([c.centre, float(c.lip_line[:, 1].mean())])
-        smile = np.array([0.0, 5.0])
+        smile = np.array([0.0, 5.0 - 3.0 * pose.rounding])
+        half = float(c.lip_line[-1, 0] - c.lip_line[0, 0]) / 2 * wide
+        gap = GAPE * c.width * pose.jaw * (1 - 0.15 * self.child) * (1 + 0.35 * pose.rounding)
 
         def bent(points: Points, height: float) -> Points:
             """A line of the mouth at its fullness, with the corners up."""
@@ -385,23 +422,53 @@ class _Artist:
             reach = np.abs(away[:, :1]) / (np.abs(c.lip_line[0, 0] - middle[0]) * wide)
             return np.asarray(middle + away - reach**2 * smile)
 
-        half = float(c.lip_line[-1, 0] - c.lip_line[0, 0]) / 2 * wide
-        line = middle + np.array([[-half, -5.0], [-0.55 * half, -1.2], [0, 0.6], [0.55 * half, -1.2], [half, -5.0]])
-        upper, lower = bent(c.upper_lip, full), bent(c.lower_lip, full)
+        def parted(points: Points, share: float) -> Points:
+            """A line moved down by its share of the gap, most in the middle; the corners follow the jaw a little."""
+            reach = np.clip(np.abs(points[:, 0] - middle[0]) / half, 0, 1)
+            bulge = (1 - reach**2) ** (0.75 - 0.3 * pose.rounding)
+            down = gap * (share * bulge + 0.3 * (1 - bulge))
+            return np.stack([points[:, 0], points[:, 1] + down], axis=1)
+
+        rise = smile[1]
+        line = middle + np.array([[-half, -rise], [-0.55 * half, -1.2], [0, 0.6], [0.55 * half, -1.2], [half, -rise]])
+        upper, lower = parted(bent(c.upper_lip, full), -0.14), parted(bent(c.lower_lip, full), 0.86)
         with self.canvas.group("mouth", middle):
-            upper[[0, -1]], ends = line[[0, -1]], line[[-1, 0]]
+            upper[[0, -1]], ends = parted(line[[0, -1]], 0.0), parted(line[[-1, 0]], 0.0)
             under = np.array([ends[0], *lower, ends[1]])
             if not self.line or self.feminine >= 0.5:
                 self.canvas.fill(p.lips, upper, under)
             if not self.line:
-                place = lower[2] - [0, 0.42 * (lower[2, 1] - line[2, 1])]
-                self.canvas.fill(p.lips_light, disc(place, 0.1 * c.width * wide, high=0.2 * full))
-            out = np.concatenate([_moved(line[:1], -3, -1.5), line[1:-1], _moved(line[-1:], 3, -1.5)])
-            self.stroke(p.lips_dark, out, 3.6 if not self.line else 4.2, first=0.3, last=0.3)
+                shine = lower[2] - [0, 0.42 * (lower[2, 1] - parted(line, 0.86)[2, 1])]
+                self.canvas.fill(p.lips_light, disc(shine, 0.1 * c.width * wide, high=0.2 * full))
+            if gap > 1.0 or self.same_paths:
+                self._inside_of_mouth(parted(smoothed(line, 3), -0.14), parted(smoothed(line, 3), 0.86))
+            else:
+                out = np.concatenate([_moved(line[:1], -3, -1.5), line[1:-1], _moved(line[-1:], 3, -1.5)])
+                self.stroke(p.lips_dark, out, 3.6 if not self.line else 4.2, first=0.3, last=0.3)
             below = _moved(np.array([[-13.0, -1], [0.0, 2.5], [13.0, -1]]), middle[0], lower[2, 1] + 8.5)
             self.stroke(p.deep if self.line else p.shade, below, 3.0)
 
-    def _eyes(self) -> None:
+    def _inside_of_mouth(self, above: Points, under: Points) -> None:
+        """What is seen between the lips' inner edges, (points, 2) each: everybody's teeth and tongue are the same."""
+        p, middle, half = self.p, above[:, 0].mean(), float(np.ptp(above[:, 0])) / 2
+        self.canvas.fill(p.mouth, above, under[::-1])
+        room = under[:, 1] - above[:, 1]
+        gap = float(room.max())
+        along = np.abs(above[:, 0] - middle) / half
+        rows = along < 0.8
+        tall = np.minimum(0.3 * gap + 2.5, 8.5) * (1 - 0.35 * along) * (1 - 0.8 * self.pose.rounding)
+        tall = np.minimum(tall, 0.86 * room)
+        self.canvas.fill(p.white, above[rows], (above + np.stack([0 * tall, tall], axis=1))[rows][::-1])
+        if gap > 11 or self.same_paths:
+            lies = along < 0.62
+            high = 0.34 * max(gap - 6, 0.0) * (1 - (along / 0.72) ** 2)
+            tongue = under - np.stack([0 * high, high], axis=1)
+            self.canvas.fill(p.tongue, tongue[lies], under[lies][::-1])
+        edges = (above, 3.0), (under, 1.6)
+        for edge, width in edges:
+            self.stroke(p.lips_dark, edge, width if not self.line else width + 1, first=0.3, last=0.3)
+
+    def eyes(self) -> None:
         """Both eyes, each a group of its own."""
         both = self.c.eyes
         with self.canvas.group("eyes", (both[0].iris + both[1].iris) / 2):
@@ -416,17 +483,20 @@ class _Artist:
         tall = size * (1.08 + 0.12 * self.feminine + 0.2 * self.child - 0.12 * self.old)
         middle = (eye.upper[0] + eye.upper[-1]) / 2
         grow = np.array([size, tall])
+        shut = self.pose.blink_left if eye.outwards < 0 else self.pose.blink_right
         upper, lower = (
             smoothed(middle + (line - middle) * grow, 2)
             for line in (eye.upper, np.concatenate([eye.upper[-1:], eye.lower, eye.upper[:1]]))
         )
         crease = middle + (eye.crease - middle) * grow + [0, 1.5 + 3.5 * self.old]
-        if not self.line:
-            self.canvas.fill(p.shade, smoothed(crease, 2), upper[::-1])
-        self.canvas.fill(p.white, upper, lower)
         radius = eye.iris_radius * (1.12 + 0.1 * self.feminine + 0.38 * self.child)
         iris = middle * 0.25 + eye.iris * 0.75
         iris[1] = 0.5 * (_y_at(upper, iris[:1])[0] + _y_at(lower, iris[:1])[0]) - 0.6
+        if shut:  # the upper lid comes down, nearly to the lower one
+            upper = upper + np.stack([0 * upper[:, 0], 0.94 * shut * (_y_at(lower, upper[:, 0]) - upper[:, 1])], axis=1)
+        if not self.line:
+            self.canvas.fill(p.shade, smoothed(crease, 2), upper[::-1])
+        self.canvas.fill(p.white, upper, lower)
 
         def within(ring: Points) -> Points:
             """A disc of the iris, as far as the lids leave it free."""
@@ -439,7 +509,8 @@ class _Artist:
             self.canvas.fill(PUPIL, within(disc(iris, 0.44 * radius)))
         else:
             self.canvas.fill(p.lash, within(disc(iris, 0.86 * radius, count=16)))
-        self.canvas.fill(EYE_LIGHT, disc(iris + radius * np.array([0.3, -0.36]), 0.25 * radius, count=8))
+        light = 0.25 * radius * max(1 - 2.5 * shut, 0.0)  # under the lid there is none
+        self.canvas.fill(EYE_LIGHT, disc(iris + radius * np.array([0.3, -0.36]), light, count=8))
         thick = 3.4 + 2.6 * self.feminine * (1 - 0.6 * self.child)
         wing = (1.0 + 5.5 * self.feminine * (1 - self.child)) * (1 - 0.4 * self.old)
         lid = np.concatenate([[upper[0] + [eye.outwards * wing, -0.5 * wing]], upper])
@@ -448,7 +519,7 @@ class _Artist:
         self.stroke(p.deep, lower[1:-1], 1.3 if not self.line else 1.8, first=0.1, last=0.5)
         self.stroke(p.deep, crease, 1.7 + 0.8 * self.old)
 
-    def _brows(self) -> None:
+    def brows(self) -> None:
         """Thick and level for a man, thin and arched for a woman."""
         both = self.c.brows
         with self.canvas.group("brows", np.mean([brow.mean(0) for brow in both], axis=0)):
@@ -458,7 +529,7 @@ class _Artist:
                     thick = (12.0 - 5.5 * self.feminine) * (1 - self.child) + 6.0 * self.child
                     arch = np.array([0.0, 0.6, 1.0, 0.5, 0.0]) * (4.5 * self.feminine - 2.0)
                     lift = 3.0 * self.feminine - 1.5 + 4.0 * self.child * np.linspace(0, 1, 5)
-                    shaped = line - np.stack([np.zeros(5), arch + lift], axis=1)
+                    shaped = line - np.stack([np.zeros(5), arch + lift + BROW_LIFT * self.pose.brow], axis=1)
                     if self.feminine >= 0.5:
                         shaped[0] += [0.0, 1.0]
                     long = smoothed(shaped, 3)
@@ -466,7 +537,7 @@ class _Artist:
                     widths = thick * np.interp(along, (0, 0.35, 0.75, 1.0), (0.12, 0.72, 1.0, 0.8))
                     self.canvas.fill(self.p.brow, *ribbon(long, widths))
 
-    def _hair(self) -> None:
+    def hair(self) -> None:
         """The hair before the head, with its lines of light."""
         with self.canvas.group("hair", self.centre, style=self.worn.value):
             for shape in self.cut.before:

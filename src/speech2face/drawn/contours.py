@@ -281,3 +281,13 @@ def stylised(c: FaceContours, *, femininity: float, child: float) -> FaceContour
         changed[name] = (lowered(left), lowered(right))
     temples = shaped(c.temples[0]), shaped(c.temples[1])
     return replace(c, jaw=shaped(c.jaw), temples=temples, eyes=(eye(c.eyes[0]), eye(c.eyes[1])), **changed)
+
+
+JAW_DROP = 15.0  # units that the chin of the widest mouth sinks
+
+
+def opened(points: Points, c: FaceContours, jaw: float) -> Points:
+    """Points of a face at rest as they lie with the jaw open, 0 to 1: they sink the more, the nearer to the chin."""
+    mouth, chin = float(c.lip_line[:, 1].mean()), c.jaw[len(c.jaw) // 2, 1]
+    share = np.clip((points[:, 1] - mouth + 40) / (chin - mouth + 40), 0, 1) ** 1.5
+    return np.asarray(points + np.stack([0 * share, JAW_DROP * jaw * share], axis=1))

@@ -84,13 +84,13 @@ class Canvas:
     def __init__(self, title: str, description: str) -> None:
         """Begin an empty drawing, `UNITS` wide and high; both texts are for those who cannot see it."""
         size = f"{UNITS:.0f}"
-        self._root = ElementTree.Element(
+        self.root = ElementTree.Element(
             "svg", {"xmlns": SVG, "width": size, "height": size, "viewBox": f"0 0 {size} {size}", "role": "img"}
         )
         for name, text in (("title", title), ("desc", description)):
             if text:
-                ElementTree.SubElement(self._root, name).text = text
-        self._group, self._origin = self._root, np.zeros(2)
+                ElementTree.SubElement(self.root, name).text = text
+        self._group, self._origin = self.root, np.zeros(2)
 
     @contextmanager
     def group(self, name: str, centre: Points, **data: str) -> Iterator[None]:
@@ -117,10 +117,10 @@ class Canvas:
 
     def svg(self) -> str:
         """The file's text."""
-        return ElementTree.tostring(self._root, encoding="unicode")
+        return ElementTree.tostring(self.root, encoding="unicode")
 
 
-_MOVE = re.compile(r"translate\((\S+) (\S+)\)")
+MOVE = re.compile(r"translate\((\S+) (\S+)\)")
 
 
 def rasterise(svg: str, pixels: int) -> NDArray[np.uint8]:
@@ -138,7 +138,7 @@ def rasterise(svg: str, pixels: int) -> NDArray[np.uint8]:
     def paint(element: ElementTree.Element, x: float, y: float) -> None:
         for child in element:
             if child.tag.endswith("}g"):
-                move = _MOVE.fullmatch(child.get("transform", ""))
+                move = MOVE.fullmatch(child.get("transform", ""))
                 dx, dy = (float(move[1]), float(move[2])) if move else (0.0, 0.0)
                 paint(child, x + dx, y + dy)
             elif child.tag.endswith("}path"):

@@ -17,6 +17,7 @@ FROM_XYZ: list[list[float]] = np.linalg.inv(TO_XYZ).tolist()
 WHITE = (0.95047, 1.0, 1.08883)  # D65
 GROUND = np.array([92.0, -2.5, -6.0])
 INK, PAPER = np.array([19.0, 3.0, -8.0]), np.array([97.5, 0.3, 2.2])
+MOUTH, TONGUE = np.array([17.0, 16.0, 7.0]), np.array([45.0, 30.0, 14.0])  # inside; everybody's are drawn alike
 WARM = np.array([0.0, 4.0, 8.0])  # of brown irises, which are next to grey in a small dark place of a picture
 SKIN_HUES = (46.0, 59.0)  # degrees; a face lit from one side reads greener or redder than skin is painted
 SKIN_CHROMA = (21.0, 33.0)
@@ -154,6 +155,8 @@ class Palette:
     lips: str
     lips_dark: str
     lips_light: str
+    mouth: str
+    tongue: str
     hair: str
     hair_behind: str
     hair_light: str
@@ -188,6 +191,8 @@ def flat_palette(tones: Tones, feminine: float, old: float, child: float, thin: 
         lips=to_hex(lips),
         lips_dark=to_hex(shift(lips, -20, chroma=0.9)),
         lips_light=to_hex(shift(lips, 9, chroma=0.85)),
+        mouth=to_hex(MOUTH),
+        tongue=to_hex(TONGUE),
         hair=to_hex(hair),
         hair_behind=to_hex(shift(hair, -7)),
         hair_light=to_hex(shift(hair, 8 + 2 * light_hair, chroma=1.05)),
@@ -218,6 +223,8 @@ def ink_palette(tones: Tones, thin: float) -> Palette:
         lips=to_hex(mix(PAPER, np.array([58.0, 38.0, 20.0]), 0.75)),
         lips_dark=ink,
         lips_light=paper,
+        mouth=ink,
+        tongue=to_hex(mix(INK, PAPER, 0.4)),
         hair=to_hex(hair),
         hair_behind=to_hex(mix(hair, INK, 0.25)),
         hair_light=to_hex(mix(hair, PAPER if darkness > 0.45 else INK, 0.45)),

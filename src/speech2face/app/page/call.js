@@ -40,7 +40,7 @@ function say(state, text) {
   const inside = state === "calling" || state === "connected";
   at("speak").disabled = at("look").disabled = inside;
   at("leave").disabled = !inside;
-  for (const choice of document.getElementsByName("sees")) choice.disabled = inside;
+  for (const choice of document.querySelectorAll(".sees input")) choice.disabled = inside;
 }
 
 function complain(title, text) {
@@ -93,7 +93,8 @@ async function join(speaks) {
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
     const { sdp } = connection.localDescription;
-    const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees });
+    const style = document.querySelector("[name=style]:checked").value;
+    const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style });
     const answer = await ask("v1/webrtc/offer", { method: "POST", body });
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });

@@ -9,9 +9,10 @@ const ANSWER_SECONDS = 8;
 /**
  * Open a session; resolves when the service is ready for sound.
  *
- * `on` has update(facts, picture Blob or null), error(code, text), closed(Refused or null), slow().
+ * `on` has update(facts, picture Blob or null), error(code, text), closed(Refused or null), slow(),
+ * puppet(SVG as a Blob) and poses(rows) where motion is wanted.
  */
-export function openLive({ sampleRate, pixels, given, exaggerate, style, model, speakers = "one" }, on) {
+export function openLive({ sampleRate, pixels, given, exaggerate, style, model, motion, speakers = "one" }, on) {
   const address = new URL("v1/live", location.href);
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   const socket = new WebSocket(address);
@@ -29,6 +30,7 @@ export function openLive({ sampleRate, pixels, given, exaggerate, style, model, 
     exaggerate,
     style,
     speakers,
+    motion,
     model: model ?? null,
     token: currentToken(),
   };
@@ -63,7 +65,7 @@ class Session {
     if (this.open) this.socket.send(JSON.stringify(message));
   }
 
-  /** Send 50 ms of sound, or drop it where the connection does not keep up. */
+  /** Send a piece of sound, or drop it where the connection does not keep up. */
   hear(sound) {
     if (!this.open) return;
     const behind = this.socket.bufferedAmount > WAITING_SECONDS * this.sampleRate * 2;
@@ -136,6 +138,8 @@ class Session {
       this.isReady = true;
       this.begun();
     } else if (message.type === "update") this.on.update(message.facts, picture);
+    else if (message.type === "poses") this.on.poses(message.poses);
+    else if (message.type === "puppet") this.on.puppet(picture);
     else if (message.type === "error") this.fault(message);
     else {
       const entry = this.waiting.find(({ type }) => type === message.type);

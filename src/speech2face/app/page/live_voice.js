@@ -10,7 +10,9 @@ const PIXELS = 512;
 const SHEET_FROM_SECONDS = 3; // of speech; before it the draws still jump about
 const SHEET_EVERY_SECONDS = 15;
 const QUIET_MILLISECONDS = 900; // without new speech: nobody speaks
-const SILENT_PIECES = 60; // 3 s without any sound at all: no room is that still, the microphone is muted
+const PIECES_PER_SECOND = 60; // small ones: lips are late by the length of one
+const PIECES_PER_STROKE = 3; // of the trace
+const SILENT_PIECES = 180; // 3 s without any sound at all: no room is that still, the microphone is muted
 const SILENT_PEAK = 0.001;
 
 export class LiveVoice {
@@ -34,6 +36,8 @@ export class LiveVoice {
     this.lastSpeech = -Infinity;
     this.lastSheet = -Infinity;
     this.silentPieces = 0;
+    this.pieces = 0;
+    this.loudest = 0; // since the last stroke of the trace
   }
 
   get listening() {
@@ -75,7 +79,7 @@ export class LiveVoice {
       else early.push(sound);
       this.hears(peak);
     };
-    const microphone = await openMicrophone(onSound, () => this.microphoneGone());
+    const microphone = await openMicrophone(onSound, () => this.microphoneGone(), PIECES_PER_SECOND);
     if (turn !== this.turn) {
       await microphone.close();
       return false;
@@ -98,8 +102,13 @@ export class LiveVoice {
   open(sampleRate) {
     const { given, exaggerate, style, model } = this.page.controls;
     return openLive(
-      { sampleRate, pixels: PIXELS, given, exaggerate, style, model: model?.name, speakers: this.page.voices.wanted ? "auto" : "one" },
       {
+        ...{ sampleRate, pixels: PIXELS, given, exaggerate, style, model: model?.name, motion: "poses" },
+        speakers: this.page.voices.wanted ? "auto" : "one",
+      },
+      {
+        puppet: async (drawing) => this.page.stage.setPuppet(await drawing.text()),
+        poses: (rows) => this.listening && this.page.stage.hold(rows.at(-1)),
         update: (facts, picture) => this.update(facts, picture),
         error: (refusal) => this.page.explain(refusal),
         closed: (refusal) => this.closed(refusal),
@@ -110,7 +119,12 @@ export class LiveVoice {
 
   hears(peak) {
     const quiet = performance.now() - this.lastSpeech > QUIET_MILLISECONDS;
-    this.page.trace.add(peak, !quiet);
+    this.loudest = Math.max(this.loudest, peak);
+    this.pieces += 1;
+    if (this.pieces % PIECES_PER_STROKE === 0) {
+      this.page.trace.add(this.loudest, !quiet);
+      this.loudest = 0;
+    }
     const known = this.facts ? "Quiet" : "Waiting for a voice";
     if (this.listening) this.page.readings.listening(quiet ? known : "Hearing a voice");
     this.silentPieces = peak < SILENT_PEAK ? this.silentPieces + 1 : 0;
@@ -120,6 +134,7 @@ export class LiveVoice {
   update(facts, picture) {
     if (facts.seconds_heard > (this.facts?.seconds_heard ?? 0)) this.lastSpeech = performance.now();
     this.facts = facts;
+    if (facts.style === "photographic") this.page.stage.setPuppet(null);
     this.picture = picture ?? this.picture;
     this.page.show(facts, this.isHeld ? null : picture);
     this.page.voices.showLive(facts, picture);
@@ -146,6 +161,7 @@ export class LiveVoice {
   /** Keep the picture as it is; the one on show is then the one that is saved. */
   async hold(on) {
     this.isHeld = on;
+    this.page.stage.freeze(on);
     this.heldPicture = this.heldDrawing = null;
     this.page.held(on);
     if (!this.resumable) return;
@@ -198,6 +214,7 @@ export class LiveVoice {
   async silence() {
     const { microphone } = this;
     this.microphone = null;
+    this.page.stage.hold();
     await microphone?.close();
   }
 

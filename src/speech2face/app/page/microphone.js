@@ -25,8 +25,8 @@ function unreachable() {
   throw new Refused(0, "unreachable", "The service does not answer.");
 }
 
-/** Open it; `onSound(buffer, peak)` gets 50 ms of signed 16-bit mono at `sampleRate` at a time. */
-export async function openMicrophone(onSound, onGone) {
+/** Open it; `onSound(buffer, peak)` gets pieces of signed 16-bit mono at `sampleRate`, of 50 ms if nothing is said. */
+export async function openMicrophone(onSound, onGone, piecesPerSecond = 20) {
   if (!window.isSecureContext) throw new MicrophoneRefused("insecure");
   if (!navigator.mediaDevices || !window.AudioWorkletNode) throw new MicrophoneRefused("unsupported");
   const context = new AudioContext(); // at once: only a press may start it
@@ -41,7 +41,7 @@ export async function openMicrophone(onSound, onGone) {
   }
   await context.resume();
   const source = context.createMediaStreamSource(stream);
-  const capture = new AudioWorkletNode(context, "capture");
+  const capture = new AudioWorkletNode(context, "capture", { processorOptions: { piecesPerSecond } });
   let open = true;
   capture.port.onmessage = ({ data }) => open && onSound(data.sound, data.peak);
   source.connect(capture).connect(context.destination); // silent: without a destination some browsers do not run it

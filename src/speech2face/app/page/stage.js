@@ -1,5 +1,8 @@
-// The picture: one face fading into the next, out of focus while little was heard.
+// The picture: one face fading into the next, out of focus while little was heard; a drawn one moves while it is heard.
 
+import { Puppet } from "./puppet.js";
+
+const AT_REST = Array(9).fill(0);
 const FADE_MILLISECONDS = 240; // just under the time between two updates
 const FOCUS_SECONDS = 6; // what the model is usually asked with; the card's numbers begin to settle there
 const BLUR_SHARE = 0.016; // of the picture's width, with nothing heard
@@ -14,6 +17,9 @@ export class Stage {
     this.next = null;
     this.fading = false;
     this.pictures = 0; // shown since the last clear
+    this.puppet = null; // lies over the pictures
+    this.frozen = false;
+    this.row = AT_REST;
   }
 
   /** Show a picture; where one is still fading in, only the newest of those that wait comes next. */
@@ -63,12 +69,36 @@ export class Stage {
     this.element.style.setProperty("--lacking", lacking(seconds));
   }
 
+  /** The moving face, as the service's SVG, or null for none. */
+  setPuppet(text) {
+    if (this.frozen) return;
+    this.puppet?.element.remove();
+    this.puppet = text && !matchMedia("(prefers-reduced-motion: reduce)").matches ? new Puppet(text) : null;
+    if (!this.puppet) return;
+    this.puppet.hold(this.row); // a new face goes on where the last one was
+    this.element.append(this.puppet.element);
+  }
+
+  /** Hold the moving face as a row of nine numbers says. */
+  hold(row = AT_REST) {
+    if (this.frozen) return;
+    this.row = row;
+    this.puppet?.hold(row);
+  }
+
+  freeze(on) {
+    this.frozen = on;
+  }
+
   /** For whoever does not see it. */
   describe(text) {
     this.element.setAttribute("aria-label", text);
   }
 
   clear() {
+    this.frozen = false;
+    this.row = AT_REST;
+    this.setPuppet(null);
     this.next = null;
     for (const image of this.layers.splice(0)) this.drop(image);
     this.pictures = 0;

@@ -1,10 +1,10 @@
-// Sound of the microphone, mixed to one channel, as signed 16-bit samples in pieces of 50 ms.
-const PIECES_PER_SECOND = 20;
+// Sound of the microphone, mixed to one channel, as signed 16-bit samples in pieces.
 
 class Capture extends AudioWorkletProcessor {
-  constructor() {
+  constructor({ processorOptions: { piecesPerSecond } }) {
     super();
-    this.piece = new Int16Array(Math.round(sampleRate / PIECES_PER_SECOND));
+    this.samples = Math.round(sampleRate / piecesPerSecond);
+    this.piece = new Int16Array(this.samples);
     this.filled = 0;
     this.peak = 0;
   }
@@ -26,7 +26,7 @@ class Capture extends AudioWorkletProcessor {
     if (this.filled < this.piece.length) return;
     const sound = this.piece.buffer;
     this.port.postMessage({ sound, peak: this.peak }, [sound]);
-    this.piece = new Int16Array(Math.round(sampleRate / PIECES_PER_SECOND));
+    this.piece = new Int16Array(this.samples);
     this.filled = 0;
     this.peak = 0;
   }

@@ -1,0 +1,99 @@
+"""`speech2face video`: a portrait that speaks its recording."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speech2face.cli import models
+from speech2face.cli.options import (
+    Exaggerate,
+    FactsAsJson,
+    GivenText,
+    Overwrite,
+    Quiet,
+    SignCertificate,
+    SignKey,
+    parse_given,
+)
+from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import Bar
+from speech2face.errors import InvalidOption
+from speech2face.limits import Style
+
+ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
+
+
+def video(
+    recording: Annotated[str, typer.Argument(help="A sound or video file, or - for standard input.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=ENDINGS)],
+    style: Annotated[
+        Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")
+    ] = Style.drawn,
+    motion: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Write the poses, 25 a second, as JSON too.")
+    ] = None,
+    pixels: Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")] = 512,
+    given: GivenText = None,
+    exaggerate: Exaggerate = 0.0,
+    track: Annotated[int | None, typer.Option(help="Hear this sound track of the file, from 1.")] = None,
+    as_json: FactsAsJson = False,
+    force: Overwrite = False,
+    model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
+    sign_key: SignKey = None,
+    sign_certificate: SignCertificate = None,
+    quiet: Quiet = False,
+) -> None:
+    """Let the portrait of a voice speak: mouth, lids and head move with the sound."""
+    from speech2face.audio.recording import read_recording
+    from speech2face.batch import fact_rows, printable
+    from speech2face.models.contract import Given
+    from speech2face.models.open import load_model
+    from speech2face.motion import find_poses, poses_json
+    from speech2face.outputs import check_outputs, write_together
+    from speech2face.portrait import check_exaggeration, reconstruct
+    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, video_bytes
+
+    check_pixels(pixels)
+    encoding = encoding_of(out)
+    if encoding == "svg" and not style.is_vector:
+        raise InvalidOption("an SVG is drawn: take --style drawn or line, or name a .mp4 or .webm")
+    if sign_key is not None and encoding != "mp4":
+        raise InvalidOption(f"C2PA signs no .{encoding}; name a file that ends in .mp4 to have it signed")
+    stated = Given(**parse_given(given))
+    check_exaggeration(exaggerate)
+    if recording == "-" and sys.stdin.isatty():
+        raise InvalidOption("standard input is a terminal; pipe a recording into it")
+    files = [out] if motion is None else [out, motion]
+    if len(set(files)) < len(files):
+        raise InvalidOption("--out and --motion name the same file")
+    check_outputs(files, force=force)
+    signer = models.open_signer(sign_key, sign_certificate, [model])
+    opened = load_model(model)
+    opened.check(stated)
+    heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
+    portrait = reconstruct(opened, heard, given=stated, exaggerate=exaggerate, style=style)
+    if encoding == "svg":
+        content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
+    else:
+        turns = [Turn(0.0, heard.seconds, portrait)]
+        with Bar("frames", quiet=quiet) as bar:
+            content = video_bytes(
+                opened,
+                heard.waveform,
+                turns,
+                encoding=encoding,
+                pixels=pixels,
+                signer=signer,
+                shown=lambda done, total: bar.update(done, total=total),
+            )
+    written = {out: content}
+    if motion is not None:
+        written[motion] = poses_json(find_poses(heard.waveform))
+    write_together(written, force=force)
+    facts = portrait.facts()
+    if as_json:
+        print_json({"recording": recording, "files": [printable(path) for path in files]} | facts)
+    elif not quiet:
+        print_rows([("video", printable(out)), *fact_rows(facts), ("note", facts["notice"])])

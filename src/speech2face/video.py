@@ -1,0 +1,366 @@
+"""A portrait that speaks: a recording and the face of its voice become a video, its sound and its motion in time.
+
+The face is a model's, drawn from a voice's face embedding, and nothing else: no picture from outside is moved. Every
+frame says in its upper left corner what it is, the file says it again in its metadata.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from speech2face.audio.recording import can_encode
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.errors import InvalidOption
+from speech2face.inputs import described
+from speech2face.limits import Style
+from speech2face.motion import FRAME, FRAMES_PER_SECOND, Pose, PoseStream
+from speech2face.portrait import Portrait, check_style, face_artist
+from speech2face.provenance import SIGNED, Signer, film_bytes, film_tags, portrait_svg, provenance_of
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+    from speech2face.drawn.moving import MovingDrawing
+    from speech2face.models.contract import Model
+
+PixelArray = NDArray[np.uint8]
+Place = Literal["top", "bottom"]
+
+
+# --- The label in every frame.
+
+LABEL: Final = "synthetic average face"
+LABEL_GROUND: Final = (45, 50, 54)
+SAFE: Final = 20  # of a video's label: a twentieth from the edges, what no screen cuts off (EBU R 95)
+
+
+@lru_cache(maxsize=8)
+def label(pixels: int, text: str) -> PixelArray:
+    """White text on a dark ground for a corner of a picture so wide, (height, width, 3)."""
+    size = max(11, pixels // 20)
+    margin = size // 3
+    font = ImageFont.load_default(size)
+    left, top, right, bottom = font.getbbox(text, anchor="ls")
+    picture = Image.new("RGB", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), LABEL_GROUND)
+    ImageDraw.Draw(picture).text((margin - left, margin - top), text, font=font, anchor="ls", fill=(255, 255, 255))
+    return np.asarray(picture)
+
+
+def labelled(image: PixelArray, text: str = LABEL, *, place: Place = "bottom") -> PixelArray:
+    """A square picture, (pixels, pixels, 3), with a line of text in a left corner, which a screenshot does not lose.
+
+    `top` is for videos, under whose faces subtitles are shown.
+    """
+    picture = image.copy()
+    patch = label(len(image), text)[:, : len(image)]
+    left = len(image) // (SAFE if place == "top" else 40)
+    top = left if place == "top" else len(image) - left - len(patch)
+    picture[top : top + len(patch), left : left + patch.shape[1]] = patch[:, : picture.shape[1] - left]
+    return picture
+
+
+# --- A face that can be held in any pose.
+
+
+class SpeakingFace:
+    """The face of one voice, held as a pose says."""
+
+    def __init__(self, model: Model, portrait: Portrait) -> None:
+        """Make the moving face of a portrait by the model that drew it.
+
+        Raises:
+            InvalidOption: a picture that is no portrait of a voice, or a portrait of another model; a model that
+                gives no landmarks.
+        """
+        if not isinstance(portrait, Portrait):
+            raise InvalidOption(
+                f"the portrait is {described(portrait)}; only the portrait that reconstruct() made of a voice is moved,"
+                " never a picture from outside"
+            )
+        if (portrait.model_name, portrait.model_version) != (model.release.name, model.release.version):
+            raise InvalidOption(f"the portrait was drawn by {portrait.model_name}; open the model that drew it")
+        check_style(model, Style.drawn)  # moving needs the places that a drawing needs
+        from speech2face.drawn.moving import MovingDrawing
+        from speech2face.drawn.warped import WarpedFace
+
+        self.portrait = portrait
+        embedding = model.exaggerated(portrait.belief.mean, portrait.exaggerate)
+        self.drawing: MovingDrawing | None = None
+        if portrait.style.is_vector:
+            self.drawing = MovingDrawing(face_artist(model, embedding, portrait.style, hair=portrait.hair))
+        self._moving = self.drawing or WarpedFace(model.decode(embedding, portrait.hair), model.landmarks(embedding))
+
+    def frame(self, pose: Pose, pixels: int, *, place: Place = "top") -> PixelArray:
+        """The face in a pose with its label, (pixels, pixels, 3)."""
+        return labelled(self._moving.frame(pose, pixels), place=place)
+
+    def puppet(self) -> bytes:
+        """The face at rest as a labelled SVG that a page can hold in any pose; see `MovingDrawing.puppet`.
+
+        Raises:
+            InvalidOption: the face is not drawn.
+        """
+        facts = self.portrait.facts()
+        drawing = self._vector().puppet(label=LABEL, description=facts["notice"])
+        return portrait_svg(drawing, provenance_of(facts, "portrait"), facts)
+
+    def animated(self, poses: FloatArray) -> bytes:
+        """The face as a labelled SVG that moves once through poses, (frames, 9).
+
+        Raises:
+            InvalidOption: the face is not drawn.
+        """
+        facts = self.portrait.facts()
+        drawing = self._vector().animated(poses, label=LABEL, description=facts["notice"])
+        facts |= {"video": {"frames_per_second": FRAMES_PER_SECOND, "frames": len(poses)}}
+        return portrait_svg(drawing, provenance_of(facts, "video"), facts)
+
+    def _vector(self) -> MovingDrawing:
+        if self.drawing is None:
+            raise InvalidOption('only the styles "drawn" and "line" can be had as SVG; name a .mp4 or .webm')
+        return self.drawing
+
+
+# --- Who speaks when.
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A stretch of a recording, in seconds, in which one portrait speaks."""
+
+    start: float
+    end: float
+    portrait: Portrait
+
+
+def check_turns(turns: Sequence[Turn], seconds: float) -> None:
+    """Refuse turns that cannot be shown.
+
+    Raises:
+        InvalidOption: none, too many portraits, or one that does not lie within the recording.
+    """
+    if not turns:
+        raise InvalidOption("nobody speaks: there are no turns")
+    for turn in turns:
+        if not 0 <= turn.start < turn.end <= seconds + 1 / FRAMES_PER_SECOND:
+            text = f"a turn from {turn.start:g} to {turn.end:g} s does not lie within the recording's {seconds:.2f} s"
+            raise InvalidOption(text)
+    if len(_portraits(turns)) > MOST_FACES:
+        raise InvalidOption(f"{len(_portraits(turns))} portraits were given; at most {MOST_FACES} share a picture")
+
+
+def _portraits(turns: Sequence[Turn]) -> list[Portrait]:
+    """Each portrait once, in the order in which they first speak."""
+    return list({id(turn.portrait): turn.portrait for turn in sorted(turns, key=lambda turn: turn.start)}.values())
+
+
+# --- Frames and sound become a file.
+
+VideoEncoding = Literal["mp4", "webm"]
+ENCODINGS: Final[dict[str, VideoEncoding | Literal["svg"]]] = {".mp4": "mp4", ".webm": "webm", ".svg": "svg"}
+"""By the ending of a file's name."""
+PIXELS: Final = 512
+LEAST_PIXELS, MOST_PIXELS = 128, 1024
+MOST_FACES: Final = 4
+SOUND_RATE: Final = 48_000  # Hz, which every player takes; what is above 8 kHz was not read
+SOUND_BITS: Final = 96_000  # a second
+# Threads are counted, so that the same recording makes the same file on every machine.
+CODECS: Final[dict[VideoEncoding, tuple[tuple[str, dict[str, str]], ...]]] = {
+    "mp4": (
+        ("libx264", {"preset": "veryfast", "crf": "20", "tune": "animation", "threads": "2", "g": "50"}),
+        ("mpeg4", {"qscale": "4", "threads": "2"}),
+    ),
+    "webm": (
+        ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0", "threads": "2"}),
+        ("libvpx", {"deadline": "realtime", "cpu-used": "8", "crf": "12", "b": "1500k", "threads": "2"}),
+    ),
+}
+SOUND_CODECS: Final[dict[VideoEncoding, tuple[str, ...]]] = {"mp4": ("aac",), "webm": ("libopus", "libvorbis")}
+
+
+def encoding_of(path: Path) -> VideoEncoding | Literal["svg"]:
+    """The kind of file that the ending of a name asks for.
+
+    Raises:
+        InvalidOption: another ending than those of `ENCODINGS`.
+    """
+    encoding = ENCODINGS.get(path.suffix.lower())
+    if encoding is None:
+        raise InvalidOption(f"{path} says no kind of video; end it in {', '.join(ENCODINGS)}")
+    return encoding
+
+
+def check_pixels(pixels: int) -> None:
+    """Refuse sizes that no frame has.
+
+    Raises:
+        InvalidOption: with those that it can have.
+    """
+    if not LEAST_PIXELS <= pixels <= MOST_PIXELS or pixels % 2:
+        raise InvalidOption(
+            f"a video of {pixels} pixels was asked for; an even number from {LEAST_PIXELS} to {MOST_PIXELS}"
+        )
+
+
+def video_bytes(
+    model: Model,
+    waveform: FloatArray,
+    turns: Sequence[Turn],
+    *,
+    encoding: VideoEncoding = "mp4",
+    pixels: int = PIXELS,
+    signer: Signer | None = None,
+    shown: Callable[[int, int], None] | None = None,
+) -> bytes:
+    """Return the bytes of a video of the portraits speaking a waveform (samples,), each in its turns.
+
+    A frame shows every portrait, `pixels` wide and high, side by side; outside its turns a face is at rest. `shown` is
+    called with the frames made and the frames there will be. The same input gives the same bytes.
+
+    Raises:
+        InvalidOption: what cannot be shown, such as a picture that is no portrait of a voice; WebM with a signer; a
+            kind of file that this PyAV has no encoder for.
+    """
+    import av
+
+    check_pixels(pixels)
+    check_turns(turns, waveform.size / SAMPLE_RATE)
+    if signer is not None and encoding == "webm":
+        raise InvalidOption("C2PA has no manifests in WebM; name a file that ends in .mp4 to have it signed")
+    stage = _Stage(model, turns, pixels)
+    facts = stage.facts(waveform.size)
+    provenance = provenance_of(facts, "video")
+    if signer is not None:
+        provenance = replace(provenance, signed=SIGNED)
+    file = io.BytesIO()
+    with av.open(
+        file, "w", format=encoding, options={"movflags": "use_metadata_tags"} if encoding == "mp4" else {}
+    ) as out:
+        out.metadata.update(film_tags(provenance, facts))
+        writer = _Writer(out, encoding, stage.width, stage.height)
+        total = -(-waveform.size // FRAME)
+        for number, frame in enumerate(stage.frames(waveform)):
+            writer.add(frame, waveform[number * FRAME : (number + 1) * FRAME])
+            if shown is not None:
+                shown(number + 1, total)
+        writer.finish()
+    return film_bytes(file.getvalue(), encoding, provenance, facts, signer=signer)
+
+
+class _Stage:
+    """The faces side by side, and how each is held while the sound goes on."""
+
+    def __init__(self, model: Model, turns: Sequence[Turn], pixels: int) -> None:
+        self._portraits = _portraits(turns)
+        self._turns, self._pixels, self._notice = turns, pixels, model.notice
+        self._faces = [SpeakingFace(model, portrait) for portrait in self._portraits]
+        self._columns = min(len(self._faces), 2)
+        self._rows = -(-len(self._faces) // self._columns)
+        self.width, self.height = self._columns * pixels, self._rows * pixels
+
+    def facts(self, samples: int) -> dict[str, Any]:
+        """What the file says of itself, JSON-ready."""
+        first = self._portraits[0].facts()
+        shows = {
+            "frames_per_second": FRAMES_PER_SECOND,
+            "frames": -(-samples // FRAME),
+            "width": self.width,
+            "height": self.height,
+        }
+        if len(self._portraits) == 1:
+            return first | {"video": shows}
+        turns = [
+            {"start": turn.start, "end": turn.end, "portrait": index}
+            for turn in self._turns
+            for index, portrait in enumerate(self._portraits)
+            if portrait is turn.portrait
+        ]
+        common = {"model": first["model"], "notice": first["notice"], "exaggerate": first["exaggerate"]}
+        return common | {"portraits": [each.facts() for each in self._portraits], "video": shows | {"turns": turns}}
+
+    def frames(self, waveform: FloatArray) -> Iterator[PixelArray]:
+        """The frames, (height, width, 3) each, one for each 40 ms begun."""
+        tracks = [self._poses(waveform, portrait, number) for number, portrait in enumerate(self._portraits)]
+        picture = np.full((self.height, self.width, 3), LABEL_GROUND, np.uint8)
+        for poses in zip(*tracks, strict=True):
+            for number, (face, pose) in enumerate(zip(self._faces, poses, strict=True)):
+                row, column = divmod(number, self._columns)
+                top, left = row * self._pixels, column * self._pixels
+                picture[top : top + self._pixels, left : left + self._pixels] = face.frame(pose, self._pixels)
+            yield picture
+
+    def _poses(self, waveform: FloatArray, portrait: Portrait, number: int) -> Iterator[Pose]:
+        """How a portrait is held, hearing nothing but its own turns."""
+        stream = PoseStream(seed=number)
+        for start in range(0, waveform.size, BLOCK):
+            piece = waveform[start : start + BLOCK]
+            yield from map(Pose.of, stream.push(_heard(piece, start, portrait, self._turns)))
+        yield from map(Pose.of, stream.finish())
+
+
+BLOCK: Final = 10 * SAMPLE_RATE  # at once: an hour's poses need not all be there
+
+
+def _heard(piece: FloatArray, start: int, portrait: Portrait, turns: Sequence[Turn]) -> FloatArray:
+    """A piece of sound that begins at a sample, silent where another portrait speaks."""
+    heard = np.zeros_like(piece)
+    for turn in turns:
+        if turn.portrait is portrait:
+            first, last = (max(round(at * SAMPLE_RATE) - start, 0) for at in (turn.start, turn.end))
+            heard[first:last] = piece[first:last]
+    return heard
+
+
+class _Writer:
+    """Frames and sound on their way into a container."""
+
+    def __init__(self, out: OutputContainer, encoding: VideoEncoding, width: int, height: int) -> None:
+        """Open both streams.
+
+        Raises:
+            InvalidOption: this PyAV has no encoder for one of them.
+        """
+        codec = next((each for each in CODECS[encoding] if can_encode(each[0])), None)
+        sound = next((each for each in SOUND_CODECS[encoding] if can_encode(each)), None)
+        if codec is None or sound is None:
+            raise InvalidOption(
+                f"this PyAV cannot write .{encoding}; name a file that ends in {' or '.join(ENCODINGS)}"
+            )
+        self._out = out
+        # The names are not known beforehand, so nobody can tell from them which kind of stream it is.
+        self._video = cast("VideoStream", out.add_stream(codec[0], rate=FRAMES_PER_SECOND, options=codec[1]))
+        self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
+        self._video.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
+        self._sound = cast("AudioStream", out.add_stream(sound, rate=SOUND_RATE, layout="mono"))
+        self._sound.bit_rate = SOUND_BITS
+        self._frames = self._samples = 0
+
+    def add(self, picture: PixelArray, sound: FloatArray) -> None:
+        """Write a frame, (height, width, 3), and the samples that are heard with it."""
+        from av import AudioFrame, VideoFrame
+
+        frame = VideoFrame.from_ndarray(picture, format="rgb24")
+        frame.pts, frame.time_base = self._frames, Fraction(1, FRAMES_PER_SECOND)
+        self._out.mux(self._video.encode(frame))
+        heard = AudioFrame.from_ndarray(np.ascontiguousarray(sound[None]), format="fltp", layout="mono")
+        heard.sample_rate, heard.pts, heard.time_base = SAMPLE_RATE, self._samples, Fraction(1, SAMPLE_RATE)
+        self._out.mux(self._sound.encode(heard))
+        self._frames += 1
+        self._samples += sound.size
+
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
+        self._out.mux(self._video.encode(None))
+        self._out.mux(self._sound.encode(None))
