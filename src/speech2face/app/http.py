@@ -5,6 +5,7 @@ import binascii
 import hmac
 import ipaddress
 import logging
+import re
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
@@ -23,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.websockets import WebSocketDisconnect
 
+from speech2face.audio.apart import DecoderLimits
 from speech2face.errors import InvalidOption, MissingExtra, RecordingTooLong, Speech2FaceError
 from speech2face.limits import MAX_RECORDING_SECONDS
 
@@ -129,6 +131,8 @@ class Limits:
     upload_bytes: int = 64 * MIB  # a request's whole body: ten minutes of uncompressed stereo
     uploads_held_bytes: int = 512 * MIB  # of all requests at once: recordings are held in memory, never on disk
     recording_seconds: float = MAX_RECORDING_SECONDS / 2  # the belief has long stopped moving
+    decoding_bytes: int = DecoderLimits.memory_bytes  # of memory, for one recording: some kilobytes can claim gigabytes
+    decoding_seconds: float = DecoderLimits.seconds
     files_per_request: int = 16
     requests_at_once: int = 64  # waiting or being drawn; those whose body is still arriving are not among them
     samples: int = 24  # further faces of one recording
@@ -246,6 +250,19 @@ def check_address(host: str, token: str | None) -> None:
         )
 
 
+STUN: Final = re.compile(r"stun:(\[[\da-fA-F:]+\]|[\w.-]+)(:\d{1,5})?")
+
+
+def check_stun(address: str | None) -> None:
+    """Refuse what the library would find out with the first call.
+
+    Raises:
+        InvalidOption: no address of a STUN server (RFC 7064).
+    """
+    if address is not None and not STUN.fullmatch(address):
+        raise InvalidOption(f'"{address}" is no STUN server; write it as stun:stun.example.org:3478')
+
+
 def written(host: str, port: int | None, scheme: str) -> frozenset[str]:
     """The ways to write where an address leads: "name:port", and "name" alone where the scheme's port is meant."""
     name = f"[{host}]" if ":" in host else host
@@ -259,13 +276,14 @@ class Access:
 
     `hosts` are the names by which browsers reach it, "name" or "name:port"; `origins` other sites whose pages may use
     it; `proxies` the addresses or networks whose word about the client is taken; `root_path` the path under which a
-    proxy shows it.
+    proxy shows it; `peer_networks` the networks whose addresses a WebRTC peer may name beside its own.
     """
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     proxies: tuple[str, ...] = ()
     root_path: str = ""
+    peer_networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check, and put into one form.
@@ -276,7 +294,8 @@ class Access:
         fields: dict[str, Any] = {
             "hosts": frozenset(_host(each) for each in self.hosts),
             "origins": frozenset(_origin(each) for each in self.origins),
-            "proxies": tuple(_network(each) for each in self.proxies),
+            "proxies": tuple(_network(each, "proxy") for each in self.proxies),
+            "peer_networks": tuple(_network(each, "network") for each in self.peer_networks),
             "root_path": _root_path(self.root_path),
         }
         for name, value in fields.items():
@@ -286,6 +305,12 @@ class Access:
         """Whether a Host header, of whatever port, names this service: as a site's name that points here must not."""
         name = _name(host)
         return name in LOOPBACK_NAMES or name in {_name(each) for each in self.hosts}
+
+    def reachable(self, client: str | None) -> "Reachable":
+        """Where packets may be sent for a WebRTC peer whose HTTP connection comes from `client`."""
+        networks = tuple(ipaddress.ip_network(each) for each in self.peer_networks)
+        own = () if client is None else (plain_address(client),)
+        return Reachable(frozenset(each for each in own if each is not None), networks)
 
     def is_own(self, origin: str, host: str) -> bool:
         """Whether a page's origin is this service itself: what the Host header says, or one of its stated names."""
@@ -297,6 +322,28 @@ class Access:
         if not name or page.scheme not in PORTS:
             return False
         return not written(name, port, page.scheme).isdisjoint({host.lower(), *self.hosts})
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """The addresses that packets may be sent to for one peer: its own, and those of networks the owner stated."""
+
+    own: frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address] = frozenset()
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    def __contains__(self, host: str) -> bool:
+        """Whether this is such an address; a name never is, for nobody knows where it leads."""
+        address = plain_address(host)
+        return address is not None and (address in self.own or any(address in each for each in self.networks))
+
+
+def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as it is written in full, of IPv4 where IPv6 only wraps it; None for everything else."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _host(text: str) -> str:
@@ -321,13 +368,13 @@ def _origin(text: str) -> str:
     return f"{scheme}://{_host(host).removesuffix(f':{PORTS[scheme]}')}"
 
 
-def _network(text: str) -> str:
+def _network(text: str, what: str) -> str:
     """An address or a network."""
     try:
         network = ipaddress.ip_network(text.strip(), strict=False)
         return str(network.network_address if network.num_addresses == 1 else network)
     except ValueError:
-        raise InvalidOption(f'"{text}" is no proxy; write its address, or a network such as 10.0.0.0/8') from None
+        raise InvalidOption(f'"{text}" is no {what}; write an address, or a network such as 10.0.0.0/8') from None
 
 
 def _root_path(text: str) -> str:

@@ -39,13 +39,13 @@ from speech2face.app.service import (
     resized,
     sign_with,
 )
-from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.portrait import reconstruct
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
+    from speech2face.audio.recording import Recording
     from speech2face.models.contract import Model
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,7 @@ def make_server(settings: Settings) -> Server:
         WeightsError: a model that is missing or none.
     """
     http.check_address(settings.host, settings.token)
+    http.check_stun(settings.stun)
     app = create_app(settings)
     service: Service = app.state.service
     service.registry.check()
@@ -361,8 +362,10 @@ class Drawn:
     facts: dict[str, Any]
 
 
-def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max_seconds: float) -> Drawn:
-    """From the bytes of a recording to those of its answer; for a worker thread.
+def draw(
+    model: "Model", recording: bytes, options: Options, wanted: Wanted, read: "Callable[[bytes], Recording]"
+) -> Drawn:
+    """From the bytes of a recording, which `read` decodes, to those of its answer; for a worker thread.
 
     Raises:
         Speech2FaceError: whatever is wrong with the recording or the options.
@@ -372,7 +375,7 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
         raise InvalidOption("an SVG holds one face; samples come as PNG, WebP or JSON")
     portrait = reconstruct(
         model,
-        read_recording(recording, max_seconds=max_seconds),
+        read(recording),
         given=options.given(),
         samples=options.samples,
         exaggerate=options.exaggerate,
@@ -444,9 +447,10 @@ def _check_samples(samples: int, most: int) -> None:
 
 async def _drawn(service: "Service", recording: bytes, options: Options, wanted: Wanted) -> Drawn:
     model = service.registry.model(options.model)
-    seconds = service.limits.recording_seconds
     try:
-        drawn = await in_thread(service.threads, partial(draw, model, recording, options, wanted, seconds))
+        drawn = await in_thread(
+            service.threads, partial(draw, model, recording, options, wanted, service.read_recording)
+        )
     except Speech2FaceError as error:
         service.metrics.count("speech2face_refusals_total", code=error.code)
         raise

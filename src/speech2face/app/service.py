@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speech2face.app import http
+from speech2face.audio.apart import DecoderLimits, DecoderPool
 from speech2face.audio.stream import LEAST_RESAMPLED_SECONDS
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.inputs import file_size
@@ -31,6 +32,7 @@ from speech2face.provenance import Signer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from speech2face.audio.recording import Recording
     from speech2face.models.contract import Model
     from speech2face.portrait import GivenLike, LabelledPicture, Portrait
     from speech2face.provenance import PictureEncoding
@@ -100,6 +102,8 @@ class Service:
         # Apart, so that an hour of uploads does not keep those who speak waiting.
         self.threads = Threads(settings.workers, "portrait")
         self.live_threads = Threads(settings.workers, "live")
+        decoding = DecoderLimits(self.limits.decoding_bytes, self.limits.decoding_seconds)
+        self.decoders = DecoderPool(settings.workers, decoding)  # as many as the threads that wait for them
         self.gate = http.Gate(self.limits)
         self.live: set[SessionSlot] = set()
         self.ending = False
@@ -107,6 +111,14 @@ class Service:
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
         self.metrics.gauge("speech2face_uploads_held_bytes", lambda: self.gate.held_bytes)
         self.metrics.gauge("speech2face_ready", lambda: self.registry.state == "ready")
+
+    def read_recording(self, content: bytes) -> "Recording":
+        """Decode a stranger's recording, in a process that can die alone.
+
+        Raises:
+            Speech2FaceError: it cannot be used, or takes more memory or time than one may.
+        """
+        return self.decoders.read(content, max_seconds=self.limits.recording_seconds)
 
     def allowed(self, *stated: str | None) -> bool:
         """Whether one of the stated tokens is right."""
@@ -132,7 +144,8 @@ class Service:
             self.live.discard(slot)
 
     async def open_models(self) -> None:
-        """Load the models beside the first answers; a damaged one ends the service."""
+        """Load the models and what decodes beside the first answers; a damaged one ends the service."""
+        self.decoders.start()
         try:
             await asyncio.to_thread(self.registry.open)
             log.info("ready", extra={"data": {"models": [model["name"] for model in self.registry.describe()]}})
@@ -155,6 +168,7 @@ class Service:
         """Let go of the threads; what they do is finished, what waits is not begun."""
         for pool in (self.threads, self.live_threads):
             pool.shutdown(wait=False, cancel_futures=True)
+        self.decoders.close()
 
 
 # --- The models of one service, opened and warmed beside its start; the first one answers where none is named.
