@@ -533,12 +533,12 @@ async def offer(request: Request) -> Response:
     service: Service = request.app.state.service
     need_webrtc()
     wanted = await _read_offer(request, service.limits)
-    reachable = service.settings.access.reachable(None if request.client is None else request.client.host)
+    client = None if request.client is None else request.client.host
     service.registry.model(wanted.model)
     # The libraries take half a second to import the first time; others are served meanwhile.
     webrtc = await asyncio.to_thread(import_module, "speech2face.app.webrtc")
     meetings = webrtc.meetings_of(request.app)
-    answer: dict[str, Any] = await meetings.join(wanted, reachable)
+    answer: dict[str, Any] = await meetings.join(wanted, client)
     if await request.is_disconnected():
         meetings.leave(answer["call"], answer["peer"])  # without the answer it cannot connect: its slot is free again
         raise disconnected()

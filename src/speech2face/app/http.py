@@ -8,6 +8,7 @@ import logging
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import Counter as CounterMetric
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
@@ -135,11 +137,14 @@ class Limits:
     decoding_seconds: float = DecoderLimits.seconds
     files_per_request: int = 16
     requests_at_once: int = 64  # waiting or being drawn; those whose body is still arriving are not among them
+    share_of_one_address: float = 0.5  # of requests, of what is held, of live sessions: nobody takes all places
     samples: int = 24  # further faces of one recording
     samples_per_request: int = 96  # of all its recordings: an answer is held in memory too
     body_seconds: float = 60.0  # in which a request's body must have arrived
     body_least_bytes: int = 16 * 1024  # of a body that is not whole yet, in each `body_pause_seconds`: no dripping
     body_pause_seconds: float = 5.0
+    answers_held_bytes: int = 256 * MIB  # of all answers that their readers have not taken yet
+    answer_seconds: float = 60.0  # in which an answer must be taken
 
     # Live sessions
     sessions_at_once: int = 32
@@ -519,7 +524,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # times of creation beside every count would double the answer
         self._registry = CollectorRegistry()
-        self._counters = {name: Counter(name, *what, registry=self._registry) for name, what in COUNTERS.items()}
+        self._counters = {name: CounterMetric(name, *what, registry=self._registry) for name, what in COUNTERS.items()}
         self._histograms = {
             name: Histogram(name, *what, registry=self._registry, buckets=BUCKETS) for name, what in HISTOGRAMS.items()
         }
@@ -561,12 +566,20 @@ log = logging.getLogger(__name__)
 INTERNAL = Problem(500, "internal", "something went wrong here; the service's log says what")
 
 
+ANSWER_PIECE: Final = 256 * 1024  # bytes
+
+
+class NotTaken(TimeoutError):
+    """A reader took too long."""
+
+
 class Observer:
     """ASGI: stands around the routes of HTTP; live sessions say themselves how they went."""
 
-    def __init__(self, app: App, *, service_metrics: Metrics) -> None:
+    def __init__(self, app: App, *, service_metrics: Metrics, gate: "Gate", limits: "Limits") -> None:
         self._app = app
         self._metrics = service_metrics
+        self._gate, self._limits = gate, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -583,10 +596,15 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            if len(message.get("body", b"")) > ANSWER_PIECE:
+                await self._send_slowly(message, send)
+            else:
+                await send(message)
 
         try:
             await self._app(scope, receive, sending)
+        except NotTaken:
+            log.debug("an answer was not taken in time")  # its connection ends; the line below says whose it was
         except asyncio.CancelledError:
             # The time to end in order is over, and the server cancels what is still under way. It would log a
             # traceback of each; the line below says it. Half an answer ends with its connection.
@@ -606,6 +624,25 @@ class Observer:
             self._metrics.observe("speech2face_request_seconds", seconds, route=route)
             data = {"route": route, "method": scope["method"], "status": status, "ms": round(seconds * 1000, 1)}
             log.info("request", extra={"data": data})
+
+    async def _send_slowly(self, message: MutableMapping[str, Any], send: Send) -> None:
+        """A large answer in pieces, each as soon as the reader has taken the last: the server would hold all of it.
+
+        Raises:
+            NotTaken: it was not taken in time.
+        """
+        body, more = memoryview(message["body"]), message.get("more_body", False)
+        self._gate.answer_bytes += len(body)
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                for at in range(0, len(body), ANSWER_PIECE):
+                    last = at + ANSWER_PIECE >= len(body)
+                    piece = bytes(body[at : at + ANSWER_PIECE])
+                    await send({"type": message["type"], "body": piece, "more_body": more or not last})
+        except TimeoutError:
+            raise NotTaken from None
+        finally:
+            self._gate.answer_bytes -= len(body)
 
     async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: who leaves before it is accepted, and the server's end, are no failures of ours."""
@@ -633,13 +670,55 @@ class Upload:
     options: dict[str, Any]
 
 
+def address_key(client: str | None) -> str | None:
+    """What counts as one client: an address of IPv4, a network of 64 bits of IPv6, which is what one line is given.
+
+    None for this machine: where a proxy stands here that was not stated, everybody comes from it.
+    """
+    address = None if client is None else plain_address(client)
+    if address is None or address.is_loopback:
+        return None
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
+
+
+class Shares:
+    """How much of something each address holds, so that none holds all of it."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    def take(self, client: str | None, amount: int = 1, what: str = "requests are being served") -> None:
+        """Count so much more.
+
+        Raises:
+            Problem: 429, it would be more than one address may hold; nothing is counted.
+        """
+        key = address_key(client)
+        if key is None:
+            return
+        if self._held[key] + amount > self._most:
+            raise too_many(f"as many {what} for your address as for one may be; try again in a moment")
+        self._held[key] += amount
+
+    def give_back(self, client: str | None, amount: int = 1) -> None:
+        """Count so much less."""
+        key = address_key(client)
+        if key is not None:
+            self._held[key] -= amount
+            if self._held[key] <= 0:
+                del self._held[key]
+
+
 class Gate:
-    """How much is let in at once: requests, and bytes of recordings held in memory."""
+    """How much is let in at once: requests, bytes of recordings held in memory, and of answers not taken yet."""
 
     def __init__(self, limits: "Limits") -> None:
         self._limits = limits
-        self.requests = 0
-        self.held_bytes = 0
+        self.requests = self.held_bytes = self.answer_bytes = 0
+        share = limits.share_of_one_address
+        self.requests_of = Shares(share * limits.requests_at_once)
+        self.bytes_of = Shares(share * limits.uploads_held_bytes)
 
     @asynccontextmanager
     async def admitted(self, request: Request) -> AsyncIterator["Arrival"]:
@@ -653,8 +732,7 @@ class Gate:
         try:
             yield arrival
         finally:
-            self.requests -= arrival.placed
-            self.held_bytes -= arrival.bytes
+            arrival.leave()
 
     def check(self) -> None:
         """Refuse where no place is free.
@@ -664,6 +742,8 @@ class Gate:
         """
         if self.requests >= self._limits.requests_at_once:
             raise too_many(f"{self.requests} requests are being served already; try again in a moment")
+        if self.answer_bytes >= self._limits.answers_held_bytes:
+            raise too_many("as many answers are under way as can be held; try again in a moment")
 
 
 async def pieces_of(request: Request, limits: "Limits") -> AsyncGenerator[bytes, None]:
@@ -696,6 +776,7 @@ class Arrival:
 
     def __init__(self, gate: Gate, request: Request, limits: "Limits") -> None:
         self._gate, self._request, self._limits = gate, request, limits
+        self._client = None if request.client is None else request.client.host
         self.bytes = 0
         self.placed = False
 
@@ -723,8 +804,17 @@ class Arrival:
 
     def _take_place(self) -> None:
         self._gate.check()
+        self._gate.requests_of.take(self._client)
         self._gate.requests += 1
         self.placed = True
+
+    def leave(self) -> None:
+        """Give back what it held."""
+        self._gate.held_bytes -= self.bytes
+        self._gate.bytes_of.give_back(self._client, self.bytes)
+        if self.placed:
+            self._gate.requests -= 1
+            self._gate.requests_of.give_back(self._client)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload_bytes:
@@ -733,6 +823,7 @@ class Arrival:
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         async for piece in pieces_of(self._request, self._limits):
+            self._gate.bytes_of.take(self._client, len(piece), "recordings are held")
             self.bytes += len(piece)
             self._gate.held_bytes += len(piece)
             self._check_size(self.bytes)

@@ -189,7 +189,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
     add_handlers(app)
     schemas.describe_token(app, service.settings.access.root_path)
-    app.add_middleware(http.Observer, service_metrics=service.metrics)
+    app.add_middleware(http.Observer, service_metrics=service.metrics, gate=service.gate, limits=service.limits)
     # A service for a network that was not told its names does not know them; its token keeps other sites' pages out.
     access = service.settings.access
     app.add_middleware(

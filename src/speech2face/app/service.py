@@ -106,6 +106,7 @@ class Service:
         self.decoders = DecoderPool(settings.workers, decoding)  # as many as the threads that wait for them
         self.gate = http.Gate(self.limits)
         self.live: set[SessionSlot] = set()
+        self._slots_of = http.Shares(self.limits.share_of_one_address * self.limits.sessions_at_once)
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
@@ -125,16 +126,17 @@ class Service:
         return http.right_token(self.settings.token, *stated)
 
     @contextlib.contextmanager
-    def slot(self, hang_up: Callable[[], None]) -> Iterator[None]:
-        """Hold one of the session slots; `hang_up` is called when the service ends.
+    def slot(self, hang_up: Callable[[], None], client: str | None = None) -> Iterator[None]:
+        """Hold one of the session slots for a client's address; `hang_up` is called when the service ends.
 
         Raises:
-            Problem: 503 while the service is ending, 429 where all slots are taken.
+            Problem: 503 while the service is ending, 429 where all slots, or those of one address, are taken.
         """
         if self.ending:
             raise http.shutting_down("the service is ending")
         if len(self.live) >= self.limits.sessions_at_once:
             raise http.too_many("as many people are speaking as can be heard; try again later")
+        self._slots_of.take(client, what="live sessions are on")
         slot = SessionSlot(hang_up)
         self.live.add(slot)
         try:
@@ -142,6 +144,7 @@ class Service:
         finally:
             slot.gone.set()
             self.live.discard(slot)
+            self._slots_of.give_back(client)
 
     async def open_models(self) -> None:
         """Load the models and what decodes beside the first answers; a damaged one ends the service."""
@@ -631,7 +634,6 @@ class SocketConnection:
         started = time.monotonic()
         reason, code = "internal", int(http.CloseCode.INTERNAL)
         try:
-            self._take_slot()
             await self._serve()
         except Ended as ended:
             reason, code = ended.error or ended.reason, await self._say_goodbye(ended)
@@ -670,11 +672,14 @@ class SocketConnection:
 
     def _take_slot(self) -> None:
         with refusals_end():
-            self._slots.enter_context(self._service.slot(self.hang_up))
+            client = self._socket.client
+            self._slots.enter_context(self._service.slot(self.hang_up, None if client is None else client.host))
 
-    def _check_token(self, stated: str | None) -> None:
+    def _let_in(self, stated: str | None) -> None:
+        """Take a slot, once the token is there: who only connects holds nothing that others wait for."""
         if not self._service.allowed(stated, self._socket.headers.get("authorization")):
             raise Ended(http.CloseCode.TOKEN, "the token is missing or wrong", "token")
+        self._take_slot()
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()

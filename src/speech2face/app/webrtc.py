@@ -49,8 +49,8 @@ class Meetings:
         self._meetings: dict[str, Meeting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def join(self, offer: Offer, reachable: "Reachable") -> dict[str, str]:
-        """Take a peer in; the answer to its offer. Packets are sent to `reachable` addresses alone.
+    async def join(self, offer: Offer, client: str | None) -> dict[str, str]:
+        """Take in a peer whose HTTP connection comes from `client`; the answer to its offer.
 
         Raises:
             Problem: why not.
@@ -62,9 +62,10 @@ class Meetings:
         if name is None:
             raise too_many("two peers are in this call already")
         sees = offer.sees or ("own" if offer.call is None else "other")
+        reachable = self._service.settings.access.reachable(client)
         peer = meeting.peers[name] = Peer(name, meeting, model, options, sees, reachable)
         answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._attend(peer, meeting, offer.sdp, answered))
+        task = asyncio.create_task(self._attend(peer, meeting, offer.sdp, client, answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         answer = await answered
@@ -91,10 +92,12 @@ class Meetings:
         if meeting is not None and peer in meeting.peers:
             meeting.peers[peer].hang_up("peer_gone")
 
-    async def _attend(self, peer: "Peer", meeting: "Meeting", sdp: str, answered: asyncio.Future[str]) -> None:
+    async def _attend(
+        self, peer: "Peer", meeting: "Meeting", sdp: str, client: str | None, answered: asyncio.Future[str]
+    ) -> None:
         """The peer's whole stay; its answer, or why there is none, as soon as it is known."""
         try:
-            with self._service.slot(lambda: peer.hang_up("shutdown")):
+            with self._service.slot(lambda: peer.hang_up("shutdown"), client):
                 answer = await peer.answer(sdp, self._service)
                 if not answered.cancelled():
                     answered.set_result(answer)
