@@ -1,5 +1,6 @@
 """What one stranger may cost: each thing that claims too much is answered, and others are served meanwhile."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -166,6 +167,29 @@ def test_one_address_cannot_take_all_places_of_requests() -> None:
         large = post(listening, bytes(3000), **{"X-Forwarded-For": "192.0.2.2"})
         assert (large.status_code, large.json()["code"]) == (429, "too_many"), "more than half of what is held"
         assert (gate.requests, gate.held_bytes, len(gate.bytes_of._held)) == (0, 0, 0)
+
+
+def test_one_address_does_not_draw_in_all_threads() -> None:
+    async def wait_in_line() -> list[str]:
+        service = Service(Settings(workers=2))
+        began: list[str] = []
+        go_on = asyncio.Event()
+
+        async def draw(client: str) -> None:
+            async with service.turn(client):
+                began.append(client)
+                await go_on.wait()
+
+        tasks = [asyncio.create_task(draw(each)) for each in ("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2")]
+        await asyncio.sleep(0.01)
+        first = list(began)
+        go_on.set()
+        await asyncio.gather(*tasks)
+        assert not service._turns
+        service.close()
+        return first
+
+    assert asyncio.run(wait_in_line()) == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_who_only_connects_holds_no_session_of_others(limited: Callable[..., TestClient]) -> None:

@@ -445,12 +445,14 @@ def _check_samples(samples: int, most: int) -> None:
         raise InvalidOption(f"{samples} samples were asked for; at most {most} come in one answer")
 
 
-async def _drawn(service: "Service", recording: bytes, options: Options, wanted: Wanted) -> Drawn:
+async def _drawn(request: Request, recording: bytes, options: Options, wanted: Wanted) -> Drawn:
+    service: Service = request.app.state.service
     model = service.registry.model(options.model)
+    client = None if request.client is None else request.client.host
+    drawing = partial(draw, model, recording, options, wanted, service.read_recording)
     try:
-        drawn = await in_thread(
-            service.threads, partial(draw, model, recording, options, wanted, service.read_recording)
-        )
+        async with service.turn(client):
+            drawn = await in_thread(service.threads, drawing)
     except Speech2FaceError as error:
         service.metrics.count("speech2face_refusals_total", code=error.code)
         raise
@@ -485,7 +487,7 @@ async def portrait(request: Request) -> Response:
         if len(body.recordings) != 1:
             text = f"one file is wanted, {len(body.recordings)} came; /v1/portraits takes several"
             raise Problem(422, "invalid_request", text)
-        drawn = await _drawn(service, body.recordings[0][1], _options(request, body, service), wanted)
+        drawn = await _drawn(request, body.recordings[0][1], _options(request, body, service), wanted)
     headers = {"Cache-Control": "no-store"}
     if wanted != "json":
         headers[FACTS_HEADER] = facts_header(drawn.facts)
@@ -511,17 +513,17 @@ async def portraits(request: Request) -> Response:
         options = _options(request, body, service)
         service.registry.model(options.model)
         _check_samples(options.samples * len(body.recordings), service.limits.samples_per_request)
-        calls = (_result(service, name, recording, options) for name, recording in body.recordings)
+        calls = (_result(request, name, recording, options) for name, recording in body.recordings)
         results = await asyncio.gather(*calls)
     content = b'{"results":[' + b",".join(result for _, result in results) + b"]}"
     status = 200 if all(status == 200 for status, _ in results) else 207
     return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def _result(service: "Service", name: str, recording: bytes, options: Options) -> tuple[int, bytes]:
+async def _result(request: Request, name: str, recording: bytes, options: Options) -> tuple[int, bytes]:
     """Status and JSON of one of several recordings."""
     try:
-        drawn = await _drawn(service, recording, options, "json")
+        drawn = await _drawn(request, recording, options, "json")
     except Speech2FaceError as error:
         problem = problem_of(error)
         values = {"name": name, "status": problem.status, "problem": problem.to_dict()}

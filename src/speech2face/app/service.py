@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,14 @@ class SessionSlot:
         self.gone = asyncio.Event()
 
 
+@dataclass
+class Turns:
+    """The threads that one address may draw in, and how many of its recordings want one or have it."""
+
+    free: asyncio.Semaphore
+    wanted: int = 0
+
+
 class Service:
     """What all requests share."""
 
@@ -107,11 +115,29 @@ class Service:
         self.gate = http.Gate(self.limits)
         self.live: set[SessionSlot] = set()
         self._slots_of = http.Shares(self.limits.share_of_one_address * self.limits.sessions_at_once)
+        self._turns: dict[str, Turns] = {}
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
         self.metrics.gauge("speech2face_uploads_held_bytes", lambda: self.gate.held_bytes)
         self.metrics.gauge("speech2face_ready", lambda: self.registry.state == "ready")
+
+    @contextlib.asynccontextmanager
+    async def turn(self, client: str | None) -> AsyncIterator[None]:
+        """Wait until an address has a thread to draw in: none has all of them, however much it sent before others."""
+        key = http.address_key(client)
+        if key is None:
+            yield
+            return
+        turns = self._turns.setdefault(key, Turns(asyncio.Semaphore(max(1, self.settings.workers - 1))))
+        turns.wanted += 1
+        try:
+            async with turns.free:
+                yield
+        finally:
+            turns.wanted -= 1
+            if not turns.wanted:
+                self._turns.pop(key, None)
 
     def read_recording(self, content: bytes) -> "Recording":
         """Decode a stranger's recording, in a process that can die alone.
