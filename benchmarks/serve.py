@@ -186,12 +186,13 @@ def library_seconds(body: bytes) -> tuple[float, float]:
     """The same work without the service, in one thread: decode, hear, draw, PNG; on the clock and of the processor."""
     from speech2face import load_model
     from speech2face.app.server import Options, draw
+    from speech2face.audio.recording import read_recording
 
     model = load_model(threads=1)
     model.warm()
     begin = time.process_time()
     runs = 25
-    seconds = median_seconds(lambda: draw(model, body, Options(), "png", 60.0), runs, warm_up=0)
+    seconds = median_seconds(lambda: draw(model, body, Options(), "png", read_recording), runs, warm_up=0)
     return seconds, (time.process_time() - begin) / runs
 
 

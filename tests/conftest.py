@@ -12,11 +12,23 @@ TESTS = Path(__file__).parent
 # What starts browsers, services, clusters, worker processes or other programs, or trains, exports and prepares. All
 # other tests, those of `start.py test --fast`, are to end in two minutes. A single slow test is marked where it stands.
 SLOW = (
-    *("app/test_call_platforms.py", "app/test_calls_page.py", "app/test_faults.py", "app/test_leaving.py"),
+    *(
+        "app/test_addresses.py",
+        "app/test_call_platforms.py",
+        "app/test_calls_page.py",
+        "app/test_faults.py",
+        "app/test_leaving.py",
+    ),
     *("app/test_docs_page.py", "app/test_nginx.py", "app/test_page_beside.py"),
     *("app/test_live_socket.py", "app/test_media_stream.py", "app/test_openapi.py", "app/test_page.py"),
     *("app/test_page_call.py", "app/test_page_states.py", "app/test_studio_browser.py", "app/test_webrtc.py"),
-    *("audio/test_foreign_bytes.py", "data/test_clips.py", "data/test_duplicates.py", "data/test_packets.py"),
+    *(
+        "audio/test_apart.py",
+        "audio/test_foreign_bytes.py",
+        "data/test_clips.py",
+        "data/test_duplicates.py",
+        "data/test_packets.py",
+    ),
     *("data/test_preparation_page.py", "data/test_prepare.py", "data/test_prepare_real.py", "data/test_session.py"),
     "data/test_ray_runner.py",
     *("evaluation/audit/test_audit_whole.py", "evaluation/readers/test_appearance_reader.py"),

@@ -692,6 +692,9 @@ FRAME_CHANGED: Final = SignatureFinding(
     "frame_changed",
     "bytes of the signed manifest that no signature covers, lengths, names or padding, are not as they were written",
 )
+# T.81, table B.1: markers of a JPEG that stand alone, and the byte that says that 0xFF is one of the picture's own.
+JPEG_EOI, JPEG_SOS, JPEG_STUFFED = 0xD9, 0xDA, 0x00
+JPEG_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 CHUNK_NAMES: Final = {"IHDR": "its size", "IDAT": "its pixels", "iTXt": "its texts", "caBX": "its signed manifest"}
 MANIFEST_DAMAGED: Final = SignatureFinding(
     "manifest_damaged",
@@ -727,6 +730,46 @@ def checksums_wrong(kinds: Sequence[str]) -> SignatureFinding:
     return SignatureFinding(
         "checksum_wrong", f"bytes were changed without their checksum, as damage does; in the file: {names}"
     )
+
+
+def data_after_end(content: bytes) -> tuple[SignatureFinding, ...]:
+    """What lies behind the end of a picture, where viewers do not look and anything can be hidden."""
+    end = end_of_picture(content)
+    if end is None or not content[end:].strip(b"\0 \r\n\t"):
+        return ()
+    text = f"{len(content) - end} bytes lie after the end of the picture, which no viewer shows"
+    return (SignatureFinding("data_after_end", text),)
+
+
+def end_of_picture(content: bytes) -> int | None:
+    """Where a PNG, WebP, JPEG or SVG ends by its own structure; None for others, and where it does not say."""
+    if content.startswith(PNG_MARK):
+        at = len(PNG_MARK)
+        while at + CHUNK_FRAME <= len(content):
+            end = at + CHUNK_FRAME + int.from_bytes(content[at : at + 4])
+            if content[at + 4 : at + 8] == b"IEND":
+                return min(end, len(content))
+            at = end
+        return None
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return min(HEAD_BYTES + int.from_bytes(content[4:8], "little"), len(content))
+    if content.startswith(b"\xff\xd8"):
+        return _end_of_jpeg(content)
+    end = content.rfind(b"</svg>")
+    return None if end < 0 else end + len(b"</svg>")
+
+
+def _end_of_jpeg(content: bytes) -> int | None:
+    at = 2
+    while (at := content.find(b"\xff", at)) >= 0 and at + 1 < len(content):
+        marker = content[at + 1]
+        if marker == JPEG_EOI:
+            return at + 2
+        if marker in (0xFF, JPEG_STUFFED) or marker in JPEG_ALONE:
+            at += 1 if marker == 0xFF else 2
+        else:  # a segment says how long it is; behind the one that begins a scan, its bytes are searched
+            at += 2 + max(2, int.from_bytes(content[at + 2 : at + 4]))
+    return None
 
 
 def manifest_changed(codes: Sequence[str]) -> SignatureFinding:
@@ -816,8 +859,10 @@ def _pixels(content: bytes) -> str:
 # one can.
 
 State = Literal["intact", "tampered", "unsigned", "not checked"]
-Trust = Literal["trusted", "untrusted", "development", "expired", "unfit"]
+Trust = Literal["trusted", "untrusted", "self-made", "development", "expired", "unfit"]
 MANIFEST_MARK: Final = b"jumdc2pa"  # description box of a C2PA store, whatever the picture's format (ISO 19566-5)
+DER_SEQUENCE: Final = b"\x30\x82"  # with a length of two bytes (X.690, section 8.1.3), as every certificate begins
+MOST_CERTIFICATES: Final = 16  # of a chain
 CONTENT_CHANGED: Final = ("assertion.dataHash.mismatch", "assertion.bmffHash.mismatch")
 # Status codes of the specification that say who signed rather than that something changed.
 OF_THE_SIGNER: Final[dict[str, Trust]] = {
@@ -879,10 +924,13 @@ def inspect_picture(path: str | Path, *, trust: bytes | None = None) -> Inspecti
         raise NotAPortrait(f"{path} cannot be read: {error.strerror}") from error
     whole, damaged = with_right_checksums(content)
     found = _inspected(path, whole, trust)
-    if not damaged:
+    after = data_after_end(content)
+    if not damaged and not after:
         return found
-    findings = (*found.signature.findings, checksums_wrong(damaged))
-    return replace(found, signature=replace(found.signature, state="tampered", findings=findings))
+    rest = tuple(each for each in found.signature.findings if not after or each.code != "rewritten")
+    findings = (*after, *rest, *((checksums_wrong(damaged),) if damaged else ()))
+    state = found.signature.state if found.signature.state == "unsigned" and not damaged else "tampered"
+    return replace(found, signature=replace(found.signature, state=state, findings=findings))
 
 
 def _inspected(path: Path, content: bytes, trust: bytes | None) -> Inspection:
@@ -933,19 +981,59 @@ def _judged(content: bytes, store: _Store) -> Signature:
         state="tampered" if findings else "intact",
         findings=findings,
         signer=store.signer,
-        trust=_trust(store),
+        trust=_trust(store, content),
         algorithm=store.algorithm,
         model_sha256=_model_digest(own),
     )
 
 
-def _trust(store: _Store) -> Trust:
+def _trust(store: _Store, content: bytes) -> Trust:
     """The worst that is known of who signed; the root of a development certificate makes it no better."""
     found = {OF_THE_SIGNER[code] for code in store.failures if code in OF_THE_SIGNER}
     if DEVELOPMENT in store.signer:
         found.add("development")
-    worst_first: tuple[Trust, ...] = ("unfit", "expired", "development", "untrusted")
+    if "untrusted" in found and is_self_made(content):
+        found.add("self-made")
+    worst_first: tuple[Trust, ...] = ("unfit", "expired", "development", "self-made", "untrusted")
     return next((trust for trust in worst_first if trust in found), "trusted")
+
+
+def is_self_made(content: bytes) -> bool:
+    """Whether who signed a picture also made the certificate: each of its chain is of one organisation.
+
+    To be asked of a chain that ends at no root that is relied on. A company may have an authority of its own; who does
+    not rely on its root knows no more of it than of a name that somebody made up.
+    """
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
+    found: list[x509.Certificate] = []
+    try:
+        sealed = _signature_box(_stored(content))
+        at = 0
+        while (at := sealed.find(DER_SEQUENCE, at)) >= 0 and len(found) < MOST_CERTIFICATES:
+            end = at + 4 + int.from_bytes(sealed[at + 2 : at + 4])
+            try:
+                found.append(x509.load_der_x509_certificate(sealed[at:end]))
+                at = end
+            except ValueError:
+                at += 1
+    except (OtherLayout, IndexError, ValueError):
+        return False
+    makers = {
+        tuple(str(value.value) for value in name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
+        or name.public_bytes()
+        for each in found
+        for name in (each.subject, each.issuer)
+    }
+    return len(makers) == 1
+
+
+def _signature_box(store: bytes) -> bytes:
+    """The sealed part of the last manifest of a store, which holds its certificates."""
+    (root,) = _exactly(_boxes(store), 1)
+    manifest = _boxes(root.content)[-1]
+    return _boxes(manifest.content)[-1].content
 
 
 def _model_digest(own: Mapping[str, Any]) -> str | None:

@@ -303,6 +303,7 @@ def test_one_session_too_many_is_turned_away_and_a_left_one_makes_room(limited: 
     with client.websocket_connect(LIVE) as socket:
         ready(socket)
         with client.websocket_connect(LIVE) as second:
+            second.send_text(start())
             assert refused(second, 4429)["code"] == "too_many"
         leave(socket, client)
     with client.websocket_connect(LIVE) as socket:

@@ -132,7 +132,7 @@ DONE = [
     (lambda png: with_pixels(png, PICTURE[:32, :32]), ["pixels_changed"], "32 x 32 pixels; 64 x 64 were signed"),
     (lambda png: with_pixels(png, 255 - PICTURE), ["pixels_changed"], "everywhere"),
     (lambda png: with_pixels(png, PICTURE), ["rewritten"], "are as they were signed"),
-    (lambda png: png + b"and more", ["rewritten"], "added to"),
+    (lambda png: png + b"and more", ["data_after_end"], "8 bytes lie after the end"),
     (without(b"iTXt", XMP_KEYWORD), ["xmp_removed"], "XMP"),
     (text_changed(XMP_KEYWORD, b"planted", b"starter"), ["xmp_changed"], "XMP"),
     (without(b"iTXt", FACTS_KEYWORD), ["facts_removed"], "facts"),
@@ -290,6 +290,25 @@ def test_a_picture_that_never_was_signed_is_not_called_tampered(tmp_path: Path) 
     assert (found.signature.state, codes(found)) == ("unsigned", ["drawing"])
 
 
+@pytest.mark.parametrize("encoding", ["png", "webp", "jpeg"])
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_what_lies_after_the_end_of_a_picture_is_named(
+    encoding: PictureEncoding, is_signed: bool, tmp_path: Path
+) -> None:
+    whole = picture_bytes(SMALL, PROVENANCE, FACTS, encoding=encoding, signer=signer() if is_signed else None)
+    name = f"portrait.{encoding}"
+    assert codes(inspected(tmp_path, whole, name)) == []
+    found = inspected(tmp_path, whole + b"PK\x03\x04 an archive", name)
+    assert codes(found) == ["data_after_end"]
+    assert found.signature.state == ("tampered" if is_signed else "unsigned")
+
+
+def test_what_lies_after_the_end_of_a_drawing_is_named(tmp_path: Path) -> None:
+    drawing = portrait_svg("<svg xmlns='http://www.w3.org/2000/svg'></svg>", PROVENANCE, FACTS)
+    found = inspected(tmp_path, drawing + b"<!-- hidden -->", "drawing.svg")
+    assert (found.signature.state, codes(found)) == ("unsigned", ["data_after_end", "drawing"])
+
+
 def made_by(organisation: str, folder: Path) -> tuple[bytes, bytes]:
     """A picture signed with a chain of that name, and its root."""
     made = development.development_credential(organisation=organisation)
@@ -303,7 +322,7 @@ def made_by(organisation: str, folder: Path) -> tuple[bytes, bytes]:
 def test_who_signed_is_trusted_only_where_the_root_is_relied_on(tmp_path: Path) -> None:
     content, root = made_by("A newsroom", tmp_path)
     assert "A newsroom" in str(inspected(tmp_path, content).signature.signer)
-    assert inspected(tmp_path, content).signature.trust == "untrusted"
+    assert inspected(tmp_path, content).signature.trust == "self-made"
     assert inspected(tmp_path, content, trust=root).signature.trust == "trusted"
     assert inspected(tmp_path, signed(), trust=root).signature.trust == "development"
     assert {inspected(tmp_path, content).signature.state, inspected(tmp_path, signed()).signature.state} == {"intact"}

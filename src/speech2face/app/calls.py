@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from speech2face.app import schemas
-from speech2face.app.http import PORTS, Problem, disconnected, pieces_of, valid, written
+from speech2face.app.http import PORTS, Problem, disconnected, pieces_of, plain_address, valid, written
 from speech2face.app.service import SoundBuffer, VoiceSession, encode_all, encoded, in_thread
 from speech2face.errors import InvalidOption, Speech2FaceError, need_extra
 from speech2face.limits import Style
@@ -64,6 +65,40 @@ def check_callback(address: str, hosts: Collection[str]) -> str:
         name = max(names, key=len)
         raise InvalidOption(f"callbacks to {name} are not allowed; start the service with --callback-host {name}")
     return address
+
+
+async def callback_addresses(url: httpx.URL) -> list[str]:
+    """The addresses that a checked callback's host has now, to be connected to as they are and not looked up again.
+
+    Raises:
+        InvalidOption: it leads where no name should, or to this network and to another one at once: its owner may
+            write any address, but a name is answered by whoever has it.
+    """
+    standard = PORTS[url.scheme]
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(url.host, url.port or standard, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    stated = plain_address(url.host.strip("[]")) is not None or url.host == "localhost"
+    if not stated and (unfit := unfit_addresses(addresses)):
+        raise InvalidOption(f"the callback's host has the address {unfit[0]}, where nothing is sent by name")
+    return addresses
+
+
+def unfit_addresses(addresses: Collection[str]) -> list[str]:
+    """Those that a name may not stand for: this machine, its link (where clouds keep secrets), groups, or a mixture."""
+    plain = {each: plain_address(each.partition("%")[0]) for each in addresses}
+    unfit = [
+        each
+        for each, address in plain.items()
+        if address is None
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    ]
+    inside = [each for each, address in plain.items() if address is not None and address.is_private]
+    return unfit or (inside if len(inside) < len(plain) else [])
 
 
 class Callback:
@@ -116,17 +151,32 @@ class Callback:
                     return
                 self._changed.clear()
 
+    async def _status(self, client: httpx.AsyncClient, message: CallbackMessage, attempt: int) -> int:
+        """The answer's status; the connection is to an address, so that no name is looked up twice."""
+        url = httpx.URL(self._address)
+        addresses = await callback_addresses(url)
+        host = addresses[attempt % len(addresses)]
+        request = client.build_request(
+            "POST",
+            url.copy_with(host=host),
+            json=message,
+            headers={"Host": url.netloc.decode("ascii")},
+            extensions={"sni_hostname": url.host},
+        )
+        answer = await client.send(request, stream=True)
+        await answer.aclose()
+        return answer.status_code
+
     async def _post(self, client: httpx.AsyncClient, message: CallbackMessage) -> None:
         pause = RETRY_SECONDS
         for attempt in range(self._limits.callback_tries):
             if attempt:
                 await asyncio.sleep(pause)
                 pause *= 2
-            with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, OSError, ValueError):
+            with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, InvalidOption):
                 # The whole exchange is bounded, not each read of it: a receiver may dribble.
                 async with asyncio.timeout(self._limits.callback_seconds):
-                    async with client.stream("POST", self._address, json=message) as answer:
-                        status = answer.status_code
+                    status = await self._status(client, message, attempt)
                 if 200 <= status < 300:
                     self.taken += 1
                     self._failed_in_a_row = 0
@@ -490,11 +540,12 @@ async def offer(request: Request) -> Response:
     service: Service = request.app.state.service
     need_webrtc()
     wanted = await _read_offer(request, service.limits)
+    client = None if request.client is None else request.client.host
     service.registry.model(wanted.model)
     # The libraries take half a second to import the first time; others are served meanwhile.
     webrtc = await asyncio.to_thread(import_module, "speech2face.app.webrtc")
     meetings = webrtc.meetings_of(request.app)
-    answer: dict[str, Any] = await meetings.join(wanted)
+    answer: dict[str, Any] = await meetings.join(wanted, client)
     if await request.is_disconnected():
         meetings.leave(answer["call"], answer["peer"])  # without the answer it cannot connect: its slot is free again
         raise disconnected()

@@ -5,8 +5,10 @@ import binascii
 import hmac
 import ipaddress
 import logging
+import re
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +16,8 @@ from enum import IntEnum
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import Counter as CounterMetric
 from pydantic import ValidationError
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
@@ -23,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.websockets import WebSocketDisconnect
 
+from speech2face.audio.apart import DecoderLimits
 from speech2face.errors import InvalidOption, MissingExtra, RecordingTooLong, Speech2FaceError
 from speech2face.limits import MAX_RECORDING_SECONDS
 
@@ -129,13 +133,18 @@ class Limits:
     upload_bytes: int = 64 * MIB  # a request's whole body: ten minutes of uncompressed stereo
     uploads_held_bytes: int = 512 * MIB  # of all requests at once: recordings are held in memory, never on disk
     recording_seconds: float = MAX_RECORDING_SECONDS / 2  # the belief has long stopped moving
+    decoding_bytes: int = DecoderLimits.memory_bytes  # of memory, for one recording: some kilobytes can claim gigabytes
+    decoding_seconds: float = DecoderLimits.seconds
     files_per_request: int = 16
     requests_at_once: int = 64  # waiting or being drawn; those whose body is still arriving are not among them
+    share_of_one_address: float = 0.5  # of requests, of what is held, of live sessions: nobody takes all places
     samples: int = 24  # further faces of one recording
     samples_per_request: int = 96  # of all its recordings: an answer is held in memory too
     body_seconds: float = 60.0  # in which a request's body must have arrived
     body_least_bytes: int = 16 * 1024  # of a body that is not whole yet, in each `body_pause_seconds`: no dripping
     body_pause_seconds: float = 5.0
+    answers_held_bytes: int = 256 * MIB  # of all answers that their readers have not taken yet
+    answer_seconds: float = 60.0  # in which an answer must be taken
 
     # Live sessions
     sessions_at_once: int = 32
@@ -246,6 +255,19 @@ def check_address(host: str, token: str | None) -> None:
         )
 
 
+STUN: Final = re.compile(r"stun:(\[[\da-fA-F:]+\]|[\w.-]+)(:\d{1,5})?")
+
+
+def check_stun(address: str | None) -> None:
+    """Refuse what the library would find out with the first call.
+
+    Raises:
+        InvalidOption: no address of a STUN server (RFC 7064).
+    """
+    if address is not None and not STUN.fullmatch(address):
+        raise InvalidOption(f'"{address}" is no STUN server; write it as stun:stun.example.org:3478')
+
+
 def written(host: str, port: int | None, scheme: str) -> frozenset[str]:
     """The ways to write where an address leads: "name:port", and "name" alone where the scheme's port is meant."""
     name = f"[{host}]" if ":" in host else host
@@ -259,13 +281,14 @@ class Access:
 
     `hosts` are the names by which browsers reach it, "name" or "name:port"; `origins` other sites whose pages may use
     it; `proxies` the addresses or networks whose word about the client is taken; `root_path` the path under which a
-    proxy shows it.
+    proxy shows it; `peer_networks` the networks whose addresses a WebRTC peer may name beside its own.
     """
 
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     proxies: tuple[str, ...] = ()
     root_path: str = ""
+    peer_networks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check, and put into one form.
@@ -276,7 +299,8 @@ class Access:
         fields: dict[str, Any] = {
             "hosts": frozenset(_host(each) for each in self.hosts),
             "origins": frozenset(_origin(each) for each in self.origins),
-            "proxies": tuple(_network(each) for each in self.proxies),
+            "proxies": tuple(_network(each, "proxy") for each in self.proxies),
+            "peer_networks": tuple(_network(each, "network") for each in self.peer_networks),
             "root_path": _root_path(self.root_path),
         }
         for name, value in fields.items():
@@ -286,6 +310,12 @@ class Access:
         """Whether a Host header, of whatever port, names this service: as a site's name that points here must not."""
         name = _name(host)
         return name in LOOPBACK_NAMES or name in {_name(each) for each in self.hosts}
+
+    def reachable(self, client: str | None) -> "Reachable":
+        """Where packets may be sent for a WebRTC peer whose HTTP connection comes from `client`."""
+        networks = tuple(ipaddress.ip_network(each) for each in self.peer_networks)
+        own = () if client is None else (plain_address(client),)
+        return Reachable(frozenset(each for each in own if each is not None), networks)
 
     def is_own(self, origin: str, host: str) -> bool:
         """Whether a page's origin is this service itself: what the Host header says, or one of its stated names."""
@@ -297,6 +327,28 @@ class Access:
         if not name or page.scheme not in PORTS:
             return False
         return not written(name, port, page.scheme).isdisjoint({host.lower(), *self.hosts})
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """The addresses that packets may be sent to for one peer: its own, and those of networks the owner stated."""
+
+    own: frozenset[ipaddress.IPv4Address | ipaddress.IPv6Address] = frozenset()
+    networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+
+    def __contains__(self, host: str) -> bool:
+        """Whether this is such an address; a name never is, for nobody knows where it leads."""
+        address = plain_address(host)
+        return address is not None and (address in self.own or any(address in each for each in self.networks))
+
+
+def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address as it is written in full, of IPv4 where IPv6 only wraps it; None for everything else."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _host(text: str) -> str:
@@ -321,13 +373,13 @@ def _origin(text: str) -> str:
     return f"{scheme}://{_host(host).removesuffix(f':{PORTS[scheme]}')}"
 
 
-def _network(text: str) -> str:
+def _network(text: str, what: str) -> str:
     """An address or a network."""
     try:
         network = ipaddress.ip_network(text.strip(), strict=False)
         return str(network.network_address if network.num_addresses == 1 else network)
     except ValueError:
-        raise InvalidOption(f'"{text}" is no proxy; write its address, or a network such as 10.0.0.0/8') from None
+        raise InvalidOption(f'"{text}" is no {what}; write an address, or a network such as 10.0.0.0/8') from None
 
 
 def _root_path(text: str) -> str:
@@ -472,7 +524,7 @@ class Metrics:
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # times of creation beside every count would double the answer
         self._registry = CollectorRegistry()
-        self._counters = {name: Counter(name, *what, registry=self._registry) for name, what in COUNTERS.items()}
+        self._counters = {name: CounterMetric(name, *what, registry=self._registry) for name, what in COUNTERS.items()}
         self._histograms = {
             name: Histogram(name, *what, registry=self._registry, buckets=BUCKETS) for name, what in HISTOGRAMS.items()
         }
@@ -514,12 +566,20 @@ log = logging.getLogger(__name__)
 INTERNAL = Problem(500, "internal", "something went wrong here; the service's log says what")
 
 
+ANSWER_PIECE: Final = 256 * 1024  # bytes
+
+
+class NotTaken(TimeoutError):
+    """A reader took too long."""
+
+
 class Observer:
     """ASGI: stands around the routes of HTTP; live sessions say themselves how they went."""
 
-    def __init__(self, app: App, *, service_metrics: Metrics) -> None:
+    def __init__(self, app: App, *, service_metrics: Metrics, gate: "Gate", limits: "Limits") -> None:
         self._app = app
         self._metrics = service_metrics
+        self._gate, self._limits = gate, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -536,10 +596,15 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            if len(message.get("body", b"")) > ANSWER_PIECE:
+                await self._send_slowly(message, send)
+            else:
+                await send(message)
 
         try:
             await self._app(scope, receive, sending)
+        except NotTaken:
+            log.debug("an answer was not taken in time")  # its connection ends; the line below says whose it was
         except asyncio.CancelledError:
             # The time to end in order is over, and the server cancels what is still under way. It would log a
             # traceback of each; the line below says it. Half an answer ends with its connection.
@@ -559,6 +624,25 @@ class Observer:
             self._metrics.observe("speech2face_request_seconds", seconds, route=route)
             data = {"route": route, "method": scope["method"], "status": status, "ms": round(seconds * 1000, 1)}
             log.info("request", extra={"data": data})
+
+    async def _send_slowly(self, message: MutableMapping[str, Any], send: Send) -> None:
+        """A large answer in pieces, each as soon as the reader has taken the last: the server would hold all of it.
+
+        Raises:
+            NotTaken: it was not taken in time.
+        """
+        body, more = memoryview(message["body"]), message.get("more_body", False)
+        self._gate.answer_bytes += len(body)
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                for at in range(0, len(body), ANSWER_PIECE):
+                    last = at + ANSWER_PIECE >= len(body)
+                    piece = bytes(body[at : at + ANSWER_PIECE])
+                    await send({"type": message["type"], "body": piece, "more_body": more or not last})
+        except TimeoutError:
+            raise NotTaken from None
+        finally:
+            self._gate.answer_bytes -= len(body)
 
     async def _session(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: who leaves before it is accepted, and the server's end, are no failures of ours."""
@@ -586,13 +670,55 @@ class Upload:
     options: dict[str, Any]
 
 
+def address_key(client: str | None) -> str | None:
+    """What counts as one client: an address of IPv4, a network of 64 bits of IPv6, which is what one line is given.
+
+    None for this machine: where a proxy stands here that was not stated, everybody comes from it.
+    """
+    address = None if client is None else plain_address(client)
+    if address is None or address.is_loopback:
+        return None
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
+
+
+class Shares:
+    """How much of something each address holds, so that none holds all of it."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    def take(self, client: str | None, amount: int = 1, what: str = "requests are being served") -> None:
+        """Count so much more.
+
+        Raises:
+            Problem: 429, it would be more than one address may hold; nothing is counted.
+        """
+        key = address_key(client)
+        if key is None:
+            return
+        if self._held[key] + amount > self._most:
+            raise too_many(f"as many {what} for your address as for one may be; try again in a moment")
+        self._held[key] += amount
+
+    def give_back(self, client: str | None, amount: int = 1) -> None:
+        """Count so much less."""
+        key = address_key(client)
+        if key is not None:
+            self._held[key] -= amount
+            if self._held[key] <= 0:
+                del self._held[key]
+
+
 class Gate:
-    """How much is let in at once: requests, and bytes of recordings held in memory."""
+    """How much is let in at once: requests, bytes of recordings held in memory, and of answers not taken yet."""
 
     def __init__(self, limits: "Limits") -> None:
         self._limits = limits
-        self.requests = 0
-        self.held_bytes = 0
+        self.requests = self.held_bytes = self.answer_bytes = 0
+        share = limits.share_of_one_address
+        self.requests_of = Shares(share * limits.requests_at_once)
+        self.bytes_of = Shares(share * limits.uploads_held_bytes)
 
     @asynccontextmanager
     async def admitted(self, request: Request) -> AsyncIterator["Arrival"]:
@@ -606,8 +732,7 @@ class Gate:
         try:
             yield arrival
         finally:
-            self.requests -= arrival.placed
-            self.held_bytes -= arrival.bytes
+            arrival.leave()
 
     def check(self) -> None:
         """Refuse where no place is free.
@@ -617,6 +742,8 @@ class Gate:
         """
         if self.requests >= self._limits.requests_at_once:
             raise too_many(f"{self.requests} requests are being served already; try again in a moment")
+        if self.answer_bytes >= self._limits.answers_held_bytes:
+            raise too_many("as many answers are under way as can be held; try again in a moment")
 
 
 async def pieces_of(request: Request, limits: "Limits") -> AsyncGenerator[bytes, None]:
@@ -649,6 +776,7 @@ class Arrival:
 
     def __init__(self, gate: Gate, request: Request, limits: "Limits") -> None:
         self._gate, self._request, self._limits = gate, request, limits
+        self._client = None if request.client is None else request.client.host
         self.bytes = 0
         self.placed = False
 
@@ -676,8 +804,17 @@ class Arrival:
 
     def _take_place(self) -> None:
         self._gate.check()
+        self._gate.requests_of.take(self._client)
         self._gate.requests += 1
         self.placed = True
+
+    def leave(self) -> None:
+        """Give back what it held."""
+        self._gate.held_bytes -= self.bytes
+        self._gate.bytes_of.give_back(self._client, self.bytes)
+        if self.placed:
+            self._gate.requests -= 1
+            self._gate.requests_of.give_back(self._client)
 
     def _check_size(self, size: int) -> None:
         if size > self._limits.upload_bytes:
@@ -686,6 +823,7 @@ class Arrival:
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         async for piece in pieces_of(self._request, self._limits):
+            self._gate.bytes_of.take(self._client, len(piece), "recordings are held")
             self.bytes += len(piece)
             self._gate.held_bytes += len(piece)
             self._check_size(self.bytes)

@@ -416,7 +416,7 @@ class LiveConnection(service.SocketConnection):
             if not isinstance(received, str):
                 raise service.BadMessage("the first message must be the text of a start message")
             start = read_start(received)
-        self._check_token(start.token)
+        self._let_in(start.token)
         return start
 
     async def _ready(self, start: Start) -> LiveVoice:

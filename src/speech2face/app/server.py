@@ -39,7 +39,6 @@ from speech2face.app.service import (
     resized,
     sign_with,
 )
-from speech2face.audio.recording import read_recording
 from speech2face.batch import contact_sheet
 from speech2face.conversation import reconstruct_speakers
 from speech2face.errors import InvalidOption, Speech2FaceError
@@ -48,6 +47,7 @@ from speech2face.portrait import Portrait, reconstruct
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
+    from speech2face.audio.recording import Recording
     from speech2face.models.contract import Model
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def make_server(settings: Settings) -> Server:
         WeightsError: a model that is missing or none.
     """
     http.check_address(settings.host, settings.token)
+    http.check_stun(settings.stun)
     app = create_app(settings)
     service: Service = app.state.service
     service.registry.check()
@@ -190,7 +191,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
     add_handlers(app)
     schemas.describe_token(app, service.settings.access.root_path)
-    app.add_middleware(http.Observer, service_metrics=service.metrics)
+    app.add_middleware(http.Observer, service_metrics=service.metrics, gate=service.gate, limits=service.limits)
     # A service for a network that was not told its names does not know them; its token keeps other sites' pages out.
     access = service.settings.access
     app.add_middleware(
@@ -374,8 +375,10 @@ class Drawn:
     facts: dict[str, Any]
 
 
-def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max_seconds: float) -> Drawn:
-    """From the bytes of a recording to those of its answer; for a worker thread.
+def draw(
+    model: "Model", recording: bytes, options: Options, wanted: Wanted, read: "Callable[[bytes], Recording]"
+) -> Drawn:
+    """From the bytes of a recording, which `read` decodes, to those of its answer; for a worker thread.
 
     Raises:
         Speech2FaceError: whatever is wrong with the recording or the options.
@@ -385,7 +388,7 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
         raise InvalidOption("an SVG holds one face; samples come as PNG, WebP or JSON")
     portrait = reconstruct(
         model,
-        read_recording(recording, max_seconds=max_seconds),
+        read(recording),
         given=options.given(),
         samples=options.samples,
         exaggerate=options.exaggerate,
@@ -403,7 +406,9 @@ def draw(model: "Model", recording: bytes, options: Options, wanted: Wanted, max
     return Drawn(encoded(portrait, wanted, image=portrait_at(portrait, options.pixels)), MEDIA_TYPES[wanted], facts)
 
 
-def draw_speakers(model: "Model", recording: bytes, options: SeveralOptions, max_seconds: float) -> Drawn:
+def draw_speakers(
+    model: "Model", recording: bytes, options: SeveralOptions, read: "Callable[[bytes], Recording]"
+) -> Drawn:
     """The same for each speaker of a recording, as JSON.
 
     Raises:
@@ -411,7 +416,7 @@ def draw_speakers(model: "Model", recording: bytes, options: SeveralOptions, max
     """
     conversation = reconstruct_speakers(
         model,
-        read_recording(recording, max_seconds=max_seconds),
+        read(recording),
         speakers=options.speakers or "auto",
         given=options.given(),
         samples=options.samples,
@@ -486,14 +491,16 @@ def _check_samples(samples: int, most: int) -> None:
         raise InvalidOption(f"{samples} samples were asked for; at most {most} come in one answer")
 
 
-async def _drawn(service: "Service", recording: bytes, options: Options, wanted: Wanted) -> Drawn:
+async def _drawn(request: Request, recording: bytes, options: Options, wanted: Wanted) -> Drawn:
+    service: Service = request.app.state.service
     model = service.registry.model(options.model)
-    seconds = service.limits.recording_seconds
-    work = partial(draw, model, recording, options, wanted, seconds)
+    client = None if request.client is None else request.client.host
+    drawing = partial(draw, model, recording, options, wanted, service.read_recording)
     if isinstance(options, SeveralOptions) and options.speakers is not None:
-        work = partial(draw_speakers, model, recording, options, seconds)
+        drawing = partial(draw_speakers, model, recording, options, service.read_recording)
     try:
-        drawn = await in_thread(service.threads, work)
+        async with service.turn(client):
+            drawn = await in_thread(service.threads, drawing)
     except Speech2FaceError as error:
         service.metrics.count("speech2face_refusals_total", code=error.code)
         raise
@@ -528,7 +535,7 @@ async def portrait(request: Request) -> Response:
         if len(body.recordings) != 1:
             text = f"one file is wanted, {len(body.recordings)} came; /v1/portraits takes several"
             raise Problem(422, "invalid_request", text)
-        drawn = await _drawn(service, body.recordings[0][1], _options(request, body, service, Options), wanted)
+        drawn = await _drawn(request, body.recordings[0][1], _options(request, body, service, Options), wanted)
     headers = {"Cache-Control": "no-store"}
     if wanted != "json":
         headers[FACTS_HEADER] = facts_header(drawn.facts)
@@ -558,17 +565,17 @@ async def portraits(request: Request) -> Response:
         service.registry.model(options.model)
         voices = MAX_SPEAKERS if options.speakers else 1
         _check_samples(options.samples * voices * len(body.recordings), service.limits.samples_per_request)
-        calls = (_result(service, name, recording, options) for name, recording in body.recordings)
+        calls = (_result(request, name, recording, options) for name, recording in body.recordings)
         results = await asyncio.gather(*calls)
     content = b'{"results":[' + b",".join(result for _, result in results) + b"]}"
     status = 200 if all(status == 200 for status, _ in results) else 207
     return Response(content, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-async def _result(service: "Service", name: str, recording: bytes, options: SeveralOptions) -> tuple[int, bytes]:
+async def _result(request: Request, name: str, recording: bytes, options: SeveralOptions) -> tuple[int, bytes]:
     """Status and JSON of one of several recordings."""
     try:
-        drawn = await _drawn(service, recording, options, "json")
+        drawn = await _drawn(request, recording, options, "json")
     except Speech2FaceError as error:
         problem = problem_of(error)
         values = {"name": name, "status": problem.status, "problem": problem.to_dict()}

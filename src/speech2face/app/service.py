@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from speech2face.app import http
+from speech2face.audio.apart import DecoderLimits, DecoderPool
 from speech2face.audio.stream import LEAST_RESAMPLED_SECONDS
 from speech2face.errors import InvalidOption, Speech2FaceError, WeightsError
 from speech2face.inputs import file_size
@@ -31,6 +32,7 @@ from speech2face.provenance import Signer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from speech2face.audio.recording import Recording
     from speech2face.models.contract import Model
     from speech2face.portrait import GivenLike, LabelledPicture, Portrait
     from speech2face.provenance import PictureEncoding
@@ -89,6 +91,14 @@ class SessionSlot:
         self.gone = asyncio.Event()
 
 
+@dataclass
+class Turns:
+    """The threads that one address may draw in, and how many of its recordings want one or have it."""
+
+    free: asyncio.Semaphore
+    wanted: int = 0
+
+
 class Service:
     """What all requests share."""
 
@@ -100,29 +110,59 @@ class Service:
         # Apart, so that an hour of uploads does not keep those who speak waiting.
         self.threads = Threads(settings.workers, "portrait")
         self.live_threads = Threads(settings.workers, "live")
+        decoding = DecoderLimits(self.limits.decoding_bytes, self.limits.decoding_seconds)
+        self.decoders = DecoderPool(settings.workers, decoding)  # as many as the threads that wait for them
         self.gate = http.Gate(self.limits)
         self.live: set[SessionSlot] = set()
+        self._slots_of = http.Shares(self.limits.share_of_one_address * self.limits.sessions_at_once)
+        self._turns: dict[str, Turns] = {}
         self.ending = False
         self.on_failure: Callable[[], None] = lambda: None
         self.metrics.gauge("speech2face_live_sessions", lambda: len(self.live))
         self.metrics.gauge("speech2face_uploads_held_bytes", lambda: self.gate.held_bytes)
         self.metrics.gauge("speech2face_ready", lambda: self.registry.state == "ready")
 
+    @contextlib.asynccontextmanager
+    async def turn(self, client: str | None) -> AsyncIterator[None]:
+        """Wait until an address has a thread to draw in: none has all of them, however much it sent before others."""
+        key = http.address_key(client)
+        if key is None:
+            yield
+            return
+        turns = self._turns.setdefault(key, Turns(asyncio.Semaphore(max(1, self.settings.workers - 1))))
+        turns.wanted += 1
+        try:
+            async with turns.free:
+                yield
+        finally:
+            turns.wanted -= 1
+            if not turns.wanted:
+                self._turns.pop(key, None)
+
+    def read_recording(self, content: bytes) -> "Recording":
+        """Decode a stranger's recording, in a process that can die alone.
+
+        Raises:
+            Speech2FaceError: it cannot be used, or takes more memory or time than one may.
+        """
+        return self.decoders.read(content, max_seconds=self.limits.recording_seconds)
+
     def allowed(self, *stated: str | None) -> bool:
         """Whether one of the stated tokens is right."""
         return http.right_token(self.settings.token, *stated)
 
     @contextlib.contextmanager
-    def slot(self, hang_up: Callable[[], None]) -> Iterator[None]:
-        """Hold one of the session slots; `hang_up` is called when the service ends.
+    def slot(self, hang_up: Callable[[], None], client: str | None = None) -> Iterator[None]:
+        """Hold one of the session slots for a client's address; `hang_up` is called when the service ends.
 
         Raises:
-            Problem: 503 while the service is ending, 429 where all slots are taken.
+            Problem: 503 while the service is ending, 429 where all slots, or those of one address, are taken.
         """
         if self.ending:
             raise http.shutting_down("the service is ending")
         if len(self.live) >= self.limits.sessions_at_once:
             raise http.too_many("as many people are speaking as can be heard; try again later")
+        self._slots_of.take(client, what="live sessions are on")
         slot = SessionSlot(hang_up)
         self.live.add(slot)
         try:
@@ -130,9 +170,11 @@ class Service:
         finally:
             slot.gone.set()
             self.live.discard(slot)
+            self._slots_of.give_back(client)
 
     async def open_models(self) -> None:
-        """Load the models beside the first answers; a damaged one ends the service."""
+        """Load the models and what decodes beside the first answers; a damaged one ends the service."""
+        self.decoders.start()
         try:
             await asyncio.to_thread(self.registry.open)
             log.info("ready", extra={"data": {"models": [model["name"] for model in self.registry.describe()]}})
@@ -155,6 +197,7 @@ class Service:
         """Let go of the threads; what they do is finished, what waits is not begun."""
         for pool in (self.threads, self.live_threads):
             pool.shutdown(wait=False, cancel_futures=True)
+        self.decoders.close()
 
 
 # --- The models of one service, opened and warmed beside its start; the first one answers where none is named.
@@ -620,7 +663,6 @@ class SocketConnection:
         started = time.monotonic()
         reason, code = "internal", int(http.CloseCode.INTERNAL)
         try:
-            self._take_slot()
             await self._serve()
         except Ended as ended:
             reason, code = ended.error or ended.reason, await self._say_goodbye(ended)
@@ -659,11 +701,14 @@ class SocketConnection:
 
     def _take_slot(self) -> None:
         with refusals_end():
-            self._slots.enter_context(self._service.slot(self.hang_up))
+            client = self._socket.client
+            self._slots.enter_context(self._service.slot(self.hang_up, None if client is None else client.host))
 
-    def _check_token(self, stated: str | None) -> None:
+    def _let_in(self, stated: str | None) -> None:
+        """Take a slot, once the token is there: who only connects holds nothing that others wait for."""
         if not self._service.allowed(stated, self._socket.headers.get("authorization")):
             raise Ended(http.CloseCode.TOKEN, "the token is missing or wrong", "token")
+        self._take_slot()
 
     async def _receive(self) -> str | bytes:
         message = await self._socket.receive()

@@ -542,7 +542,7 @@ def create_studio(
     app.include_router(router, default_response_class=JSONResponse)
     app.mount("/page", PageFiles(directory=PAGE_FOLDER, check_dir=False))
     add_handlers(app)
-    app.add_middleware(Observer, service_metrics=Metrics())
+    app.add_middleware(Observer, service_metrics=Metrics(), gate=studio.gate, limits=Limits())
     # No cookie, a key in a header of its own, and the origin looked at: another site's page can do nothing here.
     app.add_middleware(Authentication, token=None, any_host=False, headers=STUDIO_HEADERS)
     return app

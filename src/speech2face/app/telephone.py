@@ -551,7 +551,7 @@ class MediaStreamConnection(SocketConnection):
     async def _begin(self, started: Started) -> None:
         with refusals_end():
             wishes = read_wishes(self._socket.query_params, started.start.customParameters)
-        self._check_token(wishes.token)
+        self._let_in(wishes.token)
         self._form = started.form
         if (refusal := self._form.refusal()) is not None:
             raise Ended(CloseCode.BAD_MESSAGE, refusal, "unsupported_format")

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+from aioice.ice import get_host_addresses
 from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.exceptions import OperationError
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from av import AudioFrame
     from numpy.typing import NDArray
 
+    from speech2face.app.http import Reachable
     from speech2face.app.service import Service
     from speech2face.models.contract import Model
 
@@ -51,8 +53,8 @@ class Meetings:
         self._meetings: dict[str, Meeting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def join(self, offer: Offer) -> dict[str, str]:
-        """Take a peer in; the answer to its offer.
+    async def join(self, offer: Offer, client: str | None) -> dict[str, str]:
+        """Take in a peer whose HTTP connection comes from `client`; the answer to its offer.
 
         Raises:
             Problem: why not.
@@ -64,9 +66,10 @@ class Meetings:
         if name is None:
             raise too_many("two peers are in this call already")
         sees = offer.sees or ("own" if offer.call is None else "other")
-        peer = meeting.peers[name] = Peer(name, meeting, model, options, sees)
+        reachable = self._service.settings.access.reachable(client)
+        peer = meeting.peers[name] = Peer(name, meeting, model, options, sees, reachable)
         answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(self._attend(peer, meeting, offer.sdp, answered))
+        task = asyncio.create_task(self._attend(peer, meeting, offer.sdp, client, answered))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         answer = await answered
@@ -93,10 +96,12 @@ class Meetings:
         if meeting is not None and peer in meeting.peers:
             meeting.peers[peer].hang_up("peer_gone")
 
-    async def _attend(self, peer: "Peer", meeting: "Meeting", sdp: str, answered: asyncio.Future[str]) -> None:
+    async def _attend(
+        self, peer: "Peer", meeting: "Meeting", sdp: str, client: str | None, answered: asyncio.Future[str]
+    ) -> None:
         """The peer's whole stay; its answer, or why there is none, as soon as it is known."""
         try:
-            with self._service.slot(lambda: peer.hang_up("shutdown")):
+            with self._service.slot(lambda: peer.hang_up("shutdown"), client):
                 answer = await peer.answer(sdp, self._service)
                 if not answered.cancelled():
                     answered.set_result(answer)
@@ -149,9 +154,17 @@ class Meeting:
 class Peer:
     """From an offer to the end of its connection."""
 
-    def __init__(self, name: str, meeting: Meeting, model: "Model", options: TrackOptions, sees: Sees) -> None:
+    def __init__(
+        self,
+        name: str,
+        meeting: Meeting,
+        model: "Model",
+        options: TrackOptions,
+        sees: Sees,
+        reachable: "Reachable",
+    ) -> None:
         """Args: `options.pixels` is the video's width; the portrait that is polled keeps the model's."""
-        self.name, self.sees = name, sees
+        self.name, self.sees, self._reachable = name, sees, reachable
         self._pixels = options.pixels or VIDEO_PIXELS
         self.video = PortraitVideo(self._pixels)
         self.image: NDArray[np.uint8] | None = None  # its newest portrait, (height, width, 3)
@@ -191,12 +204,14 @@ class Peer:
 
     async def _agree(self, sdp: str) -> None:
         try:
-            check_ports(sdp)
+            sdp = allowed_offer(sdp, self._reachable)
             await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._check_transports()
+            self._hear_reachable_alone()
             if not any(each.kind == "video" for each in self.connection.getTransceivers()):
                 raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
             self.connection.addTrack(self.video)
+            self._take_one_voice()
             await self.connection.setLocalDescription(await self.connection.createAnswer())
             self._check_transports()  # before the library's own task begins to connect, which nobody waits for
         except (Problem, OSError):  # OSError: this machine has no socket to offer, which is not the peer's mistake
@@ -208,6 +223,32 @@ class Peer:
             # The library has no class of its own for a text that no browser wrote: whatever it raises is of the text.
             log.debug("bad offer", extra={"data": {"raised": type(error).__name__}})
             raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
+
+    def _hear_reachable_alone(self) -> None:
+        """Drop ICE checks from elsewhere: who knows the answer could send them in the name of others."""
+        for transceiver in self.connection.getTransceivers():
+            ice: Any = transceiver.receiver.transport.transport._connection
+
+            def received(message: Any, address: tuple[str, int], *more: Any, take: Any = ice.request_received) -> None:
+                if address[0] in self._reachable or self._is_here(address[0]):
+                    take(message, address, *more)
+
+            ice.request_received = received
+
+    def _is_here(self, host: str) -> bool:
+        """Whether the peer is on this machine, and this is one of its addresses."""
+        on_loopback = any(address.is_loopback for address in self._reachable.own)
+        return on_loopback and host in get_host_addresses(use_ipv4=True, use_ipv6=True)
+
+    def _take_one_voice(self) -> None:
+        """Agree to one voice and our own video: of more, decoded frames would pile up that nobody looks at."""
+        heard = False
+        for transceiver in self.connection.getTransceivers():
+            if transceiver.kind == "audio" and not heard:
+                heard, transceiver.direction = True, "recvonly"
+            else:
+                shows = transceiver.sender.track is self.video
+                transceiver.direction = "sendonly" if shows else "inactive"
 
     def _check_transports(self) -> None:
         """Where BUNDLE names no section that is there, the library takes a section's transport away."""
@@ -334,15 +375,47 @@ class Peer:
             self.video.show(picture)
 
 
-def check_ports(sdp: str) -> None:
-    """Refuse candidates that no packet can be sent to; the library finds out when it is too late to say so.
+MOST_SECTIONS: Final = 4  # of an offer; each may open sockets
+MOST_STATED: Final = 128  # candidates in an offer; a browser states some ten a section
+MOST_CANDIDATES: Final = 16  # of them that are tried
+CANDIDATE: Final = "a=candidate:"
+ALL_STATED: Final = "a=end-of-candidates"
+
+
+def allowed_offer(sdp: str, reachable: "Reachable") -> str:
+    """An offer without the candidates that lead elsewhere than to `reachable` addresses; the first few of the rest.
+
+    They go before the library sees them: it would send packets to each, and ask the network for names.
 
     Raises:
-        ValueError: a port is none.
+        Problem: 422, more sections or candidates than a call needs, or a data channel.
+        ValueError: a port is none; the library finds out when it is too late to say so.
     """
-    for media in SessionDescription.parse(sdp).media:
-        if any(not 0 < candidate.port < 2**16 for candidate in media.ice_candidates):
-            raise ValueError("a candidate's port is none")
+    lines = sdp.splitlines()  # as the library cuts them
+    stated = [line for line in lines if line.startswith(CANDIDATE)]
+    media = SessionDescription.parse(sdp).media
+    if len(media) > MOST_SECTIONS or len(stated) > MOST_STATED:
+        text = f"an offer may have {MOST_SECTIONS} sections and {MOST_STATED} candidates"
+        raise Problem(422, "bad_offer", f"{text}; this one has {len(media)} and {len(stated)}")
+    if any(each.kind not in ("audio", "video") for each in media):
+        raise Problem(422, "bad_offer", "a call has sound and video alone here; leave data channels out of the offer")
+    if any(not 0 < candidate.port < 2**16 for each in media for candidate in each.ice_candidates):
+        raise ValueError("a candidate's port is none")
+    kept = [line for line in dict.fromkeys(stated) if _host_of(line) in reachable][:MOST_CANDIDATES]
+    # What was said to be the end is none where some were left out: the peer's own checks say where it is.
+    gone = {*stated, ALL_STATED}.difference(kept) if len(kept) < len({*stated}) else set()
+    offer = "\r\n".join(line for line in lines if line.rstrip() not in gone and line not in gone) + "\r\n"
+    left = [candidate for each in SessionDescription.parse(offer).media for candidate in each.ice_candidates]
+    if any(candidate.ip not in reachable for candidate in left):
+        raise ValueError("a candidate that is written in two ways")
+    log.info("offer", extra={"data": {"candidates": len(stated), "left_out": len(stated) - len(left)}})
+    return offer
+
+
+def _host_of(candidate: str) -> str:
+    """The address that a line of a candidate states (RFC 8839, section 5.1); empty where it states none."""
+    words = candidate.split()
+    return words[4] if len(words) > 4 else ""
 
 
 def mono(frame: "AudioFrame") -> bytes:

@@ -876,8 +876,46 @@ def element(head: bytes, at: int) -> tuple[int, int, int | None]:
     return int.from_bytes(head[:id_bytes], "big"), at + id_bytes + size_bytes, None if size == mask else size
 
 
+# ISO 14496-12: boxes that hold the boxes that count samples, and those. FFmpeg makes an entry of each sample that is
+# stated, before it looks whether there are any bytes of it: 2 GB of a file of 32 kB.
+SAMPLE_HOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
+MOST_BOXES = 100_000  # that are looked at
+
+
+def _check_samples(source: ByteSource) -> None:
+    """Refuse a film that states more samples than it has bytes.
+
+    Raises:
+        CorruptRecording: it does.
+    """
+    stated, waiting = 0, [(0, source.size)]
+    for _ in range(MOST_BOXES):
+        while waiting and waiting[-1][1] - waiting[-1][0] < 8:
+            waiting.pop()
+        if not waiting:
+            break
+        at, end = waiting.pop()
+        head = source.read_at(at, 20)
+        size, name, inside = int.from_bytes(head[:4]), head[4:8], 8
+        if size == 1:
+            size, inside = int.from_bytes(head[8:16]), 16
+        size = end - at if size == 0 else size
+        if size < inside:
+            continue
+        waiting.append((at + size, end))
+        if name in SAMPLE_HOLDERS:
+            waiting.append((at + inside, min(at + size, end)))
+        elif name in (b"stsz", b"stz2"):
+            stated += int.from_bytes(source.read_at(at + inside + 8, 4))
+        elif name == b"trun":
+            stated += int.from_bytes(source.read_at(at + inside + 4, 4))
+    if stated > source.size:
+        raise CorruptRecording(f"{source.label} states {stated} samples in {source.size} bytes; export it again")
+
+
 def _mp4(source: ByteSource) -> Header:
     """Where the file's boxes end: a fragmented film states no length, and FFmpeg reads only the first of two films."""
+    _check_samples(source)
     at, seen_film, fragmented = 0, False, False
     for _ in range(MOST_CHUNKS):
         head = source.read_at(at, 16)

@@ -438,6 +438,11 @@ DEMUXERS: dict[str, str] = {"webm": "matroska", "ogg": "ogg", "mp4": "mp4"}  # F
 MAX_CHUNK_SECONDS = MAX_RECORDING_SECONDS  # a few kilobytes of silence can claim to be hours
 PROBE_BYTES = 64 * 1024  # the header of such a stream is a few hundred bytes; cover pictures are not sent
 CLOSING_SECONDS = 10.0
+MOST_MUTE_BYTES = 4 * 2**20  # without a sample of sound among them: more than any header has
+# What browsers and recorders stream. A container may name any of a hundred decoders, and here they run beside others.
+STREAMED_CODECS = frozenset(
+    {"opus", "libopus", "vorbis", "flac", "aac", "alac", "mp3", "mp3float", "speex", "libspeex"}
+)
 
 
 @dataclass(frozen=True)
@@ -511,6 +516,7 @@ class MediaStream:
         self._feed = _Feed()
         self._blocks: list[FloatArray] = []
         self._seconds = 0.0  # decoded since the last push
+        self._mute_bytes = 0  # since the last sample
         self._failure: BaseException | None = None
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -553,6 +559,10 @@ class MediaStream:
             self.close()
             raise failure
         ready, self._blocks = recording.joined(self._blocks), []
+        self._mute_bytes = 0 if ready.size else self._mute_bytes + len(chunk)
+        if self._mute_bytes > MOST_MUTE_BYTES:
+            self.close()
+            raise CorruptRecording(f"{self._mute_bytes} bytes of the stream held no sound; send it again")
         if not np.isfinite(ready).all():
             self.close()
             raise CorruptRecording("the sound holds samples that are not finite numbers; send it again")
@@ -585,6 +595,9 @@ class MediaStream:
             stream = container.streams.audio[0]
             if getattr(stream, "codec_context", None) is None:
                 raise CorruptRecording("the stream's codec cannot be decoded; send Opus")
+            codec = stream.codec_context.name
+            if codec not in STREAMED_CODECS and not codec.startswith("pcm_"):
+                raise CorruptRecording(f"the codec {codec} is not streamed; send Opus")
             for packet in container.demux(stream):
                 try:
                     frames = stream.decode(packet)

@@ -282,6 +282,7 @@ SIGN_PACKAGES: Final = ("c2pa", "cryptography")
 TRUST_WORDS: Final = {
     "trusted": "a certificate of a root that is relied on",
     "untrusted": "a certificate of no root that is relied on: anybody can make one; name roots with --trust",
+    "self-made": "a certificate that the signer made as well: nobody else vouches for the name",
     "development": "a development certificate: proves nothing about who signed",
     "expired": "a certificate that has expired; without a time stamp nobody can tell when it signed",
     "unfit": "a certificate that is not one for signing pictures",

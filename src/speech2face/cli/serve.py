@@ -63,6 +63,13 @@ def serve(
     stun: Annotated[
         str | None, typer.Option(help="STUN server for WebRTC calls, as stun:HOST:PORT. Default: none is asked.")
     ] = None,
+    peer_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SPEECH2FACE_PEER_NETWORK",
+            help="Network whose addresses WebRTC peers may name beside their own; may be named several times.",
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in this machine's browser.")] = False,
 ) -> None:
     """Show the page and answer the API until interrupted. Nothing of voices or faces is kept."""
@@ -84,6 +91,7 @@ def serve(
             origins=frozenset(allowed_origin or ()),
             proxies=tuple(proxy or ()),
             root_path=root_path,
+            peer_networks=tuple(peer_network or ()),
         ),
         callback_hosts=frozenset(name.lower() for name in callback_host or ()),
         signer=open_signer(sign_key, sign_certificate, models),

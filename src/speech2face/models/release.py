@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -155,10 +156,27 @@ LANDMARKS = "landmarks"  # an output of face decoders that predict them
 FACE_DECODER = "face_decoder.onnx"  # every kind of release has one, with this name and these inputs and outputs
 
 
+ARENA_BYTES = 4 * 2**30  # for what foreign networks compute, all together; the paper's takes a fifth
+GROW_AS_NEEDED = {"arena_extend_strategy": 0, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
+
+
+@cache
+def _bound_arena() -> None:
+    """Let networks that ask for it share one bounded memory: a few bytes of a graph can ask for all there is."""
+    onnxruntime = load_onnxruntime()
+    kind, place = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    settings = GROW_AS_NEEDED | {"initial_growth_chunk_size_bytes": -1, "max_mem": ARENA_BYTES}
+    information = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, place)
+    onnxruntime.create_and_register_allocator(information, onnxruntime.OrtArenaCfg(settings))
+
+
 def _session(path: Path, threads: int | None) -> Any:
     """ONNX Runtime's session of one network."""
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
+    if path.parent != SHIPPED:
+        _bound_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads or 0  # 0: a thread a core
     # Threads wait actively within a run, which saves a fifth of it, and stop at its end: no core is kept busy between.
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -207,8 +225,16 @@ class Runtime:
             return self._opened[name]
 
     def run(self, name: str, **inputs: np.ndarray) -> list[Any]:
-        """All outputs of one network."""
-        outputs: list[Any] = self._open(name).result().run(None, inputs)
+        """All outputs of one network.
+
+        Raises:
+            WeightsError: it cannot compute them, or asks for more memory than a network may.
+        """
+        session = self._open(name).result()
+        try:
+            outputs: list[Any] = session.run(None, inputs)
+        except Exception as error:  # ONNX Runtime's own errors have no common base
+            raise WeightsError(f"{self.release.file(name)} cannot be run: {str(error).splitlines()[0]}") from error
         return outputs
 
     def inputs(self, name: str) -> list[tuple[str, list[Any]]]:
