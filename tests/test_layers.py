@@ -12,9 +12,21 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 # One strict order, that of the picture in docs/architecture.md; types and imports inside functions count too.
 ORDER = (
     *("errors", "limits", "console", "drivers", "inputs", "outputs", "validation", "audio", "face", "voice"),
-    *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "data", "metrics"),
-    *("training", "evaluation", "learning", "gallery", "forget", "consent", "batch", "tasks", "client", "app", "cli"),
-    "__main__",
+    *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "sheets", "shielding", "data"),
+    *(
+        "metrics",
+        "training",
+        "evaluation",
+        "learning",
+        "gallery",
+        "forget",
+        "consent",
+        "batch",
+        "tasks",
+        "client",
+        "app",
+    ),
+    *("cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         EmptyRecording,
         FaceNotFitted,
         FaceNotFound,
+        GoalsNotReached,
         InvalidGiven,
         InvalidOption,
         InvalidSettings,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from speech2face.models.open import load_model
     from speech2face.portrait import Portrait, Reconstruction, decode_photograph, embed, reconstruct
     from speech2face.provenance import Provenance, read_provenance
+    from speech2face.shielding import Shielded, shield
     from speech2face.tasks import evaluate, train
 
 __version__ = "0.1.0"
@@ -69,6 +71,7 @@ __all__ = [
     "FaceNotFitted",
     "FaceNotFound",
     "Given",
+    "GoalsNotReached",
     "InvalidGiven",
     "InvalidOption",
     "InvalidSettings",
@@ -94,6 +97,7 @@ __all__ = [
     "RunLocked",
     "ServiceError",
     "SeveralFaces",
+    "Shielded",
     "SilentRecording",
     "SomeRecordingsFailed",
     "SpeakerLeak",
@@ -113,6 +117,7 @@ __all__ = [
     "read_provenance",
     "read_recording",
     "reconstruct",
+    "shield",
     "train",
 ]
 
@@ -137,6 +142,8 @@ _HOMES = {
     "reconstruct": "portrait",
     "Provenance": "provenance",
     "read_provenance": "provenance",
+    "Shielded": "shielding",
+    "shield": "shielding",
     "evaluate": "tasks",
     "train": "tasks",
 }

@@ -10,12 +10,14 @@ frequency instead of by poles.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 
+Doubles = NDArray[np.float64]
 HOP = SAMPLE_RATE * 5 // 1000  # 5 ms, a frame each
 FFT_SIZE = 1024
 FREQUENCIES = FFT_SIZE // 2 + 1
@@ -34,6 +36,7 @@ COMPENSATION = 1.18, -0.09  # CheapTrick's, for what its smoothing took from the
 LEAST_POWER = 1e-10
 BAND_EDGES_HZ = (0.0, 1000.0, 2000.0, 3200.0)  # of how much is noise; above the last as in the last
 BREATH_SAMPLES = SAMPLE_RATE * 20 // 1000
+EDGE_HZ, FILTER_SAMPLES = 200.0, SAMPLE_RATE * 100 // 1000  # how soft a band's edge is, and how long its filter
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def track_pitch(waveform: FloatArray) -> FloatArray:
     return _between(path, count)
 
 
-def _peaks(correlation: NDArray[np.float64], lags: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _peaks(correlation: Doubles, lags: NDArray[np.int64]) -> tuple[Doubles, Doubles]:
     """Lags and heights of the highest peaks, (frames, CANDIDATES) twice; -inf where there are fewer."""
     middle, left, right = correlation[:, lags], correlation[:, lags - 1], correlation[:, lags + 1]
     is_peak = (middle > left) & (middle >= right) & (middle > 0.5 * VOICING_THRESHOLD)
@@ -122,9 +125,7 @@ def _peaks(correlation: NDArray[np.float64], lags: NDArray[np.int64]) -> tuple[N
     return lags[order] + shift, np.where(is_peak[rows, order], height, -np.inf)
 
 
-def _best_path(
-    hertz: NDArray[np.float64], strength: NDArray[np.float64], quiet: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _best_path(hertz: Doubles, strength: Doubles, quiet: Doubles) -> Doubles:
     """Pitch of each frame, 0 unvoiced, (frames, CANDIDATES) -> (frames,): Viterbi over candidates and "no pitch"."""
     unvoiced = VOICING_THRESHOLD + np.maximum(0, 2 - quiet / SILENCE_THRESHOLD * (1 + VOICING_THRESHOLD))
     octaves = np.concatenate([np.log2(hertz), np.zeros((len(hertz), 1))], 1)
@@ -146,7 +147,7 @@ def _best_path(
     return path
 
 
-def _between(path: NDArray[np.float64], count: int) -> FloatArray:
+def _between(path: Doubles, count: int) -> FloatArray:
     """Pitch of every frame from that of every `PITCH_STEP`-th, (steps,) -> (count,)."""
     at = np.arange(count) / PITCH_STEP
     before = np.minimum(at.astype(int), path.size - 1)
@@ -188,7 +189,7 @@ def _envelope(waveform: FloatArray, centres: NDArray[np.int64], pitch_hz: FloatA
     return np.fft.rfft(cepstrum).real.astype(np.float32)
 
 
-def _at(rows: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+def _at(rows: Doubles, place: Doubles) -> Doubles:
     """Values of rows between their entries, (frames, n) at (frames, m) -> (frames, m)."""
     before = np.floor(place).astype(np.int64)
     share = place - before
@@ -199,7 +200,7 @@ def _at(rows: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.flo
 
 def _breath(waveform: FloatArray, centres: NDArray[np.int64], pitch_hz: FloatArray) -> FloatArray:
     """Share of noise in each band's power, (frames, bands): one less the band's correlation with a period before."""
-    size, most = BREATH_SAMPLES, int(SAMPLE_RATE / LOWEST_PITCH_HZ) + 4
+    size, most = BREATH_SAMPLES, int(SAMPLE_RATE / LOWEST_PITCH_HZ) + FILTER_SAMPLES
     whole = _frames(waveform, centres[[0]] + (centres[-1] - centres[0]) // 2,
                     int(centres[-1] - centres[0]) + 2 * (size + most))[0]  # fmt: skip
     spectrum = np.fft.rfft(whole)
@@ -207,8 +208,10 @@ def _breath(waveform: FloatArray, centres: NDArray[np.int64], pitch_hz: FloatArr
     lag = np.rint(SAMPLE_RATE / np.where(pitch_hz > 0, pitch_hz, UNVOICED_HZ)).astype(int)
     start = centres - centres[0] + most + size // 2
     shares = []
-    for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False):
-        band = np.fft.irfft(np.where((hertz >= low) & (hertz < high), spectrum, 0), whole.size).astype(np.float32)
+    for low, high in pairwise(BAND_EDGES_HZ):
+        # Soft edges: what is filtered must not depend on where the block ends.
+        passed = np.clip(0.5 + (hertz - low) / EDGE_HZ, 0, 1) * np.clip(0.5 - (hertz - high) / EDGE_HZ, 0, 1)
+        band = np.fft.irfft(spectrum * passed, whole.size).astype(np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(band, size)
         now = windows[start]
         best = np.zeros(pitch_hz.size)
@@ -276,16 +279,16 @@ def put_together(voices: Iterator[Voice], samples: int, median_hz: float | None,
     return out[HOP : HOP + samples]
 
 
-def _held(pitch: FloatArray, before: float) -> tuple[NDArray[np.float64], float]:
+def _held(pitch: FloatArray, before: float) -> tuple[Doubles, float]:
     """Pitch of every frame, the last one going on where there is none, (frames,), and the last of all."""
     index = np.maximum.accumulate(np.where(pitch > 0, np.arange(pitch.size), -1))
     held = np.where(index >= 0, pitch[np.maximum(index, 0)], before)
     return held, float(held[-1])
 
 
-def _pulses(hertz: NDArray[np.float64], phase: float) -> tuple[FloatArray, float]:
+def _pulses(hertz: Doubles, phase: float) -> tuple[FloatArray, float]:
     """Pulses of unit power without aliases at a pitch a frame, (frames * HOP,), and the phase after them."""
-    per_sample = np.repeat(hertz, HOP)
+    per_sample = np.repeat(hertz.astype(np.float64), HOP)  # in single precision the phase would drift
     turned = phase + 2 * np.pi * np.cumsum(per_sample) / SAMPLE_RATE
     harmonics = np.floor(0.98 * NYQUIST / per_sample)
     half = np.sin(turned / 2)

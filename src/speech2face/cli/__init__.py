@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio
+from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, shield, studio
 from speech2face.cli.options import Exaggerate, Overwrite, Program, Quiet, SignCertificate, SignKey
 from speech2face.cli.terminal import (
     leave,
@@ -331,6 +331,7 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command()(command)
 
 
+_add(shield.shield)
 _add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
 app.command(service=True)(serve.serve)
