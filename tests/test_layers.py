@@ -13,9 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 ORDER = (
     *("errors", "limits", "console", "drivers", "inputs", "outputs", "validation", "audio", "motion", "face", "voice"),
     *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "video", "sheets", "conversation"),
-    *("data", "metrics", "training", "evaluation", "learning", "gallery", "forget", "consent", "batch", "tasks"),
-    *("client", "app", "cli"),
-    "__main__",
+    *("shielding", "data", "metrics", "training", "evaluation", "learning", "gallery", "forget", "consent", "batch"),
+    *("tasks", "client", "app", "cli", "__main__"),
 )
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 

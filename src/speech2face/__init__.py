@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         EmptyRecording,
         FaceNotFitted,
         FaceNotFound,
+        GoalsNotReached,
         InvalidGiven,
         InvalidOption,
         InvalidSettings,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from speech2face.models.open import load_model
     from speech2face.portrait import Portrait, Reconstruction, decode_photograph, embed, reconstruct
     from speech2face.provenance import Provenance, read_provenance
+    from speech2face.shielding import Shielded, shield
     from speech2face.tasks import evaluate, train
 
 __version__ = "0.1.0"
@@ -72,6 +74,7 @@ __all__ = [
     "FaceNotFitted",
     "FaceNotFound",
     "Given",
+    "GoalsNotReached",
     "InvalidGiven",
     "InvalidOption",
     "InvalidSettings",
@@ -97,6 +100,7 @@ __all__ = [
     "RunLocked",
     "ServiceError",
     "SeveralFaces",
+    "Shielded",
     "SilentRecording",
     "SomeRecordingsFailed",
     "SpeakerLeak",
@@ -117,6 +121,7 @@ __all__ = [
     "read_recording",
     "reconstruct",
     "reconstruct_speakers",
+    "shield",
     "train",
 ]
 
@@ -144,6 +149,8 @@ _HOMES = {
     "reconstruct": "portrait",
     "Provenance": "provenance",
     "read_provenance": "provenance",
+    "Shielded": "shielding",
+    "shield": "shielding",
     "evaluate": "tasks",
     "train": "tasks",
 }

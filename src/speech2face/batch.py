@@ -178,6 +178,11 @@ def _numbered(stem: str, unusable: Callable[[str], bool]) -> str:
     return next(name for name in itertools.chain([stem], numbers) if not unusable(name))
 
 
+def numbered_beside(stem: str, suffix: str, *, force: bool = False) -> Path:
+    """A name for one file that is chosen here, with a number where it is taken, unless `force` is set."""
+    return Path(_numbered(stem, lambda each: not force and os.path.lexists(each + suffix)) + suffix)
+
+
 def _key(path: Path) -> str:
     return str(path).casefold()  # some file systems take A.png and a.png for the same
 

@@ -183,6 +183,12 @@ class SomeRecordingsFailed(Speech2FaceError):
     exit_code = 30
 
 
+class GoalsNotReached(Speech2FaceError):
+    """A shielded voice still gives something away, or is hardly understood; the nearest that was found is written."""
+
+    exit_code = 34
+
+
 class InvalidSettings(Speech2FaceError):
     """A training's settings are wrong: an unknown key, a value out of range, settings that do not go together."""
 

@@ -282,3 +282,46 @@ def draw_timeline(rows: Sequence[TimelineRow], *, seconds: float, title: str, fo
         write_line(draw, where, clock, TIMELINE_BAR_PIXELS, FAINT_INK, size=14)
     write_line(draw, (gap, size[1] - FOOTER_PIXELS + 14), footer, size[0] - 2 * gap, FAINT_INK, size=15, least=8)
     return np.asarray(sheet)
+
+
+# --- The expected faces of one voice before and after a change of it.
+
+PAIR_PIXELS = 384
+PAIR_LINE_PIXELS = 26
+PAIR_HEADS = "before", "after"
+
+
+def draw_before_after(
+    faces: Sequence[NDArray[np.uint8]],
+    captions: Sequence[Sequence[str]],
+    *,
+    title: str,
+    footer: Sequence[str],
+    model: tuple[str, str],
+    notice: str,
+) -> bytes:
+    """A PNG of two faces (height, width, 3) side by side, lines under each and under both.
+
+    The `model` of this name and version drew them, and `notice` is what it says of every picture.
+    """
+    lines = max(map(len, captions))
+    top = GAP_PIXELS + 2 * PAIR_LINE_PIXELS + 12
+    under = top + PAIR_PIXELS + 8
+    last = under + lines * PAIR_LINE_PIXELS + 10
+    width = 3 * GAP_PIXELS + 2 * PAIR_PIXELS
+    sheet = Image.new("RGB", (width, last + len(footer) * PAIR_LINE_PIXELS + GAP_PIXELS), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    write_line(draw, (GAP_PIXELS, GAP_PIXELS), title, width - 2 * GAP_PIXELS, size=22)
+    for place, (face, caption) in enumerate(zip(faces, captions, strict=True)):
+        left = GAP_PIXELS + place * (PAIR_PIXELS + GAP_PIXELS)
+        write_line(draw, (left, top - PAIR_LINE_PIXELS), PAIR_HEADS[place], PAIR_PIXELS, FAINT_INK)
+        shown = Image.fromarray(face).resize((PAIR_PIXELS, PAIR_PIXELS), Image.Resampling.LANCZOS)
+        sheet.paste(shown, (left, top))
+        for line, text in enumerate(caption):
+            write_line(draw, (left, under + line * PAIR_LINE_PIXELS), text, PAIR_PIXELS)
+    for line, text in enumerate(footer):
+        where = (GAP_PIXELS, last + line * PAIR_LINE_PIXELS)
+        write_line(draw, where, text, width - 2 * GAP_PIXELS, FAINT_INK, size=15)
+    name, version = model
+    drawn = comparison_provenance(model_name=name, model_version=version, notice=notice)
+    return picture_bytes(np.asarray(sheet), drawn, comparison_facts(title, synthetic=len(faces)), small=True)

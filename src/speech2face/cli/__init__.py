@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, studio, video
+from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, shield, studio, video
 from speech2face.cli.options import (
     Exaggerate,
     GivenText,
@@ -339,7 +339,8 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command()(command)
 
 
-_add(video.video, learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
+_add(video.video, shield.shield)
+_add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
 app.command(service=True)(serve.serve)
 _add(studio.studio, evaluate.audit, evaluate.evaluate)

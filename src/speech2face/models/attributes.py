@@ -347,6 +347,13 @@ class AttributeModel:
         """
         return self.encoded(self.runtime.moments(waveform))
 
+    def encode_stretches(self, waveform: FloatArray, samples: int) -> FloatArray:
+        """What the upper half of the layers makes of each stretch alone, (samples,) -> (stretches, channels)."""
+        starts = range(0, waveform.size - samples + 1, samples)
+        sums = np.concatenate([self.runtime.segment_moments(waveform[at : at + samples]).sums for at in starts])
+        means = sums[:, 1] / sums[:, 0]
+        return np.asarray(means[:, means.shape[1] // 2 :], np.float32)
+
     def start_encoding(self) -> AttributeEncoderState:
         """Begin to encode the speech of one speaker while it is spoken."""
 
@@ -453,6 +460,24 @@ class AttributeEncoding:
             calibration.femininity(self.reading.gender_logit),
             child_probability=sigmoid(self.reading.child_logit),
         )
+
+    @property
+    def widest_interval_years(self) -> float:
+        """Width of the age interval that would be stated of the same voice, were the recording wholly unfamiliar."""
+        calibration, reading = self.model.release.calibration, self.reading
+        probabilities = calibration.age_probabilities(reading.age_logits, reading.seconds, math.inf)
+        low, high = replace(self.attributes, age_probabilities=probabilities).age_interval()
+        return high - low
+
+    @property
+    def speaker_embedding(self) -> FloatArray:
+        """What tells speakers apart, (embedding,), of unit length."""
+        return self.reading.speaker_embedding
+
+    @property
+    def beyond_attributes(self) -> FloatArray | None:
+        """What this voice moves the face beyond age and gender, (K,); None where the model knows only these."""
+        return None
 
     @property
     def is_child(self) -> bool:

@@ -219,6 +219,56 @@ class FittedModel(Protocol):
         ...
 
 
+class SpeakerEncoding(Protocol):
+    """What a `SpeakerModel` made of a recording: all that says what the voice gives away."""
+
+    @property
+    def attributes(self) -> AttributeBelief:
+        """What the voice tells about age and gender."""
+        ...
+
+    @property
+    def is_child(self) -> bool:
+        """Whether the voice is most likely a child's."""
+        ...
+
+    @property
+    def speaker_embedding(self) -> FloatArray:
+        """What tells speakers apart, (embedding,), of unit length."""
+        ...
+
+    @property
+    def widest_interval_years(self) -> float:
+        """Width of the age interval that would be stated of the same voice, were the recording wholly unfamiliar."""
+        ...
+
+    @property
+    def beyond_attributes(self) -> FloatArray | None:
+        """What this voice moves the face beyond age and gender, (K,); None where the model knows only these."""
+        ...
+
+    def belief(self, given: Given) -> FaceBelief:
+        """The belief about the face."""
+        ...
+
+
+@runtime_checkable
+class SpeakerModel(Protocol):
+    """A model that states age and gender and tells speakers apart."""
+
+    def encode(self, waveform: FloatArray) -> SpeakerEncoding:
+        """Encode all the speech, (samples,).
+
+        Raises:
+            NoSpeech: the encoder finds no voice in it.
+        """
+        ...
+
+    def encode_stretches(self, waveform: FloatArray, samples: int) -> FloatArray:
+        """What the upper layers make of each stretch of so many samples alone, (samples,) -> (stretches, channels)."""
+        ...
+
+
 class Model(Protocol):
     """Protocol of a model: a release of weights, ready for use."""
 

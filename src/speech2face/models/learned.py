@@ -156,6 +156,11 @@ class LearnedEncoding(AttributeEncoding):
     def _moved(self) -> FloatArray:
         return self.model.release.correction.of(self.moments)
 
+    @property
+    def beyond_attributes(self) -> FloatArray:
+        """What this voice moves the face beyond age and gender, (K,); what the pairs move all faces is left out."""
+        return self._moved - self.model.release.correction.shift
+
     def _shown(self, given: Given) -> AttributeBelief:
         """The attributes of the face that is drawn; where none were learned with, those that are stated alone."""
         shown = super()._shown(given)

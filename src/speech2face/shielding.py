@@ -1,0 +1,498 @@
+"""What a voice gives away, and a voice that gives it away no more: measured, changed, and measured again.
+
+The voice is taken apart and put together anew (`audio/vocoder.py`), step by step stronger, until the model reads
+nothing in it: neither gender nor age nor that it is the same speaker. The steps are the same for every voice; only the
+resonances are moved as far as this voice's gender reading needs. Whoever knows the steps can learn to listen through
+them: `LIMITS` says so, and `benchmarks/shield.csv` how well one such listener does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+import numpy as np
+
+from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
+from speech2face.audio.sound_file import SoundKind, encode_waveform, sound_kind
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.speech import Activity, require_speech
+from speech2face.audio.vocoder import (
+    FFT_SIZE,
+    Voice,
+    VoiceChange,
+    median_pitch,
+    moved_envelope,
+    put_together,
+    take_apart,
+    track_pitch,
+)
+from speech2face.errors import InvalidOption, NoSpeech
+from speech2face.inputs import PathLike, brief, plain_path
+from speech2face.models.contract import Given, Model, SpeakerEncoding, SpeakerModel
+from speech2face.outputs import write_together
+from speech2face.portrait import check_model, draw_picture
+from speech2face.voice.belief import cosine
+
+# --- What is wanted, and what cannot be promised.
+
+GENDER_LOW, GENDER_HIGH = 0.4, 0.6  # of the probability that the voice is read as a woman's
+WIDEST_SHARE: Final = 0.95  # of the widest interval of age that the model states of anybody heard for so long
+# Cosines of the starter's speaker embeddings over calibration speakers, whom it did not learn from: of two speakers one
+# pair in ten is more alike than this, half are over 0; of two halves of one recording 99 in 100 are over 0.34.
+IMPOSTOR_COSINE: Final = 0.21
+# Of `understandable`; see `benchmarks/shield.csv` for what harmless changes and destroyed speech get.
+UNDERSTANDABLE: Final = 0.25  # what white noise as loud as the speech leaves
+LIMITS: Final = (
+    "This says what one model no longer reads. It is no proof against a stronger one, or one that has learned from"
+    " shielded voices. Words, accent, pace and manner of speaking stay, as do background sounds and what is said."
+)
+COMMENT: Final = "Synthetic voice: changed by speech2face shield so that it gives less away about the speaker"
+
+# --- The steps, tried in this order until the goals are reached.
+
+STEPS: Final = (
+    VoiceChange(pitch_hz=160.0, mcadams=0.8, breath=0.2),
+    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.3),
+    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.45),
+    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.6),
+    VoiceChange(pitch_hz=160.0, mcadams=0.7, breath=0.8),
+    VoiceChange(pitch_hz=240.0, mcadams=0.7, breath=0.4),  # for voices that as a whisper are read as a man's
+)
+FORMANTS_LEAST, FORMANTS_MOST = 0.7, 1.5  # beyond, voices are nobody's, and their reading turns round
+LEAST_OCTAVES, MOST_OCTAVES = 0.02, 0.3  # of one try's move
+FORMANT_TRIES: Final = 4  # a step
+LOGITS_AN_OCTAVE: Final = 14.0  # about what the gender reading moves as resonances go up by an octave
+NEUTRAL_LOGIT: Final = 0.2  # nearer to even than this needs no further try
+EXCERPT_SEGMENTS, SEGMENT_SAMPLES = 3, 3 * SAMPLE_RATE  # of the speech, on which the steps are tried
+STRETCH_SAMPLES = SAMPLE_RATE * 300 // 1000  # about a syllable and a half
+# Mean spectral envelope of voiced speech over 120 speakers that the starter learned from, men and women alike, as the
+# first coefficients of a cepstrum (of the natural logarithm of power): what every voice's colour is brought to.
+MEAN_CEPSTRUM: Final = (
+    *(-1.558, 2.247, 0.299, 0.668, 0.139, 0.528, 0.024, 0.248, -0.018, 0.087, -0.059, 0.011),
+    *(-0.053, -0.021, -0.075, -0.068, -0.084, -0.067, -0.063, -0.051, -0.061, -0.060, -0.064, -0.055),
+)
+COLOUR_LEAST, COLOUR_MOST = -6.0, 4.0  # -26 and 17 dB: what a telephone cut off is not brought back as noise
+COLOUR_BINS = slice(6, 350)  # 100 Hz to 5.5 kHz, whose mean is the level
+KNEE: Final = 0.7  # louder peaks are bent, not cut off
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What the model reads in a voice.
+
+    `age_interval` holds 80 % of the belief, in years; `widest_years` is how wide it would be if the recording were
+    wholly unfamiliar. `beyond` is how far pairs of voices and faces move the face beyond age and gender, in face
+    embedding, None where the model knows only these.
+    """
+
+    femininity: float
+    age: float
+    age_interval: tuple[float, float]
+    widest_years: float
+    child_probability: float
+    is_child: bool
+    beyond: float | None
+
+    @property
+    def interval_share(self) -> float:
+        """The interval's width over the widest that there is, 1 at its widest."""
+        return (self.age_interval[1] - self.age_interval[0]) / max(self.widest_years, 1e-9)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One thing that is wanted of a shielded voice, as a number before and after; `wanted` says what, in words."""
+
+    name: str
+    before: float
+    after: float
+    wanted: str
+    reached: bool
+
+
+@dataclass(frozen=True, repr=False)
+class Shielded:
+    """A shielded recording: its sound, and what the model read before and after.
+
+    `audio` is mono float32 in [-1, 1], (samples,), at `rate`, as long as the recording. `same_speaker` is the cosine
+    of the speaker embeddings before and after, at most 1; `understandable` how alike stretches of a third of a second
+    are before and after in what the encoder makes of them, 1 the same, 0 speech destroyed; `kept_beyond` which share of
+    the correction beyond age and gender is still there. `faces` are the expected faces, (height, width, 3) uint8 each.
+    """
+
+    audio: FloatArray
+    rate: int
+    before: Exposure
+    after: Exposure
+    same_speaker: float
+    understandable: float
+    kept_beyond: float | None
+    change: VoiceChange
+    loudness_db: float
+    seconds_heard: float
+    faces: tuple[np.ndarray, np.ndarray]
+    model_name: str
+    model_version: str
+    notice: str
+    limits: str = LIMITS
+
+    def __repr__(self) -> str:
+        """Return one line: length, what was reached."""
+        reached = sum(goal.reached for goal in self.goals)
+        return brief(self, f"{self.audio.size / self.rate:.1f} s", f"{reached} of {len(self.goals)} goals reached")
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What was wanted, and whether it was reached."""
+        return find_goals(self.before, self.after, self.same_speaker, self.understandable)
+
+    @property
+    def reached(self) -> bool:
+        """Whether all goals were."""
+        return all(goal.reached for goal in self.goals)
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything but sound and faces, JSON-ready."""
+        return {
+            "reached": self.reached,
+            "goals": [vars(goal) | _rounded(goal) for goal in self.goals],
+            "before": _exposure_facts(self.before),
+            "after": _exposure_facts(self.after),
+            "kept_beyond_attributes": None if self.kept_beyond is None else round(self.kept_beyond, 3),
+            "change": {
+                name: round(float(value), 3) for name, value in vars(self.change).items() if isinstance(value, float)
+            },
+            "loudness_db": round(self.loudness_db, 2),
+            "seconds": round(self.audio.size / self.rate, 2),
+            "seconds_heard": round(self.seconds_heard, 2),
+            "sample_rate": self.rate,
+            "model": {"name": self.model_name, "version": self.model_version},
+            "limits": self.limits,
+        }
+
+    def encoded(self, kind: SoundKind) -> bytes:
+        """Return the sound as the bytes of a file of this kind, 16 kHz and mono, whose comment says what it is."""
+        return encode_waveform(self.audio, kind, comment=COMMENT)
+
+    def save(self, path: PathLike, *, force: bool = False) -> None:
+        """Write the sound whole or not at all; WAV, FLAC, MP3, Opus or M4A by the name's ending.
+
+        Raises:
+            InvalidOption: another ending.
+            OutputExists: something is at the path and `force` is not set.
+            CannotWrite: the file cannot be written.
+        """
+        place = plain_path(path, "the path")
+        write_together({place: self.encoded(sound_kind(place))}, force=force)
+
+    def sheet(self) -> bytes:
+        """Return a labelled PNG with the expected faces before and after, side by side."""
+        from speech2face.sheets import draw_before_after
+
+        return draw_before_after(
+            self.faces,
+            [_caption(each) for each in (self.before, self.after)],
+            title="What a voice gives away, before and after the shield",
+            footer=(
+                f"Same speaker {self.same_speaker:.2f} (strangers: {IMPOSTOR_COSINE:g} or less, itself: 1)."
+                f" {'All goals reached.' if self.reached else 'Not all goals reached.'}",
+                "Average faces of a model, nobody's likeness. One model reads nothing more; another one may.",
+                f"Model {self.model_name} {self.model_version}",
+            ),
+            model=(self.model_name, self.model_version),
+            notice=self.notice,
+        )
+
+
+def find_goals(before: Exposure, after: Exposure, same_speaker: float, understandable: float) -> tuple[Goal, ...]:
+    """What is wanted of a shielded voice, and whether it was reached."""
+    return (
+        Goal(
+            "gender_probability", before.femininity, after.femininity, f"{GENDER_LOW:g} to {GENDER_HIGH:g}",
+            GENDER_LOW <= after.femininity <= GENDER_HIGH,
+        ),
+        Goal(
+            "age_interval_share", before.interval_share, after.interval_share,
+            f"{WIDEST_SHARE:g} of the widest, or more", after.interval_share >= WIDEST_SHARE,
+        ),
+        Goal("same_speaker", 1.0, same_speaker, f"{IMPOSTOR_COSINE:g} or less", same_speaker <= IMPOSTOR_COSINE),
+        Goal(
+            "understandable", 1.0, understandable, f"{UNDERSTANDABLE:g} or more", understandable >= UNDERSTANDABLE
+        ),
+    )  # fmt: skip
+
+
+def _rounded(goal: Goal) -> dict[str, Any]:
+    return {"before": round(goal.before, 4), "after": round(goal.after, 4), "reached": bool(goal.reached)}
+
+
+def _exposure_facts(exposure: Exposure) -> dict[str, Any]:
+    low, high = exposure.age_interval
+    return {
+        "femininity": round(exposure.femininity, 4),
+        "age": round(exposure.age, 1),
+        "age_interval_80": [round(low, 1), round(high, 1)],
+        "age_interval_widest_years": round(exposure.widest_years, 1),
+        "child_probability": round(exposure.child_probability, 4),
+        "beyond_attributes": None if exposure.beyond is None else round(exposure.beyond, 4),
+    }
+
+
+def _caption(exposure: Exposure) -> tuple[str, str]:
+    low, high = exposure.age_interval
+    return (
+        f"read as a woman's with {100 * exposure.femininity:.0f} %",
+        f"age {low:.0f} to {high:.0f} (80 %)",
+    )
+
+
+# --- Measuring.
+
+
+def expose(encoding: SpeakerEncoding) -> Exposure:
+    """What a model reads in one recording."""
+    attributes, beyond = encoding.attributes, encoding.beyond_attributes
+    return Exposure(
+        femininity=attributes.femininity,
+        age=attributes.age_mean,
+        age_interval=attributes.age_interval(),
+        widest_years=encoding.widest_interval_years,
+        child_probability=attributes.child_probability,
+        is_child=encoding.is_child,
+        beyond=None if beyond is None else float(np.linalg.norm(beyond)),
+    )
+
+
+def _syllables(model: SpeakerModel, speech: FloatArray) -> FloatArray:
+    """Stretches of speech as encoded, less what all have in common, which is the speaker; (stretches, channels)."""
+    rows = model.encode_stretches(speech, STRETCH_SAMPLES)
+    rows = rows - rows.mean(0)
+    rows = rows / (rows.std(0) + 1e-6)
+    return np.asarray(rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9), np.float32)
+
+
+# --- Changing.
+
+
+@dataclass(frozen=True)
+class _Excerpt:
+    """The part of the speech on which steps are tried, taken apart once."""
+
+    speech: FloatArray
+    voices: tuple[Voice, ...]
+    median_hz: float | None
+    encoding: SpeakerEncoding
+    syllables: FloatArray
+
+
+@dataclass(frozen=True)
+class _Tried:
+    change: VoiceChange
+    exposure: Exposure
+    same_speaker: float
+    understandable: float
+
+    def shortfall(self, before: Exposure) -> float:
+        """How far it is from the goals, 0 if all are reached; each counts by its own scale."""
+        return (
+            max(0.0, abs(self.exposure.femininity - 0.5) - (GENDER_HIGH - 0.5))
+            + max(0.0, WIDEST_SHARE - self.exposure.interval_share)
+            + max(0.0, self.same_speaker - IMPOSTOR_COSINE)
+            + max(0.0, UNDERSTANDABLE - self.understandable)
+        )
+
+
+def _excerpt(model: SpeakerModel, speech: FloatArray) -> _Excerpt:
+    """Up to three pieces of three seconds, spread over the speech."""
+    most = EXCERPT_SEGMENTS * SEGMENT_SAMPLES
+    if speech.size > most:
+        starts = np.linspace(0, speech.size - SEGMENT_SAMPLES, EXCERPT_SEGMENTS).astype(int)
+        speech = np.concatenate([speech[at : at + SEGMENT_SAMPLES] for at in starts])
+    pitch = track_pitch(speech)
+    return _Excerpt(
+        speech,
+        tuple(take_apart(speech, pitch)),
+        median_pitch(pitch),
+        model.encode(speech),
+        _syllables(model, speech),
+    )
+
+
+def _coloured(excerpt: _Excerpt, change: VoiceChange) -> VoiceChange:
+    """The change with the colour that brings this voice's mean envelope, once moved, to everybody's."""
+    total, count = np.zeros(FFT_SIZE // 2 + 1), 0
+    for voice in excerpt.voices:
+        chosen = voice.pitch_hz > 0
+        if chosen.any():
+            total += moved_envelope(voice.envelope[chosen], change).sum(0)
+            count += int(chosen.sum())
+    if not count:
+        return change
+    mean = total / count
+    keep = len(MEAN_CEPSTRUM)
+    everybody = np.zeros(FFT_SIZE)
+    everybody[:keep] = MEAN_CEPSTRUM
+    everybody[-keep + 1 :] = MEAN_CEPSTRUM[:0:-1]
+    wanted = np.fft.rfft(everybody).real - (mean - mean[COLOUR_BINS].mean())
+    cepstrum = np.fft.irfft(np.clip(wanted, COLOUR_LEAST, COLOUR_MOST))
+    cepstrum[keep : -keep + 1] = 0  # the colour, not the harmonics
+    return replace(change, colour=np.fft.rfft(cepstrum).real.astype(np.float32))
+
+
+def _try(model: SpeakerModel, excerpt: _Excerpt, change: VoiceChange) -> tuple[FloatArray, SpeakerEncoding]:
+    """The excerpt, changed, and what is read in it.
+
+    Raises:
+        NoSpeech: no voice is recognised any more.
+    """
+    made = put_together(iter(excerpt.voices), excerpt.speech.size, excerpt.median_hz, change)
+    made = _levelled(made, ((0, made.size),), _level(excerpt.speech))
+    return made, model.encode(made)
+
+
+def _neutral(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange, formants: float) -> _Tried | None:
+    """One step with the resonances moved so far that gender is open; None: no voice is left.
+
+    By secants within what is known to be too low and too high, beginning at `formants`.
+    """
+    best: tuple[float, VoiceChange, FloatArray, SpeakerEncoding] | None = None
+    low, high = np.log2(FORMANTS_LEAST), np.log2(FORMANTS_MOST)
+    at, slope, last = float(np.log2(formants)), LOGITS_AN_OCTAVE, None
+    for _ in range(FORMANT_TRIES):
+        change = _coloured(excerpt, replace(step, formants=float(2**at)))
+        try:
+            made, encoding = _try(model, excerpt, change)
+        except NoSpeech:
+            break
+        femininity = min(max(encoding.attributes.femininity, 1e-6), 1 - 1e-6)
+        logit = float(np.log(femininity / (1 - femininity)))
+        if best is None or abs(logit) < best[0]:
+            best = abs(logit), change, made, encoding
+        if abs(logit) < NEUTRAL_LOGIT or high - low < LEAST_OCTAVES:
+            break
+        low, high = (at, high) if logit < 0 else (low, at)
+        if last is not None and (logit - last[1]) * (at - last[0]) > 0:
+            slope = (logit - last[1]) / (at - last[0])
+        last = at, logit
+        at -= min(max(logit / slope, -MOST_OCTAVES), MOST_OCTAVES)
+        if not low < at < high:
+            at = (low + high) / 2
+    if best is None:
+        return None
+    _, change, made, encoding = best
+    alike = float(np.einsum("ij,ij->i", excerpt.syllables, _syllables(model, made)).mean())
+    same = cosine(excerpt.encoding.speaker_embedding, encoding.speaker_embedding)
+    return _Tried(change, expose(encoding), same, alike)
+
+
+def find_change(model: SpeakerModel, speech: FloatArray) -> tuple[VoiceChange, _Excerpt]:
+    """The gentlest step that reaches all goals on an excerpt of the speech, (samples,), or the one nearest to them."""
+    excerpt = _excerpt(model, speech)
+    before, formants = expose(excerpt.encoding), 1.0
+    best: _Tried | None = None
+    for step in STEPS:
+        tried = _neutral(model, excerpt, step, formants)
+        if tried is None:
+            continue
+        formants = tried.change.formants
+        if best is None or tried.shortfall(before) < best.shortfall(before):
+            best = tried
+        if not best.shortfall(before):
+            break
+    if best is None:
+        raise NoSpeech("the model recognises no voice in it once it is changed; record somebody talking closer by")
+    return best.change, excerpt
+
+
+def _level(speech: FloatArray) -> float:
+    return float(np.sqrt(np.mean(np.square(speech, dtype=np.float64))))
+
+
+def _levelled(waveform: FloatArray, spans: Any, level: float) -> FloatArray:
+    """As loud as before where somebody speaks, peaks over `KNEE` bent so that none is over 1, (samples,)."""
+    for _ in range(2):  # bending takes a little, which the second round gives back
+        now = _level(np.concatenate([waveform[start:stop] for start, stop in spans]))
+        waveform = waveform * np.float32(level / max(now, 1e-9))
+        size = np.abs(waveform)
+        bent = KNEE + (1 - KNEE) * np.tanh((size - KNEE) / (1 - KNEE))
+        waveform = np.where(size > KNEE, np.sign(waveform) * bent, waveform)
+    return np.asarray(waveform, np.float32)
+
+
+def shield(
+    recording: Source | Recording,
+    model: Model | None = None,
+    *,
+    sample_rate: float | None = None,
+    track: int | None = None,
+) -> Shielded:
+    """Change a voice until the model reads nothing in it, and say what it read before and after.
+
+    What is reached is in `Shielded.goals`; where it is not everything, the nearest is returned. `Shielded.limits` says
+    what is not promised.
+
+    Args:
+        recording: a path, the bytes of a file, a binary file, `(array, sample_rate)`, or a `Recording` already read.
+        model: from `load_model`, one that states age and gender; None is the starter.
+        sample_rate: of an array given alone.
+        track: which of several sound tracks is heard, from 1; None takes the one that a player would.
+
+    Raises:
+        Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording.
+        InvalidOption: a model that states neither age nor gender.
+    """
+    if model is None:
+        from speech2face.models.open import load_model
+
+        model = load_model()
+    speaker_model = _speaker_model(model)
+    model.prefetch()
+    if isinstance(recording, Recording):
+        waveform = checked_recording(recording).waveform
+    else:
+        waveform = read_recording(recording, sample_rate=sample_rate, track=track).waveform
+    activity = require_speech(waveform)
+    speech = activity.speech()
+    encoding = speaker_model.encode(speech)
+    change, excerpt = find_change(speaker_model, speech)
+    pitch = track_pitch(waveform)
+    made = put_together(take_apart(waveform, pitch), waveform.size, excerpt.median_hz, change)
+    made = _levelled(made, activity.spans, _level(speech))
+    changed = Activity(made, activity.spans).speech()
+    after = speaker_model.encode(changed)
+    most = EXCERPT_SEGMENTS * SEGMENT_SAMPLES
+    alike = _syllables(speaker_model, speech[:most]) * _syllables(speaker_model, changed[:most])
+    faces = [draw_picture(model, model.exaggerated(each.belief(Given()).mean, 0.0)).image for each in (encoding, after)]
+    return Shielded(
+        audio=made,
+        rate=SAMPLE_RATE,
+        before=expose(encoding),
+        after=expose(after),
+        same_speaker=cosine(encoding.speaker_embedding, after.speaker_embedding),
+        understandable=float(alike.sum(1).mean()),
+        kept_beyond=_kept(encoding.beyond_attributes, after.beyond_attributes),
+        change=change,
+        loudness_db=20 * float(np.log10(_level(changed) / max(_level(speech), 1e-9))),
+        seconds_heard=activity.seconds,
+        faces=(faces[0], faces[1]),
+        model_name=model.release.name,
+        model_version=model.release.version,
+        notice=model.notice,
+    )
+
+
+def _kept(before: FloatArray | None, after: FloatArray | None) -> float | None:
+    """Share of what was before that is still there, along its direction; None where there was nothing."""
+    if before is None or after is None or not np.any(before):
+        return None
+    return float(before @ after / (before @ before))
+
+
+def _speaker_model(model: Model) -> SpeakerModel:
+    check_model(model)
+    if not isinstance(model, SpeakerModel):
+        raise InvalidOption(
+            f"the model {model.release.name} states neither age nor gender; use the starter, or one that learn wrote"
+        )
+    return cast(SpeakerModel, model)
