@@ -199,11 +199,35 @@ def test_the_command_writes_video_drawing_and_poses(tmp_path: Path) -> None:
         (["-o", "a.svg", "--style", "photographic"], "an SVG is drawn"),
         (["-o", "a.webm", "--sign-key", "key.pem"], "C2PA signs no"),
         (["-o", "a.mp4", "--motion", "a.mp4"], "the same file"),
+        (["-o", "a.svg", "--speakers", "auto"], "an SVG holds one face"),
+        (["-o", "a.mp4", "--speakers", "0"], "1 to"),
     ],
 )
 def test_a_command_that_cannot_be_is_refused_before_anything_is_heard(options: list[str], said: str) -> None:
     ran = CliRunner().invoke(app, ["video", "nothing.wav", *options])
     assert isinstance(ran.exception, InvalidOption) and said in str(ran.exception)
+
+
+@pytest.mark.slow
+def test_the_speakers_of_a_conversation_take_turns(tmp_path: Path) -> None:
+    out = tmp_path / "talk.mp4"
+    options = ["--speakers", "auto", "--pixels", "128", "-o", str(out), "--json"]
+    ran = CliRunner().invoke(app, ["video", str(EXAMPLES / "conversation.opus"), *options])
+    assert ran.exit_code == 0, ran.output
+    said, facts = read_provenance(out)
+    drawn = [each for each in json.loads(ran.stdout)["speakers"] if each["portrait"] is not None]
+    assert len(facts["portraits"]) == len(drawn) == 3
+    assert said.notice
+    shown = frames(out.read_bytes())
+    assert shown[0].shape == (128, 3 * 128, 3)
+    turns = facts["video"]["turns"]
+    assert [turn["start"] for turn in turns] == sorted(turn["start"] for turn in turns)
+    still = [
+        np.abs(np.diff(np.stack(shown[275:345])[:, 60:, k * 128 : (k + 1) * 128].astype(int), axis=0)).mean()
+        for k in range(3)
+    ]
+    (speaking,) = (turn["portrait"] for turn in turns if turn["start"] < 11 and turn["end"] > 13.8)
+    assert int(np.argmax(still)) == speaking  # the others only breathe and blink
 
 
 def test_a_picture_is_no_recording(tmp_path: Path) -> None:

@@ -233,17 +233,23 @@ def conversation_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
     """Everything about one new conversation."""
     outputs = job.outputs
     rows = [("timeline", printable(outputs.portrait)), ("facts", printable(outputs.facts))]
-    drawn = iter(outputs.speakers)
+    return [*rows, *speaker_rows(facts, [each.portrait for each in outputs.speakers]), ("note", facts["notice"])]
+
+
+def speaker_rows(facts: dict[str, Any], portraits: Iterable[Path] = ()) -> list[tuple[str, str]]:
+    """What is said of each speaker of a conversation, with the file of each who was drawn, where there are files."""
+    rows, files = [], iter(portraits)
     for speaker in facts["speakers"]:
         heard = f"{speaker['seconds']:.1f} s in {len(speaker['segments'])} stretches"
         rows.append((f"speaker {speaker['speaker']}", f"{heard}{', ' * bool(speaker['note'])}{speaker['note']}"))
         if speaker["portrait"] is not None:
-            rows.append(("  portrait", printable(next(drawn).portrait)))
+            if (file := next(files, None)) is not None:
+                rows.append(("  portrait", printable(file)))
             rows += [(f"  {name}", text) for name, text in fact_rows(speaker["portrait"]) if name != "speech heard"]
     left_out = sum(stop - start for start, stop in facts["left_out"])
     if left_out:
         rows.append(("left out", f"{left_out:.1f} s of speech: two at once, or nobody's for sure"))
-    return [*rows, ("note", facts["notice"])]
+    return rows
 
 
 def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None) -> dict[Path, bytes]:

@@ -43,6 +43,7 @@ from speech2face.provenance import (
     comparison_facts,
 )
 from speech2face.sheets import TimelineRow, draw_timeline
+from speech2face.video import Turn
 from speech2face.voice.diarization import (
     OnlineRule,
     OnlineSpeakers,
@@ -267,6 +268,17 @@ def _rounded(segments: tuple[tuple[float, float], ...]) -> list[list[float]]:
 
 def _seconds(spans: Spans) -> tuple[tuple[float, float], ...]:
     return tuple((start / SAMPLE_RATE, stop / SAMPLE_RATE) for start, stop in spans)
+
+
+def turns_of(conversation: Conversation) -> list[Turn]:
+    """When each drawn speaker of a conversation speaks, in the order of time: what a video shows."""
+    turns = [
+        Turn(start, stop, speaker.portrait)
+        for speaker in conversation.speakers
+        if speaker.portrait is not None
+        for start, stop in speaker.segments
+    ]
+    return sorted(turns, key=lambda turn: turn.start)
 
 
 def check_speakers(speakers: object) -> int | None:

@@ -22,7 +22,7 @@ from speech2face.audio.recording import can_encode
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import InvalidOption
 from speech2face.inputs import described
-from speech2face.limits import Style
+from speech2face.limits import MAX_SPEAKERS, Style
 from speech2face.motion import FRAME, FRAMES_PER_SECOND, Pose, PoseStream
 from speech2face.portrait import Portrait, check_style, face_artist
 from speech2face.provenance import SIGNED, Signer, film_bytes, film_tags, portrait_svg, provenance_of
@@ -173,7 +173,8 @@ ENCODINGS: Final[dict[str, VideoEncoding | Literal["svg"]]] = {".mp4": "mp4", ".
 """By the ending of a file's name."""
 PIXELS: Final = 512
 LEAST_PIXELS, MOST_PIXELS = 128, 1024
-MOST_FACES: Final = 4
+MOST_FACES: Final = MAX_SPEAKERS
+MOST_IN_A_ROW: Final = 3
 SOUND_RATE: Final = 48_000  # Hz, which every player takes; what is above 8 kHz was not read
 SOUND_BITS: Final = 96_000  # a second
 # Threads are counted, so that the same recording makes the same file on every machine.
@@ -266,8 +267,8 @@ class _Stage:
         self._portraits = _portraits(turns)
         self._turns, self._pixels, self._notice = turns, pixels, model.notice
         self._faces = [SpeakingFace(model, portrait) for portrait in self._portraits]
-        self._columns = min(len(self._faces), 2)
-        self._rows = -(-len(self._faces) // self._columns)
+        self._rows = 1 if len(self._faces) <= MOST_IN_A_ROW else 2
+        self._columns = -(-len(self._faces) // self._rows)
         self.width, self.height = self._columns * pixels, self._rows * pixels
 
     def facts(self, samples: int) -> dict[str, Any]:
@@ -293,7 +294,8 @@ class _Stage:
     def frames(self, waveform: FloatArray) -> Iterator[PixelArray]:
         """The frames, (height, width, 3) each, one for each 40 ms begun."""
         tracks = [self._poses(waveform, portrait, number) for number, portrait in enumerate(self._portraits)]
-        picture = np.full((self.height, self.width, 3), LABEL_GROUND, np.uint8)
+        ground = self._faces[0].frame(Pose(), self._pixels)[0, -1]  # where a row has a place too many
+        picture = np.broadcast_to(ground, (self.height, self.width, 3)).copy()
         for poses in zip(*tracks, strict=True):
             for number, (face, pose) in enumerate(zip(self._faces, poses, strict=True)):
                 row, column = divmod(number, self._columns)

@@ -19,6 +19,7 @@ from speech2face.cli.options import (
     Quiet,
     SignCertificate,
     SignKey,
+    SpeakersText,
     pairs,
     parse_given,
 )
@@ -34,7 +35,7 @@ from speech2face.cli.terminal import (
 )
 from speech2face.console import Bar, note
 from speech2face.errors import InvalidGiven, InvalidOption, SomeRecordingsFailed, Speech2FaceError
-from speech2face.limits import MAX_SAMPLES, MAX_SPEAKERS, Style
+from speech2face.limits import MAX_SAMPLES, Style
 
 if TYPE_CHECKING:
     from speech2face.batch import Gathered, Job
@@ -68,14 +69,6 @@ Track = Annotated[
 ]
 Microphone = Annotated[
     bool, typer.Option("--microphone", help="Hear the microphone until silence or Ctrl-C (extra microphone).")
-]
-SpeakersText = Annotated[
-    str | None,
-    typer.Option(
-        "--speakers",
-        metavar="auto|N",
-        help=f"Several people speak: a portrait of each and a timeline; how many, up to {MAX_SPEAKERS}, or auto.",
-    ),
 ]
 VoiceActivityName = Annotated[
     str | None, typer.Option(help="Find the speech with a detector that a package adds. Default: webrtc.")

@@ -12,6 +12,7 @@ import typer
 
 from speech2face.console import logged
 from speech2face.errors import InvalidGiven
+from speech2face.limits import MAX_SPEAKERS
 
 GIVEN_NAMES: Final = ("age", "gender", "group", "hair")
 KEY_VARIABLE: Final = "SPEECH2FACE_SIGN_KEY"
@@ -25,6 +26,14 @@ ReplaceReport = Annotated[bool, typer.Option("--force", "-f", help="Replace a re
 Exaggerate = Annotated[float, typer.Option(help="Move the face away from the average face; 0 does not.")]
 GivenText = Annotated[
     str | None, typer.Option(help="State attributes instead of hearing them: age=40,gender=female,group=...,hair=...")
+]
+SpeakersText = Annotated[
+    str | None,
+    typer.Option(
+        "--speakers",
+        metavar="auto|N",
+        help=f"Several people speak, each with a face: how many, up to {MAX_SPEAKERS}, or auto.",
+    ),
 ]
 Data = Annotated[str, typer.Option(metavar="DATA", help="Data set, or a folder with voices.csv.")]
 ReportFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")]

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from speech2face.cli.options import (
     Quiet,
     SignCertificate,
     SignKey,
+    SpeakersText,
     parse_given,
 )
 from speech2face.cli.terminal import print_json, print_rows
@@ -37,6 +38,7 @@ def video(
     pixels: Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")] = 512,
     given: GivenText = None,
     exaggerate: Exaggerate = 0.0,
+    speakers: SpeakersText = None,
     track: Annotated[int | None, typer.Option(help="Hear this sound track of the file, from 1.")] = None,
     as_json: FactsAsJson = False,
     force: Overwrite = False,
@@ -45,9 +47,10 @@ def video(
     sign_certificate: SignCertificate = None,
     quiet: Quiet = False,
 ) -> None:
-    """Let the portrait of a voice speak: mouth, lids and head move with the sound."""
+    """Let the portrait of a voice speak: mouth, lids and head move with the sound; several voices take turns."""
     from speech2face.audio.recording import read_recording
-    from speech2face.batch import fact_rows, printable
+    from speech2face.batch import fact_rows, printable, speaker_rows
+    from speech2face.conversation import check_speakers, reconstruct_speakers, turns_of
     from speech2face.models.contract import Given
     from speech2face.models.open import load_model
     from speech2face.motion import find_poses, poses_json
@@ -61,6 +64,10 @@ def video(
         raise InvalidOption("an SVG is drawn: take --style drawn or line, or name a .mp4 or .webm")
     if sign_key is not None and encoding != "mp4":
         raise InvalidOption(f"C2PA signs no .{encoding}; name a file that ends in .mp4 to have it signed")
+    if speakers is not None and encoding == "svg":
+        raise InvalidOption("an SVG holds one face; name a .mp4 or .webm for --speakers")
+    if speakers is not None:
+        check_speakers(speakers)
     stated = Given(**parse_given(given))
     check_exaggeration(exaggerate)
     if recording == "-" and sys.stdin.isatty():
@@ -73,11 +80,18 @@ def video(
     opened = load_model(model)
     opened.check(stated)
     heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
-    portrait = reconstruct(opened, heard, given=stated, exaggerate=exaggerate, style=style)
+    options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
+    if speakers is None:
+        portrait = reconstruct(opened, heard, **options)
+        turns = [Turn(0.0, heard.seconds, portrait)]
+        facts = portrait.facts()
+    else:
+        conversation = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
+        turns = turns_of(conversation)
+        portrait, facts = turns[0].portrait, conversation.facts()
     if encoding == "svg":
         content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
     else:
-        turns = [Turn(0.0, heard.seconds, portrait)]
         with Bar("frames", quiet=quiet) as bar:
             content = video_bytes(
                 opened,
@@ -92,8 +106,8 @@ def video(
     if motion is not None:
         written[motion] = poses_json(find_poses(heard.waveform))
     write_together(written, force=force)
-    facts = portrait.facts()
     if as_json:
         print_json({"recording": recording, "files": [printable(path) for path in files]} | facts)
     elif not quiet:
-        print_rows([("video", printable(out)), *fact_rows(facts), ("note", facts["notice"])])
+        rows = fact_rows(facts) if speakers is None else speaker_rows(facts)
+        print_rows([("video", printable(out)), *rows, ("note", facts["notice"])])
