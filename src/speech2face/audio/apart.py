@@ -212,6 +212,8 @@ def bound(memory_bytes: int) -> None:
         import resource
     except ModuleNotFoundError:  # Windows
         return
+    with contextlib.suppress(OSError):  # Linux: where all memory is gone this process goes first, not whom it serves
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
