@@ -34,7 +34,7 @@ from record import ROOT
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from tests.app.telephone import STOP, frames, mulaw
+from tests.app.telephone import STOP, frames, mulaw, telephone_wav
 from tests.app.telephone import start as call_start
 from tests.audio.test_apart import film, silence
 from tests.fuzz.mutation import mutated
@@ -45,7 +45,7 @@ SAMPLED_SECONDS = 5.0
 ORDINARY_SECONDS = 2.0
 GOOD = (ROOT / "examples" / "female.mp3").read_bytes()
 FORM = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' + GOOD + b"\r\n--b--\r\n"
-TELEPHONE = (np.sin(np.arange(8000 * 3) * 0.2) * np.sin(np.arange(8000 * 3) * 0.002) * 0.5).astype(np.float32)
+TELEPHONE = (np.sin(np.arange(16_000 * 2) * 0.1) * np.sin(np.arange(16_000 * 2) * 0.002) * 0.5).astype(np.float32)
 
 
 def recordings() -> tuple[bytes, ...]:
@@ -61,6 +61,7 @@ class Traffic:
     def __init__(self, port: int, seed: int, offer: str, sink: int) -> None:
         self.port, self.chance, self.offer, self.sink = port, random.Random(seed), offer, sink
         self.seeds, self.swelling = recordings(), (film(50_000_000), silence(120), silence(600))
+        self.telephone = frames(mulaw(telephone_wav(TELEPHONE)))[:60]
         self.counts: Counter[tuple[str, str]] = Counter()
         self.kinds: dict[str, Callable[[], str]] = {
             name: getattr(self, name) for name in dir(self) if name.startswith(("send_", "hold_"))
@@ -141,7 +142,7 @@ class Traffic:
 
     def send_damaged_call(self) -> str:
         """A telephone call whose messages are damaged."""
-        messages = [call_start(f"CA-{self.chance.randrange(10**9)}"), *frames(mulaw(TELEPHONE))[:60], STOP]
+        messages = [call_start(f"CA-{self.chance.randrange(10**9)}"), *self.telephone, STOP]
         return self._talk("/v1/media-stream", [self._text(json.dumps(each).encode(), 0.02) for each in messages])
 
     def _text(self, content: bytes, share: float) -> str:

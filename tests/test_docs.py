@@ -73,3 +73,17 @@ def test_every_awkward_recording_got_what_it_should() -> None:
     assert {row["as_wanted"] for row in rows} == {"yes"}
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
     assert {int(row["exit_code"]) for row in rows} <= {0, *codes}
+
+
+def test_every_promise_of_the_threat_model_has_its_tests() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = [row for row in re.findall(r"^\| (.+) \|$", page, re.MULTILINE) if not row.startswith(("promise", "---"))]
+    written = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(rows) > 8
+    for row in rows:
+        named = set(re.findall(r"`(test_\w+)`", row))
+        assert named and named <= written, named - written

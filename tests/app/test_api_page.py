@@ -66,6 +66,12 @@ def test_the_limits_are_those_of_the_code() -> None:
             limits.body_seconds,
             f"s, {limits.body_least_bytes // 1024} KiB in every {limits.body_pause_seconds:g} s",
         ),
+        "decoding a recording: memory, time": (limits.decoding_bytes / 2**20, f"MiB, {limits.decoding_seconds:g} s"),
+        "an answer until it is taken, all of them together": (
+            limits.answer_seconds,
+            f"s, {limits.answers_held_bytes // 2**20} MiB",
+        ),
+        "of one address, of requests, held bytes and live sessions": (limits.share_of_one_address, "of all"),
         "files in one request": (limits.files_per_request, ""),
         "samples of one recording, of one request": (limits.samples, f", {limits.samples_per_request}"),
         "requests waiting or being drawn": (limits.requests_at_once, ""),

@@ -139,6 +139,7 @@ def test_shares_are_given_back() -> None:
         for client in ("192.0.2.1", "192.0.2.1", "192.0.2.2"):
             shares.give_back(client)
     assert not shares._held
+    Shares(0.5).take("192.0.2.1")  # the only place is anybody's
 
 
 def test_one_address_cannot_take_all_live_sessions() -> None:

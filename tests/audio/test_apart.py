@@ -3,6 +3,8 @@
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from speech2face.audio import completeness
-from speech2face.audio.apart import MIB, DecoderLimits, DecoderPool
+from speech2face.audio.apart import ENDED, MIB, DecoderLimits, DecoderPool
 from speech2face.audio.recording import read_recording
 from speech2face.audio.stream import MOST_MUTE_BYTES, Media, MediaStream
 from speech2face.errors import CorruptRecording, RecordingTooLong, Speech2FaceError
@@ -135,6 +137,22 @@ def test_a_process_that_dies_costs_the_one_recording_it_had(pool: Callable[..., 
         made.read(silence(600), max_seconds=1800)
     assert made.read(wav(), max_seconds=1800).seconds == 1.0
     assert worker.process.poll() is not None
+
+
+USES_TOO_MUCH = """
+import time
+from speech2face.audio import apart
+apart.watch(32 * 2**20)
+used = bytes(range(256)) * 400_000
+time.sleep(20)
+"""
+
+
+def test_where_the_system_sets_no_bound_a_process_that_uses_too_much_ends_itself() -> None:
+    pytest.importorskip("resource")
+    # By a shell: Linux counts the memory of who starts a program among what the program has used at most.
+    command = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, USES_TOO_MUCH]
+    assert subprocess.run(command, check=False).returncode == ENDED
 
 
 def test_a_closed_pool_leaves_no_process(pool: Callable[..., DecoderPool]) -> None:

@@ -177,6 +177,10 @@ def test_a_picture_cut_off_or_of_a_huge_size_or_of_another_kind_is_refused_in_wo
     assert len(huge) < 100_000
     with pytest.raises(FaceNotFound, match="at most 178,956,970"):
         read_photograph(huge)
+    swelling = file_of(Image.new("1", (13_000, 13_000)), "PNG")
+    assert len(swelling) < 50_000
+    with pytest.raises(FaceNotFound, match="so few hold no photograph"):
+        read_photograph(swelling)
     for content, said in ((b"", "empty"), (b"hello", "no picture"), (b"<svg xmlns='x'/>", "not a picture of pixels"),
                           (b"%PDF-1.7", "a document"), (b"\xff\x0a" + bytes(30), "JPEG XL")):  # fmt: skip
         with pytest.raises(FaceNotFound, match=said):

@@ -7,6 +7,7 @@ ones, so that a change is judged by what it did. `SPEECH2FACE_FUZZ_FIRST` names 
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,10 @@ pytest.importorskip("torch", reason="some of the readers need the extra `train`"
 pytest.importorskip("fastapi", reason="some of the readers need the extra `serve`")
 pytest.importorskip("c2pa", reason="signatures need the extra `c2pa`")
 
-from tests.fuzz.families import FAMILIES, RELEASE
+from speech2face.data.manifest import Manifest
+from speech2face.errors import DatasetError
+from speech2face.gallery.gallery import Gallery
+from tests.fuzz.families import FAMILIES, RELEASE, _data_set, _gallery
 from tests.fuzz.mutation import mutated
 from tests.fuzz.readers import readers
 
@@ -32,6 +36,7 @@ GROUPS = 4  # of families, each read by one process that forks, so that torch is
 OWN_WORDS = "reads what this process wrote itself a moment before"
 OWN_LINE = "reads a word of the user's own command line; whatever is no JSON or TOML is text"
 NOT_FOREIGN = {
+    "audio/apart.py:main": "what the service wrote a moment before, in the process that it writes to",
     "cli/data.py:nested": OWN_LINE,
     "training/settings.py:_toml_value": OWN_LINE,
     "app/telephone.py:MediaStreamConnection._frame": "samples: any two bytes are one; `read_event` reads all else",
@@ -99,6 +104,24 @@ def test_every_function_that_decodes_bytes_is_one_that_a_family_reads_with(paire
     fuzzed = {name for names in families.values() for name in names}
     assert sorted(readers() - fuzzed - set(NOT_FOREIGN)) == [], "give each a family, or a reason why it needs none"
     assert sorted(set(NOT_FOREIGN) - (readers() - fuzzed)) == [], "these reasons are not needed any more"
+
+
+@pytest.mark.parametrize("place", ["../outside", "/etc/passwd", "a/../../outside", "http://127.0.0.1:9/x"])
+def test_a_record_names_no_file_outside_its_folder(place: str, tmp_path: Path) -> None:
+    """Of a data set, and of a gallery; those of releases are tested beside them."""
+    for name, content in (_data_set() | _gallery()).items():
+        (tmp_path / name).write_bytes(content)
+    data, gallery = (json.loads((tmp_path / name).read_text()) for name in ("manifest.json", "gallery.json"))
+    for key in ("file", "index"):
+        changed = data | {"shards": [data["shards"][0] | {key: place}]}
+        (tmp_path / "manifest.json").write_text(json.dumps(changed))
+        with pytest.raises(DatasetError, match=re.escape(place)):
+            Manifest.open(tmp_path)
+    for kind, stated in gallery["files"].items():
+        changed = gallery | {"files": gallery["files"] | {kind: stated | {"file": place}}}
+        (tmp_path / "gallery.json").write_text(json.dumps(changed))
+        with pytest.raises(DatasetError, match="no name of a file beside it"):
+            Gallery.open(tmp_path)
 
 
 def test_a_mutant_is_the_same_each_time_and_another_for_each_number() -> None:

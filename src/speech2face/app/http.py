@@ -685,7 +685,7 @@ class Shares:
     """How much of something each address holds, so that none holds all of it."""
 
     def __init__(self, most: float) -> None:
-        self._most = most
+        self._most = max(1, most)  # where there is one place alone, anybody may have it
         self._held: Counter[str] = Counter()
 
     def take(self, client: str | None, amount: int = 1, what: str = "requests are being served") -> None:

@@ -212,6 +212,8 @@ def bound(memory_bytes: int) -> None:
         import resource
     except ModuleNotFoundError:  # Windows
         return
+    with contextlib.suppress(OSError):  # Linux: where all memory is gone this process goes first, not whom it serves
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -219,19 +221,25 @@ def bound(memory_bytes: int) -> None:
         most = address_bytes() + memory_bytes
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         return
-    threading.Thread(target=_watch, args=(memory_bytes,), daemon=True).start()
+    watch(memory_bytes)
 
 
-def _watch(memory_bytes: int) -> None:
-    """End this process where it has used more than it may; for systems that count but do not bound."""
+def watch(memory_bytes: int) -> None:
+    """End this process once it has used so much more than now; for systems that count memory but do not bound it."""
     import resource
     import time
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit + memory_bytes
-    while resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit < most:
-        time.sleep(WATCHED_SECONDS)
-    os._exit(ENDED)
+    def used() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    most = used() + memory_bytes
+
+    def look() -> None:
+        while used() < most:
+            time.sleep(WATCHED_SECONDS)
+        os._exit(ENDED)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def address_bytes() -> int:

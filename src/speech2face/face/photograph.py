@@ -275,6 +275,10 @@ def _from_lab(image: Image) -> Image:
 # --------------------------------------------------------------------------------------------------
 
 MOST_PIXELS: Final = 178_956_970  # from which Pillow itself takes a picture for a bomb; larger than any camera's
+# Some bytes can claim all of that, half a gigabyte: beyond so many pixels each has to have its share of a byte. What a
+# camera or scanner writes has a thousand times more.
+FREE_PIXELS: Final = 2**24
+MOST_PIXELS_A_BYTE: Final = 1000
 # EPS starts Ghostscript, WMF asks Windows, the others are stubs: nothing that foreign bytes may set going.
 NOT_OPENED: Final = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "FITS", "SPIDER"})
 # What Pillow's readers raise on bytes that are damaged or hostile, found by feeding them such; they share no class.
@@ -311,6 +315,9 @@ def open_picture(content: bytes, formats: list[str] | tuple[str, ...] | None = N
             with Image.open(io.BytesIO(content), formats=formats) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise _too_large(f"{picture.width} x {picture.height} pixels")
+                if picture.width * picture.height > max(FREE_PIXELS, MOST_PIXELS_A_BYTE * len(content)):
+                    claimed = f"{picture.width} x {picture.height} pixels in {len(content)} bytes"
+                    raise UnreadablePicture(f"a picture that claims {claimed}: so few hold no photograph of that size")
                 yield picture
     except UnreadablePicture:
         raise
