@@ -54,8 +54,8 @@ COMMENT: Final = "Synthetic voice: changed by speech2face shield so that it give
 
 STEPS: Final = (
     VoiceChange(pitch_hz=160.0, mcadams=0.8, breath=0.2),
-    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.4),
-    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.7),
+    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.5),
+    VoiceChange(pitch_hz=160.0, mcadams=0.68, breath=0.7),
     VoiceChange(pitch_hz=240.0, mcadams=0.7, breath=0.4),  # for voices that as a whisper are read as a man's
 )
 # Where no step is enough, the nearest is walked on from: by so much in octaves of the resonances, exponent and breath.
@@ -68,6 +68,7 @@ FORMANT_TRIES: Final = 3  # a step
 LOGITS_AN_OCTAVE: Final = 14.0  # about what the gender reading moves as resonances go up by an octave
 NEUTRAL_LOGIT: Final = 0.2  # nearer to even than this needs no further try
 EXCERPT_SEGMENTS, SEGMENT_SAMPLES = 3, 3 * SAMPLE_RATE  # of the speech, on which the steps are tried
+MARGIN: Final = 0.01  # by which a goal is to be reached on the excerpt, for the whole is a little different
 STRETCH_SAMPLES = SAMPLE_RATE * 300 // 1000  # about a syllable and a half
 # Mean spectral envelope of voiced speech over 120 speakers that the starter learned from, men and women alike, as the
 # first coefficients of a cepstrum (of the natural logarithm of power): what every voice's colour is brought to.
@@ -75,7 +76,7 @@ MEAN_CEPSTRUM: Final = (
     *(-1.558, 2.247, 0.299, 0.668, 0.139, 0.528, 0.024, 0.248, -0.018, 0.087, -0.059, 0.011),
     *(-0.053, -0.021, -0.075, -0.068, -0.084, -0.067, -0.063, -0.051, -0.061, -0.060, -0.064, -0.055),
 )
-COLOUR_LEAST, COLOUR_MOST = -5.0, 2.5  # -22 and 11 dB: what a telephone cut off is not brought back as noise
+COLOUR_LEAST, COLOUR_MOST = -5.0, 2.0  # -22 and 9 dB: what a telephone cut off is not brought back as noise
 COLOUR_BINS = slice(6, 350)  # 100 Hz to 5.5 kHz, whose mean is the level
 BENT_FROM: Final = 0.7  # louder peaks are bent, not cut off
 
@@ -299,10 +300,10 @@ class _Tried:
     def shortfall(self) -> float:
         """How far it is from the goals, 0 if all are reached; each counts by its own scale."""
         return (
-            max(0.0, abs(self.exposure.femininity - 0.5) - (GENDER_HIGH - 0.5))
-            + max(0.0, WIDEST_SHARE - self.exposure.interval_share)
-            + max(0.0, self.same_speaker - IMPOSTOR_COSINE)
-            + max(0.0, UNDERSTANDABLE - self.understandable)
+            max(0.0, abs(self.exposure.femininity - 0.5) - (GENDER_HIGH - 0.5) + MARGIN)
+            + max(0.0, WIDEST_SHARE - self.exposure.interval_share + MARGIN)
+            + max(0.0, self.same_speaker - IMPOSTOR_COSINE + MARGIN)
+            + max(0.0, UNDERSTANDABLE - self.understandable + MARGIN)
         )
 
 
