@@ -183,9 +183,9 @@ def test_what_is_kept_of_a_correction_is_its_share_along_itself() -> None:
 def test_a_correction_beyond_age_and_gender_is_stated_by_its_length() -> None:
     belief = AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5)
     read = SimpleNamespace(attributes=belief, beyond_attributes=None, widest_interval_years=90.0, is_child=False)
-    assert shielding.expose(read).beyond is None  # type: ignore[arg-type]
+    assert shielding.expose(read).beyond is None
     read.beyond_attributes = np.array([3.0, -4.0], np.float32)
-    assert shielding.expose(read).beyond == pytest.approx(5.0)  # type: ignore[arg-type]
+    assert shielding.expose(read).beyond == pytest.approx(5.0)
 
 
 def test_the_sheet_is_labelled_and_shows_both_faces() -> None:

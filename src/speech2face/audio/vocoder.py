@@ -83,8 +83,8 @@ def _frames(waveform: FloatArray, centres: NDArray[np.int64], size: int) -> Floa
     inside = waveform[max(0, first) : max(0, last)]
     front = max(0, -first)
     padded = np.pad(inside, (front, last - first - front - inside.size))
-    windows: FloatArray = np.lib.stride_tricks.sliding_window_view(padded, size)
-    return windows[centres - centres[0]]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    return np.asarray(windows[centres - centres[0]], np.float32)
 
 
 def track_pitch(waveform: FloatArray) -> FloatArray:
