@@ -4,9 +4,9 @@
 
 Each speaker's recording is cut in halves of at most five seconds. Both are shielded clean, each by a search of its own;
 the first also through a telephone and in noise of 10 dB. Results are kept in `--work` speaker by speaker, so that a run
-that was stopped goes on; `--table` only writes benchmarks/shield.csv from what is there. Equal error rates: 0.5 is
-chance; trials are all pairs of a first and a second half. `centred` is an attacker who knows the shield: the mean of
-the other speakers' shielded voices is taken from every embedding first.
+that was stopped goes on; `--table` only writes benchmarks/shield.csv and the page from what is there. Equal error
+rates: 0.5 is chance; trials are all pairs of a first and a second half. `centred` is an attacker who knows the shield:
+the mean of the other speakers' shielded voices is taken from every embedding first.
 """
 
 import argparse
@@ -29,7 +29,8 @@ from speech2face.errors import Speech2FaceError
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import spearman
 from speech2face.models.open import load_model
-from speech2face.shielding import _syllables, shield
+from speech2face.outputs import markdown_table
+from speech2face.shielding import shield, syllables
 from speech2face.training.augment import CODECS, companded, mix, recoded
 
 HALF_SECONDS = 5
@@ -37,6 +38,15 @@ LEAST_SECONDS = 7.0
 NOISE_DB = 10.0
 CHANNELS = ("clean", "again", "telephone", "noise")
 TABLE = Path(__file__).with_suffix(".csv")
+PAGE = ROOT / "docs" / "shield.md"
+MARKS = ("<!-- measured -->", "<!-- end of measured -->")
+SHOWN = {  # questions of the page's table, and their words there
+    "reached: gender_probability": "gender open",
+    "reached: age_interval_share": "age at its widest",
+    "reached: same_speaker": "another speaker",
+    "reached: understandable": "understandable",
+    "reached: all goals": "all of them",
+}
 _MODEL: list = []
 
 
@@ -85,8 +95,8 @@ def measured(job: tuple[int, str, Path, str]) -> tuple[int, str, dict]:
     speech = find_speech(decode(file, 30.0)).speech()
     if channel == "scale":
         half = heard(speech, "clean")
-        before = _syllables(model, half)
-        said = {what: float((before * _syllables(model, change(half))).sum(1).mean()) for what, change in SCALE.items()}
+        before = syllables(model, half)
+        said = {what: float((before * syllables(model, change(half))).sum(1).mean()) for what, change in SCALE.items()}
         return row, channel, said
     waveform = heard(speech, channel)
     whole = Recording(waveform, SAMPLE_RATE, 1, "", "", name, waveform.size / SAMPLE_RATE)
@@ -148,7 +158,8 @@ def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[ob
             done = [one for one in rows if "goals" in one]
             if not done or channel == "again":
                 continue
-            goals = {goal["name"]: np.array([g["reached"] for one in done for g in one["goals"] if g["name"] == goal["name"]]) for goal in done[0]["goals"]}  # fmt: skip
+            named = [{goal["name"]: goal["reached"] for goal in one["goals"]} for one in done]
+            goals = {name: np.array([one[name] for one in named]) for name in named[0]}
             goals["all goals"] = np.array([one["reached"] for one in done])
             for name, reached in goals.items():
                 value, low, high = interval(lambda chosen, r=reached: float(r[chosen].mean()), len(reached))
@@ -196,6 +207,28 @@ def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[ob
         yield [f"understandable: {name}", "clean", "all", *found, len(values), 0]
 
 
+def page_table(rows: list[list[str]]) -> str:
+    """The page's tables, of rows of the CSV: goals reached, and what is still linked."""
+    found = {(row[0], row[1], row[2]): row for row in rows}
+    columns = [("clean", "female"), ("clean", "male"), ("telephone", "all"), ("noise", "all")]
+    columns = [column for column in columns if ("reached: all goals", *column) in found]
+    counts = {column: found["reached: all goals", *column][6] for column in columns}
+    words = {"female": "women", "male": "men", "all": "both"}
+    head = ["share of recordings", *(f"{channel}, {words[who]} ({counts[channel, who]})" for channel, who in columns)]
+    body = [
+        [said, *(f"{float(found[question, *column][3]):.2f}" for column in columns)] for question, said in SHOWN.items()
+    ]
+
+    def with_interval(row: list[str]) -> str:
+        return row[3] if not row[4] else f"{row[3]} [{row[4]}, {row[5]}]"
+
+    said = [row for row in rows if row[1] == "clean" and row[2] == "all" and not row[0].startswith("reached")]
+    said = [row for row in said if row[0] not in ("refused", "same_speaker")]
+    more = [[row[0], with_interval(row), row[7]] for row in said]
+    tables = (markdown_table(head, body), markdown_table(["", "value [95 %]", "chance"], more))
+    return "\n\n".join(tables)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,8 +247,8 @@ def main() -> None:
     if not arguments.table:
         jobs = [
             (row, s.name, s.file, channel)
-            for channel in ("clean", "again", "scale", "telephone", "noise")
-            for row, s in people.items()
+            for channel, most in (("clean", None), ("again", None), ("scale", 6), ("telephone", 8), ("noise", 8))
+            for row, s in list(people.items())[:most]
             if f"{row} {channel}" not in kept
         ]
         with get_context("spawn").Pool(arguments.processes) as pool, memory.open("a") as file:
@@ -224,12 +257,14 @@ def main() -> None:
                 file.flush()
                 kept[f"{row} {channel}"] = found
                 print(row, channel, found.get("reached", found.get("refused", "")), flush=True)
+    rows = [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row] for row in table(kept, people)]
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["question", "channel", "who", "value", "low_95", "high_95", "speakers", "chance"])
-        for row in table(kept, people):
-            writer.writerow([f"{x:.3g}" if isinstance(x, float) else x for x in row])
-        writer.writerow(["hardware", "", "", processor(), "", "", "", ""])
+        writer.writerows([*rows, ["hardware", "", "", processor(), "", "", "", ""]])
+    before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    PAGE.write_text(f"{before}{MARKS[0]}\n{page_table(rows)}\n{MARKS[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

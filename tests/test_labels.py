@@ -52,6 +52,7 @@ OTHER_WRITERS = {
     "app/studio.py": "photographs that people take of themselves, and sign for",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
     "training/augment.py": "sound only",
+    "audio/sound_file.py": "sound only",
 }
 NOT_PICTURES = ("np.save", "torch.save", "self.save", "self._journal.save", "onnx.save")
 
@@ -140,8 +141,19 @@ def of_the_grid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, b
     }
 
 
+def of_the_shield(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
+    from speech2face.sheets import draw_before_after
+
+    words = {"title": "Before and after", "footer": ("one line",), "captions": [("a", "b"), ("c", "d")]}
+    return {"shield.png": draw_before_after([FACE, FACE], **words, model=("starter", "1"), notice=model().notice)}  # type: ignore[arg-type]
+
+
 def of_the_sheets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    return {**of_the_grid(folder, monkeypatch), **of_the_audit(folder, monkeypatch)}
+    return {
+        **of_the_shield(folder, monkeypatch),
+        **of_the_grid(folder, monkeypatch),
+        **of_the_audit(folder, monkeypatch),
+    }
 
 
 def of_a_gallery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:

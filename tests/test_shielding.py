@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from speech2face.errors import GoalsNotReached, InvalidOption, NoSpeech, OutputE
 from speech2face.models.contract import Model
 from speech2face.provenance import read_provenance
 from speech2face.shielding import Exposure, Shielded, find_goals, shield
+from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
 from tests.recordings import music
 from tests.voices import made_voice
 
@@ -141,6 +143,21 @@ def test_each_goal_is_missed_by_itself(changes: dict[str, Any], missed: list[str
     json.dumps(found.facts(), allow_nan=False)
 
 
+def test_the_widest_interval_is_that_of_an_unfamiliar_recording(model: Model) -> None:
+    encoding: Any = model.encode(made_voice(3))
+    low, high = replace(encoding, reading=replace(encoding.reading, distance=99.0)).attributes.age_interval()
+    assert encoding.widest_interval_years == pytest.approx(high - low)
+    assert shielding.expose(encoding).interval_share <= 1 + 1e-9
+
+
+def test_walking_on_stays_within_what_there_is() -> None:
+    far = VoiceChange(pitch_hz=280.0, formants=1.5, mcadams=0.6, breath=1.0)
+    moved = [shielding._walked(far, stride, 1) for stride in shielding.STRIDES]
+    assert [change == far for change in moved] == [True, True, True, True]
+    back = [shielding._walked(far, stride, -1) for stride in shielding.STRIDES]
+    assert all(change != far for change in back)
+
+
 def test_an_unchanged_voice_misses_the_goals() -> None:
     reached = {goal.name: goal.reached for goal in find_goals(TELLING, TELLING, 1.0, 1.0)}
     assert reached == dict.fromkeys(reached, False) | {"understandable": True}
@@ -161,6 +178,14 @@ def test_what_is_kept_of_a_correction_is_its_share_along_itself() -> None:
     assert shielding._kept(before, np.array([1.5, 7.0], np.float32)) == pytest.approx(0.5)
     assert shielding._kept(np.zeros(2, np.float32), before) is None
     assert shielding._kept(None, None) is None
+
+
+def test_a_correction_beyond_age_and_gender_is_stated_by_its_length() -> None:
+    belief = AttributeBelief(np.ones(BIN_CENTRES.size) / BIN_CENTRES.size, femininity=0.5)
+    read = SimpleNamespace(attributes=belief, beyond_attributes=None, widest_interval_years=90.0, is_child=False)
+    assert shielding.expose(read).beyond is None
+    read.beyond_attributes = np.array([3.0, -4.0], np.float32)
+    assert shielding.expose(read).beyond == pytest.approx(5.0)
 
 
 def test_the_sheet_is_labelled_and_shows_both_faces() -> None:

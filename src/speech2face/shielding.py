@@ -8,6 +8,7 @@ them: `LIMITS` says so, and `benchmarks/shield.csv` how well one such listener d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -44,8 +45,9 @@ IMPOSTOR_COSINE: Final = 0.21
 # Of `understandable`; see `benchmarks/shield.csv` for what harmless changes and destroyed speech get.
 UNDERSTANDABLE: Final = 0.25  # what white noise as loud as the speech leaves
 LIMITS: Final = (
-    "This says what one model no longer reads. It is no proof against a stronger one, or one that has learned from"
-    " shielded voices. Words, accent, pace and manner of speaking stay, as do background sounds and what is said."
+    "This says what one model no longer reads. It is no proof against a stronger one, and whoever knows the shield still"
+    " links two shielded recordings of one speaker nearly as well as plain ones. Words, accent, pace and manner of"
+    " speaking stay, as do background sounds and what is said."
 )
 COMMENT: Final = "Synthetic voice: changed by speech2face shield so that it gives less away about the speaker"
 
@@ -53,18 +55,21 @@ COMMENT: Final = "Synthetic voice: changed by speech2face shield so that it give
 
 STEPS: Final = (
     VoiceChange(pitch_hz=160.0, mcadams=0.8, breath=0.2),
-    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.3),
-    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.45),
-    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.6),
-    VoiceChange(pitch_hz=160.0, mcadams=0.7, breath=0.8),
+    VoiceChange(pitch_hz=160.0, mcadams=0.75, breath=0.5),
+    VoiceChange(pitch_hz=160.0, mcadams=0.68, breath=0.7),
     VoiceChange(pitch_hz=240.0, mcadams=0.7, breath=0.4),  # for voices that as a whisper are read as a man's
 )
+# Where no step is enough, the nearest is walked on from: by so much in octaves of the resonances, exponent and breath.
+STRIDES: Final = ({"formants": 0.07}, {"mcadams": -0.04}, {"breath": 0.2}, {"pitch_hz": 0.25})
+REFINEMENTS: Final = 14  # tries
+MCADAMS_LEAST: Final = 0.6
 FORMANTS_LEAST, FORMANTS_MOST = 0.7, 1.5  # beyond, voices are nobody's, and their reading turns round
 LEAST_OCTAVES, MOST_OCTAVES = 0.02, 0.3  # of one try's move
-FORMANT_TRIES: Final = 4  # a step
+FORMANT_TRIES: Final = 3  # a step
 LOGITS_AN_OCTAVE: Final = 14.0  # about what the gender reading moves as resonances go up by an octave
 NEUTRAL_LOGIT: Final = 0.2  # nearer to even than this needs no further try
 EXCERPT_SEGMENTS, SEGMENT_SAMPLES = 3, 3 * SAMPLE_RATE  # of the speech, on which the steps are tried
+MARGIN: Final = 0.01  # by which a goal is to be reached on the excerpt, for the whole is a little different
 STRETCH_SAMPLES = SAMPLE_RATE * 300 // 1000  # about a syllable and a half
 # Mean spectral envelope of voiced speech over 120 speakers that the starter learned from, men and women alike, as the
 # first coefficients of a cepstrum (of the natural logarithm of power): what every voice's colour is brought to.
@@ -72,9 +77,9 @@ MEAN_CEPSTRUM: Final = (
     *(-1.558, 2.247, 0.299, 0.668, 0.139, 0.528, 0.024, 0.248, -0.018, 0.087, -0.059, 0.011),
     *(-0.053, -0.021, -0.075, -0.068, -0.084, -0.067, -0.063, -0.051, -0.061, -0.060, -0.064, -0.055),
 )
-COLOUR_LEAST, COLOUR_MOST = -6.0, 4.0  # -26 and 17 dB: what a telephone cut off is not brought back as noise
+COLOUR_LEAST, COLOUR_MOST = -5.0, 2.0  # -22 and 9 dB: what a telephone cut off is not brought back as noise
 COLOUR_BINS = slice(6, 350)  # 100 Hz to 5.5 kHz, whose mean is the level
-KNEE: Final = 0.7  # louder peaks are bent, not cut off
+BENT_FROM: Final = 0.7  # louder peaks are bent, not cut off
 
 
 @dataclass(frozen=True)
@@ -264,7 +269,7 @@ def expose(encoding: SpeakerEncoding) -> Exposure:
     )
 
 
-def _syllables(model: SpeakerModel, speech: FloatArray) -> FloatArray:
+def syllables(model: SpeakerModel, speech: FloatArray) -> FloatArray:
     """Stretches of speech as encoded, less what all have in common, which is the speaker; (stretches, channels)."""
     rows = model.encode_stretches(speech, STRETCH_SAMPLES)
     rows = rows - rows.mean(0)
@@ -293,13 +298,13 @@ class _Tried:
     same_speaker: float
     understandable: float
 
-    def shortfall(self, before: Exposure) -> float:
+    def shortfall(self) -> float:
         """How far it is from the goals, 0 if all are reached; each counts by its own scale."""
         return (
-            max(0.0, abs(self.exposure.femininity - 0.5) - (GENDER_HIGH - 0.5))
-            + max(0.0, WIDEST_SHARE - self.exposure.interval_share)
-            + max(0.0, self.same_speaker - IMPOSTOR_COSINE)
-            + max(0.0, UNDERSTANDABLE - self.understandable)
+            max(0.0, abs(self.exposure.femininity - 0.5) - (GENDER_HIGH - 0.5) + MARGIN)
+            + max(0.0, WIDEST_SHARE - self.exposure.interval_share + MARGIN)
+            + max(0.0, self.same_speaker - IMPOSTOR_COSINE + MARGIN)
+            + max(0.0, UNDERSTANDABLE - self.understandable + MARGIN)
         )
 
 
@@ -315,7 +320,7 @@ def _excerpt(model: SpeakerModel, speech: FloatArray) -> _Excerpt:
         tuple(take_apart(speech, pitch)),
         median_pitch(pitch),
         model.encode(speech),
-        _syllables(model, speech),
+        syllables(model, speech),
     )
 
 
@@ -340,37 +345,33 @@ def _coloured(excerpt: _Excerpt, change: VoiceChange) -> VoiceChange:
     return replace(change, colour=np.fft.rfft(cepstrum).real.astype(np.float32))
 
 
-def _try(model: SpeakerModel, excerpt: _Excerpt, change: VoiceChange) -> tuple[FloatArray, SpeakerEncoding]:
-    """The excerpt, changed, and what is read in it.
-
-    Raises:
-        NoSpeech: no voice is recognised any more.
-    """
+def _try(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange) -> _Tried | None:
+    """One change on the excerpt and what is read in it then; None: no voice is recognised any more."""
+    change = _coloured(excerpt, step)
     made = put_together(iter(excerpt.voices), excerpt.speech.size, excerpt.median_hz, change)
     made = _levelled(made, ((0, made.size),), _level(excerpt.speech))
-    return made, model.encode(made)
+    try:
+        encoding = model.encode(made)
+    except NoSpeech:
+        return None
+    alike = float(np.einsum("ij,ij->i", excerpt.syllables, syllables(model, made)).mean())
+    return _Tried(step, expose(encoding), cosine(excerpt.encoding.speaker_embedding, encoding.speaker_embedding), alike)
 
 
-def _neutral(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange, formants: float) -> _Tried | None:
-    """One step with the resonances moved so far that gender is open; None: no voice is left.
-
-    By secants within what is known to be too low and too high, beginning at `formants`.
-    """
-    best: tuple[float, VoiceChange, FloatArray, SpeakerEncoding] | None = None
+def _neutral(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange, formants: float) -> Iterator[_Tried]:
+    """One step with the resonances moved until gender is open: every try, by secants within what is known."""
     low, high = np.log2(FORMANTS_LEAST), np.log2(FORMANTS_MOST)
-    at, slope, last = float(np.log2(formants)), LOGITS_AN_OCTAVE, None
+    at, slope = float(np.log2(formants)), LOGITS_AN_OCTAVE
+    last: tuple[float, float] | None = None
     for _ in range(FORMANT_TRIES):
-        change = _coloured(excerpt, replace(step, formants=float(2**at)))
-        try:
-            made, encoding = _try(model, excerpt, change)
-        except NoSpeech:
-            break
-        femininity = min(max(encoding.attributes.femininity, 1e-6), 1 - 1e-6)
+        tried = _try(model, excerpt, replace(step, formants=float(2**at)))
+        if tried is None:
+            return
+        yield tried
+        femininity = min(max(tried.exposure.femininity, 1e-6), 1 - 1e-6)
         logit = float(np.log(femininity / (1 - femininity)))
-        if best is None or abs(logit) < best[0]:
-            best = abs(logit), change, made, encoding
         if abs(logit) < NEUTRAL_LOGIT or high - low < LEAST_OCTAVES:
-            break
+            return
         low, high = (at, high) if logit < 0 else (low, at)
         if last is not None and (logit - last[1]) * (at - last[0]) > 0:
             slope = (logit - last[1]) / (at - last[0])
@@ -378,31 +379,56 @@ def _neutral(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange, formants
         at -= min(max(logit / slope, -MOST_OCTAVES), MOST_OCTAVES)
         if not low < at < high:
             at = (low + high) / 2
-    if best is None:
-        return None
-    _, change, made, encoding = best
-    alike = float(np.einsum("ij,ij->i", excerpt.syllables, _syllables(model, made)).mean())
-    same = cosine(excerpt.encoding.speaker_embedding, encoding.speaker_embedding)
-    return _Tried(change, expose(encoding), same, alike)
+
+
+def _walked(change: VoiceChange, stride: dict[str, float], sign: int) -> VoiceChange:
+    """The change, one stride further or back, within what there is."""
+    ((name, size),) = stride.items()
+    if name == "formants":
+        return replace(change, formants=min(max(change.formants * 2 ** (sign * size), FORMANTS_LEAST), FORMANTS_MOST))
+    if name == "mcadams":
+        return replace(change, mcadams=min(max(change.mcadams + sign * size, MCADAMS_LEAST), 1.0))
+    if name == "breath":
+        return replace(change, breath=min(max(change.breath + sign * size, 0.0), 1.0))
+    return replace(change, pitch_hz=min(max((change.pitch_hz or 160.0) * 2 ** (sign * size), 110.0), 280.0))
+
+
+def _refined(model: SpeakerModel, excerpt: _Excerpt, best: _Tried) -> _Tried:
+    """The nearest that is found by walking on from `best`, a stride at a time, while goals are missed."""
+    tries = 0
+    while tries < REFINEMENTS:
+        found = best
+        for stride in STRIDES:
+            for sign in (1, -1):
+                change = _walked(best.change, stride, sign)
+                if change == best.change or tries >= REFINEMENTS or not best.shortfall():
+                    continue
+                tries += 1
+                tried = _try(model, excerpt, change)
+                if tried is not None and tried.shortfall() < best.shortfall():
+                    best = tried
+                    break
+        if found is best:
+            break
+    return best
 
 
 def find_change(model: SpeakerModel, speech: FloatArray) -> tuple[VoiceChange, _Excerpt]:
-    """The gentlest step that reaches all goals on an excerpt of the speech, (samples,), or the one nearest to them."""
+    """The first change that reaches all goals on an excerpt of the speech, (samples,), or the one nearest to them."""
     excerpt = _excerpt(model, speech)
-    before, formants = expose(excerpt.encoding), 1.0
+    formants = 1.0
     best: _Tried | None = None
     for step in STEPS:
-        tried = _neutral(model, excerpt, step, formants)
-        if tried is None:
-            continue
-        formants = tried.change.formants
-        if best is None or tried.shortfall(before) < best.shortfall(before):
-            best = tried
-        if not best.shortfall(before):
+        for tried in _neutral(model, excerpt, step, formants):
+            formants = tried.change.formants
+            if best is None or tried.shortfall() < best.shortfall():
+                best = tried
+        if best is not None and not best.shortfall():
             break
     if best is None:
         raise NoSpeech("the model recognises no voice in it once it is changed; record somebody talking closer by")
-    return best.change, excerpt
+    best = _refined(model, excerpt, best)
+    return _coloured(excerpt, best.change), excerpt
 
 
 def _level(speech: FloatArray) -> float:
@@ -410,13 +436,13 @@ def _level(speech: FloatArray) -> float:
 
 
 def _levelled(waveform: FloatArray, spans: Any, level: float) -> FloatArray:
-    """As loud as before where somebody speaks, peaks over `KNEE` bent so that none is over 1, (samples,)."""
+    """As loud as before where somebody speaks, peaks over `BENT_FROM` bent so that none is over 1, (samples,)."""
     for _ in range(2):  # bending takes a little, which the second round gives back
         now = _level(np.concatenate([waveform[start:stop] for start, stop in spans]))
         waveform = waveform * np.float32(level / max(now, 1e-9))
         size = np.abs(waveform)
-        bent = KNEE + (1 - KNEE) * np.tanh((size - KNEE) / (1 - KNEE))
-        waveform = np.where(size > KNEE, np.sign(waveform) * bent, waveform)
+        bent = BENT_FROM + (1 - BENT_FROM) * np.tanh((size - BENT_FROM) / (1 - BENT_FROM))
+        waveform = np.where(size > BENT_FROM, np.sign(waveform) * bent, waveform)
     return np.asarray(waveform, np.float32)
 
 
@@ -462,7 +488,7 @@ def shield(
     changed = Activity(made, activity.spans).speech()
     after = speaker_model.encode(changed)
     most = EXCERPT_SEGMENTS * SEGMENT_SAMPLES
-    alike = _syllables(speaker_model, speech[:most]) * _syllables(speaker_model, changed[:most])
+    alike = syllables(speaker_model, speech[:most]) * syllables(speaker_model, changed[:most])
     faces = [draw_picture(model, model.exaggerated(each.belief(Given()).mean, 0.0)).image for each in (encoding, after)]
     return Shielded(
         audio=made,

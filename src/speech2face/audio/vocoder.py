@@ -34,6 +34,7 @@ OCTAVE_COST, OCTAVE_JUMP_COST, VOICING_COST = 0.01, 0.35, 0.14
 UNVOICED_HZ = 500.0  # CheapTrick's window where there is no pitch: that of this one
 COMPENSATION = 1.18, -0.09  # CheapTrick's, for what its smoothing took from the peaks
 LEAST_POWER = 1e-10
+KNEE = 0.8  # of all frequencies, old and new: resonances beyond are drawn together instead of moved
 BAND_EDGES_HZ = (0.0, 1000.0, 2000.0, 3200.0)  # of how much is noise; above the last as in the last
 BREATH_SAMPLES = SAMPLE_RATE * 20 // 1000
 EDGE_HZ, FILTER_SAMPLES = 200.0, SAMPLE_RATE * 100 // 1000  # how soft a band's edge is, and how long its filter
@@ -82,7 +83,8 @@ def _frames(waveform: FloatArray, centres: NDArray[np.int64], size: int) -> Floa
     inside = waveform[max(0, first) : max(0, last)]
     front = max(0, -first)
     padded = np.pad(inside, (front, last - first - front - inside.size))
-    return np.lib.stride_tricks.sliding_window_view(padded, size)[centres - centres[0]]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    return np.asarray(windows[centres - centres[0]], np.float32)
 
 
 def track_pitch(waveform: FloatArray) -> FloatArray:
@@ -155,7 +157,7 @@ def _between(path: Doubles, count: int) -> FloatArray:
     share = at - before
     mean = (1 - share) * path[before] + share * path[after]
     nearest = np.where(share < 0.5, path[before], path[after])
-    return np.where((path[before] > 0) & (path[after] > 0), mean, nearest).astype(np.float32)
+    return np.asarray(np.where((path[before] > 0) & (path[after] > 0), mean, nearest), np.float32)
 
 
 def take_apart(waveform: FloatArray, pitch_hz: FloatArray) -> Iterator[Voice]:
@@ -226,15 +228,38 @@ def _breath(waveform: FloatArray, centres: NDArray[np.int64], pitch_hz: FloatArr
 # --- Changing, and putting together.
 
 
+def source_radians(change: VoiceChange) -> Doubles:
+    """Where the envelope at each frequency of the changed voice is taken from, (frequencies,), in radians a sample.
+
+    Up to a knee by the factor and the exponent, from there straight to the end, as in vocal tract length normalisation
+    (Wegmann et al. 1996): so that nothing is missing above, and hissing sounds keep their place.
+    """
+    radians = np.pi * HERTZ / NYQUIST
+    knee = min(KNEE * np.pi, change.formants * (KNEE * np.pi) ** change.mcadams)
+    reached = (knee / change.formants) ** (1 / change.mcadams)
+    beyond = reached + (radians - knee) * (np.pi - reached) / (np.pi - knee)
+    return np.where(radians <= knee, (radians / change.formants) ** (1 / change.mcadams), beyond)
+
+
 def moved_envelope(envelope: FloatArray, change: VoiceChange) -> FloatArray:
-    """The envelope with its resonances moved, (frames, frequencies) -> the same shape; what lies beyond is held."""
+    """The envelope with its resonances moved, (frames, frequencies) -> the same shape, as loud as before in each frame.
+
+    Without that a colour that is meant for vowels makes hissing sounds twenty decibels louder.
+    """
+    before_power = _power(envelope)
     if change.formants != 1.0 or change.mcadams != 1.0:
-        radians = np.pi * HERTZ / NYQUIST
-        place = np.minimum((radians / change.formants) ** (1 / change.mcadams), np.pi) / np.pi * (FREQUENCIES - 1)
-        before = np.minimum(place.astype(int), FREQUENCIES - 2)
+        place = source_radians(change) / np.pi * (FREQUENCIES - 1)
+        before = np.clip(place.astype(int), 0, FREQUENCIES - 2)
         share = (place - before).astype(np.float32)
         envelope = (1 - share) * envelope[:, before] + share * envelope[:, before + 1]
-    return envelope if change.colour is None else envelope + change.colour
+    if change.colour is not None:
+        envelope = envelope + change.colour
+    return envelope + (before_power - _power(envelope))
+
+
+def _power(envelope: FloatArray) -> FloatArray:
+    """Natural logarithm of each frame's power, (frames, frequencies) -> (frames, 1)."""
+    return np.asarray(np.log(np.exp(envelope).sum(1, keepdims=True)), np.float32)
 
 
 def moved_pitch(pitch_hz: FloatArray, median_hz: float, change: VoiceChange) -> FloatArray:
@@ -313,4 +338,4 @@ def _over_bands(breath: FloatArray) -> FloatArray:
     place = np.interp(HERTZ, middles, np.arange(middles.size))
     before = np.minimum(place.astype(int), middles.size - 2)
     share = (place - before).astype(np.float32)
-    return np.clip((1 - share) * breath[:, before] + share * breath[:, before + 1], 0.0, 1.0)
+    return np.asarray(np.clip((1 - share) * breath[:, before] + share * breath[:, before + 1], 0, 1), np.float32)
