@@ -19,6 +19,7 @@ import numpy as np
 from speech2face.audio.recording import Recording, Source
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, Spans, open_voice_activity, require_speech
+from speech2face.audio.stream import SETTLED_SECONDS
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import brief, whole_number
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_SPEAKERS, Style
@@ -359,14 +360,23 @@ def _speaker(
     segments = _seconds(spans)
     if not draw or own.seconds < LEAST_SECONDS:
         return ConversationSpeaker(0, segments, None, TOO_SHORT if own.seconds < LEAST_SECONDS else TOO_MANY)
-    speech = own.speech()
     try:
-        encoding = model.encode(speech)
+        encoding = _encoded(model, own)
     except NoSpeech:
         return ConversationSpeaker(0, segments, None, NO_VOICE)
-    if model.encodes_pauses:
-        encoding = encoding.spoken_at(((0, speech.size),))
     return ConversationSpeaker(0, segments, portrait_of(model, read, own, encoding, options))
+
+
+def _encoded(model: Model, own: Activity) -> SpeechEncoding:
+    """One speaker's speech: all at once, or where it is long as in a call, in memory that does not grow with it."""
+    if own.seconds <= SETTLED_SECONDS:
+        speech = own.speech()
+        encoding = model.encode(speech)
+        return encoding.spoken_at(((0, speech.size),)) if model.encodes_pauses else encoding
+    state = model.start_encoding()
+    for start, stop in own.spans:
+        state.push(own.waveform[start:stop], (stop - start) / SAMPLE_RATE)
+    return state.encoding()
 
 
 def _conversation(
@@ -411,7 +421,7 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
         stated = attribute_facts(portrait.attributes)
         low, high = stated["age_interval_80"]
         yield f"age {stated['age']:.0f} ({low:.0f} to {high:.0f}), {stated['gender']['text']}"
-    yield f"{speaker.seconds:.1f} s in {len(speaker.segments)} stretches"
+    yield f"{round(speaker.seconds, 2):.1f} s in {len(speaker.segments)} stretches"
 
 
 # --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.
