@@ -49,7 +49,6 @@ from speech2face.voice.diarization import (
     OnlineSpeakers,
     SpeakerSpace,
     TurnModel,
-    average_linkage,
     first_clusters,
     speaker_probabilities,
 )
@@ -67,7 +66,8 @@ TOO_SHORT = "too little of this voice was heard to draw it"
 TOO_MANY = f"only the {MAX_SPEAKERS} voices that speak longest are drawn"
 NO_VOICE = "no voice was recognised in it: music, noise, or several at once"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
-LEAST_COSINE = 0.65  # of two clusters that are joined before the turns are modelled: rather too many than too few
+LEAST_COSINE = 0.75  # of half seconds that are joined before anything else
+FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
 TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
@@ -157,18 +157,11 @@ def tell_apart(
 
 def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) -> np.ndarray:
     """Probability that each speaker said each piece, (pieces, embedding) -> (pieces, speakers)."""
-    labels = first_clusters(space.units(embeddings), LEAST_COSINE, 3 * MAX_SPEAKERS)
     coordinates = space(embeddings)
-    for weight in (TURNS.speaker,) if speakers is None else (TURNS.speaker, TURNS.speaker / 4, TURNS.speaker / 16):
-        chance = speaker_probabilities(coordinates, space.between, labels, replace(TURNS, speaker=weight))
-        chance = chance[:, chance.mean(0) >= LEAST_SHARE]
-        if speakers is None or chance.shape[1] >= speakers:
-            break
-    if speakers is not None and chance.shape[1] > speakers:
-        means = chance.T @ coordinates
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        joined = average_linkage(means @ means.T, np.inf, most=speakers)
-        chance = np.stack([chance[:, joined == label].sum(1) for label in range(speakers)], axis=1)
+    most = FIRST_SPEAKERS if speakers is None else speakers
+    labels = first_clusters(space.units(embeddings), coordinates, LEAST_COSINE, most)
+    chance = speaker_probabilities(coordinates, space.between, labels, TURNS, learn_shares=speakers is None)
+    chance = chance[:, chance.mean(0) >= LEAST_SHARE]
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
 

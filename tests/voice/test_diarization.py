@@ -11,6 +11,7 @@ from speech2face.voice.diarization import (
     first_clusters,
     forward_backward,
     speaker_probabilities,
+    ward_linkage,
 )
 
 TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
@@ -31,11 +32,21 @@ def same_partition(first: np.ndarray, second: np.ndarray) -> bool:
 def test_average_linkage_joins_by_the_mean_similarity_of_all_pairs() -> None:
     # By hand: 0 and 1 join at .9; to 2 they are then as similar as (.8 + .2) / 2 = .5 on average.
     table = np.array([[1, 0.9, 0.8], [0.9, 1, 0.2], [0.8, 0.2, 1]])
-    assert average_linkage(table, 0.6).tolist() == [0, 0, 1]
-    assert average_linkage(table, 0.49).tolist() == [0, 0, 0]
-    assert average_linkage(table, 0.95).tolist() == [0, 1, 2]
+    assert average_linkage(table, 0.6, most=3).tolist() == [0, 0, 1]
+    assert average_linkage(table, 0.49, most=3).tolist() == [0, 0, 0]
+    assert average_linkage(table, 0.95, most=3).tolist() == [0, 1, 2]
     assert average_linkage(table, 0.95, most=2).tolist() == [0, 0, 1]
-    assert average_linkage(table, 0.0, clusters=2).tolist() == [0, 0, 1]
+
+
+def test_ward_joins_what_adds_least_to_the_squared_distances() -> None:
+    # By hand: 0, 1 and 10, 13 on a line. Joining 0 and 1 adds 1/2, 10 and 13 adds 9/2; then (0, 1) and 10 add
+    # 2/3 * 9.5^2 = 60. A cluster of many is joined later than one of few: three points at 0 and one at 1 add 3/4.
+    line = np.array([[0.0], [1.0], [10.0], [13.0]], np.float32)
+    assert ward_linkage(line, np.arange(4), 3).tolist() == [0, 0, 1, 2]
+    assert ward_linkage(line, np.arange(4), 2).tolist() == [0, 0, 1, 1]
+    assert ward_linkage(line, np.arange(4), 1).tolist() == [0, 0, 0, 0]
+    many = np.array([[0.0]] * 3 + [[1.0], [5.0], [6.2]], np.float32)  # 3/4 against 1.44 / 2 = .72
+    assert ward_linkage(many, np.array([0, 0, 0, 1, 2, 3]), 3).tolist() == [0, 0, 0, 1, 2, 2]
 
 
 def test_forward_and_backward_give_the_probabilities_of_all_paths_added_up() -> None:
@@ -76,4 +87,4 @@ def test_a_piece_that_says_nothing_goes_with_its_neighbours() -> None:
 def test_blocks_of_a_long_recording_are_joined_to_the_same_speakers() -> None:
     coordinates, whose = talk([0, 1, 2] * 50, spread=0.5)  # 1,500 pieces: three blocks
     units = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
-    assert same_partition(first_clusters(units, 0.5, 24), whose)
+    assert same_partition(first_clusters(units, coordinates, 0.5, 3), whose)
