@@ -1,6 +1,8 @@
 """Clusters, turns and how many speak, on embeddings whose speakers are known."""
 
+import importlib
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,3 +90,17 @@ def test_blocks_of_a_long_recording_are_joined_to_the_same_speakers() -> None:
     coordinates, whose = talk([0, 1, 2] * 50, spread=0.5)  # 1,500 pieces: three blocks
     units = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
     assert same_partition(first_clusters(units, coordinates, 0.5, 3), whose)
+
+
+def test_the_benchmarks_error_rate_is_the_one_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("scipy", reason="the benchmark needs the extra `train`")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    error = importlib.import_module("conversations").diarization_error
+    truth = [(0.0, 10.0, 0), (8.0, 12.0, 1)]  # 14 seconds of speech, two of them overlapped
+    assert error(truth, [(0.0, 10.0, 7), (8.0, 12.0, 2)]) == (0, 0, 0, 14)  # names do not matter
+    assert error(truth, [(0.0, 8.0, 0), (10.0, 13.0, 1)]) == (4, 1, 0, 14)  # both missed in the overlap
+    assert error(truth, [(0.0, 12.0, 0)]) == (2, 0, 2, 14)
+    assert error(truth, [(0.0, 5.0, 0), (5.0, 10.0, 1), (10.0, 12.0, 2)]) == (2, 0, 5, 14)  # one of three is too many
+    # A quarter second around 0, 8, 10 and 12 does not count: 7.5 + 2 x 1.5 + 1.5 seconds are left.
+    assert error(truth, [(0.0, 10.2, 0), (8.0, 12.2, 1)], collar_seconds=0.25) == (0, 0, 0, 12)
+    assert error(truth, [(0.0, 12.0, 0)], collar_seconds=0.25) == (1.5, 0, 1.5, 12)
