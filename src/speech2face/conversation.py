@@ -43,7 +43,7 @@ from speech2face.provenance import (
     Kind,
     comparison_facts,
 )
-from speech2face.sheets import TimelineRow, draw_timeline
+from speech2face.sheets import TimelineRow, counted, draw_timeline
 from speech2face.voice.diarization import (
     OnlineRule,
     OnlineSpeakers,
@@ -62,9 +62,9 @@ NEAR_SAMPLES = SAMPLE_RATE // 2  # over a longer pause the next piece may well b
 AT_ONCE = 128  # pieces whose moments are in memory together
 LEAST_SECONDS = 2.0  # of a voice that is drawn; what is shorter is more often a piece of another one
 Speakers = int | Literal["auto"]
-TOO_SHORT = "too little of this voice was heard to draw it"
-TOO_MANY = f"only the {MAX_SPEAKERS} voices that speak longest are drawn"
-NO_VOICE = "no voice was recognised in it: music, noise, or several at once"
+TOO_SHORT = "too little was heard to draw it"
+TOO_MANY = f"only the {MAX_SPEAKERS} longest are drawn"
+NO_VOICE = "no voice was recognised in it"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
 LEAST_COSINE = 0.75  # of half seconds that are joined before anything else
 FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
@@ -199,7 +199,7 @@ class ConversationSpeaker:
     def __repr__(self) -> str:
         """Return one line: which speaker, how long, how often."""
         return brief(
-            self, f"speaker {self.number}", f"{self.seconds:.1f} s in {len(self.segments)} stretches", self.note
+            self, f"speaker {self.number}", f"{self.seconds:.1f} s in {counted(len(self.segments))}", self.note
         )
 
     def facts(self) -> dict[str, Any]:
@@ -414,7 +414,7 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
         stated = attribute_facts(portrait.attributes)
         low, high = stated["age_interval_80"]
         yield f"age {stated['age']:.0f} ({low:.0f} to {high:.0f}), {stated['gender']['text']}"
-    yield f"{round(speaker.seconds, 2):.1f} s in {len(speaker.segments)} stretches"
+    yield f"{round(speaker.seconds, 2):.1f} s in {counted(len(speaker.segments))}"
 
 
 # --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.
