@@ -1,7 +1,8 @@
 """Who spoke when, told from mixed conversations whose truth is known.
 
     python benchmarks/conversations.py ../shared/starter                  # validation speakers, some ten minutes
-    python benchmarks/conversations.py ../shared/starter --split calibration --conversations 6
+    python benchmarks/conversations.py ../shared/starter --split calibration --conversations 2
+    python benchmarks/conversations.py ../shared/starter --conversations 0 --hard
 
 Writes benchmarks/conversations.csv (appends). Conversations of two to eight speakers are mixed from the starter's
 voices by a seed: turns of one to eight seconds, pauses, and one turn of six beginning before the last has ended. The
@@ -10,6 +11,11 @@ matched so that it is least; the floor column holds that of one speaker for all,
 """
 
 import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +25,7 @@ from record import Result, print_results, processor, write
 from scipy.optimize import linear_sum_assignment
 
 from recipes.starter.features import decode
-from speech2face import load_model
+from speech2face import load_model, reconstruct_speakers
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import Activity, find_speech, require_speech
 from speech2face.conversation import LEAST_SECONDS as LEAST_DRAWN_SECONDS
@@ -269,16 +275,149 @@ def measure(model: Model, people: Sequence[Speaker], count: int, seed: int) -> I
     )
 
 
+# --- Bad input, and an hour of it.
+
+HARD_EACH = 4
+MOODS = (0.92, 1.0, 1.08)  # by which a voice is played: deeper and slower, or higher and faster, as in another mood
+SILENCE_SECONDS = 60
+CROWD = 12
+MEETING_MINUTES = (15, 60)
+MEETING_SPEAKERS = 5
+
+
+def moods(speaker: Speaker, rng: np.random.Generator) -> FloatArray:
+    """One speaker, every turn in another mood: pitch, formants, pace and loudness all change."""
+    turns = []
+    for turn in turns_of(speaker, rng):
+        speed = float(rng.choice(MOODS))
+        at = np.arange(0, turn.size - 1, speed)
+        turns += [np.interp(at, np.arange(turn.size), turn) * 10 ** (rng.normal(0, 6) / 20), np.zeros(SAMPLE_RATE // 2)]
+    sound = np.concatenate(turns)
+    return np.asarray(sound / np.abs(sound).max() * 0.7, np.float32)
+
+
+def music(samples: int, rng: np.random.Generator) -> FloatArray:
+    """Chords of decaying strings, a new one every second, (samples,)."""
+    time, sound = np.arange(SAMPLE_RATE) / SAMPLE_RATE, np.zeros(samples + SAMPLE_RATE, np.float32)
+    for start in range(0, samples, SAMPLE_RATE):
+        root = 110 * 2 ** (rng.integers(12) / 12)
+        chord = sum(
+            np.sin(2 * np.pi * root * ratio * harmonic * time) * np.exp(-3 * harmonic * time) / harmonic
+            for ratio in (1, 1.25, 1.5)
+            for harmonic in range(1, 6)
+        )
+        sound[start : start + SAMPLE_RATE] += chord
+    return sound[:samples]
+
+
+def hard_cases(model: Model, people: Sequence[Speaker], seed: int) -> Iterator[Result]:
+    """What recordings get that are no orderly conversation."""
+    able = [speaker for speaker in people if speaker.seconds >= 2 * LEAST_SECONDS]
+
+    def some(number: int, repeat: int) -> tuple[list[Speaker], np.random.Generator]:
+        rng = np.random.default_rng([seed, 99, repeat])
+        return [able[row] for row in rng.choice(len(able), number, replace=False)], rng
+
+    kept, found = [], []
+    for repeat in range(HARD_EACH):
+        (speaker,), rng = some(1, repeat)
+        kept.append(len({who for *_, who in Told(model, converse([speaker], "clean", rng).waveform).said()[0]}) == 1)
+        found.append(len({who for *_, who in Told(model, moods(speaker, rng)).said()[0]}))
+    yield Result("one speaker found as one", 100 * float(np.mean(kept)), "%", 0, "", 100)
+    yield Result("one speaker in three made moods: voices found", float(np.mean(found)), "voices", 1, "the truth", 1)
+    for name in ("two singing to music as loud", "two with a minute of silence between turns"):
+        right, errors = [], np.zeros(4)
+        for repeat in range(HARD_EACH):
+            pair, rng = some(2, repeat)
+            talk = converse(pair, "clean", rng)
+            waveform, turns = talk.waveform, talk.turns
+            if name.startswith("two singing"):
+                waveform = mix(waveform, music(waveform.size, rng), 0.0)
+            else:
+                waveform, turns = apart(talk)
+            said, _ = Told(model, waveform).said()
+            right.append(len({who for *_, who in said}) == 2)
+            errors += diarization_error(turns, said or [(0.0, 0.0, 0)], collar_seconds=0.25)
+        yield Result(f"{name}: count right", 100 * float(np.mean(right)), "%", 0, "one speaker for all", 100)
+        yield Result(f"{name}: diarization error, collar 0.25 s", 100 * errors[:3].sum() / errors[3], "%", 0, "")
+    refused, out = [], []
+    for repeat in range(HARD_EACH):
+        crowd, rng = some(CROWD, repeat)
+        size = 20 * SAMPLE_RATE
+        voices = [np.resize(decode(each.file, MOST_SECONDS), size) for each in crowd]
+        sound = np.sum([voice / (np.std(voice) + 1e-6) for voice in voices], axis=0)
+        told = Told(model, np.asarray(sound / np.abs(sound).max() * 0.7, np.float32))
+        said, left_out = told.said()
+        refused.append(not said)
+        out.append(sum(stop - start for start, stop, _ in left_out) / told.activity.seconds)
+    yield Result("a crowd of twelve at once: refused", 100 * float(np.mean(refused)), "%", 0, "", 100)
+    yield Result("a crowd of twelve at once: speech left out", 100 * float(np.mean(out)), "%", 0, "", 100)
+
+
+def apart(talk: MixedConversation) -> tuple[FloatArray, Turns]:
+    """The same conversation with a long silence before each change of speaker."""
+    sound: list[FloatArray] = []
+    turns: Turns = []
+    end, last = 0.0, talk.turns[0][2]
+    for start, stop, who in sorted(talk.turns):
+        pause = SILENCE_SECONDS if who != last else 0.3
+        sound += [np.zeros(int(pause * SAMPLE_RATE), np.float32)]
+        sound += [talk.waveform[int(start * SAMPLE_RATE) : int(stop * SAMPLE_RATE)]]
+        turns.append((end + pause, end + pause + stop - start, who))
+        end, last = turns[-1][1], who
+    return np.concatenate(sound), turns
+
+
+def meeting(model: Model, people: Sequence[Speaker], minutes: int, seed: int) -> None:
+    """Draw everybody of a meeting of so many minutes, and print what it took; for a process of its own."""
+    rng = np.random.default_rng([seed, minutes])
+    able = [speaker for speaker in people if speaker.seconds >= MOST_SECONDS]
+    talk = converse([able[row] for row in rng.choice(len(able), MEETING_SPEAKERS, replace=False)], "clean", rng)
+    waveform = np.resize(talk.waveform, minutes * 60 * SAMPLE_RATE)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    drawn = reconstruct_speakers(model, (waveform, SAMPLE_RATE))
+    took = time.process_time() - started
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(json.dumps([len(drawn.portraits), took, grown / 1024]), flush=True)
+
+
+def meetings(arguments: argparse.Namespace) -> Iterator[Result]:
+    """How time and memory grow with the length."""
+    spent = []
+    for minutes in MEETING_MINUTES:
+        command = [sys.executable, __file__, str(arguments.starter), "--meeting", str(minutes)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        voices, took, megabytes = json.loads(said.splitlines()[-1])
+        spent.append(took / minutes)
+        sound = minutes * 60 * SAMPLE_RATE * 4 / 2**20
+        yield Result(f"meeting of {minutes} minutes: voices", voices, "voices", MEETING_SPEAKERS, "the truth")
+        yield Result(f"meeting of {minutes} minutes: processor time", took, "s", 60 * minutes, "its length")
+        yield Result(f"meeting of {minutes} minutes: memory on top of the sound", megabytes, "MiB", sound, "the sound")
+    yield Result("an hour's time a minute over a quarter's", spent[1] / spent[0], "times", 1, "linear", 1)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("starter", type=Path, help="folder with voices/")
     parser.add_argument("--split", default="validation")
-    parser.add_argument("--conversations", type=int, default=1, help="of each number of speakers and condition")
+    parser.add_argument(
+        "--conversations", type=int, default=1, help="of each number of speakers and condition; 0: none"
+    )
+    parser.add_argument("--hard", action="store_true", help="what is no orderly conversation, and an hour's meeting")
+    parser.add_argument("--meeting", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     people = [each for each in read_speakers(arguments.starter) if each.split == arguments.split]
-    results = list(measure(load_model(), people, arguments.conversations, arguments.seed))
+    model = load_model(threads=1)
+    if arguments.meeting:
+        meeting(model, people, arguments.meeting, arguments.seed)
+        return
+    results: list[Result] = []
+    if arguments.conversations:
+        results += measure(model, people, arguments.conversations, arguments.seed)
+    if arguments.hard:
+        results += [*hard_cases(model, people, arguments.seed), *meetings(arguments)]
     print_results(results)
     write(results, Path(__file__).with_suffix(".csv"), f"{processor()}; {arguments.split} speakers")
 

@@ -8,6 +8,7 @@ import ast
 import io
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -97,14 +98,20 @@ def portrait(style: Style = Style.photographic) -> Portrait:
 
 
 def of_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
-    from speech2face.batch import Job, Outputs, portrait_files, reconstruction_files
-    from speech2face.portrait import Reconstruction
+    from speech2face.batch import Job, Outputs, conversation_files, portrait_files, reconstruction_files
+    from speech2face.conversation import Conversation, ConversationSpeaker
+    from speech2face.portrait import Reconstruction, check_options
 
     sheet, samples = folder / "sheet.png", (folder / "1.png", folder / "2.png")
     outputs = Outputs(folder / "drawn.png", folder / "facts.json", samples, sheet, folder / "drawn.svg")
     made = Reconstruction(FACE, np.zeros(4, np.float32), "dlib", 0.0, "paired", "1")
     files = portrait_files(portrait(Style.drawn), Job(None, outputs))
     files |= reconstruction_files(made, Path("me.jpg"), (folder / "decoded.png", folder / "decoded.json"))
+    speaker = ConversationSpeaker(1, ((0.0, 1.0),), replace(portrait(), samples=()))
+    talk = Conversation(FACE, (speaker,), (), 1.0, check_options(model()), "starter", "1", model().notice)
+    own = Outputs(folder / "speaker-1.png", folder / "speaker-1.json", (), None)
+    timeline = Outputs(folder / "timeline.png", folder / "timeline.json", (), None, speakers=(own,))
+    files |= conversation_files(talk, Job(None, timeline))[0]
     return {path.name: content for path, content in files.items() if path.suffix != ".json"}
 
 
@@ -325,6 +332,7 @@ def test_a_chart_is_no_synthetic_face(tmp_path: Path) -> None:
 
 SHEETS = (
     "audit-channels.jpg",
+    "conversation.png",
     "drawn.png",
     "faces_by_age.jpg",
     "faces_by_group.jpg",

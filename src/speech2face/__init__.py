@@ -13,7 +13,7 @@ from speech2face.outputs import hush
 if TYPE_CHECKING:
     from speech2face.audio.recording import Recording, read_recording
     from speech2face.client import Client, ServiceError
-    from speech2face.conversation import Conversation, ConversationSpeaker, reconstruct_speakers
+    from speech2face.conversation import Conversation, ConversationSpeaker, LiveConversation, reconstruct_speakers
     from speech2face.errors import (
         CannotWrite,
         CheckpointError,
@@ -78,6 +78,7 @@ __all__ = [
     "InvalidGiven",
     "InvalidOption",
     "InvalidSettings",
+    "LiveConversation",
     "LiveSession",
     "LiveSnapshot",
     "LossNotFinite",
@@ -132,6 +133,7 @@ _HOMES = {
     "ServiceError": "client",
     "Conversation": "conversation",
     "ConversationSpeaker": "conversation",
+    "LiveConversation": "conversation",
     "reconstruct_speakers": "conversation",
     "Style": "limits",
     "LiveSession": "live",

@@ -13,7 +13,7 @@ from speech2face.errors import InvalidOption, RecordingNotFound
 from speech2face.inputs import refuse_address
 from speech2face.limits import MAX_SPEAKERS
 from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
-from speech2face.sheets import draw_contact_sheet
+from speech2face.sheets import counted, draw_contact_sheet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -240,7 +240,7 @@ def speaker_rows(facts: dict[str, Any], portraits: Iterable[Path] = ()) -> list[
     """What is said of each speaker of a conversation, with the file of each who was drawn, where there are files."""
     rows, files = [], iter(portraits)
     for speaker in facts["speakers"]:
-        heard = f"{speaker['seconds']:.1f} s in {len(speaker['segments'])} stretches"
+        heard = f"{speaker['seconds']:.1f} s in {counted(len(speaker['segments']))}"
         rows.append((f"speaker {speaker['speaker']}", f"{heard}{', ' * bool(speaker['note'])}{speaker['note']}"))
         if speaker["portrait"] is not None:
             if (file := next(files, None)) is not None:

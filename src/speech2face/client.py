@@ -13,7 +13,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Se
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from speech2face import errors
@@ -59,6 +59,15 @@ class ServedPortrait:
     picture: bytes | None
     facts: dict[str, Any] | None
     error: Speech2FaceError | None
+
+
+@dataclass(frozen=True)
+class ServedConversation:
+    """Who spoke when in a recording, `facts` as those of `Conversation`; the timeline and each portrait as PNG."""
+
+    facts: dict[str, Any]
+    timeline: bytes
+    portraits: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -155,9 +164,32 @@ class Client:
             raise InvalidOption(f"the recordings are {described(recordings)}; give a list of them")
         if not recordings:
             return []
+        if options.get("speakers") is not None:
+            raise InvalidOption("speakers are of one recording: call conversation")
+        return [_answer(result) for result in self._results(recordings, options)]
+
+    def conversation(
+        self, recording: Source, *, speakers: int | Literal["auto"] = "auto", **options: Any
+    ) -> ServedConversation:
+        """Return a portrait of each speaker of a recording, and who spoke when; `options` are those of `portrait`.
+
+        Raises:
+            Speech2FaceError: the kind that `reconstruct_speakers` would raise.
+            ServiceError: the service itself refuses.
+        """
+        (result,) = self._results([recording], options | {"speakers": speakers})
+        if "problem" in result:
+            raise _error(result["problem"])
+        told = result["conversation"]
+        pictures = [told["timeline"], *(each["picture"] for each in told["portraits"])]
+        timeline, *portraits = (base64.b64decode(picture["base64"]) for picture in pictures)
+        return ServedConversation(told["facts"], timeline, tuple(portraits))
+
+    def _results(self, recordings: Sequence[Source], options: dict[str, Any]) -> list[dict[str, Any]]:
         files = [("file", _named(each, f"{number}")) for number, each in enumerate(recordings)]
         answer = self._request("POST", "/v1/portraits", files=files, params=_stated(options))
-        return [_answer(result) for result in answer.json()["results"]]
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
 
     def live(self, sound: Iterable[bytes], **start: Any) -> Iterator[LiveUpdate]:
         """Send sound as it comes and get the portrait so far, until both end.

@@ -19,6 +19,7 @@ import numpy as np
 from speech2face.audio.recording import Recording, Source
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, Spans, open_voice_activity, require_speech
+from speech2face.audio.stream import SETTLED_SECONDS
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import brief, whole_number
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_SPEAKERS, Style
@@ -42,14 +43,13 @@ from speech2face.provenance import (
     Kind,
     comparison_facts,
 )
-from speech2face.sheets import TimelineRow, draw_timeline
+from speech2face.sheets import TimelineRow, counted, draw_timeline
 from speech2face.video import Turn
 from speech2face.voice.diarization import (
     OnlineRule,
     OnlineSpeakers,
     SpeakerSpace,
     TurnModel,
-    average_linkage,
     first_clusters,
     speaker_probabilities,
 )
@@ -63,11 +63,12 @@ NEAR_SAMPLES = SAMPLE_RATE // 2  # over a longer pause the next piece may well b
 AT_ONCE = 128  # pieces whose moments are in memory together
 LEAST_SECONDS = 2.0  # of a voice that is drawn; what is shorter is more often a piece of another one
 Speakers = int | Literal["auto"]
-TOO_SHORT = "too little of this voice was heard to draw it"
-TOO_MANY = f"only the {MAX_SPEAKERS} voices that speak longest are drawn"
-NO_VOICE = "no voice was recognised in it: music, noise, or several at once"
+TOO_SHORT = "too little was heard to draw it"
+TOO_MANY = f"only the {MAX_SPEAKERS} longest are drawn"
+NO_VOICE = "no voice was recognised in it"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
-LEAST_COSINE = 0.65  # of two clusters that are joined before the turns are modelled: rather too many than too few
+LEAST_COSINE = 0.75  # of half seconds that are joined before anything else
+FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
 TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
@@ -157,18 +158,11 @@ def tell_apart(
 
 def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) -> np.ndarray:
     """Probability that each speaker said each piece, (pieces, embedding) -> (pieces, speakers)."""
-    labels = first_clusters(space.units(embeddings), LEAST_COSINE, 3 * MAX_SPEAKERS)
     coordinates = space(embeddings)
-    for weight in (TURNS.speaker,) if speakers is None else (TURNS.speaker, TURNS.speaker / 4, TURNS.speaker / 16):
-        chance = speaker_probabilities(coordinates, space.between, labels, replace(TURNS, speaker=weight))
-        chance = chance[:, chance.mean(0) >= LEAST_SHARE]
-        if speakers is None or chance.shape[1] >= speakers:
-            break
-    if speakers is not None and chance.shape[1] > speakers:
-        means = chance.T @ coordinates
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        joined = average_linkage(means @ means.T, np.inf, most=speakers)
-        chance = np.stack([chance[:, joined == label].sum(1) for label in range(speakers)], axis=1)
+    most = FIRST_SPEAKERS if speakers is None else speakers
+    labels = first_clusters(space.units(embeddings), coordinates, LEAST_COSINE, most)
+    chance = speaker_probabilities(coordinates, space.between, labels, TURNS, learn_shares=speakers is None)
+    chance = chance[:, chance.mean(0) >= LEAST_SHARE]
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
 
@@ -206,7 +200,7 @@ class ConversationSpeaker:
     def __repr__(self) -> str:
         """Return one line: which speaker, how long, how often."""
         return brief(
-            self, f"speaker {self.number}", f"{self.seconds:.1f} s in {len(self.segments)} stretches", self.note
+            self, f"speaker {self.number}", f"{self.seconds:.1f} s in {counted(len(self.segments))}", self.note
         )
 
     def facts(self) -> dict[str, Any]:
@@ -371,14 +365,23 @@ def _speaker(
     segments = _seconds(spans)
     if not draw or own.seconds < LEAST_SECONDS:
         return ConversationSpeaker(0, segments, None, TOO_SHORT if own.seconds < LEAST_SECONDS else TOO_MANY)
-    speech = own.speech()
     try:
-        encoding = model.encode(speech)
+        encoding = _encoded(model, own)
     except NoSpeech:
         return ConversationSpeaker(0, segments, None, NO_VOICE)
-    if model.encodes_pauses:
-        encoding = encoding.spoken_at(((0, speech.size),))
     return ConversationSpeaker(0, segments, portrait_of(model, read, own, encoding, options))
+
+
+def _encoded(model: Model, own: Activity) -> SpeechEncoding:
+    """One speaker's speech: all at once, or where it is long as in a call, in memory that does not grow with it."""
+    if own.seconds <= SETTLED_SECONDS:
+        speech = own.speech()
+        encoding = model.encode(speech)
+        return encoding.spoken_at(((0, speech.size),)) if model.encodes_pauses else encoding
+    state = model.start_encoding()
+    for start, stop in own.spans:
+        state.push(own.waveform[start:stop], (stop - start) / SAMPLE_RATE)
+    return state.encoding()
 
 
 def _conversation(
@@ -423,7 +426,7 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
         stated = attribute_facts(portrait.attributes)
         low, high = stated["age_interval_80"]
         yield f"age {stated['age']:.0f} ({low:.0f} to {high:.0f}), {stated['gender']['text']}"
-    yield f"{speaker.seconds:.1f} s in {len(speaker.segments)} stretches"
+    yield f"{round(speaker.seconds, 2):.1f} s in {counted(len(speaker.segments))}"
 
 
 # --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.

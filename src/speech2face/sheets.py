@@ -239,6 +239,11 @@ class TimelineRow:
     segments: Sequence[tuple[float, float]]
 
 
+def counted(stretches: int) -> str:
+    """So many stretches, in words: 1 stretch, 2 stretches."""
+    return f"{stretches} stretch{'' if stretches == 1 else 'es'}"
+
+
 def draw_timeline(rows: Sequence[TimelineRow], *, seconds: float, title: str, footer: str) -> NDArray[np.uint8]:
     """Who spoke when in a recording of so many seconds; (height, width, 3) uint8 RGB."""
     gap, side = GAP_PIXELS, TIMELINE_FACE_PIXELS

@@ -82,6 +82,18 @@ def test_of_several_each_is_a_portrait_or_an_error(client: Client) -> None:
     assert client.portraits([]) == []
 
 
+def test_a_conversation_has_a_picture_of_each_speaker_and_of_who_spoke_when(client: Client) -> None:
+    told = client.conversation(EXAMPLES / "conversation.opus", pixels=64)
+    assert [speaker["speaker"] for speaker in told.facts["speakers"]] == [1, 2, 3]
+    assert label_in(told.timeline)[1] == told.facts
+    facts = [label_in(portrait)[1] for portrait in told.portraits]
+    assert facts == [speaker["portrait"] for speaker in told.facts["speakers"]]
+    with pytest.raises(SilentRecording):
+        client.conversation(SILENCE)
+    with pytest.raises(InvalidOption, match="conversation"):
+        client.portraits([SILENCE], speakers="auto")
+
+
 def test_models_and_health(client: Client) -> None:
     assert [model["name"] for model in client.models()] == ["starter"]
     assert client.health()["status"] == "ready"

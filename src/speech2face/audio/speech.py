@@ -1,6 +1,6 @@
 """Where in a recording somebody speaks, and whether there is any speech at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ AGGRESSIVENESS = 1  # of 0..3; noise that passes is refused later by the voice e
 PADDING_FRAMES = 3  # 90 ms kept on both sides of speech: soft onsets and final consonants
 MIN_GAP_FRAMES = 10  # pauses shorter than 300 ms are part of the phrase
 MIN_RUN_FRAMES = 4  # a lone burst under 120 ms is a click, not a word
+FRAMES_AT_ONCE = 10_000  # five minutes
 SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit input
 TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
 GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC finds speech
@@ -137,10 +138,21 @@ def speech_frames(waveform: FloatArray, voice_activity: str = DEFAULT_ACTIVITY) 
         return np.zeros(0, bool)
     framed = waveform[: count * FRAME].reshape(count, FRAME)
     # The 95th percentile of the frames' peaks, not the peak: one click must not turn the voice down.
-    loud = float(np.percentile(np.abs(framed).max(axis=1), 95))
-    scaled, voiced = voiced_frames(open_voice_activity(voice_activity), framed, TARGET_PEAK / max(loud, 1e-9))
-    level_db = 10 * np.log10(np.mean(scaled.astype(np.float64) ** 2, axis=1) + 1e-12)
-    return np.asarray(voiced & (level_db > np.percentile(level_db, 95) - GATE_DB))
+    peaks = np.concatenate([np.abs(block).max(axis=1) for block in frame_blocks(framed)])
+    loud = float(np.percentile(peaks, 95))
+    detector, decided, levels = open_voice_activity(voice_activity), [], []
+    for block in frame_blocks(framed):
+        scaled, voiced = voiced_frames(detector, block, TARGET_PEAK / max(loud, 1e-9))
+        decided.append(voiced)
+        levels.append(10 * np.log10(np.mean(scaled.astype(np.float64) ** 2, axis=1) + 1e-12))
+    level_db = np.concatenate(levels)
+    return np.asarray(np.concatenate(decided) & (level_db > np.percentile(level_db, 95) - GATE_DB))
+
+
+def frame_blocks(framed: FloatArray) -> Iterator[FloatArray]:
+    """Frames (frames, 480) some minutes at a time: copies of hours of sound at once would be what takes the memory."""
+    for start in range(0, len(framed), FRAMES_AT_ONCE):
+        yield framed[start : start + FRAMES_AT_ONCE]
 
 
 class SpeechRuns:
@@ -224,11 +236,17 @@ def require_speech(
         NoSpeech: sound, but nowhere a voice.
         TooLittleSpeech: under `min_speech_seconds` of speech.
     """
-    centred = waveform - waveform.mean(dtype=np.float64) if waveform.size else waveform
-    refuse_silence(float(np.sqrt(np.mean(np.square(centred, dtype=np.float64)))) if waveform.size else 0.0)
+    refuse_silence(_rms_without_direct_current(waveform))
     activity = find_speech(waveform, voice_activity=voice_activity)
     refuse_too_little(activity.seconds, min_speech_seconds)
     return activity
+
+
+def _rms_without_direct_current(waveform: FloatArray) -> float:
+    mean = waveform.mean(dtype=np.float64) if waveform.size else 0.0
+    size = FRAMES_AT_ONCE * FRAME
+    blocks = (waveform[start : start + size] for start in range(0, waveform.size, size))
+    return float(np.sqrt(sum(float(np.square(block - mean).sum()) for block in blocks) / max(1, waveform.size)))
 
 
 def refuse_silence(rms: float) -> None:
@@ -272,7 +290,8 @@ def snr_db(activity: Activity) -> float:
     """
     count = activity.waveform.size // FRAME
     framed = activity.waveform[: count * FRAME].reshape(count, FRAME)
-    power = np.mean(np.square(framed, dtype=np.float64), axis=1) + FLOOR_POWER
+    blocks = [np.mean(np.square(block, dtype=np.float64), axis=1) for block in frame_blocks(framed)]
+    power = np.concatenate([np.zeros(0), *blocks]) + FLOOR_POWER
     speech_power = float(np.mean(np.square(activity.speech(), dtype=np.float64))) + FLOOR_POWER
     # Digital silence is a gate or a cut, not the room: it says nothing about the noise under the voice.
     audible = power[power > 10 * FLOOR_POWER]

@@ -1,5 +1,6 @@
 """Open a release as the kind of model it is; no torch."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -72,9 +73,16 @@ def speaker_reader(model: Model) -> "AttributeRuntime":
     Raises:
         WeightsError: the package's own weights are missing or damaged.
     """
-    from speech2face.models.attributes import AttributeRuntime, load_attribute_release
+    from speech2face.models.attributes import AttributeRuntime
 
     own = getattr(model, "runtime", None)
     if isinstance(own, AttributeRuntime) and own.release.folder == SHIPPED:
         return own
-    return AttributeRuntime(load_attribute_release(), None if own is None else own.threads)
+    return _shipped_runtime(None if own is None else own.threads)
+
+
+@functools.cache
+def _shipped_runtime(threads: int | None) -> "AttributeRuntime":
+    from speech2face.models.attributes import AttributeRuntime, load_attribute_release
+
+    return AttributeRuntime(load_attribute_release(), threads)

@@ -1,9 +1,9 @@
 """Which stretches of speech one person said, from their speaker embeddings alone, without knowing how many speak.
 
-Two steps, as in VBx (Landini, Profant, Diez and Burget 2022, "Bayesian HMM clustering of x-vector sequences (VBx) in
-speaker diarization"): clusters of average linkage, then a hidden Markov model whose states are speakers, learned by
-variational Bayes, in which speakers that nothing speaks for lose their weight. Time grows with the length alone: long
-recordings are clustered block by block, and then the blocks' clusters with each other.
+Two steps, much as in VBx (Landini, Profant, Diez and Burget 2022, "Bayesian HMM clustering of x-vector sequences (VBx)
+in speaker diarization"): clusters, first of average linkage and then after Ward, and a hidden Markov model whose states
+are speakers, learned by variational Bayes, in which speakers that nothing speaks for lose their weight. Time grows with
+the length alone: long recordings are clustered block by block, and then the blocks' clusters with each other.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from speech2face.audio.spectrogram import FloatArray
 from speech2face.voice.segments import LEAST_VARIANCE
 
 BLOCK = 600  # embeddings that are clustered at once: five minutes of speech
-MOST_CLUSTERS = 24  # of one block; the model that follows joins those that are one speaker
+MOST_CLUSTERS = 24  # of one block
 
 
 @dataclass(frozen=True)
@@ -53,43 +53,65 @@ def pooled(sums: FloatArray) -> FloatArray:
     return np.concatenate([mean, np.sqrt(np.maximum(square / count - mean * mean, LEAST_VARIANCE))], axis=1)
 
 
-def average_linkage(similarity: np.ndarray, least: float, *, clusters: int = 1, most: int | None = None) -> np.ndarray:
+def average_linkage(similarity: np.ndarray, least: float, most: int) -> np.ndarray:
     """Join the most similar clusters until none are as similar as `least`, (items, items) -> labels from 0, (items,).
 
-    Two clusters are as similar as their items are in the mean. At least `clusters` are left, and at most `most`.
+    Two clusters are as similar as their items are in the mean. At most `most` are left.
     """
     table = np.array(similarity, np.float64)
     count = len(table)
     np.fill_diagonal(table, -np.inf)
     sizes, labels, left = np.ones(count), np.arange(count), count
-    while left > clusters:
+    while left > 1:
         first, second = divmod(int(table.argmax()), count)
-        if table[first, second] < least and (most is None or left <= most):
+        if table[first, second] < least and left <= most:
             break
-        sizes_of_both = sizes[first] + sizes[second]
-        row = (sizes[first] * table[first] + sizes[second] * table[second]) / sizes_of_both
+        both = sizes[first] + sizes[second]
+        row = (sizes[first] * table[first] + sizes[second] * table[second]) / both
         table[first], table[:, first] = row, row
         table[first, first] = -np.inf
         table[second], table[:, second] = -np.inf, -np.inf
-        sizes[first], labels[labels == second], left = sizes_of_both, first, left - 1
+        sizes[first], labels[labels == second], left = both, first, left - 1
     return np.unique(labels, return_inverse=True)[1].reshape(-1)
 
 
-def first_clusters(units: FloatArray, least: float, most: int) -> np.ndarray:
-    """Labels of embeddings of unit length, (pieces, embedding), by `average_linkage` of their cosines, (pieces,).
+def ward_linkage(coordinates: FloatArray, labels: np.ndarray, most: int) -> np.ndarray:
+    """Join clusters of points until `most` are left, (points, axes) and (points,) -> labels from 0, (points,).
 
-    Blocks give clusters, and the clusters' means are joined in the same way; `most` are left at most.
+    Those are joined first by which the squared distances from the clusters' means grow least (Ward 1963).
     """
-    labels, means, found = np.zeros(len(units), np.int64), [], 0
+    sizes = np.bincount(labels).astype(np.float64)
+    means = np.stack([np.bincount(labels, axis) for axis in coordinates.T.astype(np.float64)], axis=1) / sizes[:, None]
+
+    def growth(of: int) -> np.ndarray:
+        apart = np.square(means - means[of]).sum(1) * sizes * sizes[of] / np.maximum(sizes + sizes[of], 1)
+        return np.where((sizes > 0) & (np.arange(len(sizes)) != of), apart, np.inf)
+
+    table = np.stack([growth(cluster) for cluster in range(len(sizes))])
+    whose = np.arange(len(sizes))
+    for _ in range(len(sizes) - most):
+        first, second = divmod(int(table.argmin()), len(sizes))
+        both = sizes[first] + sizes[second]
+        means[first] = (sizes[first] * means[first] + sizes[second] * means[second]) / both
+        sizes[first], sizes[second] = both, 0
+        whose[whose == second] = first
+        table[second], table[:, second] = np.inf, np.inf
+        table[first] = table[:, first] = growth(first)
+    return np.unique(whose[labels], return_inverse=True)[1].reshape(-1)
+
+
+def first_clusters(units: FloatArray, coordinates: FloatArray, least: float, most: int) -> np.ndarray:
+    """Labels of pieces, (pieces,), from embeddings of unit length (pieces, embedding) and coordinates (pieces, axes).
+
+    Block by block those whose cosines are `least` or more are joined, and the blocks' clusters until `most` are left.
+    """
+    labels, found = np.zeros(len(units), np.int64), 0
     for start in range(0, len(units), BLOCK):
         block = units[start : start + BLOCK]
-        own = average_linkage(block @ block.T, least, most=MOST_CLUSTERS)
-        means += [block[own == label].mean(0) for label in range(own.max() + 1)]
+        own = average_linkage(block @ block.T, least, MOST_CLUSTERS)
         labels[start : start + BLOCK] = own + found
-        found = len(means)
-    centres = np.stack(means)
-    centres /= np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
-    return average_linkage(centres @ centres.T, least, most=most)[labels]
+        found += int(own.max()) + 1
+    return ward_linkage(coordinates, labels, most)
 
 
 @dataclass(frozen=True)
