@@ -57,13 +57,13 @@ def film(encoding: VideoEncoding = "mp4", style: Style = Style.drawn) -> bytes:
 
 
 def frames(content: bytes) -> list[Picture]:
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         return [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
 
 
 def sound(content: bytes) -> tuple[np.ndarray, float]:
     """Samples at 48 kHz, and the time of the first."""
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         decoded = list(opened.decode(audio=0))
         start = float(decoded[0].pts * decoded[0].time_base)
         return np.concatenate([frame.to_ndarray().mean(axis=0) for frame in decoded]), start
@@ -112,7 +112,7 @@ def test_the_file_says_what_it_is_and_what_was_heard(encoding: VideoEncoding, tm
     assert facts["age"] == portrait().facts()["age"]
     printed = CliRunner().invoke(app, ["inspect", str(path)])
     assert printed.exit_code == 0 and "synthetic video" in printed.output
-    with av.open(str(path)) as opened:
+    with av.open(str(path), "r") as opened:
         assert "likeness" in {key.lower(): value for key, value in opened.metadata.items()}["comment"]
 
 
@@ -138,7 +138,7 @@ def test_two_portraits_take_turns_in_one_picture() -> None:
     # Who listens may sway a little; the mouth stays shut.
     assert moves(2, 18, 0) > 2 * moves(24, 39, 0)
     assert moves(22, 38, 128) > 2 * moves(2, 18, 128)
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         facts = json.loads(opened.metadata["speech2face_facts"])
     assert [turn["portrait"] for turn in facts["video"]["turns"]] == [0, 1]
     assert len(facts["portraits"]) == 2
