@@ -138,12 +138,12 @@ def test_there_is_a_pose_for_each_40_ms_begun(samples: int) -> None:
     assert len(find_poses(np.zeros(samples, np.float32))) == -(-samples // FRAME)
 
 
-def test_a_pose_waits_for_41_ms_after_its_own_sound() -> None:
+def test_a_pose_waits_for_31_ms_after_its_own_sound() -> None:
     stream = PoseStream()
     needed = FRAME + round(LOOKAHEAD_SECONDS * SAMPLE_RATE)
     assert len(stream.push(np.zeros(needed - 1, np.float32))) == 0
     assert len(stream.push(np.zeros(1, np.float32))) == 1
-    assert LOOKAHEAD_SECONDS < 0.05
+    assert LOOKAHEAD_SECONDS < 0.04
 
 
 @pytest.mark.parametrize("start", [1.0, 1.01, 1.02, 1.03])

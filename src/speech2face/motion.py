@@ -22,8 +22,8 @@ FRAME: Final = SAMPLE_RATE // FRAMES_PER_SECOND  # 640 samples
 HOPS: Final = FRAME // HOP  # of 10 ms, in a frame
 WINDOW: Final = 512  # 32 ms: two periods of a low voice
 ASIDE: Final = (WINDOW - HOP) // 2  # samples of a window on either side of its hop
-NEAR: Final = 3  # hops before and after its own that a frame's jaw is smoothed over
-LOOKAHEAD_SECONDS: Final = (NEAR * HOP + ASIDE) / SAMPLE_RATE  # 41 ms
+NEAR: Final = 2  # hops before and after its own that a frame's jaw is smoothed over
+LOOKAHEAD_SECONDS: Final = (NEAR * HOP + ASIDE) / SAMPLE_RATE  # 31 ms
 
 Array = NDArray[np.float64]
 
@@ -75,10 +75,11 @@ class PoseStream:
 
     def __init__(self, *, seed: int = 0) -> None:
         """Begin in silence; faces of different seeds blink and sway at different times."""
-        self._samples = np.zeros(ASIDE + HOP, np.float32)  # a hop before the sound: a frame's last ends a block of four
+        early = HOPS - NEAR  # hops before the sound, so that the last one a frame waits for ends a block
+        self._samples = np.zeros(ASIDE + early * HOP, np.float32)
         self._fed = self._given = 0
         self._voice = _Voice()
-        self._hops = np.zeros((NEAR - 1, 5))  # those that the next frame's own are smoothed with, and come before them
+        self._hops = np.zeros((NEAR - early, 5))  # those that the next frame's own are smoothed with, and come before them
         self._life = _Life(seed)
 
     def push(self, waveform: FloatArray) -> FloatArray:
@@ -108,7 +109,7 @@ class PoseStream:
         return np.array(poses, np.float32).reshape(-1, len(POSE_NAMES))
 
     def _pose(self, hops: Array) -> Array:
-        """The pose of a frame by its own hops and `NEAR` more on either side, (10, 5)."""
+        """The pose of a frame by its own hops and `NEAR` more on either side, (8, 5)."""
         jaw, spread, rounding, _, level = NEIGHBOURS @ hops
         # Lips close for a frame or two, which smoothing would take away: 20 ms of a closure are enough.
         shut = np.minimum(hops[NEAR - 1 : -NEAR - 1, 3], hops[NEAR:-NEAR, 3]).max()
@@ -116,7 +117,7 @@ class PoseStream:
 
 
 def _neighbours() -> Array:
-    """Weights of the hops of a frame and those around it, (10,): every hop of the frame smoothed over 7."""
+    """Weights of the hops of a frame and those around it, (8,): every hop of the frame smoothed over 5."""
     kernel = np.concatenate([np.arange(1, NEAR + 2), np.arange(NEAR, 0, -1)]) / (NEAR + 1) ** 2
     return np.convolve(kernel, np.full(HOPS, 1 / HOPS))
 
