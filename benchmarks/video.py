@@ -1,6 +1,6 @@
 """How fast a face is moved: frames a second, the share of a core while somebody speaks, and how late lips are.
 
-    python benchmarks/video.py [--write]
+    python benchmarks/video.py --write
 
 Appends to benchmarks/video.csv. Core seconds of the whole process, encoders' threads included, so that other work on
 the machine hardly counts. The delay is counted in sound, by how much of it had come when a pose was known; what the
@@ -8,11 +8,12 @@ machine takes beside is the frame's own time.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 
 import numpy as np
-from record import ROOT, Result, print_results, write
+from record import ROOT, Result, print_results, processor, write
 
 from speech2face.audio.recording import read_recording
 from speech2face.limits import Style
@@ -82,8 +83,12 @@ def measure() -> list[Result]:
         encoded = core_seconds(lambda: vp8(frames))  # noqa: B023
         share = 100 * FRAMES_PER_SECOND * (drawn + encoded) / len(poses)
         floor = 100 * FRAMES_PER_SECOND * encoded / len(poses)
-        results.append(Result(f"{style}, frames, {PIXELS} wide", len(poses) / drawn, "a second of a core", 25, "needed"))
-        results.append(Result(f"{style}, live at 25 frames a second, VP8", share, "% of a core", floor, "VP8 alone", 60))
+        results.append(
+            Result(f"{style}, frames, {PIXELS} wide", len(poses) / drawn, "a second of a core", 25, "needed")
+        )
+        results.append(
+            Result(f"{style}, live at 25 frames a second, VP8", share, "% of a core", floor, "VP8 alone", 60)
+        )
         for encoding in ("mp4", "webm"):
             turns = [Turn(0.0, seconds, portrait)]
             whole = core_seconds(lambda: video_bytes(model, waveform, turns, encoding=encoding))  # noqa: B023
@@ -99,7 +104,7 @@ def main() -> None:
     results = measure()
     print_results(results)
     if parser.parse_args().write:
-        write("video", results)
+        write(results, ROOT / "benchmarks" / "video.csv", f"{processor()}, load {os.getloadavg()[0]:.0f}")
 
 
 if __name__ == "__main__":

@@ -332,6 +332,7 @@ SHEETS = (
     "faces_by_group.jpg",
     "planted.jpg",
     "speakers.png",
+    "speaking.jpg",
     "voices.jpg",
 )
 

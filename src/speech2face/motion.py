@@ -79,7 +79,9 @@ class PoseStream:
         self._samples = np.zeros(ASIDE + early * HOP, np.float32)
         self._fed = self._given = 0
         self._voice = _Voice()
-        self._hops = np.zeros((NEAR - early, 5))  # those that the next frame's own are smoothed with, and come before them
+        self._hops = np.zeros(
+            (NEAR - early, 5)
+        )  # those that the next frame's own are smoothed with, and come before them
         self._life = _Life(seed)
 
     def push(self, waveform: FloatArray) -> FloatArray:
