@@ -53,7 +53,7 @@ def video(
     from speech2face.motion import find_poses, poses_json
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import check_exaggeration, reconstruct
-    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, video_bytes
+    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, original_sound, video_bytes
 
     check_pixels(pixels)
     encoding = encoding_of(out)
@@ -78,6 +78,7 @@ def video(
         content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
     else:
         turns = [Turn(0.0, heard.seconds, portrait)]
+        sound = None if recording == "-" else original_sound(Path(recording), heard)
         with Bar("frames", quiet=quiet) as bar:
             content = video_bytes(
                 opened,
@@ -85,6 +86,7 @@ def video(
                 turns,
                 encoding=encoding,
                 pixels=pixels,
+                sound=sound,
                 signer=signer,
                 shown=lambda done, total: bar.update(done, total=total),
             )
