@@ -220,7 +220,7 @@ def of_a_video(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, by
     face, turns = SpeakingFace(model(), portrait(Style.line)), [Turn(0.0, 0.1, portrait(Style.line))]
     films = {
         f"speaks.{kind}": video_bytes(model(), sound, turns, encoding=kind, pixels=128) for kind in ("mp4", "webm")
-    }  # type: ignore[arg-type]
+    }
     return films | {"speaks.svg": face.animated(find_poses(sound)), "puppet.svg": face.puppet()}
 
 

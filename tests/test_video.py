@@ -67,7 +67,7 @@ def sound(content: bytes) -> tuple[np.ndarray, float]:
     """Samples at 48 kHz, and the time of the first."""
     with av.open(io.BytesIO(content), "r") as opened:
         decoded = list(opened.decode(audio=0))
-        start = float(decoded[0].pts * decoded[0].time_base)
+        start = decoded[0].time or 0.0
         return np.concatenate([frame.to_ndarray().mean(axis=0) for frame in decoded]), start
 
 
