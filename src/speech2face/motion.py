@@ -135,6 +135,8 @@ LOW_BINS: Final = WINDOW // 4 + 1  # up to 4 kHz
 HANN: Final = np.hanning(WINDOW)
 POWER: Final = 2 / (WINDOW * (HANN**2).sum())  # a sine of amplitude 1 has a mean square of 1/2
 PRE_EMPHASIS: Final = np.abs(1 - 0.95 * np.exp(-1j * np.pi * BINS[:LOW_BINS] / 4000)) ** 2
+# Twice as fine, for the period: noise that falls with frequency, as of a room, resembles itself unless it is levelled.
+LEVELLED: Final = np.abs(1 - 0.7 * np.exp(-1j * np.pi * np.arange(WINDOW + 1) / WINDOW)) ** 2
 VOWEL_BAND: Final = (BINS >= 450) & (BINS < 3500)  # without the murmur of closed lips
 HISS_BAND: Final = BINS >= 4000
 LAGS: Final = np.arange(SAMPLE_RATE // 400, SAMPLE_RATE // 70)  # of voices between 70 and 400 Hz
@@ -144,7 +146,7 @@ FIRST_PEAK_DB: Final = -20.0  # of a voice, until one is heard
 PEAK_FALLS_DB: Final = 0.015  # a hop, while a voice is heard: 1.5 dB a second
 SETTLING_FALLS_DB, SETTLING_HOPS = 0.2, 100  # in the first second of a voice, which may be a quiet one
 RECENT_FALLS_DB: Final = 0.35  # a hop: a closure is over in a third of a second, or it is silence
-FLOOR_RISES_DB: Final = 0.03  # a hop; the floor of the noise falls at once
+FLOOR_RISES_DB: Final = 0.05  # a hop; the floor of the noise falls at once
 NEUTRAL_PITCH: Final = 150.0  # Hz; between men's and women's, whose formants lie a sixth higher
 
 
@@ -169,7 +171,9 @@ class _Voice:
         vowel, hiss, whole = (
             10 * np.log10(power[:, band].sum(1) + 1e-10) for band in (VOWEL_BAND, HISS_BAND, BINS > 70)
         )
-        lagged = np.fft.irfft(np.abs(np.fft.rfft(windows * HANN, 2 * WINDOW, axis=1)) ** 2, axis=1)[:, :WINDOW]
+        lagged = np.fft.irfft(np.abs(np.fft.rfft(windows * HANN, 2 * WINDOW, axis=1)) ** 2 * LEVELLED, axis=1)[
+            :, :WINDOW
+        ]
         period = lagged[:, LAGS] / OWN[LAGS] / np.maximum(lagged[:, :1] / OWN[0], 1e-9)
         shortest = (period > 0.95 * period.max(1, keepdims=True)).argmax(1)  # two periods are as alike as one
         first, second = _formants(power[:, :LOW_BINS])
@@ -180,7 +184,7 @@ class _Voice:
         self, vowel: float, hiss: float, whole: float, voiced: float, pitch: float, first: float, second: float
     ) -> tuple[float, float, float, float, float]:
         self._floor = min(whole, self._floor + FLOOR_RISES_DB) if whole > QUIETEST_DB else self._floor
-        heard = _ramp(whole, max(self._floor + 6, QUIETEST_DB), max(self._floor + 12, QUIETEST_DB + 6))
+        heard = _ramp(whole, max(self._floor + 4, QUIETEST_DB), max(self._floor + 9, QUIETEST_DB + 6))
         voice = heard * _ramp(voiced, 0.3, 0.55)
         if voice > 0.5:
             falls = SETTLING_FALLS_DB if self._voiced_hops < SETTLING_HOPS else PEAK_FALLS_DB
