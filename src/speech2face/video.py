@@ -226,13 +226,13 @@ def video_bytes(
     pixels: int = PIXELS,
     sound: Sound | None = None,
     signer: Signer | None = None,
-    shown: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int | None], None] | None = None,
 ) -> bytes:
     """Return the bytes of a video of the portraits speaking a waveform (samples,), each in its turns.
 
     A frame shows every portrait, `pixels` wide and high, side by side; outside its turns a face is at rest. `sound`
-    is what the file holds, the waveform itself where it is None; `shown` is called with the frames made and the frames
-    there will be. The same input gives the same bytes.
+    is what the file holds, the waveform itself where it is None; `progress` is called with what is counted, the
+    frames made and the frames there will be. The same input gives the same bytes.
 
     Raises:
         InvalidOption: what cannot be shown, such as a picture that is no portrait of a voice; WebM with a signer; a
@@ -258,8 +258,8 @@ def video_bytes(
         total = -(-waveform.size // FRAME)
         for number, frame in enumerate(stage.frames(waveform), 1):
             writer.add(frame)
-            if shown is not None:
-                shown(number, total)
+            if progress is not None:
+                progress("frames", number, total)
         writer.finish()
     return film_bytes(file.getvalue(), encoding, provenance, facts, signer=signer)
 

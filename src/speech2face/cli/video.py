@@ -88,7 +88,7 @@ def video(
                 pixels=pixels,
                 sound=sound,
                 signer=signer,
-                shown=lambda done, total: bar.update(done, total=total),
+                progress=bar.stage,
             )
     written = {out: content}
     if motion is not None:
