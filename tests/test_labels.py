@@ -42,7 +42,7 @@ PACKAGE = ROOT / "src" / "speech2face"
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "recipes").rglob("*.py")])
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FACE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-LABELLERS = {"picture_bytes", "portrait_svg", "write_sheet", "labelled_bytes"}
+LABELLERS = {"picture_bytes", "portrait_svg", "write_sheet", "labelled_bytes", "film_bytes"}
 # Who makes the bytes of a picture beside the labelled ones, and why that may be.
 OTHER_WRITERS = {
     "provenance.py": "the one place where a picture becomes bytes, with its label",
@@ -52,6 +52,7 @@ OTHER_WRITERS = {
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
     "app/studio.py": "photographs that people take of themselves, and sign for",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
+    "video.py": "frames with their label painted in, in a container whose tags are those of provenance.py",
     "training/augment.py": "sound only",
     "audio/sound_file.py": "sound only",
 }
@@ -230,10 +231,23 @@ def of_the_planted_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mappi
     return {"planted.jpg": (folder / "planted.jpg").read_bytes()}
 
 
+def of_a_video(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, bytes]:
+    from speech2face.motion import find_poses
+    from speech2face.video import SpeakingFace, Turn, video_bytes
+
+    sound = np.zeros(1600, np.float32)
+    face, turns = SpeakingFace(model(), portrait(Style.line)), [Turn(0.0, 0.1, portrait(Style.line))]
+    films = {
+        f"speaks.{kind}": video_bytes(model(), sound, turns, encoding=kind, pixels=128) for kind in ("mp4", "webm")
+    }
+    return films | {"speaks.svg": face.animated(find_poses(sound)), "puppet.svg": face.puppet()}
+
+
 EMITTERS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], Mapping[str, bytes]]] = {
     "batch.py": of_batch,
     "portrait.py": of_a_portrait,
     "app/service.py": of_the_service,
+    "video.py": of_a_video,
     "sheets.py": of_the_sheets,
     "evaluation/report.py": of_figures,
     "recipes/starter/drawn_sheet.py": of_drawings,
@@ -339,6 +353,7 @@ SHEETS = (
     "faces_by_hair.jpg",
     "planted.jpg",
     "speakers.png",
+    "speaking.jpg",
     "voices.jpg",
 )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,7 @@ def _train(settings: object, overrides: object, *, stop_at: int | None, quiet: b
 # Every command with a bar: what is typed, and what is put in place of its work.
 FAMILY: dict[str, tuple[list[str], str, Callable[..., Any]]] = {
     "portrait": (["a.wav", "b.wav"], "portrait.reconstruct", _Work()),  # its own loop counts
+    "video": (["a.wav", "-o", "a.mp4"], "video.video_bytes", _Work()),
     "learn": (["--pairs", "pairs.csv", "-o", "out"], "learning.release.learn_release", _Work(4)),
     "train": (["none.toml"], "tasks.train", _train),
     "balance": (["none.toml"], "training.engine.balance_by_settings", _Work()),
@@ -105,7 +107,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     def run(name: str, *options: str) -> int:
         arguments, place, work = FAMILY[name]
         module, _, function = place.rpartition(".")
-        if name not in ("portrait", "gallery build"):
+        if name not in ("portrait", "video", "gallery build"):
             pytest.importorskip("torch", reason="install the extra `train`")
         if name == "portrait":
             monkeypatch.setattr("speech2face.batch.is_recording", lambda path: True)
@@ -114,9 +116,14 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
                 busy(lambda what, done, of: None)
                 raise DatasetError("ended on purpose")
 
+        if name == "video":
+            heard = SimpleNamespace(waveform=None, seconds=1.0)
+            for inside in ("audio.recording.read_recording", "portrait.reconstruct", "video.original_sound"):
+                monkeypatch.setattr(f"speech2face.{inside}", lambda *_, **__: heard)
+
         for replaced in ("models.open.load_model", "training.settings.read_settings", "learning.features.tabled_pairs"):
             where, _, what = replaced.rpartition(".")
-            if name in ("portrait", "gallery build") and not where.startswith("models"):
+            if name in ("portrait", "video", "gallery build") and not where.startswith("models"):
                 continue
             monkeypatch.setattr(importlib.import_module(f"speech2face.{where}"), what, lambda *_, **__: _Anything())
         monkeypatch.setattr("speech2face.cli.data._preparation", lambda *_: None)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.motion import POSE_NAMES, Pose, find_poses
 from speech2face.portrait import Portrait, Reconstruction, reconstruct
 from speech2face.provenance import read_provenance
-from speech2face.video import LABEL, SpeakingFace, Turn, VideoEncoding, label, video_bytes
+from speech2face.video import LABEL, SpeakingFace, Turn, VideoEncoding, label, original_sound, video_bytes
+from tests.recordings import encode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PIXELS = 256
@@ -57,15 +59,15 @@ def film(encoding: VideoEncoding = "mp4", style: Style = Style.drawn) -> bytes:
 
 
 def frames(content: bytes) -> list[Picture]:
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         return [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
 
 
 def sound(content: bytes) -> tuple[np.ndarray, float]:
     """Samples at 48 kHz, and the time of the first."""
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         decoded = list(opened.decode(audio=0))
-        start = float(decoded[0].pts * decoded[0].time_base)
+        start = decoded[0].time or 0.0
         return np.concatenate([frame.to_ndarray().mean(axis=0) for frame in decoded]), start
 
 
@@ -112,7 +114,7 @@ def test_the_file_says_what_it_is_and_what_was_heard(encoding: VideoEncoding, tm
     assert facts["age"] == portrait().facts()["age"]
     printed = CliRunner().invoke(app, ["inspect", str(path)])
     assert printed.exit_code == 0 and "synthetic video" in printed.output
-    with av.open(str(path)) as opened:
+    with av.open(str(path), "r") as opened:
         assert "likeness" in {key.lower(): value for key, value in opened.metadata.items()}["comment"]
 
 
@@ -120,6 +122,33 @@ def test_the_same_recording_gives_the_same_bytes() -> None:
     turns = [Turn(0.0, 0.4, portrait())]
     one, other = (video_bytes(model(), voice(0.4), turns, pixels=128) for _ in range(2))
     assert one == other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mp4", "webm"])
+def test_the_file_holds_the_recording_s_own_sound(kind: str, tmp_path: Path) -> None:
+    speech = voice(2.0)
+    time = np.arange(2 * 44_100) / 44_100
+    there = np.interp(time, np.arange(speech.size) / SAMPLE_RATE, speech)
+    both = np.stack([there + 0.05 * np.sin(2 * np.pi * 12_000 * time), there]).astype(np.float32)
+    (tmp_path / "own.flac").write_bytes(encode(both, 44_100, container="flac", codec="flac"))
+    ran = CliRunner().invoke(app, ["video", str(tmp_path / "own.flac"), "-o", str(tmp_path / f"own.{kind}"), "-q"])
+    assert ran.exit_code == 0, ran.output
+    with av.open(str(tmp_path / f"own.{kind}"), "r") as opened:
+        heard = np.concatenate([frame.to_ndarray() for frame in opened.decode(audio=0)], axis=1)
+    assert len(heard) == 2
+    assert heard.shape[1] / 48_000 == pytest.approx(2.0, abs=0.04)
+    loudest = np.abs(np.fft.rfft(heard[0][:48_000]))
+    assert 8_000 + loudest[8_000:].argmax() == pytest.approx(12_000, abs=2)
+
+
+def test_sound_of_another_length_than_was_decoded_is_not_taken(tmp_path: Path) -> None:
+    content = encode(voice(1.2)[None], SAMPLE_RATE, container="wav", codec="pcm_s16le")
+    (tmp_path / "one.wav").write_bytes(content)
+    heard = read_recording(tmp_path / "one.wav")
+    assert original_sound(tmp_path / "one.wav", heard) is not None
+    longer = replace(heard, waveform=np.concatenate([heard.waveform, heard.waveform]))
+    assert original_sound(tmp_path / "one.wav", longer) is None
 
 
 @pytest.mark.slow
@@ -138,7 +167,7 @@ def test_two_portraits_take_turns_in_one_picture() -> None:
     # Who listens may sway a little; the mouth stays shut.
     assert moves(2, 18, 0) > 2 * moves(24, 39, 0)
     assert moves(22, 38, 128) > 2 * moves(2, 18, 128)
-    with av.open(io.BytesIO(content)) as opened:
+    with av.open(io.BytesIO(content), "r") as opened:
         facts = json.loads(opened.metadata["speech2face_facts"])
     assert [turn["portrait"] for turn in facts["video"]["turns"]] == [0, 1]
     assert len(facts["portraits"]) == 2

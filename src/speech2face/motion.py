@@ -22,8 +22,8 @@ FRAME: Final = SAMPLE_RATE // FRAMES_PER_SECOND  # 640 samples
 HOPS: Final = FRAME // HOP  # of 10 ms, in a frame
 WINDOW: Final = 512  # 32 ms: two periods of a low voice
 ASIDE: Final = (WINDOW - HOP) // 2  # samples of a window on either side of its hop
-NEAR: Final = 3  # hops before and after its own that a frame's jaw is smoothed over
-LOOKAHEAD_SECONDS: Final = (NEAR * HOP + ASIDE) / SAMPLE_RATE  # 41 ms
+NEAR: Final = 2  # hops before and after its own that a frame's jaw is smoothed over
+LOOKAHEAD_SECONDS: Final = (NEAR * HOP + ASIDE) / SAMPLE_RATE  # 31 ms
 
 Array = NDArray[np.float64]
 
@@ -75,10 +75,13 @@ class PoseStream:
 
     def __init__(self, *, seed: int = 0) -> None:
         """Begin in silence; faces of different seeds blink and sway at different times."""
-        self._samples = np.zeros(ASIDE + HOP, np.float32)  # a hop before the sound: a frame's last ends a block of four
+        early = HOPS - NEAR  # hops before the sound, so that the last one a frame waits for ends a block
+        self._samples = np.zeros(ASIDE + early * HOP, np.float32)
         self._fed = self._given = 0
         self._voice = _Voice()
-        self._hops = np.zeros((NEAR - 1, 5))  # those that the next frame's own are smoothed with, and come before them
+        self._hops = np.zeros(
+            (NEAR - early, 5)
+        )  # those that the next frame's own are smoothed with, and come before them
         self._life = _Life(seed)
 
     def push(self, waveform: FloatArray) -> FloatArray:
@@ -108,7 +111,7 @@ class PoseStream:
         return np.array(poses, np.float32).reshape(-1, len(POSE_NAMES))
 
     def _pose(self, hops: Array) -> Array:
-        """The pose of a frame by its own hops and `NEAR` more on either side, (10, 5)."""
+        """The pose of a frame by its own hops and `NEAR` more on either side, (8, 5)."""
         jaw, spread, rounding, _, level = NEIGHBOURS @ hops
         # Lips close for a frame or two, which smoothing would take away: 20 ms of a closure are enough.
         shut = np.minimum(hops[NEAR - 1 : -NEAR - 1, 3], hops[NEAR:-NEAR, 3]).max()
@@ -116,7 +119,7 @@ class PoseStream:
 
 
 def _neighbours() -> Array:
-    """Weights of the hops of a frame and those around it, (10,): every hop of the frame smoothed over 7."""
+    """Weights of the hops of a frame and those around it, (8,): every hop of the frame smoothed over 5."""
     kernel = np.concatenate([np.arange(1, NEAR + 2), np.arange(NEAR, 0, -1)]) / (NEAR + 1) ** 2
     return np.convolve(kernel, np.full(HOPS, 1 / HOPS))
 
@@ -132,6 +135,8 @@ LOW_BINS: Final = WINDOW // 4 + 1  # up to 4 kHz
 HANN: Final = np.hanning(WINDOW)
 POWER: Final = 2 / (WINDOW * (HANN**2).sum())  # a sine of amplitude 1 has a mean square of 1/2
 PRE_EMPHASIS: Final = np.abs(1 - 0.95 * np.exp(-1j * np.pi * BINS[:LOW_BINS] / 4000)) ** 2
+# Twice as fine, for the period: noise that falls with frequency, as of a room, resembles itself unless it is levelled.
+LEVELLED: Final = np.abs(1 - 0.7 * np.exp(-1j * np.pi * np.arange(WINDOW + 1) / WINDOW)) ** 2
 VOWEL_BAND: Final = (BINS >= 450) & (BINS < 3500)  # without the murmur of closed lips
 HISS_BAND: Final = BINS >= 4000
 LAGS: Final = np.arange(SAMPLE_RATE // 400, SAMPLE_RATE // 70)  # of voices between 70 and 400 Hz
@@ -141,7 +146,7 @@ FIRST_PEAK_DB: Final = -20.0  # of a voice, until one is heard
 PEAK_FALLS_DB: Final = 0.015  # a hop, while a voice is heard: 1.5 dB a second
 SETTLING_FALLS_DB, SETTLING_HOPS = 0.2, 100  # in the first second of a voice, which may be a quiet one
 RECENT_FALLS_DB: Final = 0.35  # a hop: a closure is over in a third of a second, or it is silence
-FLOOR_RISES_DB: Final = 0.03  # a hop; the floor of the noise falls at once
+FLOOR_RISES_DB: Final = 0.05  # a hop; the floor of the noise falls at once
 NEUTRAL_PITCH: Final = 150.0  # Hz; between men's and women's, whose formants lie a sixth higher
 
 
@@ -166,7 +171,9 @@ class _Voice:
         vowel, hiss, whole = (
             10 * np.log10(power[:, band].sum(1) + 1e-10) for band in (VOWEL_BAND, HISS_BAND, BINS > 70)
         )
-        lagged = np.fft.irfft(np.abs(np.fft.rfft(windows * HANN, 2 * WINDOW, axis=1)) ** 2, axis=1)[:, :WINDOW]
+        lagged = np.fft.irfft(np.abs(np.fft.rfft(windows * HANN, 2 * WINDOW, axis=1)) ** 2 * LEVELLED, axis=1)[
+            :, :WINDOW
+        ]
         period = lagged[:, LAGS] / OWN[LAGS] / np.maximum(lagged[:, :1] / OWN[0], 1e-9)
         shortest = (period > 0.95 * period.max(1, keepdims=True)).argmax(1)  # two periods are as alike as one
         first, second = _formants(power[:, :LOW_BINS])
@@ -177,7 +184,7 @@ class _Voice:
         self, vowel: float, hiss: float, whole: float, voiced: float, pitch: float, first: float, second: float
     ) -> tuple[float, float, float, float, float]:
         self._floor = min(whole, self._floor + FLOOR_RISES_DB) if whole > QUIETEST_DB else self._floor
-        heard = _ramp(whole, max(self._floor + 6, QUIETEST_DB), max(self._floor + 12, QUIETEST_DB + 6))
+        heard = _ramp(whole, max(self._floor + 4, QUIETEST_DB), max(self._floor + 9, QUIETEST_DB + 6))
         voice = heard * _ramp(voiced, 0.3, 0.55)
         if voice > 0.5:
             falls = SETTLING_FALLS_DB if self._voiced_hops < SETTLING_HOPS else PEAK_FALLS_DB

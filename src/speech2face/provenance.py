@@ -331,8 +331,10 @@ def film_texts(content: bytes) -> tuple[str, str]:
     """
     import av
 
+    from speech2face.audio.recording import any_tags
+
     try:
-        with av.open(io.BytesIO(content), metadata_errors="replace") as film:
+        with av.open(io.BytesIO(content), "r", **any_tags()) as film:
             tags = {name.lower(): text for name, text in film.metadata.items()}
     except (av.FFmpegError, OSError, ValueError) as error:
         raise UnreadablePicture(f"the video cannot be opened: {error}") from error

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
@@ -18,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from speech2face.audio.recording import can_encode
+from speech2face.audio.recording import Recording, any_tags, can_encode, choose_track
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.errors import InvalidOption
+from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.inputs import described
 from speech2face.limits import MAX_SPEAKERS, Style
 from speech2face.motion import FRAME, FRAMES_PER_SECOND, Pose, PoseStream
@@ -28,6 +29,7 @@ from speech2face.portrait import Portrait, check_style, face_artist
 from speech2face.provenance import SIGNED, Signer, film_bytes, film_tags, portrait_svg, provenance_of
 
 if TYPE_CHECKING:
+    from av import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.video.stream import VideoStream
@@ -175,8 +177,9 @@ PIXELS: Final = 512
 LEAST_PIXELS, MOST_PIXELS = 128, 1024
 MOST_FACES: Final = MAX_SPEAKERS
 MOST_IN_A_ROW: Final = 3
-SOUND_RATE: Final = 48_000  # Hz, which every player takes; what is above 8 kHz was not read
-SOUND_BITS: Final = 96_000  # a second
+SOUND_RATE: Final = 48_000  # Hz, which every player takes
+SOUND_BITS: Final = 128_000  # a second
+SAME_LENGTH: Final = 0.02  # seconds
 # Threads are counted, so that the same recording makes the same file on every machine.
 CODECS: Final[dict[VideoEncoding, tuple[tuple[str, dict[str, str]], ...]]] = {
     "mp4": (
@@ -222,13 +225,15 @@ def video_bytes(
     *,
     encoding: VideoEncoding = "mp4",
     pixels: int = PIXELS,
+    sound: Sound | None = None,
     signer: Signer | None = None,
-    shown: Callable[[int, int], None] | None = None,
+    progress: Callable[[str, int, int | None], None] | None = None,
 ) -> bytes:
     """Return the bytes of a video of the portraits speaking a waveform (samples,), each in its turns.
 
-    A frame shows every portrait, `pixels` wide and high, side by side; outside its turns a face is at rest. `shown` is
-    called with the frames made and the frames there will be. The same input gives the same bytes.
+    A frame shows every portrait, `pixels` wide and high, side by side; outside its turns a face is at rest. `sound`
+    is what the file holds, the waveform itself where it is None; `progress` is called with what is counted, the
+    frames made and the frames there will be. The same input gives the same bytes.
 
     Raises:
         InvalidOption: what cannot be shown, such as a picture that is no portrait of a voice; WebM with a signer; a
@@ -250,12 +255,12 @@ def video_bytes(
         file, "w", format=encoding, options={"movflags": "use_metadata_tags"} if encoding == "mp4" else {}
     ) as out:
         out.metadata.update(film_tags(provenance, facts))
-        writer = _Writer(out, encoding, stage.width, stage.height)
+        writer = _Writer(out, encoding, stage.width, stage.height, sound or _waveform_sound(waveform))
         total = -(-waveform.size // FRAME)
-        for number, frame in enumerate(stage.frames(waveform)):
-            writer.add(frame, waveform[number * FRAME : (number + 1) * FRAME])
-            if shown is not None:
-                shown(number + 1, total)
+        for number, frame in enumerate(stage.frames(waveform), 1):
+            writer.add(frame)
+            if progress is not None:
+                progress("frames", number, total)
         writer.finish()
     return film_bytes(file.getvalue(), encoding, provenance, facts, signer=signer)
 
@@ -325,10 +330,61 @@ def _heard(piece: FloatArray, start: int, portrait: Portrait, turns: Sequence[Tu
     return heard
 
 
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a video: `frames` gives it from its beginning, each time it is called, in a layout of FFmpeg's."""
+
+    layout: Literal["mono", "stereo"]
+    frames: Callable[[], Iterator[AudioFrame]]
+
+
+def _waveform_sound(waveform: FloatArray) -> Sound:
+    """A waveform, (samples,) at 16 kHz, as sound."""
+    from av import AudioFrame
+
+    def frames() -> Iterator[AudioFrame]:
+        for start in range(0, waveform.size, FRAME):
+            piece = np.ascontiguousarray(waveform[None, start : start + FRAME])
+            frame = AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+            yield frame
+
+    return Sound("mono", frames)
+
+
+def original_sound(path: Path, recording: Recording) -> Sound | None:
+    """The sound of a recording's own file in its own quality, at most in stereo, for a video of it.
+
+    None where it is not as long as what was decoded of it, as where a file consists of several: then picture and sound
+    would part.
+    """
+    import av
+
+    def frames() -> Iterator[AudioFrame]:
+        resampler = av.AudioResampler("fltp", layout, SOUND_RATE)
+        samples = 0
+        with path.open("rb") as file, av.open(file, "r", **any_tags()) as opened:
+            track = choose_track(opened, path.name, recording.track)
+            for frame in chain(opened.decode(track), [None]):
+                if frame is not None:
+                    frame.pts = None
+                for heard in resampler.resample(frame):
+                    heard.pts, heard.time_base = samples, Fraction(1, SOUND_RATE)
+                    samples += heard.samples
+                    yield heard
+
+    layout: Literal["mono", "stereo"] = "stereo" if recording.channels > 1 else "mono"
+    try:
+        seconds = sum(frame.samples for frame in frames()) / SOUND_RATE
+    except (av.FFmpegError, Speech2FaceError, OSError, ValueError):
+        return None
+    return Sound(layout, frames) if abs(seconds - recording.waveform.size / SAMPLE_RATE) < SAME_LENGTH else None
+
+
 class _Writer:
     """Frames and sound on their way into a container."""
 
-    def __init__(self, out: OutputContainer, encoding: VideoEncoding, width: int, height: int) -> None:
+    def __init__(self, out: OutputContainer, encoding: VideoEncoding, width: int, height: int, heard: Sound) -> None:
         """Open both streams.
 
         Raises:
@@ -345,24 +401,28 @@ class _Writer:
         self._video = cast("VideoStream", out.add_stream(codec[0], rate=FRAMES_PER_SECOND, options=codec[1]))
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         self._video.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
-        self._sound = cast("AudioStream", out.add_stream(sound, rate=SOUND_RATE, layout="mono"))
+        self._sound = cast("AudioStream", out.add_stream(sound, rate=SOUND_RATE, layout=heard.layout))
         self._sound.bit_rate = SOUND_BITS
-        self._frames = self._samples = 0
+        self._heard, self._seconds = iter(heard.frames()), 0.0
+        self._frames = 0
 
-    def add(self, picture: PixelArray, sound: FloatArray) -> None:
-        """Write a frame, (height, width, 3), and the samples that are heard with it."""
-        from av import AudioFrame, VideoFrame
+    def add(self, picture: PixelArray) -> None:
+        """Write a frame, (height, width, 3), and the sound that is heard with it."""
+        from av import VideoFrame
 
         frame = VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = self._frames, Fraction(1, FRAMES_PER_SECOND)
         self._out.mux(self._video.encode(frame))
-        heard = AudioFrame.from_ndarray(np.ascontiguousarray(sound[None]), format="fltp", layout="mono")
-        heard.sample_rate, heard.pts, heard.time_base = SAMPLE_RATE, self._samples, Fraction(1, SAMPLE_RATE)
-        self._out.mux(self._sound.encode(heard))
         self._frames += 1
-        self._samples += sound.size
+        self._hear(self._frames / FRAMES_PER_SECOND)
+
+    def _hear(self, until: float) -> None:
+        while self._seconds < until and (frame := next(self._heard, None)) is not None:
+            self._out.mux(self._sound.encode(frame))
+            self._seconds += frame.samples / frame.sample_rate
 
     def finish(self) -> None:
-        """Write what the encoders still hold."""
+        """Write the last sound, and what the encoders still hold."""
+        self._hear(float("inf"))
         self._out.mux(self._video.encode(None))
         self._out.mux(self._sound.encode(None))

@@ -14,6 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 import speech2face
 from speech2face.app.http import Limits
 from speech2face.audio.recording import read_recording
+from speech2face.motion import find_poses
 from tests.app.speaking import EXAMPLES, hear, hear_until, label_in, say, speak, start, voice, wait_until
 from tests.recordings import encode
 
@@ -353,3 +354,54 @@ def test_with_speakers_a_new_voice_gets_a_face_of_its_own_and_a_known_one_comes_
     assert read[-1] == (1, "feminine")
     assert facts[-1]["speakers"] == 2
     assert facts[-1]["seconds_heard"] == pytest.approx(12, abs=1.5)
+
+
+def moving(heard: list[tuple[dict[str, Any], bytes | None]], kind: str) -> list[tuple[dict[str, Any], bytes | None]]:
+    return [(values, picture) for values, picture in heard if values["type"] == kind]
+
+
+def test_poses_come_while_a_voice_is_heard_and_equal_those_of_the_recording(served: TestClient) -> None:
+    sound = voice(3.0)
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, style="line", motion="poses", pixels=128)
+        speak(socket, sound)
+        say(socket, type="finish")
+        heard = hear_until(socket, "end")
+    rows: dict[int, list[float]] = {}
+    for values, _ in moving(heard, "poses"):
+        rows |= dict(enumerate(values["poses"], values["first"]))
+    wanted = find_poses(np.asarray((sound * 32767).astype("<i2") / 32768, np.float32))
+    missed = len(wanted) - len(rows)  # a client that is slow misses some, and here nobody reads before the end
+    assert missed < len(wanted)
+    assert max(np.abs(np.array(row) - wanted[number]).max() for number, row in rows.items()) < 2e-3
+    puppets = moving(heard, "puppet")
+    assert puppets
+    picture = puppets[-1][1]
+    assert picture is not None and b"data-open-round" in picture
+    assert label_in(picture, ".svg")[0].kind == "portrait"
+
+
+@pytest.mark.parametrize("style", ["photographic", "drawn"])
+def test_a_synthesiser_s_stream_gets_labelled_frames_of_a_face_that_speaks(served: TestClient, style: str) -> None:
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, style=style, motion="frames", pixels=128)
+        speak(socket, voice(2.0))
+        while hear_until(socket, "update")[-1][1] is None:  # before there is a face, nothing is shown
+            pass
+        speak(socket, voice(2.0))
+        frames = [hear_until(socket, "frame")[-1] for _ in range(5)]
+        say(socket, type="finish")
+        hear_until(socket, "end")
+    numbers = [values["number"] for values, _ in frames]
+    assert numbers == sorted(set(numbers))
+    pictures = [picture for _, picture in frames if picture is not None]
+    assert len({bytes(picture) for picture in pictures}) > 1  # it moves
+    with Image.open(io.BytesIO(pictures[0])) as picture:
+        assert picture.size == (128, 128)
+    assert label_in(pictures[0])[0].kind == "video"
+
+
+def test_motion_wants_raw_samples(served: TestClient) -> None:
+    with served.websocket_connect(LIVE) as socket:
+        socket.send_text(start(format="webm", motion="poses"))
+        assert "raw samples" in refused(socket, 4400)["text"]

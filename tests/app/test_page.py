@@ -131,6 +131,25 @@ def test_the_drawn_face_is_shown_while_somebody_speaks_and_saved_as_svg(page: Vi
     page.page.wait_for_selector("#save-drawing", state="hidden")
 
 
+def test_a_drawn_face_moves_while_somebody_speaks_and_rests_afterwards(page: Visit) -> None:
+    page.page.click("label:has(input[value=line])")
+    page.speak()
+    puppet = page.page.locator("#stage .puppet")
+    jaws: set[str | None] = set()
+
+    def moves() -> bool:
+        if puppet.count():
+            jaws.add(puppet.first.get_attribute("data-jaw"))
+        return len(jaws) > 4
+
+    page.wait(moves, "a mouth that moves")
+    assert "synthetic average face" in (puppet.first.text_content() or "")
+    page.page.click("#speak")
+    page.wait(lambda: puppet.first.get_attribute("data-jaw") == "0.00", "a closed mouth")
+    page.page.click("label:has(input[value=photographic])")
+    page.wait(lambda: puppet.count() == 0, "a still portrait")
+
+
 def test_a_file_is_drawn_and_saved_as_svg(page: Visit, tmp_path: Path) -> None:
     page.page.click("label:has(input[value=drawn])")
     page.page.set_input_files("#file", EXAMPLES / "male.m4a")

@@ -21,10 +21,14 @@ from PIL import Image
 
 from speech2face.app.http import Limits
 from speech2face.app.service import SoundBuffer
-from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, PortraitVideo, labelled, mono, planes, scaled
+from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, planes, scaled
+from speech2face.live import PcmFormat
+from speech2face.models.open import load_model
+from speech2face.portrait import reconstruct
+from speech2face.video import labelled
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
-from tests.app.speaking import label_in, wait_until
+from tests.app.speaking import EXAMPLES, label_in, pcm, voice, wait_until
 from tests.app.test_leaving import logged, loud
 
 LIMITS = Limits(connect_seconds=1.0, sessions_at_once=3)
@@ -327,6 +331,57 @@ def test_one_portrait_fades_into_the_next_at_a_steady_pace(monkeypatch: pytest.M
     assert grey == sorted(grey)
     assert (grey[0], grey[-1]) == (0, 255)
     assert len({*grey}) > 4, "a fade, no jump"
+
+
+@pytest.mark.parametrize("style", ["photographic", "line"])
+def test_a_face_that_moves_is_shown_25_times_a_second_as_the_voice_holds_it(
+    style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr("speech2face.app.webrtc.sleep", at_once)
+    model, moving, sound = load_model(), MovingFace(), pcm(voice(1.5))
+    moving.listen(PcmFormat("s16le", 16_000))
+    moving.show(model, reconstruct(model, EXAMPLES / "female.mp3", style=style))
+
+    async def watch() -> list[tuple[int, float, np.ndarray]]:
+        video, seen = PortraitVideo(128), []
+        video.watch(moving)
+        for place in range(0, len(sound), 1280):  # 40 ms
+            moving.hear(sound[place : place + 1280])
+            frame = await video.recv()
+            seen.append((frame.pts or 0, moving.pose.jaw, frame.to_ndarray(format="gray").astype(int)))
+        video.stop()
+        return seen
+
+    seen = asyncio.run(watch())
+    assert [pts for pts, _, _ in seen] == [number * CLOCK // 25 for number in range(len(seen))]
+    jaws = [jaw for _, jaw, _ in seen]
+    widest, closed = seen[int(np.argmax(jaws))][2], seen[int(np.argmin(jaws))][2]
+    assert max(jaws) > 0.5 > 0.1 > min(jaws)
+    mouth = slice(82, 104), slice(52, 76)
+    assert np.abs(widest - closed)[mouth].mean() > 8
+    bare = planes(scaled(np.zeros((64, 64, 3), np.uint8), 128))[:128].astype(int)
+    assert np.abs(widest - bare)[-20:-6, 6:40].max() > 100, "the label is in the corner"
+
+
+def test_a_peer_that_asks_for_motion_gets_a_face_that_moves(listening: Listening) -> None:
+    async def alone() -> None:
+        async with peer() as speaker:
+            answer = await speaker.call(listening.address, sees="own", style="drawn", motion=True, pixels=128)
+            assert answer.status_code == 200
+            await until(lambda: "call_update_seconds_count 0.0" not in listening.service.metrics.text())
+            seen: set[bytes] = set()
+
+            def moves() -> bool:
+                if speaker.frame is not None:
+                    seen.add(speaker.image()[80:106].tobytes())
+                return len(seen) > 12
+
+            await until(moves, 30.0)  # a still face fades in 6 steps a second, and not all the time
+
+    asyncio.run(alone())
 
 
 def test_a_stereo_frame_becomes_one_channel_and_what_nobody_hears_is_dropped() -> None:

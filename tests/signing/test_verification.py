@@ -1,6 +1,7 @@
 """A signed picture is known again, and whatever is done to it is found and named."""
 
 import contextlib
+import functools
 import http.server
 import io
 import json
@@ -466,3 +467,53 @@ def test_what_is_no_file_or_no_picture_is_refused(tmp_path: Path) -> None:
         inspect_picture(tmp_path)
     with pytest.raises(NotAPortrait):
         inspected(tmp_path, b"jumdc2pa")
+
+
+# --- Videos: C2PA's hash of the boxes, and what it leaves out.
+
+
+@functools.cache
+def signed_film() -> bytes:
+    from speech2face.models.open import load_model
+    from speech2face.portrait import reconstruct
+    from speech2face.video import Turn, video_bytes
+
+    model = load_model()
+    portrait = reconstruct(model, Path(__file__).parents[2] / "examples" / "male.flac", style="drawn")
+    return video_bytes(model, np.zeros(3200, np.float32), [Turn(0.0, 0.2, portrait)], pixels=128, signer=signer())
+
+
+def test_a_signed_video_is_intact_and_names_its_signer(tmp_path: Path) -> None:
+    found = inspected(tmp_path, signed_film(), "film.mp4")
+    assert found.signature.state == "intact", found.signature.findings
+    assert found.signature.trust == "development"
+    assert found.provenance.kind == "video"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda film: flipped(film, film.index(b"mdat") + 200), "content_changed"),
+        (lambda film: flipped(film, film.index(b"<x:xmpmeta") + 20), "xmp_changed"),
+        (lambda film: flipped(film, film.index(b"jumdc2pa") + 400), None),
+        (lambda film: flipped(film, 12), "frame_changed"),
+        (lambda film: film + b"\0\0\0\x10freesomebody", "frame_changed"),
+        (lambda film: film[: film.index(b"uuid") - 4] + film[film.index(b"uuid") - 4 + manifest_bytes(film) :], None),
+    ],
+    ids=["frames", "xmp", "manifest", "first box", "appended", "manifest taken out"],
+)
+def test_whatever_is_changed_in_a_signed_video_is_found(
+    change: Callable[[bytes], bytes], code: str | None, tmp_path: Path
+) -> None:
+    found = inspected(tmp_path, change(signed_film()), "film.mp4")
+    assert found.signature.state == "tampered"
+    assert code is None or code in codes(found)
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def manifest_bytes(film: bytes) -> int:
+    start = film.index(b"uuid") - 4
+    return int.from_bytes(film[start : start + 4])

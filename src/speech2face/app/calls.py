@@ -501,7 +501,7 @@ class Offer(BaseModel):
     exaggerate: schemas.Exaggeration = 0.0
     style: schemas.Shown = Field("photographic", description="How the face of this peer's voice is shown.")
     motion: bool = Field(
-        True, description="Whether that face moves as it speaks, with 25 frames a second in place of 8."
+        False, description="Whether that face moves as it speaks, with 25 frames a second in place of 8."
     )
     model: schemas.ModelName | None = None
 

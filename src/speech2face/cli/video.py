@@ -56,7 +56,7 @@ def video(
     from speech2face.motion import find_poses, poses_json
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import check_exaggeration, reconstruct
-    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, video_bytes
+    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, original_sound, video_bytes
 
     check_pixels(pixels)
     encoding = encoding_of(out)
@@ -92,6 +92,7 @@ def video(
     if encoding == "svg":
         content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
     else:
+        sound = None if recording == "-" else original_sound(Path(recording), heard)
         with Bar("frames", quiet=quiet) as bar:
             content = video_bytes(
                 opened,
@@ -99,8 +100,9 @@ def video(
                 turns,
                 encoding=encoding,
                 pixels=pixels,
+                sound=sound,
                 signer=signer,
-                shown=lambda done, total: bar.update(done, total=total),
+                progress=bar.stage,
             )
     written = {out: content}
     if motion is not None:

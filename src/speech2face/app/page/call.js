@@ -94,7 +94,7 @@ async function join(speaks) {
     await gathered(connection);
     const { sdp } = connection.localDescription;
     const style = document.querySelector("[name=style]:checked").value;
-    const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style });
+    const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style, motion: true });
     const answer = await ask("v1/webrtc/offer", { method: "POST", body });
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
