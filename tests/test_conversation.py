@@ -74,7 +74,7 @@ def test_the_timeline_is_a_labelled_picture(tmp_path: Path) -> None:
 def test_one_speaker_is_drawn_as_ever_to_the_last_bit(speakers: int | str) -> None:
     file = EXAMPLES / "male.flac"
     expected = speech2face.reconstruct(model(), file, samples=1, seed=3)
-    found = speech2face.reconstruct_speakers(model(), file, speakers=speakers, samples=1, seed=3)  # type: ignore[arg-type]
+    found = speech2face.reconstruct_speakers(model(), file, speakers=speakers, samples=1, seed=3)
     (portrait,) = found.portraits
     assert portrait.facts() == expected.facts()
     assert portrait.labelled_bytes() == expected.labelled_bytes()
@@ -131,7 +131,7 @@ def test_one_picture_for_several_speakers_and_the_microphone_are_refused(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
-def hear(session: LiveConversation, waveform: np.ndarray) -> LiveSnapshot:
+def hear(session: LiveSession, waveform: np.ndarray) -> LiveSnapshot:
     content = waveform.astype("<f4").tobytes()
     for at in range(0, len(content), 16_000):
         session.push(content[at : at + 16_000])

@@ -48,7 +48,9 @@ def encode(runtime: AttributeRuntime, speakers: Sequence[Speaker], split: str) -
     channels = [name for name in CHANNELS if name != "noisy_again"]
     voices = [spoken(decode(speakers[row].file, 7.5)) for row in members if speakers[row].seconds >= 6.5]
     voices = [np.resize(voice, SAMPLES) for voice in voices if voice.size >= LEAST_SAMPLES]
-    rng, alone, both = np.random.default_rng(5), [], []
+    rng = np.random.default_rng(5)
+    alone: list[np.ndarray] = []
+    both: list[np.ndarray] = []
     for place, voice in enumerate(voices):
         channel, seed = channels[int(rng.integers(len(channels)))], int(rng.integers(1 << 30))
         other = voices[int(rng.integers(len(voices)))]
@@ -71,7 +73,7 @@ def _rms(waveform: FloatArray) -> float:
 def windows(moments: np.ndarray) -> np.ndarray:
     """Each piece with its neighbours, (speakers, pieces, 3, channels) -> the same without the first and last."""
     count = moments.shape[1]
-    return np.sum([moments[:, at : count - 2 * AROUND + at] for at in range(2 * AROUND + 1)], axis=0)
+    return np.asarray(np.sum([moments[:, at : count - 2 * AROUND + at] for at in range(2 * AROUND + 1)], axis=0))
 
 
 def fit_space(runtime: AttributeRuntime, moments: np.ndarray) -> dict[str, np.ndarray]:

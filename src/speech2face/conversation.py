@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -62,7 +62,7 @@ AROUND = 1  # pieces before and after that are read with one: 1.5 s tell a voice
 NEAR_SAMPLES = SAMPLE_RATE // 2  # over a longer pause the next piece may well be somebody else's
 AT_ONCE = 128  # pieces whose moments are in memory together
 LEAST_SECONDS = 2.0  # of a voice that is drawn; what is shorter is more often a piece of another one
-Speakers = int | Literal["auto"]
+Speakers = int | str
 TOO_SHORT = "too little was heard to draw it"
 TOO_MANY = f"only the {MAX_SPEAKERS} longest are drawn"
 NO_VOICE = "no voice was recognised in it"

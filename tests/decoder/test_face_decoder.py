@@ -148,7 +148,8 @@ def test_the_colour_of_hair_is_linear_in_tones_and_grey_hair_is_white(haired: Li
     def hair(coordinate: int, amount: float) -> torch.Tensor:
         face = torch.zeros(1, CONFIG.embedding)
         face[0, coordinate] = amount
-        return haired(face, torch.tensor([2]))[0, :, 29, 0]  # behind everything, where no flow reaches
+        found: torch.Tensor = haired(face, torch.tensor([2]))[0, :, 29, 0]
+        return found  # behind everything, where no flow reaches
 
     plain, fair, white = hair(0, 0.0), hair(0, 1.0), hair(1, 1.0)
     offset = CONFIG.tone_offset

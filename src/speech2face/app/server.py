@@ -426,8 +426,9 @@ def draw_speakers(
     )
     timeline = in_base64(encoded(conversation, options.picture), MEDIA_TYPES[options.picture])
     portraits = [portrait_values(each, options) for each in conversation.portraits]
-    values = {"facts": conversation.facts(), "timeline": timeline, "portraits": portraits}
-    return Drawn(_json(values), "application/json", values["facts"])
+    facts = conversation.facts()
+    values = {"facts": facts, "timeline": timeline, "portraits": portraits}
+    return Drawn(_json(values), "application/json", facts)
 
 
 def _json(values: dict[str, Any]) -> bytes:
