@@ -45,9 +45,9 @@ IMPOSTOR_COSINE: Final = 0.21
 # Of `understandable`; see `benchmarks/shield.csv` for what harmless changes and destroyed speech get.
 UNDERSTANDABLE: Final = 0.25  # what white noise as loud as the speech leaves
 LIMITS: Final = (
-    "This says what one model no longer reads. It is no proof against a stronger one, and whoever knows the shield still"
-    " links two shielded recordings of one speaker nearly as well as plain ones. Words, accent, pace and manner of"
-    " speaking stay, as do background sounds and what is said."
+    "This says what one model no longer reads. It is no proof against a stronger one, and whoever knows the shield"
+    " still links two shielded recordings of one speaker nearly as well as plain ones. Words, accent, pace and manner"
+    " of speaking stay, as do background sounds and what is said."
 )
 COMMENT: Final = "Synthetic voice: changed by speech2face shield so that it gives less away about the speaker"
 
