@@ -19,6 +19,7 @@ from speech2face.audio.speech import require_speech
 from speech2face.audio.vocoder import VoiceChange
 from speech2face.errors import GoalsNotReached, InvalidOption, NoSpeech, OutputExists, SilentRecording, TooLittleSpeech
 from speech2face.models.contract import Model
+from speech2face.models.learned import Correction, LearnedModel, LearnedRelease, pooled_statistics
 from speech2face.provenance import read_provenance
 from speech2face.shielding import Exposure, Shielded, find_goals, shield
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
@@ -186,6 +187,21 @@ def test_a_correction_beyond_age_and_gender_is_stated_by_its_length() -> None:
     assert shielding.expose(read).beyond is None
     read.beyond_attributes = np.array([3.0, -4.0], np.float32)
     assert shielding.expose(read).beyond == pytest.approx(5.0)
+
+
+def test_a_learned_model_says_what_a_voice_moves_beyond_attributes(model: Any) -> None:
+    size, channels = model.release.mean_embedding.size, 2 * 2048
+    weights = np.random.default_rng(0).standard_normal((channels, size)).astype(np.float32) * 1e-3
+    square = np.zeros((size, size), np.float32)
+    correction = Correction(np.zeros(channels, np.float32), weights, square, np.full(size, 5, np.float32), square)
+    release = LearnedRelease(**vars(model.release), training={})
+    vars(release)["correction"] = correction  # as if read from its file
+    learned = LearnedModel(release, model.runtime)
+    voice = made_voice(3)
+    encoding: Any = learned.encode(voice)
+    np.testing.assert_allclose(encoding.beyond_attributes, pooled_statistics(encoding.moments) @ weights, atol=1e-3)
+    assert shielding.expose(encoding).beyond == pytest.approx(np.linalg.norm(encoding.beyond_attributes))
+    assert model.encode(voice).beyond_attributes is None
 
 
 def test_the_sheet_is_labelled_and_shows_both_faces() -> None:

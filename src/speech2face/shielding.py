@@ -1,9 +1,10 @@
 """What a voice gives away, and a voice that gives it away no more: measured, changed, and measured again.
 
 The voice is taken apart and put together anew (`audio/vocoder.py`), step by step stronger, until the model reads
-nothing in it: neither gender nor age nor that it is the same speaker. The steps are the same for every voice; only the
-resonances are moved as far as this voice's gender reading needs. Whoever knows the steps can learn to listen through
-them: `LIMITS` says so, and `benchmarks/shield.csv` how well one such listener does.
+nothing in it: neither gender nor age nor that it is the same speaker. The steps are the same for every voice; the
+resonances are moved as far as this voice's gender reading needs, and where no step is enough the nearest is walked on
+from. Whoever knows the steps can learn to listen through them: `LIMITS` says so, and `benchmarks/shield.csv` how well
+one such listener does.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ FFT_SIZE = 1024
 FREQUENCIES = FFT_SIZE // 2 + 1
 HERTZ = np.arange(FREQUENCIES) * (SAMPLE_RATE / FFT_SIZE)
 NYQUIST = SAMPLE_RATE / 2
-BLOCK_FRAMES = 2000  # ten seconds are worked on at once: memory does not grow with the recording
+BLOCK_FRAMES = 500  # 2.5 seconds are worked on at once: what that takes does not grow with the recording
 
 LOWEST_PITCH_HZ, HIGHEST_PITCH_HZ = 65.0, 500.0  # of talking men to crying children
 PITCH_WINDOW = SAMPLE_RATE * 45 // 1000  # three periods of the lowest pitch, which autocorrelation needs
