@@ -73,6 +73,7 @@ def test_a_client_that_never_reads_is_let_go_of(listening: Listening) -> None:
             b"GET /v1/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
+        assert deaf.recv(1024).startswith(b"HTTP/1.1 101 ")  # what comes before it the server passes over
         deaf.sendall(frame(start().encode(), text=True))
         wait_until(lambda: len(listening.service.live) == 1)
         deaf.sendall(frame(pcm(voice(1.9)), text=False))

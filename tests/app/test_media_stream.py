@@ -228,7 +228,7 @@ def test_every_track_counts_as_a_session_and_idle_ones_are_closed(limited: Make)
     with client.websocket_connect(ADDRESS) as socket:
         send(socket, start(tracks=("inbound", "outbound")))
         wait_until(lambda: len(service_of(client).live) == 2)
-        assert hold_call(client, stop=False) == (4429, [ANY_MORE])
+        assert hold_call(client, start("CA-third"), stop=False) == (4429, [ANY_MORE])
         assert close_of(socket)[0] == 4408
     assert hold_call(client, stop=False)[0] == 4408
     assert 'speech2face_calls_closed_total{kind="media-stream",reason="idle"} 2' in client.get("/metrics").text
