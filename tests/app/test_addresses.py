@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("aiortc", reason="WebRTC needs the extra `calls`")
 
 from aioice import stun
+from aiortc import RTCSessionDescription
 
 from speech2face.app.calls import Callback, callback_addresses, unfit_addresses
 from speech2face.app.http import Access, Limits, check_stun
@@ -181,7 +182,7 @@ def test_a_peer_whose_candidates_are_none_that_may_be_named_is_still_reached(lis
             await looker.connection.setLocalDescription(await looker.connection.createOffer())
             sdp = re.sub(r"(udp \d+) \S+ (\d+ typ)", r"\1 hidden.local \2", looker.connection.localDescription.sdp)
             answer = (await asyncio.to_thread(offered, listening, sdp)).json()
-            await looker.connection.setRemoteDescription(type("Answer", (), {"type": "answer", "sdp": answer["sdp"]}))
+            await looker.connection.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
             await until(lambda: looker.frames > 0)
 
     asyncio.run(meet())
