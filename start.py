@@ -36,7 +36,7 @@ INSTALLED_FROM = ("pyproject.toml", "constraints.txt")
 
 # The extras that a command needs beside the base package; the longer name counts.
 NEEDS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("portrait", "video", "drivers", "configs"), ()),
+    **dict.fromkeys(("portrait", "video", "shield", "drivers", "configs"), ()),
     **dict.fromkeys(("inspect", "certificate"), ("c2pa",)),
     **dict.fromkeys(("serve", "studio"), ("serve",)),
     **dict.fromkeys(("train", "balance", "convert", "export", "data"), ("train",)),

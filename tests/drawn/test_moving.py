@@ -76,8 +76,8 @@ def test_rounding_makes_the_mouth_narrow_and_spreading_makes_it_wide(style: Styl
     def width(pose: Pose) -> int:
         """Columns of the row of the lips' line that are darker than skin."""
         row = face.frame(pose, 512)[y + 2 : y + 8].astype(int).sum(2).min(0)
-        dark = np.flatnonzero(row < row[round(c.centre) - 80] * 0.72)
-        return int(np.ptp(dark[np.abs(dark - c.centre) < 75]))
+        dark = np.flatnonzero(row < row[round(c.centre) - 65] * 0.72)
+        return int(np.ptp(dark[np.abs(dark - c.centre) < 60]))
 
     round_one, plain, wide = (width(Pose(jaw=0.5, **how)) for how in ({"rounding": 1.0}, {}, {"spread": 1.0}))
     assert round_one < 0.85 * plain

@@ -82,15 +82,13 @@ def video(
     heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
     options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
     if speakers is None:
-        portrait = reconstruct(opened, heard, **options)
-        turns = [Turn(0.0, heard.seconds, portrait)]
-        facts = portrait.facts()
+        drawn: Portrait | Conversation = reconstruct(opened, heard, **options)
+        turns = [Turn(0.0, heard.seconds, drawn)]
     else:
-        conversation = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
-        turns = turns_of(conversation)
-        portrait, facts = turns[0].portrait, conversation.facts()
+        drawn = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
+        turns = turns_of(drawn)
     if encoding == "svg":
-        content = SpeakingFace(opened, portrait).animated(find_poses(heard.waveform))
+        content = SpeakingFace(opened, turns[0].portrait).animated(find_poses(heard.waveform))
     else:
         sound = None if recording == "-" else original_sound(Path(recording), heard)
         with Bar("frames", quiet=quiet) as bar:
@@ -108,6 +106,7 @@ def video(
     if motion is not None:
         written[motion] = poses_json(find_poses(heard.waveform))
     write_together(written, force=force)
+    facts = drawn.facts()
     if as_json:
         print_json({"recording": recording, "files": [printable(path) for path in files]} | facts)
     elif not quiet:
