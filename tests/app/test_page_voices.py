@@ -15,7 +15,9 @@ def rows(page: Visit) -> list[str]:
 def test_a_file_with_three_voices_shows_three_faces_and_when_each_speaks(page: Visit, tmp_path: Path) -> None:
     page.page.check("#several")
     page.page.set_input_files("#file", EXAMPLES / "conversation.opus")
-    page.page.wait_for_selector("#voices:not([hidden])", timeout=1000 * PATIENCE_SECONDS)
+    page.page.wait_for_selector(
+        "#voices:not([hidden])", timeout=3000 * PATIENCE_SECONDS
+    )  # seconds of work, not of waiting
     names = [row for row in rows(page) if row.startswith("Speaker")]
     assert [row.split(" age")[0] for row in names] == ["Speaker 1", "Speaker 2", "Speaker 3"]
     assert "feminine" in names[0]
