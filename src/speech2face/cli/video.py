@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,10 @@ from speech2face.cli.terminal import print_json, print_rows
 from speech2face.console import Bar
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
+
+if TYPE_CHECKING:
+    from speech2face.conversation import Conversation
+    from speech2face.portrait import Portrait
 
 ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
 
@@ -82,11 +86,12 @@ def video(
     heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
     options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
     if speakers is None:
-        drawn: Portrait | Conversation = reconstruct(opened, heard, **options)
-        turns = [Turn(0.0, heard.seconds, drawn)]
+        portrait = reconstruct(opened, heard, **options)
+        drawn: Portrait | Conversation = portrait
+        turns = [Turn(0.0, heard.seconds, portrait)]
     else:
-        drawn = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
-        turns = turns_of(drawn)
+        conversation = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
+        drawn, turns = conversation, turns_of(conversation)
     if encoding == "svg":
         content = SpeakingFace(opened, turns[0].portrait).animated(find_poses(heard.waveform))
     else:
