@@ -190,7 +190,8 @@ def mix(channels: FloatArray) -> FloatArray:
     round. Samples beyond full scale, which float formats allow, bring the whole down to it: nothing is clipped. One
     channel alone stays as it was recorded, direct current and all: only which channels live is judged without it.
     """
-    return mix_blocks([channels])
+    starts = range(0, max(channels.shape[1], 1), BLOCK_SAMPLES)  # a whole hour at once would be copied four times over
+    return mix_blocks([channels[:, start : start + BLOCK_SAMPLES] for start in starts])
 
 
 def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
@@ -217,7 +218,8 @@ def mix_blocks(blocks: list[FloatArray]) -> FloatArray:
         scaled = (blocks.pop(0) / scale)[live]
         mixed[at : at + scaled.shape[1]] = signs @ scaled / np.float32(len(scaled))
         at += scaled.shape[1]
-    peak = float(np.abs(mixed).max(initial=0.0))  # the mean of what is within full scale, but for rounding
+    # The mean of what is within full scale, but for rounding.
+    peak = float(max(mixed.max(initial=0.0), -mixed.min(initial=0.0)))
     return np.asarray(mixed / peak if peak > 1.0 else mixed, np.float32)
 
 
