@@ -251,7 +251,7 @@ def test_the_keyboard_alone_reaches_everything_and_speaks(browser: "Browser", ad
     with visit(browser, address) as page:
         ready(page)
         reached = []
-        for _ in range(9):
+        for _ in range(12):
             page.page.keyboard.press("Tab")
             reached.append(page.page.evaluate("document.activeElement.id || document.activeElement.className"))
         assert reached[:3] == ["skip", "speak", "choose"]
