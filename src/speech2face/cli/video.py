@@ -1,6 +1,7 @@
 """`speech2face video`: a portrait that speaks its recording."""
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,8 +93,9 @@ def video(
     else:
         conversation = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
         drawn, turns = conversation, turns_of(conversation)
+    poses = cache(lambda: find_poses(heard.waveform))  # a drawing and --motion may both want them
     if encoding == "svg":
-        content = SpeakingFace(opened, turns[0].portrait).animated(find_poses(heard.waveform))
+        content = SpeakingFace(opened, turns[0].portrait).animated(poses())
     else:
         sound = None if recording == "-" else original_sound(Path(recording), heard)
         with Bar("frames", quiet=quiet) as bar:
@@ -109,7 +111,7 @@ def video(
             )
     written = {out: content}
     if motion is not None:
-        written[motion] = poses_json(find_poses(heard.waveform))
+        written[motion] = poses_json(poses())
     write_together(written, force=force)
     facts = drawn.facts()
     if as_json:
