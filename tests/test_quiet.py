@@ -229,7 +229,7 @@ def test_a_service_that_idles_speaks_to_this_machine_alone_and_other_commands_me
             return False
 
     def use(process: int) -> None:
-        drawn = httpx.post(f"{address}/v1/portrait", content=RECORDING.read_bytes(), trust_env=False, timeout=60)
+        drawn = httpx.post(f"{address}/v1/portrait", content=RECORDING.read_bytes(), trust_env=False, timeout=180)
         assert drawn.status_code == 200, drawn.text
         idle_until = time.monotonic() + IDLE_SECONDS
         run_other_commands(Watch(tmp_path_factory.mktemp("commands")))

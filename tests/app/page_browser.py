@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PATIENCE_SECONDS = 40.0  # a laden machine is slow; nothing waits this long when all is well
+PATIENCE_SECONDS = 180.0  # a laden machine is slow; nothing waits this long when all is well
 NO_NETWORK = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
     "--disable-quic",
@@ -104,6 +104,7 @@ def visit(browser: "Browser", address: str, *, microphone: bool = True, **contex
     """A page in a context of its own, ready to be used; nothing may go wrong in its scripts."""
     options = {"viewport": {"width": 1280, "height": 900}, "permissions": ["microphone"] if microphone else []}
     context = browser.new_context(**(options | context_options))
+    context.set_default_timeout(1000 * PATIENCE_SECONDS)
     try:
         found = Visit(context.new_page())
         found.page.on("pageerror", lambda error: found.faults.append(str(error)))

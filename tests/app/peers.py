@@ -73,7 +73,7 @@ class TestPeer:
         self.connection.addTransceiver("video", direction="recvonly")
         await self.connection.setLocalDescription(await self.connection.createOffer())
         offer = {"type": "offer", "sdp": self.connection.localDescription.sdp} | wishes
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=180) as client:
             response = await client.post(f"{address}/v1/webrtc/offer", json=offer)
         if response.status_code == 200:
             self.answer = response.json()

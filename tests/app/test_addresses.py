@@ -69,7 +69,7 @@ def naming(sdp: str, hosts: list[tuple[str, int]]) -> str:
 
 def offered(listening: Listening, sdp: str, **headers: str) -> httpx.Response:
     address = f"{listening.address}/v1/webrtc/offer"
-    return httpx.post(address, json={"type": "offer", "sdp": sdp}, headers=headers, trust_env=False, timeout=30)
+    return httpx.post(address, json={"type": "offer", "sdp": sdp}, headers=headers, trust_env=False, timeout=180)
 
 
 def over(listening: Listening) -> bool:

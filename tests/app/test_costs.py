@@ -35,7 +35,7 @@ def listening() -> Iterator[Listening]:
 
 def post(listening: Listening, content: bytes, **headers: str) -> httpx.Response:
     address = f"{listening.address}/v1/portrait?pixels=64"
-    return httpx.post(address, content=content, headers=headers, trust_env=False, timeout=60)
+    return httpx.post(address, content=content, headers=headers, trust_env=False, timeout=180)
 
 
 def pictures(count: int) -> bytes:

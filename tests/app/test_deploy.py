@@ -219,13 +219,13 @@ def test_the_images_steps_give_a_service_that_runs_as_an_ordinary_user_and_write
             wait_until(lambda: process.poll() is not None or answers(address), 60)
             assert process.poll() is None, (folder / "log").read_text()
             assert subprocess.run(check, check=False, **common).returncode == 0
-            wait_until(lambda: health(address) == "ready", 60)
+            wait_until(lambda: health(address) == "ready", 180)
             drawn = httpx.post(
                 f"{address}/v1/portrait",
                 content=(EXAMPLES / "female.mp3").read_bytes(),
                 headers={"Authorization": f"Bearer {TOKEN}"},
                 trust_env=False,
-                timeout=60,
+                timeout=180,
             )
             assert drawn.status_code == 200, drawn.text
             assert label_in(drawn.content)[0].kind == "portrait"

@@ -37,7 +37,7 @@ def live(listening: Listening) -> ClientConnection:
 
 def serves(listening: Listening) -> bool:
     content = (EXAMPLES / "female.mp3").read_bytes()
-    answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=content, trust_env=False, timeout=30)
+    answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=content, trust_env=False, timeout=180)
     return answer.status_code == 200
 
 
@@ -125,7 +125,7 @@ def test_a_body_that_comes_in_many_small_pieces_but_fast_enough_is_drawn() -> No
     content = (EXAMPLES / "female.mp3").read_bytes()
     with server(Limits(body_least_bytes=512, body_pause_seconds=5.0)) as listening:
         pieces = (content[at : at + 256] for at in range(0, len(content), 256))
-        answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=pieces, trust_env=False, timeout=60)
+        answer = httpx.post(f"{listening.address}/v1/portrait?pixels=64", content=pieces, trust_env=False, timeout=180)
     assert answer.status_code == 200
 
 

@@ -190,7 +190,7 @@ def test_a_portrait_cut_by_the_end_of_the_service_is_answered_as_documented(monk
 
         def ask() -> None:
             address = f"{listening.address}/v1/portrait?pixels=64"
-            answers.append(httpx.post(address, content=RECORDING, trust_env=False, timeout=30))
+            answers.append(httpx.post(address, content=RECORDING, trust_env=False, timeout=180))
 
         asking = threading.Thread(target=ask)
         asking.start()

@@ -73,7 +73,7 @@ class Proxied:
     def ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         """A request to the name, with the origin that a browser would send."""
         headers = {"Host": f"{NAME}:{self.secure}", "Origin": self.address} | content.pop("headers", {})
-        with httpx.Client(verify=self.trust(), trust_env=False, timeout=60) as client:
+        with httpx.Client(verify=self.trust(), trust_env=False, timeout=180) as client:
             return client.request(method, f"https://127.0.0.1:{self.secure}{path}", headers=headers, **content)
 
     def speak(self, path: str, origin: str | None = None) -> dict[str, Any]:

@@ -116,10 +116,11 @@ def test_the_drawn_face_is_shown_while_somebody_speaks_and_saved_as_svg(page: Vi
     assert few_tones(page)
     page.page.click("#hold")
     page.page.wait_for_selector("#hold[aria-pressed=true]")
-    page.page.wait_for_timeout(700)  # what was under way
+    _, facts = read_provenance(page.save(tmp_path))  # at once: before what is held has come
     held = page.seconds()
     page.wait(lambda: page.seconds() > held + 1.5, "more speech")
-    _, facts = read_provenance(page.save(tmp_path))
+    _, later = read_provenance(page.save(tmp_path))
+    assert later["seconds_heard"] == facts["seconds_heard"]
     drawing = page.save(tmp_path, "save-drawing")
     assert drawing.suffix == ".svg"
     provenance, in_drawing = read_provenance(drawing)

@@ -44,7 +44,7 @@ def both(page: Visit) -> None:
     """A woman's voice beside a man's."""
     choose(page, "first", "female.mp3")
     choose(page, "second", "male.m4a")
-    page.page.wait_for_selector("#moved:not([hidden])", timeout=40_000)
+    page.page.wait_for_selector("#moved:not([hidden])")
 
 
 def rows(page: Visit) -> dict[str, list[str]]:
@@ -114,7 +114,7 @@ def test_one_is_recorded_and_the_other_chosen_and_the_microphone_is_one_for_all(
     page.wait(lambda: page.page.inner_text("#first-voice .source") == "recording.wav", "the recording's portrait")
     assert record.inner_text() == "Record"
     choose(page, "second", "male.flac")
-    page.page.wait_for_selector("#moved:not([hidden])", timeout=40_000)
+    page.page.wait_for_selector("#moved:not([hidden])")
     assert rows(page)["Voice read as"][0].startswith("feminine")
     assert 1 < float(rows(page)["Speech heard"][0].split()[0]) < 30
 
@@ -130,7 +130,7 @@ def test_a_file_without_speech_is_refused_in_its_own_place(page: Visit, tmp_path
     assert not page.page.is_visible("#message")
     assert page.page.locator("#first-voice .stage img").count() == 1
     choose(page, "second", "male.m4a")
-    page.page.wait_for_selector("#moved:not([hidden])", timeout=40_000)
+    page.page.wait_for_selector("#moved:not([hidden])")
     assert not page.page.is_visible("#second-voice .problem")
 
 
@@ -140,7 +140,7 @@ def test_what_is_dropped_goes_where_it_was_dropped_and_two_at_once_become_both(p
     page.wait(lambda: page.page.inner_text("#second-voice .source") == "female.opus", "the one it was dropped on")
     assert page.pictures() == 0, "nothing went to the portrait above"
     page.page.evaluate(DROP, ["body", sounds])
-    page.page.wait_for_selector("#moved:not([hidden])", timeout=40_000)
+    page.page.wait_for_selector("#moved:not([hidden])")
     page.wait(lambda: page.page.inner_text("#second-voice .source") == "male.m4a", "both")
     assert page.page.inner_text("#first-voice .source") == "female.opus"
 

@@ -250,7 +250,7 @@ def test_what_the_library_would_fail_on_later_is_refused_at_once(listening: List
 def test_damaged_descriptions_are_answered_as_documented_and_logged_in_a_line(listening: Listening) -> None:
     chance, sdp = random.Random(0), asyncio.run(made_offer())
     statuses = set()
-    with logged() as records, httpx.Client(trust_env=False, timeout=30) as client:
+    with logged() as records, httpx.Client(trust_env=False, timeout=180) as client:
         for _ in range(80):
             wait_until(lambda: len(listening.service.live) < LIMITS.sessions_at_once)
             lines = sdp.split("\r\n")

@@ -33,6 +33,7 @@ export class LiveVoice {
     this.heldPicture = null;
     this.heldDrawing = null;
     this.isHeld = false;
+    this.holding = null; // what was asked for when the picture was held; whoever saves waits for it
     this.lastSpeech = -Infinity;
     this.lastSheet = -Infinity;
     this.silentPieces = 0;
@@ -167,7 +168,7 @@ export class LiveVoice {
     if (!this.resumable) return;
     this.session.hold(on);
     if (!on) return;
-    await this.unlessRefused(async () => {
+    this.holding = this.unlessRefused(async () => {
       // Both are asked for at once, with no sound between: they show the same face.
       const asked = [this.session.labelled(PIXELS)];
       if (this.page.controls.style !== "photographic") asked.push(this.session.labelled(PIXELS, "svg"));
@@ -177,10 +178,12 @@ export class LiveVoice {
       this.heldDrawing = drawing?.picture;
       this.page.hang(facts, picture);
     });
+    await this.holding;
   }
 
   /** The picture to save. Those that came with updates carry the label as well, should the session have ended. */
   async labelled() {
+    if (this.isHeld) await this.holding;
     if (this.isHeld && this.heldPicture) return this.heldPicture;
     if (!this.resumable) return this.picture;
     return (await this.session.labelled(PIXELS)).picture;
@@ -188,6 +191,7 @@ export class LiveVoice {
 
   /** The drawing to save, as SVG. */
   async labelledDrawing() {
+    if (this.isHeld) await this.holding;
     if (this.isHeld && this.heldDrawing) return this.heldDrawing;
     if (!this.resumable) throw new Refused(0, "closed", "The session has ended; the picture can still be saved.");
     return (await this.session.labelled(PIXELS, "svg")).picture;
