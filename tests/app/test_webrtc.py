@@ -7,7 +7,10 @@ import io
 import random
 import re
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 
 pytest.importorskip("aiortc", reason="WebRTC needs the extra `calls`")
 
+from aioice.ice import Connection
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 from PIL import Image
@@ -29,9 +33,10 @@ from speech2face.video import labelled
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
 from tests.app.speaking import EXAMPLES, label_in, pcm, voice, wait_until
-from tests.app.test_leaving import logged, loud
+from tests.app.test_leaving import lines, logged, loud
 
 LIMITS = Limits(connect_seconds=1.0, sessions_at_once=3)
+FLOOD = b"\x80flood"  # looks like sound to whoever sees its first byte
 GREY_LEVELS = 6.0  # what a video encoder at this size may change on average
 
 
@@ -174,6 +179,53 @@ def test_a_peer_that_vanishes_without_a_word_is_noticed(listening: Listening, mo
             assert values["reason"] == "peer_gone"
 
     asyncio.run(vanish())
+
+
+def test_packets_that_come_too_fast_are_dropped_and_the_call_stays(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def take(self: Connection, data: bytes, component: int, receive: Any = Connection.data_received) -> None:
+        taken.append(data.startswith(FLOOD))
+        receive(self, data, component)
+
+    monkeypatch.setattr("aioice.ice.Connection.data_received", take)
+    limits = listening.service.limits
+
+    async def flood() -> None:
+        async with peer() as speaker:
+            assert (await speaker.call(listening.address, call="flooded")).status_code == 200
+            await until(lambda: speaker.frames > 0)
+            ice = speaker.connection.getTransceivers()[0].receiver.transport.transport._connection
+            began = time.monotonic()
+            for _ in range(200):
+                for _ in range(100):
+                    await ice.send(FLOOD + bytes(100))
+                await asyncio.sleep(0.005)
+            seconds = time.monotonic() - began + 1
+            assert sum(taken) <= limits.packet_burst + limits.packets_per_second * seconds
+            assert listening.service.live, "the call is still on"
+
+    asyncio.run(flood())
+    wait_until(lambda: not listening.service.live)
+    assert get(listening, "/v1/calls/flooded").json()["reason"] == "peer_gone"
+
+
+def test_a_connected_peer_hears_that_the_service_ends() -> None:
+    async def stay() -> None:
+        with ExitStack() as stack:
+            running = await asyncio.to_thread(stack.enter_context, server(LIMITS))
+            async with peer() as speaker:
+                assert (await speaker.call(running.address)).status_code == 200
+                await until(lambda: speaker.frames > 0)
+                await asyncio.to_thread(stack.close)
+                await until(lambda: speaker.connection.connectionState == "closed")
+
+    with logged() as records:
+        asyncio.run(stay())
+    assert loud(records) == []
+    assert lines(records, "peer") == [{"reason": "shutdown"}]
 
 
 WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""

@@ -224,6 +224,28 @@ def _verify_signatures() -> Iterator[Reader]:
         yield read
 
 
+def _films() -> tuple[bytes, ...]:
+    """A video that is signed, one that could be, and one in the container that cannot."""
+    from tests.signing.pictures import film
+
+    return film("mp4"), film("mp4", is_signed=False), film("webm", is_signed=False)
+
+
+@family("films", _films)
+def _inspect_films() -> Iterator[Reader]:
+    """Tags and manifest of a stranger's video; one that is not, to the last byte, as it was signed is never intact."""
+    from speech2face.signing import inspect_picture
+
+    signed = FAMILIES["films"].seeds()[0]
+
+    def read(content: bytes) -> None:
+        write(content)
+        assert inspect_picture(path).signature.state != "intact" or content == signed, "a changed video called intact"
+
+    with _file("film.mp4") as (path, write):
+        yield read
+
+
 @contextlib.contextmanager
 def _file(name: str) -> Iterator[tuple[Path, Callable[[bytes], object]]]:
     """A path in a folder of its own, and what writes there."""

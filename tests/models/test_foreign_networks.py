@@ -1,4 +1,4 @@
-"""A network of a stranger's release can at worst be refused: it reads no file beside its own, and takes no memory."""
+"""A network of a stranger's release can at worst be refused: it reads no file of others, takes no memory, and ends."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ pytest.importorskip("onnx", reason="making networks needs the extra `train`")
 from onnx import ModelProto, TensorProto, helper, numpy_helper, save
 
 from speech2face.errors import WeightsError
+from speech2face.models import release
 from speech2face.models.release import ARENA_BYTES, FACE_DECODER, Release, Runtime
 
 
@@ -53,4 +54,24 @@ def test_a_network_that_asks_for_more_memory_than_one_may_is_refused_where_it_ru
     runtime = opened(graph("ConstantOfShape", shape), tmp_path / "release")
     runtime.warm()
     with pytest.raises(WeightsError, match=r"cannot be run.*memory"):
+        runtime.run(FACE_DECODER)
+
+
+def test_a_network_that_computes_for_ever_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "RUN_SECONDS", 0.5)
+    number, on, off = (
+        helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (("number", TensorProto.INT64), ("on", TensorProto.BOOL), ("off", TensorProto.BOOL))
+    )
+    before, after = (helper.make_tensor_value_info(name, TensorProto.INT64, []) for name in ("before", "after"))
+    steps = [helper.make_node("Identity", ["on"], ["off"]), helper.make_node("Add", ["before", "number"], ["after"])]
+    loop = helper.make_node(
+        "Loop", ["", "on", "first"], ["y"], body=helper.make_graph(steps, "step", [number, on, before], [off, after])
+    )
+    constants = [numpy_helper.from_array(np.array(True), "on"), numpy_helper.from_array(np.array(1), "first")]
+    endless = helper.make_graph([loop], "g", [], [helper.make_tensor_value_info("y", TensorProto.INT64, [])], constants)
+    model = helper.make_model(endless, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    runtime = opened(model, tmp_path / "release")
+    runtime.warm()
+    with pytest.raises(WeightsError, match=r"computes for more than 0\.5 s"):
         runtime.run(FACE_DECODER)

@@ -5,6 +5,8 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -32,7 +34,6 @@ Chunk = tuple[bytes, bytes]
 def credential() -> Credential:
     """A development credential, made once."""
     import tempfile
-    from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
         key, certificate, _ = write_development_credential(Path(folder))
@@ -78,3 +79,21 @@ def with_pixels(png: bytes, image: np.ndarray) -> bytes:
     parts = [chunk for chunk in chunks(png) if chunk[0] != b"IDAT"]
     place = next(number for number, (kind, _) in enumerate(parts) if kind == b"IEND")
     return joined([fresh[0], *parts[1:place], *(chunk for chunk in fresh if chunk[0] == b"IDAT"), *parts[place:]])
+
+
+@cache
+def film(encoding: Literal["mp4", "webm"], *, is_signed: bool = True) -> bytes:
+    """A fifth of a second of a face at rest, as MP4, which can be signed, or as WebM."""
+    from speech2face.models.open import load_model
+    from speech2face.portrait import reconstruct
+    from speech2face.video import Turn, video_bytes
+
+    model = load_model()
+    portrait = reconstruct(model, Path(__file__).parents[2] / "examples" / "male.flac", style="drawn")
+    turns, key = [Turn(0.0, 0.2, portrait)], signer() if is_signed else None
+    return video_bytes(model, np.zeros(3200, np.float32), turns, encoding=encoding, pixels=128, signer=key)
+
+
+def signed_film() -> bytes:
+    """The MP4, signed."""
+    return film("mp4")

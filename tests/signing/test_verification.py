@@ -1,7 +1,6 @@
 """A signed picture is known again, and whatever is done to it is found and named."""
 
 import contextlib
-import functools
 import http.server
 import io
 import json
@@ -45,6 +44,7 @@ from tests.signing.pictures import (
     chunks,
     credential,
     signed,
+    signed_film,
     signer,
     with_chunks,
     with_pixels,
@@ -470,17 +470,6 @@ def test_what_is_no_file_or_no_picture_is_refused(tmp_path: Path) -> None:
 
 
 # --- Videos: C2PA's hash of the boxes, and what it leaves out.
-
-
-@functools.cache
-def signed_film() -> bytes:
-    from speech2face.models.open import load_model
-    from speech2face.portrait import reconstruct
-    from speech2face.video import Turn, video_bytes
-
-    model = load_model()
-    portrait = reconstruct(model, Path(__file__).parents[2] / "examples" / "male.flac", style="drawn")
-    return video_bytes(model, np.zeros(3200, np.float32), [Turn(0.0, 0.2, portrait)], pixels=128, signer=signer())
 
 
 def test_a_signed_video_is_intact_and_names_its_signer(tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ class Limits:
     callback_tries: int = 3
     offer_bytes: int = 64 * 1024  # a WebRTC offer
     connect_seconds: float = 15.0  # in which a WebRTC peer must be reached
+    packets_per_second: float = 400.0  # of a WebRTC peer; speech in pieces of 10 ms has 100, more is dropped unread
+    packet_burst: int = 800
 
     shutdown_seconds: float = 10.0  # for what is under way when the service is told to end
 

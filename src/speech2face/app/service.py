@@ -631,6 +631,13 @@ class Allowance:
         self._left -= 1
         return self._left >= 0
 
+    def admits(self, now: float) -> bool:
+        """As `spend`, of what is dropped where it comes too fast, which then costs nothing."""
+        if self.spend(now):
+            return True
+        self._left += 1
+        return False
+
     @property
     def wait_seconds(self) -> float:
         """How long to wait after the last message until the allowance is kept again."""

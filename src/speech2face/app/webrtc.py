@@ -22,7 +22,7 @@ from PIL import Image
 
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
-from speech2face.app.service import in_thread, stop
+from speech2face.app.service import Allowance, in_thread, stop
 from speech2face.errors import Speech2FaceError
 from speech2face.limits import Style
 from speech2face.live import LiveMotion, PcmFormat
@@ -207,7 +207,7 @@ class Peer:
             sdp = allowed_offer(sdp, self._reachable)
             await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
             self._check_transports()
-            self._hear_reachable_alone()
+            self._bound_packets()
             if not any(each.kind == "video" for each in self.connection.getTransceivers()):
                 raise Problem(422, "no_video", "the offer has no video to receive; add a transceiver for it")
             self.connection.addTrack(self.video)
@@ -224,16 +224,22 @@ class Peer:
             log.debug("bad offer", extra={"data": {"raised": type(error).__name__}})
             raise Problem(422, "bad_offer", "the offer's session description cannot be used") from None
 
-    def _hear_reachable_alone(self) -> None:
-        """Drop ICE checks from elsewhere: who knows the answer could send them in the name of others."""
-        for transceiver in self.connection.getTransceivers():
-            ice: Any = transceiver.receiver.transport.transport._connection
+    def _bound_packets(self) -> None:
+        """Drop what comes too fast, and ICE checks from elsewhere, which readers of the answer can send for others."""
+        limits = self._service.limits
+        allowance = Allowance(limits.packets_per_second, limits.packet_burst)
+        for ice in {each.receiver.transport.transport._connection for each in self.connection.getTransceivers()}:
 
-            def received(message: Any, address: tuple[str, int], *more: Any, take: Any = ice.request_received) -> None:
-                if address[0] in self._reachable or self._is_here(address[0]):
+            def received(data: bytes, component: int, take: Any = ice.data_received) -> None:
+                if allowance.admits(monotonic()):
+                    take(data, component)
+
+            def asked(message: Any, address: tuple[str, int], *more: Any, take: Any = ice.request_received) -> None:
+                allowed = address[0] in self._reachable or self._is_here(address[0])
+                if allowed and allowance.admits(monotonic()):
                     take(message, address, *more)
 
-            ice.request_received = received
+            ice.data_received, ice.request_received = received, asked
 
     def _is_here(self, host: str) -> bool:
         """Whether the peer is on this machine, and this is one of its addresses."""

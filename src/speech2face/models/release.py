@@ -157,6 +157,7 @@ FACE_DECODER = "face_decoder.onnx"  # every kind of release has one, with this n
 
 
 ARENA_BYTES = 4 * 2**30  # for what foreign networks compute, all together; the paper's takes a fifth
+RUN_SECONDS = 120.0  # a run of a foreign network; the paper's takes one for six seconds of speech
 GROW_AS_NEEDED = {"arena_extend_strategy": 0, "initial_chunk_size_bytes": -1, "max_dead_bytes_per_chunk": -1}
 
 
@@ -228,14 +229,33 @@ class Runtime:
         """All outputs of one network.
 
         Raises:
-            WeightsError: it cannot compute them, or asks for more memory than a network may.
+            WeightsError: it cannot compute them, or asks for more memory or time than a network may.
         """
         session = self._open(name).result()
         try:
-            outputs: list[Any] = session.run(None, inputs)
+            with self._bounded() as options:
+                outputs: list[Any] = session.run(None, inputs, options)
         except Exception as error:  # ONNX Runtime's own errors have no common base
-            raise WeightsError(f"{self.release.file(name)} cannot be run: {str(error).splitlines()[0]}") from error
+            said = str(error).splitlines()[0]
+            if options is not None and options.terminate:
+                said = f"it computes for more than {RUN_SECONDS:g} s"
+            raise WeightsError(f"{self.release.file(name)} cannot be run: {said}") from error
         return outputs
+
+    @contextmanager
+    def _bounded(self) -> Iterator[Any]:
+        """Options of a run that ends in time; none for the shipped networks, whose time is known."""
+        if self.release.folder == SHIPPED:
+            yield None
+            return
+        options = load_onnxruntime().RunOptions()
+        timer = threading.Timer(RUN_SECONDS, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield options
+        finally:
+            timer.cancel()
 
     def inputs(self, name: str) -> list[tuple[str, list[Any]]]:
         """Names and shapes of what a network takes; a free axis is a name."""
