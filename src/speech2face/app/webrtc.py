@@ -228,7 +228,10 @@ class Peer:
         """Drop what comes too fast, and ICE checks from elsewhere, which readers of the answer can send for others."""
         limits = self._service.limits
         allowance = Allowance(limits.packets_per_second, limits.packet_burst)
-        for ice in {each.receiver.transport.transport._connection for each in self.connection.getTransceivers()}:
+        connections: set[Any] = {
+            each.receiver.transport.transport._connection for each in self.connection.getTransceivers()
+        }
+        for ice in connections:
 
             def received(data: bytes, component: int, take: Any = ice.data_received) -> None:
                 if allowance.admits(monotonic()):
