@@ -120,10 +120,11 @@ def test_a_recording_that_takes_too_much_memory_is_refused_and_the_next_is_read(
 
 
 def test_a_recording_that_takes_too_long_is_ended_and_the_next_is_read(pool: Callable[..., DecoderPool]) -> None:
-    made = pool(seconds=0.6)
-    with pytest.raises(RecordingTooLong, match=r"over 0\.6 s"):
+    made = pool(seconds=0.05)
+    with pytest.raises(RecordingTooLong, match=r"over 0\.05 s"):
         made.read(silence(600), max_seconds=1800)
     assert made.deaths == 1
+    made._limits = DecoderLimits()  # a laden machine may take a while over the next
     assert made.read(wav(), max_seconds=1800).seconds == 1.0
 
 

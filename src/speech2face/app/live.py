@@ -481,15 +481,20 @@ class LiveConnection(service.SocketConnection):
 
     async def _show(self) -> None:
         update = await self._in_thread(self._voice.update)
-        if (puppet := self._voice.new_puppet()) is not None:
-            await self._outbox.answer(puppet)
+        await self._show_puppet()
         if update is not None:
             await self._outbox.show(update)
+
+    async def _show_puppet(self) -> None:
+        if (puppet := self._voice.new_puppet()) is not None:
+            await self._outbox.answer(puppet)
 
     async def _answer(self, wish: Control) -> bool:
         """Do what was asked; whether an update shall follow."""
         if isinstance(wish, Finish):
-            await self._outbox.answer(await self._in_thread(self._voice.finish))
+            last = await self._in_thread(self._voice.finish)
+            await self._show_puppet()
+            await self._outbox.answer(last)
             await self._outbox.answer(Reply({"type": "end", "reason": "finished"}))
             raise service.Ended(CloseCode.FINISHED, "finished")
         try:
