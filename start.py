@@ -277,7 +277,7 @@ def test(arguments: list[str]) -> int:
     install(TEST_EXTRAS, "test")
     fast = "--fast" in arguments
     rest = [argument for argument in arguments if argument != "--fast"]
-    pytest = [environment_program("python"), "-m", "pytest", "-n", process_count()]
+    pytest = [environment_program("python"), "-m", "pytest", "-n", process_count(), "--dist", "worksteal"]
     codes = [run_job("linter", [environment_program("ruff"), "check", "."])]
     if not fast:
         codes.append(run_job("types", [environment_program("mypy")]))

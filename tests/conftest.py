@@ -41,6 +41,11 @@ SLOW = (
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
 )
+# A minute and more each: they come first, so that no process is still at one when the others are done.
+LONGEST = (
+    *("test_walks.py", "test_notebook.py", "test_quiet.py", "fuzz/test_fuzz.py", "training/test_added_networks.py"),
+    *("training/test_engine.py", "learning/test_recogniser.py", "learning/test_real_pairs.py", "app/test_deploy.py"),
+)
 # The ways in to the program, each a line of its own at the end of a run: what its tests came to.
 JOBS = {
     "one door": ("test_start.py", "test_cli.py", "test_commands.py", "test_microphone.py", "test_readme.py"),
@@ -69,10 +74,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow: by its file, and whatever needs an exported release, which takes half a minute to make."""
-    for item in items:
-        needs_release = "paired_folder" in getattr(item, "fixturenames", ())
-        if needs_release or item.path.relative_to(TESTS).as_posix() in SLOW:
+    files = [item.path.relative_to(TESTS).as_posix() for item in items]
+    for item, file in zip(items, files, strict=True):
+        if "paired_folder" in getattr(item, "fixturenames", ()) or file in SLOW:
             item.add_marker(pytest.mark.slow)
+    first = [item for item, file in zip(items, files, strict=True) if file in LONGEST]
+    items[:] = first + [item for item, file in zip(items, files, strict=True) if file not in LONGEST]
 
 
 @pytest.fixture(scope="session")
