@@ -42,6 +42,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("train", "balance", "convert", "export", "data"), ("train",)),
     **dict.fromkeys(("evaluate", "audit"), ("eval",)),
     "decode": ("faces",),
+    "camera": ("microphone",),
     "data prepare": ("train", "faces"),
     "learn": ("eval", "faces"),
     "gallery": ("retrieval",),

@@ -52,6 +52,7 @@ OTHER_WRITERS = {
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
     "app/studio.py": "photographs that people take of themselves, and sign for",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
+    "camera.py": "frames for a camera, which carry no XMP: the label is painted into every one",
     "video.py": "frames with their label painted in, in a container whose tags are those of provenance.py",
     "training/augment.py": "sound only",
     "audio/sound_file.py": "sound only",

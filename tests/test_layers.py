@@ -12,7 +12,19 @@ PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
 # One strict order, that of the picture in docs/architecture.md; types and imports inside functions count too.
 ORDER = (
     *("errors", "limits", "console", "drivers", "inputs", "outputs", "validation", "audio", "motion", "face", "voice"),
-    *("decoder", "drawn", "provenance", "models", "portrait", "live", "signing", "video", "sheets", "conversation"),
+    *(
+        "decoder",
+        "drawn",
+        "provenance",
+        "models",
+        "portrait",
+        "live",
+        "signing",
+        "video",
+        "camera",
+        "sheets",
+        "conversation",
+    ),
     *("shielding", "data", "metrics", "training", "evaluation", "learning", "gallery", "forget", "consent", "batch"),
     *("tasks", "client", "app", "cli", "__main__"),
 )

@@ -25,7 +25,8 @@ from PIL import Image
 
 from speech2face.app.http import Limits
 from speech2face.app.service import SoundBuffer
-from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, planes, scaled
+from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, scaled
+from speech2face.camera import planes
 from speech2face.live import PcmFormat
 from speech2face.models.open import load_model
 from speech2face.portrait import reconstruct

@@ -23,6 +23,7 @@ from PIL import Image
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
 from speech2face.app.service import Allowance, in_thread, stop
+from speech2face.camera import planes, waiting_picture
 from speech2face.errors import Speech2FaceError
 from speech2face.limits import Style
 from speech2face.live import LiveMotion, PcmFormat
@@ -442,25 +443,11 @@ FRAMES_PER_SECOND: Final = 8  # of a still portrait: a fade of six steps; each c
 FADE_SECONDS: Final = 0.75
 VIDEO_PIXELS: Final = 320
 CLOCK: Final = 90_000  # RFC 3551: video's time stamps
-WAITING: Final = "no voice yet"
-GROUND: Final = (213, 217, 218)  # that of the page's empty stage
 
 
 def scaled(image: "PixelArray", pixels: int) -> "PixelArray":
     """A square picture at the video's width; at video sizes nobody tells this filter from a slower one."""
     return np.asarray(Image.fromarray(image).resize((pixels, pixels), Image.Resampling.BILINEAR))
-
-
-def planes(image: "PixelArray") -> "PixelArray":
-    """A picture, (height, width, 3) RGB, as a video encoder wants it: (height * 3 / 2, width), YUV 4:2:0."""
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    converted: NDArray[Any] = frame.reformat(format="yuv420p").to_ndarray()
-    return converted.astype(np.uint8, copy=False)
-
-
-def waiting_picture(pixels: int = VIDEO_PIXELS) -> "PixelArray":
-    """What is shown before there is a portrait."""
-    return labelled(np.full((pixels, pixels, 3), GROUND, np.uint8), WAITING)
 
 
 class MovingFace:

@@ -332,7 +332,7 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command()(command)
 
 
-_add(video.video, shield.shield)
+_add(video.video, video.camera, shield.shield)
 _add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
 app.command(service=True)(serve.serve)

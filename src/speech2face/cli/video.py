@@ -1,9 +1,12 @@
-"""`speech2face video`: a portrait that speaks its recording."""
+"""`speech2face video` and `camera`: a portrait that speaks its recording, or whatever sound comes in."""
 
+import queue
 import sys
+from contextlib import ExitStack
 from functools import cache
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -20,7 +23,7 @@ from speech2face.cli.options import (
     parse_given,
 )
 from speech2face.cli.terminal import print_json, print_rows
-from speech2face.console import Bar
+from speech2face.console import Bar, note
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
 
@@ -119,3 +122,63 @@ def video(
     elif not quiet:
         rows = fact_rows(facts) if speakers is None else speaker_rows(facts)
         print_rows([("video", printable(out)), *rows, ("note", facts["notice"])])
+
+
+def camera(
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DEVICE",
+            help="A virtual camera, such as /dev/video10, or - for raw frames on standard output.",
+        ),
+    ],
+    sound: Annotated[
+        str | None,
+        typer.Argument(
+            help="- for standard input: a WAV, or raw 16-bit samples of one channel. Default: the microphone."
+        ),
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Of raw samples, in a second.")] = 16_000,
+    style: Annotated[
+        Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")
+    ] = Style.drawn,
+    pixels: Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")] = 512,
+    given: GivenText = None,
+    exaggerate: Exaggerate = 0.0,
+    model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a voice as it comes in by a face that speaks, in a virtual camera: a microphone's, or a synthesiser's."""
+    from speech2face.camera import AHEAD_FRAMES, SpeakingCamera, opened_device, piped_sound, raw_writer, show
+    from speech2face.cli.microphone import interrupted, open_microphone
+    from speech2face.live import PcmFormat
+    from speech2face.models.open import load_model
+
+    if sound not in (None, "-"):
+        raise InvalidOption(f"{sound} is a file: make a video of it by speech2face video, or pipe its sound into -")
+    if sound == "-" and sys.stdin.isatty():
+        raise InvalidOption("standard input is a terminal; pipe sound into it, or leave - away for the microphone")
+    if out == "-" and sys.stdout.isatty():
+        raise InvalidOption("standard output is a terminal; pipe the frames into a program that shows them")
+    options: dict[str, Any] = {"given": parse_given(given), "exaggerate": exaggerate, "style": style, "pixels": pixels}
+    opened = load_model(model)
+    heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        stop = stack.enter_context(interrupted())
+        if sound is None:
+            rate = stack.enter_context(open_microphone(lambda data, *_: heard.put(bytes(data))))
+            source, most = PcmFormat("s16le", rate), AHEAD_FRAMES
+
+            def pieces() -> bytes | None:
+                return b"" if heard.empty() else heard.get()
+        else:
+            source, pieces = piped_sound(cast(BufferedReader, sys.stdin.buffer), sample_rate)
+            most = None
+        face = SpeakingCamera(opened, source, **options)
+        stack.callback(face.close)
+        write = raw_writer(sys.stdout.buffer) if out == "-" else stack.enter_context(opened_device(Path(out), pixels))
+        if not quiet:
+            note(f"the face is on {'standard output' if out == '-' else out}; Ctrl-C ends it")
+        show(face, pieces, write, most_unshown=most, stopped=stop.is_set)
