@@ -1,4 +1,4 @@
-"""Tables of docs/planted.md from the scores: python -m recipes.planted.page --help."""
+"""The table of docs/planted.md from the scores: python -m recipes.planted.page --help."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from recipes.planted.scores import BEST_RUN
-
-MAIN = "all terms"
-"""The run that is trained longest; the others are compared with `SHORT`, which is trained as long as they are."""
 SHORT = "all terms, short"
 PAPER = "the paper's own settings"
-STATIONARY = "no network: mean log spectrum and pitch, kernel ridge"
-"""Name of a run that `planted.ridge` makes; `runs/planted.sh` scores it under this."""
-LONG_RUNS = {MAIN: "", STATIONARY: "no network"}
-"""Runs by length of test audio, and what their rows are called beside it."""
 SHORT_RUNS = (
     SHORT,
     PAPER,
@@ -52,26 +44,6 @@ def _limits(rows: list[dict[str, str]], numbers: list[str], key: str) -> list[st
     return [f"{float(found[number]):.2f}" for number in numbers]
 
 
-def _lengths(rows: list[dict[str, str]], run: str) -> list[str]:
-    return sorted({row["seconds"] for row in rows if row["run"] == run}, key=float)
-
-
-def lengths_table(rows: list[dict[str, str]], ending: str = "") -> str:
-    """Runs by the length of test audio, beside the best possible and chance; `ending` ends the runs' names."""
-    best = BEST_RUN + ending
-    rows = [row for row in rows if row["run"] in (best, *(run + ending for run in LONG_RUNS))]
-    numbers = ["r2", "share_of_best", "recall_at_10"]
-    lines = [
-        [f"{length} s, {said}".removesuffix(", "), *(_cell(rows, run + ending, length, number) for number in numbers)]
-        for run, said in LONG_RUNS.items()
-        for length in _lengths(rows, run + ending)
-    ]
-    lines.append([f"{BEST_RUN}, these speakers", *(_cell(rows, best, "0", number) for number in numbers)])
-    lines.append(["best possible, all speakers", *_limits(rows, numbers, "best")])
-    lines.append(["chance or one answer", *_limits(rows, numbers, "chance")])
-    return _table(["test audio", "R^2", "share of the best prediction's", "recall@10"], lines)
-
-
 def ablation_table(rows: list[dict[str, str]], seconds: str = "6") -> str:
     """Short runs of one length beside the best possible and chance."""
     rows = [row for row in rows if row["run"] in SHORT_RUNS]  # others had another gallery, on which recall depends
@@ -96,13 +68,9 @@ def main() -> None:
     """Parse the command line and fill the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scores", type=Path, required=True, help="CSV of planted.scores")
-    parser.add_argument("--page", type=Path, required=True, help="Markdown with places for the tables")
+    parser.add_argument("--page", type=Path, required=True, help="Markdown with a place for the table")
     arguments = parser.parse_args()
-    rows = read_scores(arguments.scores)
-    tables = {
-        "confirmation": lengths_table(rows, ", confirmation"),
-        "ablation": ablation_table(rows),
-    }
+    tables = {"ablation": ablation_table(read_scores(arguments.scores))}
     arguments.page.write_text(fill(arguments.page.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
