@@ -80,4 +80,3 @@ score --append --world "$WORK/world" --seconds 6 --run "all terms, short=$WORK/s
     --run "the paper's own settings=$WORK/short-paper"
 python -m recipes.planted.sheet --world "$WORK/world" --encoder "$WORK/encoder" --decoder "$WORK/decoder" \
     --out docs/images/planted.jpg
-python -m recipes.planted.page --scores "$SCORES" --page docs/planted.md

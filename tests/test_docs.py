@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from speech2face import errors
+from speech2face.models import contract
 from speech2face.models.release import SHIPPED
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,12 @@ def test_every_awkward_recording_got_what_it_should() -> None:
     assert {row["as_wanted"] for row in rows} == {"yes"}
     codes = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type) and hasattr(kind, "exit_code")}
     assert {int(row["exit_code"]) for row in rows} <= {0, *codes}
+
+
+def test_every_caution_is_in_the_table_of_them() -> None:
+    with (ROOT / "docs" / "cautions.csv").open(encoding="utf-8", newline="") as file:
+        codes = {row["code"] for row in csv.DictReader(file)}
+    assert codes == {each.code for each in vars(contract).values() if isinstance(each, contract.Caution)}
 
 
 def test_every_promise_of_the_threat_model_has_its_tests() -> None:

@@ -82,6 +82,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "without any message": (limits.idle_seconds / 60, "minutes"),
         "a live session": (limits.session_seconds / 3600, "hours"),
         "a client that does not read": (limits.send_seconds, "seconds"),
+        "packets of a WebRTC peer": (limits.packets_per_second, f"a second, {limits.packet_burst:g} in a burst"),
     }
     assert set(stated) == set(wanted)
     for what, (number, unit) in wanted.items():

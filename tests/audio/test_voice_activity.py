@@ -1,5 +1,6 @@
 """Detectors of a voice: the built-in one keeps to its protocol; a package can add one that is chosen by name."""
 
+import runpy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,8 @@ def test_a_name_that_no_detector_has_is_refused_before_anything_is_read(name: st
         LiveSession(load_model(), PcmFormat(), voice_activity=name)
 
 
-def test_the_example_of_the_page_keeps_to_the_protocol_and_finds_a_voice() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "extending-voice-activity.md").read_text()
-    written: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0], written)
+def test_the_example_keeps_to_the_protocol_and_finds_a_voice() -> None:
+    written = runpy.run_path(str(Path(__file__).parents[2] / "examples/plugin/speech2face_example/activity.py"))
     check_voice_activity(written["Pitch"])
     decided = written["Pitch"]().decide((made_voice(2.0)[: 66 * 480].reshape(66, 480) * 20_000).astype(np.int16))
     assert decided.mean() > 0.7

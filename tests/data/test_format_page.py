@@ -1,4 +1,4 @@
-import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -7,15 +7,15 @@ from speech2face.data.manifest import COLUMNS, Manifest
 from speech2face.data.shards import WINDOW_SHARDS
 from speech2face.training.settings import DataSettings
 
-PAGE = Path(__file__).parents[2] / "docs" / "data-format.md"
+ROOT = Path(__file__).parents[2]
+PAGE, EXAMPLE = ROOT / "docs" / "data-format.md", ROOT / "examples" / "data_set.py"
 
 
-def test_the_code_of_the_page_on_the_format_runs(
+def test_the_example_of_the_format_writes_and_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
-        exec(compile(code, str(PAGE), "exec"), {"__name__": "page"})
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
     assert "torch.Size([8, 96000]) torch.Size([8, 128])" in capsys.readouterr().out
     assert len(Manifest.open(tmp_path / "data").clips("train")) == 80
 

@@ -1,5 +1,6 @@
 """Face embedders keep to one protocol, and another package can add one that records, preparation and releases name."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -22,14 +23,13 @@ from speech2face.face.embedders import (
 )
 from tests.face.test_onnx_embedder import PLAIN, PORTRAIT, mean_colour_network
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending-face-embedder.md"
-EXAMPLE = PAGE.read_text().split("```python\n")[1].split("```")[0]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin" / "speech2face_example" / "embedder.py"
 
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package of the page's example, installed."""
-    (tmp_path / "eigenfaces.py").write_text(EXAMPLE)
+    """The example, installed as another package would be."""
+    shutil.copy(EXAMPLE, tmp_path / "eigenfaces.py")
     metadata = tmp_path / "eigenfaces-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: eigenfaces\nVersion: 1.0\n")

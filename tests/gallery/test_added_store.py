@@ -1,6 +1,7 @@
 """A gallery store of another package: the documented example, and the check that every store passes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from speech2face.gallery.gallery import Gallery
 from tests.gallery.made import SPACE, made_entry, made_faces
 from tests.gallery.server import Server
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending-gallery-store.md"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "plugin" / "speech2face_example" / "store.py"
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def lite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The documented example, installed as another package would be; an address of it."""
     facts = tmp_path / "site" / "lite-1.0.dist-info"
     facts.mkdir(parents=True)
-    (tmp_path / "site" / "lite.py").write_text(PAGE.read_text().split("```python\n")[1].split("```")[0])
+    shutil.copy(EXAMPLE, tmp_path / "site" / "lite.py")
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: lite\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[speech2face.gallery_stores]\nlite = lite\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))

@@ -1,81 +1,28 @@
-"""The page's tables and pictures say what the scores and recordings say."""
+"""The page's numbers and pictures say what the scores and recordings say."""
+
+import csv
+import re
+from pathlib import Path
 
 import numpy as np
-import pytest
 
-from recipes.planted.page import (
-    MAIN,
-    PAPER,
-    SHORT,
-    STATIONARY,
-    ablation_table,
-    fill,
-    lengths_table,
-)
 from recipes.planted.sheet import spectrogram_picture
 from speech2face.audio.spectrogram import SAMPLE_RATE
 
-
-def row(run: str, seconds: str, number: str, value: str) -> dict[str, str]:
-    around = {"low": str(float(value) - 0.01), "high": str(float(value) + 0.01)}
-    return {"run": run, "seconds": seconds, "number": number, "value": value, "best": "0.61", "chance": "0"} | around
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-NUMBERS = ("r2", "share_of_formula", "share_of_best", "squared_correlation", "cosine", "recall_at_1", "recall_at_10")
-
-
-def test_lengths_come_in_order_with_their_intervals() -> None:
-    table = lengths_table([row(MAIN, seconds, number, "0.5") for seconds in ("10", "3") for number in NUMBERS])
-    first, second = table.splitlines()[2:4]
-    assert first.startswith("| 3 s | 0.50 [0.49, 0.51]") and second.startswith("| 10 s |")
-    assert "| best possible, all speakers | 0.61 |" in table
-
-
-def test_what_no_network_earns_stands_below_the_encoder_where_it_was_measured() -> None:
-    rows = [row(run, "3", number, "0.5") for run in (MAIN, STATIONARY) for number in NUMBERS]
-    encoder, ridge = lengths_table(rows).splitlines()[2:4]
-    assert encoder.startswith("| 3 s | 0.50") and ridge.startswith("| 3 s, no network | 0.50 [0.49, 0.51]")
-    assert "no network" not in lengths_table(rows[: len(NUMBERS)])
-
-
-def test_runs_of_another_gallery_are_told_by_the_end_of_their_names() -> None:
-    rows = [row(MAIN, "3", number, "0.9") for number in NUMBERS]
-    rows += [row(f"{MAIN}, confirmation", "3", number, "0.2") for number in NUMBERS]
-    table = lengths_table(rows, ", confirmation")
-    assert "0.90" not in table and "| 3 s | 0.20 [0.19, 0.21]" in table
-
-
-def test_short_runs_are_read_against_the_limits_of_their_own_gallery() -> None:
-    other = [
-        row(f"{MAIN}, confirmation", "6", number, "0.4") | {"best": "0.21", "chance": "0.01"} for number in NUMBERS
-    ]
-    own = [row(SHORT, "6", number, "0.4") | {"best": "0.51", "chance": "0.03"} for number in NUMBERS]
-    best, chance = ablation_table(own + other).splitlines()[-2:]
-    assert "0.21" not in best and "0.51" in best and "0.03" in chance
-
-
-def test_a_run_that_is_not_there_is_said_to_be_missing() -> None:
-    table = ablation_table([row(SHORT, "6", number, "0.4") for number in NUMBERS])
-    assert f"| {SHORT} | 0.40 [0.39, 0.41]" in table
-    assert "| cosine alone | not measured" in table
-
-
-def test_what_is_possible_stands_for_the_gallery_of_the_runs_beside_it() -> None:
-    rows = [row(SHORT, "6", number, "0.4") for number in NUMBERS]
-    larger = [row("all terms, confirmation", "6", number, "0.4") | {"best": "0.21"} for number in NUMBERS]
-    assert "| best possible | 0.61 | 0.61 | 0.61 |" in ablation_table(rows + larger)
-
-
-def test_the_papers_own_settings_stand_beside_the_others() -> None:
-    table = ablation_table([row(PAPER, "6", number, "0.3") for number in NUMBERS])
-    assert f"| {PAPER} | 0.30 [0.29, 0.31]" in table
-
-
-def test_only_what_stands_between_the_marks_is_replaced() -> None:
-    page = "before\n<!-- a -->\nold\n<!-- end of a -->\nafter\n"
-    assert fill(page, {"a": "new"}) == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter\n"
-    with pytest.raises(AssertionError, match="no place for the table b"):
-        fill(page, {"b": "new"})
+def test_every_number_of_the_page_is_one_of_the_scores() -> None:
+    with (DOCS / "planted_scores.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["low"]]
+    ends = [[float(row[name]) for name in ("value", "low", "high")] for row in rows]
+    measured = {tuple(f"{end:.2f}" for end in three) for three in ends}
+    percent = {tuple(f"{100 * end:.0f}" for end in three) for three in ends}
+    page = (DOCS / "planted.md").read_text(encoding="utf-8")
+    said = re.findall(r"(-?\d\.\d+) \[(-?\d\.\d+), (-?\d\.\d+)\]", page)
+    shares = re.findall(r"(\d+) % \[(\d+), (\d+)\]", page)
+    assert len(said) > 12 and len(shares) > 5
+    assert set(said) <= measured and set(shares) <= percent
 
 
 def test_a_tone_is_a_dark_line_at_its_height() -> None:

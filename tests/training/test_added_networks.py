@@ -30,12 +30,7 @@ from tests.recordings import encode
 from tests.voices import made_voice
 
 EMBEDDING, FACE, LANDMARKS, SECONDS = 8, 32, 5, 3.0
-ROOT = Path(__file__).parents[2]
-
-
-def example_of(page: str) -> str:
-    """The first block of Python on a page of the documentation."""
-    return (ROOT / "docs" / page).read_text().split("```python\n")[1].split("```")[0]
+EXAMPLES = Path(__file__).parents[2] / "examples" / "plugin" / "speech2face_example"
 
 
 @pytest.fixture
@@ -44,8 +39,8 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = tmp_path / "site"
     facts = site / "bands-1.0.dist-info"
     facts.mkdir(parents=True)
-    shutil.copy(ROOT / "examples" / "plugin" / "speech2face_example" / "encoder.py", site / "bands.py")
-    (site / "plain_face.py").write_text(example_of("extending-face-decoder.md"))
+    shutil.copy(EXAMPLES / "encoder.py", site / "bands.py")
+    shutil.copy(EXAMPLES / "decoder.py", site / "plain_face.py")
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: bands\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text(
         "[speech2face.voice_encoders]\nbands = bands\nbroken = no_such_module\n"

@@ -1,1 +1,1 @@
-"""A measure, a data source and a voice encoder for Speech2Face."""
+"""A part of each kind for Speech2Face."""

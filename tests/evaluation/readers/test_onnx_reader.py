@@ -1,7 +1,6 @@
 """A user's ONNX classifier as the face-attribute reader, on networks made by hand."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,9 +195,8 @@ def test_the_report_says_whose_opinion_it_is(tmp_path: Path) -> None:
 
 
 def test_the_settings_in_the_docs_are_read_as_they_stand_there(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    [example] = [block for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL) if '"alignment"' in block]
-    settings = made_settings(json.loads(example))
+    example = Path(__file__).parents[3] / "docs" / "evaluation" / "reader_settings.json"
+    settings = made_settings(json.loads(example.read_text(encoding="utf-8")))
     path = network(tmp_path / "nine.onnx", {"numbers": 9})
     made = OnnxReader(path, replace(settings, input_pixels=SIDE, alignment="picture"))
     assert made.reads == ("gender", "age", "group")
