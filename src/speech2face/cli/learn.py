@@ -152,7 +152,8 @@ def sums_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the release lies, what it is worth, and whether it paid."""
-    from speech2face.learning.release import interval, verdict
+    from speech2face.learning.release import correlation, interval, verdict
+    from speech2face.learning.scores import MEAN_OF_ALL
 
     scores = training["scores"]
     rows = [("release", f"{out}; its CARD.md says more"), ("people", str(training["people"]))]
@@ -181,6 +182,17 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
             f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted",
         )
     )
+    for name, within in scores.get("beyond_within", {}).items():
+        rows.append((f"error gone, one {name}", f"{interval(within)} % refitted, within gender and {name}"))
+    if shapes := scores.get("craniofacial"):
+        mean = shapes[MEAN_OF_ALL]
+        rows.append(
+            (
+                "measurements of the face",
+                f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} (chance 0; age and gender"
+                f" {correlation(mean['attributes_refitted'])})",
+            )
+        )
     if scores.get("curve"):
         steps = ", ".join(f"{each['people']}: {interval(each['beyond'])}" for each in scores["curve"])
         rows.append(("by people", f"{steps}; twice as many would give {interval(scores['twice'])} %"))
@@ -194,4 +206,7 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
                 + (f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""),
             )
         )
+    if places := training.get("gate_of_places"):
+        weak = f"; what voices add weakened to {100 * places['weakened']:.0f} %" if places["weakened"] < 1 else ""
+        rows.append(("release gate", f"{'passed' if places['passed'] else 'NOT PASSED'} by each place's people{weak}"))
     return rows

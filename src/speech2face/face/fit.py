@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces, Speech2FaceError
@@ -664,11 +664,8 @@ class FaceFitter:
         share = weights / weights.sum()
         each = np.stack([fit.embedding for _, fit in fits]).astype(np.float64)
         mean = share @ each
-        # The model's own shortcomings repeat in every photograph: half of a fit's variance does not average out.
-        independent = float((share**2).sum())
-        covariance = (
-            np.einsum("f,fij->ij", share, np.stack([fit.covariance for _, fit in fits])) * (1 + independent) / 2
-        )
+        covariance = np.einsum("f,fij->ij", share, np.stack([fit.covariance for _, fit in fits]))
+        covariance *= left_of_variance((share**2).sum())
         deviations = (each - mean) / self._prior.deviations
 
         def average(name: str) -> float:
@@ -690,6 +687,14 @@ class FaceFitter:
             rejected=rejected,
             spread=float(np.sqrt(share @ (deviations**2).mean(1))),
         )
+
+
+def left_of_variance(squared_shares: ArrayLike) -> Floats:
+    """What averaging leaves of the variance of single fits, from the sum of the squares of their shares, any shape.
+
+    The model's own shortcomings repeat in every photograph: half of a fit's variance does not average out.
+    """
+    return (1 + np.asarray(squared_shares, np.float64)) / 2
 
 
 def reason_of(error: FaceNotFound) -> str:
