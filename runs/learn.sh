@@ -27,11 +27,10 @@ python -m speech2face learn --data "$WORK/shuffled" --out "$WORK/nothing" --weig
 python -m speech2face learn --data "$WORK/pairs" --sums-only --out "$WORK/pairs.sums"
 python -m speech2face learn --add "$WORK/pairs.sums" --out "$WORK/from-sums" --weights-licence CC0-1.0 --name sums
 
-# 4. From a table of recordings and photographs, whose faces have to be found first (extra faces).
-if python -c "import dlib" 2>/dev/null; then
-    python -m recipes.planted.pairs --out "$WORK/table" --people 48 --table
-    python -m speech2face learn --pairs "$WORK/table/pairs.csv" --out "$WORK/from-table" --weights-licence CC0-1.0 --name table
-fi
+# 4. From a table of recordings and photographs, as somebody has them; without --landmarks dlib finds the faces.
+python -m recipes.planted.pairs --out "$WORK/table" --people 48 --table
+python -m speech2face learn --pairs "$WORK/table/pairs.csv" --landmarks "$WORK/table/landmarks.json" \
+    --out "$WORK/from-table" --weights-licence CC0-1.0 --name table
 
 # 5. A portrait of somebody who is in none of them.
 tar -xf "$WORK/other/train-000000.tar" -C "$WORK" planted-00000.wav

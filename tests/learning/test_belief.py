@@ -47,6 +47,29 @@ def test_the_belief_reaches_most_of_the_best_possible(people: int) -> None:
     assert found <= 1.05 * WORLD.best_share(people)  # better than the best would be a mistake of the test
 
 
+@pytest.mark.parametrize("told", [0.0, 0.15, 0.3])
+def test_with_fifty_people_the_belief_is_not_worse_than_age_and_gender_alone(told: float) -> None:
+    world, found = PlantedPairs.of(told), []
+    for seed in range(6):
+        table, others = world.table(50, seed), world.table(TESTED, seed + 1000)
+        fold = drawn_folds(50, 5)
+        parts = [table.sums(fold == number) for number in range(5)]
+        moved = learn([part.leading(SIZE) for part in parts], (NOTHING,)).line  # to these people's mean face, as scored
+        squares = [
+            np.square(others.residual - said).sum()
+            for said in (teach(parts).lines.predict(others.numbers), moved.predict(others.attributes))
+        ]
+        found.append(1 - squares[0] / squares[1])
+    reach = 2.57 * np.std(found, ddof=1) / np.sqrt(len(found))  # Student's, five degrees of freedom, 95 %
+    assert np.mean(found) + reach >= 0
+    assert np.mean(found) > -0.005
+
+
+def test_few_directions_that_voices_move_are_found_with_a_hundred_people() -> None:
+    world = PlantedPairs.of(0.3, rank=3)
+    assert np.mean([explained(world, 100, seed) for seed in range(4)]) >= 0.8 * world.best_share(100)
+
+
 @pytest.mark.parametrize("people", [60, 200])
 def test_other_peoples_faces_teach_nothing(people: int) -> None:
     chosen = []

@@ -37,6 +37,7 @@ from speech2face.learning.features import (
 )
 from speech2face.learning.people import LearningTable, check_count
 from speech2face.learning.release import (
+    CORRECTION_GRAPH,
     GOLDEN,
     GOLDEN_MEAN,
     LearnOptions,
@@ -49,9 +50,11 @@ from speech2face.learning.sums import read_sums
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.attributes import load_attribute_model
 from speech2face.models.contract import Given
-from speech2face.models.learned import load_learned_model
+from speech2face.models.learned import load_learned_model, pooled_statistics
 from speech2face.models.open import load_model
+from speech2face.outputs import load_onnxruntime
 from speech2face.portrait import reconstruct
+from speech2face.voice.segments import golden_speech
 from tests.learned_pairs import NOISE_DEVIATION, SIZE
 from tests.voices import made_voice
 
@@ -203,7 +206,7 @@ def test_what_does_not_pay_leaves_the_starters_belief(
 def test_nothing_of_a_single_person_is_in_the_release(release: Path) -> None:
     starter = {path.name: path.stat().st_size for path in load_attribute_model().release.folder.iterdir()}
     new = {path.name for path in release.iterdir() if starter.get(path.name) != path.stat().st_size}
-    assert new == {"correction.safetensors", "model.json", "CARD.md", GOLDEN}
+    assert new == {"correction.safetensors", "correction.onnx", "model.json", "CARD.md", GOLDEN}
     assert "person-0" not in (release / "model.json").read_text()
     assert (release / "correction.safetensors").stat().st_size < 500_000
 
@@ -211,6 +214,20 @@ def test_nothing_of_a_single_person_is_in_the_release(release: Path) -> None:
 def test_the_golden_belief_is_what_the_release_says(release: Path) -> None:
     with np.load(release / GOLDEN) as stored:
         np.testing.assert_allclose(stored[GOLDEN_MEAN], golden_mean(load_learned_model(release)), atol=1e-4)
+
+
+def test_the_graph_of_the_correction_says_the_golden_belief(release: Path) -> None:
+    session = load_onnxruntime().InferenceSession(release / CORRECTION_GRAPH, providers=["CPUExecutionProvider"])
+    encoding = load_attribute_model().encode(golden_speech())
+    encoding = replace(encoding, reading=replace(encoding.reading, child_logit=-np.inf))
+    given = {
+        "statistics": pooled_statistics(encoding.moments)[None],
+        "attribute_mean": encoding.belief(Given()).mean[None].astype(np.float32),
+    }
+    with np.load(release / GOLDEN) as stored:
+        np.testing.assert_allclose(session.run(["mean"], given)[0][0], stored[GOLDEN_MEAN], atol=1e-4)
+        assert np.abs(stored[GOLDEN_MEAN] - given["attribute_mean"][0]).max() > 0.01  # it is corrected
+    assert (release / CORRECTION_GRAPH).stat().st_size < 5_000  # its constants are those of the file of tensors
 
 
 def test_a_damaged_correction_is_refused(release: Path, tmp_path: Path) -> None:
@@ -500,6 +517,23 @@ def test_a_planted_face_is_read_from_its_shard(tmp_path: Path) -> None:
         away = found.face - own[number]
         assert np.sqrt(np.square(away).mean()) < 0.5 * np.sqrt(np.square(found.face - own[number - 1]).mean())
     json.dumps(dict(encoded.rejected))
+
+
+def test_a_table_with_a_file_of_landmarks_needs_no_finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clip,) = planted.clips(1, seconds=2.0, seed=0)
+    planted.write_table([clip], tmp_path)
+    (tmp_path / "planted-00000.wav").write_bytes(encode_wav(to_samples(adult_voice(2.0))))
+    landmarks = tmp_path / "landmarks.json"
+    monkeypatch.setattr("speech2face.face.landmarks.FacePointFinder", None)  # it would be called
+    (found,) = encode_pairs(tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=landmarks)).numbers
+    own: NDArray[np.float32] = planted.faces(load_attribute_model(), 1, 0, planted.SHARE)
+    assert np.abs(found.face - own[0]).mean() < 0.6
+    stated = json.loads(landmarks.read_text())["landmarks"]
+    landmarks.write_text(json.dumps({"landmarks": {"a": stated["planted-00000"], "b": stated["planted-00000"]}}))
+    again = encode_pairs(tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=landmarks))
+    assert again.rejected == {"landmarks": 1}  # of another file, so that nothing kept is taken
+    with pytest.raises(InvalidOption, match="cannot read the landmarks"):
+        tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=tmp_path / "none.json")
 
 
 def test_why_a_photograph_is_left_out_is_counted_as_the_fit_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,5 +161,5 @@ def test_the_script_goes_from_nothing_to_a_portrait(tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     made = {path.name for path in (tmp_path / "work").iterdir()}
-    assert {"model", "nothing", "pairs.sums", "from-sums", "portrait"} <= made
+    assert {"model", "nothing", "pairs.sums", "from-sums", "from-table", "portrait"} <= made
     assert list((tmp_path / "work" / "portrait").glob("*.png"))

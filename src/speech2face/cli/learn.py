@@ -30,6 +30,10 @@ def learn(
     pairs: Annotated[
         str | None, typer.Option(help="CSV of your own: recording, photograph, speaker, licence, consent, labels.")
     ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the photographs' landmarks, as for decode. Default: dlib's 68 (extra faces)."),
+    ] = None,
     add: Annotated[list[Path] | None, typer.Option(help="Learn from this file of sums too. May be repeated.")] = None,
     sums_only: Annotated[
         bool, typer.Option("--sums-only", help="Write sums over people, without any voice or photograph, and no model.")
@@ -73,6 +77,8 @@ def learn(
     from speech2face.outputs import check_outputs
 
     check_sources(data, pairs, add, subtract, sums_only=sums_only)
+    if landmarks is not None and pairs is None:
+        raise InvalidOption("--landmarks are those of the photographs of --pairs; shards hold their own")
     if sums_only:
         check_outputs([out], force=force)
     files = [read_sums(path) for path in add or ()]
@@ -81,7 +87,7 @@ def learn(
     if data is not None:
         chosen = stored_pairs(data)
     elif pairs is not None:
-        chosen = tabled_pairs(pairs, licence=licence, consent=consent, allow=allowed)
+        chosen = tabled_pairs(pairs, licence=licence, consent=consent, allow=allowed, landmarks=landmarks)
     recogniser = None
     if target != "appearance" and chosen is not None:
         recogniser = named_recogniser(face_embedder, nested("embedder-set", embedder_settings))

@@ -335,6 +335,14 @@ class FaceFitter:
                 f"a photograph is (height, width, 3) of uint8, not {picture.shape} of {picture.dtype}", "no_face"
             )
         points = self._points(picture, landmarks)
+        try:
+            return self._fitted(picture, points)
+        except FaceNotFitted as error:
+            if landmarks is None and error.reason in ("not_frontal", "misfit"):
+                self._check_half_turn(picture)
+            raise
+
+    def _fitted(self, picture: Picture, points: Points) -> FaceFit:
         made = self._scheme(len(points))
         seen = _sixty_eight(points, made.scheme)
         pose = head_pose(seen)
@@ -370,6 +378,19 @@ class FaceFitter:
                 continue
             if found is not None:
                 raise FaceNotFitted(f"the face in it is not upright; turn the photograph {turn}", "upside_down")
+
+    def _check_half_turn(self, picture: Picture) -> None:
+        """Say so where a face was found standing on its head, as finders do at times: turned, it can be fitted."""
+        assert self.finder is not None
+        turned = np.ascontiguousarray(np.rot90(picture, 2))
+        try:
+            found = self.finder.find(turned)
+            if found is None:
+                return
+            self._fitted(turned, np.asarray(found, np.float64))
+        except FaceNotFound:
+            return
+        raise FaceNotFitted("the face in it is not upright; turn the photograph by half a turn", "upside_down")
 
     def _check(self, picture: Picture, points: Points, made: _Scheme, roll: float, turn: float) -> None:
         """Refuse what cannot be fitted, by its landmarks alone."""

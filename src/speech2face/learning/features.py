@@ -45,11 +45,20 @@ from speech2face.data.record import Record, check_speakers, read_tombstones
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, NoSpeech, SeveralFaces, Speech2FaceError
+from speech2face.errors import (
+    DatasetError,
+    FaceNotFound,
+    InvalidOption,
+    MissingExtra,
+    NoSpeech,
+    SeveralFaces,
+    Speech2FaceError,
+)
 from speech2face.face.detect import Picture
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.face.fit import reason_of
+from speech2face.face.schemes import read_landmarks
 from speech2face.inputs import load_npz
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
@@ -155,6 +164,8 @@ class FileMaterial:
     """A recording and a photograph."""
 
     record: Record
+    landmarks: Path | None = None
+    """A file of the photographs' landmarks, as `decode --landmarks` takes it."""
 
     def digests(self) -> tuple[str, str]:
         """Of both files, and of the span of the recording."""
@@ -174,8 +185,16 @@ class FileMaterial:
             return read_speech(media, span, LONGEST_SECONDS)
 
     def picture(self) -> tuple[Picture, NDArray[np.float32] | None]:
-        """The photograph; its landmarks have to be found."""
-        return read_picture(self._photograph), None
+        """The photograph; without a file of landmarks they have to be found."""
+        picture = read_picture(self._photograph)
+        if self.landmarks is None:
+            return picture, None
+        name = self._photograph.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+        try:
+            points = read_landmarks(self.landmarks, name, (picture.shape[1], picture.shape[0]))
+        except InvalidOption as error:
+            raise Rejected("landmarks", str(error)) from error
+        return picture, points.astype(np.float32)
 
     def embedding(self, record: EmbedderRecord) -> None:
         """Nothing: the photograph was never embedded."""
@@ -206,6 +225,8 @@ class PairSet:
     """How many clips there are; None where that is not known before they are read."""
     people: int | None = None
     """How many people they are of, likewise."""
+    landmarks: str = ""
+    """SHA-256 of a file of landmarks that comes with them; "" without one."""
 
 
 def stored_pairs(place: str) -> PairSet:
@@ -267,11 +288,16 @@ def _stored_clips(manifest: Manifest) -> Iterator[PairClip]:
         )
 
 
-def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Sequence[str] = ()) -> PairSet:
+def tabled_pairs(
+    table: str, *, licence: str = "", consent: str = "", allow: Sequence[str] = (), landmarks: Path | None = None
+) -> PairSet:
     """The rows of a table of recordings and photographs, those without licence or consent counted as rejected.
+
+    `landmarks` is a file of the photographs' landmarks, by their names without ending; without one they are found.
 
     Raises:
         DatasetError: the table is wrong, with line and column.
+        InvalidOption: there is no such file of landmarks.
         SpeakerLeak: a speaker is in two splits.
     """
     basis = {"licence": licence, "consent": consent, "allow": sorted(allow)}
@@ -296,18 +322,26 @@ def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Seq
     return PairSet(
         name,
         sha256,
-        partial(_tabled_clips, kept),
+        partial(_tabled_clips, kept, landmarks),
         None if local is None else local / f"{name}.{FEATURES}",
         rejected,
         len(kept),
         len({each.speaker for each in kept}),
+        "" if landmarks is None else _landmarks_digest(landmarks),
     )
 
 
-def _tabled_clips(records: Sequence[Record]) -> Iterator[PairClip]:
+def _landmarks_digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidOption(f"cannot read the landmarks {file}: {error.strerror}") from error
+
+
+def _tabled_clips(records: Sequence[Record], landmarks: Path | None) -> Iterator[PairClip]:
     for each in records:
         labels = {name: each.labels[name] for name in LABELS if name in each.labels}
-        yield PairClip(each.key, each.speaker, each.licence, each.consent, labels, FileMaterial(each))
+        yield PairClip(each.key, each.speaker, each.licence, each.consent, labels, FileMaterial(each, landmarks))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -429,13 +463,15 @@ class ClipReader:
         return self._fitters[find]
 
 
-def networks_sha256(recogniser: FaceRecogniser | None = None) -> str:
-    """SHA-256 over the networks and axes that make the numbers: only numbers of the same ones go together."""
+def networks_sha256(recogniser: FaceRecogniser | None = None, landmarks: str = "") -> str:
+    """SHA-256 over the networks, axes and landmarks that make the numbers: only those of the same ones go together."""
     model = load_attribute_model()
     files = read_manifest(model.release.folder)["files"]
     stated = [*(f"{name} {files[name]}" for name in NETWORKS), f"face fit {FACE_FIT}"]
     if recogniser is not None:
         stated.append(json.dumps(recogniser.record.to_dict(), sort_keys=True))
+    if landmarks:
+        stated.append(f"landmarks {landmarks}")
     return hashlib.sha256("\n".join(stated).encode()).hexdigest()
 
 
@@ -559,7 +595,7 @@ def encode_pairs(
     from speech2face.outputs import replace_file
 
     tell = progress or (lambda clips: None)
-    networks = networks_sha256(recogniser)
+    networks = networks_sha256(recogniser, pairs.landmarks)
     known = Kept(networks, {}, {}, {}) if pairs.features is None else Kept.read(pairs.features, networks)
     rejected: Counter[str] = Counter(pairs.rejected)
     today = date.today()

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from speech2face.console import Tell
@@ -53,13 +55,23 @@ from speech2face.metrics.intervals import Estimate
 from speech2face.metrics.pictures import MEASUREMENTS
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
-from speech2face.models.learned import CORRECTION, KIND, Correction, LearnedModel, any_attributes, load_learned_model
-from speech2face.models.release import FORMATS, read_manifest, write_manifest
+from speech2face.models.learned import (
+    CORRECTION,
+    KIND,
+    TENSORS,
+    Correction,
+    LearnedModel,
+    any_attributes,
+    load_learned_model,
+)
+from speech2face.models.release import FORMATS, read_manifest, read_stored, write_manifest
 from speech2face.training.card import CARD
-from speech2face.training.export import check_folder, put_folder_in_place
+from speech2face.training.export import OPSET, check_folder, put_folder_in_place, refer_to_safetensors
 from speech2face.voice.segments import golden_speech
 
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
+CORRECTION_GRAPH = "correction.onnx"
+IR_VERSION = 10  # of the file; what ONNX Runtime 1.22 reads
 LEAST_SUM_PARTS = 3
 """Of a file of sums, so that one can be left out for scoring and others for choosing."""
 
@@ -324,11 +336,14 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
             for name in names:
                 shutil.copyfile(starter.file(name), made / name)
             save_file(correction_of(lesson, VoiceAxes.of_starter()).to_arrays(), made / CORRECTION)
-            write_manifest(made, manifest, [*names, CORRECTION])
+            limits = starter.population.limits()
+            (made / CORRECTION_GRAPH).write_bytes(correction_graph(made / CORRECTION, limits))
+            names += [CORRECTION, CORRECTION_GRAPH]
+            write_manifest(made, manifest, names)
             golden = load_npz(starter.file(GOLDEN))
             golden[GOLDEN_MEAN] = golden_mean(load_learned_model(made))
             np.savez_compressed(made / GOLDEN, **golden)  # type: ignore[arg-type]
-            write_manifest(made, manifest, [*names, CORRECTION, GOLDEN])
+            write_manifest(made, manifest, [*names, GOLDEN])
             (made / CARD).write_text(learned_card(manifest), encoding="utf-8")
             made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
             put_folder_in_place(made, out, cleanup)
@@ -337,9 +352,43 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
     return load_learned_model(out)
 
 
+def correction_graph(file: Path, limits: tuple[NDArray[np.floating], NDArray[np.floating]]) -> bytes:
+    """The corrected mean as an ONNX graph for programs of others; its constants are those of the file of tensors.
+
+    `statistics` (batch, 2 * channels) as `pooled_statistics` makes them of `voice_frames.onnx`, and `attribute_mean`
+    (batch, K), the mean of the belief by attributes, to `mean` (batch, K), kept within `limits`.
+    """
+    constants = {name: tensor for name, tensor in read_stored(file, TENSORS).items() if name != "spread"}
+    size = len(constants["shift"])
+    constants |= {"lowest": limits[0], "highest": limits[1]}
+    steps = (
+        ("Sub", "statistics", "centre"), ("MatMul", "around", "weights"), ("Add", "by_voice", "shift"),
+        ("MatMul", "attribute_mean", "by_attributes"), ("Add", "attribute_mean", "moved"), ("Add", "begun", "refitted"),
+        ("Max", "free", "lowest"), ("Min", "kept_below", "highest"),
+    )  # fmt: skip
+    results = ("around", "by_voice", "moved", "refitted", "begun", "free", "kept_below", "mean")
+    nodes = [helper.make_node(kind, two, [result]) for (kind, *two), result in zip(steps, results, strict=True)]
+    shapes = {"statistics": len(constants["centre"]), "attribute_mean": size, "mean": size}
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", length])
+        for name, length in shapes.items()
+    }
+    tensors = [numpy_helper.from_array(np.asarray(each, np.float32), name) for name, each in constants.items()]
+    graph = helper.make_graph(
+        nodes, "correction", [values["statistics"], values["attribute_mean"]], [values["mean"]], tensors
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    refer_to_safetensors(model, file)
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def golden_mean(model: LearnedModel) -> np.ndarray:
-    """What is believed of the made voice that comes with every release, (K,)."""
-    found: np.ndarray = model.encode(golden_speech()).belief(Given()).mean
+    """What is believed of the made voice that comes with every release, (K,), as of an adult's: it reads like a child's,
+    whose belief is not corrected."""
+    encoding = model.encode(golden_speech())
+    encoding = replace(encoding, reading=replace(encoding.reading, child_logit=-np.inf))
+    found: np.ndarray = encoding.belief(Given()).mean
     return found
 
 
