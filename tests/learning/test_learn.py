@@ -436,7 +436,8 @@ def test_what_the_consent_studio_stored_is_learned_from_and_expired_consent_is_n
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("cryptography", reason="signing needs the extra `serve`")
-    from tests.test_consent import ConsentFolder, added, consent_form, terms
+    from speech2face.consent import ConsentFolder, consent_form
+    from tests.test_consent import added, terms
 
     folder = ConsentFolder(tmp_path / "study")
     folder.prepare(consent_form(terms()))
@@ -543,7 +544,7 @@ def test_why_a_photograph_is_left_out_is_counted_as_the_fit_says(monkeypatch: py
     small = np.asarray(Image.fromarray(face).reduce(8))
     material = replace(
         features._NOTHING, sound=encode_wav(to_samples(sound)), face=encode_png(small), face_shape=small.shape[:2],
-        points=encode_npy(clip.landmarks / 8), landmarks=len(clip.landmarks),
+        points=encode_npy((clip.landmarks / 8).astype(np.float32)), landmarks=len(clip.landmarks),
     )  # fmt: skip
     with pytest.raises(Rejected) as caught:
         reader.read(material)

@@ -7,9 +7,11 @@ With x a voice's numbers and r what a face is beyond the belief by attributes, b
 R (K, K) is the spread of r. B (K, K) says how much a voice moves each direction of the face, and starts as a multiple
 of R: the same small share of every direction is explained. Where `shaped`, it is then drawn to what the pairs show (EM
 for a random-effects model; Dempster, Laird and Rubin 1977), so that directions that voices tell are believed and others
-are not; or it is nothing but along the few directions of the face that an even B moves most. Given B this is ridge regression with a strength of its own for each direction (Hoerl and Kennard 1970).
+are not; or it is nothing but along the few directions of the face that an even B moves most. Given B this is ridge
+regression with a strength of its own for each direction (Hoerl and Kennard 1970).
 
-Share, shape or rank, and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes nothing.
+Share, shape or rank, and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes
+nothing.
 This is done twice: first with what the starter believes by attributes as x, so that what age and gender say of a face
 is refitted to these people; then, of what is left, with the voice itself. What the second adds is what voices tell
 beyond age and gender. All of it, the errors of the people left out too, follows from the sums.

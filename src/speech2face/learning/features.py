@@ -506,8 +506,10 @@ def _read(material: ClipMaterial) -> Answer:
 # --------------------------------------------------------------------------------------------------
 
 Array = NDArray[Any]
-ARRAYS = ("statistics", "prior_mean", "prior_covariance", "face", "face_covariance", "face_error", "seconds")
-ARRAYS += ("face_weight", "recognised")
+ARRAYS = (
+    *("statistics", "prior_mean", "prior_covariance", "face", "face_covariance"),
+    *("face_error", "seconds", "face_weight", "recognised"),
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -384,8 +384,10 @@ def correction_graph(file: Path, limits: tuple[NDArray[np.floating], NDArray[np.
 
 
 def golden_mean(model: LearnedModel) -> np.ndarray:
-    """What is believed of the made voice that comes with every release, (K,), as of an adult's: it reads like a child's,
-    whose belief is not corrected."""
+    """What is believed of the made voice that comes with every release, (K,), as of an adult's.
+
+    It reads like a child's, whose belief is not corrected.
+    """
     encoding = model.encode(golden_speech())
     encoding = replace(encoding, reading=replace(encoding.reading, child_logit=-np.inf))
     found: np.ndarray = encoding.belief(Given()).mean
