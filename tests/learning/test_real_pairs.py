@@ -156,8 +156,8 @@ def test_photographs_as_people_send_them_are_taken_or_counted(tmp_path: Path, mo
 def test_the_script_goes_from_nothing_to_a_portrait(tmp_path: Path) -> None:
     around = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
     ran = subprocess.run(
-        ["bash", str(ROOT / "runs" / "learn.sh"), str(tmp_path / "work"), "60"], env=around, capture_output=True,
-        text=True, timeout=900, check=False,
+        ["bash", str(ROOT / "runs" / "learn.sh"), str(tmp_path / "work"), "44"], env=around, capture_output=True,
+        text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     made = {path.name for path in (tmp_path / "work").iterdir()}

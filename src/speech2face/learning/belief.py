@@ -32,6 +32,8 @@ SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
 """Of the spread that a voice explains, where B begins."""
 RANKS = (1, 2, 3, 4, 6)
 """Directions of the face that voices may move, where they are few (reduced-rank ridge; Mukherjee and Zhu 2011)."""
+AHEAD = 1.0
+"""Standard errors over the parts left out by which few directions must be better than all, where they are believed."""
 EXPONENTS = (0.0, 0.5)
 """0: axes along which voices vary most weigh most, a plain ridge; 1 would be all alike."""
 STATED_PEOPLE = 50.0
@@ -67,13 +69,16 @@ def shaped_beside(strength: Strength) -> tuple[Strength, ...]:
     if strength == NOTHING:
         return ()
     place = SHARES.index(strength.share)
-    reduced = [
-        Strength(share, False, strength.exponent, rank)
-        for rank, share in product(RANKS, SHARES[max(0, place - 1) : place + 2])
-    ]
-    return tuple(reduced) + tuple(
-        Strength(share, True, strength.exponent) for share in SHARES[max(0, place - 2) : place + 2]
-    )
+    return tuple(Strength(share, True, strength.exponent) for share in SHARES[max(0, place - 2) : place + 2])
+
+
+def reduced_beside(strength: Strength) -> tuple[Strength, ...]:
+    """Those along few directions, with the same exponent and a share that is the same or next to it."""
+    if strength == NOTHING:
+        return ()
+    place = SHARES.index(strength.share)
+    shares = SHARES[max(0, place - 1) : place + 2]
+    return tuple(Strength(share, False, strength.exponent, rank) for rank, share in product(RANKS, shares))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,19 +221,26 @@ def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None, *,
         return Learned(line, NOTHING, steadied(line.errors(whole), whole), 0.0)
     yardstick = np.linalg.inv(steadied(whole.rr, whole))
     rest = [PreparedSums(whole - part) for part in parts]
-    errors: dict[Strength, Doubles] = {}
+    errors: dict[Strength, Doubles] = {}  # (parts,) each: squared error of the people left out
 
     def best(of: Sequence[Strength]) -> Strength:
         for each in of:
-            errors[each] = np.sum([r.line(each).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
-        return min(errors, key=lambda each: float(np.sum(yardstick * errors[each])))
+            if each not in errors:
+                left = (r.line(each).errors(part) for r, part in zip(rest, parts, strict=True))
+                errors[each] = np.array([np.sum(yardstick * error) for error in left])
+        return min(of, key=lambda each: float(errors[each].sum()))
 
     chosen = best(EVEN if strengths is None else strengths)
     if strengths is None:
-        chosen = best(shaped_beside(chosen))
+        even = chosen
+        chosen = best((even, *shaped_beside(even)))
+        reduced = best((chosen, *reduced_beside(even)))
+        ahead = errors[chosen] - errors[reduced]
+        if ahead.sum() > AHEAD * ahead.std(ddof=1) * np.sqrt(len(parts)):
+            chosen = reduced
     kept = np.sum([r.line(chosen).weaker(factor).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
     size = float(np.sum(yardstick * kept))
-    gain = 1 - size / float(np.sum(yardstick * errors.get(NOTHING, kept)))
+    gain = 1 - size / float(errors[NOTHING].sum() if NOTHING in errors else size)
     return Learned(PreparedSums(whole).line(chosen).weaker(factor), chosen, steadied(kept, whole), gain)
 
 
