@@ -464,8 +464,11 @@ def test_what_the_consent_studio_stored_is_learned_from_and_expired_consent_is_n
     assert not any(person in stored for person in people)
     with np.load(folder.path / f"pairs.csv.{FEATURES}") as kept:
         assert set(kept["owner"][:, 1]) == set(people[3:])
+    options = LearnOptions("sums")
+    write_sums(pairs, [], tmp_path / "all.sums", options)
+    write_sums(pairs, [read_sums(tmp_path / "all.sums")], tmp_path / "less.sums", options, without=[people[7]])
     gone = folder.withdraw(people[7], models=[tmp_path])
-    assert {trace.path.name for trace in gone.models} == {"model.json", "CARD.md"}
+    assert {trace.path.name for trace in gone.models} == {"model.json", "CARD.md", "all.sums"}
     again = learn_release(
         tabled_pairs(str(folder.path / "pairs.csv")), [], tmp_path / "again", LearnOptions("study", licence="CC0-1.0")
     )
