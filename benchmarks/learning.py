@@ -1,32 +1,47 @@
 """What `learn` makes of so many pairs, where the best possible is known, and what it makes of pairs that mean nothing.
 
-    OMP_NUM_THREADS=1 python benchmarks/learning.py                     # some five minutes of one core
-    python benchmarks/learning.py --features build/starter/features --starter ../shared/starter
+    OMP_NUM_THREADS=1 python benchmarks/learning.py                     # some ten minutes of one core
+    python benchmarks/learning.py --only chance --features build/starter/features --starter ../shared/starter
 
 Writes benchmarks/learning.csv (appends, a section at a time). Planted worlds (tests/learned_pairs.py), isotropic and
 with a voice that moves three directions of a face alone: R^2 on others beside the best that is possible from so many
 people, by a rule that knows how strong the signal is and where it lies. With everybody's faces changed: how far a
 belief still moves, and how often `learn` claims something. With --features (recipes/starter/features.py) and
 --starter: real voices joined with real faces by chance within gender and decade, each face once, from which nothing
-must be learned.
+must be learned. Costs: a clip's numbers on one core, 1,000 prepared people with their peak memory, runs/learn.sh.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from record import ROOT, Result, print_results, processor, write
+from scipy import stats
 
+from recipes.planted.pairs import clips as planted_clips
+from recipes.planted.pairs import write_table
+from speech2face.data.media import Rejected
+from speech2face.data.shards import write_shards
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.face.photograph import read_photograph
 from speech2face.learning.belief import TwoLines, teach
-from speech2face.learning.features import LABELS, VoiceAxes
+from speech2face.learning.features import LABELS, ClipReader, VoiceAxes, stored_pairs, tabled_pairs
 from speech2face.learning.people import LearningTable, drawn_folds
-from speech2face.learning.release import LearnOptions, lesson_of_table
+from speech2face.learning.release import LearnOptions, lesson_of_table, write_learned_release
 from speech2face.models.attributes import AttributeModel, Moments, load_attribute_model
 from speech2face.models.contract import Given
 from speech2face.models.learned import pooled_statistics
@@ -35,8 +50,10 @@ from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs
 PEOPLE = (50, 100, 200, 400, 800)
 WORLDS = {"isotropic, 30 %": (0.3, None), "isotropic, 15 %": (0.15, None), "three directions, 30 %": (0.3, 3)}
 """What voices explain of a face beyond age and gender with any number of people, and in how many directions."""
-SEEDS, CLAIMED, CLAIMS = 4, (50, 100), 6
+SEEDS, CLAIMED, CLAIMS = 8, (50, 100), 6
 OTHERS = 2000
+CLIPS, CLIP_SECONDS, PREPARED = 16, 4.0, 1000
+SECTIONS = ("chance", "planted", "claims", "costs")
 
 
 def taught(table: LearningTable, folds: int = 5) -> TwoLines:
@@ -64,22 +81,28 @@ def planted(name: str, people: int) -> list[Result]:
     explained, rank = WORLDS[name]
     world = PlantedPairs.of(explained, rank=rank)
     found = [r_squared(world, people, seed) for seed in range(SEEDS)]
+    low = float(np.mean(found) - stats.t.ppf(0.975, SEEDS - 1) * np.std(found, ddof=1) / np.sqrt(SEEDS))
     best = world.best_share(people)
     still = [moved(world, people, seed) for seed in range(SEEDS)]
     where = f"{name}, {people} people"
     return [
         Result(f"{where}: R^2 on others, mean of {SEEDS} seeds", float(np.mean(found)), "of 1", best, "best possible"),
+        Result(f"{where}: lower end of its 95 % interval", low, "of 1", 0.0, "age and gender alone", 0.0),
         Result(f"{where}: the worst seed", min(found), "of 1", best, "best possible"),
         Result(f"{where}, faces changed: variance moved", float(np.mean(still)), "of 1", 0.0, "nothing", 0.02),
     ]
 
 
-def claims(people: int) -> Result:
+def tell_nobody(what: str, done: int, of: int | None) -> None:
+    """How far it is concerns nobody here."""
+
+
+def claims(people: int, seeds: int = CLAIMS) -> Result:
     """How often something is claimed where everybody has somebody else's face."""
     world = PlantedPairs.of(0.3)
-    tables = [world.table(people, 100 + seed, shuffled=True) for seed in range(CLAIMS)]
-    claimed = [lesson_of_table(table, LearnOptions("made"), lambda text: None)[1].pays for table in tables]
-    return Result(f"{people} people, faces changed: claims in {CLAIMS}", float(sum(claimed)), "claims", 0.0, "none", 0)
+    tables = [world.table(people, 100 + seed, shuffled=True) for seed in range(seeds)]
+    claimed = [lesson_of_table(table, LearnOptions("made"), tell_nobody)[1].pays for table in tables]
+    return Result(f"{people} people, faces changed: claims in {seeds}", float(sum(claimed)), "claims", 0.0, "none", 0)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -133,7 +156,7 @@ def joined(model: AttributeModel, features: Path, starter: Path, seed: int = 0) 
         x=axes.of(np.stack([row[2] for row in rows]).astype(np.float64)),
         prior_mean=np.stack([row[3].mean for row in rows]).astype(np.float64),
         prior_covariance=np.stack([row[3].covariance for row in rows]).astype(np.float64),
-        face=np.stack([row[1].embedding for row in rows]).astype(np.float64),
+        face=np.stack([model.as_drawn(row[1].embedding) for row in rows]).astype(np.float64),
         noise=np.stack([row[1].covariance for row in rows]),
         labels={name: np.array([row[0].get(name, "") for row in rows]) for name in LABELS},
         licences=("",) * count,
@@ -146,7 +169,7 @@ def joined(model: AttributeModel, features: Path, starter: Path, seed: int = 0) 
 def by_chance(features: Path, starter: Path) -> list[Result]:
     """What is learned from real voices and real faces that do not belong together."""
     table = joined(load_attribute_model(), features, starter)
-    _, scores, _ = lesson_of_table(table, LearnOptions("chance"), lambda text: None)
+    _, scores, _ = lesson_of_table(table, LearnOptions("chance"), tell_nobody)
     where = f"starter voices with {len(table)} starter faces by chance within gender and decade"
     within = next(match for match in scores.matches if match.within == "gender and decade")
     return [
@@ -157,12 +180,79 @@ def by_chance(features: Path, starter: Path) -> list[Result]:
     ]
 
 
+# --------------------------------------------------------------------------------------------------
+# What it costs.
+# --------------------------------------------------------------------------------------------------
+
+
+def clip_costs() -> list[Result]:
+    """Processor time that a clip's numbers take: landmarks at hand, and found by dlib."""
+    reader = ClipReader()
+    made = list(planted_clips(CLIPS, seconds=CLIP_SECONDS, seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        write_shards(place / "shards", made)
+        write_table(made, place / "table")
+        sets = {
+            "landmarks at hand": [clip.material for clip in stored_pairs(str(place / "shards")).clips()],
+            "landmarks found by dlib": [clip.material for clip in tabled_pairs(str(place / "table/pairs.csv")).clips()],
+        }
+        found = []
+        for name, materials in sets.items():
+            seconds = []
+            for material in materials:
+                with contextlib.suppress(Rejected):
+                    started = time.process_time()
+                    reader.read(material)
+                    seconds.append(time.process_time() - started)
+            question = f"numbers of a clip of {CLIP_SECONDS:g} s, processor time, {name}"
+            found.append(Result(question, float(np.median(seconds[2:])), "s", 0.0, "nothing", 0.15))
+    return found
+
+
+def learning_cost() -> tuple[float, float]:
+    """Processor time and peak memory in GB of learning from people whose numbers are there; in a process of its own."""
+    table, axes = PlantedPairs.of(0.15).table(PREPARED), VoiceAxes.of_starter()
+    more = np.random.default_rng(3).standard_normal((PREPARED, axes.map.shape[1] - table.x.shape[1]))
+    table = replace(table, x=np.concatenate([table.x, more], axis=1))
+    started = time.process_time()
+    lesson, _, _ = lesson_of_table(table, LearnOptions("made"), tell_nobody)
+    with tempfile.TemporaryDirectory() as folder:
+        facts = {"data": "made", "manifest_sha256": ""}
+        write_learned_release(
+            replace(lesson, training=facts | lesson.training), Path(folder) / "made", LearnOptions("made")
+        )
+    return time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def costs() -> list[Result]:
+    """A clip, 1,000 prepared people, and the script from nothing to a portrait."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        seconds, memory = alone.submit(learning_cost).result()
+    with tempfile.TemporaryDirectory() as folder:
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(
+            ["bash", str(ROOT / "runs" / "learn.sh"), folder], check=True, env=environment, stdout=subprocess.DEVNULL
+        )
+        script, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        processor_time = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return [
+        *clip_costs(),
+        Result(f"learning of {PREPARED} prepared people, processor time", seconds, "s", 0.0, "nothing", 180),
+        Result(f"learning of {PREPARED} prepared people, peak memory", memory, "GB", 0.0, "nothing", 2),
+        Result("runs/learn.sh with 120 people", script, "s", 0.0, "nothing", 300),
+        Result("runs/learn.sh with 120 people, processor time", processor_time, "s", 0.0, "nothing"),
+    ]
+
+
 def main() -> None:
     """Measure and append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "learning.csv")
     parser.add_argument("--features", type=Path, help="packed statistics of the starter's voices")
     parser.add_argument("--starter", type=Path, default=ROOT.parent / "shared" / "starter")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="this section; may be repeated")
     options = parser.parse_args()
     hardware = f"{processor()}, one of them busy with others too"
 
@@ -170,12 +260,17 @@ def main() -> None:
         print_results(results)
         write(results, options.out, hardware)
 
-    if options.features is not None:
+    wanted = options.only or SECTIONS
+    if "chance" in wanted and options.features is not None:
         add(by_chance(options.features, options.starter))
-    for name in WORLDS:
-        for people in PEOPLE:
-            add(planted(name, people))
-    add([claims(people) for people in CLAIMED])
+    if "planted" in wanted:
+        for name in WORLDS:
+            for people in PEOPLE:
+                add(planted(name, people))
+    if "claims" in wanted:
+        add([claims(people) for people in CLAIMED])
+    if "costs" in wanted:
+        add(costs())
 
 
 if __name__ == "__main__":

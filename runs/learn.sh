@@ -27,7 +27,12 @@ python -m speech2face learn --data "$WORK/shuffled" --out "$WORK/nothing" --weig
 python -m speech2face learn --data "$WORK/pairs" --sums-only --out "$WORK/pairs.sums"
 python -m speech2face learn --add "$WORK/pairs.sums" --out "$WORK/from-sums" --weights-licence CC0-1.0 --name sums
 
-# 4. A portrait of somebody who is in neither.
+# 4. From a table of recordings and photographs, as somebody has them; without --landmarks dlib finds the faces.
+python -m recipes.planted.pairs --out "$WORK/table" --people 48 --table
+python -m speech2face learn --pairs "$WORK/table/pairs.csv" --landmarks "$WORK/table/landmarks.json" \
+    --out "$WORK/from-table" --weights-licence CC0-1.0 --name table
+
+# 5. A portrait of somebody who is in none of them.
 tar -xf "$WORK/other/train-000000.tar" -C "$WORK" planted-00000.wav
 python -m speech2face portrait "$WORK/planted-00000.wav" --model "$WORK/model" --out "$WORK/portrait" --samples 3
 ls -l "$WORK/portrait"

@@ -17,6 +17,9 @@ NUMBERS, SIZE = 40, 24
 HIDDEN, RECOGNISED = 6, 20
 PRIOR_DEVIATION = 0.6
 NOISE_DEVIATION = 0.2
+SESSIONS = 6
+ROOM_DEVIATION = 2.0
+"""Of the offsets of rooms in a voice's numbers, of which people's own have 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,14 @@ class PlantedPairs:
             weights *= np.sqrt(weights.size / np.square(weights).sum())  # so few draws may be strong or weak by chance
         return cls(weights * np.sqrt(explained / NUMBERS) * PRIOR_DEVIATION, explained, rank or SIZE)
 
-    def table(self, people: int, seed: int = 0, *, shuffled: bool = False, clips: int = 1) -> LearningTable:
-        """People of this world; `shuffled` gives everybody somebody else's face."""
+    def table(
+        self, people: int, seed: int = 0, *, shuffled: bool = False, clips: int = 1, session_effect: float = 0.0
+    ) -> LearningTable:
+        """People of this world; `shuffled` gives everybody somebody else's face.
+
+        With a session effect they were recorded in `SESSIONS` rooms: of each, voices share an offset (its microphone),
+        and faces share one of so many of the prior's deviations (its light).
+        """
         rng = np.random.default_rng([seed, 2])
         voices = rng.standard_normal((people, NUMBERS))
         own = np.sqrt(1 - self.explained) * PRIOR_DEVIATION * rng.standard_normal((people, SIZE))
@@ -84,6 +93,10 @@ class PlantedPairs:
         prior = np.zeros((people, SIZE))
         prior[:, 0] = np.where(women, 0.95, -0.95)
         residual = voices @ self.weights + own + NOISE_DEVIATION * rng.standard_normal((people, SIZE))
+        room = np.arange(people) % SESSIONS
+        if session_effect:
+            microphones = ROOM_DEVIATION * rng.standard_normal((SESSIONS, NUMBERS))
+            lights = session_effect * PRIOR_DEVIATION * rng.standard_normal((SESSIONS, SIZE))
         recognised = None
         if self.recogniser is not None:
             seen = self.recogniser
@@ -92,6 +105,8 @@ class PlantedPairs:
             recognised = (voices @ seen.heard + unheard) @ seen.turned + 0.1 * rng.standard_normal((people, RECOGNISED))
             recognised = (np.roll(recognised, 1, 0) if shuffled else recognised) + prior[:, :1]
         face = prior + (np.roll(residual, 1, 0) if shuffled else residual)
+        if session_effect:  # rooms stay with their people, whosever face they have
+            voices, face = voices + microphones[room], face + lights[room]
         person = np.repeat(np.arange(people), clips)
         names = tuple(f"person-{number:04d}" for number in range(people))
         rows = people * clips
@@ -107,7 +122,7 @@ class PlantedPairs:
                 "gender": np.where(women, "female", "male"),
                 "age": np.array(["30"] * people),
                 "language": np.array(["en", "de"])[np.arange(people) % 2],
-                "session": np.array([""] * people),
+                "session": np.char.add("room ", room.astype(str)) if session_effect else np.array([""] * people),
             },
             licences=("CC0-1.0",) * people,
             consents=("synthetic",) * people,

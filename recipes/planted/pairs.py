@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -87,11 +88,15 @@ def clips(people: int, *, seconds: float, seed: int, share: float = SHARE, shuff
 
 
 def write_table(people: Sequence[Clip], out: Path) -> None:
-    """Write a recording and a photograph a person, and `pairs.csv`, in which every third person is for validation."""
+    """Write a recording and a photograph a person, and `pairs.csv`, in which every third person is for validation.
+
+    `landmarks.json` has the points of all photographs, for `learn --landmarks`.
+    """
     rows = [("recording", "photograph", "speaker", "licence", "consent", "split", "gender", "language")]
-    files = {}
+    files, landmarks = {}, {}
     for number, clip in enumerate(people):
-        assert clip.waveform is not None and clip.aligned_face is not None
+        assert clip.waveform is not None and clip.aligned_face is not None and clip.landmarks is not None
+        landmarks[clip.key] = np.round(clip.landmarks, 2).tolist()
         files[out / f"{clip.key}.wav"] = encode_wav(to_samples(clip.waveform))
         files[out / f"{clip.key}.png"] = encode_png(clip.aligned_face)
         labels = str(clip.labels["gender"]), str(clip.labels["language"])
@@ -99,7 +104,11 @@ def write_table(people: Sequence[Clip], out: Path) -> None:
         rows.append((f"{clip.key}.wav", f"{clip.key}.png", clip.speaker, clip.licence, clip.consent, split, *labels))
     table = io.StringIO(newline="")
     csv.writer(table).writerows(rows)
-    write_together(files | {out / "pairs.csv": table.getvalue().encode()}, force=True)
+    files |= {
+        out / "pairs.csv": table.getvalue().encode(),
+        out / "landmarks.json": json.dumps({"landmarks": landmarks}).encode(),
+    }
+    write_together(files, force=True)
 
 
 def main() -> None:

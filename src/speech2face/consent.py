@@ -566,7 +566,8 @@ class ConsentFolder:
         with self._held(), _explained(self.path):
             files = self._erase(person)
         tombstones = read_tombstones(self._storage)
-        return Withdrawn(person, files, trained_on(models, tombstones.manifests if tombstones else ()))
+        assert tombstones is not None
+        return Withdrawn(person, files, trained_on(models, tombstones.manifests, tombstones.marks))
 
     def _erase(self, person: str) -> tuple[str, ...]:
         """The tombstone first: what is interrupted after it is finished by `prepare`."""
@@ -585,9 +586,9 @@ class ConsentFolder:
 
     def _clean_features(self, person: str) -> None:
         """Take a person out of the numbers that learning keeps beside the table."""
-        from speech2face.forget import FEATURES_SUFFIX, without_owners
+        from speech2face.forget import without_owners
 
-        for path in self.path.glob(f"*{FEATURES_SUFFIX}"):
+        for path in self._numbers():
             content = path.read_bytes()
             kept = without_owners(content, lambda speaker, clip: speaker == person)
             if kept is None:  # it cannot be read, and learning makes it anew
@@ -595,7 +596,15 @@ class ConsentFolder:
             elif kept != content:
                 replace_file(path, kept)
 
+    def _numbers(self) -> list[Path]:
+        """The files of numbers that learning keeps beside the table."""
+        from speech2face.forget import FEATURES_SUFFIX
+
+        return sorted(self.path.glob(f"*{FEATURES_SUFFIX}"))
+
     def _bury(self, person: str) -> None:
+        from speech2face.forget import marks_of
+
         try:
             first = self.record(person).record.table
         except DatasetError:
@@ -605,6 +614,9 @@ class ConsentFolder:
         for number, sha256 in self._tables():
             if number >= first:
                 tombstones = tombstones.with_manifest(sha256)
+        numbers = [path.read_bytes() for path in self._numbers()]
+        found = marks_of(numbers, lambda speaker, clip: speaker == person).values()
+        tombstones = tombstones.with_marks(found if numbers else [tombstones.hash("speaker", person)])
         write_tombstones(self._storage, tombstones)
 
     def erase_expired(self, today: date, *, models: Sequence[Path] = ()) -> list[Withdrawn]:

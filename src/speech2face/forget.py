@@ -7,6 +7,7 @@ What the disk or the store keeps of replaced files (snapshots, versions, unused 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -28,7 +29,15 @@ from speech2face.data.manifest import (
     read_columns,
     read_manifest,
 )
-from speech2face.data.record import SUFFIX, TOMBSTONES, Tombstones, near_names, read_tombstones, write_tombstones
+from speech2face.data.record import (
+    SUFFIX,
+    TOMBSTONES,
+    Tombstones,
+    near_names,
+    numbers_mark,
+    read_tombstones,
+    write_tombstones,
+)
 from speech2face.data.session import JOURNAL, publish, read_record
 from speech2face.data.shards import check_caches, remove_copies, stored_clips
 from speech2face.data.storage import NewFile, Storage, locked_data
@@ -43,7 +52,7 @@ if TYPE_CHECKING:
 # --- What was made of a data set: everything that states the SHA-256 of its manifest, and what was made of that.
 
 TEXTS = (".json", ".md", ".jsonl", ".toml")  # records, cards, statements
-WEIGHTS = ".safetensors"  # checkpoints state it in their metadata
+TENSORS = (".safetensors", ".sums")  # checkpoints and sums over people state it in their metadata
 _MOST_TEXT_BYTES = 2**25
 _DIGEST_LENGTH = struct.Struct("<Q")  # of a safetensors header, before it
 
@@ -57,10 +66,12 @@ class Trace:
     """The manifest it names."""
 
 
-def trained_on(folders: Sequence[Path], manifests: Sequence[str]) -> tuple[Trace, ...]:
-    """The checkpoints, releases and derived data sets in these folders, at any depth, made of one of these data sets.
+def trained_on(folders: Sequence[Path], manifests: Sequence[str], marks: Sequence[str] = ()) -> tuple[Trace, ...]:
+    """The checkpoints, releases, sums and derived data sets in these folders, at any depth, made of one of these data
+    sets.
 
-    A derived data set (morphs) counts with its own manifest: what was trained on that is found too.
+    A derived data set (morphs) counts with its own manifest: what was trained on that is found too. Sums, and what was
+    learned from them, that bear the `marks` of everybody forgotten had them taken off, and are not named.
 
     Raises:
         DatasetError: a folder is not there.
@@ -69,7 +80,8 @@ def trained_on(folders: Sequence[Path], manifests: Sequence[str]) -> tuple[Trace
     wanted, found = list(manifests), dict[Path, Trace]()
     for sha256 in wanted:  # grows while it is gone through
         for path, text in texts.items():
-            if path not in found and sha256.encode() in text:
+            clean = bool(marks) and all(mark.encode() in text for mark in marks)
+            if path not in found and sha256.encode() in text and not clean:
                 found[path] = Trace(path, sha256)
                 if path.name == MANIFEST:
                     wanted.append(hashlib.sha256(text).hexdigest())
@@ -95,7 +107,7 @@ def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
         for name in sorted(names):
             path = Path(parent) / name
             try:
-                if path.suffix == WEIGHTS:
+                if path.suffix in TENSORS:
                     yield path, _header(path)
                 elif path.suffix in TEXTS and name != TOMBSTONES and path.stat().st_size <= _MOST_TEXT_BYTES:
                     yield path, path.read_bytes()
@@ -182,7 +194,7 @@ def forget(
         near=near_names(unknown, erasure.others),
         cached=tuple(remove_copies(caches, tombstones.shards)),
         galleries=tuple(path for path, names in removed.items() if names),
-        models=trained_on(models, tombstones.manifests),
+        models=trained_on(models, tombstones.manifests, tombstones.marks),
         manifest_sha256=erasure.manifest_sha256,
     )
 
@@ -231,6 +243,19 @@ def without_owners(content: bytes, forgotten: Callable[[str, str], bool]) -> byt
     return sink.getvalue()
 
 
+def marks_of(contents: Iterable[bytes], forgotten: Callable[[str, str], bool]) -> dict[str, str]:
+    """`numbers_mark` of each forgotten speaker in files of numbers; what cannot be read says nothing."""
+    digests: dict[str, set[str]] = {}
+    for content in contents:
+        with contextlib.suppress(ValueError, KeyError, IndexError):
+            arrays = load_npz(io.BytesIO(content))
+            learned = set(arrays["digest"].tolist())
+            for digest, speaker, clip in arrays["owner"].tolist():
+                if digest in learned and forgotten(speaker, clip):
+                    digests.setdefault(speaker, set()).add(digest)
+    return {speaker: numbers_mark(found) for speaker, found in digests.items()}
+
+
 class _Erasure:
     """One run over a folder that is held."""
 
@@ -246,6 +271,7 @@ class _Erasure:
         self.manifest_sha256: str | None = None
         self._names = storage.names()
         self._speakers = {tombstones.hash("speaker", name) for name in speakers}
+        self._named = speakers
 
     def run(self) -> None:
         """Tombstone, tables, shards, manifest: in this order."""
@@ -260,6 +286,7 @@ class _Erasure:
         if manifest is not None and (holding or not self.tombstones.finished):
             replaced = self._replaced(listed, holding)
             self.tombstones = self.tombstones.with_manifest(hashlib.sha256(manifest).hexdigest()).with_shards(replaced)
+        self._mark()
         self.tombstones = replace(self.tombstones, finished=not (holding or naming) and self.tombstones.finished)
         write_tombstones(self._storage, self.tombstones)
         for tar in halves:
@@ -273,6 +300,13 @@ class _Erasure:
             self._republish(manifest, listed)
             self.tombstones = replace(self.tombstones, finished=True)
             write_tombstones(self._storage, self.tombstones)
+
+    def _mark(self) -> None:
+        """Note the marks of who goes. Without the file of numbers a mark is noted that nothing can bear."""
+        files = [name for name in self._names if name.endswith(FEATURES_SUFFIX)]
+        found = marks_of((self._storage.read(name) for name in files), self.tombstones.names)
+        unknown = () if files else (self.tombstones.hash("speaker", name) for name in self._named)
+        self.tombstones = self.tombstones.with_marks((*found.values(), *unknown))
 
     def _clean_features(self) -> None:
         """The numbers of the forgotten in the file that learning keeps beside its data; those of others stay."""

@@ -114,6 +114,28 @@ def test_a_turned_and_small_picture_gives_the_same_face(model: AttributeModel, f
     assert np.isfinite(embedding).all()
 
 
+class Misled:
+    """Finds a face in every picture, wherever its eyes are: upside down it puts them where the mouth is."""
+
+    def __init__(self, upright: Points) -> None:
+        self.upright = upright
+
+    def find(self, picture: Picture) -> Points:
+        return self.upright
+
+
+def test_a_face_that_was_found_standing_on_its_head_is_said_to_be(model: AttributeModel) -> None:
+    _, picture, points = drawn(model, 4)
+    fitter = model.face_fitter(Misled(as_68(points)))
+    assert fitter.fit([picture]).error < 0.5
+    with pytest.raises(FaceNotFitted, match="by half a turn") as caught:
+        fitter.fit([np.rot90(picture, 2)])
+    assert caught.value.reason == "upside_down"
+    with pytest.raises(FaceNotFitted) as caught:
+        fitter.fit([np.full_like(picture, 90)])
+    assert caught.value.reason == "misfit"
+
+
 def test_several_photographs_are_averaged_and_bad_ones_counted(model: AttributeModel, fitter: FaceFitter) -> None:
     _, picture, points = drawn(model, 1)
     single = fitter.fit([picture], [points])

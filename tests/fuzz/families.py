@@ -327,7 +327,9 @@ def _sums() -> tuple[bytes, ...]:
     from speech2face.learning.sums import Sums, SumsFile, SumsLabel
 
     one = Sums.of(np.ones((30, 3)), np.ones((30, 2)), np.ones(30), np.ones((30, 2, 2)), np.ones((30, 2, 2)))
-    label = SumsLabel("0" * 64, "appearance", True, 30, {"CC0-1.0": 30}, {"written": 30}, ["1" * 64], hashed=1)
+    label = SumsLabel(
+        "0" * 64, "appearance", True, 30, {"CC0-1.0": 30}, {"written": 30}, ["1" * 64], 1.0, True, hashed=1
+    )
     with _file("made.sums") as (path, _):
         SumsFile(label, (one,)).write(path)
         return (path.read_bytes(),)

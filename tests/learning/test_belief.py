@@ -1,5 +1,7 @@
 """The belief in closed form: nearly the best that so many pairs allow, and the starter's where they tell nothing."""
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from speech2face.learning import release
 from speech2face.learning.belief import NOTHING, PreparedSums, Taught, TwoLines, beyond, learn, teach
 from speech2face.learning.people import LearningTable, drawn_folds
-from speech2face.learning.release import LearnOptions, lesson_of_table, spread_map
+from speech2face.learning.release import LearnOptions, learned_card, lesson_of_table, spread_map, verdict
 from speech2face.learning.scores import (
     INNER_FOLDS,
     MOST_RECOGNISED,
@@ -26,6 +28,7 @@ from tests.learned_pairs import PRIOR_DEVIATION, SIZE, PlantedPairs
 
 WORLD = PlantedPairs.of(0.3)
 TESTED = 2000
+CARD_FACTS = {"name": "made", "version": "1", "licence": "CC0-1.0"}
 
 
 def explained(world: PlantedPairs, people: int, seed: int) -> float:
@@ -42,6 +45,29 @@ def test_the_belief_reaches_most_of_the_best_possible(people: int) -> None:
     found = np.mean([explained(WORLD, people, seed) for seed in range(3)])
     assert found >= 0.85 * WORLD.best_share(people)
     assert found <= 1.05 * WORLD.best_share(people)  # better than the best would be a mistake of the test
+
+
+@pytest.mark.parametrize("told", [0.0, 0.15, 0.3])
+def test_with_fifty_people_the_belief_is_not_worse_than_age_and_gender_alone(told: float) -> None:
+    world, found = PlantedPairs.of(told), []
+    for seed in range(6):
+        table, others = world.table(50, seed), world.table(TESTED, seed + 1000)
+        fold = drawn_folds(50, 5)
+        parts = [table.sums(fold == number) for number in range(5)]
+        moved = learn([part.leading(SIZE) for part in parts], (NOTHING,)).line  # to these people's mean face, as scored
+        squares = [
+            np.square(others.residual - said).sum()
+            for said in (teach(parts).lines.predict(others.numbers), moved.predict(others.attributes))
+        ]
+        found.append(1 - squares[0] / squares[1])
+    reach = 2.57 * np.std(found, ddof=1) / np.sqrt(len(found))  # Student's, five degrees of freedom, 95 %
+    assert np.mean(found) + reach >= 0
+    assert np.mean(found) > -0.005
+
+
+def test_few_directions_that_voices_move_are_found_with_a_hundred_people() -> None:
+    world = PlantedPairs.of(0.3, rank=3)
+    assert np.mean([explained(world, 100, seed) for seed in range(4)]) >= 0.8 * world.best_share(100)
 
 
 @pytest.mark.parametrize("people", [60, 200])
@@ -110,6 +136,27 @@ def test_scores_find_what_voices_tell_and_nothing_where_they_tell_nothing() -> N
     assert left.learned.shape == (150, SIZE)
 
 
+def test_what_follows_the_room_and_not_the_voice_is_named_and_not_kept() -> None:
+    quiet = PlantedPairs.of(0.0).table(150, session_effect=0.7)
+    lesson, found, _ = lesson_of_table(quiet, LearnOptions("rooms"), lambda what, done, of: None)
+    assert found.more_than_chance  # rooms are heard, and seen
+    assert found.confounded == ("session",)
+    assert not found.pays and lesson.lines is None
+    assert found.beyond_within["session"].low <= 0 < found.beyond_within["language"].low
+    said = verdict(lesson.training)
+    assert "may follow the recording session" in said and "starter's belief" in said
+    card = learned_card(CARD_FACTS | {"training": {"starter": "s", "by_attributes": True} | lesson.training})
+    assert said in card
+    assert "of one gender and session apart" in card
+
+
+def test_a_voice_that_tells_more_than_its_room_is_kept() -> None:
+    found, _ = score(WORLD.table(200, session_effect=0.4), load_attribute_model())
+    assert found.confounded == ()
+    assert found.pays
+    assert {match.within for match in found.matches} >= {"gender and language", "gender and session"}
+
+
 def taught_by(people: int, explained_share: float) -> tuple[LearningTable, list[Sums], Taught]:
     table = PlantedPairs.of(explained_share).table(people)
     fold = drawn_folds(people, 5)
@@ -174,3 +221,10 @@ def test_scores_are_those_of_what_is_released(monkeypatch: pytest.MonkeyPatch) -
     fold = drawn_folds(len(table), 2 * INNER_FOLDS)
     unweakened = teach([table.sums(fold == number) for number in range(2 * INNER_FOLDS)]).lines.voice
     np.testing.assert_allclose(lesson.lines.voice.weights, judged.weakened * unweakened.weights, atol=1e-9)
+
+
+def test_the_benchmark_counts_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    counted = importlib.import_module("learning").claims(40, seeds=1)
+    assert counted.value == 0
+    assert counted.question == "40 people, faces changed: claims in 1"

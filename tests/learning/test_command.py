@@ -48,5 +48,7 @@ def test_the_screen_says_what_it_is_worth_and_whether_it_pays(shuffled: bool) ->
     assert "starter's belief" in rows["verdict"] or not shuffled
     assert "chance 50" in rows["match, gender and decade"]
     assert "twice as many would give" in rows["by people"]
+    assert rows["measurements of the face"].startswith("r ") and "age and gender" in rows["measurements of the face"]
+    assert "within gender and language" in rows["error gone, one language"]
     assert rows["release gate"].startswith("passed")
     json.dumps(lesson.training, allow_nan=False)  # what model.json holds

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +17,27 @@ from PIL import Image
 
 from recipes.planted import pairs as planted
 from recipes.planted.synthesiser import HEARD_TRAITS, synthesise, voice_of
-from speech2face.data.members import Clip
+from speech2face.data.media import Rejected
+from speech2face.data.members import Clip, encode_npy, encode_png, encode_wav, to_samples
 from speech2face.data.shards import write_shards
-from speech2face.errors import DatasetError, InvalidOption, OutputExists, SpeakerLeak, WeightsError
+from speech2face.errors import DatasetError, InvalidOption, OutputExists, SeveralFaces, SpeakerLeak, WeightsError
 from speech2face.forget import forget
 from speech2face.learning import features
-from speech2face.learning.features import FEATURES, ClipNumbers, Kept, Refusal, encode_pairs, stored_pairs, tabled_pairs
+from speech2face.learning.features import (
+    FEATURES,
+    ClipMaterial,
+    ClipNumbers,
+    EncodedClips,
+    FileMaterial,
+    Kept,
+    Refusal,
+    encode_pairs,
+    stored_pairs,
+    tabled_pairs,
+)
 from speech2face.learning.people import LearningTable, check_count
 from speech2face.learning.release import (
+    CORRECTION_GRAPH,
     GOLDEN,
     GOLDEN_MEAN,
     LearnOptions,
@@ -35,9 +50,11 @@ from speech2face.learning.sums import read_sums
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.attributes import load_attribute_model
 from speech2face.models.contract import Given
-from speech2face.models.learned import load_learned_model
+from speech2face.models.learned import load_learned_model, pooled_statistics
 from speech2face.models.open import load_model
+from speech2face.outputs import load_onnxruntime
 from speech2face.portrait import reconstruct
+from speech2face.voice.segments import golden_speech
 from tests.learned_pairs import NOISE_DEVIATION, SIZE
 from tests.voices import made_voice
 
@@ -68,7 +85,12 @@ def adult_voice(seconds: float) -> NDArray[np.float32]:
     return synthesise(voice_of(heard, np.zeros(len(HEARD_TRAITS)), "spectrum"), seconds, np.random.default_rng(0))
 
 
-def planted_numbers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def by_level(material: ClipMaterial) -> int:
+    """Of `some_clips`."""
+    return round(float(material.waveform()[0]) * 32767) - 1
+
+
+def planted_numbers(monkeypatch: pytest.MonkeyPatch, number_of: Callable[[ClipMaterial], int] = by_level) -> list[int]:
     """In place of the networks: numbers of planted people, by the level of the sound; counts what was read."""
     rng = np.random.default_rng(0)
     axes = features.VoiceAxes.of_starter()
@@ -78,8 +100,8 @@ def planted_numbers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     face = 0.3 * hidden @ into_face + 0.3 * rng.standard_normal((200, SIZE))
     read: list[int] = []
 
-    def answer(self: object, material: features.StoredMaterial) -> ClipNumbers:
-        number = round(float(material.waveform()[0]) * 32767) - 1
+    def answer(self: object, material: ClipMaterial) -> ClipNumbers:
+        number = number_of(material)
         read.append(number)
         return ClipNumbers(
             statistics=(axes.centre + voices[number]).astype(np.float16),
@@ -184,7 +206,7 @@ def test_what_does_not_pay_leaves_the_starters_belief(
 def test_nothing_of_a_single_person_is_in_the_release(release: Path) -> None:
     starter = {path.name: path.stat().st_size for path in load_attribute_model().release.folder.iterdir()}
     new = {path.name for path in release.iterdir() if starter.get(path.name) != path.stat().st_size}
-    assert new == {"correction.safetensors", "model.json", "CARD.md", GOLDEN}
+    assert new == {"correction.safetensors", "correction.onnx", "model.json", "CARD.md", GOLDEN}
     assert "person-0" not in (release / "model.json").read_text()
     assert (release / "correction.safetensors").stat().st_size < 500_000
 
@@ -192,6 +214,20 @@ def test_nothing_of_a_single_person_is_in_the_release(release: Path) -> None:
 def test_the_golden_belief_is_what_the_release_says(release: Path) -> None:
     with np.load(release / GOLDEN) as stored:
         np.testing.assert_allclose(stored[GOLDEN_MEAN], golden_mean(load_learned_model(release)), atol=1e-4)
+
+
+def test_the_graph_of_the_correction_says_the_golden_belief(release: Path) -> None:
+    session = load_onnxruntime().InferenceSession(release / CORRECTION_GRAPH, providers=["CPUExecutionProvider"])
+    encoding = load_attribute_model().encode(golden_speech())
+    encoding = replace(encoding, reading=replace(encoding.reading, child_logit=-np.inf))
+    given = {
+        "statistics": pooled_statistics(encoding.moments)[None],
+        "attribute_mean": encoding.belief(Given()).mean[None].astype(np.float32),
+    }
+    with np.load(release / GOLDEN) as stored:
+        np.testing.assert_allclose(session.run(["mean"], given)[0][0], stored[GOLDEN_MEAN], atol=1e-4)
+        assert np.abs(stored[GOLDEN_MEAN] - given["attribute_mean"][0]).max() > 0.01  # it is corrected
+    assert (release / CORRECTION_GRAPH).stat().st_size < 5_000  # its constants are those of the file of tensors
 
 
 def test_a_damaged_correction_is_refused(release: Path, tmp_path: Path) -> None:
@@ -324,6 +360,57 @@ def test_a_person_is_taken_off_a_file_of_sums(data: Path, numbers: list[int], tm
     assert not (tmp_path / "none.sums").exists()
 
 
+def test_forgetting_names_sums_and_what_was_learned_from_them_unless_the_person_was_taken_off(
+    numbers: list[int], tmp_path: Path
+) -> None:
+    write_shards(tmp_path / "data", some_clips(100))
+    options, models = LearnOptions("sums"), tmp_path / "models"
+    pairs = stored_pairs(str(tmp_path / "data"))
+    write_sums(pairs, [], models / "all.sums", options)
+    everybody = read_sums(models / "all.sums")
+    write_sums(pairs, [everybody], models / "less.sums", options, without=["person-005"])
+    for name in ("all", "less"):
+        learn_release(None, [read_sums(models / f"{name}.sums")], models / name, options)
+    assert "less 1 who withdrew" in (models / "less" / "CARD.md").read_text()
+
+    def accused(speaker: str) -> set[str]:
+        found = forget(tmp_path / "data", [speaker], models=[models]).models
+        return {str(trace.path.relative_to(models)) for trace in found}
+
+    assert accused("person-005") == {"all.sums", "all/model.json", "all/CARD.md"}
+    everything = {f"{name}{file}" for name in ("all", "less") for file in (".sums", "/model.json", "/CARD.md")}
+    assert accused("person-006") == everything  # who is in both
+
+
+# --------------------------------------------------------------------------------------------------
+# Several photographs of a person.
+# --------------------------------------------------------------------------------------------------
+
+
+def test_a_poor_photograph_counts_less_than_two_good_ones() -> None:
+    axes = features.VoiceAxes.of_starter()
+    good = ClipNumbers(
+        statistics=axes.centre.astype(np.float16),
+        prior_mean=np.zeros(SIZE, np.float32),
+        prior_covariance=np.eye(SIZE, dtype=np.float32),
+        face=np.ones(SIZE, np.float32),
+        face_covariance=np.eye(SIZE, dtype=np.float32),
+        face_error=0.3,
+        seconds=6.0,
+        face_weight=0.9,
+    )
+    poor = replace(good, face=np.full(SIZE, 10, np.float32), face_weight=0.1, face_error=0.8)
+    clip = features.PairClip("a", "Ann", "CC0-1.0", "made", {}, features._NOTHING)
+    table = LearningTable.of(
+        EncodedClips((clip,) * 3, (good, good, poor), ("sound",) * 3, ("1", "2", "3"), ("1", "2", "3"), {}), axes
+    )
+    share = np.array([0.9, 0.9, 0.1]) / 1.9
+    np.testing.assert_allclose(table.face[0], share @ [1, 1, 10])
+    np.testing.assert_allclose(np.diag(table.noise[0]), (1 + (share**2).sum()) / 2)
+    same = LearningTable.of(EncodedClips((clip,) * 2, (good, good), ("s", "t"), ("1", "1"), ("1", "2"), {}), axes)
+    np.testing.assert_allclose(np.diag(same.noise[0]), 1)  # one photograph with two recordings is one
+
+
 # --------------------------------------------------------------------------------------------------
 # A table of recordings and photographs.
 # --------------------------------------------------------------------------------------------------
@@ -343,6 +430,63 @@ def test_rows_without_licence_or_consent_are_counted_not_learned(tmp_path: Path)
     assert pairs.rejected["no_media"] == 1
     assert sum(pairs.rejected.values()) == 2  # Bob's: no consent, or the same files as Ann's
     assert [clip.consent for clip in tabled_pairs(table_of(tmp_path, rows[:1]), consent="other").clips()] == ["written"]
+
+
+def test_what_the_consent_studio_stored_is_learned_from_and_expired_consent_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cryptography", reason="signing needs the extra `serve`")
+    from speech2face.consent import ConsentFolder, consent_form
+    from tests.test_consent import added, terms
+
+    folder = ConsentFolder(tmp_path / "study")
+    folder.prepare(consent_form(terms()))
+    now = datetime.now(UTC)
+    people: list[str] = []
+
+    def lender(material: ClipMaterial) -> int:
+        assert isinstance(material, FileMaterial)
+        return people.index(material.record.speaker)
+
+    planted_numbers(monkeypatch, lender)
+    for number in range(46):
+        signed = now - timedelta(days=400 if number < 3 else number)  # for eleven months
+        sound = encode_wav(np.full(160, number + 1, np.int16))
+        shown = tuple(encode_png(np.full((8, 8, 3), 3 * number + place, np.uint8)) for place in range(3))
+        people.append(added(folder, signed_at=signed, voice=sound, photographs=shown)[0].person)
+    pairs = tabled_pairs(str(folder.path / "pairs.csv"))
+    made = learn_release(pairs, [], tmp_path / "model", LearnOptions("study", licence="CC0-1.0"))
+    assert made.training["people"] == 43
+    assert made.training["clips"] == 3 * 43
+    assert made.training["rejected"] == {"consent_expired": 9}
+    assert "left out, consent_expired: 9" in (tmp_path / "model" / "CARD.md").read_text()
+    stored = (tmp_path / "model" / "model.json").read_text()
+    assert not any(person in stored for person in people)
+    with np.load(folder.path / f"pairs.csv.{FEATURES}") as kept:
+        assert set(kept["owner"][:, 1]) == set(people[3:])
+    options = LearnOptions("sums")
+    write_sums(pairs, [], tmp_path / "all.sums", options)
+    write_sums(pairs, [read_sums(tmp_path / "all.sums")], tmp_path / "less.sums", options, without=[people[7]])
+    gone = folder.withdraw(people[7], models=[tmp_path])
+    assert {trace.path.name for trace in gone.models} == {"model.json", "CARD.md", "all.sums"}
+    again = learn_release(
+        tabled_pairs(str(folder.path / "pairs.csv")), [], tmp_path / "again", LearnOptions("study", licence="CC0-1.0")
+    )
+    assert again.training["people"] == 42
+
+
+@pytest.mark.parametrize(
+    ("consent", "ended"),
+    [
+        ("written, until 2026-05-31", False),
+        ("written, until 2026-05-30", True),
+        ("until further notice", False),
+        ("valid until 2020-01-01 and beyond", False),
+        ("", False),
+    ],
+)
+def test_a_last_day_of_consent_is_honoured(consent: str, ended: bool) -> None:
+    assert features.consent_ended(consent, date(2026, 5, 31)) is ended
 
 
 def test_a_speaker_in_two_splits_of_a_table_is_refused(tmp_path: Path) -> None:
@@ -377,3 +521,42 @@ def test_a_planted_face_is_read_from_its_shard(tmp_path: Path) -> None:
         away = found.face - own[number]
         assert np.sqrt(np.square(away).mean()) < 0.5 * np.sqrt(np.square(found.face - own[number - 1]).mean())
     json.dumps(dict(encoded.rejected))
+
+
+def test_a_table_with_a_file_of_landmarks_needs_no_finder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clip,) = planted.clips(1, seconds=2.0, seed=0)
+    planted.write_table([clip], tmp_path)
+    (tmp_path / "planted-00000.wav").write_bytes(encode_wav(to_samples(adult_voice(2.0))))
+    landmarks = tmp_path / "landmarks.json"
+    monkeypatch.setattr("speech2face.face.landmarks.FacePointFinder", None)  # it would be called
+    (found,) = encode_pairs(tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=landmarks)).numbers
+    own: NDArray[np.float32] = planted.faces(load_attribute_model(), 1, 0, planted.SHARE)
+    assert np.abs(found.face - own[0]).mean() < 0.6
+    stated = json.loads(landmarks.read_text())["landmarks"]
+    landmarks.write_text(json.dumps({"landmarks": {"a": stated["planted-00000"], "b": stated["planted-00000"]}}))
+    again = encode_pairs(tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=landmarks))
+    assert again.rejected == {"landmarks": 1}  # of another file, so that nothing kept is taken
+    with pytest.raises(InvalidOption, match="cannot read the landmarks"):
+        tabled_pairs(str(tmp_path / "pairs.csv"), landmarks=tmp_path / "none.json")
+
+
+def test_why_a_photograph_is_left_out_is_counted_as_the_fit_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, (clip,) = features.ClipReader(), planted.clips(1, seconds=2.0, seed=1)
+    sound, face = adult_voice(2.0), clip.aligned_face
+    assert face is not None and clip.landmarks is not None
+    small = np.asarray(Image.fromarray(face).reduce(8))
+    material = replace(
+        features._NOTHING, sound=encode_wav(to_samples(sound)), face=encode_png(small), face_shape=small.shape[:2],
+        points=encode_npy((clip.landmarks / 8).astype(np.float32)), landmarks=len(clip.landmarks),
+    )  # fmt: skip
+    with pytest.raises(Rejected) as caught:
+        reader.read(material)
+    assert caught.value.reason == "too_small"
+
+    def crowded(*_: object) -> None:
+        raise SeveralFaces("2 faces were found")
+
+    monkeypatch.setattr(reader, "_fitter", lambda find: SimpleNamespace(fit=crowded))
+    with pytest.raises(Rejected) as caught:
+        reader.read(material)
+    assert caught.value.reason == "several_faces"

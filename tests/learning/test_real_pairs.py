@@ -1,20 +1,30 @@
-"""`learn --pairs` on real recordings and photographs that do not belong together: fitted, and nothing claimed."""
+"""`learn --pairs` on recordings and photographs as people have them: fitted or counted, and nothing claimed."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import json
+import os
 import shutil
-from collections import defaultdict
+import subprocess
+import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from recipes.planted import pairs as planted
+from recipes.planted.synthesiser import HEARD_TRAITS, synthesise, voice_of
 from speech2face.cli import app
+from speech2face.data.members import Clip, encode_wav, to_samples
+from speech2face.face.schemes import HAND_PLACED, scheme_of
 
-STARTER = Path(__file__).parents[2].parent / "shared" / "starter"
+ROOT = Path(__file__).parents[2]
+STARTER = ROOT.parent / "shared" / "starter"
 PEOPLE = 60
 COLUMNS = ("recording", "photograph", "speaker", "licence", "consent", "gender", "split")
 
@@ -87,3 +97,69 @@ def test_voices_and_faces_that_do_not_belong_together_teach_nothing(tmp_path: Pa
     assert "not better than chance" in card
     assert "left out, no_face: 1" in card
     assert training["scores"]["beyond"]["low"] < 0.02
+
+
+def odd_photographs(one: Clip, other: Clip, folder: Path) -> dict[str, str]:
+    """Photographs of drawn faces as people send them, and under which reason each is counted; "" where it is taken."""
+    turned = importlib.import_module("head_pose").turned
+    scheme = scheme_of(68)
+    assert scheme is not None and one.aligned_face is not None and other.aligned_face is not None
+    face, points = one.aligned_face, one.landmarks
+    assert points is not None
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    pictures = {
+        "two.png": (np.concatenate([face, other.aligned_face], 1), "several_faces"),
+        "profile.png": (turned(face, scheme.carry @ points[list(HAND_PLACED)], 40, 0), "not_frontal"),
+        "upside_down.png": (face[::-1, ::-1], "upside_down"),
+        "tiny.png": (np.asarray(Image.fromarray(face).reduce(8)), "too_small"),
+        "cut.png": (face[:300, :250], "no_face"),
+        "grey.png": (np.asarray(Image.fromarray(face).convert("L")), ""),
+    }
+    for name, (picture, _) in pictures.items():
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / name)
+    Image.fromarray(np.ascontiguousarray(np.rot90(other.aligned_face))).save(folder / "turned.jpg", exif=exif)
+    return {name: reason for name, (_, reason) in pictures.items()} | {"turned.jpg": ""}
+
+
+@pytest.mark.slow
+def test_photographs_as_people_send_them_are_taken_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dlib", reason="finding faces needs the extra `faces`")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    one, other, *people = planted.clips(46, seconds=2.0, seed=0)
+    planted.write_table(people, tmp_path)
+    photographs = odd_photographs(one, other, tmp_path)
+    with (tmp_path / "pairs.csv").open("a", newline="", encoding="utf-8") as table:
+        for number, name in enumerate(photographs):
+            heard = voice_of(np.array([-1.0, 0.5, 0.0]), np.zeros(len(HEARD_TRAITS)), "spectrum")  # a man's
+            sound = synthesise(heard, 2.0, np.random.default_rng(number))
+            (tmp_path / f"odd-{number}.wav").write_bytes(encode_wav(to_samples(sound)))
+            csv.writer(table).writerow(
+                (f"odd-{number}.wav", name, f"odd-{number}", "CC0-1.0", "made", "train", "male", "en")
+            )
+    given = ("--pairs", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "model"), "--json", "-q")
+    ran = CliRunner().invoke(app, ["learn", *given, "--workers", "2"])
+    assert ran.exit_code == 0, (ran.output, ran.exception)
+    training = json.loads(ran.stdout)
+    rejected = Counter(training["rejected"])
+    odd = Counter(reason for reason in photographs.values() if reason)
+    drawn = Counter({"child": rejected["child"], "no_face": rejected["no_face"] - odd["no_face"]})  # of the others
+    assert rejected == odd + drawn
+    assert training["people"] == len(people) + len(photographs) - rejected.total()
+    with np.load(tmp_path / "pairs.csv.learning.features.npz") as kept:
+        taken = set(kept["owner"][np.isin(kept["owner"][:, 0], kept["digest"]), 1])
+    assert {f"odd-{number}" for number, reason in enumerate(photographs.values()) if not reason} <= taken
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="it is a script of bash")
+def test_the_script_goes_from_nothing_to_a_portrait(tmp_path: Path) -> None:
+    around = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
+    ran = subprocess.run(
+        ["bash", str(ROOT / "runs" / "learn.sh"), str(tmp_path / "work"), "44"], env=around, capture_output=True,
+        text=True, timeout=1800, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    made = {path.name for path in (tmp_path / "work").iterdir()}
+    assert {"model", "nothing", "pairs.sums", "from-sums", "from-table", "portrait"} <= made
+    assert list((tmp_path / "work" / "portrait").glob("*.png"))

@@ -9,8 +9,8 @@ import pytest
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
 from speech2face.learning.belief import PreparedSums, Strength, beyond, learn, teach
 from speech2face.learning.people import LearningTable, drawn_folds, hashed_parts, hashed_places
-from speech2face.learning.release import subtract, sums_of_table
-from speech2face.learning.sums import ARRAYS, LEAST_PEOPLE, Sums, SumsFile, SumsLabel, read_sums, total
+from speech2face.learning.release import LearnOptions, lesson_of_sums, lesson_of_table, subtract, sums_of_table, verdict
+from speech2face.learning.sums import ARRAYS, FORMAT, LEAST_PEOPLE, Sums, SumsFile, SumsLabel, read_sums, total
 from tests.learned_pairs import PlantedPairs
 from tests.learning.made_sets import pair_set
 
@@ -146,3 +146,52 @@ def test_errors_of_people_left_out_follow_from_their_sums() -> None:
     rest = table.residual[fold == 2] - first.predict(table.attributes[fold == 2])
     np.testing.assert_allclose(left.xr, table.numbers[fold == 2][:, size:].T @ rest, atol=1e-8)
     np.testing.assert_allclose(left.r, rest.sum(0), atol=1e-8)
+
+
+def test_what_would_give_people_away_is_weakened_from_sums_as_from_pairs(tmp_path: Path) -> None:
+    table = PlantedPairs.of(0.5).table(80)
+    _, _, judged = lesson_of_table(table, LearnOptions("pairs"), lambda what, done, of: None)
+    file = sums_file(table)
+    assert file.label.weakened == judged.weakened < 1
+    assert file.label.gate_passed == judged.passed
+    calm = replace(sums_file(PlantedPairs.of(0.05).table(200, 1), "b" * 64))
+    assert calm.label.weakened == 1
+    for number, each in enumerate((file, calm)):
+        each.write(tmp_path / f"{number}.sums")
+    joined = read_sums(tmp_path / "0.sums") + read_sums(tmp_path / "1.sums")
+    assert joined.label.weakened == judged.weakened  # the strictest of all places
+    lesson = lesson_of_sums(joined)
+    assert lesson.training["gate_of_places"] == {"passed": True, "weakened": judged.weakened}
+    strong = SumsFile(file.label, tuple(table.sums(drawn_folds(80, 5) == number) for number in range(5)))
+    learned, plain = (
+        lesson_of_sums(SumsFile(replace(strong.label, weakened=factor), strong.parts))
+        for factor in (judged.weakened, 1.0)
+    )
+    assert learned.lines is not None and plain.lines is not None
+    np.testing.assert_allclose(learned.lines.voice.weights, judged.weakened * plain.lines.voice.weights)
+
+
+def test_sums_whose_gate_did_not_pass_add_nothing() -> None:
+    table = PlantedPairs.of(0.5).table(80)
+    parts = tuple(table.sums(drawn_folds(80, 5) == number) for number in range(5))
+    label = sums_file(table).label
+    assert lesson_of_sums(SumsFile(label, parts)).training["pays"]
+    failed = lesson_of_sums(SumsFile(replace(label, gate_passed=False), parts))
+    assert failed.lines is None
+    assert not failed.training["pays"]
+    assert "would give away" in verdict(failed.training)
+
+
+def test_sums_of_an_older_program_are_refused(tmp_path: Path) -> None:
+    file = sums_file(WORLD.table(60))
+    replace(file, label=replace(file.label, format=FORMAT - 1)).write(tmp_path / "old.sums")
+    with pytest.raises(DatasetError, match=r"format 1; this program reads 2; write it again with learn --sums-only"):
+        read_sums(tmp_path / "old.sums")
+
+
+def test_nobody_is_taken_off_twice() -> None:
+    table = replace(WORLD.table(100), marks=tuple(f"{number:016x}" for number in range(100)))
+    less = subtract(sums_file(table), table, [table.names[3]])
+    assert less.label.taken_off == [f"{3:016x}"]
+    with pytest.raises(InvalidOption, match="taken off these sums already"):
+        subtract(less, table, [table.names[3]])

@@ -30,6 +30,10 @@ def learn(
     pairs: Annotated[
         str | None, typer.Option(help="CSV of your own: recording, photograph, speaker, licence, consent, labels.")
     ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the photographs' landmarks, as for decode. Default: dlib's 68 (extra faces)."),
+    ] = None,
     add: Annotated[list[Path] | None, typer.Option(help="Learn from this file of sums too. May be repeated.")] = None,
     sums_only: Annotated[
         bool, typer.Option("--sums-only", help="Write sums over people, without any voice or photograph, and no model.")
@@ -73,6 +77,8 @@ def learn(
     from speech2face.outputs import check_outputs
 
     check_sources(data, pairs, add, subtract, sums_only=sums_only)
+    if landmarks is not None and pairs is None:
+        raise InvalidOption("--landmarks are those of the photographs of --pairs; shards hold their own")
     if sums_only:
         check_outputs([out], force=force)
     files = [read_sums(path) for path in add or ()]
@@ -81,7 +87,7 @@ def learn(
     if data is not None:
         chosen = stored_pairs(data)
     elif pairs is not None:
-        chosen = tabled_pairs(pairs, licence=licence, consent=consent, allow=allowed)
+        chosen = tabled_pairs(pairs, licence=licence, consent=consent, allow=allowed, landmarks=landmarks)
     recogniser = None
     if target != "appearance" and chosen is not None:
         recogniser = named_recogniser(face_embedder, nested("embedder-set", embedder_settings))
@@ -152,7 +158,8 @@ def sums_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the release lies, what it is worth, and whether it paid."""
-    from speech2face.learning.release import interval, verdict
+    from speech2face.learning.release import correlation, interval, verdict
+    from speech2face.learning.scores import MEAN_OF_ALL
 
     scores = training["scores"]
     rows = [("release", f"{out}; its CARD.md says more"), ("people", str(training["people"]))]
@@ -181,6 +188,17 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
             f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted",
         )
     )
+    for name, within in scores.get("beyond_within", {}).items():
+        rows.append((f"error gone, one {name}", f"{interval(within)} % refitted, within gender and {name}"))
+    if shapes := scores.get("craniofacial"):
+        mean = shapes[MEAN_OF_ALL]
+        rows.append(
+            (
+                "measurements of the face",
+                f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} (chance 0; age and gender"
+                f" {correlation(mean['attributes_refitted'])})",
+            )
+        )
     if scores.get("curve"):
         steps = ", ".join(f"{each['people']}: {interval(each['beyond'])}" for each in scores["curve"])
         rows.append(("by people", f"{steps}; twice as many would give {interval(scores['twice'])} %"))
@@ -194,4 +212,7 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
                 + (f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""),
             )
         )
+    if places := training.get("gate_of_places"):
+        weak = f"; what voices add weakened to {100 * places['weakened']:.0f} %" if places["weakened"] < 1 else ""
+        rows.append(("release gate", f"{'passed' if places['passed'] else 'NOT PASSED'} by each place's people{weak}"))
     return rows

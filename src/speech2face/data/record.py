@@ -293,6 +293,7 @@ def check_speakers(placed: Iterable[tuple[str, str]]) -> None:
 TOMBSTONES = "tombstones.json"
 FORMAT = 1
 SALT_BYTES = 16
+MARK_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -308,6 +309,8 @@ class Tombstones:
     """SHA-256 of every shard that held one of them: copies of these are removed from caches whenever they are found."""
     finished: bool = True
     """False while shards are rewritten; forgetting has to be run again where it stayed so."""
+    marks: tuple[str, ...] = ()
+    """`numbers_mark` of each of them who was learned from: sums that bear them all hold nobody forgotten any more."""
 
     @classmethod
     def new(cls) -> Tombstones:
@@ -350,6 +353,10 @@ class Tombstones:
         """Return a copy that also names these shards, which held one of them."""
         return replace(self, shards=tuple(dict.fromkeys((*self.shards, *sha256s))))
 
+    def with_marks(self, marks: Iterable[str]) -> Tombstones:
+        """Return a copy that also knows these marks of their numbers."""
+        return replace(self, marks=tuple(dict.fromkeys((*self.marks, *marks))))
+
     def merged(self, other: Tombstones | None) -> Tombstones:
         """Taking over what another data set's file says; hashes of two salts cannot be joined.
 
@@ -365,6 +372,11 @@ class Tombstones:
                 "speakers here by name (speech2face data forget)"
             )
         return replace(other, manifests=self.manifests, shards=self.shards, finished=True)
+
+
+def numbers_mark(digests: Iterable[str]) -> str:
+    """A mark of a person by the SHA-256 of their recordings and photographs; who has not got these cannot make it."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()[:MARK_DIGITS]
 
 
 def read_tombstones(storage: Storage) -> Tombstones | None:
@@ -398,6 +410,7 @@ def tombstones_from(stated: Mapping[str, Any]) -> Tombstones:
         tuple(stated["manifests"]),
         tuple(stated.get("shards", ())),  # files written before shards were kept have none
         bool(stated["finished"]),
+        tuple(stated.get("marks", ())),
     )
 
 
@@ -409,6 +422,7 @@ def tombstones_to(tombstones: Tombstones) -> dict[str, Any]:
         "finished": tombstones.finished,
         "manifests": list(tombstones.manifests),
         "shards": list(tombstones.shards),
+        "marks": list(tombstones.marks),
         "speakers": sorted(tombstones.speakers),
         "clips": sorted(tombstones.clips),
     }

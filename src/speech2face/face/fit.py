@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces, Speech2FaceError
@@ -335,6 +335,14 @@ class FaceFitter:
                 f"a photograph is (height, width, 3) of uint8, not {picture.shape} of {picture.dtype}", "no_face"
             )
         points = self._points(picture, landmarks)
+        try:
+            return self._fitted(picture, points)
+        except FaceNotFitted as error:
+            if landmarks is None and error.reason in ("not_frontal", "misfit"):
+                self._check_half_turn(picture)
+            raise
+
+    def _fitted(self, picture: Picture, points: Points) -> FaceFit:
         made = self._scheme(len(points))
         seen = _sixty_eight(points, made.scheme)
         pose = head_pose(seen)
@@ -370,6 +378,19 @@ class FaceFitter:
                 continue
             if found is not None:
                 raise FaceNotFitted(f"the face in it is not upright; turn the photograph {turn}", "upside_down")
+
+    def _check_half_turn(self, picture: Picture) -> None:
+        """Say so where a face was found standing on its head, as finders do at times: turned, it can be fitted."""
+        assert self.finder is not None
+        turned = np.ascontiguousarray(np.rot90(picture, 2))
+        try:
+            found = self.finder.find(turned)
+            if found is None:
+                return
+            self._fitted(turned, np.asarray(found, np.float64))
+        except FaceNotFound:
+            return
+        raise FaceNotFitted("the face in it is not upright; turn the photograph by half a turn", "upside_down")
 
     def _check(self, picture: Picture, points: Points, made: _Scheme, roll: float, turn: float) -> None:
         """Refuse what cannot be fitted, by its landmarks alone."""
@@ -664,11 +685,8 @@ class FaceFitter:
         share = weights / weights.sum()
         each = np.stack([fit.embedding for _, fit in fits]).astype(np.float64)
         mean = share @ each
-        # The model's own shortcomings repeat in every photograph: half of a fit's variance does not average out.
-        independent = float((share**2).sum())
-        covariance = (
-            np.einsum("f,fij->ij", share, np.stack([fit.covariance for _, fit in fits])) * (1 + independent) / 2
-        )
+        covariance = np.einsum("f,fij->ij", share, np.stack([fit.covariance for _, fit in fits]))
+        covariance *= left_of_variance((share**2).sum())
         deviations = (each - mean) / self._prior.deviations
 
         def average(name: str) -> float:
@@ -690,6 +708,14 @@ class FaceFitter:
             rejected=rejected,
             spread=float(np.sqrt(share @ (deviations**2).mean(1))),
         )
+
+
+def left_of_variance(squared_shares: ArrayLike) -> Floats:
+    """What averaging leaves of the variance of single fits, from the sum of the squares of their shares, any shape.
+
+    The model's own shortcomings repeat in every photograph: half of a fit's variance does not average out.
+    """
+    return (1 + np.asarray(squared_shares, np.float64)) / 2
 
 
 def reason_of(error: FaceNotFound) -> str:

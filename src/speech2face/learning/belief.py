@@ -7,9 +7,11 @@ With x a voice's numbers and r what a face is beyond the belief by attributes, b
 R (K, K) is the spread of r. B (K, K) says how much a voice moves each direction of the face, and starts as a multiple
 of R: the same small share of every direction is explained. Where `shaped`, it is then drawn to what the pairs show (EM
 for a random-effects model; Dempster, Laird and Rubin 1977), so that directions that voices tell are believed and others
-are not. Given B this is ridge regression with a strength of its own for each direction (Hoerl and Kennard 1970).
+are not; or it is nothing but along the few directions of the face that an even B moves most. Given B this is ridge
+regression with a strength of its own for each direction (Hoerl and Kennard 1970).
 
-Share, shape and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes nothing.
+Share, shape or rank, and exponent are chosen by cross-validation over people; a share of 0 is among them, and changes
+nothing.
 This is done twice: first with what the starter believes by attributes as x, so that what age and gender say of a face
 is refitted to these people; then, of what is left, with the voice itself. What the second adds is what voices tell
 beyond age and gender. All of it, the errors of the people left out too, follows from the sums.
@@ -28,6 +30,10 @@ from speech2face.learning.sums import APPEARANCE, Doubles, Sums, total
 
 SHARES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6)
 """Of the spread that a voice explains, where B begins."""
+RANKS = (1, 2, 3, 4, 6)
+"""Directions of the face that voices may move, where they are few (reduced-rank ridge; Mukherjee and Zhu 2011)."""
+AHEAD = 1.0
+"""Standard errors over the parts left out by which few directions must be better than all, where they are believed."""
 EXPONENTS = (0.0, 0.5)
 """0: axes along which voices vary most weigh most, a plain ridge; 1 would be all alike."""
 STATED_PEOPLE = 50.0
@@ -50,6 +56,8 @@ class Strength:
     share: float = 0.0
     shaped: bool = False
     exponent: float = 0.0
+    rank: int = 0
+    """Directions of the face that may move; 0 leaves all of them."""
 
 
 NOTHING = Strength()
@@ -62,6 +70,15 @@ def shaped_beside(strength: Strength) -> tuple[Strength, ...]:
         return ()
     place = SHARES.index(strength.share)
     return tuple(Strength(share, True, strength.exponent) for share in SHARES[max(0, place - 2) : place + 2])
+
+
+def reduced_beside(strength: Strength) -> tuple[Strength, ...]:
+    """Those along few directions, with the same exponent and a share that is the same or next to it."""
+    if strength == NOTHING:
+        return ()
+    place = SHARES.index(strength.share)
+    shares = SHARES[max(0, place - 1) : place + 2]
+    return tuple(Strength(share, False, strength.exponent, rank) for rank, share in product(RANKS, shares))
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,19 +221,26 @@ def learn(parts: Sequence[Sums], strengths: Sequence[Strength] | None = None, *,
         return Learned(line, NOTHING, steadied(line.errors(whole), whole), 0.0)
     yardstick = np.linalg.inv(steadied(whole.rr, whole))
     rest = [PreparedSums(whole - part) for part in parts]
-    errors: dict[Strength, Doubles] = {}
+    errors: dict[Strength, Doubles] = {}  # (parts,) each: squared error of the people left out
 
     def best(of: Sequence[Strength]) -> Strength:
         for each in of:
-            errors[each] = np.sum([r.line(each).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
-        return min(errors, key=lambda each: float(np.sum(yardstick * errors[each])))
+            if each not in errors:
+                left = (r.line(each).errors(part) for r, part in zip(rest, parts, strict=True))
+                errors[each] = np.array([np.sum(yardstick * error) for error in left])
+        return min(of, key=lambda each: float(errors[each].sum()))
 
     chosen = best(EVEN if strengths is None else strengths)
     if strengths is None:
-        chosen = best(shaped_beside(chosen))
+        even = chosen
+        chosen = best((even, *shaped_beside(even)))
+        reduced = best((chosen, *reduced_beside(even)))
+        ahead = errors[chosen] - errors[reduced]
+        if ahead.sum() > AHEAD * ahead.std(ddof=1) * np.sqrt(len(parts)):
+            chosen = reduced
     kept = np.sum([r.line(chosen).weaker(factor).errors(part) for r, part in zip(rest, parts, strict=True)], axis=0)
     size = float(np.sum(yardstick * kept))
-    gain = 1 - size / float(np.sum(yardstick * errors.get(NOTHING, kept)))
+    gain = 1 - size / float(errors[NOTHING].sum() if NOTHING in errors else size)
     return Learned(PreparedSums(whole).line(chosen).weaker(factor), chosen, steadied(kept, whole), gain)
 
 
@@ -289,6 +313,10 @@ class PreparedSums:
         size = self.coefficients.shape[1]
         even = strength.share / (1 - strength.share)
         ratio, turn = np.full(size, even), np.eye(size)
+        if strength.rank and even:
+            means = self.coefficients * (np.sqrt(weight) * even / (1 + weight * even))[:, None]
+            turn = np.linalg.eigh(means.T @ means)[1]
+            return np.where(np.arange(size) < size - strength.rank, 0.0, even * size / strength.rank), turn
         if not (strength.shaped and even):
             return ratio, turn
         for _ in range(SHAPE_STEPS):

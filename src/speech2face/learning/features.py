@@ -12,10 +12,12 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from speech2face.audio.spectrogram import SAMPLE_SCALE
 from speech2face.data.manifest import Manifest
@@ -42,10 +45,20 @@ from speech2face.data.record import Record, check_speakers, read_tombstones
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, NoSpeech, SeveralFaces, Speech2FaceError
+from speech2face.errors import (
+    DatasetError,
+    FaceNotFound,
+    InvalidOption,
+    MissingExtra,
+    NoSpeech,
+    SeveralFaces,
+    Speech2FaceError,
+)
 from speech2face.face.detect import Picture
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
+from speech2face.face.fit import reason_of
+from speech2face.face.schemes import read_landmarks
 from speech2face.inputs import load_npz
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
@@ -61,8 +74,9 @@ TEST = "test"
 """The split that is left for `evaluate`."""
 VOICE_WEIGHTS = "voice.safetensors"
 NETWORKS = (VOICE_WEIGHTS, "voice_frames.onnx", "voice_head.onnx", "face.safetensors")
-FACE_FIT = 2  # raised whenever photographs are fitted otherwise
+FACE_FIT = 3  # raised whenever photographs are fitted otherwise
 ADULT_REASON = "child"
+CONSENT_UNTIL = re.compile(r"\buntil (\d{4}-\d{2}-\d{2})$")  # as the consent studio writes it too
 LABELS = ("gender", "age", "language", "session")
 """Labels that scores are made within, where the data have them; `session` names a recording session or microphone."""
 
@@ -150,6 +164,8 @@ class FileMaterial:
     """A recording and a photograph."""
 
     record: Record
+    landmarks: Path | None = None
+    """A file of the photographs' landmarks, as `decode --landmarks` takes it."""
 
     def digests(self) -> tuple[str, str]:
         """Of both files, and of the span of the recording."""
@@ -169,8 +185,16 @@ class FileMaterial:
             return read_speech(media, span, LONGEST_SECONDS)
 
     def picture(self) -> tuple[Picture, NDArray[np.float32] | None]:
-        """The photograph; its landmarks have to be found."""
-        return read_picture(self._photograph), None
+        """The photograph; without a file of landmarks they have to be found."""
+        picture = read_picture(self._photograph)
+        if self.landmarks is None:
+            return picture, None
+        name = self._photograph.replace("\\", "/").rpartition("/")[2].rpartition(".")[0]
+        try:
+            points = read_landmarks(self.landmarks, name, (picture.shape[1], picture.shape[0]))
+        except InvalidOption as error:
+            raise Rejected("landmarks", str(error)) from error
+        return picture, points.astype(np.float32)
 
     def embedding(self, record: EmbedderRecord) -> None:
         """Nothing: the photograph was never embedded."""
@@ -201,6 +225,8 @@ class PairSet:
     """How many clips there are; None where that is not known before they are read."""
     people: int | None = None
     """How many people they are of, likewise."""
+    landmarks: str = ""
+    """SHA-256 of a file of landmarks that comes with them; "" without one."""
 
 
 def stored_pairs(place: str) -> PairSet:
@@ -262,11 +288,16 @@ def _stored_clips(manifest: Manifest) -> Iterator[PairClip]:
         )
 
 
-def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Sequence[str] = ()) -> PairSet:
+def tabled_pairs(
+    table: str, *, licence: str = "", consent: str = "", allow: Sequence[str] = (), landmarks: Path | None = None
+) -> PairSet:
     """The rows of a table of recordings and photographs, those without licence or consent counted as rejected.
+
+    `landmarks` is a file of the photographs' landmarks, by their names without ending; without one they are found.
 
     Raises:
         DatasetError: the table is wrong, with line and column.
+        InvalidOption: there is no such file of landmarks.
         SpeakerLeak: a speaker is in two splits.
     """
     basis = {"licence": licence, "consent": consent, "allow": sorted(allow)}
@@ -291,18 +322,26 @@ def tabled_pairs(table: str, *, licence: str = "", consent: str = "", allow: Seq
     return PairSet(
         name,
         sha256,
-        partial(_tabled_clips, kept),
+        partial(_tabled_clips, kept, landmarks),
         None if local is None else local / f"{name}.{FEATURES}",
         rejected,
         len(kept),
         len({each.speaker for each in kept}),
+        "" if landmarks is None else _landmarks_digest(landmarks),
     )
 
 
-def _tabled_clips(records: Sequence[Record]) -> Iterator[PairClip]:
+def _landmarks_digest(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InvalidOption(f"cannot read the landmarks {file}: {error.strerror}") from error
+
+
+def _tabled_clips(records: Sequence[Record], landmarks: Path | None) -> Iterator[PairClip]:
     for each in records:
         labels = {name: each.labels[name] for name in LABELS if name in each.labels}
-        yield PairClip(each.key, each.speaker, each.licence, each.consent, labels, FileMaterial(each))
+        yield PairClip(each.key, each.speaker, each.licence, each.consent, labels, FileMaterial(each, landmarks))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -328,6 +367,8 @@ class ClipNumbers:
     """Of the fit: 1 is an evenly lit photograph from the front, more is worse."""
     seconds: float
     """Of speech."""
+    face_weight: float = 1.0
+    """By which the photographs of a person are averaged: 1 for a frontal, calm, well-explained one, less for others."""
     recognised: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     """(M,): a face recogniser's embedding of the photograph; empty without one"""
 
@@ -358,14 +399,19 @@ class ClipReader:
         self.model: AttributeModel = load_attribute_model()
         self.model.runtime.threads = 1
         self._fitters: dict[bool, Any] = {}
+        self._threads = ThreadpoolController()
 
     def read(self, material: ClipMaterial) -> ClipNumbers:
-        """The numbers of one clip.
+        """The numbers of one clip, by one thread: products of matrices as small as a face fit's wait for each other.
 
         Raises:
             Rejected: no speech, a child's voice, no face, a face that cannot be fitted.
             MissingExtra: a photograph comes without landmarks, and what finds them is not installed.
         """
+        with self._threads.limit(limits=1):
+            return self._read(material)
+
+    def _read(self, material: ClipMaterial) -> ClipNumbers:
         waveform = material.waveform()
         try:
             activity, found = encode_speech(self.model, waveform)
@@ -379,7 +425,7 @@ class ClipReader:
         try:
             fitted = self._fitter(points is None).fit([picture], None if points is None else [points])
         except FaceNotFound as error:
-            raise Rejected(getattr(error, "reason", "no_face"), str(error)) from error
+            raise Rejected(reason_of(error), str(error)) from error
         recognised = self._recognised(material, picture)
         prior = found.belief(Given())
         return ClipNumbers(
@@ -390,6 +436,7 @@ class ClipReader:
             face_covariance=fitted.covariance.astype(np.float32),
             face_error=float(fitted.error),
             seconds=float(activity.seconds),
+            face_weight=fitted.weight,
             recognised=recognised,
         )
 
@@ -416,13 +463,15 @@ class ClipReader:
         return self._fitters[find]
 
 
-def networks_sha256(recogniser: FaceRecogniser | None = None) -> str:
-    """SHA-256 over the networks and axes that make the numbers: only numbers of the same ones go together."""
+def networks_sha256(recogniser: FaceRecogniser | None = None, landmarks: str = "") -> str:
+    """SHA-256 over the networks, axes and landmarks that make the numbers: only those of the same ones go together."""
     model = load_attribute_model()
     files = read_manifest(model.release.folder)["files"]
     stated = [*(f"{name} {files[name]}" for name in NETWORKS), f"face fit {FACE_FIT}"]
     if recogniser is not None:
         stated.append(json.dumps(recogniser.record.to_dict(), sort_keys=True))
+    if landmarks:
+        stated.append(f"landmarks {landmarks}")
     return hashlib.sha256("\n".join(stated).encode()).hexdigest()
 
 
@@ -430,8 +479,6 @@ _READER: list[ClipReader] = []
 
 
 def _start(recogniser: FaceRecogniser | None = None) -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
     _READER[:] = [ClipReader(recogniser)]
 
 
@@ -460,14 +507,8 @@ def _read(material: ClipMaterial) -> Answer:
 
 Array = NDArray[Any]
 ARRAYS = (
-    "statistics",
-    "prior_mean",
-    "prior_covariance",
-    "face",
-    "face_covariance",
-    "face_error",
-    "seconds",
-    "recognised",
+    *("statistics", "prior_mean", "prior_covariance", "face", "face_covariance"),
+    *("face_error", "seconds", "face_weight", "recognised"),
 )
 
 
@@ -531,6 +572,8 @@ class EncodedClips:
     """SHA-256 of each clip's sound."""
     faces: tuple[str, ...]
     """SHA-256 of each clip's picture."""
+    digests: tuple[str, ...]
+    """Of both together, under which its numbers are kept."""
     rejected: Mapping[str, int]
     """Clips by reason."""
 
@@ -554,16 +597,20 @@ def encode_pairs(
     from speech2face.outputs import replace_file
 
     tell = progress or (lambda clips: None)
-    networks = networks_sha256(recogniser)
+    networks = networks_sha256(recogniser, pairs.landmarks)
     known = Kept(networks, {}, {}, {}) if pairs.features is None else Kept.read(pairs.features, networks)
     rejected: Counter[str] = Counter(pairs.rejected)
+    today = date.today()
     kept: list[tuple[PairClip, str, str, str]] = []
-    used, fresh = Kept(networks, {}, {}, {}), 0
+    used = Kept(networks, {}, {}, {})
     with _Pool(workers, recogniser) as run:
         clips = pairs.clips()
         while batch := list(islice(clips, AT_ONCE)):
             named = []
             for clip in batch:
+                if consent_ended(clip.consent, today):
+                    rejected["consent_expired"] += 1
+                    continue
                 try:
                     sound, face = clip.material.digests()
                 except Rejected as error:
@@ -573,7 +620,6 @@ def encode_pairs(
             new = [each for each in named if each[1] not in known.numbers and each[1] not in known.rejected]
             tell(len(batch) - len(new))
             for (_, digest, _, _), answer in zip(new, run([each[0].material for each in new]), strict=True):
-                fresh += 1
                 if isinstance(answer, MissingExtra):
                     raise answer
                 if isinstance(answer, Refusal):
@@ -589,15 +635,22 @@ def encode_pairs(
                 else:
                     used.numbers[digest] = known.numbers[digest]
                     kept.append((_without_material(clip), digest, sound, face))
-    if pairs.features is not None and fresh and os.access(pairs.features.parent, os.W_OK):
+    if pairs.features is not None and known.owner != used.owner and os.access(pairs.features.parent, os.W_OK):
         replace_file(pairs.features, used.to_bytes())
     return EncodedClips(
         tuple(each[0] for each in kept),
         tuple(used.numbers[each[1]] for each in kept),
         tuple(each[2] for each in kept),
         tuple(each[3] for each in kept),
+        tuple(each[1] for each in kept),
         dict(rejected),
     )
+
+
+def consent_ended(consent: str, today: date) -> bool:
+    """Whether a basis of consent ends with a last day that is over, as in "written, until 2027-05-31"."""
+    found = CONSENT_UNTIL.search(consent)
+    return found is not None and found.group(1) < today.isoformat()
 
 
 def _without_material(clip: PairClip) -> PairClip:

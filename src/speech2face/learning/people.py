@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.data.record import speaker_draw
+from speech2face.data.record import numbers_mark, speaker_draw
 from speech2face.errors import DatasetError, InvalidOption
+from speech2face.face.fit import left_of_variance
 from speech2face.learning.features import LABELS, EncodedClips, VoiceAxes
 from speech2face.learning.sums import APPEARANCE, LEAST_PEOPLE, MOST_PARTS, Doubles, Sums, Target
 
@@ -21,6 +22,7 @@ LEAST_LEARNED = 40
 PART_PEOPLE = 40
 """Of a part of sums, on average: the hash that places people is uneven."""
 NAMED = 3
+LEAST_WEIGHT = 1e-3  # of a photograph; a fit that explains nothing has 0
 ATTRIBUTE_SCALE = 3.0
 """Of the belief by attributes among a voice's numbers: with it, it varies about as much as all others together."""
 
@@ -55,6 +57,8 @@ class LearningTable:
     """(rows,) of the face's fit; 1 is an evenly lit photograph from the front"""
     recognised: Doubles | None = None
     """(people, M): a face recogniser's embeddings; None without one"""
+    marks: tuple[str, ...] = ()
+    """(people,) `numbers_mark` of their clips; none where they were made"""
     target: Target = APPEARANCE
     """In which of a face's numbers is learned; another than the appearance needs `recognised`."""
 
@@ -63,7 +67,7 @@ class LearningTable:
 
     @classmethod
     def of(cls, encoded: EncodedClips, axes: VoiceAxes) -> LearningTable:
-        """From clips with their numbers; a person's face is the mean of their clips'.
+        """From clips with their numbers; a person's face is the mean of their photographs', weighted by their fits.
 
         Raises:
             DatasetError: nobody is left, or one recording or photograph is under two names.
@@ -85,25 +89,32 @@ class LearningTable:
         for row, who in enumerate(person):
             pictures.setdefault((int(who), encoded.faces[row]), row)
         chosen = np.array(list(pictures.values()))
-        count = np.bincount(person[chosen], minlength=len(names)).astype(np.float64)
+        # As `FaceFitter.fit` averages several: a dim photograph from aside must not count as much as a good one.
+        weight = np.maximum(rows("face_weight")[chosen], LEAST_WEIGHT)
+        share = weight / np.bincount(person[chosen], weight, len(names))[person[chosen]]
+        left = left_of_variance(np.bincount(person[chosen], share**2, len(names)))
         first = [encoded.clips[int(np.flatnonzero(person == place)[0])] for place in range(len(names))]
         faces, noises = rows("face"), rows("face_covariance")
+        digests: list[list[str]] = [[] for _ in names]
+        for who, digest in zip(person, encoded.digests, strict=True):
+            digests[who].append(digest)
         return cls(
             names=names,
             person=person,
             x=axes.of(rows("statistics")),
             prior_mean=rows("prior_mean"),
             prior_covariance=rows("prior_covariance"),
-            face=_means(faces[chosen], person[chosen], count),
-            noise=_means(noises[chosen], person[chosen], count) / count[:, None, None],
+            face=_means(faces[chosen], person[chosen], share),
+            noise=_means(noises[chosen], person[chosen], share) * left[:, None, None],
             labels={name: _label(encoded, person, len(names), name) for name in LABELS},
             licences=tuple(clip.licence for clip in first),
             consents=tuple(clip.consent for clip in first),
             seconds=rows("seconds"),
             fit_error=rows("face_error"),
-            recognised=_means(rows("recognised")[chosen], person[chosen], count)
+            recognised=_means(rows("recognised")[chosen], person[chosen], share)
             if numbers[0].recognised.size
             else None,
+            marks=tuple(numbers_mark(each) for each in digests),
         )
 
     @property
@@ -181,10 +192,11 @@ class LearningTable:
         return dict(Counter(column).most_common())
 
 
-def _means(values: Doubles, person: NDArray[np.int64], count: Doubles) -> Doubles:
-    total = np.zeros((len(count), *values.shape[1:]))
-    np.add.at(total, person, values)
-    return np.asarray(total / count.reshape(-1, *[1] * (values.ndim - 1)))
+def _means(values: Doubles, person: NDArray[np.int64], share: Doubles) -> Doubles:
+    """Of each person, (people, ...), of rows with shares (rows,) that make 1 for each."""
+    total = np.zeros((int(person.max()) + 1, *values.shape[1:]))
+    np.add.at(total, person, values * share.reshape(-1, *[1] * (values.ndim - 1)))
+    return total
 
 
 def _label(encoded: EncodedClips, person: NDArray[np.int64], people: int, name: str) -> NDArray[np.str_]:

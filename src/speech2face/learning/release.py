@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 from speech2face.console import Tell
@@ -39,6 +41,7 @@ from speech2face.learning.people import (
 from speech2face.learning.scores import (
     INNER_FOLDS,
     MASS,
+    MEAN_OF_ALL,
     MOST_INFLUENCE,
     MOST_RECOGNISED,
     ReleaseGate,
@@ -52,13 +55,23 @@ from speech2face.metrics.intervals import Estimate
 from speech2face.metrics.pictures import MEASUREMENTS
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
-from speech2face.models.learned import CORRECTION, KIND, Correction, LearnedModel, any_attributes, load_learned_model
-from speech2face.models.release import FORMATS, read_manifest, write_manifest
+from speech2face.models.learned import (
+    CORRECTION,
+    KIND,
+    TENSORS,
+    Correction,
+    LearnedModel,
+    any_attributes,
+    load_learned_model,
+)
+from speech2face.models.release import FORMATS, read_manifest, read_stored, write_manifest
 from speech2face.training.card import CARD
-from speech2face.training.export import check_folder, put_folder_in_place
+from speech2face.training.export import OPSET, check_folder, put_folder_in_place, refer_to_safetensors
 from speech2face.voice.segments import golden_speech
 
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
+CORRECTION_GRAPH = "correction.onnx"
+IR_VERSION = 10  # of the file; what ONNX Runtime 1.22 reads
 LEAST_SUM_PARTS = 3
 """Of a file of sums, so that one can be left out for scoring and others for choosing."""
 
@@ -149,8 +162,7 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, tell: Tell) -> 
     """
     check_count(len(table))
     tell("learning from all people together", 0, None)
-    fold = drawn_folds(len(table), INNER_FOLDS * 2, options.seed)
-    parts = [table.sums(fold == number) for number in np.unique(fold)]
+    parts = drawn_parts(table, options.seed)
     first = gate(table, taught := teach(parts))
     if first.weakened < 1:
         taught = teach(parts, factor=first.weakened)
@@ -176,25 +188,38 @@ def lesson_of_table(table: LearningTable, options: LearnOptions, tell: Tell) -> 
     return _lesson(taught.lines if pays else None, spread, whole, training), scores, judged
 
 
+def drawn_parts(table: LearningTable, seed: int = 0) -> list[Sums]:
+    """The sums of people at hand in the parts by which all of them together are learned from."""
+    fold = drawn_folds(len(table), INNER_FOLDS * 2, seed)
+    return [table.sums(fold == number) for number in np.unique(fold)]
+
+
 def lesson_of_sums(file: SumsFile) -> Lesson:
     """Learn from sums; of single people nothing is known, so that only the gain is measured.
+
+    What voices add is weakened by the least factor that the gate at any place found for its own people. Learned from
+    together with others, somebody is as a rule owed less than there: their pair is one of more.
 
     Raises:
         DatasetError: they are of fewer than `LEAST_LEARNED`.
     """
     whole = total(file.parts)
     check_count(whole.people)
-    taught = teach(file.parts)
-    gain, more = nested_gains(file.parts)
-    pays = bool(gain.low > 0 and more.low > 0 and taught.strength != NOTHING)
+    label = file.label
+    taught = teach(file.parts, factor=label.weakened)
+    gain, more = nested_gains(file.parts, factor=label.weakened)
+    told = bool(gain.low > 0 and more.low > 0 and taught.strength != NOTHING)
+    pays = told and label.gate_passed
     training = {
         "people": round(whole.people),
         "sums_of": len(file.parts),
         "strength": asdict(taught.strength),
-        "scores": {"people": round(whole.people), "gain": _estimate(gain), "beyond": _estimate(more), "pays": pays},
+        "scores": {"people": round(whole.people), "gain": _estimate(gain), "beyond": _estimate(more), "pays": told},
+        "gate_of_places": {"passed": label.gate_passed, "weakened": label.weakened},
+        "taken_off": label.taken_off,
         "pays": pays,
-        "licences": file.label.licences,
-        "consents": file.label.consents,
+        "licences": label.licences,
+        "consents": label.consents,
     } | recogniser_facts(taught.lines)
     return _lesson(taught.lines if pays else None, taught.spread, whole, training)
 
@@ -210,8 +235,9 @@ def _estimate(found: Estimate) -> dict[str, float | None]:
     return {name: None if not np.isfinite(value) else round(float(value), 6) for name, value in asdict(found).items()}
 
 
-def nested_gains(parts: Sequence[Sums]) -> tuple[Estimate, Estimate]:
-    """Share of the squared error that is gone in each part left out, beside attributes read and refitted.
+def nested_gains(parts: Sequence[Sums], *, factor: float = 1.0) -> tuple[Estimate, Estimate]:
+    """Share of the squared error that is gone in each part left out, beside attributes read and refitted; what voices
+    add is weakened by `factor`.
 
     The interval is Student's over parts; NaN of fewer than `LEAST_SUM_PARTS`.
     """
@@ -225,7 +251,7 @@ def nested_gains(parts: Sequence[Sums]) -> tuple[Estimate, Estimate]:
     found = []
     for number, part in enumerate(parts):
         rest = [other for place, other in enumerate(parts) if place != number]
-        lines = teach(rest).lines
+        lines = teach(rest, factor=factor).lines
         left = beyond(part, lines.attributes)
         now, refitted = lines.voice.errors(left), left.rr
         before = learn(rest, (NOTHING,)).line.errors(part)
@@ -310,11 +336,14 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
             for name in names:
                 shutil.copyfile(starter.file(name), made / name)
             save_file(correction_of(lesson, VoiceAxes.of_starter()).to_arrays(), made / CORRECTION)
-            write_manifest(made, manifest, [*names, CORRECTION])
+            limits = starter.population.limits()
+            (made / CORRECTION_GRAPH).write_bytes(correction_graph(made / CORRECTION, limits))
+            names += [CORRECTION, CORRECTION_GRAPH]
+            write_manifest(made, manifest, names)
             golden = load_npz(starter.file(GOLDEN))
             golden[GOLDEN_MEAN] = golden_mean(load_learned_model(made))
             np.savez_compressed(made / GOLDEN, **golden)  # type: ignore[arg-type]
-            write_manifest(made, manifest, [*names, CORRECTION, GOLDEN])
+            write_manifest(made, manifest, [*names, GOLDEN])
             (made / CARD).write_text(learned_card(manifest), encoding="utf-8")
             made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
             put_folder_in_place(made, out, cleanup)
@@ -323,9 +352,45 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
     return load_learned_model(out)
 
 
+def correction_graph(file: Path, limits: tuple[NDArray[np.floating], NDArray[np.floating]]) -> bytes:
+    """The corrected mean as an ONNX graph for programs of others; its constants are those of the file of tensors.
+
+    `statistics` (batch, 2 * channels) as `pooled_statistics` makes them of `voice_frames.onnx`, and `attribute_mean`
+    (batch, K), the mean of the belief by attributes, to `mean` (batch, K), kept within `limits`.
+    """
+    constants = {name: tensor for name, tensor in read_stored(file, TENSORS).items() if name != "spread"}
+    size = len(constants["shift"])
+    constants |= {"lowest": limits[0], "highest": limits[1]}
+    steps = (
+        ("Sub", "statistics", "centre"), ("MatMul", "around", "weights"), ("Add", "by_voice", "shift"),
+        ("MatMul", "attribute_mean", "by_attributes"), ("Add", "attribute_mean", "moved"), ("Add", "begun", "refitted"),
+        ("Max", "free", "lowest"), ("Min", "kept_below", "highest"),
+    )  # fmt: skip
+    results = ("around", "by_voice", "moved", "refitted", "begun", "free", "kept_below", "mean")
+    nodes = [helper.make_node(kind, two, [result]) for (kind, *two), result in zip(steps, results, strict=True)]
+    shapes = {"statistics": len(constants["centre"]), "attribute_mean": size, "mean": size}
+    values = {
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", length])
+        for name, length in shapes.items()
+    }
+    tensors = [numpy_helper.from_array(np.asarray(each, np.float32), name) for name, each in constants.items()]
+    graph = helper.make_graph(
+        nodes, "correction", [values["statistics"], values["attribute_mean"]], [values["mean"]], tensors
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    refer_to_safetensors(model, file)
+    content: bytes = model.SerializeToString()
+    return content
+
+
 def golden_mean(model: LearnedModel) -> np.ndarray:
-    """What is believed of the made voice that comes with every release, (K,)."""
-    found: np.ndarray = model.encode(golden_speech()).belief(Given()).mean
+    """What is believed of the made voice that comes with every release, (K,), as of an adult's.
+
+    It reads like a child's, whose belief is not corrected.
+    """
+    encoding = model.encode(golden_speech())
+    encoding = replace(encoding, reading=replace(encoding.reading, child_logit=-np.inf))
+    found: np.ndarray = encoding.belief(Given()).mean
     return found
 
 
@@ -335,7 +400,7 @@ def learned_card(values: Mapping[str, Any]) -> str:
         loader=PackageLoader("speech2face.learning"), trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    environment.filters |= {"interval": interval, "percent": percent}
+    environment.filters |= {"interval": interval, "percent": percent, "correlation": correlation}
     card: str = environment.get_template("card.md.j2").render(
         release=values,
         training=values["training"],
@@ -345,7 +410,7 @@ def learned_card(values: Mapping[str, Any]) -> str:
         mass=MASS,
         most_influence=MOST_INFLUENCE,
         most_recognised=MOST_RECOGNISED,
-        titles={each.name: each.title for each in MEASUREMENTS},
+        titles={MEAN_OF_ALL: "mean of all"} | {each.name: each.title for each in MEASUREMENTS},
     )
     return card
 
@@ -361,6 +426,17 @@ def interval(found: Mapping[str, Any] | Estimate) -> str:
     return f"{percent(each['value'])} [{percent(each['low'])}, {percent(each['high'])}]"
 
 
+def correlation(found: Mapping[str, Any]) -> str:
+    """Pearson's r with its interval; a dash where there is none."""
+    value, *ends = (found[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    return f"{value:.2f} [{', '.join('-' if end is None else f'{end:.2f}' for end in ends)}]"
+
+
+WHOSE = {"language": "the language", "session": "the recording session (microphone, room or day)"}
+
+
 def verdict(training: Mapping[str, Any]) -> str:
     """The sentence that says whether it paid."""
     people, beyond = training["people"], training["scores"]["beyond"]
@@ -371,11 +447,19 @@ def verdict(training: Mapping[str, Any]) -> str:
             f"What {people} people's voices tell of their faces beyond age and gender is more than chance:"
             f" {shown}.{learned_in}"
         )
-    gate_failed = training["scores"].get("pays") and not training.get("gate", {"passed": True})["passed"]
-    if gate_failed:
+    judged = training.get("gate", training.get("gate_of_places", {"passed": True}))
+    if training["scores"].get("pays") and not judged["passed"]:
         return (
             f"What {people} people taught would give away who was learned from, however much it is weakened: the"
             " release holds the starter's belief, and nothing was added."
+        )
+    if confounded := training["scores"].get("confounded"):
+        name = confounded[0]
+        within = interval(training["scores"]["beyond_within"][name])
+        return (
+            f"What {people} people taught beyond age and gender may follow {WHOSE[name]} and not the voice: it is"
+            f" {shown} over all, and among people of one gender and {name}, where only the voice can tell,"
+            f" {within} %. The release holds the starter's belief, and nothing was added.{learned_in}"
         )
     few = " Under 50 people it does not pay." if people < 50 else ""
     return (
@@ -408,6 +492,8 @@ def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool, 
     """
     part = hashed_parts(table.names)
     count = int(part.max()) + 1
+    # The gate needs people, and they are here alone: what it finds goes with the sums.
+    judged = gate(table, teach(drawn_parts(table)))
     label = SumsLabel(
         encoder=networks_sha256(),
         target=target,
@@ -416,6 +502,8 @@ def sums_of_table(table: LearningTable, pairs: PairSet, *, by_attributes: bool, 
         licences=table.counted(table.licences),
         consents=table.counted(table.consents),
         made_of=[pairs.sha256],
+        weakened=judged.weakened,
+        gate_passed=judged.passed,
         hashed=count,
     )
     return SumsFile(label, tuple(table.sums(part == number) for number in range(count)))
@@ -438,13 +526,17 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
         raise InvalidOption("these sums are of another version's networks; make them anew from the data")
     if file.parts[0].e.size != (0 if table.recognised is None else table.recognised.shape[1]):
         raise InvalidOption("these sums were made with another --target or --face-embedder; state the same")
-    parts = list(file.parts)
+    parts, marks = list(file.parts), list(file.label.taken_off)
     place = hashed_places(table.names, file.label.hashed)
     licences, consents = dict(file.label.licences), dict(file.label.consents)
     for name in dict.fromkeys(speakers):
         who = table.names.index(name)
         alone = np.arange(len(table)) == who
         parts[place[who]] = parts[place[who]] - table.sums(alone)
+        if table.marks:
+            if table.marks[who] in marks:
+                raise InvalidOption(f"{name!r} was taken off these sums already")
+            marks.append(table.marks[who])
         for counted, value in ((licences, table.licences[who]), (consents, table.consents[who])):
             counted[value] = counted.get(value, 1) - 1
     label = SumsLabel(
@@ -453,6 +545,7 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
             "people": file.label.people - len(dict.fromkeys(speakers)),
             "licences": {name: count for name, count in licences.items() if count},
             "consents": {name: count for name, count in consents.items() if count},
+            "taken_off": marks,
         }
     )
     return SumsFile(label, tuple(parts))

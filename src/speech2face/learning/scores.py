@@ -9,7 +9,8 @@ every belief that is scored is weakened by the same factor: the numbers are thos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,18 @@ INNER_FOLDS = 5
 LEAST_STRATUM = 10
 """People of a group within which a choice is scored."""
 STRICTEST = "gender and decade"
+CONFOUNDERS = {"language": "gender and language", "session": "gender and session"}
+"""Labels that voices and faces may both follow, and what they are called crossed with gender: women may come to one
+room and men to another."""
+LEAST_WITHIN = 0.5
+"""Of what people differ in, the part that is left around the means of their groups, n - 1 of n: with less, groups of a
+few people each, nothing is judged within them."""
 MASS = 0.8
 MASS_DEVIATIONS = 1.2816  # of a normal distribution, on both sides of its mean, hold MASS
 CURVE_SHARES = (0.2, 0.4, 0.6, 0.8)
 CURVE_REPEATS = 3
 LEAST_CURVE = 30
+SMALLEST_SPREAD = 1e-20  # of two measurements, product of their variances
 MOST_INFLUENCE = 0.5
 """Standard deviations of the belief by which a person's own portrait may change for their having been learned from."""
 MOST_RECOGNISED = 0.1
@@ -149,7 +157,7 @@ class Strata:
 
 
 def strata_of(table: LearningTable, model: Model) -> Strata:
-    """Gender, gender and decade, language and session of each person, as far as the data say."""
+    """Gender, and with it decade, language and session of each person, as far as the data say."""
     labels, gender = table.labels, np.char.lower(table.labels["gender"].astype(str))
     decade = np.array([_decade(age) for age in labels["age"]])
     told = "the data's labels"
@@ -158,11 +166,16 @@ def strata_of(table: LearningTable, model: Model) -> Strata:
         gender = np.array(["" if one is None else "female" if one > 0.5 else "male" for _, one in shown])
         decade = np.array(["" if age is None else str(int(age) // 10) for age, _ in shown])
         told = "the photographs, as fitted"
-    both = np.where((gender == "") | (decade == ""), "", np.char.add(np.char.add(gender, " "), decade))
-    everybody = np.full(len(table), "all")
-    found = {"all": everybody, "gender": gender, STRICTEST: both}
-    found |= {name: labels[name] for name in ("language", "session") if len(set(labels[name]) - {""}) > 1}
+    found = {"all": np.full(len(table), "all"), "gender": gender, STRICTEST: _crossed(gender, decade)}
+    for name, crossed in CONFOUNDERS.items():
+        if len(set(labels[name]) - {""}) > 1:
+            found[crossed] = _crossed(gender, labels[name])
     return Strata(found, told)
+
+
+def _crossed(one: NDArray[np.str_], other: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Both labels of each person as one, (people,); "" where either is not known."""
+    return np.where((one == "") | (other == ""), "", np.char.add(np.char.add(one, " "), other))
 
 
 def _decade(age: str) -> str:
@@ -215,6 +228,19 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Resemblance:
+    """Pearson's r over people between a measurement of the believed face and of the photograph's; 0 is chance."""
+
+    learned: Estimate
+    by_attributes: Estimate
+    attributes_refitted: Estimate
+
+
+MEAN_OF_ALL = "mean"
+"""In place of a measurement's name: the mean of r over all of them."""
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """What so many people teach, on people left out."""
 
@@ -234,8 +260,8 @@ class Scores:
     """Share of the squared error of the belief by attributes (moved to these people's mean face) that is gone."""
     beyond: Estimate
     """Share of the squared error that is gone beside age and gender refitted to these people."""
-    craniofacial: dict[str, tuple[float, float]]
-    """Pearson's r of twelve measurements: learned, by attributes."""
+    craniofacial: dict[str, Resemblance]
+    """Of twelve measurements, and of `MEAN_OF_ALL`."""
     coverage: float
     """Share of the faces' coordinates, along the spread's axes, that lie in the stated interval of `MASS`."""
     scale: float
@@ -246,10 +272,13 @@ class Scores:
     recogniser_matches: tuple[Match, ...] = ()
     """The same choices between a face recogniser's embeddings, where it was learned in; of what the starter reads
     nothing is known there, and `by_attributes` is the refitted one."""
+    beyond_within: dict[str, Estimate] = field(default_factory=dict)
+    """As `beyond`, of what sets people of one gender and one language, or session, apart: by label. What voice and face
+    share with their group is in neither side of it. Labels with too small groups are left out."""
 
     @property
-    def pays(self) -> bool:
-        """Whether what voices teach beyond age and gender is better than chance.
+    def more_than_chance(self) -> bool:
+        """Whether faces are told better than by age and gender, be it by the voice or by what it goes with.
 
         Surely the error beside refitted attributes falls, and surely the voice tells two faces of one gender and
         decade apart: either alone is found too often where faces were changed. They may be told apart by the appearance
@@ -262,9 +291,25 @@ class Scores:
         )
         return bool(self.gain.value > 0 and self.beyond.low > 0 and told_apart)
 
+    @property
+    def confounded(self) -> tuple[str, ...]:
+        """Labels that faces may be told by in place of the voice: within their groups nothing is surely left."""
+        if not self.more_than_chance:
+            return ()
+        return tuple(name for name, within in self.beyond_within.items() if not within.low > 0)
+
+    @property
+    def pays(self) -> bool:
+        """Whether what voices teach beyond age and gender is better than chance, and surely the voices' own.
+
+        What follows a microphone is kept out of a release: recorded elsewhere, a voice would be given faces by its
+        room, and nobody could see it from the portrait.
+        """
+        return self.more_than_chance and not self.confounded
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; numbers that are none are left None."""
-        return _plain(asdict(self) | {"pays": self.pays})  # type: ignore[no-any-return]
+        return _plain(asdict(self) | {"pays": self.pays, "confounded": self.confounded})  # type: ignore[no-any-return]
 
 
 def _plain(value: Any) -> Any:
@@ -303,6 +348,7 @@ def score(
             gain=_share_gone(people, squares[0], squares[1]),
             beyond=_share_gone(people, squares[0], squares[2]),
             craniofacial=craniofacial(table, model, left),
+            beyond_within=beyond_within(table, left, strata),
             coverage=coverage,
             scale=scale,
             curve=curve,
@@ -336,8 +382,41 @@ def yardstick(table: LearningTable) -> Doubles:
 
 
 def _squares(table: LearningTable, said: Doubles, people: NDArray[np.int64] | None = None) -> Doubles:
-    away = (table.face if people is None else table.face[people]) - said
-    return np.asarray(np.einsum("ik,kl,il->i", away, yardstick(table), away))
+    return _squared((table.face if people is None else table.face[people]) - said, yardstick(table))
+
+
+def beyond_within(table: LearningTable, left: LeftOut, strata: Strata) -> dict[str, Estimate]:
+    """The share of the squared error beside refitted attributes that is gone within groups, by label of `CONFOUNDERS`.
+
+    Faces and what is believed of them are taken around the mean of their group. A group's mean is made of n people
+    whose errors are in it too, which leaves (n - 1) / n of the rest on both sides of the ratio: it is not biased.
+    """
+    found = {}
+    for name, crossed in CONFOUNDERS.items():
+        group = strata.names.get(crossed)
+        if group is None:
+            continue
+        kept = _kept(group)
+        if kept.sum() - len(set(group[kept])) < LEAST_WITHIN * len(group):
+            continue
+        away = [
+            _squared(_around_group(table.face - said, group)[kept], yardstick(table))
+            for said in (left.learned, left.attributes_refitted)
+        ]
+        found[name] = _share_gone(SpeakerBootstrap(np.arange(int(kept.sum()))), *away)
+    return found
+
+
+def _around_group(values: Doubles, group: NDArray[np.str_]) -> Doubles:
+    """Values (people, K) less the mean of each one's group (people,)."""
+    place = np.unique(group, return_inverse=True)[1]
+    mean = np.zeros((int(place.max()) + 1, values.shape[1]))
+    np.add.at(mean, place, values)
+    return np.asarray(values - (mean / np.bincount(place)[:, None])[place])
+
+
+def _squared(away: Doubles, yardstick: Doubles) -> Doubles:
+    return np.asarray(np.einsum("ik,kl,il->i", away, yardstick, away))
 
 
 def _share_gone(people: SpeakerBootstrap, now: Doubles, before: Doubles) -> Estimate:
@@ -362,21 +441,31 @@ def shapes_of(model: Model, embeddings: Doubles) -> Doubles:
     return np.asarray(np.einsum("pc,fcd->fpd", scheme.carry, controls[:, : scheme.carry.shape[1]]))
 
 
-def craniofacial(table: LearningTable, model: Model, left: LeftOut) -> dict[str, tuple[float, float]]:
-    """Pearson's r between measurements of the believed face and of the photograph's, by name."""
-    own, learned, attributes = (
-        measurements(shapes_of(model, each)) for each in (table.face, left.learned, left.by_attributes)
-    )
-    return {
-        each.name: (_pearson(learned[each.name], own[each.name]), _pearson(attributes[each.name], own[each.name]))
-        for each in MEASUREMENTS
+def craniofacial(table: LearningTable, model: Model, left: LeftOut) -> dict[str, Resemblance]:
+    """Pearson's r between measurements of the believed face and of the photograph's, by name, and in the mean."""
+    own, *said = (
+        np.stack([measured[each.name] for each in MEASUREMENTS])
+        for measured in (
+            measurements(shapes_of(model, faces))
+            for faces in (table.face, left.learned, left.by_attributes, left.attributes_refitted)
+        )
+    )  # (measurements, people) each
+    people = SpeakerBootstrap(np.arange(len(table)))
+    found = {
+        each.name: Resemblance(*(people.correlation(one[place], own[place]) for one in said))
+        for place, each in enumerate(MEASUREMENTS)
     }
+    mean = [people.statistic(partial(_mean_correlation, one, own)) for one in said]
+    return {MEAN_OF_ALL: Resemblance(*mean)} | found
 
 
-def _pearson(one: Doubles, other: Doubles) -> float:
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return float("nan")
-    return float(np.corrcoef(one, other)[0, 1])
+def _mean_correlation(one: Doubles, other: Doubles, weights: Doubles) -> float:
+    """Mean over rows of Pearson's r between rows (measurements, people), weights (people,); of rows that vary."""
+    share = weights / weights.sum()
+    a, b = (each - (each @ share)[:, None] for each in (one, other))
+    spread = (a**2 @ share) * (b**2 @ share)
+    varies = spread > SMALLEST_SPREAD
+    return float(((a * b @ share)[varies] / np.sqrt(spread[varies])).mean()) if varies.any() else float("nan")
 
 
 # --------------------------------------------------------------------------------------------------

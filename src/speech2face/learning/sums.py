@@ -27,7 +27,8 @@ from speech2face.outputs import write_together
 from speech2face.validation import validated
 
 Doubles = NDArray[np.float64]
-FORMAT = 1
+FORMAT = 2
+"""1 had no gate and no marks of who was taken off."""
 Target = Literal["appearance", "embedder", "both"]
 """In which numbers of a face is learned: the starter's face embedding, a face recogniser's, or both side by side."""
 APPEARANCE: Target = "appearance"
@@ -194,6 +195,12 @@ class SumsLabel:
     """How many people by basis of consent."""
     made_of: list[str]
     """SHA-256 of the manifests or tables of pairs."""
+    weakened: float
+    """By which what voices add has to be multiplied at most, as the release gate at each place found; the least."""
+    gate_passed: bool
+    """Whether it then passed at every place."""
+    taken_off: list[str] = field(default_factory=list)
+    """Marks of people who were subtracted: `person_mark` of their recordings and photographs, which name nobody."""
     hashed: int = 0
     """Into how many parts a hash of their names placed the people; 0 where files were joined."""
     format: int = FORMAT
@@ -218,7 +225,8 @@ class SumsLabel:
         ]
         return replace(
             self, people=self.people + other.people, licences=counted[0], consents=counted[1],
-            made_of=[*self.made_of, *other.made_of], hashed=0,
+            made_of=[*self.made_of, *other.made_of], taken_off=[*self.taken_off, *other.taken_off], hashed=0,
+            weakened=min(self.weakened, other.weakened), gate_passed=self.gate_passed and other.gate_passed,
         )  # fmt: skip
 
 
@@ -282,9 +290,9 @@ def read_sums(path: Path) -> SumsFile:
         with safe_open(path, "np") as file:
             stated = parse_json_object((file.metadata() or {})["label"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+        if stated.get("format") != FORMAT:
+            raise ValueError(f"format {stated.get('format')}; this program reads {FORMAT}")
         label = validated(SumsLabel, stated, f"{path}: the label", DatasetError)
-        if label.format != FORMAT:
-            raise ValueError(f"format {label.format}; this program reads {FORMAT}")
         parts = tuple(_part(tensors, number) for number in range(len({name.split(".")[0] for name in tensors})))
         shapes = {(part.xr.shape, part.e.size) for part in parts}
         if len(shapes) != 1:
