@@ -4,11 +4,11 @@
 #
 #   bash runs/smoke.sh [WORK]      under two minutes on two cores; WORK (build/smoke) is made anew
 #
-# Needs the extra train (pip install -c constraints.txt -e '.[train]').
+# Needs the extra train (pip install -c constraints.txt -e '.[train]'). SOURCES= tries an installed package instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 WORK=${1:-build/smoke}
-export PYTHONPATH=src OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+export PYTHONPATH=${SOURCES-src} OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 rm -rf "$WORK"
 mkdir -p "$WORK"
 
@@ -17,7 +17,7 @@ python -m recipes.planted.shards --out "$WORK/world" --head "$WORK/head.safetens
     --train 96 --validation 24 --seconds 3 --faces 32
 
 # 2. Stage one: the face decoder. Stage two: the voice encoder, the face side frozen.
-DATA=(--set data.manifest="$WORK/world")
+DATA=(--set data.manifest="$WORK/world" --set run.precision=fp32) # half precision may be slower
 SHORT=(--set run.evaluate_clips=24 --set run.log_every=10 --set optimiser.decay_every=1000 --set optimiser.warm_up=0
     --set optimiser.epsilon=1e-8)
 python -m speech2face train planted-decoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/decoder" \
