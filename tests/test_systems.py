@@ -17,7 +17,7 @@ EXAMPLE = ROOT / "examples" / "female.mp3"
 # What only POSIX has is taken away, from this package alone (modules) and altogether (functions), once other packages
 # have what they want of this system.
 HIDING = """
-import builtins, os, signal, sys
+import builtins, os, signal, subprocess, sys
 
 real = builtins.__import__
 
@@ -34,6 +34,7 @@ def hide():
         delattr(os, name)
     for name in "SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGKILL pthread_sigmask sigwaitinfo".split():
         delattr(signal, name)
+    subprocess.Popen.kill = subprocess.Popen.terminate  # as on Windows
     for name in [name for name in sys.modules if name.split(".")[0] == "speech2face"]:
         del sys.modules[name]
 """
@@ -80,6 +81,8 @@ sys.argv = ["speech2face", "portrait", sys.argv[1], "-q"]
 cli.main()
 """
 SERVES = """
+import time
+
 os.environ["WITHOUT_POSIX"] = os.getcwd()
 from pathlib import Path
 from starlette.testclient import TestClient
@@ -87,6 +90,8 @@ from speech2face.app.server import create_app
 from speech2face.app.service import Settings
 
 with TestClient(create_app(Settings(workers=1)), base_url="http://127.0.0.1") as client:
+    while client.app.state.service.registry.state == "starting":
+        time.sleep(0.05)
     answer = client.post("/v1/portrait", content=Path(sys.argv[1]).read_bytes())
     assert answer.status_code == 200, answer.text
     Path("face.png").write_bytes(answer.content)

@@ -45,7 +45,7 @@ export function inRows(first, second) {
         ...pair(first, second, ({ age_interval_80: interval }) => interval.map(whole).join(" to ")),
         from <= to ? `shared: ${from} to ${to}` : "nothing shared",
       ],
-      ["Voice read as", ...pair(first, second, ({ gender }) => gender.text), change],
+      ["Voice read as", ...pair(first, second, ({ gender }) => gender.text.replace(" %", "\u00a0%")), change],
     );
   }
   const codes = [first, second].map(({ cautions }) => cautions.map(({ code }) => code).join());
