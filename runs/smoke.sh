@@ -21,9 +21,9 @@ DATA=(--set data.manifest="$WORK/world" --set run.precision=fp32) # half precisi
 SHORT=(--set run.evaluate_clips=24 --set run.log_every=10 --set optimiser.decay_every=1000 --set optimiser.warm_up=0
     --set optimiser.epsilon=1e-8)
 python -m speech2face train planted-decoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/decoder" \
-    --set run.steps=120
+    --set run.steps=80
 python -m speech2face train planted-encoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/encoder" \
-    --set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set optimiser.ema=0 --set run.steps=30 \
+    --set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set optimiser.ema=0 --set run.steps=20 \
     --set teacher.face_decoder="$WORK/decoder" --set teacher.head="$WORK/head.safetensors"
 
 # 3. A release of both, and a portrait of somebody whom neither has seen.
