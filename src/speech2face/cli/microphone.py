@@ -40,8 +40,8 @@ def record_portrait(model: Model, *, samples: int, quiet: bool, **options: Any) 
         SilentRecording, NoSpeech, TooLittleSpeech: nobody spoke, or for too short.
     """
     chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    with _interrupted() as stop, Bar("listening", quiet=quiet, timed=False) as bar:
-        with _microphone(lambda data, *_: chunks.put(bytes(data))) as sample_rate:
+    with interrupted() as stop, Bar("listening", quiet=quiet, timed=False) as bar:
+        with open_microphone(lambda data, *_: chunks.put(bytes(data))) as sample_rate:
             session = LiveSession(model, PcmFormat("s16le", sample_rate), **options)
             if not quiet:
                 note(f"speak now; it ends after {SILENCE_SECONDS:.0f} s of silence, or with Ctrl-C")
@@ -90,8 +90,13 @@ def _show(bar: Bar, snapshot: LiveSnapshot, *, quiet: bool) -> None:
 
 
 @contextmanager
-def _microphone(take: Callable[..., None]) -> Iterator[int]:
-    """Hand 16-bit samples of one channel to `take` while the block runs; yields how many come in a second."""
+def open_microphone(take: Callable[..., None]) -> Iterator[int]:
+    """Hand 16-bit samples of one channel to `take` while the block runs; yields how many come in a second.
+
+    Raises:
+        MissingExtra: the extra `microphone`, or the library PortAudio, is not installed.
+        UnreadableRecording: there is no microphone, or it cannot be read.
+    """
     need_extra("--microphone", "microphone", ("sounddevice",))
     try:
         import sounddevice
@@ -112,7 +117,7 @@ def _microphone(take: Callable[..., None]) -> Iterator[int]:
 
 
 @contextmanager
-def _interrupted() -> Iterator[Event]:
+def interrupted() -> Iterator[Event]:
     """An event that the first Ctrl-C sets, so that nothing is torn in the middle; a second one ends the program."""
     asked = Event()
     before = signal.getsignal(signal.SIGINT)
