@@ -325,7 +325,7 @@ IMPORTS = {
     "microphone": ("cffi",),
     "heic": ("pillow_heif",),
     "train": ("torch", "onnx", "onnxscript", "safetensors", "scipy", "soxr", "jinja2", "fsspec", "tensorboard"),
-    "faces": ("_dlib_pybind11", "face_recognition_models"),
+    "faces": ("_dlib_pybind11",),  # the other one is a folder of files; its import wants pkg_resources, of old Pythons
     "eval": ("matplotlib", "sklearn", "faiss"),
 }
 # Imports all modules of the installed package; those that need an extra that is not there may not be importable.
