@@ -427,7 +427,7 @@ def find_change(model: SpeakerModel, speech: FloatArray, progress: Tell = unhear
 
     def attempt(step: VoiceChange) -> _Tried | None:
         tried = _try(model, excerpt, step)
-        progress("changes tried, at most", next(numbers), MOST_TRIES)
+        progress("changes tried", next(numbers), MOST_TRIES)
         return tried
 
     formants = 1.0
