@@ -4,10 +4,12 @@
     python3 start.py COMMAND [its options]         portrait, serve, learn, gallery, decode ...: any command there is
     python3 start.py test [pytest options]         install the test set, pass all checks and tests
     python3 start.py test --fast [pytest options]  the linter and all tests but the slow ones, in two minutes
-    python3 start.py matrix [3.12 ...]             the wheel alone, then tested, on every Python here that it is for,
-                                                   with the newest and with the oldest libraries that it takes
+    python3 start.py fresh                         the README's first two blocks in a folder with the last commit alone
+    python3 start.py matrix [3.12 ...] [--all]     the wheel alone, then tested, on every Python here that it is for,
+                                                   with the newest and with the oldest libraries that it takes; with
+                                                   --all the extras with torch and dlib too, and a short training
 
-The environment is .venv beside this file (.venv-matrix for the last); a command installs what it needs once. On another
+The environment is .venv beside this file (.venv-matrix for `matrix`); a command installs what it needs once. On another
 Python this looks for one of these on the machine, and goes on with that.
 """
 
@@ -21,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -28,7 +31,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-SUPPORTED = ("3.11", "3.12", "3.13")  # those with which all is tested; pyproject.toml and the README say the same
+# Those with which all is tested; pyproject.toml and the README say the same. Not 3.14: no machine of the tests has it,
+# though the libraries have wheels for it.
+SUPPORTED = ("3.11", "3.12", "3.13")
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
 INSTALLED = ENVIRONMENT / "installed.json"  # which extras, of which pyproject.toml
@@ -57,7 +62,6 @@ MAX_TEST_PROCESSES = 4  # each one holds torch and a model
 # One thread a process: the tests already run side by side, and threads on top only wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-COLUMNS = 79  # of the line that shows that an installation goes on
 LINE_SECONDS = 10  # between two lines about it where there is no terminal
 TAIL_LINES = 25  # of what pip said, where it failed
 
@@ -169,14 +173,15 @@ def run_shown(step: str, command: Sequence[str]) -> None:
     while reader.is_alive():
         reader.join(0.3)
         seconds, last = int(time.monotonic() - started), " ".join(lines[-1].split())
-        shown = f"{step}, {seconds} s: {last}"[:COLUMNS]
+        columns = shutil.get_terminal_size().columns - 1  # a full row would go on in the next one
+        shown = f"{step}, {seconds} s: {last}"[:columns]
         if terminal:
-            print(f"\r{shown:<{COLUMNS}}", end="", file=sys.stderr, flush=True)
+            print(f"\r{shown:<{columns}}", end="", file=sys.stderr, flush=True)
         elif seconds - said >= LINE_SECONDS:
             said = seconds
             say(shown)
     if terminal:
-        print(f"\r{'':<{COLUMNS}}\r", end="", file=sys.stderr)
+        print(f"\r{'':<{shutil.get_terminal_size().columns - 1}}\r", end="", file=sys.stderr)
     if process.wait():
         say("".join(lines).rstrip())
         raise Failed(f"{step}: it failed, see above; what is installed stays, and the same command goes on from there")
@@ -248,7 +253,7 @@ def command(words: Sequence[str]) -> int:
     extras = needed_extras(words)
     if extras is None:
         known = ", ".join(sorted({name.split()[0] for name in NEEDS}))
-        raise Failed(f"there is no command {words[0]!r}; there are {known}, test and matrix")
+        raise Failed(f"there is no command {words[0]!r}; there are {known}, test, fresh and matrix")
     install(extras, words[0])
     return become([environment_program("speech2face"), *words])
 
@@ -289,7 +294,8 @@ def test(arguments: list[str]) -> int:
 # --- The wheel on every Python, with the newest and the oldest libraries: `matrix`.
 
 MATRIX = ROOT / ".venv-matrix"  # a folder of environments
-MATRIX_EXTRAS = ("retrieval", "c2pa", "serve", "calls", "microphone")  # that need neither torch nor hundreds of MB
+MATRIX_EXTRAS = ("retrieval", "c2pa", "serve", "calls", "microphone", "heic")  # without torch and hundreds of MB
+LARGE_EXTRAS = ("train", "faces", "eval")  # with them: `matrix --all`
 MATRIX_TOOLS = ("pytest", "pytest-xdist", "pytest-cov", "hypothesis")
 # What would notice another version of one of the libraries: of each a file or two, not all that use it.
 MATRIX_TESTS = (
@@ -318,6 +324,10 @@ IMPORTS = {
     ),
     "calls": ("aiortc",),
     "microphone": ("cffi",),
+    "heic": ("pillow_heif",),
+    "train": ("torch", "onnx", "onnxscript", "safetensors", "scipy", "soxr", "jinja2", "fsspec", "tensorboard"),
+    "faces": ("_dlib_pybind11",),  # the other one is a folder of files; its import wants pkg_resources, of old Pythons
+    "eval": ("matplotlib", "sklearn", "faiss"),
 }
 # Imports all modules of the installed package; those that need an extra that is not there may not be importable.
 IMPORT_ALL = """
@@ -369,8 +379,10 @@ def build_wheel() -> Path:
     return wheel
 
 
-def quietly(command: Sequence[str], folder: Path, **around: str) -> str:
+def quietly(command: Sequence[str], folder: Path, *, without: Sequence[str] = (), **around: str) -> str:
     """What a command says; all of it is printed where it fails.
+
+    `around` is added to its environment, `without` is left out of it.
 
     Raises:
         Failed: it failed.
@@ -378,7 +390,7 @@ def quietly(command: Sequence[str], folder: Path, **around: str) -> str:
     ran = subprocess.run(
         command,
         cwd=str(folder),
-        env={**os.environ, **ONE_THREAD, **around},
+        env={name: text for name, text in {**os.environ, **ONE_THREAD, **around}.items() if name not in without},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -445,11 +457,18 @@ class Row:
         rows = quietly([*program, "portrait", recording, "--force", "-o", "face.png"], self.environment).splitlines()
         return " ".join(next(row for row in rows if row.startswith("apparent age")).split())
 
-    def install_extras(self) -> str:
-        """The matrix's extras and what the tests need."""
-        wheel = f"{self.wheel}[{','.join(MATRIX_EXTRAS)}]"
-        self.pip("-c", str(self.environment / "constraints.txt"), wheel, *MATRIX_TOOLS)
-        return ", ".join(MATRIX_EXTRAS)
+    def install_extras(self, *extras: str, tools: Sequence[str] = ()) -> str:
+        """Extras of the wheel, and what the tests need."""
+        capped = [text for file in (self.environment, ROOT) for text in ("-c", str(file / "constraints.txt"))]
+        self.pip(*capped, f"{self.wheel}[{','.join(extras)}]", *tools)
+        return ", ".join(extras)
+
+    def smoke(self) -> str:
+        """The recipe from nothing to a portrait, by the wheel."""
+        folder = str(self.environment / "smoke")
+        path = os.pathsep.join([str(Path(self.program).parent), os.environ.get("PATH", "")])
+        quietly(["bash", "runs/smoke.sh", folder], ROOT, PATH=path, SOURCES="")
+        return "a release and its portrait"
 
     def tests(self) -> str:
         """The tests of `MATRIX_TESTS` against the installed wheel.
@@ -467,42 +486,81 @@ class Row:
         return lines[-1].strip("= ") + "".join(covered)
 
 
-def try_row(version: str, which: str, wheel: Path) -> bool:
-    """Print one row of the matrix by its name, part by part; false where it fails."""
+def try_row(version: str, which: str, wheel: Path) -> str:
+    """Print one row of the matrix by its name, part by part; returns "passed", "failed" or "skipped"."""
     found = interpreter(version)
     if found is None:
         print(f"job python {version}, {which}: skipped, not on this machine", flush=True)
-        return True
+        return "skipped"
     row = Row(*found, which, wheel)
     try:
+        if which == "all":
+            row.job("wheel installed", row.install_wheel)
+            row.job("extras installed", lambda: row.install_extras(*LARGE_EXTRAS))
+            row.job("extras imported", lambda: row.imports(*LARGE_EXTRAS))
+            row.job("trained", row.smoke)
+            return "passed"
         row.job("wheel installed", row.install_wheel)
         row.job("wheel imported", row.imports)
         row.job("wheel's portrait", row.portrait)
-        row.job("extras installed", row.install_extras)
+        row.job("extras installed", lambda: row.install_extras(*MATRIX_EXTRAS, tools=MATRIX_TOOLS))
         row.job("extras imported", lambda: row.imports(*MATRIX_EXTRAS))
         if which == "lowest" or version != this_version():  # `test` has run all tests on this Python with the newest
             row.job("tests", row.tests)
     except Failed as error:
         print(f"start.py: error: {row.name}: {error}", file=sys.stderr, flush=True)
-        return False
-    return True
+        return "failed"
+    return "passed"
 
 
-def matrix_rows(versions: Sequence[str]) -> list[tuple[str, str]]:
-    """Each version with the newest libraries; with the lowest only the first and last: between them nothing is new."""
+def matrix_rows(versions: Sequence[str], *, large: bool = False) -> list[tuple[str, str]]:
+    """Each version with the newest libraries; with the lowest only the first and last: between them nothing is new.
+
+    Where the `large` extras are wanted too, these two have a third row.
+    """
     rows = [(version, "newest") for version in versions]
-    return rows + [(version, "lowest") for version in dict.fromkeys((versions[0], versions[-1]))]
+    ends = list(dict.fromkeys((versions[0], versions[-1])))
+    return rows + [(version, which) for which in ("lowest", *(["all"] if large else [])) for version in ends]
 
 
-def matrix(versions: list[str]) -> int:
+def matrix(arguments: list[str]) -> int:
     """The wheel on each version of Python, with the newest and the lowest libraries; returns 1 where a row fails."""
     started = time.monotonic()
     wheel = build_wheel()
-    rows = matrix_rows(versions or SUPPORTED)
+    versions = [argument for argument in arguments if argument != "--all"]
+    rows = matrix_rows(versions or SUPPORTED, large="--all" in arguments)
     with ThreadPoolExecutor(2) as pool:  # one row's downloads beside another's tests
-        passed = list(pool.map(lambda row: try_row(row[0], row[1], wheel), rows))
-    print(f"job matrix: {sum(passed)} of {len(rows)} rows passed, {round(time.monotonic() - started)} s", flush=True)
-    return int(not all(passed))
+        came = list(pool.map(lambda row: try_row(row[0], row[1], wheel), rows))
+    counts = ", ".join(f"{came.count(word)} {word}" for word in ("passed", "failed", "skipped"))
+    print(f"job matrix: of {len(rows)} rows {counts}, {round(time.monotonic() - started)} s", flush=True)
+    return int("failed" in came)
+
+
+# --- What a stranger does first: `fresh`.
+
+OUTSIDE = ("PYTHONPATH", "VIRTUAL_ENV")  # of whoever tries it, which a stranger does not have
+FRESH_FILES = ("female.png", "female.json", "female-2.png", "female-2.json", "female-3.png")
+
+
+def fresh(arguments: list[str]) -> int:
+    """The README's first command twice and its second block, in a folder that has the last commit and nothing else."""
+    started, outcome = time.monotonic(), "FAILED"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "speech2face"
+        try:
+            quietly(["git", "archive", "--format=tar", f"--output={folder}.tar", "HEAD"], ROOT)
+            shutil.unpack_archive(f"{folder}.tar", folder)
+            for _ in range(2):
+                quietly([sys.executable, "start.py", "portrait", "examples/female.mp3"], folder, without=OUTSIDE)
+            (_, installing, *_) = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+            quietly(["bash", "-ec", installing], folder, without=OUTSIDE)
+            missing = [name for name in FRESH_FILES if not (folder / name).exists()]
+            if missing:
+                raise Failed(f"the README's commands wrote no {', '.join(missing)}")
+            outcome = "passed"
+        finally:
+            print(f"job fresh: {outcome}, {round(time.monotonic() - started)} s", flush=True)
+    return 0
 
 
 def main() -> int:
@@ -516,7 +574,7 @@ def main() -> int:
             there = environment_program("python") if installed_extras() is not None else str(any_interpreter())
             say(f"start.py: this is Python {this_version()}; going on with {there}")
             return become([there, str(Path(__file__).resolve()), *arguments])
-        own = {"test": test, "matrix": matrix}
+        own = {"test": test, "fresh": fresh, "matrix": matrix}
         return own[arguments[0]](arguments[1:]) if arguments[0] in own else command(arguments)
     except Failed as error:
         say(f"start.py: error: {error}")

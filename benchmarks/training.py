@@ -2,6 +2,7 @@
 
     python benchmarks/training.py                                   # a graphics card: minutes; without one: see below
     python benchmarks/training.py --batches 8 32 128 512 --settings eager channels_last compile
+    python benchmarks/training.py --smoke                           # runs/smoke.sh instead, from nothing to a portrait
 
 Writes benchmarks/training.csv (appends). The network is Table 1's, 148 million parameters, on clips of 6 s with
 embeddings of 4096 numbers; a step is front end, forward, Equation 1 with all three terms, backward and Adam, through
@@ -17,7 +18,10 @@ of 2 and 4, in float32 and bfloat16, which says nothing about a card; the script
 import argparse
 import os
 import resource
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
@@ -185,6 +189,26 @@ def one_step(
     ]
 
 
+def smoke_results() -> list[Result]:
+    """Seconds of the smallest run of both stages, export and portrait, asked to end within two minutes.
+
+    By the clock, and of the processor, which other work on the machine does not change much; one thread a process.
+    """
+    environment = os.environ | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "OMP_NUM_THREADS": "1",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(["bash", str(ROOT / "runs" / "smoke.sh"), f"{folder}/smoke"], env=environment, check=True)
+        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return [
+        Result("runs/smoke.sh, nothing to a portrait", seconds, "s", spent, "of one core, with nothing beside it", 120),
+        Result("runs/smoke.sh, of the processor", spent, "core s", 0, ""),
+    ]
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,8 +216,15 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="ways to run the network")
     parser.add_argument("--runs", type=int, help="steps that are timed")
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], help="default: bf16, without a card both")
+    parser.add_argument("--smoke", action="store_true", help="time runs/smoke.sh and nothing else")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "training.csv", help="the CSV")
     arguments = parser.parse_args()
+    hardware = machine()
+    if arguments.smoke:
+        results = smoke_results()
+        print_results(results)
+        write(results, arguments.out, hardware)
+        return
     device = choose_device("auto")
     on_card = device.type == "cuda"
     batches = arguments.batches or ([8, 32, 128, 256] if on_card else [2, 4])
@@ -203,7 +234,6 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True
     else:
         print("no graphics card: the step is timed on the processor")
-    hardware = machine()
     precisions = arguments.precisions or (["bf16"] if on_card else ["fp32", "bf16"])
     results = step_results(device, batches, names, precisions, arguments.runs or (20 if on_card else 3))
     with tempfile.TemporaryDirectory() as folder:

@@ -4,11 +4,11 @@
 #
 #   bash runs/smoke.sh [WORK]      under two minutes on two cores; WORK (build/smoke) is made anew
 #
-# Needs the extra train (pip install -c constraints.txt -e '.[train]').
+# Needs the extra train (pip install -c constraints.txt -e '.[train]'). SOURCES= tries an installed package instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 WORK=${1:-build/smoke}
-export PYTHONPATH=src OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+export PYTHONPATH=${SOURCES-src} OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 rm -rf "$WORK"
 mkdir -p "$WORK"
 
@@ -17,13 +17,13 @@ python -m recipes.planted.shards --out "$WORK/world" --head "$WORK/head.safetens
     --train 96 --validation 24 --seconds 3 --faces 32
 
 # 2. Stage one: the face decoder. Stage two: the voice encoder, the face side frozen.
-DATA=(--set data.manifest="$WORK/world")
+DATA=(--set data.manifest="$WORK/world" --set run.precision=fp32) # half precision may be slower
 SHORT=(--set run.evaluate_clips=24 --set run.log_every=10 --set optimiser.decay_every=1000 --set optimiser.warm_up=0
     --set optimiser.epsilon=1e-8)
 python -m speech2face train planted-decoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/decoder" \
-    --set run.steps=120
+    --set run.steps=80
 python -m speech2face train planted-encoder "${DATA[@]}" "${SHORT[@]}" --set out="$WORK/encoder" \
-    --set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set optimiser.ema=0 --set run.steps=30 \
+    --set "encoder.channels=[4, 4, 8, 8, 8, 16, 32, 32, 32]" --set optimiser.ema=0 --set run.steps=20 \
     --set teacher.face_decoder="$WORK/decoder" --set teacher.head="$WORK/head.safetensors"
 
 # 3. A release of both, and a portrait of somebody whom neither has seen.

@@ -64,7 +64,7 @@ def command_in(line: str) -> tuple[str, list[str]] | None:
         words = shlex.split(text)
     except ValueError:  # cut off within quotation marks
         words = text.split()
-    if not words or words[0] in ("test", "matrix", "import"):  # of start.py, or a line of Python
+    if not words or words[0] in ("test", "fresh", "matrix", "import"):  # of start.py, or a line of Python
         return None
     if words[0] not in GROUPS:
         return words[0], words[1:]

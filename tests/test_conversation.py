@@ -82,7 +82,13 @@ def test_one_speaker_is_drawn_as_ever_to_the_last_bit(speakers: int | str) -> No
 
 
 def test_as_many_speakers_as_are_stated_are_told_apart() -> None:
-    assert len(speech2face.reconstruct_speakers(model(), TALK, speakers=2).speakers) == 2
+    told: list[tuple[str, int, int | None]] = []
+    found = speech2face.reconstruct_speakers(model(), TALK, speakers=2, progress=lambda *far: told.append(far))
+    assert len(found.speakers) == 2
+    for what in ("seconds of speech read", "seconds of speech drawn from"):
+        counts = [(done, of) for name, done, of in told if name == what]
+        assert counts == sorted(counts) and len({of for _, of in counts}) == 1
+        assert counts[-1][0] == counts[-1][1] and counts[-1][0] > 30
 
 
 def test_a_number_of_speakers_that_cannot_be_is_refused_before_anything_is_read() -> None:

@@ -2,18 +2,24 @@
 
 import importlib.machinery
 import json
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from speech2face import cli, errors, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.cli import microphone
+from speech2face.console import Bar
+from speech2face.live import LiveSnapshot
+from tests.screen import on_terminal
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 BLOCK = 512  # samples that a device hands over at a time
@@ -94,10 +100,35 @@ def test_silence_ends_it_and_the_portrait_is_that_of_what_was_said(
     assert {name: facts[name] for name in ("age", "age_interval_80", "gender")} == {
         name: alone[name] for name in ("age", "age_interval_80", "gender")
     }
-    readings = [line for line in shown.splitlines() if "s of speech" in line]
+    readings = [line for line in shown.splitlines() if line.endswith(" s heard")]
     assert len(readings) >= 3
-    assert "years (80 % interval" in readings[-1]
+    assert readings[-1].startswith("age ")
     assert Path("microphone.png").exists()
+
+
+def test_on_a_narrow_terminal_the_reading_stays_below_what_is_said_and_on_one_row(
+    device: type[Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of the log comes while somebody speaks, as one of another library would."""
+    device.sound = np.concatenate([speech(6), QUIET[: 5 * SAMPLE_RATE]])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["speech2face", "portrait", "--microphone"])
+    shown = microphone._show
+
+    def show_and_log(bar: Bar, snapshot: LiveSnapshot, **options: Any) -> None:
+        shown(bar, snapshot, **options)
+        logging.getLogger("speech2face.live").warning("an event of the log")
+
+    monkeypatch.setattr(microphone, "_show", show_and_log)
+    with on_terminal(60) as seen, pytest.raises(SystemExit):
+        cli.main()
+    lines = seen.lines()
+    events = [line for line in lines if "an event of the log" in line]
+    assert len(events) > 3 and all(line.endswith("warning  an event of the log") for line in events)
+    assert not any(line.startswith("age ") for line in lines), "the reading is gone with the recording"
+    readings = [line for frame in seen.frames for line in frame if line.startswith("age ")]
+    assert readings and max(map(len, readings)) <= 60
+    assert not any("an event" in line for line in readings)
 
 
 def test_an_interruption_ends_the_recording_and_not_the_program(device: type[Device], run: Callable[..., Ran]) -> None:

@@ -17,6 +17,7 @@ from speech2face.audio.sound_file import KINDS, encode_waveform, sound_kind
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.audio.speech import require_speech
 from speech2face.audio.vocoder import VoiceChange
+from speech2face.cli.shield import _goal_text
 from speech2face.errors import GoalsNotReached, InvalidOption, NoSpeech, OutputExists, SilentRecording, TooLittleSpeech
 from speech2face.models.contract import Model
 from speech2face.models.learned import Correction, LearnedModel, LearnedRelease, pooled_statistics
@@ -89,7 +90,13 @@ def test_a_made_voice_gives_away_less_and_is_as_long_and_as_loud(name: str, mode
 @pytest.mark.slow
 def test_the_same_recording_gives_the_same_sound(model: Model) -> None:
     voice = (made_voice(3.0), SAMPLE_RATE)
-    first, second = (shield(voice, model) for _ in range(2))
+    told: list[tuple[str, int, int | None]] = []
+    first = shield(voice, model, progress=lambda *how_far: told.append(how_far))
+    second = shield(voice, model)
+    tries = [(done, of) for what, done, of in told if what == "changes tried"]
+    assert 1 <= len(tries) <= shielding.MOST_TRIES == 26
+    assert tries == [(number, 26) for number in range(1, len(tries) + 1)]
+    assert ("seconds changed", 3, 3) in told
     np.testing.assert_array_equal(first.audio, second.audio)
     assert first.facts() == second.facts()
 
@@ -204,6 +211,13 @@ def test_a_learned_model_says_what_a_voice_moves_beyond_attributes(model: Any) -
     assert model.encode(voice).beyond_attributes is None
 
 
+def test_the_gender_reading_is_worded_as_everywhere() -> None:
+    (wanted,) = [goal for goal in made().goals if goal.name == "gender_probability"]
+    assert _goal_text(wanted) == "feminine (99 %) -> feminine (52 %)  reached (wanted: 60 % or less)"
+    assert shielding._caption(TELLING)[0] == "voice read as feminine (99 %)"
+    assert shielding._caption(replace(TELLING, femininity=0.004))[0] == "voice read as masculine (over 99 %)"
+
+
 def test_the_sheet_is_labelled_and_shows_both_faces() -> None:
     said, facts = read_provenance(made().sheet())
     assert said.kind == "comparison sheet" and said.notice == "Nobody's likeness."
@@ -241,7 +255,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a recording in it; shielding is not done but made up."""
     (tmp_path / "talk.mp3").write_bytes((EXAMPLES / "female.mp3").read_bytes())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shielding, "shield", lambda source, model, track: made())
+    monkeypatch.setattr(shielding, "shield", lambda source, model, **_: made())
     return tmp_path
 
 
@@ -258,7 +272,7 @@ def test_the_command_writes_a_numbered_neighbour(
     assert [run(monkeypatch, "talk.mp3") for _ in range(2)] == [0, 0]
     assert sorted(path.name for path in folder.iterdir()) == ["talk-shielded-2.wav", "talk-shielded.wav", "talk.mp3"]
     said = capsys.readouterr().out
-    assert "0.99 -> 0.52" in said and "no proof" in said
+    assert "feminine (99 %) -> feminine (52 %)" in said and "no proof" in said
 
 
 def test_a_stated_name_is_kept_and_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +295,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is(
 def test_goals_that_are_missed_are_named_and_the_nearest_is_written(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(shielding, "shield", lambda source, model, track: made(same_speaker=0.5))
+    monkeypatch.setattr(shielding, "shield", lambda source, model, **_: made(same_speaker=0.5))
     assert run(monkeypatch, "talk.mp3", "--json") == GoalsNotReached.exit_code
     captured = capsys.readouterr()
     facts = json.loads(captured.out)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import start
+from tests.screen import on_terminal
 from tests.test_commands import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -87,13 +88,14 @@ def test_options_and_files_bring_their_extras() -> None:
     assert set(start.MATRIX_EXTRAS) <= set(start.IMPORTS)
 
 
-@pytest.mark.parametrize("extra", ["", *(extra for extra in start.MATRIX_EXTRAS if extra != "microphone")])
+@pytest.mark.parametrize("extra", ["", *(extra for extra in start.IMPORTS if extra not in ("", "microphone"))])
 def test_the_matrix_imports_every_library_that_is_required_and_no_other(extra: str) -> None:
-    """But sounddevice, which cannot be imported where there is no sound system."""
+    """But sounddevice, which cannot be imported where there is no sound system, and a folder of dlib's model files."""
     known = packages_distributions()
     imported = {re.sub("[-_.]+", "-", known[name][0]).lower() for name in start.IMPORTS[extra]}
     required = [re.match(r"[\w.-]+", text) for text in (EXTRAS[extra] if extra else PROJECT["dependencies"])]
-    assert imported == {re.sub("[-_.]+", "-", found[0]).lower() for found in required if found} - {"speech2face"}
+    not_imported = {"speech2face", "face-recognition-models"}
+    assert imported == {re.sub("[-_.]+", "-", found[0]).lower() for found in required if found} - not_imported
 
 
 def test_the_supported_pythons_are_those_of_the_package() -> None:
@@ -200,3 +202,33 @@ def test_the_matrix_takes_every_bound_and_leaves_out_what_says_nothing_new() -> 
         *(("3.11", "lowest"), ("3.13", "lowest")),
     ]
     assert start.matrix_rows(["3.12"]) == [("3.12", "newest"), ("3.12", "lowest")]
+    large = [("3.11", "all"), ("3.13", "all")]
+    assert start.matrix_rows(["3.11", "3.12", "3.13"], large=True)[5:] == large
+    assert set(start.LARGE_EXTRAS) <= set(start.IMPORTS) & set(EXTRAS)
+
+
+@pytest.mark.parametrize(("works", "code"), [(True, 0), (False, 1)])
+def test_a_python_that_is_missing_is_counted_as_skipped_and_one_that_fails_as_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], works: bool, code: int
+) -> None:
+    found = {"3.11": (Path("/python3.11"), "3.11.9")}
+    monkeypatch.setattr(start, "build_wheel", lambda: Path("a.whl"))
+    monkeypatch.setattr(start, "interpreter", found.get)
+
+    def job(row: start.Row, name: str, work: object) -> None:
+        if not works:
+            raise start.Failed("on purpose")
+
+    monkeypatch.setattr(start.Row, "job", job)
+    assert started(monkeypatch, "matrix", "3.11", "3.13") == code
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"job matrix: of 4 rows {2 * works} passed, {2 * (not works)} failed, 2 skipped, ")
+
+
+def test_the_line_of_an_installation_does_not_wrap_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [sys.executable, "-c", "import time; print('within ' * 40, flush=True); time.sleep(0.8)"]
+    with on_terminal(60) as seen:
+        start.run_shown("[1/2] a step", words)
+    shown = [line for frame in seen.frames for line in frame if "within" in line]
+    assert shown and max(map(len, shown)) < 60
+    assert [line.partition(",")[0] for line in seen.lines()] == ["[1/2] a step: done"]

@@ -1,10 +1,11 @@
 """What somebody sees on a terminal: a command with a bar leaves whole lines, and shows none where nobody looks."""
 
-import ast
+import contextlib
 import importlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from runs import terminal_captures
 from speech2face import cli
 from speech2face.cli.terminal import print_line
 from speech2face.console import Bar, logged, note
@@ -21,7 +23,7 @@ from speech2face.errors import DatasetError
 from tests.screen import on_terminal
 from tests.test_commands import COMMANDS
 
-PACKAGE = Path(__file__).parents[1] / "src" / "speech2face"
+EXAMPLE = str(Path(__file__).parents[1] / "examples" / "female.mp3")
 LONG = "a result of many words, much longer than the terminal is wide " * 3
 PAINT = "━╺╸"
 SAID = ["a line beside the bar", LONG.strip(), "another package's warning", "an event of the log"]
@@ -70,10 +72,22 @@ def _train(settings: object, overrides: object, *, stop_at: int | None, quiet: b
     raise DatasetError("ended on purpose")
 
 
+def _unseen(*_: object, **__: object) -> None:
+    """Stands for work of which nobody is told how far it is: its bar only moves."""
+    busy(lambda what, done, of: None)
+    raise DatasetError("ended on purpose")
+
+
 # Every command with a bar: what is typed, and what is put in place of its work.
 FAMILY: dict[str, tuple[list[str], str, Callable[..., Any]]] = {
-    "portrait": (["a.wav", "b.wav"], "portrait.reconstruct", _Work()),  # its own loop counts
+    "portrait": (["a.wav", "b.wav"], "portrait.reconstruct", _unseen),  # its own loop counts
+    "portrait of one": ([EXAMPLE], "portrait.reconstruct", _unseen),
+    "portrait --speakers": ([EXAMPLE, "--speakers", "auto"], "conversation.reconstruct_speakers", _Work()),
     "video": (["a.wav", "-o", "a.mp4"], "video.video_bytes", _Work()),
+    "video before its frames": (["a.wav", "-o", "a.mp4"], "portrait.reconstruct", _unseen),
+    "shield": ([EXAMPLE], "shielding.shield", _Work()),
+    "decode": ([EXAMPLE], "portrait.decode_photograph", _unseen),
+    "convert": (["a.pt", "b.safetensors"], "face.vggface.convert_vggface", _unseen),
     "learn": (["--pairs", "pairs.csv", "-o", "out"], "learning.release.learn_release", _Work(4)),
     "train": (["none.toml"], "tasks.train", _train),
     "balance": (["none.toml"], "training.engine.balance_by_settings", _Work()),
@@ -82,21 +96,33 @@ FAMILY: dict[str, tuple[list[str], str, Callable[..., Any]]] = {
     "evaluate": (["--data", "a", "-o", "b"], "tasks.evaluate", _Work()),
     "data prepare": (["--videos", "videos", "-o", "out"], "data.session.prepare_data", _prepare),
     "data verify": (["out"], "forget.verify_data", _Work(1)),
+    "data forget": (["NAME", "--data", "out"], "forget.forget", _Work()),
+    "data show": (["out"], "data.manifest.Manifest.open", _unseen),
+    "drivers check": (["measures", "somebody's"], "drivers.DriverKind.check", _unseen),
     "gallery build": (["photos", "-o", "out"], "gallery.build.build_gallery", _Work(4)),
+    "gallery search": ([EXAMPLE, "-g", "out"], "gallery.gallery.search_gallery", _Work()),
+    "gallery forget": (["NAME", "-g", "out"], "cli.gallery._open", _unseen),
+    "gallery show": (["out"], "cli.gallery._open", _unseen),
+}
+# And every other one, with the reason why nobody waits for it.
+SHORT = {
+    **dict.fromkeys(("configs list", "configs show", "configs copy"), "settings are a page of text"),
+    "drivers list": "names are read, nothing is imported",
+    "inspect": "a picture is read once",
+    "certificate": "a key is made in milliseconds",
+    **dict.fromkeys(("serve", "studio"), "a service says where it listens, and waits itself"),
 }
 
 
-def test_the_family_is_every_command_that_makes_a_bar() -> None:
-    """`train` makes its own in the engine."""
-    found = set()
-    for path in (PACKAGE / "cli").glob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-            if any(isinstance(node, ast.Call) and ast.unparse(node.func) == "Bar" for node in ast.walk(function)):
-                group = "" if path.stem not in ("data", "gallery") else f"{path.stem} "
-                found.add("portrait" if function.name == "_draw_batch" else f"{group}{function.name}")
-    assert found | {"train"} == set(FAMILY)
-    assert set(FAMILY) <= set(COMMANDS)
+def command_of(name: str) -> str:
+    """The command of one of the family: the longest beginning of its name that is one."""
+    words = name.split()
+    return " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
+
+
+def test_every_command_that_is_not_short_shows_that_it_goes_on() -> None:
+    assert {command_of(name) for name in FAMILY} == set(COMMANDS) - set(SHORT)
+    assert set(SHORT) <= set(COMMANDS)
 
 
 @pytest.fixture
@@ -106,30 +132,21 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
 
     def run(name: str, *options: str) -> int:
         arguments, place, work = FAMILY[name]
-        module, _, function = place.rpartition(".")
-        if name not in ("portrait", "video", "gallery build"):
+        command = command_of(name)
+        monkeypatch.setattr("speech2face.models.open.load_model", lambda *_: _Anything())
+        if command.split()[0] not in ("portrait", "video", "shield", "decode", "drivers", "gallery"):
             pytest.importorskip("torch", reason="install the extra `train`")
-        if name == "portrait":
-            monkeypatch.setattr("speech2face.batch.is_recording", lambda path: True)
-
-            def work(*_: Any, **__: Any) -> Any:
-                busy(lambda what, done, of: None)
-                raise DatasetError("ended on purpose")
-
-        if name == "video":
+            for replaced in ("training.settings.read_settings", "learning.features.tabled_pairs"):
+                where, _, what = replaced.rpartition(".")
+                monkeypatch.setattr(importlib.import_module(f"speech2face.{where}"), what, lambda *_, **__: _Anything())
+        if command == "video":
             heard = SimpleNamespace(waveform=None, seconds=1.0)
             for inside in ("audio.recording.read_recording", "portrait.reconstruct", "video.original_sound"):
                 monkeypatch.setattr(f"speech2face.{inside}", lambda *_, **__: heard)
-
-        for replaced in ("models.open.load_model", "training.settings.read_settings", "learning.features.tabled_pairs"):
-            where, _, what = replaced.rpartition(".")
-            if name in ("portrait", "video", "gallery build") and not where.startswith("models"):
-                continue
-            monkeypatch.setattr(importlib.import_module(f"speech2face.{where}"), what, lambda *_, **__: _Anything())
         monkeypatch.setattr("speech2face.cli.data._preparation", lambda *_: None)
-        target = importlib.import_module(f"speech2face.{module}")
-        monkeypatch.setattr(target, function, work)
-        monkeypatch.setattr(sys, "argv", ["speech2face", *name.split(), *arguments, *options])
+        monkeypatch.setattr("speech2face.cli.gallery._open", lambda *_: contextlib.nullcontext())
+        monkeypatch.setattr(f"speech2face.{place}", work)
+        monkeypatch.setattr(sys, "argv", ["speech2face", *command.split(), *arguments, *options])
         with pytest.raises(SystemExit) as left:
             cli.main()
         return int(left.value.code or 0)
@@ -151,8 +168,12 @@ def test_a_command_with_a_bar_leaves_whole_lines_and_no_bar(
 ) -> None:
     with on_terminal(columns) as seen:
         code = started(name)
-    assert code in (DatasetError.exit_code, 30), seen.text()
     assert any(any(mark in line for mark in PAINT) for frame in seen.frames for line in frame), "there was no bar"
+    assert not seen.screen.cursor.hidden
+    if name == "drivers check":  # what an added part raises is said of it, with a code of its own
+        assert code == 1
+        return
+    assert code in (DatasetError.exit_code, 30), seen.text()
     times = 2 if name == "portrait" else 1  # two recordings
     lines = seen.lines()
     assert lines == [line for line in lines if not set(PAINT) & set(line)]
@@ -161,7 +182,6 @@ def test_a_command_with_a_bar_leaves_whole_lines_and_no_bar(
     assert lines[-1].startswith("speech2face: error: ")
     ends = [line for line in lines if line.endswith("ended on purpose")]
     assert len(lines) == 4 * times + len(ends) + (name == "portrait"), seen.text()
-    assert not seen.screen.cursor.hidden
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -186,7 +206,11 @@ def test_there_is_no_bar_where_it_would_not_be_seen(
         assert said.err.count("things") == 0, name
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILY if name != "balance"])  # which prints nothing but its result
+# These print nothing but their result.
+WITHOUT_QUIET = ("balance", "convert", "data show", "drivers check", "gallery show")
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILY if name not in WITHOUT_QUIET])
 def test_there_is_no_bar_with_quiet(name: str, started: Callable[..., int]) -> None:
     with on_terminal(100) as seen:
         started(name, "--quiet")
@@ -204,7 +228,7 @@ def test_a_bar_says_how_many_how_fast_and_how_long_still(monkeypatch: pytest.Mon
         assert "/s" in bar.line() or "s each" in bar.line()
         assert bar.line().endswith(" left")
         bar.stage("parts", 0, None)
-        assert bar.line() == "parts: 0"
+        assert bar.line() == "parts"
 
 
 def test_bars_within_each_other_share_one_display() -> None:
@@ -314,3 +338,33 @@ def test_completion_knows_commands_and_options() -> None:
     assert {"portrait", "gallery", "serve"} <= set(completed(""))
     assert completed("data pre") == ["prepare"]
     assert completed("serve --op") == ["--open"]
+
+
+def test_train_says_what_it_opens_before_torch_is_imported(tmp_path: Path) -> None:
+    """Importing torch takes seconds, in which nobody would know that the program has begun."""
+    pytest.importorskip("torch", reason="install the extra `train`")
+    script = """
+import sys
+from speech2face import cli, console, tasks
+
+def note(text):
+    print(text, "torch" in sys.modules, flush=True)
+
+tasks.note = note
+sys.argv = ["speech2face", "train", "nothing.toml"]
+cli.main()
+"""
+    ran = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout == "opening torch, the settings and the data False\n"
+    assert "nothing.toml" in ran.stderr
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_terminal_as_it_is() -> None:
+    """But for the bar's own seconds, and how wide it is painted: python runs/terminal_captures.py writes it anew."""
+    command, said = terminal_captures.shown()
+    meanwhile, last = terminal_captures.captured(command)
+    assert said[:-1] == meanwhile[:-1]
+    bar = re.compile(rf"talks/male\.m4a [{PAINT}]+ 2 of 3, [\d.]+ s each, \d:\d\d:\d\d left")
+    assert bar.fullmatch(said[-1]) and bar.fullmatch(meanwhile[-1])
+    assert f"`{last[-1]}`" in terminal_captures.PAGE.read_text(encoding="utf-8")

@@ -334,6 +334,15 @@ def voice_text(facts: dict[str, Any]) -> str:
     return gender_text(facts["gender"]["reading"], facts["gender"]["probability"])
 
 
+def heard_text(facts: dict[str, Any]) -> str:
+    """Age and gender reading, where they are stated, and the seconds heard, in few words."""
+    stated = ""
+    if "age" in facts:
+        low, high = facts["age_interval_80"]
+        stated = f"age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {voice_text(facts)}, "
+    return f"{stated}{facts['seconds_heard']:.1f} s heard"
+
+
 def fact_rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What was heard and believed, one row a fact; what says nothing or is not stated is left out."""
     rows = [("apparent age", age_text(facts)), ("voice read as", voice_text(facts))] if "age" in facts else []
@@ -377,12 +386,8 @@ def portrait_line(facts: dict[str, Any], job: Job) -> str:
     if "speakers" in facts:
         drawn = [f"{each['seconds']:.1f} s" for each in facts["speakers"] if each["portrait"] is not None]
         return f"{job.name} -> {printable(job.outputs.portrait)}: {len(drawn)} voices drawn, {', '.join(drawn)}"
-    stated = ""
-    if "age" in facts:
-        low, high = facts["age_interval_80"]
-        stated = f"age {facts['age']:.0f} ({low:.0f} to {high:.0f}), {voice_text(facts)}, "
     cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
-    return f"{job.name} -> {printable(job.outputs.portrait)}: {stated}{facts['seconds_heard']:.1f} s heard{cautions}"
+    return f"{job.name} -> {printable(job.outputs.portrait)}: {heard_text(facts)}{cautions}"
 
 
 def summary_line(*, drawn: int, failed: int, skipped: int) -> str:

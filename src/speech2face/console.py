@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Tell = Callable[[str, int, int | None], None]
 """Told what is counted, how many are done, and of how many, None where that is not known; `Bar.stage` is one."""
+
+
+def unheard(what: str, done: int, of: int | None) -> None:
+    """Tell nobody how far it is: the default of whoever takes a `Tell`."""
+
+
 LOG_SECONDS: Final = 10.0  # between lines of the log about one bar, where there is no terminal
 BAR_COLUMNS: Final = 20  # narrower than Rich's 40: the words beside it say more
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -153,13 +159,15 @@ class Bar:
 
     def line(self) -> str:
         """Say all of it in one line without a bar."""
-        if not self._timed:
-            return self._what
-        return f"{self._what}: {self.pace()}"
+        pace = self.pace()
+        return f"{self._what}: {pace}" if pace else self._what
 
     def pace(self) -> str:
-        """Say how many are done of how many, how fast on the whole, and how long the rest will take."""
-        if not self._timed:
+        """Say how many are done of how many, how fast on the whole, and how long the rest will take.
+
+        Nothing where nothing is counted: then the bar only moves.
+        """
+        if not self._timed or (self._total is None and not self._done):
             return ""
         said = f"{self._done:,.0f}" + ("" if self._total is None else f" of {self._total:,.0f}")
         seconds = time.monotonic() - self._began

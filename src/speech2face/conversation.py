@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +20,7 @@ from speech2face.audio.recording import Recording, Source
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, Spans, open_voice_activity, require_speech
 from speech2face.audio.stream import SETTLED_SECONDS
+from speech2face.console import Tell, unheard
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import brief, whole_number
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_SPEAKERS, Style
@@ -96,7 +97,9 @@ def cut_pieces(spans: Spans) -> Spans:
     return tuple(pieces)
 
 
-def encode_pieces(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans) -> tuple[FloatArray, FloatArray]:
+def encode_pieces(
+    reader: AttributeRuntime, waveform: FloatArray, pieces: Spans, progress: Tell = unheard
+) -> tuple[FloatArray, FloatArray]:
     """What each piece says with its neighbours: speaker embedding (pieces, embedding), two at once or not (pieces,).
 
     Beside these, memory does not grow with the number of pieces.
@@ -119,6 +122,7 @@ def encode_pieces(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans)
                 overlaps.append(reader.speaker_space.overlaps(sums))
             keep = max(first, ready - AROUND)
             waiting, first = waiting[keep - first :], keep
+            progress("seconds of speech read", *(_whole_seconds(pieces[:part]) for part in (stop, len(pieces))))
     return np.concatenate(found), np.concatenate(overlaps)
 
 
@@ -133,7 +137,7 @@ def _around(pieces: Spans, read: range) -> Iterator[tuple[int, int]]:
         yield low, high
 
 
-def diarize(model: Model, activity: Activity, speakers: int | None = None) -> Diarization:
+def diarize(model: Model, activity: Activity, speakers: int | None = None, progress: Tell = unheard) -> Diarization:
     """Tell who speaks when in speech that was found; `speakers` is how many at most, None where nobody knows.
 
     Whichever model draws, the shipped starter's encoder tells speakers apart. Pieces in which two speak at once, or
@@ -141,7 +145,9 @@ def diarize(model: Model, activity: Activity, speakers: int | None = None) -> Di
     """
     reader = speaker_reader(model)
     pieces = cut_pieces(activity.spans)
-    return tell_apart(pieces, *encode_pieces(reader, activity.waveform, pieces), reader.speaker_space, speakers)
+    encoded = encode_pieces(reader, activity.waveform, pieces, progress)
+    progress("telling voices apart", 0, None)
+    return tell_apart(pieces, *encoded, reader.speaker_space, speakers)
 
 
 def tell_apart(
@@ -260,6 +266,10 @@ def _rounded(segments: tuple[tuple[float, float], ...]) -> list[list[float]]:
     return [[round(start, 2), round(stop, 2)] for start, stop in segments]
 
 
+def _whole_seconds(spans: Spans) -> int:
+    return sum(stop - start for start, stop in spans) // SAMPLE_RATE
+
+
 def _seconds(spans: Spans) -> tuple[tuple[float, float], ...]:
     return tuple((start / SAMPLE_RATE, stop / SAMPLE_RATE) for start, stop in spans)
 
@@ -303,6 +313,7 @@ def reconstruct_speakers(
     style: Style | str = Style.photographic,
     track: int | None = None,
     voice_activity: str = DEFAULT_ACTIVITY,
+    progress: Tell = unheard,
 ) -> Conversation:
     """Draw a portrait for each speaker of a recording, and the timeline of who spoke when.
 
@@ -321,6 +332,7 @@ def reconstruct_speakers(
         style: "photographic", "drawn" or "line".
         track: which of several sound tracks is heard, from 1.
         voice_activity: name of the detector that finds the speech.
+        progress: called with what is counted, how many are done and of how many, None where nobody knows.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording or the options.
@@ -331,7 +343,7 @@ def reconstruct_speakers(
     model.prefetch()
     read = as_recording(recording, sample_rate, track, max_seconds=MAX_CONVERSATION_SECONDS)
     activity = require_speech(read.waveform, voice_activity=voice_activity)
-    found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted)
+    found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted, progress)
     if not found.speakers:
         raise NoSpeech("several people talk at once all through, and none can be told apart; record them one by one")
     if len(found.speakers) == 1:
@@ -340,8 +352,15 @@ def reconstruct_speakers(
     # Those who are drawn come first, so that their numbers are those of their files.
     lengths = [sum(stop - start for start, stop in spans) for spans in found.speakers]
     longest = sorted(range(len(lengths)), key=lambda place: -lengths[place])[:MAX_SPEAKERS]
+    heard = 0
+
+    def count(samples: int) -> None:
+        nonlocal heard
+        heard += samples
+        progress("seconds of speech drawn from", *(each // SAMPLE_RATE for each in (heard, sum(lengths))))
+
     tried = [
-        _speaker(model, read, activity, spans, options, draw=place in longest)
+        _speaker(model, read, activity, spans, options, count, draw=place in longest)
         for place, spans in enumerate(found.speakers)
     ]
     tried.sort(key=lambda speaker: speaker.portrait is None)
@@ -357,30 +376,33 @@ def _speaker(
     activity: Activity,
     spans: Spans,
     options: PortraitOptions,
+    count: Callable[[int], None],
     *,
     draw: bool,
 ) -> ConversationSpeaker:
-    """One of several speakers, not yet numbered, drawn from what is theirs alone."""
+    """One of several speakers, not yet numbered, drawn from what is theirs alone; `count` is told of the samples."""
     own = Activity(activity.waveform, spans)
     segments = _seconds(spans)
     if not draw or own.seconds < LEAST_SECONDS:
         return ConversationSpeaker(0, segments, None, TOO_SHORT if own.seconds < LEAST_SECONDS else TOO_MANY)
     try:
-        encoding = _encoded(model, own)
+        encoding = _encoded(model, own, count)
     except NoSpeech:
         return ConversationSpeaker(0, segments, None, NO_VOICE)
     return ConversationSpeaker(0, segments, portrait_of(model, read, own, encoding, options))
 
 
-def _encoded(model: Model, own: Activity) -> SpeechEncoding:
+def _encoded(model: Model, own: Activity, count: Callable[[int], None]) -> SpeechEncoding:
     """One speaker's speech: all at once, or where it is long as in a call, in memory that does not grow with it."""
     if own.seconds <= SETTLED_SECONDS:
         speech = own.speech()
         encoding = model.encode(speech)
+        count(speech.size)
         return encoding.spoken_at(((0, speech.size),)) if model.encodes_pauses else encoding
     state = model.start_encoding()
     for start, stop in own.spans:
         state.push(own.waveform[start:stop], (stop - start) / SAMPLE_RATE)
+        count(stop - start)
     return state.encoding()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 
-from speech2face.console import Tell
+from speech2face.console import Tell, unheard
 from speech2face.data.manifest import (
     COLUMNS,
     END_OF_ARCHIVE,
@@ -161,8 +161,11 @@ def forget(
     caches: Sequence[Path] = (),
     galleries: Sequence[Path] = (),
     models: Sequence[Path] = (),
+    progress: Tell = unheard,
 ) -> Forgotten:
     """Remove speakers; without any, finish what was interrupted and clean further copies.
+
+    `progress` is called with what is counted, how many are done and of how many, None where nobody knows.
 
     Raises:
         DatasetError: the folder holds no data, or is damaged, or a copy cannot be read; nothing was changed.
@@ -172,6 +175,7 @@ def forget(
     need_extra("forgetting in a data set", "train", ("jinja2",))  # its statement is written anew, at the very end
     storage = Storage(place)
     _check_data(storage)
+    progress("looking through copies and models", 0, None)
     check_caches(caches)
     check_galleries(galleries)
     check_models(models)
@@ -179,9 +183,10 @@ def forget(
         before = read_tombstones(storage)
         if before is None and not speakers:
             raise InvalidOption(f"nobody was forgotten in {storage} yet; name a speaker")
-        erasure = _Erasure(storage, (before or Tombstones.new()).with_speakers(speakers), speakers)
+        erasure = _Erasure(storage, (before or Tombstones.new()).with_speakers(speakers), speakers, progress)
         erasure.run()
         tombstones = erasure.tombstones
+    progress("cleaning copies, looking through models", 0, None)
     removed = {path: clean_gallery(path, tombstones, speakers) for path in galleries}
     met = erasure.met.union(*({tombstones.hash("speaker", name) for name in names} for names in removed.values()))
     known = met if before is None else met | before.speakers
@@ -259,8 +264,8 @@ def marks_of(contents: Iterable[bytes], forgotten: Callable[[str, str], bool]) -
 class _Erasure:
     """One run over a folder that is held."""
 
-    def __init__(self, storage: Storage, tombstones: Tombstones, speakers: Sequence[str]) -> None:
-        self.tombstones, self._storage = tombstones, storage
+    def __init__(self, storage: Storage, tombstones: Tombstones, speakers: Sequence[str], progress: Tell) -> None:
+        self.tombstones, self._storage, self._progress = tombstones, storage, progress
         self.clips = 0
         self.shards: list[str] = []
         self.tables: list[str] = []
@@ -278,7 +283,7 @@ class _Erasure:
         manifest = self._storage.read(MANIFEST) if MANIFEST in self._names else None
         listed = [] if manifest is None else read_manifest(manifest, self._storage.where(MANIFEST)).shards
         shards, halves = self._shards(listed)
-        holding = [name for name in shards if self._note_clips(f"{name}.csv")]
+        holding = [name for name in self._each(shards, "indexes read") if self._note_clips(f"{name}.csv")]
         tables = [name for name in self._names if name.endswith(".csv") and name.removesuffix(".csv") not in shards]
         for name in tables:
             self._note_clips(name)
@@ -294,7 +299,7 @@ class _Erasure:
         for name in naming:
             self._clean_table(name)
         self._clean_features()
-        for name in holding:
+        for name in self._each(holding, "shards cleaned"):
             self._clean_shard(name)
         if not self.tombstones.finished:
             self._republish(manifest, listed)
@@ -307,6 +312,12 @@ class _Erasure:
         found = marks_of((self._storage.read(name) for name in files), self.tombstones.names)
         unknown = () if files else (self.tombstones.hash("speaker", name) for name in self._named)
         self.tombstones = self.tombstones.with_marks((*found.values(), *unknown))
+
+    def _each(self, names: Sequence[str], what: str) -> Iterator[str]:
+        """The names, each counted once it is done with."""
+        for number, name in enumerate(names, 1):
+            yield name
+            self._progress(what, number, len(names))
 
     def _clean_features(self) -> None:
         """The numbers of the forgotten in the file that learning keeps beside its data; those of others stay."""

@@ -218,13 +218,17 @@ def encoded_facts(encoded: EncodedVoice) -> dict[str, Any]:
 def attribute_facts(attributes: AttributeBelief) -> dict[str, Any]:
     """Age and gender as they are stated, JSON-ready."""
     low, high = attributes.age_interval()
-    femininity = attributes.femininity
-    reading, probability = "feminine" if femininity >= 0.5 else "masculine", round(max(femininity, 1 - femininity), 4)
     return {
         "age": round(attributes.age_mean, 1),
         "age_interval_80": [round(low, 1), round(high, 1)],
-        "gender": {"reading": reading, "probability": probability, "text": gender_text(reading, probability)},
+        "gender": gender_facts(attributes.femininity),
     }
+
+
+def gender_facts(femininity: float) -> dict[str, Any]:
+    """The gender reading of a femininity, 0 to 1, JSON-ready: the reading, its probability, and both in words."""
+    reading, probability = "feminine" if femininity >= 0.5 else "masculine", round(max(femininity, 1 - femininity), 4)
+    return {"reading": reading, "probability": probability, "text": gender_text(reading, probability)}
 
 
 def gender_text(reading: str, probability: float) -> str:

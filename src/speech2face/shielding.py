@@ -9,7 +9,8 @@ one such listener does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -21,6 +22,7 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import Activity, require_speech
 from speech2face.audio.vocoder import (
     FFT_SIZE,
+    HOP,
     Voice,
     VoiceChange,
     median_pitch,
@@ -29,11 +31,12 @@ from speech2face.audio.vocoder import (
     take_apart,
     track_pitch,
 )
+from speech2face.console import Tell, unheard
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import PathLike, brief, plain_path
 from speech2face.models.contract import Given, Model, SpeakerEncoding, SpeakerModel
 from speech2face.outputs import write_together
-from speech2face.portrait import check_model, draw_picture
+from speech2face.portrait import check_model, draw_picture, gender_facts
 from speech2face.voice.belief import cosine
 
 # --- What is wanted, and what cannot be promised.
@@ -67,6 +70,7 @@ MCADAMS_LEAST: Final = 0.6
 FORMANTS_LEAST, FORMANTS_MOST = 0.7, 1.5  # beyond, voices are nobody's, and their reading turns round
 LEAST_OCTAVES, MOST_OCTAVES = 0.02, 0.3  # of one try's move
 FORMANT_TRIES: Final = 3  # a step
+MOST_TRIES: Final = len(STEPS) * FORMANT_TRIES + REFINEMENTS
 LOGITS_AN_OCTAVE: Final = 14.0  # about what the gender reading moves as resonances go up by an octave
 NEUTRAL_LOGIT: Final = 0.2  # nearer to even than this needs no further try
 EXCERPT_SEGMENTS, SEGMENT_SAMPLES = 3, 3 * SAMPLE_RATE  # of the speech, on which the steps are tried
@@ -248,7 +252,7 @@ def _exposure_facts(exposure: Exposure) -> dict[str, Any]:
 def _caption(exposure: Exposure) -> tuple[str, str]:
     low, high = exposure.age_interval
     return (
-        f"read as a woman's with {100 * exposure.femininity:.0f} %",
+        f"voice read as {gender_facts(exposure.femininity)['text']}",
         f"age {low:.0f} to {high:.0f} (80 %)",
     )
 
@@ -359,13 +363,16 @@ def _try(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange) -> _Tried | 
     return _Tried(step, expose(encoding), cosine(excerpt.encoding.speaker_embedding, encoding.speaker_embedding), alike)
 
 
-def _neutral(model: SpeakerModel, excerpt: _Excerpt, step: VoiceChange, formants: float) -> Iterator[_Tried]:
+_Attempt = Callable[[VoiceChange], _Tried | None]
+
+
+def _neutral(attempt: _Attempt, step: VoiceChange, formants: float) -> Iterator[_Tried]:
     """One step with the resonances moved until gender is open: every try, by secants within what is known."""
     low, high = np.log2(FORMANTS_LEAST), np.log2(FORMANTS_MOST)
     at, slope = float(np.log2(formants)), LOGITS_AN_OCTAVE
     last: tuple[float, float] | None = None
     for _ in range(FORMANT_TRIES):
-        tried = _try(model, excerpt, replace(step, formants=float(2**at)))
+        tried = attempt(replace(step, formants=float(2**at)))
         if tried is None:
             return
         yield tried
@@ -394,7 +401,7 @@ def _walked(change: VoiceChange, stride: dict[str, float], sign: int) -> VoiceCh
     return replace(change, pitch_hz=min(max((change.pitch_hz or 160.0) * 2 ** (sign * size), 110.0), 280.0))
 
 
-def _refined(model: SpeakerModel, excerpt: _Excerpt, best: _Tried) -> _Tried:
+def _refined(attempt: _Attempt, best: _Tried) -> _Tried:
     """The nearest that is found by walking on from `best`, a stride at a time, while goals are missed."""
     tries = 0
     while tries < REFINEMENTS:
@@ -405,7 +412,7 @@ def _refined(model: SpeakerModel, excerpt: _Excerpt, best: _Tried) -> _Tried:
                 if change == best.change or tries >= REFINEMENTS or not best.shortfall():
                     continue
                 tries += 1
-                tried = _try(model, excerpt, change)
+                tried = attempt(change)
                 if tried is not None and tried.shortfall() < best.shortfall():
                     best = tried
                     break
@@ -414,13 +421,19 @@ def _refined(model: SpeakerModel, excerpt: _Excerpt, best: _Tried) -> _Tried:
     return best
 
 
-def find_change(model: SpeakerModel, speech: FloatArray) -> tuple[VoiceChange, _Excerpt]:
+def find_change(model: SpeakerModel, speech: FloatArray, progress: Tell = unheard) -> tuple[VoiceChange, _Excerpt]:
     """The first change that reaches all goals on an excerpt of the speech, (samples,), or the one nearest to them."""
-    excerpt = _excerpt(model, speech)
+    excerpt, numbers = _excerpt(model, speech), itertools.count(1)
+
+    def attempt(step: VoiceChange) -> _Tried | None:
+        tried = _try(model, excerpt, step)
+        progress("changes tried", next(numbers), MOST_TRIES)
+        return tried
+
     formants = 1.0
     best: _Tried | None = None
     for step in STEPS:
-        for tried in _neutral(model, excerpt, step, formants):
+        for tried in _neutral(attempt, step, formants):
             formants = tried.change.formants
             if best is None or tried.shortfall() < best.shortfall():
                 best = tried
@@ -428,7 +441,7 @@ def find_change(model: SpeakerModel, speech: FloatArray) -> tuple[VoiceChange, _
             break
     if best is None:
         raise NoSpeech("the model recognises no voice in it once it is changed; record somebody talking closer by")
-    best = _refined(model, excerpt, best)
+    best = _refined(attempt, best)
     return _coloured(excerpt, best.change), excerpt
 
 
@@ -453,6 +466,7 @@ def shield(
     *,
     sample_rate: float | None = None,
     track: int | None = None,
+    progress: Tell = unheard,
 ) -> Shielded:
     """Change a voice until the model reads nothing in it, and say what it read before and after.
 
@@ -464,6 +478,7 @@ def shield(
         model: from `load_model`, one that states age and gender; None is the starter.
         sample_rate: of an array given alone.
         track: which of several sound tracks is heard, from 1; None takes the one that a player would.
+        progress: called with what is counted, how many are done and of how many, None where nobody knows.
 
     Raises:
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording.
@@ -482,9 +497,12 @@ def shield(
     activity = require_speech(waveform)
     speech = activity.speech()
     encoding = speaker_model.encode(speech)
-    change, excerpt = find_change(speaker_model, speech)
+    change, excerpt = find_change(speaker_model, speech, progress)
+    progress("finding the pitch", 0, None)
     pitch = track_pitch(waveform)
-    made = put_together(take_apart(waveform, pitch), waveform.size, excerpt.median_hz, change)
+    voices = _told(take_apart(waveform, pitch), waveform.size, progress)
+    made = put_together(voices, waveform.size, excerpt.median_hz, change)
+    progress("reading the changed voice", 0, None)
     made = _levelled(made, activity.spans, _level(speech))
     changed = Activity(made, activity.spans).speech()
     after = speaker_model.encode(changed)
@@ -507,6 +525,15 @@ def shield(
         model_version=model.release.version,
         notice=model.notice,
     )
+
+
+def _told(voices: Iterator[Voice], samples: int, progress: Tell) -> Iterator[Voice]:
+    """The same blocks; how many seconds of how many they are is told once each is done with."""
+    frames = 0
+    for voice in voices:
+        yield voice
+        frames += voice.pitch_hz.size
+        progress("seconds changed", min(frames * HOP, samples) // SAMPLE_RATE, samples // SAMPLE_RATE)
 
 
 def _kept(before: FloatArray | None, after: FloatArray | None) -> float | None:

@@ -58,7 +58,7 @@ def facts(age: float, low: float, high: float, reading: str, **more: Any) -> dic
     return {
         "age": age,
         "age_interval_80": [low, high],
-        "gender": {"reading": reading, "probability": 0.9},
+        "gender": {"reading": reading, "probability": 0.9, "text": f"{reading} (90 %)"},
         "seconds_heard": 6.5,
         "cautions": [],
     } | more

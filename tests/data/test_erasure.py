@@ -63,7 +63,11 @@ def prepared(tmp_path: Path) -> tuple[Path, Preparation]:
 def test_nothing_of_a_forgotten_speaker_is_left_in_any_file(prepared: tuple[Path, Preparation]) -> None:
     data, _ = prepared
     assert anywhere(data, SPEAKER.encode()) and anywhere(data, b"clip-003")
-    forgotten = forget(data, [SPEAKER])
+    told: list[tuple[str, int, int | None]] = []
+    forgotten = forget(data, [SPEAKER], progress=lambda *how_far: told.append(how_far))
+    for what in ("indexes read", "shards cleaned"):
+        counts = [(done, of) for name, done, of in told if name == what]
+        assert counts and counts == [(number, len(counts)) for number in range(1, len(counts) + 1)]
     assert forgotten.clips == 4  # 3, 10, 17, 24, 31, 38 less one missing and one rejected
     assert forgotten.unknown == ()
     assert anywhere(data, SPEAKER.encode()) == []

@@ -211,19 +211,36 @@ def test_the_command_line_trains_and_balances(shards: Path, tmp_path: Path, caps
     assert json.loads(capsys.readouterr().out)["step"] == 2
 
 
-def test_tensorboard_shows_drawn_faces_as_labelled_pictures_and_every_term(
-    shards: Path, decoder_run: Path, tmp_path: Path
-) -> None:
-    """No photograph is copied into the run's folder: both rows of the picture are drawn."""
+def board_of(run: Path) -> list[Any]:
+    """Every value that a run has written for TensorBoard."""
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
-    teacher = {"face_decoder": str(decoder_run)}
-    train_by_settings(settings_of("encoder", shards, tmp_path / "run", teacher=teacher), quiet=True)
-    (file,) = (tmp_path / "run" / "tensorboard").iterdir()
-    values = [value for event in loader.EventFileLoader(str(file)).Load() for value in event.summary.value]
-    assert {"training/decoder_layer", "training/cosine", "evaluation/cosine"} <= {value.tag for value in values}
+    (file,) = (run / "tensorboard").iterdir()
+    return [value for event in loader.EventFileLoader(str(file)).Load() for value in event.summary.value]
+
+
+def check_picture(values: list[Any], folder: Path) -> None:
+    """No photograph is copied into the run's folder: what the picture shows is drawn, and its label says so."""
     (picture, *_) = [value for value in values if value.tag == "validation faces"]
     content = picture.tensor.string_val[2] if picture.HasField("tensor") else picture.image.encoded_image_string
-    (tmp_path / "faces.png").write_bytes(content)
-    provenance, facts = read_provenance(tmp_path / "faces.png")
+    (folder / "faces.png").write_bytes(content)
+    provenance, facts = read_provenance(folder / "faces.png")
     assert provenance.kind == "comparison sheet" and provenance.digital_source_type.endswith("trainedAlgorithmicMedia")
     assert facts["photographs"] == 0 and facts["synthetic_faces"] > 0
+
+
+def test_tensorboard_shows_the_encoders_terms_and_faces_drawn_of_voices(
+    shards: Path, decoder_run: Path, tmp_path: Path
+) -> None:
+    teacher = {"face_decoder": str(decoder_run)}
+    train_by_settings(settings_of("encoder", shards, tmp_path / "run", teacher=teacher), quiet=True)
+    values = board_of(tmp_path / "run")
+    assert {"training/decoder_layer", "training/cosine", "evaluation/cosine"} <= {value.tag for value in values}
+    check_picture(values, tmp_path)
+
+
+def test_tensorboard_shows_the_decoders_terms_and_faces_drawn_of_face_embeddings(
+    decoder_run: Path, tmp_path: Path
+) -> None:
+    values = board_of(decoder_run)
+    assert {"training/landmarks", "training/texture", "training/loss"} <= {value.tag for value in values}
+    check_picture(values, tmp_path)

@@ -187,18 +187,20 @@ def portrait(
         started = time.perf_counter()
         source = sys.stdin.buffer if job.recording is None else job.recording
         drawn: Portrait | Conversation
-        if speakers is not None:
-            from speech2face.conversation import reconstruct_speakers
-
-            drawn = reconstruct_speakers(opened, source, **options)
-            files, job = conversation_files(drawn, job, signer)
-        elif microphone:
+        if microphone:
             from speech2face.cli.microphone import record_portrait
 
             drawn = record_portrait(opened, quiet=quiet, **options)
             files = portrait_files(drawn, job, signer)
+        elif speakers is not None:
+            from speech2face.conversation import reconstruct_speakers
+
+            with Bar("reading the recording", quiet=quiet) as bar:
+                drawn = reconstruct_speakers(opened, source, progress=bar.stage, **options)
+            files, job = conversation_files(drawn, job, signer)
         else:
-            drawn = reconstruct(opened, source, **options)
+            with Bar("reading the recording", quiet=quiet or not gathered.single):  # a batch has a bar of its own
+                drawn = reconstruct(opened, source, **options)
             files = portrait_files(drawn, job, signer)
         if to_output:
             print_bytes(files[job.outputs.portrait])

@@ -300,6 +300,7 @@ def forget(
         list[Path] | None, typer.Option("--models", help="Folder of trainings and releases. May be repeated.")
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Remove speakers for good, keep a tombstone, and name the models that learned from them.
 
@@ -309,13 +310,21 @@ def forget(
 
     from speech2face.forget import forget as forget_speakers
 
-    done = forget_speakers(place, speakers or (), caches=caches or (), galleries=galleries or (), models=models or ())
+    with Bar("reading the data set", quiet=quiet) as bar:
+        done = forget_speakers(
+            place,
+            speakers or (),
+            caches=caches or (),
+            galleries=galleries or (),
+            models=models or (),
+            progress=bar.stage,
+        )
     if as_json:
         traces = [{"path": str(trace.path), "manifest_sha256": trace.manifest_sha256} for trace in done.models]
         paths = {"cached": list(map(str, done.cached)), "galleries": list(map(str, done.galleries))}
         skipped = [name for name, folders in (("caches", caches), ("models", models)) if not folders]
         print_json(asdict(done) | paths | {"models": traces, "not_looked_at": skipped})
-    else:
+    elif not quiet:
         print_rows(_forgotten_rows(done, caches=bool(caches), models=bool(models)))
     _check_known(done)
 
@@ -367,14 +376,15 @@ def show(
 
     if page is not None:
         check_outputs([page], force=force)
-    manifest = Manifest.open(place)
-    statement = inspection.statement_of(manifest)
-    if page is not None:
-        sampled = list(inspection.read_clips(manifest, inspection.sample_clips(manifest, clips, seed=seed)))
-        rejects = inspection.sample_rejects(read_rejects(manifest.storage))
-        write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
-        note(f"{page} written: it shows real people, do not pass it on")
-    gaps = (*training_gaps(manifest), *data_gaps(manifest))
+    with Bar("reading the data set"):
+        manifest = Manifest.open(place)
+        statement = inspection.statement_of(manifest)
+        if page is not None:
+            sampled = list(inspection.read_clips(manifest, inspection.sample_clips(manifest, clips, seed=seed)))
+            rejects = inspection.sample_rejects(read_rejects(manifest.storage))
+            write_together({page: inspection.html_page(manifest, sampled, rejects).encode()}, force=force)
+            note(f"{page} written: it shows real people, do not pass it on")
+        gaps = (*training_gaps(manifest), *data_gaps(manifest))
     if as_json:
         said = {name: [gap for gap in gaps if gap.of == name] for name in ("training", "export")}
         stated = {

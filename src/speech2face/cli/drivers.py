@@ -6,6 +6,7 @@ import typer
 
 from speech2face.cli.options import AsJson, Program
 from speech2face.cli.terminal import print_error, print_json, print_line, print_rows
+from speech2face.console import Bar
 from speech2face.drivers import KINDS, DriverKind
 from speech2face.errors import InvalidOption, MissingExtra
 
@@ -32,7 +33,8 @@ def check_driver(kind: KindName, name: Annotated[str, typer.Argument(help="Name 
     """Run the conformance check of its kind on one driver: print ok, or what is wrong."""
     chosen = _kind(kind)
     try:
-        chosen.check(name)
+        with Bar("checking"):
+            chosen.check(name)
     except InvalidOption:
         raise
     except ImportError as error:

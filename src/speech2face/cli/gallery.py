@@ -115,8 +115,8 @@ def search(
         check_outputs([out], force=force)
         if out.suffix.lower() != ".png":
             raise InvalidOption(f"contact sheets are PNG files; name {out.with_suffix('.png')} instead")
-    with _open(place, database) as opened:
-        found = search_gallery(opened, load_model(model), recording, top=top, where=where)
+    with Bar("opening the gallery", quiet=quiet) as bar, _open(place, database) as opened:
+        found = search_gallery(opened, load_model(model), recording, top=top, where=where, progress=bar.stage)
     if out is not None:
         write_together({out: search_sheet_png(found)}, force=force)
     if as_json:
@@ -148,14 +148,15 @@ def forget(
     place: Place,
     database: Address = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Remove speakers for good; every later build honours it. Ends with 41 where a name is nowhere in the gallery."""
-    with _open(place, database) as opened:
+    with Bar("looking for them", quiet=quiet), _open(place, database) as opened:
         done = opened.forget(speakers)
     if as_json:
         lists = {"speakers": list(done.speakers), "unknown": list(done.unknown)}
         print_json({"entries": done.entries} | lists | {"near": {name: list(like) for name, like in done.near.items()}})
-    else:
+    elif not quiet:
         print_rows([("removed", f"{done.entries:,} faces of {len(done.speakers):,} speakers")])
     if done.unknown:
         like = {name: f" (like it: {', '.join(near)})" if near else "" for name, near in done.near.items()}
@@ -170,7 +171,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print what is in a gallery, with which model it was built, and how well it is searched."""
-    with _open(place, database) as opened:
+    with Bar("opening the gallery"), _open(place, database) as opened:
         facts = opened.facts()
     if as_json:
         print_json(facts)

@@ -7,13 +7,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.stream import SAMPLE_BYTES
-from speech2face.batch import age_text, voice_text
-from speech2face.console import note
+from speech2face.batch import heard_text
+from speech2face.console import Bar, note
 from speech2face.errors import MissingExtra, UnreadableRecording, need_extra
 from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 
@@ -26,7 +27,6 @@ WAIT_SECONDS: Final = 15.0  # for the first word
 LOOK_SECONDS: Final = 0.5  # of sound between two readings on a terminal
 LINE_SECONDS: Final = 2.0  # and between two lines elsewhere
 TICK_SECONDS: Final = 0.2  # how soon Ctrl-C is noticed where no sound comes
-COLUMNS: Final = 79
 
 
 def record_portrait(model: Model, *, samples: int, quiet: bool, **options: Any) -> Portrait:
@@ -40,16 +40,14 @@ def record_portrait(model: Model, *, samples: int, quiet: bool, **options: Any) 
         SilentRecording, NoSpeech, TooLittleSpeech: nobody spoke, or for too short.
     """
     chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    with interrupted() as stop:
+    with interrupted() as stop, Bar("listening", quiet=quiet, timed=False) as bar:
         with open_microphone(lambda data, *_: chunks.put(bytes(data))) as sample_rate:
             session = LiveSession(model, PcmFormat("s16le", sample_rate), **options)
             if not quiet:
                 note(f"speak now; it ends after {SILENCE_SECONDS:.0f} s of silence, or with Ctrl-C")
-            _listen(session, chunks, sample_rate, stop, (lambda snapshot: None) if quiet else _show)
+            _listen(session, chunks, sample_rate, stop, partial(_show, bar, quiet=quiet))
         while stop.is_set() and not chunks.empty():  # said before Ctrl-C, on a machine that is slower than speech
             session.push(chunks.get())
-        if not quiet and sys.stderr.isatty():
-            sys.stderr.write(f"\r{'':{COLUMNS}}\r")
         return session.draw(session.finish(), samples=samples)
 
 
@@ -82,14 +80,11 @@ def _listen(
             return
 
 
-def _show(snapshot: LiveSnapshot) -> None:
-    """The reading so far: one line that changes on a terminal, a new one elsewhere."""
-    facts = snapshot.facts() if snapshot.encoding is not None else {}
-    read = f": {age_text(facts)}, {voice_text(facts)}" if "age" in facts else ""
-    line = f"{snapshot.seconds_heard:.1f} s of speech{read}"
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r{line[:COLUMNS]:<{COLUMNS}}")
-        sys.stderr.flush()
+def _show(bar: Bar, snapshot: LiveSnapshot, *, quiet: bool) -> None:
+    """The reading so far: beside the bar on a terminal, a new line elsewhere."""
+    line = heard_text(snapshot.facts())
+    if sys.stderr.isatty() or quiet:
+        bar.update(what=line)
     else:
         note(line)
 

@@ -68,9 +68,10 @@ def decode(
     files = plan_reconstruction(photograph, out, force=force)
     check_outputs(files, force=force)
     signer = open_signer(sign_key, sign_certificate, [model])
-    made = decode_photograph(
-        load_model(model), photograph, embedder_file=embedder, landmarks=landmarks, exaggerate=exaggerate
-    )
+    with Bar("reading the photograph", quiet=quiet):
+        made = decode_photograph(
+            load_model(model), photograph, embedder_file=embedder, landmarks=landmarks, exaggerate=exaggerate
+        )
     write_together(reconstruction_files(made, photograph, files, signer), force=force)
     if as_json:
         print_json(
@@ -264,12 +265,13 @@ def convert(
     from speech2face.outputs import check_outputs
 
     check_outputs([destination], force=force)
-    convert_vggface(
-        source,
-        destination,
-        colours=None if colours is None else colours.value,
-        fc6_order=None if fc6_order is None else fc6_order.value,
-    )
+    with Bar("reading and writing the weights"):
+        convert_vggface(
+            source,
+            destination,
+            colours=None if colours is None else colours.value,
+            fc6_order=None if fc6_order is None else fc6_order.value,
+        )
     note(f"{destination} written: fc7 embeds faces, fc8 is teacher.head; the weights' own licence goes with them")
 
 

@@ -10,6 +10,7 @@ import typer
 
 from speech2face.cli.options import FactsAsJson, Overwrite, Quiet
 from speech2face.cli.terminal import print_json, print_rows
+from speech2face.console import Bar
 from speech2face.errors import GoalsNotReached, InvalidOption
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def shield(
     if sheet is not None and sheet.suffix.lower() != PICTURE_SUFFIX:
         raise InvalidOption(f"the sheet is a PNG file; name {printable(sheet.with_suffix(PICTURE_SUFFIX))} instead")
     check_outputs([place, *([] if sheet is None else [sheet])], force=force)
-    made = shielded_from(sys.stdin.buffer if source is None else source, load_model(model), track=track)
+    with Bar("reading the recording", quiet=quiet) as bar:
+        heard = sys.stdin.buffer if source is None else source
+        made = shielded_from(heard, load_model(model), track=track, progress=bar.stage)
     files = {place: made.encoded(kind)} | ({} if sheet is None else {sheet: made.sheet()})
     write_together(files, force=force)
     if as_json:
@@ -78,7 +81,7 @@ def _rows(made: Shielded) -> list[tuple[str, str]]:
 
 
 _WORDS = {
-    "gender_probability": "read as a woman",
+    "gender_probability": "voice read as",
     "age_interval_share": "age interval",
     "same_speaker": "same speaker",
     "understandable": "understandable",
@@ -86,5 +89,11 @@ _WORDS = {
 
 
 def _goal_text(goal: Goal) -> str:
-    reached = "reached" if goal.reached else "NOT REACHED"
-    return f"{goal.before:.2f} -> {goal.after:.2f}  {reached} (wanted: {goal.wanted})"
+    from speech2face.portrait import gender_facts
+    from speech2face.shielding import GENDER_HIGH
+
+    before, after, wanted = f"{goal.before:.2f}", f"{goal.after:.2f}", goal.wanted
+    if goal.name == "gender_probability":
+        before, after = (gender_facts(each)["text"] for each in (goal.before, goal.after))
+        wanted = f"{100 * GENDER_HIGH:.0f} % or less"
+    return f"{before} -> {after}  {'reached' if goal.reached else 'NOT REACHED'} (wanted: {wanted})"

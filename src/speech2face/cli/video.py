@@ -87,21 +87,22 @@ def video(
     signer = models.open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     opened.check(stated)
-    heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
     options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
-    if speakers is None:
-        portrait = reconstruct(opened, heard, **options)
-        drawn: Portrait | Conversation = portrait
-        turns = [Turn(0.0, heard.seconds, portrait)]
-    else:
-        conversation = reconstruct_speakers(opened, heard, **options | {"speakers": speakers})
-        drawn, turns = conversation, turns_of(conversation)
-    poses = cache(lambda: find_poses(heard.waveform))  # a drawing and --motion may both want them
-    if encoding == "svg":
-        content = SpeakingFace(opened, turns[0].portrait).animated(poses())
-    else:
-        sound = None if recording == "-" else original_sound(Path(recording), heard)
-        with Bar("frames", quiet=quiet) as bar:
+    with Bar("reading the recording", quiet=quiet) as bar:
+        heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
+        if speakers is None:
+            portrait = reconstruct(opened, heard, **options)
+            drawn: Portrait | Conversation = portrait
+            turns = [Turn(0.0, heard.seconds, portrait)]
+        else:
+            conversation = reconstruct_speakers(opened, heard, speakers=speakers, progress=bar.stage, **options)
+            drawn, turns = conversation, turns_of(conversation)
+        bar.stage("finding how the face moves", 0, None)
+        poses = cache(lambda: find_poses(heard.waveform))  # a drawing and --motion may both want them
+        if encoding == "svg":
+            content = SpeakingFace(opened, turns[0].portrait).animated(poses())
+        else:
+            sound = None if recording == "-" else original_sound(Path(recording), heard)
             content = video_bytes(
                 opened,
                 heard.waveform,
@@ -112,9 +113,9 @@ def video(
                 signer=signer,
                 progress=bar.stage,
             )
-    written = {out: content}
-    if motion is not None:
-        written[motion] = poses_json(poses())
+        written = {out: content}
+        if motion is not None:
+            written[motion] = poses_json(poses())
     write_together(written, force=force)
     facts = drawn.facts()
     if as_json:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.console import Tell
+from speech2face.console import Tell, unheard
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.members import ALIGNED_FACE, FACE_EMBEDDING, Malformed, decode_npy, decode_png, members
 from speech2face.data.record import Tombstones, another_tombstones, read_tombstones
@@ -320,7 +320,7 @@ def build_gallery(
         InvalidOption, CannotWrite, RunLocked, MissingExtra.
     """
     options, out = options or BuildOptions(), Path(out)
-    tell = progress or (lambda what, done, of: None)
+    tell = progress or unheard
     space = space_of(model)
     there = (out / RECORD).is_file()
     if there and not (options.add or options.force):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.audio.recording import Recording, read_recording
+from speech2face.console import Tell, unheard
 from speech2face.data.record import Tombstones, near_names
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
@@ -297,8 +298,9 @@ def search_gallery(
     top: int = 10,
     where: Where | None = None,
     given: Given | None = None,
+    progress: Tell = unheard,
 ) -> Search:
-    """Rank a gallery's faces by how near they are to what a voice suggests.
+    """Rank a gallery's faces by how near they are to what a voice suggests; `progress` is told what is being done.
 
     Raises:
         WeightsError: the gallery was built with another model's face embeddings.
@@ -307,8 +309,10 @@ def search_gallery(
     given = given or Given()
     space = space_of(model)
     gallery.check_space(space)
+    progress("reading the recording", 0, None)
     heard = recording if isinstance(recording, Recording) else read_recording(recording)
     portrait = reconstruct(model, heard, given=given)
+    progress("comparing faces", 0, None)
     ranking = gallery.search(probe_of(model, np.asarray(portrait.belief.mean)), top, where)
     record = gallery.record
     facts = {"name": record.name, "backend": record.backend, "entries": len(gallery), "index": gallery.index_facts()}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from speech2face.console import Tell
+from speech2face.console import Tell, unheard
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
 from speech2face.learning.belief import NOTHING, RecognisedLines, TwoLines, beyond, learn, teach
@@ -99,10 +99,6 @@ class LearnOptions:
         if self.target == APPEARANCE or self.recogniser is None:
             return APPEARANCE
         return json.dumps(self.recogniser.record.to_dict(), sort_keys=True)
-
-
-def _unheard(what: str, done: int, of: int | None) -> None:
-    """Tell nobody how far it is."""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -580,7 +576,7 @@ class LearnResult:
 
 
 def learn_release(
-    pairs: PairSet | None, sums: Sequence[SumsFile], out: Path, options: LearnOptions, tell: Tell = _unheard
+    pairs: PairSet | None, sums: Sequence[SumsFile], out: Path, options: LearnOptions, tell: Tell = unheard
 ) -> LearnResult:
     """Learn a release from pairs at hand, from files of sums, or from both together.
 
@@ -634,7 +630,7 @@ def write_sums(
     options: LearnOptions,
     *,
     without: Sequence[str] = (),
-    tell: Tell = _unheard,
+    tell: Tell = unheard,
 ) -> LearnResult:
     """Write sums over people: of pairs at hand, of several files together, or of one file less some people.
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
-from speech2face.console import Tell
+from speech2face.console import Tell, unheard
 from speech2face.face.schemes import scheme_of
 from speech2face.learning.belief import Directions, RecognisedLines, Strength, Taught, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
@@ -79,7 +79,7 @@ def leave_out(
     folds: int = FOLDS,
     seed: int = 0,
     factor: float = 1.0,
-    progress: Tell = lambda what, done, of: None,
+    progress: Tell = unheard,
 ) -> LeftOut:
     """Predict each person from the others, what their voices add weakened by `factor`."""
     fold = drawn_folds(len(table), folds, seed)
@@ -331,7 +331,7 @@ def score(
     progress: Tell | None = None,
 ) -> tuple[Scores, LeftOut]:
     """Measure on people left out, what voices add weakened by `factor` as in the release; minutes at most."""
-    tell = progress or (lambda what, done, of: None)
+    tell = progress or unheard
     left = leave_out(table, seed=seed, factor=factor, progress=tell)
     strata = strata_of(table, model)
     similarity = [match_table(table, each) for each in (left.learned, left.by_attributes, left.attributes_refitted)]
@@ -480,7 +480,7 @@ def learning_curve(
     repeats: int = CURVE_REPEATS,
     seed: int = 0,
     factor: float = 1.0,
-    progress: Tell = lambda what, done, of: None,
+    progress: Tell = unheard,
 ) -> tuple[CurvePoint, ...]:
     """What voices add by the number of people, each number drawn a few times, on those who were not drawn."""
     points = []

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from speech2face.console import Bar, Tell, note
+from speech2face.console import Bar, Tell, note, unheard
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest, Part
 from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, default_cache_folder
@@ -887,7 +887,7 @@ def _say(trainer: Trainer, batches: ShardBatches, missing: list[str]) -> None:
 
 
 def balance_by_settings(
-    settings: TrainingSettings, *, clips: int, progress: Tell = lambda what, done, of: None
+    settings: TrainingSettings, *, clips: int, progress: Tell = unheard
 ) -> tuple[int, list[Balance], tuple[str, ...]]:
     """Suggested weights from the newest checkpoint of an encoder's run: its step, the terms, what is left out.
 

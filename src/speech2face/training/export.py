@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
-from speech2face.console import Tell
+from speech2face.console import Tell, unheard
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.shards import PassOrder
@@ -677,7 +677,7 @@ def export_by_runs(
     data: str | None = None,
     clips: int = MOST_CLIPS,
     force: bool = False,
-    progress: Tell = lambda what, done, of: None,
+    progress: Tell = unheard,
 ) -> tuple[PairedModel, tuple[str, ...]]:
     """A release from two trainings, measured on `clips` clips of the encoder's evaluation split, and its notes.
 

@@ -137,7 +137,7 @@ function inWords({ seconds_heard: seconds, age, age_interval_80: interval, gende
   const heard = `${seconds.toFixed(1)} s of speech heard`;
   if (age === undefined || !gender) return heard;
   const years = `about ${Math.round(age)} (${Math.round(interval[0])} to ${Math.round(interval[1])})`;
-  return `${heard}; read as ${gender.reading}, ${years}`;
+  return `${heard}; read as ${gender.text}, ${years}`;
 }
 
 function leave(state = "idle", text = "Not in the call") {

@@ -1,7 +1,6 @@
 // What moved between two voices, in words: the numbers as they are shown, and how sure they are.
 
 const whole = (years) => Math.round(years);
-const percent = (share) => (share > 0.99 ? "over 99\u00a0%" : `${Math.round(100 * share)}\u00a0%`);
 const within = (age, [low, high]) => low <= age && age <= high;
 const none = "–";
 
@@ -46,7 +45,7 @@ export function inRows(first, second) {
         ...pair(first, second, ({ age_interval_80: interval }) => interval.map(whole).join(" to ")),
         from <= to ? `shared: ${from} to ${to}` : "nothing shared",
       ],
-      ["Voice read as", ...pair(first, second, ({ gender }) => `${gender.reading} (${percent(gender.probability)})`), change],
+      ["Voice read as", ...pair(first, second, ({ gender }) => gender.text.replace(" %", "\u00a0%")), change],
     );
   }
   const codes = [first, second].map(({ cautions }) => cautions.map(({ code }) => code).join());

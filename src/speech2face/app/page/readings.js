@@ -80,8 +80,8 @@ export class Readings {
 
   gender({ gender: { reading, probability, text }, given }) {
     const femininity = reading === "feminine" ? probability : 1 - probability;
-    at("gender").textContent = reading;
-    at("gender-probability").textContent = `probability ${text.slice(reading.length + 2, -1)}`; // without the brackets
+    at("gender").textContent = text;
+    at("gender-detail").textContent = "";
     this.set("gender-set", given?.gender);
     at("gender-mark").hidden = false;
     at("gender-mark").style.setProperty("--femininity", femininity);
@@ -120,7 +120,7 @@ export class Readings {
     this.heard(0);
     this.cautions([]);
     at("age").textContent = at("gender").textContent = "–";
-    at("age-interval").textContent = at("gender-probability").textContent = "not known yet";
+    at("age-interval").textContent = at("gender-detail").textContent = "not known yet";
     this.set("age-set");
     this.set("gender-set");
     for (const id of ["funnel-past", "funnel-mean"]) at(id).setAttribute("points", "");
