@@ -110,6 +110,7 @@ SHORT = {
     "drivers list": "names are read, nothing is imported",
     "inspect": "a picture is read once",
     "certificate": "a key is made in milliseconds",
+    "camera": "it says where the face is, and goes on until Ctrl-C",
     **dict.fromkeys(("serve", "studio"), "a service says where it listens, and waits itself"),
 }
 
