@@ -137,7 +137,8 @@ def test_the_recipe_goes_from_nothing_to_a_portrait(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="install the extra `train`")
     words = ["bash", str(ROOT / "runs" / "smoke.sh"), str(tmp_path / "smoke")]
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    ran = subprocess.run(words, env=os.environ | {"PATH": programs}, capture_output=True, text=True, check=False)
+    around = os.environ | {"PATH": programs, "OMP_NUM_THREADS": "1"}  # two would wait for each other beside other tests
+    ran = subprocess.run(words, env=around, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (portrait,) = (tmp_path / "smoke" / "portrait").glob("*.png")
     provenance, _ = read_provenance(portrait.read_bytes())
