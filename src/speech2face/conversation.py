@@ -67,9 +67,10 @@ TOO_SHORT = "too little was heard to draw it"
 TOO_MANY = f"only the {MAX_SPEAKERS} longest are drawn"
 NO_VOICE = "no voice was recognised in it"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
-LEAST_COSINE = 0.75  # of half seconds that are joined before anything else
+LEAST_COSINE = 0.6  # of half seconds that are joined before anything else
 FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
-TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
+TURNS = TurnModel(acoustic=0.15, speaker=6.0, stay=0.8)
+LONG_PIECES = 600  # five minutes of speech; from there on as much more has to speak for a further speaker as is heard
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
 LEAST_SURENESS = 0.6  # of whose a piece is; the others are left out
@@ -97,7 +98,7 @@ def cut_pieces(spans: Spans) -> Spans:
 
 
 def encode_pieces(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans) -> tuple[FloatArray, FloatArray]:
-    """What each piece says with its neighbours: speaker embedding (pieces, embedding), two at once or not (pieces,).
+    """What each piece says with its neighbours, as `SpeakerSpace.describe` has it, and two at once or not (pieces,).
 
     Beside these, memory does not grow with the number of pieces.
     """
@@ -115,7 +116,7 @@ def encode_pieces(reader: AttributeRuntime, waveform: FloatArray, pieces: Spans)
             if read:
                 near = _around(pieces, read)
                 sums = np.stack([np.sum(waiting[low - first : high - first], axis=0) for low, high in near])
-                found.append(reader.speaker_embeddings(sums))
+                found.append(reader.speaker_space.describe(reader.speaker_embeddings(sums), sums))
                 overlaps.append(reader.speaker_space.overlaps(sums))
             keep = max(first, ready - AROUND)
             waiting, first = waiting[keep - first :], keep
@@ -147,7 +148,7 @@ def diarize(model: Model, activity: Activity, speakers: int | None = None) -> Di
 def tell_apart(
     pieces: Spans, embeddings: FloatArray, overlaps: FloatArray, space: SpeakerSpace, speakers: int | None = None
 ) -> Diarization:
-    """The same from encoded pieces, (pieces, embedding) and (pieces,), as `encode_pieces` gives them."""
+    """The same from encoded pieces, (pieces, numbers) and (pieces,), as `encode_pieces` gives them."""
     chance = _chances(embeddings, space, speakers)
     kept = (chance.max(1) >= LEAST_SURENESS) & ((overlaps < OVERLAP) | (chance.shape[1] == 1))
     labels = np.where(kept, chance.argmax(1), -1)
@@ -157,11 +158,13 @@ def tell_apart(
 
 
 def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) -> np.ndarray:
-    """Probability that each speaker said each piece, (pieces, embedding) -> (pieces, speakers)."""
+    """Probability that each speaker said each piece, (pieces, numbers) -> (pieces, speakers)."""
     coordinates = space(embeddings)
     most = FIRST_SPEAKERS if speakers is None else speakers
-    labels = first_clusters(space.units(embeddings), coordinates, LEAST_COSINE, most)
-    chance = speaker_probabilities(coordinates, space.between, labels, TURNS, learn_shares=speakers is None)
+    labels = first_clusters(space.both_units(embeddings), coordinates, LEAST_COSINE, most)
+    # One person's voice wanders over an hour: without this, the longer they speak the more voices they become.
+    turns = replace(TURNS, speaker=TURNS.speaker * max(1.0, len(embeddings) / LONG_PIECES))
+    chance = speaker_probabilities(coordinates, space.variances, labels, turns, learn_shares=speakers is None)
     chance = chance[:, chance.mean(0) >= LEAST_SHARE]
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
