@@ -73,6 +73,9 @@ TURNS = TurnModel(acoustic=0.15, speaker=6.0, stay=0.8)
 LONG_PIECES = 600  # five minutes of speech; from there on as much more has to speak for a further speaker as is heard
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
+CROWD = (
+    1.15  # of the same line, in the mean over what seems one voice: a crowd has 1.3, one voice in babble 1.0 at most
+)
 LEAST_SURENESS = 0.6  # of whose a piece is; the others are left out
 
 
@@ -150,6 +153,8 @@ def tell_apart(
 ) -> Diarization:
     """The same from encoded pieces, (pieces, numbers) and (pieces,), as `encode_pieces` gives them."""
     chance = _chances(embeddings, space, speakers)
+    if chance.shape[1] == 1 and overlaps.mean() > CROWD:
+        return Diarization((), _joined(pieces, np.ones(len(pieces), bool)))
     kept = (chance.max(1) >= LEAST_SURENESS) & ((overlaps < OVERLAP) | (chance.shape[1] == 1))
     labels = np.where(kept, chance.argmax(1), -1)
     order = [int(label) for label in dict.fromkeys(labels.tolist()) if label >= 0]
@@ -336,7 +341,10 @@ def reconstruct_speakers(
     activity = require_speech(read.waveform, voice_activity=voice_activity)
     found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted)
     if not found.speakers:
-        raise NoSpeech("several people talk at once all through, and none can be told apart; record them one by one")
+        raise NoSpeech(
+            "several people talk at once all through, and none can be told apart; record them one by one,"
+            " or state one speaker if there is but one"
+        )
     if len(found.speakers) == 1:
         alone = portrait_of(model, read, *encode_speech(model, read.waveform, voice_activity=voice_activity), options)
         return _conversation(model, read, options, [ConversationSpeaker(1, _seconds(activity.spans), alone)], ())
