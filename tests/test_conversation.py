@@ -17,7 +17,7 @@ from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 from speech2face.models.contract import Model
 from speech2face.models.open import speaker_reader
 from speech2face.provenance import read_provenance
-from speech2face.voice.diarization import SpeakerSpace
+from speech2face.voice.diarization import OnlineUnits, SpeakerSpace
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TALK = EXAMPLES / "conversation.opus"
@@ -121,13 +121,14 @@ def space(axes: int = 8) -> SpeakerSpace:
     )
 
 
-def described(people: list[int], seed: int = 0) -> np.ndarray:
-    """What is known of turns of ten pieces by these people, as `space` has it."""
-    rng = np.random.default_rng(seed)
+def described(people: list[int], wander: float = 0.0) -> np.ndarray:
+    """What is known of turns of ten pieces by these people, as `space` has it; from turn to turn a voice wanders."""
+    rng = np.random.default_rng(0)
     whose = np.repeat(people, 10)
     means = rng.normal(0, 1, (max(people) + 1, 16))
     means /= np.linalg.norm(means.reshape(-1, 2, 8), axis=2).repeat(8, 1)
-    return np.asarray(means[whose] + rng.normal(0, 0.1, (len(whose), 16)), np.float32)
+    means = means[whose] + np.repeat(rng.normal(0, wander, (len(people), 16)), 10, axis=0)
+    return np.asarray(means + rng.normal(0, 0.1, means.shape), np.float32)
 
 
 def test_what_all_pieces_of_a_recording_share_is_taken_from_their_readings_alone() -> None:
@@ -142,9 +143,18 @@ def test_what_all_pieces_of_a_recording_share_is_taken_from_their_readings_alone
     np.testing.assert_allclose(np.linalg.norm(where.both_units(known), axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("times", [1, 40])
+def test_as_pieces_come_their_units_near_those_of_the_whole_recording() -> None:
+    known, where = described([0, 1] * 20), space()
+    online = OnlineUnits(where)
+    units = np.stack([online.add(piece[None]) for piece in known])
+    whole = where.both_units(known)
+    away = np.linalg.norm(units - whole, axis=1)
+    assert away[-40:].max() < 0.1 < away[:10].min()
+
+
+@pytest.mark.parametrize("times", [10, 40])
 def test_people_who_go_on_talking_do_not_become_more(times: int) -> None:
-    known = described([0, 1, 2, 1, 0, 2] * times)
+    known = described([0, 1, 2, 1, 0, 2] * times, wander=0.2)
     pieces = tuple((at * 8000, (at + 1) * 8000) for at in range(len(known)))
     found = tell_apart(pieces, known, np.full(len(known), -1.0, np.float32), space())
     assert len(found.speakers) == 3

@@ -282,7 +282,7 @@ def half_seconds(file: Path, runtime: AttributeRuntime, speakers: Sequence[Speak
     if not file.exists():
         made = encode_training(runtime, speakers)
         with replacing(file) as whole, whole.open("wb") as stream:
-            np.savez(stream, **made)
+            np.savez(stream, allow_pickle=False, **made)
     with np.load(file) as stored:
         return {name: stored[name] for name in stored.files}
 

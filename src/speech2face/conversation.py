@@ -48,6 +48,7 @@ from speech2face.video import Turn
 from speech2face.voice.diarization import (
     OnlineRule,
     OnlineSpeakers,
+    OnlineUnits,
     SpeakerSpace,
     TurnModel,
     first_clusters,
@@ -456,6 +457,7 @@ class SpeakersEncoderState:
         self._tail = np.zeros(0, np.float32)
         self._sums: list[FloatArray] = []  # moments of the last pieces
         self._waiting: deque[FloatArray] = deque()  # pieces that are nobody's yet
+        self._units = OnlineUnits(self._reader.speaker_space)
         self._told = OnlineSpeakers(ONLINE, MAX_SPEAKERS)
         self._voices: list[tuple[EncoderState, float]] = []  # of each voice its encoder and its seconds
 
@@ -482,8 +484,9 @@ class SpeakersEncoderState:
             self._waiting.append(piece)
             self._sums = [*self._sums[-2 * AROUND :], self._reader.segment_moments(piece).sums]
             if len(self._sums) > AROUND:  # one with what was said around it; the first has nothing before
-                embedding = self._reader.speaker_embeddings(np.sum(self._sums, axis=0))
-                for voice in self._told.add(self._reader.speaker_space.units(embedding)[0]):
+                sums = np.sum(self._sums, axis=0)
+                described = self._reader.speaker_space.describe(self._reader.speaker_embeddings(sums), sums)
+                for voice in self._told.add(self._units.add(described)):
                     self._give(self._waiting.popleft(), voice)
 
     def encoding(self) -> SpeechEncoding:

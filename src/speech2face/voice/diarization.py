@@ -58,19 +58,22 @@ class SpeakerSpace:
         readings = self.unit_readings(described) * self.lines_scale
         return np.asarray(np.concatenate([self.units(described) @ self.project.T, readings], axis=1), np.float32)
 
-    def both_units(self, described: FloatArray) -> FloatArray:
+    def both_units(self, described: FloatArray, mean: FloatArray | None = None) -> FloatArray:
         """Embeddings and readings of all pieces of a recording, together of unit length."""
-        both = np.concatenate([self.units(described), self.unit_readings(described)], axis=1)
+        both = np.concatenate([self.units(described), self.unit_readings(described, mean)], axis=1)
         return np.asarray(both / np.sqrt(2), np.float32)
 
     def units(self, described: FloatArray) -> FloatArray:
         """Embeddings (pieces, embedding) around the centre, of unit length; what else is known is left out."""
         return _of_unit_length(described[:, : self.centre.size] - self.centre)
 
-    def unit_readings(self, described: FloatArray) -> FloatArray:
-        """Readings of all pieces of a recording, less what is the recording's own, of unit length."""
+    def unit_readings(self, described: FloatArray, mean: FloatArray | None = None) -> FloatArray:
+        """Readings of all pieces of a recording, less what is the recording's own, of unit length.
+
+        `mean`, (readings,), is given where these are not all pieces.
+        """
         readings = described[:, self.centre.size :]
-        return _of_unit_length(readings - readings.mean(0) @ self.shift.T)
+        return _of_unit_length(readings - (readings.mean(0) if mean is None else mean) @ self.shift.T)
 
     def overlaps(self, sums: FloatArray) -> FloatArray:
         """How much each pooled stretch sounds like two at once, (stretches, 3, channels) -> (stretches,)."""
@@ -217,6 +220,24 @@ def forward_backward(fit: np.ndarray, share: np.ndarray, stay: float) -> tuple[n
 
 
 # --- The same while they speak: every piece is judged once, by what was said before it.
+
+FEW_PIECES = 8  # by which a mean of what came so far is drawn to that of other recordings
+
+
+class OnlineUnits:
+    """`SpeakerSpace.both_units` of pieces as they come, the recording's mean being that of what came so far."""
+
+    def __init__(self, space: SpeakerSpace) -> None:
+        self._space = space
+        self._total = np.zeros(space.lines_bias.size, np.float32)
+        self._count = 0
+
+    def add(self, described: FloatArray) -> FloatArray:
+        """The next piece, (1, embedding + readings) -> of unit length, (embedding + readings,)."""
+        self._total = self._total + described[0, self._space.centre.size :]
+        self._count += 1
+        mean = self._total / np.float32(self._count + FEW_PIECES)
+        return np.asarray(self._space.both_units(described, mean)[0])
 
 
 @dataclass(frozen=True)
