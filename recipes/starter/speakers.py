@@ -1,7 +1,7 @@
 """What tells speakers of one recording apart: where embeddings of half seconds lie, and how two at once sound.
 
     python -m recipes.starter.speakers --starter ../shared/starter --features build/starter/features \\
-        --out src/speech2face/weights/starter                # a quarter of an hour of one core, most of it encoding
+        --out src/speech2face/weights/starter                # some six minutes of a core, most of it encoding
 
 Embeddings and overlaps from the calibration speakers alone, each six seconds long through a channel drawn by a seed,
 once alone and once with another one speaking over it: the heads were learned from the training speakers, whose
