@@ -35,7 +35,7 @@ from speech2face.limits import MAX_SPEAKERS
 from speech2face.models.contract import Model
 from speech2face.models.open import speaker_reader
 from speech2face.training.augment import coloured_noise, companded, mix
-from speech2face.voice.diarization import OnlineSpeakers
+from speech2face.voice.diarization import OnlineSpeakers, OnlineUnits
 
 FRAMES_PER_SECOND = 100  # of the error rate
 LEAST_SECONDS = 8.0  # of a voice that takes part
@@ -182,8 +182,8 @@ class Told:
     def live(self) -> Turns:
         """Each piece given to a voice when it has been said."""
         told = OnlineSpeakers(ONLINE, MAX_SPEAKERS)
-        units = self.reader.speaker_space.units(self.embeddings)
-        voices = [voice for unit in units for voice in told.add(unit)] + told.settle()
+        units = OnlineUnits(self.reader.speaker_space)
+        voices = [voice for each in self.embeddings for voice in told.add(units.add(each[None]))] + told.settle()
         return [(*seconds(piece), voice) for piece, voice in zip(self.pieces, voices, strict=True)]
 
 

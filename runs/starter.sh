@@ -34,7 +34,7 @@ stage "heads" "$WORK/heads.safetensors" \
 python -m recipes.starter.release --starter "$STARTER" --features "$WORK/features" \
     --heads "$WORK/heads.safetensors" --face "$WORK/face" --out "$RELEASE"
 # What tells the speakers of one recording apart, from the release's own encoder (minutes).
-python -m recipes.starter.speakers --starter "$STARTER" --out "$RELEASE"
+python -m recipes.starter.speakers --starter "$STARTER" --features "$WORK/features" --out "$RELEASE"
 # 5. How far it holds away from home: each source, channel and group of languages learned without, then read (minutes).
 python -m recipes.starter.held_out --starter "$STARTER" --features "$WORK/features" --out docs
 # 6. Every number of the card on speakers that nothing above has seen, and the card.

@@ -12,11 +12,12 @@ import speech2face
 from speech2face import Conversation, InvalidOption
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.cli import app
-from speech2face.conversation import LiveConversation, cut_pieces, encode_pieces
+from speech2face.conversation import LiveConversation, cut_pieces, encode_pieces, tell_apart
 from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
 from speech2face.models.contract import Model
 from speech2face.models.open import speaker_reader
 from speech2face.provenance import read_provenance
+from speech2face.voice.diarization import OnlineUnits, SpeakerSpace
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TALK = EXAMPLES / "conversation.opus"
@@ -109,10 +110,70 @@ def test_pieces_cover_the_speech_and_their_embeddings_do_not_depend_on_how_many_
     at_once, overlaps = encode_pieces(reader, waveform, pieces)
     monkeypatch.setattr("speech2face.conversation.AT_ONCE", 2)
     again, overlaps_again = encode_pieces(reader, waveform, pieces)
-    np.testing.assert_allclose(again, at_once, atol=1e-5)
+    np.testing.assert_allclose(again, at_once, atol=2e-4)  # readings are larger than embeddings
     np.testing.assert_allclose(overlaps_again, overlaps, atol=1e-4)
     alone = reader.segment_moments(waveform[100_000:101_000]).sums
-    np.testing.assert_allclose(at_once[-1:], reader.speaker_embeddings(alone), atol=1e-5)
+    expected = reader.speaker_space.describe(reader.speaker_embeddings(alone), alone)
+    np.testing.assert_allclose(at_once[-1:], expected, atol=2e-4)
+
+
+def space(axes: int = 8) -> SpeakerSpace:
+    """A space whose embeddings and readings vary by a tenth of their length within a speaker."""
+    round_, ones = np.eye(axes, dtype=np.float32), np.ones(axes, np.float32)
+    nothing = np.zeros((axes, 2), np.float32)
+    return SpeakerSpace(
+        *(0 * ones, 10 * round_, 12 * ones, nothing[0], ones[:1]),
+        *(nothing, 0 * ones, 0.5 * round_, 10 * ones, 12 * ones),
+    )
+
+
+def described(people: list[int], wander: float = 0.0) -> np.ndarray:
+    """What is known of turns of ten pieces by these people, as `space` has it; from turn to turn a voice wanders."""
+    rng = np.random.default_rng(0)
+    whose = np.repeat(people, 10)
+    means = rng.normal(0, 1, (max(people) + 1, 16))
+    means /= np.linalg.norm(means.reshape(-1, 2, 8), axis=2).repeat(8, 1)
+    means = means[whose] + np.repeat(rng.normal(0, wander, (len(people), 16)), 10, axis=0)
+    return np.asarray(means + rng.normal(0, 0.1, means.shape), np.float32)
+
+
+def test_what_all_pieces_of_a_recording_share_is_taken_from_their_readings_alone() -> None:
+    known = described([0, 1, 0, 1])
+    shifted = known + np.repeat([0.0, 2.0], 8).astype(np.float32)
+    where = space()
+    np.testing.assert_array_equal(where.units(known), where.units(shifted))
+    readings = known[:, 8:] - 0.5 * known[:, 8:].mean(0)
+    expected = readings / np.linalg.norm(readings, axis=1, keepdims=True)
+    np.testing.assert_allclose(where.unit_readings(known), expected, atol=1e-6)
+    assert where(known).shape == (40, where.variances.size)
+    np.testing.assert_allclose(np.linalg.norm(where.both_units(known), axis=1), 1, atol=1e-6)
+
+
+def test_as_pieces_come_their_units_near_those_of_the_whole_recording() -> None:
+    known, where = described([0, 1] * 20), space()
+    online = OnlineUnits(where)
+    units = np.stack([online.add(piece[None]) for piece in known])
+    whole = where.both_units(known)
+    away = np.linalg.norm(units - whole, axis=1)
+    assert away[-40:].max() < 0.1 < away[:10].min()
+
+
+@pytest.mark.parametrize("times", [10, 40])
+def test_people_who_go_on_talking_do_not_become_more(times: int) -> None:
+    known = described([0, 1, 2, 1, 0, 2] * times, wander=0.2)
+    pieces = tuple((at * 8000, (at + 1) * 8000) for at in range(len(known)))
+    found = tell_apart(pieces, known, np.full(len(known), -1.0, np.float32), space())
+    assert len(found.speakers) == 3
+    assert not found.left_out
+
+
+def test_a_crowd_is_nobody_and_one_voice_in_babble_is_one() -> None:
+    known = described([0, 0, 0])
+    pieces = tuple((at * 8000, (at + 1) * 8000) for at in range(len(known)))
+    for overlap, speakers in ((1.3, 0), (1.0, 1)):
+        found = tell_apart(pieces, known, np.full(len(known), overlap, np.float32), space())
+        assert len(found.speakers) == speakers
+        assert len(found.left_out) == 1 - speakers
 
 
 def test_the_command_writes_a_portrait_of_each_a_timeline_and_the_times(tmp_path: Path) -> None:

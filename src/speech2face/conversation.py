@@ -49,6 +49,7 @@ from speech2face.video import Turn
 from speech2face.voice.diarization import (
     OnlineRule,
     OnlineSpeakers,
+    OnlineUnits,
     SpeakerSpace,
     TurnModel,
     first_clusters,
@@ -68,11 +69,15 @@ TOO_SHORT = "too little was heard to draw it"
 TOO_MANY = f"only the {MAX_SPEAKERS} longest are drawn"
 NO_VOICE = "no voice was recognised in it"
 # Chosen on the calibration speakers, by benchmarks/conversations.py --split calibration.
-LEAST_COSINE = 0.75  # of half seconds that are joined before anything else
+LEAST_COSINE = 0.6  # of half seconds that are joined before anything else
 FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
-TURNS = TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)
+TURNS = TurnModel(acoustic=0.15, speaker=6.0, stay=0.8)
+LONG_PIECES = 600  # five minutes of speech; from there on as much more has to speak for a further speaker as is heard
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
+CROWD = (
+    1.15  # of the same line, in the mean over what seems one voice: a crowd has 1.3, one voice in babble 1.0 at most
+)
 LEAST_SURENESS = 0.6  # of whose a piece is; the others are left out
 
 
@@ -100,7 +105,7 @@ def cut_pieces(spans: Spans) -> Spans:
 def encode_pieces(
     reader: AttributeRuntime, waveform: FloatArray, pieces: Spans, progress: Tell = unheard
 ) -> tuple[FloatArray, FloatArray]:
-    """What each piece says with its neighbours: speaker embedding (pieces, embedding), two at once or not (pieces,).
+    """What each piece says with its neighbours, as `SpeakerSpace.describe` has it, and two at once or not (pieces,).
 
     Beside these, memory does not grow with the number of pieces.
     """
@@ -118,7 +123,7 @@ def encode_pieces(
             if read:
                 near = _around(pieces, read)
                 sums = np.stack([np.sum(waiting[low - first : high - first], axis=0) for low, high in near])
-                found.append(reader.speaker_embeddings(sums))
+                found.append(reader.speaker_space.describe(reader.speaker_embeddings(sums), sums))
                 overlaps.append(reader.speaker_space.overlaps(sums))
             keep = max(first, ready - AROUND)
             waiting, first = waiting[keep - first :], keep
@@ -153,8 +158,10 @@ def diarize(model: Model, activity: Activity, speakers: int | None = None, progr
 def tell_apart(
     pieces: Spans, embeddings: FloatArray, overlaps: FloatArray, space: SpeakerSpace, speakers: int | None = None
 ) -> Diarization:
-    """The same from encoded pieces, (pieces, embedding) and (pieces,), as `encode_pieces` gives them."""
+    """The same from encoded pieces, (pieces, numbers) and (pieces,), as `encode_pieces` gives them."""
     chance = _chances(embeddings, space, speakers)
+    if chance.shape[1] == 1 and overlaps.mean() > CROWD:
+        return Diarization((), _joined(pieces, np.ones(len(pieces), bool)))
     kept = (chance.max(1) >= LEAST_SURENESS) & ((overlaps < OVERLAP) | (chance.shape[1] == 1))
     labels = np.where(kept, chance.argmax(1), -1)
     order = [int(label) for label in dict.fromkeys(labels.tolist()) if label >= 0]
@@ -163,11 +170,13 @@ def tell_apart(
 
 
 def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) -> np.ndarray:
-    """Probability that each speaker said each piece, (pieces, embedding) -> (pieces, speakers)."""
+    """Probability that each speaker said each piece, (pieces, numbers) -> (pieces, speakers)."""
     coordinates = space(embeddings)
     most = FIRST_SPEAKERS if speakers is None else speakers
-    labels = first_clusters(space.units(embeddings), coordinates, LEAST_COSINE, most)
-    chance = speaker_probabilities(coordinates, space.between, labels, TURNS, learn_shares=speakers is None)
+    labels = first_clusters(space.both_units(embeddings), coordinates, LEAST_COSINE, most)
+    # One person's voice wanders over an hour: without this, the longer they speak the more voices they become.
+    turns = replace(TURNS, speaker=TURNS.speaker * max(1.0, len(embeddings) / LONG_PIECES))
+    chance = speaker_probabilities(coordinates, space.variances, labels, turns, learn_shares=speakers is None)
     chance = chance[:, chance.mean(0) >= LEAST_SHARE]
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
@@ -345,7 +354,10 @@ def reconstruct_speakers(
     activity = require_speech(read.waveform, voice_activity=voice_activity)
     found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted, progress)
     if not found.speakers:
-        raise NoSpeech("several people talk at once all through, and none can be told apart; record them one by one")
+        raise NoSpeech(
+            "several people talk at once all through, and none can be told apart; record them one by one,"
+            " or state one speaker if there is but one"
+        )
     if len(found.speakers) == 1:
         alone = portrait_of(model, read, *encode_speech(model, read.waveform, voice_activity=voice_activity), options)
         return _conversation(model, read, options, [ConversationSpeaker(1, _seconds(activity.spans), alone)], ())
@@ -467,6 +479,7 @@ class SpeakersEncoderState:
         self._tail = np.zeros(0, np.float32)
         self._sums: list[FloatArray] = []  # moments of the last pieces
         self._waiting: deque[FloatArray] = deque()  # pieces that are nobody's yet
+        self._units = OnlineUnits(self._reader.speaker_space)
         self._told = OnlineSpeakers(ONLINE, MAX_SPEAKERS)
         self._voices: list[tuple[EncoderState, float]] = []  # of each voice its encoder and its seconds
 
@@ -493,8 +506,9 @@ class SpeakersEncoderState:
             self._waiting.append(piece)
             self._sums = [*self._sums[-2 * AROUND :], self._reader.segment_moments(piece).sums]
             if len(self._sums) > AROUND:  # one with what was said around it; the first has nothing before
-                embedding = self._reader.speaker_embeddings(np.sum(self._sums, axis=0))
-                for voice in self._told.add(self._reader.speaker_space.units(embedding)[0]):
+                sums = np.sum(self._sums, axis=0)
+                described = self._reader.speaker_space.describe(self._reader.speaker_embeddings(sums), sums)
+                for voice in self._told.add(self._units.add(described)):
                     self._give(self._waiting.popleft(), voice)
 
     def encoding(self) -> SpeechEncoding:

@@ -24,6 +24,10 @@ class SpeakerSpace:
     `project` takes embeddings around `centre`, of unit length, to axes along which the variance within a speaker is
     one, and `between` is that of the speakers' means, (axes,): VBx's probabilistic linear discriminant analysis.
     `overlap` is a line on pooled statistics, (2 * channels,), above zero where two speak at once.
+
+    Beside these embeddings, which are made for the same voice to be known over any line, stand readings: lines on the
+    pooled statistics along which the speakers of one recording differ most. `shift` takes from the mean of a
+    recording's readings to the part of it that is its microphone's and room's, not its speakers'.
     """
 
     centre: FloatArray  # (embedding,)
@@ -31,19 +35,53 @@ class SpeakerSpace:
     between: FloatArray  # (axes,)
     overlap: FloatArray  # (2 * channels,)
     overlap_bias: FloatArray  # (1,)
+    lines: FloatArray  # (readings, 2 * channels)
+    lines_bias: FloatArray  # (readings,)
+    shift: FloatArray  # (readings, readings)
+    lines_scale: FloatArray  # (readings,), over which readings of unit length vary by one within a speaker
+    lines_between: FloatArray  # (readings,)
 
-    def __call__(self, embeddings: FloatArray) -> FloatArray:
-        """Embeddings (pieces, embedding) -> coordinates (pieces, axes)."""
-        return np.asarray(self.units(embeddings) @ self.project.T, np.float32)
+    def describe(self, embeddings: FloatArray, sums: FloatArray) -> FloatArray:
+        """What is known of each stretch: embedding and readings, from both it and its moments (stretches, 3, channels).
 
-    def units(self, embeddings: FloatArray) -> FloatArray:
-        """Embeddings (pieces, embedding) around the centre, of unit length."""
-        around = embeddings - self.centre
-        return np.asarray(around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-9), np.float32)
+        Returns (stretches, embedding + readings).
+        """
+        return np.asarray(np.concatenate([embeddings, pooled(sums) @ self.lines.T + self.lines_bias], axis=1))
+
+    @property
+    def variances(self) -> FloatArray:
+        """Between speakers along each coordinate, (axes + readings,), where that within a speaker is one."""
+        return np.concatenate([self.between, self.lines_between])
+
+    def __call__(self, described: FloatArray) -> FloatArray:
+        """What is known of all pieces of a recording -> coordinates (pieces, axes + readings)."""
+        readings = self.unit_readings(described) * self.lines_scale
+        return np.asarray(np.concatenate([self.units(described) @ self.project.T, readings], axis=1), np.float32)
+
+    def both_units(self, described: FloatArray, mean: FloatArray | None = None) -> FloatArray:
+        """Embeddings and readings of all pieces of a recording, together of unit length."""
+        both = np.concatenate([self.units(described), self.unit_readings(described, mean)], axis=1)
+        return np.asarray(both / np.sqrt(2), np.float32)
+
+    def units(self, described: FloatArray) -> FloatArray:
+        """Embeddings (pieces, embedding) around the centre, of unit length; what else is known is left out."""
+        return _of_unit_length(described[:, : self.centre.size] - self.centre)
+
+    def unit_readings(self, described: FloatArray, mean: FloatArray | None = None) -> FloatArray:
+        """Readings of all pieces of a recording, less what is the recording's own, of unit length.
+
+        `mean`, (readings,), is given where these are not all pieces.
+        """
+        readings = described[:, self.centre.size :]
+        return _of_unit_length(readings - (readings.mean(0) if mean is None else mean) @ self.shift.T)
 
     def overlaps(self, sums: FloatArray) -> FloatArray:
         """How much each pooled stretch sounds like two at once, (stretches, 3, channels) -> (stretches,)."""
         return np.asarray(pooled(sums) @ self.overlap + self.overlap_bias, np.float32)
+
+
+def _of_unit_length(rows: FloatArray) -> FloatArray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), np.float32)
 
 
 def pooled(sums: FloatArray) -> FloatArray:
@@ -182,6 +220,24 @@ def forward_backward(fit: np.ndarray, share: np.ndarray, stay: float) -> tuple[n
 
 
 # --- The same while they speak: every piece is judged once, by what was said before it.
+
+FEW_PIECES = 8  # by which a mean of what came so far is drawn to that of other recordings
+
+
+class OnlineUnits:
+    """`SpeakerSpace.both_units` of pieces as they come, the recording's mean being that of what came so far."""
+
+    def __init__(self, space: SpeakerSpace) -> None:
+        self._space = space
+        self._total = np.zeros(space.lines_bias.size, np.float32)
+        self._count = 0
+
+    def add(self, described: FloatArray) -> FloatArray:
+        """The next piece, (1, embedding + readings) -> of unit length, (embedding + readings,)."""
+        self._total = self._total + described[0, self._space.centre.size :]
+        self._count += 1
+        mean = self._total / np.float32(self._count + FEW_PIECES)
+        return np.asarray(self._space.both_units(described, mean)[0])
 
 
 @dataclass(frozen=True)
