@@ -72,6 +72,7 @@ NO_VOICE = "no voice was recognised in it"
 LEAST_COSINE = 0.6  # of half seconds that are joined before anything else
 FIRST_SPEAKERS = MAX_SPEAKERS + 2  # the model of turns begins with; more are worse, since it does not lose them all
 TURNS = TurnModel(acoustic=0.15, speaker=6.0, stay=0.8)
+LEAST_COSINE_ALONE, TURNS_ALONE = 0.75, TurnModel(acoustic=0.3, speaker=9.0, stay=0.7)  # by the embeddings alone
 LONG_PIECES = 600  # five minutes of speech; from there on as much more has to speak for a further speaker as is heard
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
@@ -170,13 +171,29 @@ def tell_apart(
 
 
 def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) -> np.ndarray:
-    """Probability that each speaker said each piece, (pieces, numbers) -> (pieces, speakers)."""
-    coordinates = space(embeddings)
+    """Probability that each speaker said each piece, (pieces, numbers) -> (pieces, speakers).
+
+    Both views tell speakers apart. That there are several at all must be seen by the embeddings alone as well: beside
+    them the readings mistake fewer pieces, and take one short or noisy voice for two ten times as often.
+    """
     most = FIRST_SPEAKERS if speakers is None else speakers
-    labels = first_clusters(space.both_units(embeddings), coordinates, LEAST_COSINE, most)
+    learned = speakers is None
+    coordinates = space(embeddings)
     # One person's voice wanders over an hour: without this, the longer they speak the more voices they become.
     turns = replace(TURNS, speaker=TURNS.speaker * max(1.0, len(embeddings) / LONG_PIECES))
-    chance = speaker_probabilities(coordinates, space.variances, labels, turns, learn_shares=speakers is None)
+    labels = first_clusters(space.both_units(embeddings), coordinates, LEAST_COSINE, most)
+    chance = _of_some_weight(speaker_probabilities(coordinates, space.variances, labels, turns, learn_shares=learned))
+    if learned and chance.shape[1] > 1:
+        alone = coordinates[:, : space.between.size]
+        labels = first_clusters(space.units(embeddings), alone, LEAST_COSINE_ALONE, most)
+        seen = _of_some_weight(speaker_probabilities(alone, space.between, labels, TURNS_ALONE))
+        if seen.shape[1] == 1:
+            return seen
+    return chance
+
+
+def _of_some_weight(chance: np.ndarray) -> np.ndarray:
+    """Only speakers who say more than next to nothing, (pieces, speakers)."""
     chance = chance[:, chance.mean(0) >= LEAST_SHARE]
     return np.asarray(chance / chance.sum(1, keepdims=True))
 
