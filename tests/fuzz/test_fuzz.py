@@ -37,6 +37,7 @@ OWN_WORDS = "reads what this process wrote itself a moment before"
 OWN_LINE = "reads a word of the user's own command line; whatever is no JSON or TOML is text"
 NOT_FOREIGN = {
     "audio/sound_file.py:encode_waveform": "writes: what it opens is its own file",
+    "camera.py:opened_device": "writes: what it opens is the user's own device",
     "video.py:video_bytes": "writes: what it opens is its own file",
     "video.py:original_sound.frames": "a recording that `read_recording` has read a moment before",
     "audio/apart.py:main": "what the service wrote a moment before, in the process that it writes to",
