@@ -87,10 +87,11 @@ class TestPeer:
         return image
 
     async def close(self) -> None:
-        """Leave."""
+        """Leave; a track that was never connected would not end by itself."""
         await self.connection.close()
         if self._watching is not None:
-            await self._watching
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
 
 
 @asynccontextmanager
