@@ -366,6 +366,6 @@ def test_the_page_shows_a_terminal_as_it_is() -> None:
     command, said = terminal_captures.shown()
     meanwhile, last = terminal_captures.captured(command)
     assert said[:-1] == meanwhile[:-1]
-    bar = re.compile(rf"talks/male\.m4a [{PAINT}]+ 2 of 3, [\d.]+ s each, \d:\d\d:\d\d left")
+    bar = re.compile(rf"talks/male\.m4a [{PAINT}]+ 2 of 3, ([\d.]+ s each|[\d.]+/s), \d:\d\d:\d\d left")
     assert bar.fullmatch(said[-1]) and bar.fullmatch(meanwhile[-1])
     assert f"`{last[-1]}`" in terminal_captures.PAGE.read_text(encoding="utf-8")
