@@ -25,9 +25,10 @@ from PIL import Image
 from record import ROOT, Result, print_results, processor, write
 
 from speech2face import load_model, read_recording
-from speech2face.audio.spectrogram import SAMPLE_RATE, spectrogram
+from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.attributes import AttributeModel
+from speech2face.voice.log_mel import log_mel
 
 UPDATES_PER_SECOND = 4
 STREAM_RATE = 48_000
@@ -80,11 +81,11 @@ def floor_seconds(model: AttributeModel) -> float:
     A remainder is between nothing and three seconds long, and each whole segment is encoded once more.
     """
     waveform = np.resize(read_recording(ROOT / "examples" / "male.flac").waveform, 3 * SAMPLE_RATE)
-    half, whole = spectrogram(waveform[: 3 * SAMPLE_RATE // 2])[None], spectrogram(waveform)[None]
+    half, whole = log_mel(waveform[: 3 * SAMPLE_RATE // 2])[None], log_mel(waveform)[None]
     embedding = model.release.population.embedding(40.0, 0.5)[None]
 
     def encode(frames: np.ndarray) -> object:
-        return model.runtime.run("voice_frames.onnx", spectrogram=frames)
+        return model.runtime.run("voice_frames.onnx", log_mel=frames)
 
     def median(call: Callable[[], object]) -> float:
         return statistics.median(timed(call)[2] for _ in range(40))

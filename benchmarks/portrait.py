@@ -74,7 +74,7 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
     # Intermediate sizes come from running the network: shape inference does not resolve free axes.
     from speech2face.outputs import load_onnxruntime
 
-    wanted = [n.output[0] for n in model.graph.node if n.op_type in ("Conv", "MatMul", "Gemm")]
+    wanted = [n.output[0] for n in model.graph.node if n.op_type in ("Conv", "MatMul", "MatMulInteger", "Gemm")]
     declared = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in declared)
     session = load_onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -94,9 +94,9 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> float:
 def warm_results(recording: bytes, rate: float) -> list[Result]:
     """Per clip in a process that is already running, and its stages."""
     from speech2face import read_recording, reconstruct
-    from speech2face.audio.spectrogram import spectrogram
     from speech2face.audio.speech import require_speech
     from speech2face.models.attributes import load_attribute_model
+    from speech2face.voice.log_mel import log_mel
     from speech2face.voice.segments import SEGMENT_SAMPLES
 
     model = load_attribute_model()
@@ -104,8 +104,8 @@ def warm_results(recording: bytes, rate: float) -> list[Result]:
     heard = read_recording(recording)
     speech = require_speech(heard.waveform).speech()
     embedding = model.release.population.embedding(40.0, 0.5)
-    segment = spectrogram(speech[:SEGMENT_SAMPLES])[None]
-    frames_operations = operations(model.release.file("voice_frames.onnx"), {"spectrogram": segment})
+    segment = log_mel(speech[:SEGMENT_SAMPLES])[None]
+    frames_operations = operations(model.release.file("voice_frames.onnx"), {"log_mel": segment})
     voice_floor = frames_operations * speech.size / SEGMENT_SAMPLES / rate
     # The decoder's products are one multiplication and addition a stored number of its bases.
     face_floor = 2 * model.release.file("face.safetensors").stat().st_size / 2 / rate  # two bytes a number
@@ -114,7 +114,7 @@ def warm_results(recording: bytes, rate: float) -> list[Result]:
         ("decode the mp3", lambda: read_recording(recording), 0, "FFmpeg's own work, not measured apart"),
         ("voice activity", lambda: require_speech(heard.waveform), 0, "WebRTC's own work, not measured apart"),
         (
-            "spectrogram and voice encoder",
+            "log-mel and voice encoder",
             lambda: model.runtime.read(model.runtime.moments(speech)),
             voice_floor,
             floor_is,
