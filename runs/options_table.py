@@ -1,6 +1,6 @@
 """Write docs/options.csv: every command, argument and option with its line of help, from the program's own help.
 
-    python runs/options_table.py
+python runs/options_table.py
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Take the pictures of docs/page.md anew, as each release of weights wants it.
+"""Take the pictures of docs/page.md and docs/calls.md anew, as each release of weights wants it.
 
     python runs/page_pictures.py         about a minute; needs the test set and Chromium
 
@@ -144,13 +144,29 @@ def beside(browser: "Browser", address: str) -> None:
         keep(IMAGES / "page-beside.png", framed)
 
 
+def call(browser: "Browser", address: str) -> None:
+    """One tab of a call, while somebody speaks in the other."""
+    place, size = f"{address}/call#call=tabs", {"width": 1100, "height": 760}
+    with visit(browser, place) as speaker, visit(browser, place, viewport=size, microphone=False) as viewer:
+        for page, button in ((speaker, "#speak"), (viewer, "#look")):
+            page.page.click(button)
+            page.page.wait_for_selector("body[data-state=connected]")
+        viewer.wait(lambda: "s of speech heard" in viewer.text("heard"), "the readings are there")
+        viewer.page.wait_for_timeout(4000)
+        shot(viewer, "call-page.png")
+
+
+SPEAKERS = {"female.mp3": (beside, from_files, refused, speaking), "male.flac": (call,)}
+
+
 def main() -> None:
     """All of them."""
-    with tempfile.TemporaryDirectory() as folder:
-        sound = write_microphone_sound(Path(folder) / "voice.wav", EXAMPLES / "female.mp3")
-        with chromium(sound) as browser, served() as address:
-            for take in (beside, from_files, refused, speaking):
-                take(browser, address)
+    for speaker, takes in SPEAKERS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            sound = write_microphone_sound(Path(folder) / "voice.wav", EXAMPLES / speaker)
+            with chromium(sound) as browser, served() as address:
+                for take in takes:
+                    take(browser, address)
 
 
 if __name__ == "__main__":
