@@ -542,14 +542,23 @@ OUTSIDE = ("PYTHONPATH", "VIRTUAL_ENV")  # of whoever tries it, which a stranger
 FRESH_FILES = ("female.png", "female.json", "female-2.png", "female-2.json", "female-3.png")
 
 
+def _copy_last_commit(folder: Path) -> None:
+    """The last commit's files, or where this is no checkout of git all that no tool has made here."""
+    try:
+        quietly(["git", "archive", "--format=tar", f"--output={folder}.tar", "HEAD"], ROOT)
+        shutil.unpack_archive(f"{folder}.tar", folder)
+    except (Failed, OSError):
+        made = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info")
+        shutil.copytree(ROOT, folder, ignore=made)
+
+
 def fresh(arguments: list[str]) -> int:
     """The README's first command twice and its second block, in a folder that has the last commit and nothing else."""
     started, outcome = time.monotonic(), "FAILED"
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "speech2face"
         try:
-            quietly(["git", "archive", "--format=tar", f"--output={folder}.tar", "HEAD"], ROOT)
-            shutil.unpack_archive(f"{folder}.tar", folder)
+            _copy_last_commit(folder)
             for _ in range(2):
                 quietly([sys.executable, "start.py", "portrait", "examples/female.mp3"], folder, without=OUTSIDE)
             (_, installing, *_) = re.findall(r"```sh\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
