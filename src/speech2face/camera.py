@@ -74,7 +74,6 @@ class SpeakingCamera:
         self._frame_bytes = source.sample_rate // FRAMES_PER_SECOND * SAMPLE_BYTES[source.encoding] * source.channels
         self._sound = bytearray()
         self._unheard: deque[bytes] = deque()
-        self._poses: deque[Pose] = deque()
         self._pose, self._late = Pose(), 0
         self._face: SpeakingFace | None = None
         self._seen: bytes | None = None
@@ -113,8 +112,6 @@ class SpeakingCamera:
             self._late += 1
             if self._late > LATE_FRAMES:
                 self._move(bytes(self._frame_bytes))
-        while self._poses:
-            self._pose = self._poses.popleft()
         return waiting_picture(self._pixels) if self._face is None else self._face.frame(self._pose, self._pixels)
 
     def _taken(self) -> bytes:
@@ -124,7 +121,8 @@ class SpeakingCamera:
         return taken
 
     def _move(self, sound: bytes) -> None:
-        self._poses.extend(Pose.of(row) for row in self._motion.push(sound))
+        if len(poses := self._motion.push(sound)):
+            self._pose = Pose.of(poses[-1])
 
     def look(self) -> None:
         """Encode what was said since the last time and draw its portrait; may run beside `frame`, in one thread.

@@ -76,9 +76,7 @@ LEAST_COSINE_ALONE, TURNS_ALONE = 0.75, TurnModel(acoustic=0.3, speaker=9.0, sta
 LONG_PIECES = 600  # five minutes of speech; from there on as much more has to speak for a further speaker as is heard
 LEAST_SHARE = 0.01  # of all pieces, below which nothing speaks for a speaker
 OVERLAP = -0.1  # of the line that tells two at once: half of them, and a fiftieth of other speech, lie over it
-CROWD = (
-    1.15  # of the same line, in the mean over what seems one voice: a crowd has 1.3, one voice in babble 1.0 at most
-)
+CROWD = 1.15  # of the same line, in the mean over what seems one voice: a crowd has 1.3, one in babble 1.0 at most
 LEAST_SURENESS = 0.6  # of whose a piece is; the others are left out
 
 
@@ -174,7 +172,7 @@ def _chances(embeddings: FloatArray, space: SpeakerSpace, speakers: int | None) 
     """Probability that each speaker said each piece, (pieces, numbers) -> (pieces, speakers).
 
     Both views tell speakers apart. That there are several at all must be seen by the embeddings alone as well: beside
-    them the readings mistake fewer pieces, and take one short or noisy voice for two ten times as often.
+    them the readings mistake fewer pieces, and take one short or noisy voice for two several times as often.
     """
     most = FIRST_SPEAKERS if speakers is None else speakers
     learned = speakers is None

@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     from speech2face.conversation import Conversation
     from speech2face.portrait import Portrait
 
+FaceStyle = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")]
+FramePixels = Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")]
 ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
 
 
 def video(
     recording: Annotated[str, typer.Argument(help="A sound or video file, or - for standard input.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=ENDINGS)],
-    style: Annotated[
-        Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")
-    ] = Style.drawn,
+    style: FaceStyle = Style.drawn,
     motion: Annotated[
         Path | None, typer.Option(metavar="JSON", help="Write the poses, 25 a second, as JSON too.")
     ] = None,
-    pixels: Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")] = 512,
+    pixels: FramePixels = 512,
     given: GivenText = None,
     exaggerate: Exaggerate = 0.0,
     speakers: SpeakersText = None,
@@ -142,10 +142,8 @@ def camera(
         ),
     ] = None,
     sample_rate: Annotated[int, typer.Option(help="Of raw samples, in a second.")] = 16_000,
-    style: Annotated[
-        Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")
-    ] = Style.drawn,
-    pixels: Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")] = 512,
+    style: FaceStyle = Style.drawn,
+    pixels: FramePixels = 512,
     given: GivenText = None,
     exaggerate: Exaggerate = 0.0,
     model: Annotated[Path | None, typer.Option(help="Folder of another release of weights.")] = None,
