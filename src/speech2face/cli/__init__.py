@@ -24,6 +24,7 @@ from speech2face.cli.options import (
     parse_given,
 )
 from speech2face.cli.terminal import (
+    check_piped,
     leave,
     one_line_errors,
     prepare_streams,
@@ -161,8 +162,8 @@ def portrait(
     if microphone and speakers is not None:
         raise InvalidOption("--speakers is of a recording; leave --microphone out")
     gathered = Gathered((None,), (), single=True, origin=MICROPHONE) if microphone else gather(recordings or ())
-    if None in gathered.recordings and not microphone and sys.stdin.isatty():
-        raise InvalidOption("standard input is a terminal; pipe a recording into it")
+    if None in gathered.recordings and not microphone:
+        check_piped()
     to_output = out == STANDARD_OUTPUT
     if to_output:
         _check_output_stream(single=gathered.single and speakers is None, samples=samples, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speech2face.cli.options import FactsAsJson, Overwrite, Quiet
-from speech2face.cli.terminal import print_json, print_rows
+from speech2face.cli.terminal import check_piped, print_json, print_rows
 from speech2face.console import Bar
 from speech2face.errors import GoalsNotReached, InvalidOption
 
@@ -45,8 +45,8 @@ def shield(
     if not gathered.single:
         raise InvalidOption(f"{printable(recording)} is a folder; name one recording")
     source = gathered.recordings[0]
-    if source is None and sys.stdin.isatty():
-        raise InvalidOption("standard input is a terminal; pipe a recording into it")
+    if source is None:
+        check_piped()
     name = Path("stdin" if source is None else source.stem)
     place = numbered_beside(f"{name}-shielded", ".wav", force=force) if out is None else out
     kind = sound_kind(place)

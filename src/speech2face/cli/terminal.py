@@ -16,6 +16,7 @@ from speech2face.errors import (
     INTERRUPTED_EXIT_CODE,
     USAGE_EXIT_CODE,
     CannotWrite,
+    InvalidOption,
     MissingExtra,
     Speech2FaceError,
     install_command,
@@ -23,6 +24,16 @@ from speech2face.errors import (
 
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
 NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
+
+
+def check_piped(remedy: str = "pipe a recording into it") -> None:
+    """Refuse to wait for somebody to type sound.
+
+    Raises:
+        InvalidOption: standard input is a terminal; it says the remedy.
+    """
+    if sys.stdin.isatty():
+        raise InvalidOption(f"standard input is a terminal; {remedy}")
 
 
 class ReaderLeft(Exception):

@@ -22,7 +22,7 @@ from speech2face.cli.options import (
     SpeakersText,
     parse_given,
 )
-from speech2face.cli.terminal import print_json, print_rows
+from speech2face.cli.terminal import check_piped, print_json, print_rows
 from speech2face.console import Bar, note
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
@@ -78,8 +78,8 @@ def video(
         check_speakers(speakers)
     stated = Given(**parse_given(given))
     check_exaggeration(exaggerate)
-    if recording == "-" and sys.stdin.isatty():
-        raise InvalidOption("standard input is a terminal; pipe a recording into it")
+    if recording == "-":
+        check_piped()
     files = [out] if motion is None else [out, motion]
     if len(set(files)) < len(files):
         raise InvalidOption("--out and --motion name the same file")
@@ -157,8 +157,8 @@ def camera(
 
     if sound not in (None, "-"):
         raise InvalidOption(f"{sound} is a file: make a video of it by speech2face video, or pipe its sound into -")
-    if sound == "-" and sys.stdin.isatty():
-        raise InvalidOption("standard input is a terminal; pipe sound into it, or leave - away for the microphone")
+    if sound == "-":
+        check_piped("pipe sound into it, or leave - away for the microphone")
     if out == "-" and sys.stdout.isatty():
         raise InvalidOption("standard output is a terminal; pipe the frames into a program that shows them")
     options: dict[str, Any] = {"given": parse_given(given), "exaggerate": exaggerate, "style": style, "pixels": pixels}
