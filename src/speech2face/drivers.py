@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speech2face.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class DriverKind:
 
     def added(self) -> dict[str, EntryPoint]:
         """Return the entry points that other packages have installed, by name; nothing of theirs is imported."""
+        from importlib.metadata import entry_points  # it brings half of the mail library, for the few commands that ask
+
         return {point.name: point for point in entry_points(group=self.group) if point.name not in self.built_in}
 
     def names(self) -> list[str]:

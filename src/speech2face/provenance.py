@@ -11,10 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Protocol, cast, get_args
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 from speech2face import __version__
 from speech2face.errors import InvalidOption, NotAPortrait, RecordingNotFound
@@ -139,7 +139,7 @@ _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010f
 
 def _xml(text: str) -> str:
     """A text as XML holds it; a letter that it cannot hold would make the whole label unreadable."""
-    return escape(_NOT_XML.sub("\ufffd", text))
+    return escape(_NOT_XML.sub("\ufffd", text), quote=False)
 
 
 def parse_xmp_packet(packet: str) -> Provenance | None:

@@ -1,6 +1,7 @@
 """What the command line prints: results on standard output, everything else on standard error."""
 
 import codecs
+import gc
 import io
 import json
 import os
@@ -192,6 +193,7 @@ def one_line_errors() -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """End the program."""
+    gc.freeze()  # or Python looks once more at every object there is, for a tenth of a portrait's time
     raise SystemExit(code)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,13 +137,13 @@ class Moments:
     seconds: float
 
 
-SIDE_BY_SIDE = 2  # segments encoded at once; each takes some 20 MB meanwhile
 
 
 class AttributeRuntime(Runtime):
     """The three networks: one run a segment, one run a recording, one run a picture."""
 
     graphs: ClassVar[tuple[str, ...]] = (VOICE_FRAMES, VOICE_HEAD, FACE_DECODER)
+    as_stored: ClassVar[tuple[str, ...]] = (VOICE_HEAD, FACE_DECODER)
 
     release: AttributeRelease
 
@@ -157,16 +156,9 @@ class AttributeRuntime(Runtime):
         return Moments(sums, segment.size / SAMPLE_RATE)
 
     def moments(self, speech: FloatArray) -> list[Moments]:
-        """Encode speech segment by segment, (samples,); at least one window long.
-
-        Segments are encoded side by side: one of three seconds is too little work to keep two cores busy.
-        """
+        """Encode speech segment by segment, (samples,); at least one window long."""
         assert speech.size >= WINDOW
-        segments = [speech[start:stop] for start, stop in segment_spans(speech.size)]
-        if len(segments) == 1 or self.threads == 1:
-            return [self.segment_moments(segment) for segment in segments]
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
-            return list(threads.map(self.segment_moments, segments))
+        return [self.segment_moments(speech[start:stop]) for start, stop in segment_spans(speech.size)]
 
     def voices_at_cuts(self, moments: Sequence[Moments]) -> tuple[FloatArray, FloatArray]:
         """The voices before and after each cut between segments, (cuts, embedding) twice; one run for all."""

@@ -171,10 +171,12 @@ def _bound_arena() -> None:
     onnxruntime.create_and_register_allocator(information, onnxruntime.OrtArenaCfg(settings))
 
 
-def _session(path: Path, threads: int | None) -> Any:
-    """ONNX Runtime's session of one network."""
+def _session(path: Path, threads: int | None, *, as_stored: bool) -> Any:
+    """ONNX Runtime's session of one network, improved by it or as it is stored."""
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
+    if as_stored:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if path.parent != SHIPPED:
         _bound_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -188,9 +190,9 @@ def _session(path: Path, threads: int | None) -> Any:
         raise WeightsError(f"{path} cannot be loaded: {str(error).splitlines()[0]}; fetch the release again") from error
 
 
-def _fulfil(future: Future[Any], path: Path, threads: int | None) -> None:
+def _fulfil(future: Future[Any], path: Path, threads: int | None, as_stored: bool) -> None:
     try:
-        future.set_result(_session(path, threads))
+        future.set_result(_session(path, threads, as_stored=as_stored))
     except BaseException as error:  # whoever asks for the network gets it
         future.set_exception(error)
 
@@ -199,6 +201,8 @@ class Runtime:
     """The networks of a release; each kind names its graphs and says what is read from them."""
 
     graphs: ClassVar[tuple[str, ...]] = (FACE_DECODER,)
+    as_stored: ClassVar[tuple[str, ...]] = ()
+    """Those that ONNX Runtime is not to improve: it would take longer over it than a recording then gains."""
 
     def __init__(self, release: Release, threads: int | None = None) -> None:
         """threads: that work on one run of a network; None is a thread a core."""
@@ -221,7 +225,7 @@ class Runtime:
                 future: Future[Any] = Future()
                 self._opened[name] = future
                 # Not a daemon: Python must wait for it at the end, or ONNX Runtime aborts in the middle of loading.
-                arguments = (future, self.release.file(name), self.threads)
+                arguments = (future, self.release.file(name), self.threads, name in self.as_stored)
                 threading.Thread(target=_fulfil, args=arguments).start()
             return self._opened[name]
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -71,7 +73,7 @@ from speech2face.voice.segments import golden_speech
 
 # --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 
-OPSET = 18
+OPSET = 20
 ONNX_TYPES = {"F32": TensorProto.FLOAT, "F16": TensorProto.FLOAT16, "I8": TensorProto.INT8, "U8": TensorProto.UINT8}
 PIECE = 2**22  # numbers compared at once: a weight of the paper's model has 120 million
 
@@ -154,6 +156,17 @@ def resolve_cast_like(model: onnx.ModelProto) -> None:
                 node.attribute.append(helper.make_attribute("to", goal))
 
 
+MOST_FOLDED = 4096  # numbers: the arithmetic of shapes, not the weights, which stay as the file has them
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute once what depends on no input, which every start of the program would."""
+    graph = ir.from_proto(model)
+    fold_constants(graph, input_size_limit=MOST_FOLDED, output_size_limit=MOST_FOLDED)
+    remove_unused_nodes(graph)
+    return ir.to_proto(graph)
+
+
 @contextmanager
 def _without_torchvision() -> Iterator[None]:
     """Keep back the exporter's lines on operators of torchvision, which no network here uses; every other one comes."""
@@ -227,6 +240,7 @@ def export(
             del entry.metadata_props[:]  # the exporter's stack traces name the paths of this machine
     del model.graph.metadata_props[:], model.metadata_props[:]
     resolve_cast_like(model)
+    model = folded(model)
     if weights is not None:
         refer_to_safetensors(model, weights, prefix)
     replace_file(path, model.SerializeToString())

@@ -55,7 +55,8 @@ def mel_energies(waveform: FloatArray) -> FloatArray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SIZE)[::HOP][: max(1, waveform.size // HOP)]
     spectrum = np.fft.rfft(frames * _window(), axis=1)  # (frames, FREQUENCIES)
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    return np.asarray(power.astype(np.float32) @ mel_filters().T, np.float32)
+    # Not by a matrix product: OpenBLAS's threads would wait for more of them on the core that the encoder is to have.
+    return np.asarray(np.einsum("fk,bk->fb", power.astype(np.float32), mel_filters()), np.float32)
 
 
 def log_mel(waveform: FloatArray) -> FloatArray:

