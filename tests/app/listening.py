@@ -37,7 +37,7 @@ class Program:
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(180)
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def server(limits: Limits | None = None, **settings: object) -> Iterator[Listeni
         yield Listening(f"http://127.0.0.1:{opened.getsockname()[1]}", made.service)
     finally:
         made.should_exit = True
-        thread.join(30)
+        thread.join(180)
         assert not thread.is_alive()
 
 
@@ -97,4 +97,4 @@ def free_port() -> int:
 
 
 def health(address: str) -> str:
-    return str(httpx.get(f"{address}/health", trust_env=False).json()["status"])
+    return str(httpx.get(f"{address}/health", trust_env=False, timeout=180).json()["status"])

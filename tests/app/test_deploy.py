@@ -216,7 +216,7 @@ def test_the_images_steps_give_a_service_that_runs_as_an_ordinary_user_and_write
     with (folder / "log").open("w") as log, subprocess.Popen(served, stderr=log, **common) as process:
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: process.poll() is not None or answers(address), 60)
+            wait_until(lambda: process.poll() is not None or answers(address))
             assert process.poll() is None, (folder / "log").read_text()
             assert subprocess.run(check, check=False, **common).returncode == 0
             wait_until(lambda: health(address) == "ready", 180)
@@ -230,7 +230,7 @@ def test_the_images_steps_give_a_service_that_runs_as_an_ordinary_user_and_write
             assert drawn.status_code == 200, drawn.text
             assert label_in(drawn.content)[0].kind == "portrait"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(180) == 0
         finally:
             if process.poll() is None:
                 process.kill()

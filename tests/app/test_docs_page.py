@@ -29,7 +29,7 @@ def route(page: Visit, method: str, path: str) -> "Locator":
 
 def test_it_lists_every_route_with_its_parameters_and_asks_for_the_token(browser: "Browser", address: str) -> None:
     right = {"Authorization": f"Bearer {TOKEN}"}
-    described = httpx.get(f"{address}/openapi.json", headers=right, trust_env=False).json()["paths"]
+    described = httpx.get(f"{address}/openapi.json", headers=right, trust_env=False, timeout=180).json()["paths"]
     wanted = {
         (method.upper(), path): {each["name"] for each in operation.get("parameters", ())}
         for path, methods in described.items()

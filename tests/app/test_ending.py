@@ -48,7 +48,7 @@ def said_when_it_ends(first: bytes, then: bytes, under_way: Callable[[Listening]
     heard = b""
     with socket.socket() as client:
         with logged() as records, server(LIMITS) as listening:
-            client.settimeout(20)
+            client.settimeout(180)
             client.connect(("127.0.0.1", listening.port))
             client.sendall(first)
             if first in HANDSHAKES:

@@ -216,20 +216,23 @@ def test_a_running_call_is_polled_and_deleted(line: TestClient) -> None:
 
 
 def test_calls_are_forgotten_after_a_while_and_beyond_a_number(limited: Make) -> None:
-    client = limited(Limits(calls_kept=2, call_keep_seconds=1.0))
+    client = limited(Limits(calls_kept=2))
     for name in ("CA-1", "CA-2", "CA-3"):
         hold_call(client, start(name))
     assert [client.get(f"/v1/calls/CA-{number}").status_code for number in (1, 2, 3)] == [404, 200, 200]
-    wait_until(lambda: client.get("/v1/calls/CA-3").status_code == 404, 5)
+    brief = limited(Limits(call_keep_seconds=0.5))
+    hold_call(brief, start("CA-4"))
+    wait_until(lambda: brief.get("/v1/calls/CA-4").status_code == 404)
 
 
 def test_every_track_counts_as_a_session_and_idle_ones_are_closed(limited: Make) -> None:
-    client = limited(Limits(sessions_at_once=2, idle_seconds=0.3, start_seconds=0.3))
+    client = limited(Limits(sessions_at_once=2))
     with client.websocket_connect(ADDRESS) as socket:
         send(socket, start(tracks=("inbound", "outbound")))
         wait_until(lambda: len(service_of(client).live) == 2)
         assert hold_call(client, start("CA-third"), stop=False) == (4429, [ANY_MORE])
-        assert close_of(socket)[0] == 4408
+    client = limited(Limits(idle_seconds=0.3, start_seconds=0.3))
+    assert hold_call(client, start(), stop=False)[0] == 4408
     assert hold_call(client, stop=False)[0] == 4408
     assert 'speech2face_calls_closed_total{kind="media-stream",reason="idle"} 2' in client.get("/metrics").text
 

@@ -149,7 +149,7 @@ def nginx(proxied: Proxied, change: Callable[[str], str] = lambda text: text) ->
             yield proxied
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(180)
 
 
 def answers(port: int) -> bool:
@@ -215,7 +215,7 @@ def test_under_a_path_all_of_it_is_there(proxied: Proxied, end: str) -> None:
 def test_plain_http_leads_to_https_and_a_large_body_to_the_services_own_answer(proxied: Proxied) -> None:
     with nginx(proxied):
         address = f"http://127.0.0.1:{proxied.plain}/call"
-        answer = httpx.get(address, headers={"Host": NAME}, trust_env=False)
+        answer = httpx.get(address, headers={"Host": NAME}, trust_env=False, timeout=180)
         assert (answer.status_code, answer.headers["location"]) == (301, f"https://{NAME}/call")
         assert proxied.ask("POST", "/v1/portrait", content=bytes(3 * 2**20)).json()["code"] == "not_media"
         kept = [path for path in proxied.folder.rglob("*") if path.is_file() and path.parent != proxied.folder]

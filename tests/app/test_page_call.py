@@ -48,7 +48,7 @@ def shown(page: Visit) -> np.ndarray:
 
 
 def portrait(address: str, call: str) -> np.ndarray | None:
-    answer = httpx.get(f"{address}/v1/calls/{call}/a.png", trust_env=False)
+    answer = httpx.get(f"{address}/v1/calls/{call}/a.png", trust_env=False, timeout=180)
     return (
         np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB").resize((320, 320)))
         if answer.status_code == 200
@@ -76,7 +76,10 @@ def test_one_tab_speaks_and_the_other_sees_the_face(browser: "Browser", address:
         assert speaker.text("heard") == "", "who speaks sees the other, and there nobody speaks"
         speaker.page.click("#leave")
         assert state(speaker) == "idle"
-    wait_until(lambda: httpx.get(f"{address}/health", trust_env=False).json()["live_sessions"] == 0, "all have left")
+    wait_until(
+        lambda: httpx.get(f"{address}/health", trust_env=False, timeout=180).json()["live_sessions"] == 0,
+        "all have left",
+    )
 
 
 def test_a_refused_microphone_is_explained_and_looking_still_works(browser: "Browser", address: str) -> None:

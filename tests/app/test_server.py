@@ -30,7 +30,7 @@ def test_it_starts_serves_and_says_goodbye_when_told_to_end(tmp_path: Path) -> N
         secret = "a-name-that-nobody-logs"
         files = {"file": (f"{secret}.mp3", (EXAMPLES / "female.mp3").read_bytes())}
         query = f"{running.address}/v1/portrait?age=44&pixels=64"
-        assert httpx.post(query, files=files, trust_env=False).status_code == 200
+        assert httpx.post(query, files=files, trust_env=False, timeout=180).status_code == 200
         with connect(f"ws{running.address[4:]}/v1/live", proxy=None) as live:
             live.send(start())
             assert json.loads(live.recv())["type"] == "ready"
@@ -54,7 +54,7 @@ def test_it_starts_serves_and_says_goodbye_when_told_to_end(tmp_path: Path) -> N
 
 def test_a_missing_model_ends_the_program_with_one_line_and_its_code(tmp_path: Path) -> None:
     with program(tmp_path / "log", "--model", "no/such/folder") as running:
-        assert running.process.wait(30) == 25
+        assert running.process.wait(180) == 25
     (line,) = running.log.read_text().splitlines()
     assert line.startswith("speech2face: error: ")
     assert "model.json" in line

@@ -65,7 +65,7 @@ def test_it_starts_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None:
             return found[1] if found else ""
 
         wait_until(lambda: bool(address()) or running.process.poll() is not None)
-        form = httpx.get(f"{address()}/studio/form", trust_env=False).json()
+        form = httpx.get(f"{address()}/studio/form", trust_env=False, timeout=180).json()
         assert form["organisation"] == "Another House"
         assert form["contact"].startswith("studies@clinic.example")
         assert running.end() == 0

@@ -137,8 +137,6 @@ class Moments:
     seconds: float
 
 
-
-
 class AttributeRuntime(Runtime):
     """The three networks: one run a segment, one run a recording, one run a picture."""
 
