@@ -31,7 +31,8 @@ ORDER = (
 PLACE_OF = {name: place for place, name in enumerate(ORDER)}
 
 EXTRAS = (
-    *("torch", "scipy", "onnx", "onnxscript", "safetensors", "soxr", "dlib", "_dlib_pybind11"),
+    *("torch", "scipy", "onnx", "onnx_ir", "onnxscript", "safetensors", "soxr"),
+    *("dlib", "_dlib_pybind11"),
     *("matplotlib", "sklearn", "faiss", "fastapi", "starlette", "uvicorn", "websockets", "httpx", "aiortc"),
     *("c2pa", "cryptography", "psycopg", "pgvector", "sounddevice"),
 )
