@@ -24,7 +24,7 @@ from speech2face.audio.stream import SAMPLE_BYTES
 from speech2face.errors import CannotWrite, UnreadableRecording
 from speech2face.live import LiveMotion, LiveSession, PcmFormat
 from speech2face.motion import FRAMES_PER_SECOND, Pose
-from speech2face.video import SpeakingFace, check_pixels, labelled
+from speech2face.video import SpeakingFace, check_pixels, labelled, speaking_face
 
 if TYPE_CHECKING:
     from speech2face.models.contract import Model
@@ -76,7 +76,6 @@ class SpeakingCamera:
         self._unheard: deque[bytes] = deque()
         self._pose, self._late = Pose(), 0
         self._face: SpeakingFace | None = None
-        self._seen: bytes | None = None
 
     @property
     def is_waiting(self) -> bool:
@@ -135,9 +134,7 @@ class SpeakingCamera:
         snapshot = self._session.snapshot()
         if snapshot.embedding is None:
             return
-        portrait = self._session.draw(snapshot)
-        if (seen := portrait.image.tobytes()) != self._seen:
-            self._face, self._seen = SpeakingFace(self._model, portrait), seen
+        self._face = speaking_face(self._model, self._session.draw(snapshot), self._face)
 
     def close(self) -> None:
         """Nothing more is heard."""

@@ -135,6 +135,17 @@ class SpeakingFace:
         return self.drawing
 
 
+def speaking_face(model: Model, portrait: Portrait, former: SpeakingFace | None) -> SpeakingFace:
+    """The moving face of a voice's newest portrait; the former one, where that has the same picture.
+
+    Raises:
+        InvalidOption: as `SpeakingFace`.
+    """
+    if former is not None and np.array_equal(former.portrait.image, portrait.image):
+        return former
+    return SpeakingFace(model, portrait)
+
+
 # --- Who speaks when.
 
 

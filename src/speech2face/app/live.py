@@ -19,7 +19,7 @@ from speech2face.conversation import LiveConversation
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.live import LiveMotion, LiveSession, LiveSnapshot, Media, PcmFormat
 from speech2face.motion import FRAMES_PER_SECOND, Pose
-from speech2face.video import SpeakingFace
+from speech2face.video import SpeakingFace, speaking_face
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -171,8 +171,7 @@ class LiveVoice(service.VoiceSession):
         super().__init__(model, start.source(), given=given, exaggerate=start.exaggerate, style=start.style, kind=kind)
         self._model, self._start = model, start
         self._held = False
-        self._moved: bytes | None = None  # the picture that `_face` moves
-        self._face: SpeakingFace | None = None
+        self._face: SpeakingFace | None = None  # of the newest portrait, where motion is wanted
         self._puppet: Reply | None = None  # of a new face, not yet sent
 
     def update(self) -> Reply | None:
@@ -191,14 +190,13 @@ class LiveVoice(service.VoiceSession):
         return with_picture(content, self._start.picture, **values)
 
     def _move(self, portrait: "Portrait") -> None:
-        """Move the newest face, where motion is wanted and it is another one."""
-        if self._start.motion == "none" or (seen := portrait.image.tobytes()) == self._moved:
-            return
-        self._moved, self._face = seen, None
-        if self._start.motion == "frames":
-            self._face = SpeakingFace(self._model, portrait)
-        elif portrait.style.is_vector:  # a page moves drawings alone by itself
-            self._puppet = with_picture(SpeakingFace(self._model, portrait).puppet(), "svg", type="puppet")
+        """Move the newest face, where motion is wanted."""
+        former, self._face = self._face, None
+        moves_here = self._start.motion == "frames"
+        if moves_here or (self._start.motion == "poses" and portrait.style.is_vector):  # a page moves drawings alone
+            self._face = speaking_face(self._model, portrait, former)
+        if self._face is not None and self._face is not former and not moves_here:
+            self._puppet = with_picture(self._face.puppet(), "svg", type="puppet")
 
     def new_puppet(self) -> Reply | None:
         """The face to be moved by poses, where it is another than the last one sent."""

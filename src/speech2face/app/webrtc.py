@@ -30,7 +30,7 @@ from speech2face.live import LiveMotion, PcmFormat
 from speech2face.motion import FRAMES_PER_SECOND as MOVING_FRAMES_PER_SECOND
 from speech2face.motion import Pose
 from speech2face.portrait import Portrait
-from speech2face.video import SpeakingFace, labelled
+from speech2face.video import SpeakingFace, labelled, speaking_face
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -457,7 +457,6 @@ class MovingFace:
         self.face: SpeakingFace | None = None
         self.pose = Pose()
         self._motion: LiveMotion | None = None
-        self._seen: bytes | None = None
 
     def listen(self, source: PcmFormat) -> None:
         """Begin to move with sound of this format."""
@@ -469,10 +468,9 @@ class MovingFace:
             self.pose = Pose.of(poses[-1])
 
     def show(self, model: "Model", portrait: Portrait) -> None:
-        """Take another portrait of the voice, where it is another picture; one that cannot be moved stays as it is."""
-        seen = portrait.image.tobytes()
-        if self._motion is not None and seen != self._seen and Style.drawn in model.styles:
-            self.face, self._seen = SpeakingFace(model, portrait), seen
+        """Take another portrait of the voice; one that cannot be moved stays as it is."""
+        if self._motion is not None and Style.drawn in model.styles:
+            self.face = speaking_face(model, portrait, self.face)
 
     def planes(self, pixels: int) -> "PixelArray | None":
         """The face as it is held now, for a video so wide."""
