@@ -191,12 +191,13 @@ class LiveVoice(service.VoiceSession):
 
     def _move(self, portrait: "Portrait") -> None:
         """Move the newest face, where motion is wanted."""
-        former, self._face = self._face, None
         moves_here = self._start.motion == "frames"
+        former, face = self._face, None
         if moves_here or (self._start.motion == "poses" and portrait.style.is_vector):  # a page moves drawings alone
-            self._face = speaking_face(self._model, portrait, former)
-        if self._face is not None and self._face is not former and not moves_here:
-            self._puppet = with_picture(self._face.puppet(), "svg", type="puppet")
+            face = speaking_face(self._model, portrait, former)
+        if face is not None and face is not former and not moves_here:
+            self._puppet = with_picture(face.puppet(), "svg", type="puppet")
+        self._face = face  # at the end: frames of the former one are drawn meanwhile
 
     def new_puppet(self) -> Reply | None:
         """The face to be moved by poses, where it is another than the last one sent."""
