@@ -473,13 +473,14 @@ class Row:
     def tests(self) -> str:
         """The tests of `MATRIX_TESTS` against the installed wheel.
 
-        With the newest libraries without the slow ones, of sockets and calls: `test` has run them with these libraries,
-        and the rows with the lowest run them on the first and the last Python. How much of the package they run is
-        counted on the last, where Python counts at little cost.
+        The slow ones, of sockets and calls, with the lowest libraries on the first Python alone: `test` has run them with
+        the newest. How much of the package they run is counted on the last, where Python counts at little cost.
         """
         command = [self.program, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *MATRIX_TESTS]
-        if self.which == "newest":
-            command += ["-m", "not slow", *(["--cov", "--cov-report=term"] if self.version == SUPPORTED[-1] else [])]
+        if (self.which, self.version) != ("lowest", SUPPORTED[0]):
+            command += ["-m", "not slow"]
+        if (self.which, self.version) == ("newest", SUPPORTED[-1]):
+            command += ["--cov", "--cov-report=term"]
         file = str(self.environment / "coverage")
         lines = quietly(command, ROOT, COVERAGE_CORE="sysmon", COVERAGE_FILE=file).splitlines()
         covered = [f"; coverage of these tests {line.split()[-1]}" for line in lines if line.startswith("TOTAL")]
