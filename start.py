@@ -473,8 +473,8 @@ class Row:
     def tests(self) -> str:
         """The tests of `MATRIX_TESTS` against the installed wheel.
 
-        The slow ones, of sockets and calls, with the lowest libraries on the first Python alone: `test` has run them with
-        the newest. How much of the package they run is counted on the last, where Python counts at little cost.
+        The slow ones, of sockets and calls, with the lowest libraries on the first Python alone: `test` has run them
+        with the newest. How much of the package they run is counted on the last, where Python counts at little cost.
         """
         command = [self.program, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *MATRIX_TESTS]
         if (self.which, self.version) != ("lowest", SUPPORTED[0]):

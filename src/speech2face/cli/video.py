@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from functools import cache
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -30,10 +30,25 @@ from speech2face.limits import Style
 if TYPE_CHECKING:
     from speech2face.conversation import Conversation
     from speech2face.portrait import Portrait
+    from speech2face.video import VideoEncoding
 
 FaceStyle = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")]
 FramePixels = Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")]
 ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
+
+
+def _checked_encoding(out: Path, style: Style, *, signed: bool, several: bool) -> "VideoEncoding | Literal['svg']":
+    """The encoding that the file's ending states, which must be able to hold what is asked for."""
+    from speech2face.video import encoding_of
+
+    encoding = encoding_of(out)
+    if encoding == "svg" and not style.is_vector:
+        raise InvalidOption("an SVG is drawn: take --style drawn or line, or name a .mp4 or .webm")
+    if signed and encoding != "mp4":
+        raise InvalidOption(f"C2PA signs no .{encoding}; name a file that ends in .mp4 to have it signed")
+    if several and encoding == "svg":
+        raise InvalidOption("an SVG holds one face; name a .mp4 or .webm for --speakers")
+    return encoding
 
 
 def video(
@@ -64,16 +79,10 @@ def video(
     from speech2face.motion import find_poses, poses_json
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import check_exaggeration, reconstruct
-    from speech2face.video import SpeakingFace, Turn, check_pixels, encoding_of, original_sound, video_bytes
+    from speech2face.video import SpeakingFace, Turn, check_pixels, original_sound, video_bytes
 
     check_pixels(pixels)
-    encoding = encoding_of(out)
-    if encoding == "svg" and not style.is_vector:
-        raise InvalidOption("an SVG is drawn: take --style drawn or line, or name a .mp4 or .webm")
-    if sign_key is not None and encoding != "mp4":
-        raise InvalidOption(f"C2PA signs no .{encoding}; name a file that ends in .mp4 to have it signed")
-    if speakers is not None and encoding == "svg":
-        raise InvalidOption("an SVG holds one face; name a .mp4 or .webm for --speakers")
+    encoding = _checked_encoding(out, style, signed=sign_key is not None, several=speakers is not None)
     if speakers is not None:
         check_speakers(speakers)
     stated = Given(**parse_given(given))
