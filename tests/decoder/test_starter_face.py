@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
-from speech2face.decoder.warp import pixel_centres
 from speech2face.face.appearance import AppearanceModel, AttributeBasis
+from tests.decoder.test_warp import pixel_centres
 
 RELEASE = Path(__file__).resolve().parents[2] / "src" / "speech2face" / "weights" / "starter"
 pytestmark = pytest.mark.skipif(not (RELEASE / "face.json").exists(), reason="no face release in this checkout")

@@ -3,9 +3,16 @@
 import torch
 from torch.testing import assert_close
 
-from speech2face.decoder.warp import Places, fetch, invert_flow, pixel_centres, warp
+from speech2face.decoder.warp import Places, fetch, invert_flow, warp
 
 SIZE, NODES = 32, 16
+
+
+def pixel_centres(size: int) -> torch.Tensor:
+    """Centres of a size x size grid in grid_sample's units, -1 to 1 over the picture's edges: (size, size, 2)."""
+    steps = (torch.arange(size) + 0.5) * (2.0 / size) - 1.0
+    down, across = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([across, down], dim=-1)
 
 
 def picture() -> torch.Tensor:

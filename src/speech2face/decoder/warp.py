@@ -13,13 +13,6 @@ from speech2face.face.align import border_points
 INVERSION_STEPS = 4  # each divides the error by the flow's slope, about 4; 4 leave under a tenth of a pixel
 
 
-def pixel_centres(size: int) -> Tensor:
-    """Centres of a size x size grid in grid_sample's units, -1 to 1 over the picture's edges: (size, size, 2)."""
-    steps = (torch.arange(size) + 0.5) * (2.0 / size) - 1.0
-    down, across = torch.meshgrid(steps, steps, indexing="ij")
-    return torch.stack([across, down], dim=-1)
-
-
 @dataclass(frozen=True)
 class Places:
     """Where every pixel of a picture comes from, shared by all textures of one size."""

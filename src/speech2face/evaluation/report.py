@@ -644,11 +644,6 @@ def scale_of(numbers: Iterable[Number]) -> Scale:
     return Scale(min(seen), max(seen)) if seen else Scale(0.0, 1.0)
 
 
-def strip_svg(number: Number, scale: Scale) -> str:
-    """A number as a mark on a line, "" where there is no value; screen readers read the same numbers in the row."""
-    return str(templates().get_template("pieces.html.j2").module.strip(number, scale)).strip()  # type: ignore[attr-defined]
-
-
 @dataclass(frozen=True)
 class Grid:
     """A table as text, for a page or for Markdown."""

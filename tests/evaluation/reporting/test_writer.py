@@ -23,7 +23,7 @@ from speech2face.evaluation.report import (
     number_text,
     png_size,
     scale_of,
-    strip_svg,
+    templates,
     words,
     write_report,
 )
@@ -34,6 +34,11 @@ PNG = bytes.fromhex(  # one white pixel
     "0000000a49444154789c63f80f00010101001b b6ee56 0000000049454e44ae426082".replace(" ", "")
 )
 NAN = float("nan")
+
+
+def strip_svg(number: Number, scale: Scale) -> str:
+    """A number as a mark on a line."""
+    return str(templates().get_template("pieces.html.j2").module.strip(number, scale)).strip()  # type: ignore[attr-defined]
 
 
 def number(metric: str = "recall_at_10", value: float = 0.25, **changes: Any) -> Number:
