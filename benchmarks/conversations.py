@@ -175,7 +175,9 @@ class Told:
         """Who is said to speak when among the voices that are long enough to draw, and what was left out."""
         space = self.reader.speaker_space
         found = tell_apart(self.pieces, self.embeddings, self.overlaps, space, speakers)
-        long = [spans for spans in found.speakers if Activity(np.zeros(0), spans).seconds >= LEAST_DRAWN_SECONDS]
+        long = [
+            spans for spans in found.speakers if Activity(np.zeros(0, np.float32), spans).seconds >= LEAST_DRAWN_SECONDS
+        ]
         turns = [(*seconds(span), who) for who, spans in enumerate(long) for span in spans]
         return turns, [(*seconds(span), 0) for span in found.left_out]
 

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -198,9 +198,8 @@ def main() -> None:
             sys.path.append(str(Path(__file__).resolve().parent.parent))
             from tests.gallery.server import running_server
 
-            server = nullcontext() if arguments.database else running_server()
-            with server as started:
-                address = arguments.database or started.address
+            with ExitStack() as running:
+                address = arguments.database or running.enter_context(running_server()).address
                 results += of_postgres(Path(folder), arguments.postgres, address)
     print_results(results)
     if arguments.write:
