@@ -15,6 +15,7 @@ EXTRAS = {  # modules of the packages of extras; another one that is not there h
     *("aiortc", "c2pa", "cryptography", "dlib", "face_recognition_models", "faiss", "fastapi", "fsspec", "httpx"),
     *("jinja2", "matplotlib", "multipart", "onnx", "pgvector", "prometheus_client", "psycopg", "pydantic"),
     *("safetensors", "scipy", "sklearn", "soxr", "starlette", "threadpoolctl", "torch", "uvicorn", "websockets"),
+    "resource",  # Unix's alone
 }
 PATIENCE_SECONDS = 180.0  # it takes five where the machine is idle
 # One process for all, as each alone would import numpy and torch anew. What a script puts on the path, and the modules
@@ -55,4 +56,4 @@ def test_every_benchmark_answers_help() -> None:
     assert [Path(script).name for script, *_ in answers] == [script.name for script in SCRIPTS]
     assert {Path(script).name: wrong for script, _, wrong in answers if wrong} == {}
     if lacking := [f"{Path(script).name} needs {lacks}" for script, lacks, _ in answers if lacks]:
-        pytest.skip(f"all others answer: {', '.join(lacking)}; install the package's extras")
+        pytest.skip(f"all others answer: {', '.join(lacking)}; install the package's extras, on Unix")
