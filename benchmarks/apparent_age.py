@@ -17,7 +17,7 @@ draws and expected faces beside the people photographed, as recipes/starter/face
 import argparse
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,17 +116,25 @@ def run_node(node: Mapping[str, Any], values: list[Tensor]) -> Tensor:
         other = values[1]
         if first.ndim == 4 and other.ndim in (1, 4):
             other = other.reshape(1, -1, 1, 1)
-        return {"Add": torch.add, "Mul": torch.mul, "Minimum": torch.minimum, "Maximum": torch.maximum}[kind](
-            first, other
-        )
+        of_two: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "Add": torch.add,
+            "Mul": torch.mul,
+            "Minimum": torch.minimum,
+            "Maximum": torch.maximum,
+        }
+        return of_two[kind](first, other)
     if kind == "Mean":
         return first.mean((2, 3))
     if kind == "_FusedMatMul":
         fused = [base64.b64decode(each) for each in node["attr"]["fused_ops"]["list"]["s"]]
         found = first @ values[1] + values[2]
         return found.relu() if b"Relu" in fused else found
-    plain = {"Relu": torch.relu, "Sigmoid": torch.sigmoid, "Softmax": lambda each: each.softmax(-1)}
-    return plain[kind](first)
+    of_one: dict[str, Callable[[Tensor], Tensor]] = {
+        "Relu": torch.relu,
+        "Sigmoid": torch.sigmoid,
+        "Softmax": lambda each: each.softmax(-1),
+    }
+    return of_one[kind](first)
 
 
 def crop_of(picture: Picture, eyes: Floats) -> NDArray[np.float32]:

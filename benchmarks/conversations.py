@@ -12,7 +12,6 @@ matched so that it is least; the floor column holds that of one speaker for all,
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from record import Result, print_results, processor, write
+from record import Result, forget_peak_memory, peak_memory, print_results, processor, write
 from scipy.optimize import linear_sum_assignment
 
 from recipes.starter.features import decode
@@ -175,7 +174,9 @@ class Told:
         """Who is said to speak when among the voices that are long enough to draw, and what was left out."""
         space = self.reader.speaker_space
         found = tell_apart(self.pieces, self.embeddings, self.overlaps, space, speakers)
-        long = [spans for spans in found.speakers if Activity(np.zeros(0), spans).seconds >= LEAST_DRAWN_SECONDS]
+        long = [
+            spans for spans in found.speakers if Activity(np.zeros(0, np.float32), spans).seconds >= LEAST_DRAWN_SECONDS
+        ]
         turns = [(*seconds(span), who) for who, spans in enumerate(long) for span in spans]
         return turns, [(*seconds(span), 0) for span in found.left_out]
 
@@ -374,11 +375,12 @@ def meeting(model: Model, people: Sequence[Speaker], minutes: int, seed: int) ->
     able = [speaker for speaker in people if speaker.seconds >= MOST_SECONDS]
     talk = converse([able[row] for row in rng.choice(len(able), MEETING_SPEAKERS, replace=False)], "clean", rng)
     waveform = np.resize(talk.waveform, minutes * 60 * SAMPLE_RATE)
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    forget_peak_memory()
+    before, started = peak_memory(), time.process_time()
     drawn = reconstruct_speakers(model, (waveform, SAMPLE_RATE))
     took = time.process_time() - started
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps([len(drawn.portraits), took, grown / 1024]), flush=True)
+    grown = peak_memory() - before
+    print(json.dumps([len(drawn.portraits), took, grown / 2**20]), flush=True)
 
 
 def meetings(arguments: argparse.Namespace) -> Iterator[Result]:

@@ -25,7 +25,7 @@ from record import Result, print_results, write
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data import duplicates
-from speech2face.data.duplicates import FRAMES, NUMBERS, PIXELS, Projection, fingerprint, picture_vector, unit
+from speech2face.data.duplicates import FRAMES, NUMBERS, PIXELS, Kind, Projection, fingerprint, picture_vector, unit
 from speech2face.data.faces import aligned_face, face_alignment
 from speech2face.data.members import decode_png, decode_wav, encode_png, encode_wav, to_samples
 from speech2face.face.detect import DlibDetector
@@ -46,8 +46,8 @@ def coded(waveform: Waveform, codec: str, container: str, rate: int, bits: int) 
     """There and back through a codec."""
     sink = io.BytesIO()
     with av.open(sink, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=rate)
-        stream.layout, stream.bit_rate = "mono", bits
+        stream = out.add_stream(codec, rate=rate, layout="mono", bit_rate=bits)
+        assert isinstance(stream, av.AudioStream)
         resampler = av.AudioResampler(format=stream.codec_context.format, layout="mono", rate=rate)
         frame = av.AudioFrame.from_ndarray(to_samples(np.clip(waveform, -1, 1))[None], format="s16", layout="mono")
         frame.sample_rate = SAMPLE_RATE
@@ -170,15 +170,18 @@ def photographs(folder: Path) -> list[Result]:
             originals.append(seen)
     every, results = len(pictures) // FACE_COPIES, []
     duplicates.ENOUGH_EMBEDDINGS = 0
-    for name, change in picture_changes().items():
-        copies = {number: faces.seen(change(pictures[number])) for number in range(0, len(pictures), every)}
-        copies = {number: seen for number, seen in copies.items() if seen is not None}
+    kinds: tuple[tuple[Kind, int], ...] = (("photograph", 0), ("face_embedding", 1))
+    for what, change in picture_changes().items():
+        copies = {}
+        for number in range(0, len(pictures), every):
+            if (seen := faces.seen(change(pictures[number]))) is not None:
+                copies[number] = seen
         wanted = {len(originals) + place: number for place, number in enumerate(copies)}
         group = np.repeat(np.array([0, 1], np.int16), (len(originals), len(copies)))
-        for kind, place in (("photograph", 0), ("face_embedding", 1)):
+        for kind, place in kinds:
             sketches = np.stack([seen[place] for seen in [*originals, *copies.values()]])
             share, false = found_shares(duplicates._near(sketches, group, kind), wanted)
-            results += shown(f"{kind}s, {name}", share, false)
+            results += shown(f"{kind}s, {what}", share, false)
     return results
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from portrait import ROOT, Result, write  # beside this file
+from record import ROOT, Result, write
 
 SECONDS = 6
 FRAMES = 598  # in 6 s

@@ -19,7 +19,7 @@ from typing import cast
 import faiss
 import numpy as np
 from record import Result, print_results, write
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from speech2face.evaluation.evaluate import PARTS
 from speech2face.evaluation.pictures import EvaluationSettings, Material

@@ -221,7 +221,8 @@ def found_again(folder: Path, name: str, fitter: FaceFitter, finder: FacePointFi
     """First pictures with the set's own landmarks and with dlib's, second ones with dlib's."""
     stored = json.loads((folder / name / "landmarks.json").read_text())["landmarks"]
     rng = np.random.default_rng(0)
-    given, found, second, rejected = [], [], [], 0
+    given, found, second = list[FaceFit](), list[FaceFit](), list[FaceFit]()
+    rejected = 0
     for face in sorted(stored):
         picture = read_photograph(folder / name / f"{face}.jpg")
         whole = np.asarray(Image.fromarray(picture).reduce(max(1, max(picture.shape) // LARGEST_PIXELS)))

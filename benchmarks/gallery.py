@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from record import Result, matrix_rate, median_seconds, print_results, write
+from record import Result, matrix_rate, median_seconds, peak_memory, print_results, write
 
 from speech2face.data.storage import Storage
 from speech2face.face.embedders import EmbedderRecord
@@ -70,8 +70,6 @@ def build(folder: Path, count: int, backend: str) -> float:
 
 def searched(folder: Path, database: str = "") -> dict[str, float]:
     """In this process: seconds to open, of a search, recall@10, memory."""
-    import resource
-
     begun = time.perf_counter()
     with Gallery.open(folder, database=database or None) as gallery:
         vectors = np.load(next(folder.glob("vectors-*.npy")), mmap_mode="r")
@@ -81,7 +79,7 @@ def searched(folder: Path, database: str = "") -> dict[str, float]:
         opened = time.perf_counter() - begun
         turn = iter(np.tile(probes, (2, 1)))
         one = median_seconds(lambda: gallery.search(next(turn)), count)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_memory()
         private = _private_bytes()
         found = [[int(hit.entry.id[5:]) for hit in gallery.search(probe).hits] for probe in probes]
     right = nearest(vectors, probes, 10)
@@ -198,9 +196,8 @@ def main() -> None:
             sys.path.append(str(Path(__file__).resolve().parent.parent))
             from tests.gallery.server import running_server
 
-            server = nullcontext() if arguments.database else running_server()
-            with server as started:
-                address = arguments.database or started.address
+            with ExitStack() as running:
+                address = arguments.database or running.enter_context(running_server()).address
                 results += of_postgres(Path(folder), arguments.postgres, address)
     print_results(results)
     if arguments.write:

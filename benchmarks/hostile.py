@@ -296,7 +296,8 @@ def main() -> None:
         ends = began + 60 * stated.minutes
         traffic = [Traffic(port, stated.seed + n, offer, sink.getsockname()[1]) for n in range(SENDERS)]
         ordinary = Ordinary(port)
-        threads = [threading.Thread(target=each.go_on, args=(ends,)) for each in (*traffic, ordinary)]
+        everybody: list[Traffic | Ordinary] = [*traffic, ordinary]
+        threads = [threading.Thread(target=each.go_on, args=(ends,)) for each in everybody]
         for thread in threads:
             thread.start()
         rows: list[list[float]] = []

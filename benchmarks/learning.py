@@ -29,7 +29,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from record import ROOT, Result, print_results, processor, write
+from record import ROOT, Result, peak_memory, print_results, processor, write
 from scipy import stats
 
 from recipes.planted.pairs import clips as planted_clips
@@ -222,7 +222,7 @@ def learning_cost() -> tuple[float, float]:
         write_learned_release(
             replace(lesson, training=facts | lesson.training), Path(folder) / "made", LearnOptions("made")
         )
-    return time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return time.process_time() - started, peak_memory() / 2**30
 
 
 def costs() -> list[Result]:

@@ -5,7 +5,8 @@
 
 Writes benchmarks/live.csv (appends). The voice is the examples' male one, said over and over, in pieces of 250 ms of
 16-bit samples at 48 kHz, as a browser sends them. An update is what the piece that completes it starts: resampling,
-activity, encoder, belief, cautions, decoder, WebP. Floor: the encoder's and the decoder's runs of that update alone.
+activity, encoder, belief, cautions, decoder, WebP. Floor: the encoder's and the decoder's runs of that update alone. An
+update whose face stays as it was takes the picture that is there, and may end below it: in a long call most do.
 """
 
 import argparse

@@ -18,7 +18,6 @@ import hashlib
 import io
 import itertools
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from record import Result, machine, print_results, write
+from record import Result, machine, peak_memory, print_results, write
 
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import IndexRow, Layout, Manifest, Part, ShardRecord, encode_index
@@ -213,7 +212,7 @@ def opening(folder: Path) -> list[Result]:
     started = time.process_time()
     next(iter(BatchOrder(table, 8, start_step=300_000)))
     entered = time.process_time() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory() / 2**20
     floor_is = "the csv module over the same files, keeping nothing"
     table_megabytes = 63 * MANY / 1e6
     return [

@@ -14,7 +14,6 @@ points, one PNG.
 import argparse
 import dataclasses
 import os
-import resource
 import tempfile
 import time
 import zlib
@@ -25,7 +24,7 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from record import ROOT, Result, print_results, write
+from record import ROOT, Result, forget_peak_memory, peak_memory, print_results, write
 
 from speech2face.audio.recording import read_recording
 from speech2face.audio.spectrogram import SAMPLE_RATE
@@ -50,9 +49,9 @@ KINDS = ("720p", "224p", "pair")
 
 
 def drawn_face() -> Picture:
-    """The average face of a man of forty, (512, 512, 3)."""
+    """The average face of a woman of forty, (512, 512, 3)."""
     model = load_attribute_model()
-    return np.ascontiguousarray(model.runtime.decode(model.release.population.embedding(40.0, 1.0)))
+    return np.ascontiguousarray(model.decode(model.release.population.embedding(40.0, 1.0)))
 
 
 def scenes(width: int, height: int, face_pixels: int) -> Callable[[int], Picture]:
@@ -67,7 +66,7 @@ def scenes(width: int, height: int, face_pixels: int) -> Callable[[int], Picture
         sway = round(0.02 * width * np.sin(number / 9))
         picture.paste(face, ((width - face_pixels) // 2 + sway, (height - face_pixels) // 2))
         noisy = np.asarray(picture, np.int16) + random.integers(-4, 5, (height, width, 1))
-        return np.clip(noisy, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
     return frame
 
@@ -105,11 +104,14 @@ def make_records(folder: Path) -> dict[str, Record]:
     write_media(folder / "224p.mp4", scenes(224, 224, 224))
     write_media(folder / "pair.m4a", None)
     Image.fromarray(scenes(1024, 1024, 700)(0)).save(folder / "pair.jpg", quality=92)
-    span = {"start_seconds": 2.0, "end_seconds": 9.0, "speaker": "one", "split": "train"}
+
+    def record(key: str, media: str, source: str) -> Record:
+        return Record(key, str(folder / media), "one", source, start_seconds=2.0, end_seconds=9.0, split="train")
+
     return {
-        "720p": Record("a", str(folder / "720p.mp4"), source="avspeech", face_x=0.5, face_y=0.5, **span),
-        "224p": Record("b", str(folder / "224p.mp4"), source="voxceleb2", **span),
-        "pair": Record("c", str(folder / "pair.m4a"), source="pairs", photograph=str(folder / "pair.jpg"), **span),
+        "720p": dataclasses.replace(record("a", "720p.mp4", "avspeech"), face_x=0.5, face_y=0.5),
+        "224p": record("b", "224p.mp4", "voxceleb2"),
+        "pair": dataclasses.replace(record("c", "pair.m4a", "pairs"), photograph=str(folder / "pair.jpg")),
     }
 
 
@@ -172,7 +174,7 @@ def first_picture(record: Record) -> Picture:
     if record.photograph is not None:
         return np.asarray(Image.open(record.photograph).convert("RGB"))
     with av.open(record.media) as container:
-        return next(container.decode(container.streams.video[0])).to_ndarray(format="rgb24")
+        return np.asarray(next(container.decode(container.streams.video[0])).to_ndarray(format="rgb24"), np.uint8)
 
 
 def floors(record: Record) -> dict[str, tuple[float, str]]:
@@ -245,10 +247,11 @@ def main() -> None:
         folder = Path(name)
         records = make_records(folder)
         task = ShardTask("train-000000", copies(records["720p"], MEMORY_CLIPS), name, PrepareOptions(), embedder)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        forget_peak_memory()  # encoding the videos took more than the shard will
+        before = peak_memory() / 2**20
         kept = prepare_shard(task).kept
         assert kept == MEMORY_CLIPS, f"only {kept} clips were kept"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_memory() / 2**20
         results = [
             Result(
                 f"peak memory of a process, a shard of {MEMORY_CLIPS} clips of 720p",

@@ -63,6 +63,27 @@ def machine() -> str:
     return f"{card}{processor()}, load average {os.getloadavg()[0]:.1f} at the start"
 
 
+def forget_peak_memory() -> None:
+    """Measure this process's peak from here on; only Linux can do that, elsewhere it stays the process's own."""
+    kept = Path("/proc/self/clear_refs")
+    if kept.exists():
+        kept.write_text("5")
+
+
+def peak_memory() -> float:
+    """Most bytes of main memory since `forget_peak_memory`, or else since this program was started.
+
+    What `getrusage` tells on Linux is no less than the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        import resource  # Unix's alone, and most benchmarks do without it
+
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return float(line.split()[1]) * 1024
+
+
 def print_results(results: list[Result]) -> None:
     """One line each."""
     for r in results:

@@ -190,9 +190,10 @@ def library_seconds(body: bytes) -> tuple[float, float]:
 
     model = load_model(threads=1)
     model.warm()
+    options = Options.model_validate({})
     begin = time.process_time()
     runs = 25
-    seconds = median_seconds(lambda: draw(model, body, Options(), "png", read_recording), runs, warm_up=0)
+    seconds = median_seconds(lambda: draw(model, body, options, "png", read_recording), runs, warm_up=0)
     return seconds, (time.process_time() - begin) / runs
 
 

@@ -14,9 +14,11 @@ import csv
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from record import ROOT, processor  # puts the tree on the path
@@ -28,6 +30,7 @@ from speech2face.audio.speech import find_speech
 from speech2face.errors import Speech2FaceError
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.attributes import spearman
+from speech2face.models.attributes import AttributeModel
 from speech2face.models.open import load_model
 from speech2face.outputs import markdown_table
 from speech2face.shielding import shield, syllables
@@ -47,7 +50,9 @@ SHOWN = {  # questions of the page's table, and their words there
     "reached: understandable": "understandable",
     "reached: all goals": "all of them",
 }
-_MODEL: list = []
+_MODEL: list[AttributeModel] = []
+Found = dict[str, Any]
+"""What is kept of one speaker through one channel, as JSON has it."""
 
 
 def white(waveform: FloatArray, snr_db: float) -> FloatArray:
@@ -86,11 +91,13 @@ SCALE: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-def measured(job: tuple[int, str, Path, str]) -> tuple[int, str, dict]:
+def measured(job: tuple[int, str, Path, str]) -> tuple[int, str, Found]:
     """One speaker through one channel, shielded; or what the proxy says of harmless changes and of destroyed speech."""
     row, name, file, channel = job
     if not _MODEL:
-        _MODEL.append(load_model(threads=1))
+        starter = load_model(threads=1)
+        assert isinstance(starter, AttributeModel), "the starter tells speakers apart"
+        _MODEL.append(starter)
     model = _MODEL[0]
     speech = find_speech(decode(file, 30.0)).speech()
     if channel == "scale":
@@ -139,6 +146,21 @@ def centred(rows: np.ndarray) -> np.ndarray:
     return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True))
 
 
+def mean_of(values: np.ndarray, chosen: np.ndarray) -> float:
+    """The mean over some of the speakers."""
+    return float(values[chosen].mean())
+
+
+def equal_error_rate_of(first: np.ndarray, second: np.ndarray, chosen: np.ndarray) -> float:
+    """The equal error rate among some of the speakers."""
+    return equal_error_rate(first[chosen], second[chosen])
+
+
+def correlation_of(said: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> float:
+    """The rank correlation over some of the speakers."""
+    return spearman(said[chosen], truth[chosen])
+
+
 def interval(call: Callable[[np.ndarray], float], count: int) -> tuple[float, float, float]:
     """A number over speakers and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
@@ -146,7 +168,7 @@ def interval(call: Callable[[np.ndarray], float], count: int) -> tuple[float, fl
     return call(np.arange(count)), *np.percentile(values, [2.5, 97.5])
 
 
-def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[object]]:
+def table(kept: Mapping[str, Found], people: dict[int, Speaker]) -> Iterator[list[object]]:
     """Every number as a row: question, channel, who, value, low, high, speakers, chance."""
     for channel in CHANNELS:
         for who in ("all", "female", "male"):
@@ -162,11 +184,11 @@ def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[ob
             goals = {name: np.array([one[name] for one in named]) for name in named[0]}
             goals["all goals"] = np.array([one["reached"] for one in done])
             for name, reached in goals.items():
-                value, low, high = interval(lambda chosen, r=reached: float(r[chosen].mean()), len(reached))
+                value, low, high = interval(partial(mean_of, reached), len(reached))
                 yield [f"reached: {name}", channel, who, value, low, high, len(reached), ""]
             for name in ("same_speaker", "understandable"):
                 values = np.array([g["after"] for one in done for g in one["goals"] if g["name"] == name])
-                value, low, high = interval(lambda chosen, v=values: float(v[chosen].mean()), len(values))
+                value, low, high = interval(partial(mean_of, values), len(values))
                 yield [name, channel, who, value, low, high, len(values), ""]
             yield ["refused", channel, who, len(rows) - len(done), "", "", len(rows), ""]
             rate = np.median([one["cpu_seconds"] / one["seconds"] for one in done])
@@ -189,13 +211,13 @@ def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[ob
         "equal error rate, shielded to original, centred": (centred(sa), centred(b)),
     }
     for name, (first, second) in pairs.items():
-        found = interval(lambda chosen, f=first, s=second: equal_error_rate(f[chosen], s[chosen]), len(both))
+        found = interval(partial(equal_error_rate_of, first, second), len(both))
         yield [name, "clean", "all", *found, len(both), 0.5]
     truth = np.array([people[row].age_years for row in both])
     women = np.array([people[row].gender == "female" for row in both])
     for when in ("before", "after"):
         said = np.array([kept[f"{row} clean"][when]["age"] for row in both])
-        found = interval(lambda chosen, s=said: spearman(s[chosen], truth[chosen]), len(both))
+        found = interval(partial(correlation_of, said, truth), len(both))
         yield [f"stated age and own age, rank correlation, {when}", "clean", "all", *found, len(both), 0]
         read = np.array([kept[f"{row} clean"][when]["femininity"] for row in both])
         order = (read[women][:, None] > read[~women]).mean() + 0.5 * (read[women][:, None] == read[~women]).mean()
@@ -203,7 +225,7 @@ def table(kept: dict[str, dict], people: dict[int, Speaker]) -> Iterator[list[ob
     scale = [one for key, one in kept.items() if key.endswith(" scale")]
     for name in SCALE if scale else ():
         values = np.array([one[name] for one in scale])
-        found = interval(lambda chosen, v=values: float(v[chosen].mean()), len(values))
+        found = interval(partial(mean_of, values), len(values))
         yield [f"understandable: {name}", "clean", "all", *found, len(values), 0]
 
 

@@ -7,6 +7,7 @@ made for the run. Values are of one thread: the median, and the least of all run
 The floor of signing is one ECDSA signature and one SHA-256 over the file; that of verifying is decoding the picture.
 """
 
+import argparse
 import io
 import tempfile
 import time
@@ -76,7 +77,9 @@ def measured(signer: PictureSigner, form: PictureFormat, pixels: int, folder: Pa
 
 
 def main() -> None:
-    """Measure, print, append."""
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         key, certificate, _ = write_development_credential(folder)

@@ -126,7 +126,7 @@ class CalledFiles:
             task()
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
         return sorted(name.removeprefix(self.package) for name in self.found)
 
 

@@ -29,7 +29,7 @@ from threading import Event
 import numpy as np
 import torch
 from loader import encoder_loader
-from record import ROOT, Result, machine, median_seconds, print_results, write
+from record import ROOT, Result, forget_peak_memory, machine, median_seconds, peak_memory, print_results, write
 from torch import Tensor, nn
 
 from speech2face.training.engine import Ranks, Speed, Trainer, choose_device
@@ -152,35 +152,19 @@ def step_results(
     return results
 
 
-def forget_peak_memory(device: torch.device) -> None:
-    """Measure the peak from here on; on a processor Linux can do that, elsewhere it stays the process's own."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    elif Path("/proc/self/clear_refs").exists():
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> float:
-    """Bytes at most since `forget_peak_memory`."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated())
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # bytes on macOS
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return float(line.split()[1]) * 1024
-
-
 def one_step(
     device: torch.device, batch: int, precision: str, name: str, runs: int, floor: float, title: str
 ) -> list[Result]:
     """One setting: its rows."""
-    forget_peak_memory(device)
+    on_card = device.type == "cuda"
+    if on_card:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        forget_peak_memory()
     with tempfile.TemporaryDirectory() as folder:
         trainer = made_trainer(batch, device, Path(folder), {"precision": precision, **SETTINGS[name]})
-        clips = step_rate(trainer, runs, warm_up=5 if device.type == "cuda" else 1)
-    memory = peak_memory(device) / 2**30
-    on_card = device.type == "cuda"
+        clips = step_rate(trainer, runs, warm_up=5 if on_card else 1)
+    memory = (torch.cuda.max_memory_allocated() if on_card else peak_memory()) / 2**30
     return [
         Result(f"step, {title}", clips, "clips/s", floor, "operations / measured matrix-product rate"),
         Result(f"share of the peak, {title}", 100 * clips / floor, "%", 100, "the peak", 45 if on_card else None),

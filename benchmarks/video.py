@@ -43,7 +43,7 @@ def delays(starts: range) -> np.ndarray:
     for start in starts:
         sound = np.concatenate([pause(1.0), np.zeros(start, np.float32), voiced(VOWELS["a"], 0.4)])
         motion, fed = LiveMotion(PcmFormat("f32le", 16_000)), 0
-        while not (motion.push(sound[fed : fed + PIECE])[:, 0] > LEAST_JAW).any():
+        while not (motion.push(sound[fed : fed + PIECE].tobytes())[:, 0] > LEAST_JAW).any():
             fed += PIECE
         found.append((fed + PIECE - 16_000 - start) / 16)
     return np.array(found)
@@ -101,9 +101,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="Append to benchmarks/video.csv.")
+    arguments = parser.parse_args()
     results = measure()
     print_results(results)
-    if parser.parse_args().write:
+    if arguments.write:
         write(results, ROOT / "benchmarks" / "video.csv", f"{processor()}, load {os.getloadavg()[0]:.0f}")
 
 

@@ -37,7 +37,13 @@ SLOW = (
     *("learning/test_recogniser.py", "training/test_added_networks.py"),
     *("models/test_encoding.py", "planted/test_ridge.py"),
     *("planted/test_shards.py", "test_packaging.py", "test_quiet.py", "test_streams.py"),
-    *("app/test_page_voices.py", "test_conversation.py", "test_systems.py", "training/test_calibration.py"),
+    *(
+        "app/test_page_voices.py",
+        "test_benchmarks.py",
+        "test_conversation.py",
+        "test_systems.py",
+        "training/test_calibration.py",
+    ),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
 )
