@@ -189,9 +189,9 @@ def run_shown(step: str, command: Sequence[str]) -> None:
 
 
 def pip_install(environment: Path, step: str, *arguments: str) -> None:
-    """Install into an environment, in pip's own way of configuring indexes."""
+    """Install into an environment, in pip's own way of configuring indexes; Python compiles what is imported later."""
     pip = [environment_program("python", environment), "-m", "pip", "install", "--disable-pip-version-check"]
-    run_shown(step, [*pip, "--progress-bar", "off", *arguments])
+    run_shown(step, [*pip, "--progress-bar", "off", "--no-compile", *arguments])
 
 
 def digest_of(*parts: str) -> str:
