@@ -325,7 +325,10 @@ IMPORTS = {
     "calls": ("aiortc",),
     "microphone": ("cffi",),
     "heic": ("pillow_heif",),
-    "train": ("torch", "onnx", "onnxscript", "safetensors", "scipy", "soxr", "jinja2", "fsspec", "tensorboard"),
+    "train": (
+        *("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "scipy", "soxr", "jinja2", "fsspec"),
+        "tensorboard",
+    ),
     "faces": ("_dlib_pybind11",),  # the other one is a folder of files; its import wants pkg_resources, of old Pythons
     "eval": ("matplotlib", "sklearn", "faiss"),
 }

@@ -27,7 +27,7 @@ def _measures(monkeypatch: pytest.MonkeyPatch) -> None:
         EntryPoint("eyes", f"{__name__}:GOOD", kind.group),
         EntryPoint("gone", "no_such_package:driver", kind.group),
     ]
-    monkeypatch.setattr("speech2face.drivers.entry_points", lambda **of: EntryPoints(points).select(**of))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **of: EntryPoints(points).select(**of))
 
 
 def run(*arguments: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face import drivers
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
 from speech2face.evaluation.evaluate import PARTS, chosen_parts
@@ -45,7 +44,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another package's entry point, as if it were installed."""
     monkeypatch.setitem(__import__("sys").modules, "length_measure", SimpleNamespace(LENGTH_RATIO=documented_measure()))
     point = EntryPoint("length_ratio", "length_measure:LENGTH_RATIO", "speech2face.measures")
-    monkeypatch.setattr(drivers, "entry_points", lambda *, group: [point] if group == point.group else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [point] if group == point.group else [])
 
 
 def test_every_built_in_measure_is_found_by_name_and_keeps_to_the_protocol() -> None:
@@ -87,7 +86,7 @@ def test_without_an_added_measure_the_report_has_no_such_part() -> None:
 
 def test_what_is_no_measure_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("wrong", "json:dumps", "speech2face.measures")
-    monkeypatch.setattr(drivers, "entry_points", lambda *, group: [point])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [point] * (group == point.group))
     with pytest.raises(InvalidOption, match="'wrong' is no measure"):
         added_measures()
 
