@@ -30,6 +30,7 @@ from speech2face.data.manifest import (
     read_manifest,
 )
 from speech2face.data.record import (
+    MORPH_OF,
     SUFFIX,
     TOMBSTONES,
     Tombstones,
@@ -261,6 +262,11 @@ def marks_of(contents: Iterable[bytes], forgotten: Callable[[str, str], bool]) -
     return {speaker: numbers_mark(found) for speaker, found in digests.items()}
 
 
+def made_of_one(tombstones: Tombstones, made_of: str) -> bool:
+    """Whether one of the clips that a face was made of, by their keys, is of somebody forgotten."""
+    return any(map(tombstones.has_clip, made_of.split()))
+
+
 class _Erasure:
     """One run over a folder that is held."""
 
@@ -275,6 +281,8 @@ class _Erasure:
         """Speakers who stay."""
         self.manifest_sha256: str | None = None
         self._names = storage.names()
+        self._morphs: list[tuple[str, str, str]] = []
+        """Table, clip and keys of whose faces it was made."""
         self._speakers = {tombstones.hash("speaker", name) for name in speakers}
         self._named = speakers
 
@@ -283,7 +291,9 @@ class _Erasure:
         manifest = self._storage.read(MANIFEST) if MANIFEST in self._names else None
         listed = [] if manifest is None else read_manifest(manifest, self._storage.where(MANIFEST)).shards
         shards, halves = self._shards(listed)
-        holding = [name for name in self._each(shards, "indexes read") if self._note_clips(f"{name}.csv")]
+        naming_one = {name for name in self._each(shards, "indexes read") if self._note_clips(f"{name}.csv")}
+        naming_one |= {table.removesuffix(".csv") for table in self._note_morphs()}
+        holding = [name for name in shards if name in naming_one]
         tables = [name for name in self._names if name.endswith(".csv") and name.removesuffix(".csv") not in shards]
         for name in tables:
             self._note_clips(name)
@@ -352,6 +362,9 @@ class _Erasure:
         header = rows[0] if rows else []
         who = [number for number, name in enumerate(header) if "speaker" in name]
         which = next((number for number, name in enumerate(header) if name in ("clip", "key")), None)
+        if which is not None and MORPH_OF in header:
+            made = header.index(MORPH_OF)
+            self._morphs += [(table, row[which], row[made]) for row in rows[1:] if len(row) > made and row[made]]
         gone: dict[str, bool] = {}
         keys, named = [], False
         for row in rows[1:]:
@@ -369,6 +382,15 @@ class _Erasure:
                         keys.append(row[which])
         self.tombstones = self.tombstones.with_clips(keys)
         return named
+
+    def _note_morphs(self) -> set[str]:
+        """Tables with faces that were made of a forgotten speaker's, which get tombstones as these have.
+
+        Called when all clips of the speakers are known: a morph may lie in a shard before them.
+        """
+        found = [(table, key) for table, key, made_of in self._morphs if made_of_one(self.tombstones, made_of)]
+        self.tombstones = self.tombstones.with_clips(key for _, key in found)
+        return {table for table, _ in found}
 
     def _clean_table(self, name: str) -> None:
         header, *rows = _rows(self._storage, name)
@@ -390,7 +412,7 @@ class _Erasure:
         with NewFile(storage, tar) as new:
             with storage.open(tar) as file:
                 for clip in stored_clips(file, storage.where(tar)):
-                    if self.tombstones.has_speaker(clip.speaker):
+                    if self.tombstones.names(clip.speaker, clip.key):
                         self.clips += 1
                         continue
                     if clip.key not in row_of:
@@ -524,7 +546,9 @@ def _verify_shard(storage: Storage, shard: ShardRecord, tombstones: Tombstones, 
     with storage.open(shard.file) as opened:
         file = _Hashed(opened)
         for clip in stored_clips(cast(BinaryIO, file), where):
-            if tombstones.names(clip.speaker, clip.key):
+            labels = clip.facts["labels"]
+            made_of = str(labels.get(MORPH_OF) or "") if isinstance(labels, dict) else ""
+            if tombstones.names(clip.speaker, clip.key) or made_of_one(tombstones, made_of):
                 raise SpeakerNotForgotten(
                     f"{where} still holds clip {clip.key} of somebody forgotten; forget the speaker again"
                 )

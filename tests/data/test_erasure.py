@@ -19,6 +19,7 @@ from speech2face.data import session as publication
 from speech2face.data.manifest import COLUMNS, MANIFEST, Manifest, read_columns
 from speech2face.data.record import LABELS as RECORD_LABELS
 from speech2face.data.record import (
+    MORPH_OF,
     PLAN,
     SOURCE_LABEL,
     TOMBSTONES,
@@ -29,11 +30,11 @@ from speech2face.data.record import (
     write_tombstones,
 )
 from speech2face.data.session import Preparation, prepare_data
-from speech2face.data.shards import default_cache_folder
+from speech2face.data.shards import ShardWriter, default_cache_folder
 from speech2face.data.storage import NewFile, Storage
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten
 from speech2face.forget import clean_gallery, forget, verify_data
-from tests.data.made_clips import made_clips, made_data
+from tests.data.made_clips import EMBEDDER, made_clip, made_clips, made_data
 from tests.data.stand_in import Texts, preparation, texts
 from tests.data.test_session import contents, here
 
@@ -252,6 +253,27 @@ def test_models_checkpoints_and_derived_data_are_named(prepared: tuple[Path, Pre
     }
     later = forget(data, ["speaker 4"], models=[models]).models  # they were in the first manifest too
     assert {trace.path.relative_to(models).as_posix() for trace in later} == found
+
+
+def test_a_face_that_was_made_of_a_forgotten_ones_goes_too(tmp_path: Path) -> None:
+    pairs = {"morph-0": "clip-0003 clip-0005", "morph-1": "clip-0001 clip-0002", "morph-2": "clip-0004 clip-0013"}
+    morphs = [
+        replace(made_clip(20 + number), key=name, speaker=name, split="train", labels={MORPH_OF: made_of})
+        for number, (name, made_of) in enumerate(pairs.items())
+    ]
+    photographs = [replace(made_clip(number), labels={MORPH_OF: ""}) for number in range(16)]
+    data = tmp_path / "data"
+    with ShardWriter(data, embedder=EMBEDDER, clips_per_shard=4) as writer:  # morphs lie before what they were made of
+        for clip in [*morphs, *photographs]:
+            writer.add(clip)
+    write_tombstones(Storage(data), Tombstones.new().with_speakers(["somebody"]).with_clips(["clip-0003"]))
+    with pytest.raises(SpeakerNotForgotten, match="morph-0"):
+        verify_data(data)
+    (data / TOMBSTONES).unlink()
+    assert forget(data, ["speaker 3"]).clips == 2 + 2  # clips 3 and 13, and a morph of each
+    assert verify_data(data).clips == 19 - 4
+    assert set(Manifest.open(data).column(MORPH_OF)) == {"", pairs["morph-1"]}
+    assert anywhere(data, b"clip-0003") == anywhere(data, b"morph-0") == []
 
 
 def test_copies_of_rewritten_shards_leave_the_caches(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest, Part
 from speech2face.data.members import Clip
+from speech2face.data.record import MORPH_OF
 from speech2face.data.shards import Place, write_shards
 from speech2face.decoder.warp import BorderedSpline
 from speech2face.errors import DatasetError
@@ -112,7 +113,6 @@ class Morpher:
 Embed = Callable[[Picture], NDArray[np.float32] | None]
 """An aligned face (height, width, 3) -> its embedding, or None where no face is seen."""
 FACE_PARTS: tuple[Part, ...] = ("face_embedding", "aligned_face", "landmarks")
-LABEL = "morph_of"  # empty for a photograph, else the keys of the two clips
 ATTEMPTS = 3  # draws a morph wanted, before an embedder that sees no face in most of them is given up
 READ_AT_ONCE = 32
 
@@ -155,7 +155,7 @@ class FaceSource:
                 face_embedding=parts["face_embedding"].numpy(),
                 aligned_face=np.ascontiguousarray(parts["aligned_face"].permute(1, 2, 0).numpy()),
                 landmarks=parts["landmarks"].numpy(),
-                labels={LABEL: ""},
+                labels={MORPH_OF: ""},
                 licence=self.licences[number],
                 consent=self.consents[number],
             )
@@ -201,7 +201,7 @@ def make_morphs(
             face_embedding=np.asarray(embedding, dtype=np.float32),
             aligned_face=picture,
             landmarks=own[0].numpy(),
-            labels={LABEL: " ".join(table.key_of(face) for face in both)},
+            labels={MORPH_OF: " ".join(table.key_of(face) for face in both)},
             licence=source.joined(source.licences, both),
             consent=source.joined(source.consents, both),
         )
