@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture
-from speech2face.face.fit import REASONS, FaceFit, FaceFitter
+from speech2face.face.fit import LEAST_WEIGHT, REASONS, FaceFit, FaceFitter
 from speech2face.face.photograph import read_photograph
 from speech2face.face.schemes import CONTROL_OF, HAND_PLACED, MIRRORED_LANDMARKS, scheme_of
 from speech2face.models.attributes import AttributeModel, load_attribute_model
@@ -145,6 +145,18 @@ def test_several_photographs_are_averaged_and_bad_ones_counted(model: AttributeM
     assert fit.spread > 0
     assert single.spread == 0
     assert np.trace(fit.covariance) < np.trace(single.covariance)
+
+
+def test_a_picture_of_glaring_contrast_is_fitted_and_weighs_least(model: AttributeModel, fitter: FaceFitter) -> None:
+    _, picture, points = drawn(model, 1)
+    middle = picture.mean()
+    glaring = np.clip((picture - middle) * 8 + middle, 0, 255).astype(np.uint8)
+    assert fitter.fit_one(glaring, points).explained < 0.01  # of its pixels hardly one counts half
+    fit = fitter.fit([glaring], [points])
+    assert np.isfinite(fit.embedding).all() and np.isfinite(fit.covariance).all()
+    assert fit.weight == LEAST_WEIGHT
+    both, plain = fitter.fit([picture, glaring], [points] * 2), fitter.fit([picture], [points])
+    np.testing.assert_allclose(both.embedding, plain.embedding, atol=0.02)
 
 
 def test_a_picture_without_colour_is_fitted_by_its_luma(model: AttributeModel, fitter: FaceFitter) -> None:

@@ -357,6 +357,9 @@ def test_a_person_is_taken_off_a_file_of_sums(data: Path, numbers: list[int], tm
     assert read_sums(tmp_path / "less.sums").label.people == PEOPLE - 1
     with pytest.raises(InvalidOption, match="not in the data"):
         write_sums(pairs, [all_of_them], tmp_path / "none.sums", options, without=["nobody"])
+    plain = replace(options, by_attributes=False)
+    with pytest.raises(InvalidOption, match="--without-attributes has to be the same"):  # or other sums would go off
+        write_sums(pairs, [all_of_them], tmp_path / "none.sums", plain, without=["person-001"])
     assert not (tmp_path / "none.sums").exists()
 
 
@@ -409,6 +412,12 @@ def test_a_poor_photograph_counts_less_than_two_good_ones() -> None:
     np.testing.assert_allclose(np.diag(table.noise[0]), (1 + (share**2).sum()) / 2)
     same = LearningTable.of(EncodedClips((clip,) * 2, (good, good), ("s", "t"), ("1", "1"), ("1", "2"), {}), axes)
     np.testing.assert_allclose(np.diag(same.noise[0]), 1)  # one photograph with two recordings is one
+    assert (same.licences, same.consents) == (("CC0-1.0",), ("made",))
+    other, unsaid = replace(clip, licence="CC-BY-NC-4.0", consent="form B"), replace(clip, licence="")
+    several = EncodedClips((clip, other, unsaid), (good,) * 3, ("s", "t", "u"), ("1",) * 3, ("1", "2", "3"), {})
+    table = LearningTable.of(several, axes)
+    assert table.counted(table.licences) == {"CC-BY-NC-4.0 and CC0-1.0 and not stated": 1}
+    assert table.counted(table.consents) == {"form B and made": 1}
 
 
 # --------------------------------------------------------------------------------------------------

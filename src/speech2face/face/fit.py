@@ -51,6 +51,7 @@ CUT_OFF_SHARE = 0.1  # of the face beyond the picture's edge
 LEAST_CONTRAST = 0.05  # tones by which a face's luma varies at least; a blank wall has less
 LEAST_GAMMA = 0.3  # share of the mean face's contrast; a negative has less than none
 MISFIT_ERROR, MISFIT_SHAPE_PIXELS = 0.9, 10.0
+LEAST_WEIGHT = 1e-3  # of a photograph; one of glaring contrast, of which no pixel counts half, has 0
 
 # What is solved for beside the embedding, with how far each usually lies from zero.
 SHAPE_NUISANCES = {"right": 20.0, "down": 20.0, "larger": 0.1, "rolled": 0.1, "yaw": 12.0, "pitch": 8.0}
@@ -681,7 +682,7 @@ class FaceFitter:
 
     def _averaged(self, fits: Sequence[tuple[int, FaceFit]], rejected: tuple[tuple[int, str], ...]) -> FaceFit:
         """The weighted mean of fits; measures are averaged by the same weights."""
-        weights = np.array([fit.weight for _, fit in fits])
+        weights = np.maximum([fit.weight for _, fit in fits], LEAST_WEIGHT)  # else the mean of one would be none
         share = weights / weights.sum()
         each = np.stack([fit.embedding for _, fit in fits]).astype(np.float64)
         mean = share @ each

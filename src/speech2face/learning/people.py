@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from speech2face.data.record import numbers_mark, speaker_draw
 from speech2face.errors import DatasetError, InvalidOption
-from speech2face.face.fit import left_of_variance
+from speech2face.face.fit import LEAST_WEIGHT, left_of_variance
 from speech2face.learning.features import LABELS, EncodedClips, VoiceAxes
 from speech2face.learning.sums import APPEARANCE, LEAST_PEOPLE, MOST_PARTS, Doubles, Sums, Target
 
@@ -22,7 +22,6 @@ LEAST_LEARNED = 40
 PART_PEOPLE = 40
 """Of a part of sums, on average: the hash that places people is uneven."""
 NAMED = 3
-LEAST_WEIGHT = 1e-3  # of a photograph; a fit that explains nothing has 0
 ATTRIBUTE_SCALE = 3.0
 """Of the belief by attributes among a voice's numbers: with it, it varies about as much as all others together."""
 
@@ -48,9 +47,9 @@ class LearningTable:
     labels: Mapping[str, NDArray[np.str_]]
     """(people,) of each of `LABELS`, "" where it is not known"""
     licences: tuple[str, ...]
-    """(people,)"""
+    """(people,): of all their clips, joined by "and" where they differ"""
     consents: tuple[str, ...]
-    """(people,)"""
+    """(people,): likewise"""
     seconds: Doubles
     """(rows,) of speech"""
     fit_error: Doubles
@@ -93,7 +92,6 @@ class LearningTable:
         weight = np.maximum(rows("face_weight")[chosen], LEAST_WEIGHT)
         share = weight / np.bincount(person[chosen], weight, len(names))[person[chosen]]
         left = left_of_variance(np.bincount(person[chosen], share**2, len(names)))
-        first = [encoded.clips[int(np.flatnonzero(person == place)[0])] for place in range(len(names))]
         faces, noises = rows("face"), rows("face_covariance")
         digests: list[list[str]] = [[] for _ in names]
         for who, digest in zip(person, encoded.digests, strict=True):
@@ -107,8 +105,8 @@ class LearningTable:
             face=_means(faces[chosen], person[chosen], share),
             noise=_means(noises[chosen], person[chosen], share) * left[:, None, None],
             labels={name: _label(encoded, person, len(names), name) for name in LABELS},
-            licences=tuple(clip.licence for clip in first),
-            consents=tuple(clip.consent for clip in first),
+            licences=_all_of(person, [clip.licence for clip in encoded.clips]),
+            consents=_all_of(person, [clip.consent for clip in encoded.clips]),
             seconds=rows("seconds"),
             fit_error=rows("face_error"),
             recognised=_means(rows("recognised")[chosen], person[chosen], share)
@@ -205,6 +203,17 @@ def _label(encoded: EncodedClips, person: NDArray[np.int64], people: int, name: 
     for place, clip in zip(person, encoded.clips, strict=True):
         found[place] = found[place] or clip.labels.get(name, "")
     return np.array(found)
+
+
+def _all_of(person: NDArray[np.int64], values: Sequence[str]) -> tuple[str, ...]:
+    """What the clips of each person say, (people,), joined where they differ: all of it holds for what is learned."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for place, value in zip(person.tolist(), values, strict=True):
+        found[place].add(value)
+    return tuple(
+        " and ".join(sorted(value or "not stated" for value in said)) if len(said) > 1 else next(iter(said))
+        for _, said in sorted(found.items())
+    )
 
 
 def check_names(encoded: EncodedClips) -> None:

@@ -610,13 +610,17 @@ def learn_release(
 def _check_encoder(label: SumsLabel, options: LearnOptions) -> None:
     if label.encoder != networks_sha256():
         raise InvalidOption("these sums are of another version's networks; make them anew from the data")
-    if label.by_attributes != options.by_attributes:
-        raise InvalidOption("--without-attributes has to be the same as when these sums were made")
+    _check_attributes(label, options)
     if options.target != APPEARANCE and label.target == APPEARANCE:
         raise InvalidOption(
             f"these sums hold no face recogniser's numbers, which --target {options.target} needs; make them anew from"
             " the data with the same --target and --face-embedder"
         )
+
+
+def _check_attributes(label: SumsLabel, options: LearnOptions) -> None:
+    if label.by_attributes != options.by_attributes:
+        raise InvalidOption("--without-attributes has to be the same as when these sums were made")
 
 
 def _sums_of(table: LearningTable, pairs: PairSet, options: LearnOptions) -> SumsFile:
@@ -646,6 +650,7 @@ def write_sums(
             )
         if files[0].label.target != options.target_label:
             raise InvalidOption("these sums were made with another --target or --face-embedder; state the same")
+        _check_attributes(files[0].label, options)  # a person's sums around another belief are not those in the file
         files = [subtract(files[0], table, without)]
     elif table is not None and pairs is not None:
         files.append(_sums_of(table, pairs, options))
