@@ -1,6 +1,7 @@
 """The belief in closed form: nearly the best that so many pairs allow, and the starter's where they tell nothing."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from speech2face.learning import release
-from speech2face.learning.belief import NOTHING, PreparedSums, Taught, TwoLines, beyond, learn, teach
+from speech2face.learning.belief import NOTHING, Line, PreparedSums, Taught, TwoLines, beyond, learn, teach
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import LearnOptions, learned_card, lesson_of_table, spread_map, verdict
 from speech2face.learning.scores import (
@@ -21,6 +22,7 @@ from speech2face.learning.scores import (
     leave_out,
     owed_to_oneself,
     score,
+    strata_of,
 )
 from speech2face.learning.sums import Sums, total
 from speech2face.models.attributes import load_attribute_model
@@ -102,6 +104,52 @@ def test_what_a_person_added_to_their_own_portrait_is_what_is_missing_without_th
     assert np.corrcoef(owed[0], moved[0])[0, 1] > 0.98  # the closed form leaves mean and spread as they are
 
 
+@pytest.mark.parametrize("left", [1.0, 0.4])
+def test_what_is_owed_to_several_recordings_is_what_goes_with_all_of_them(left: float) -> None:
+    rng = np.random.default_rng(0)
+    person = np.repeat(np.arange(30), rng.integers(1, 5, 30))
+    share = 1 / np.bincount(person)[person]
+    x = rng.standard_normal((len(person), 7)) @ rng.standard_normal((7, 7))
+    r = rng.standard_normal((30, 3))[person] + 0.3 * x @ rng.standard_normal((7, 3))
+    centre, mean = share @ x / 30, share @ r / 30
+    variances, vectors = np.linalg.eigh(((x - centre) * share[:, None]).T @ (x - centre) / 30)
+    axes = (vectors / np.sqrt(30 * variances)).T
+    along, shrinkage = (x - centre) @ axes.T, rng.uniform(0.1, 0.9, 7)
+
+    def ridge(kept: np.ndarray) -> np.ndarray:
+        """Coefficients of the rows that are kept; their penalties are those of the shrinkage, their means stay."""
+        weighted = along[kept] * share[kept, None]
+        penalties = np.diag(1 / shrinkage - 1)
+        return np.linalg.solve(weighted.T @ along[kept] + penalties, weighted.T @ (r[kept] - mean))
+
+    whole = ridge(person >= 0)
+    line = Line(centre, axes.T @ whole, mean, axes, np.repeat(shrinkage[:, None], 3, 1), np.eye(3)).weaker(left)
+    owed = line.owed(x, r - line.predict(x), person)
+    first = np.unique(person, return_index=True)[1]
+    gone = np.stack([left * along[first[who]] @ (whole - ridge(person != who)) for who in range(30)])
+    np.testing.assert_allclose(owed, gone, atol=1e-12)
+
+
+@pytest.mark.parametrize(("clips", "factor"), [(1, 0.3), (3, 1.0)])
+def test_portraits_without_oneself_where_voices_differ_between_recordings_or_the_belief_is_weakened(
+    clips: int, factor: float
+) -> None:
+    table = PlantedPairs.of(0.6).table(60, clips=clips)
+    table = replace(table, x=table.x + np.random.default_rng(5).standard_normal(table.x.shape))
+    fold = drawn_folds(60, 10)
+    parts = [table.sums(fold == number) for number in range(10)]
+    taught = teach(parts, factor=factor)
+    portraits, owed = owed_to_oneself(table, taught.lines)
+    whole, found = total(parts), np.zeros_like(portraits)
+    for number, row in enumerate(table.first):
+        rest = whole - table.sums(np.arange(60) == number)
+        first = PreparedSums(rest.leading(SIZE)).line(taught.attributes_strength)
+        lines = TwoLines(first, PreparedSums(beyond(rest, first)).line(taught.strength).weaker(factor))
+        found[number] = (table.prior_mean[row] + lines.predict(table.numbers[[row]]))[0]
+    assert np.corrcoef((portraits - found).ravel(), owed.ravel())[0, 1] > 0.9
+    assert 0.8 < np.linalg.norm(owed) / np.linalg.norm(portraits - found) < 1.25
+
+
 def test_the_map_of_spreads_gives_the_wanted_one() -> None:
     rng = np.random.default_rng(0)
     stated, wanted = (each @ each.T for each in rng.standard_normal((2, 6, 9)))
@@ -134,6 +182,16 @@ def test_scores_find_what_voices_tell_and_nothing_where_they_tell_nothing() -> N
     assert not nothing.pays
     assert nothing.matches[0].more.low <= 0 <= nothing.matches[0].more.high + 0.01
     assert left.learned.shape == (150, SIZE)
+
+
+def test_a_stated_age_is_of_its_decade_however_it_is_written() -> None:
+    table = WORLD.table(12)
+    ages = ["34", "34.5", "30-39", "30s", "thirties", "35+", "9", "18.25", "teens", "unknown", "", "60 years"]
+    table = replace(table, labels={**table.labels, "gender": np.array(["male"] * 12), "age": np.array(ages)})
+    found = strata_of(table, load_attribute_model())
+    assert found.told_by == "the data's labels"
+    decades = ["3", "3", "3", "3", "3", "3", "0", "1", "1", "", "", "6"]
+    assert found.names["gender and decade"].tolist() == [f"male {decade}" if decade else "" for decade in decades]
 
 
 def test_what_follows_the_room_and_not_the_voice_is_named_and_not_kept() -> None:

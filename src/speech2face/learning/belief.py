@@ -98,6 +98,8 @@ class Line:
     """(J, K): which part of an axis's coefficient is believed, by direction of the face."""
     directions: Doubles
     """(K, K): directions of the face, in columns: (r directions) is what is shrunk."""
+    left: float = 1.0
+    """What `weaker` left of the weights; axes and shrinkage are those of the whole line."""
 
     def predict(self, x: NDArray[np.floating]) -> Doubles:
         """(rows, D) -> (rows, K)."""
@@ -107,23 +109,48 @@ class Line:
         """What voices alone move, around another mean voice (D,): (rows, D) -> (rows, K)."""
         return np.asarray((x - centre) @ self.weights)
 
-    def owed(self, x: NDArray[np.floating], error: Doubles) -> Doubles:
-        """What each row's own r has added to what is believed of it, from its error, (rows, D), (rows, K) -> (rows, K).
+    def owed(self, x: NDArray[np.floating], error: Doubles, person: NDArray[np.int64] | None = None) -> Doubles:
+        """What each person's own r has added to what is believed at their first row, (people, K).
 
-        In closed form (Cook 1977): a leverage h times the error without the row, error / (1 - h), by direction.
+        From x (rows, D) and its error (rows, K), in closed form (Cook 1977): a leverage h times the error without the
+        row, error / (1 - h), by direction; where a person has several rows, h is a matrix of them. `person` (rows,) is
+        whose each row is, None a person a row.
         """
-        leverage = np.minimum(np.square((x - self.centre) @ self.axes.T) @ self.shrinkage, MOST_LEVERAGE)
-        return np.asarray(leverage / (1 - leverage) * (error @ self.directions) @ np.linalg.inv(self.directions))
+        return self.owed_at(x if person is None else x[np.unique(person, return_index=True)[1]], x, error, person)
 
-    def owed_at(self, at: NDArray[np.floating], x: NDArray[np.floating], error: Doubles) -> Doubles:
-        """As `owed`, of what is believed at other numbers than the row's own: (rows, D) twice, (rows, K) -> (rows, K).
+    def owed_at(
+        self, at: NDArray[np.floating], x: NDArray[np.floating], error: Doubles, person: NDArray[np.int64] | None = None
+    ) -> Doubles:
+        """As `owed`, of what is believed at other numbers than the own, (people, D), from the own rows (rows, D).
 
-        `error` is that at the row's own x, as it is there without any correction.
+        `error` is that at the rows' own x, as it is there without any correction.
         """
         there, own = ((each - self.centre) @ self.axes.T for each in (at, x))
+        # Of a line that was weakened the leverages are those of the line before, and so is the error they go with.
+        whole = error - (1 / self.left - 1) * self.moved(x, self.centre)
+        wrong = whole @ self.directions
         leverage = np.minimum(np.square(own) @ self.shrinkage, MOST_LEVERAGE)
-        moved = (there * own) @ self.shrinkage / (1 - leverage) * (error @ self.directions)
-        return np.asarray(moved @ np.linalg.inv(self.directions))
+        people = np.arange(len(x)) if person is None else np.unique(person, return_inverse=True)[1]
+        first, rows = np.unique(people, return_index=True, return_counts=True)[1:]
+        moved = (there * own[first]) @ self.shrinkage / (1 - leverage[first]) * wrong[first]
+        for who in np.flatnonzero(rows > 1):
+            moved[who] = self._owed_of_several(there[who], own[people == who], wrong[people == who])
+        return np.asarray(self.left * moved @ np.linalg.inv(self.directions))
+
+    def _owed_of_several(self, there: Doubles, own: Doubles, wrong: Doubles) -> Doubles:
+        """Of one person, (K,): axes at (J,) and of their rows (rows, J), errors (rows, K) by direction.
+
+        With H (rows, rows) the leverages of all rows, each counting as one of so many, the errors had they not been
+        there are (I - H)^-1 error.
+        """
+        count = len(own)
+        leverages = (own * self.shrinkage.T[:, None]) @ own.T / count  # (K, rows, rows)
+        most = np.trace(leverages, axis1=1, axis2=2)  # none is larger
+        if most.max() > MOST_LEVERAGE:
+            most = np.linalg.eigvalsh(leverages)[:, -1]
+        leverages *= np.minimum(1, MOST_LEVERAGE / np.maximum(most, MOST_LEVERAGE))[:, None, None]
+        without = np.linalg.solve(np.eye(count) - leverages, wrong.T[..., None])[..., 0]  # (K, rows)
+        return np.asarray(np.einsum("j,jk,kj->k", there, self.shrinkage, without @ own) / count)
 
     def to_first(self, count: int) -> Line:
         """To the first so many numbers of a face alone; leverages stay with the whole."""
@@ -135,7 +162,7 @@ class Line:
 
     def weaker(self, factor: float) -> Line:
         """The same moving so much less with the voice; the shift stays."""
-        return replace(self, weights=self.weights * factor, shrinkage=self.shrinkage * factor)
+        return replace(self, weights=self.weights * factor, left=self.left * factor)
 
     def errors(self, sums: Sums) -> Doubles:
         """Sum over other people of the outer product of their errors with itself, (K, K)."""
@@ -172,10 +199,16 @@ class TwoLines:
         """The same with less of the voice."""
         return replace(self, voice=self.voice.weaker(factor))
 
-    def owed(self, numbers: NDArray[np.floating], error: Doubles, recognised: Doubles | None = None) -> Doubles:
-        """As `Line.owed`, both together, (rows, K); `recognised` (rows, M) is not looked at here."""
-        first = self.attributes.owed(numbers[:, : self.size], error)
-        return np.asarray(first + self.voice.owed(numbers[:, self.size :], error))
+    def owed(
+        self,
+        numbers: NDArray[np.floating],
+        error: Doubles,
+        recognised: Doubles | None = None,
+        person: NDArray[np.int64] | None = None,
+    ) -> Doubles:
+        """As `Line.owed`, both together, (people, K); `recognised` (rows, M) is not looked at here."""
+        first = self.attributes.owed(numbers[:, : self.size], error, person)
+        return np.asarray(first + self.voice.owed(numbers[:, self.size :], error, person))
 
 
 @dataclass(frozen=True, eq=False)
@@ -396,19 +429,26 @@ class RecognisedLines(TwoLines):
         voice = self.learned.moved(numbers[:, size:], centre[size:])[:, -length:]
         return first @ self.directions.back, (first + voice) @ self.directions.back
 
-    def owed(self, numbers: NDArray[np.floating], error: Doubles, recognised: Doubles | None = None) -> Doubles:
+    def owed(
+        self,
+        numbers: NDArray[np.floating],
+        error: Doubles,
+        recognised: Doubles | None = None,
+        person: NDArray[np.int64] | None = None,
+    ) -> Doubles:
         """As `Line.owed`, of people with these recogniser's embeddings (rows, M); both lines count."""
         assert recognised is not None, "the recogniser's embeddings of the same people"
         attributes, x = numbers[:, : self.size], numbers[:, self.size :]
-        first = self.attributes.owed(attributes, error)
+        first = self.attributes.owed(attributes, error, person)
         u = self.directions.of_rows(recognised) - self.recognised_attributes.predict(attributes)
         said = self.learned.predict(x)
         if self.onto is None:
             wrong = np.concatenate([error, u - said[:, self.size :]], axis=1)
-            return np.asarray(first + self.learned.owed(x, wrong)[:, : self.size])
-        by_voice = self.learned.owed(x, u - said) @ self.onto.weights
+            return np.asarray(first + self.learned.owed(x, wrong, person)[:, : self.size])
+        by_voice = self.learned.owed(x, u - said, person) @ self.onto.weights
         wrong = error + self.voice.predict(x) - self.onto.predict(u)  # of the second line, of the person's own u
-        return np.asarray(first + by_voice + self.onto.owed_at(said, u, wrong))
+        at = said if person is None else said[np.unique(person, return_index=True)[1]]
+        return np.asarray(first + by_voice + self.onto.owed_at(at, u, wrong, person))
 
 
 def teach_by_recogniser(parts: Sequence[Sums], *, factor: float = 1.0) -> Taught:

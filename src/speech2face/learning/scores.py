@@ -8,6 +8,7 @@ every belief that is scored is weakened by the same factor: the numbers are thos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from speech2face.console import Tell, unheard
+from speech2face.evaluation.clips import parse_age
 from speech2face.face.schemes import scheme_of
 from speech2face.learning.belief import Directions, RecognisedLines, Strength, Taught, TwoLines, steadied, teach
 from speech2face.learning.people import LearningTable, drawn_folds
@@ -179,8 +181,12 @@ def _crossed(one: NDArray[np.str_], other: NDArray[np.str_]) -> NDArray[np.str_]
 
 
 def _decade(age: str) -> str:
-    digits = "".join(each for each in age.partition("-")[0] if each.isdigit())
-    return str(int(digits) // 10) if digits else ""
+    """The decade in which a stated age begins: "2" of "25", "25.5", "20-29", "twenties" and "20+"; "" of none."""
+    stated = parse_age(age)
+    if stated is None:  # of other words the first number counts
+        found = re.search(r"\d+", age)
+        return "" if found is None else str(int(found[0]) // 10)
+    return str(int(stated[0] // 10))
 
 
 def choice(similarity: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
@@ -570,10 +576,10 @@ def owed_to_oneself(table: LearningTable, lines: TwoLines) -> tuple[Doubles, Dou
 
     Less what is owed, it is the portrait by a belief that was learned, with the same strength, from the others.
     """
-    rows = table.first
-    numbers = table.numbers[rows]
-    said = lines.predict(numbers)
-    return table.prior_mean[rows] + said, lines.owed(numbers, table.residual[rows] - said, table.recognised)
+    said = lines.predict(table.numbers)
+    recognised = None if table.recognised is None else table.recognised[table.person]
+    owed = lines.owed(table.numbers, table.residual - said, recognised, table.person)
+    return (table.prior_mean + said)[table.first], owed
 
 
 def judge(
