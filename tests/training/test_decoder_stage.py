@@ -98,6 +98,10 @@ def test_a_constant_face_scores_exactly_what_the_evaluation_says_a_constant_scor
     numbers = stage.evaluate(stage.network, [validation])
     expected = (target.texture - target.texture.mean(0)).abs().mean()
     assert numbers["texture_error_of_mean"] == pytest.approx(float(expected), rel=1e-4)
+    stage.decoder.mean_landmarks += 5  # that of other clips is another constant
+    apart = (target.landmarks - target.landmarks.mean(0)).norm(dim=2).mean()
+    found = stage.evaluate(stage.network, [validation])["landmark_error_pixels_of_mean"]
+    assert found == pytest.approx(float(apart), rel=1e-4)
 
 
 def test_the_similarity_term_passes_through_a_resized_face_network(tmp_path: Path) -> None:

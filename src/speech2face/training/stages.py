@@ -415,6 +415,7 @@ class DecoderStage:
         clips = 0
         sums: dict[str, float] = {}
         textures: list[Tensor] = []
+        shapes: list[Tensor] = []
         for batch in batches:
             target = self.target(batch)
             drawn = network(batch["face_embedding"], parts=True)
@@ -424,13 +425,15 @@ class DecoderStage:
             numbers["texture_error"] = texture_loss(drawn.texture.float(), target.texture)
             numbers["face_error"] = texture_loss(drawn.face.float(), target.face)
             numbers["landmark_error_pixels"] = _distance(drawn.landmarks, target.landmarks)
-            numbers["landmark_error_pixels_of_mean"] = _distance(self.decoder.mean_landmarks, target.landmarks)
             for name, number in numbers.items():
                 sums[name] = sums.get(name, 0.0) + float(number.detach()) * count
             textures.append(target.texture.cpu())
+            shapes.append(target.landmarks.cpu())
             clips += count
         mean = torch.stack([texture.sum(0) for texture in textures]).sum(0) / clips
         sums["texture_error_of_mean"] = sum(float(texture_loss(mean, texture)) * len(texture) for texture in textures)
+        every = torch.cat(shapes)
+        sums["landmark_error_pixels_of_mean"] = float(_distance(every.mean(0), every)) * clips
         return {name: total / clips for name, total in sums.items()}
 
     def faces(self, network: nn.Module, batch: dict[str, Tensor]) -> list[Column]:

@@ -248,6 +248,19 @@ def test_the_constant_answer_of_a_group_is_told_beside_it() -> None:
     assert old.value.value == pytest.approx(28)
 
 
+def test_a_coin_earns_one_half_however_many_women_there_are() -> None:
+    clips = [clip(n, gender="female" if n < 20 else "male", age="60" if n % 2 else "30") for n in range(30)]
+    seen = observed([belief(32.5, 0.9 if n < 25 else 0.1) for n in range(30)], clips)
+    question = questions(seen)[0]
+    everybody, *_ = audit_groups(
+        [question], dimensions(clips, seen), {"clean": seen}, np.arange(30),
+        {like: strata(clips, like) for like in ("", "gender", "age")}, permutations=500,
+    )  # fmt: skip
+    assert question.name == "gender_balanced_accuracy"
+    assert everybody.constant == 0.5  # one gender for everybody is right of two thirds, and of one half in balance
+    assert everybody.value.value == pytest.approx(0.75)
+
+
 def test_two_way_choice_by_hand_with_ties_and_missing_faces_against_us() -> None:
     faces = np.array([[1, 0], [0, 1], [1, 1], [np.nan, np.nan]], np.float32)
     said = np.array([[1, 0.1], [0, 1], [1, 0], [1, 0]], np.float32)

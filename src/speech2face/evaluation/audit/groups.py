@@ -189,7 +189,10 @@ class Question:
         """What the constant answer earns of each clip, (clips,); None where there is none."""
         if not self.constant_is or not clean.answers.has(self.measure):
             return None
-        earned = self.measure.baselines(clean.answers).get("mean_face", self.measure.chance(clean.answers))
+        chance = self.measure.chance(clean.answers)
+        # The commonest gender for everybody is better than a coin only where the genders are not told alike.
+        coin = self.constant_is == A_COIN
+        earned = chance if coin else self.measure.baselines(clean.answers).get("mean_face", chance)
         return None if earned is None else np.broadcast_to(np.asarray(earned, np.float64), len(clean.refusal))
 
     def badness(self, value: float) -> float:
