@@ -139,6 +139,8 @@ def test_the_command_line_names_sources_by_absolute_paths(tmp_path: Path, monkey
         stated_sources({"avspeech": ["train.csv"]})
     with pytest.raises(InvalidOption, match="--voxceleb2"):
         stated_sources({"voxceleb2_metadata": "meta.csv"})
+    with pytest.raises(InvalidOption, match="--videos"):
+        stated_sources({"pairs": ["pairs.csv"], "speakers": "speakers.csv"})
 
 
 def test_options_are_read_from_names_and_values() -> None:
@@ -150,6 +152,8 @@ def test_options_are_read_from_names_and_values() -> None:
         nested("set", ["seconds"])
     with pytest.raises(InvalidOption, match="--shares"):
         nested("shares", ["train"])
+    with pytest.raises(InvalidOption, match="goes into limits, which another --set makes a value"):
+        nested("set", ["limits=3", "limits.turn=10"])
     with pytest.raises(InvalidOption, match=r"splits and shards: shares\.train is 'most'; it must be a valid number"):
         Grouping(shares={"train": "most"})  # type: ignore[dict-item]
 

@@ -35,6 +35,10 @@ def test_a_record_that_cannot_become_a_clip_is_refused(changes: dict[str, Any], 
         made(**changes)
 
 
+def test_a_name_is_the_same_however_its_letters_were_typed() -> None:
+    assert made(speaker="Zo\u00eb").speaker == made(speaker="Zoe\u0308").speaker == "Zo\u00eb"
+
+
 def test_a_reject_has_a_known_reason_and_one_line_of_detail() -> None:
     assert reject(made(), "no_face", "in none\n of 12 frames") == Reject(
         "a-1", "Ann", "a.mp4", "no_face", "in none of 12 frames"

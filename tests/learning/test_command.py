@@ -32,6 +32,21 @@ def test_options_that_do_not_go_together_are_refused(given: dict[str, object], m
         check_sources(**(nothing | given), sums_only=False)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["--data", "shards", "--licence", "CC0-1.0"], "are for rows of --pairs"),
+        (["--add", "a.sums", "--allow-missing", "consent"], "are for rows of --pairs"),
+        (["--pairs", "pairs.csv", "--face-embedder", "arcface.onnx"], "with --target embedder or both"),
+        (["--pairs", "pairs.csv", "--embedder-set", "alignment=eyes"], "with --target embedder or both"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(options: list[str], match: str) -> None:
+    ran = CliRunner().invoke(app, ["learn", "--out", "model", *options])
+    assert isinstance(ran.exception, InvalidOption)
+    assert match in str(ran.exception)
+
+
 def test_a_data_set_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     ran = CliRunner().invoke(app, ["learn", "--data", str(tmp_path / "none"), "--out", str(tmp_path / "model")])
     assert isinstance(ran.exception, DatasetError)

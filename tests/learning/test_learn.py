@@ -503,6 +503,10 @@ def test_a_speaker_in_two_splits_of_a_table_is_refused(tmp_path: Path) -> None:
     rows = ["a.wav,a.png,Ann,CC0-1.0,written,train", "b.wav,a.png,Ann,CC0-1.0,written,test"]
     with pytest.raises(SpeakerLeak, match="Ann"):
         tabled_pairs(table_of(tmp_path, rows))
+    with pytest.raises(SpeakerLeak, match="Ann in test and train"):  # a row without a split is learned from
+        tabled_pairs(table_of(tmp_path, [rows[0].removesuffix("train"), rows[1]]))
+    unsplit = [rows[0].removesuffix("train"), rows[1].replace("test", "validation")]
+    assert tabled_pairs(table_of(tmp_path, unsplit)).people == 1
 
 
 def test_what_is_no_sound_is_a_rejected_clip(tmp_path: Path) -> None:

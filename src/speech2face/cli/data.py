@@ -211,6 +211,8 @@ def stated_sources(given: Mapping[str, Any]) -> list[dict[str, Any]]:
         elif metadata or faces:
             raise InvalidOption(f"the metadata and faces of VoxCeleb need its tree: --{name}")
     stated += [{"name": "pairs", "table": table} for table in given.get("pairs") or ()]
+    if given.get("speakers") and not given.get("videos"):
+        raise InvalidOption("the table of speakers is of folders of videos (--videos); --pairs states all in its rows")
     stated += [
         {"name": "videos", "folder": folder, "speakers": given.get("speakers")} for folder in given.get("videos") or ()
     ]
@@ -250,6 +252,8 @@ def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
         table = found
         for each in tables:
             table = table.setdefault(each, {})
+            if not isinstance(table, dict):
+                raise InvalidOption(f'--{option} "{part}" goes into {each}, which another --{option} makes a value')
         table[last] = value
     return found
 

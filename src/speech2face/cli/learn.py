@@ -79,6 +79,12 @@ def learn(
     check_sources(data, pairs, add, subtract, sums_only=sums_only)
     if landmarks is not None and pairs is None:
         raise InvalidOption("--landmarks are those of the photographs of --pairs; shards hold their own")
+    if pairs is None and (licence or consent or allow_missing):
+        raise InvalidOption(
+            "--licence, --consent and --allow-missing are for rows of --pairs; shards and sums hold theirs"
+        )
+    if target == "appearance" and (face_embedder != "dlib" or embedder_settings):
+        raise InvalidOption("--face-embedder and --embedder-set are looked at with --target embedder or both alone")
     if sums_only:
         check_outputs([out], force=force)
     files = [read_sums(path) for path in add or ()]

@@ -83,6 +83,8 @@ class Record:
     """On what the speaker's and the photographed person's consent rests; "" where nothing is stated."""
 
     def __post_init__(self) -> None:
+        # However its letters were typed, a name is one person's: else somebody could be in two splits.
+        object.__setattr__(self, "speaker", unicodedata.normalize("NFC", self.speaker))
         wrong = _wrong(self)
         if wrong:
             raise DatasetError(f"record {self.key!r} of {self.source}: {wrong}")

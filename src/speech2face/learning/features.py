@@ -41,7 +41,7 @@ from speech2face.data.members import (
     members,
 )
 from speech2face.data.prepare import read_speech
-from speech2face.data.record import Record, check_speakers, read_tombstones
+from speech2face.data.record import TEST, TRAIN, Record, check_speakers, read_tombstones
 from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
@@ -70,8 +70,6 @@ FEATURES = "learning.features.npz"  # forget.FEATURES_SUFFIX is its end
 """Name of the file beside the shards; beside a table of pairs its name goes before."""
 LONGEST_SECONDS = 10.0  # of a recording; more changes its numbers little
 AT_ONCE = 64  # clips in memory together
-TEST = "test"
-"""The split that is left for `evaluate`."""
 VOICE_WEIGHTS = "voice.safetensors"
 NETWORKS = (VOICE_WEIGHTS, "voice_frames.onnx", "voice_head.onnx", "face.safetensors")
 FACE_FIT = 3  # raised whenever photographs are fitted otherwise
@@ -313,7 +311,11 @@ def tabled_pairs(
             rejected["tombstone"] += 1
         else:
             records.append(each)
-    check_speakers((each.speaker, each.split) for each in records if each.split is not None)
+    # Rows without a split are learned from: their speakers may not be among those who are left for scores.
+    scored = {each.speaker for each in records if each.split == TEST}
+    check_speakers(
+        (each.speaker, each.split or TRAIN) for each in records if each.split is not None or each.speaker in scored
+    )
     kept = [each for each in records if each.split != TEST]
     with open_place(table, missing="no_media") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
