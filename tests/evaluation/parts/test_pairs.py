@@ -110,6 +110,16 @@ def test_too_many_clips_are_drawn_by_speakers_and_the_rest_is_counted(monkeypatc
     assert [exclusion.reason for exclusion in part.exclusions] == ["not_drawn"] * 28
 
 
+def test_a_speaker_of_very_many_clips_leaves_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "MOST_CLIPS", 20)
+    monkeypatch.setattr(matching, "BASELINE_CLIPS", 12)
+    part = matching.measure_matching(few(3, 30), resamplings=FEW)
+    found = number(part, "choice_accuracy", direction="voice to face", foils="anyone", choices="2")
+    assert (found.clips, found.estimate.n) == (20, 2)
+    assert found.mean_face is not None
+    assert [exclusion.reason for exclusion in part.exclusions] == ["not_drawn"] * 70
+
+
 def test_without_faces_or_with_one_speaker_there_is_nothing_to_match() -> None:
     assert "no face embeddings" in matching.measure_matching(replace(few(), reference=None)).skipped
     alone = few().take(np.arange(2))

@@ -355,12 +355,19 @@ def _all_voices(
 
 
 def _drawn(speaker: NDArray[np.int64], most: int, seed: int) -> NDArray[np.bool_]:
-    """The clips of as many speakers, drawn by the seed, as have `most` together, (clips,)."""
-    clips = np.bincount(speaker)
-    order = np.random.default_rng(seed).permutation(len(clips))
+    """The clips of as many speakers, drawn by the seed, as have `most` together, (clips,).
+
+    Of a speaker no more than half of them are taken: there are always two to be told apart.
+    """
+    clips, rng = np.bincount(speaker), np.random.default_rng(seed)
+    each = np.minimum(clips, most // 2)
+    order = rng.permutation(len(clips))
     taken = np.zeros(len(clips), bool)
-    taken[order[np.cumsum(clips[order]) <= most]] = True
-    return taken[speaker]
+    taken[order[np.cumsum(each[order]) <= most]] = True
+    kept = taken[speaker]
+    for person in np.flatnonzero(taken & (clips > each)):
+        kept[rng.permutation(np.flatnonzero(speaker == person))[each[person] :]] = False
+    return np.asarray(kept)
 
 
 def _choices(
