@@ -58,6 +58,16 @@ def test_sums_by_hand() -> None:
     assert found.rr.tolist() == [[2 + 8 + 1, 1], [1, 1]]
 
 
+def test_a_person_is_found_however_the_letters_of_the_name_were_typed() -> None:
+    table = WORLD.table(60)
+    table = replace(table, names=("Zo\u00eb", *table.names[1:]))
+    file = sums_file(table)
+    one, other = (subtract(file, table, names) for names in (["Zo\u00eb"], ["Zoe\u0308", "Zo\u00eb"]))
+    assert one.label.people == other.label.people == 59
+    for left, right in zip(one.parts, other.parts, strict=True):
+        assert_alike(left, right)
+
+
 def test_a_person_who_is_subtracted_was_never_there() -> None:
     table = WORLD.table(150, clips=2)
     left = subtract(sums_file(table), table, [table.names[7]])

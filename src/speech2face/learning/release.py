@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -511,7 +512,9 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
     Raises:
         InvalidOption: somebody is not in the table, the file was joined from several, or too few people are left.
     """
-    if missing := [name for name in speakers if name not in table.names]:
+    known = {normalize("NFC", name): who for who, name in enumerate(table.names)}
+    wanted = list(dict.fromkeys(normalize("NFC", name) for name in speakers))  # however its letters were typed
+    if missing := [name for name in wanted if name not in known]:
         raise InvalidOption(f"{missing[0]!r} is not in the data: their pairs are needed once more to be subtracted")
     if not file.label.hashed:
         raise InvalidOption(
@@ -525,8 +528,8 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
     parts, marks = list(file.parts), list(file.label.taken_off)
     place = hashed_places(table.names, file.label.hashed)
     licences, consents = dict(file.label.licences), dict(file.label.consents)
-    for name in dict.fromkeys(speakers):
-        who = table.names.index(name)
+    for name in wanted:
+        who = known[name]
         alone = np.arange(len(table)) == who
         parts[place[who]] = parts[place[who]] - table.sums(alone)
         if table.marks:
@@ -538,7 +541,7 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
     label = SumsLabel(
         **{
             **asdict(file.label),
-            "people": file.label.people - len(dict.fromkeys(speakers)),
+            "people": file.label.people - len(wanted),
             "licences": {name: count for name, count in licences.items() if count},
             "consents": {name: count for name, count in consents.items() if count},
             "taken_off": marks,
