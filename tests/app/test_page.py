@@ -74,13 +74,22 @@ def test_the_portrait_changes_while_somebody_speaks_and_says_what_it_is(page: Vi
     assert page.text("listening") == "Stopped"
 
 
+def more_speech(page: Visit) -> int:
+    """How many pictures there are once more speech was heard."""
+    heard = page.seconds()
+    page.wait(lambda: page.seconds() > heard + 1.0, "more speech")
+    return page.pictures()
+
+
 def test_a_held_picture_stays_while_the_voice_goes_on_and_is_the_one_saved(page: Visit, tmp_path: Path) -> None:
     page.speak(until_pictures=2)
     page.page.click("#hold")
     page.page.wait_for_selector("#hold[aria-pressed=true]")
-    page.page.wait_for_timeout(700)  # what was under way
-    held, pictures, heard = picture_on_show(page), page.pictures(), page.seconds()
-    page.wait(lambda: page.seconds() > heard + 1.5, "more speech")
+    pictures = more_speech(page)
+    while (shown := more_speech(page)) != pictures:  # what was under way
+        pictures = shown
+    held = picture_on_show(page)
+    more_speech(page)
     assert (picture_on_show(page), page.pictures()) == (held, pictures)
     provenance, facts = read_provenance(page.save(tmp_path))
     assert provenance.digital_source_type == DIGITAL_SOURCE_TYPE
