@@ -386,6 +386,46 @@ def test_an_address_is_refused_as_one_with_what_to_do(program: Program, command:
     assert "no such file" in program(command, "C:/talk.mp3").err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("portrait", "LONG"), errors.RecordingNotFound),
+        (("portrait", "LONG", "talk.wav"), errors.SomeRecordingsFailed),
+        (("portrait", "talk.wav", "-o", "LONG"), errors.CannotWrite),
+        (("portrait", "talk.wav", "-o", "LONG.png"), errors.CannotWrite),
+        (("decode", "LONG"), errors.RecordingNotFound),
+        (("shield", "LONG"), errors.RecordingNotFound),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(
+    program: Program, arguments: tuple[str, ...], error: type[Speech2FaceError]
+) -> None:
+    recording(program.folder / "talk.wav")
+    ran = program(*(word.replace("LONG", "a" * 300) for word in arguments))
+    assert ran.code == error.exit_code, ran.err
+    assert "Traceback" not in ran.err
+    assert ran.err.splitlines()[-1].startswith("speech2face: error: ")
+
+
+def test_settings_of_a_name_that_no_file_can_have_are_refused() -> None:
+    with pytest.raises(errors.InvalidSettings, match="no such file"):
+        read_toml(Path("a" * 300))
+
+
+@pytest.mark.parametrize("letter", ["a", "\u3042"])
+def test_the_longest_name_that_a_recording_can_have_leaves_room_for_what_is_added(
+    program: Program, letter: str
+) -> None:
+    stem = letter * (251 // len(letter.encode()))
+    recording(program.folder / f"{stem}.wav")
+    ran = program("portrait", f"{stem}.wav", "--samples", "2")
+    assert ran.code == 0, ran.err
+    ran = program("portrait", f"{stem}.wav", "--samples", "2")
+    assert ran.code == 0, ran.err
+    assert len(program.files()) == 11
+    assert sum(name.startswith(letter * 60) for name in program.files()) == 11
+
+
 def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(model: Any, source: Any, **options: Any) -> Any:
         Path("talk.json").write_text("mine")

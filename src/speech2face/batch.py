@@ -27,6 +27,7 @@ STANDARD_OUTPUT: Final = Path("-")
 MICROPHONE: Final = "microphone"
 PICTURE_SUFFIX: Final = ".png"
 DRAWING_SUFFIX: Final = ".svg"
+LONGEST_STEM_BYTES: Final = 200  # of a name that is chosen here: speaker, sample, number and ending come behind it
 OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".svg"})
 
 
@@ -98,14 +99,14 @@ def gather(arguments: Sequence[str]) -> Gathered:
         path = Path(argument)
         if argument == STANDARD_INPUT:
             recordings.append(None)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # and not `Path.is_dir`, which raises an OSError for a name that is too long
             for file in _files_under(path):
                 (recordings if is_recording(file) else skipped).append(file)
         else:
             recordings.append(path)
     if not recordings:
         raise RecordingNotFound(f"no recording in {', '.join(map(printable, arguments))} ({len(skipped)} other files)")
-    single = len(arguments) == 1 and not Path(arguments[0]).is_dir()
+    single = len(arguments) == 1 and not os.path.isdir(arguments[0])
     if single and recordings[0] is not None and not os.path.lexists(recordings[0]):
         raise RecordingNotFound(f"no such file: {recordings[0]}")  # before the model is opened; a batch goes on
     return Gathered(tuple(recordings), tuple(skipped), single)
@@ -117,7 +118,7 @@ def _files_under(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if os.path.isfile(path))
 
 
 def plan(
@@ -138,7 +139,7 @@ def plan(
     Raises:
         InvalidOption: a picture file named for several recordings, or a picture that is no PNG.
     """
-    if out is not None and not out.is_dir():
+    if out is not None and not os.path.isdir(out):
         if out.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             raise InvalidOption(f"portraits are PNG files; name {printable(out.with_suffix(PICTURE_SUFFIX))} instead")
         if out.suffix.lower() == PICTURE_SUFFIX:
@@ -187,9 +188,15 @@ def _key(path: Path) -> str:
     return str(path).casefold()  # some file systems take A.png and a.png for the same
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without its ending, cut where nothing could be added to it: file systems take 255 bytes."""
+    stem = os.fsencode(path.stem)
+    return path.stem if len(stem) <= LONGEST_STEM_BYTES else stem[:LONGEST_STEM_BYTES].decode("utf-8", "ignore")
+
+
 def _stems(unnamed: str, recording: Path | None) -> Iterable[str]:
     """Names for the files of a recording, the nicest first: talk, talk-mp3, talk-2, talk-3 ..."""
-    stem = unnamed if recording is None else recording.stem
+    stem = unnamed if recording is None else stem_of(recording)
     yield stem
     if recording is not None and recording.suffix:
         yield f"{stem}-{recording.suffix[1:].lower()}"
@@ -291,8 +298,8 @@ def plan_reconstruction(photograph: Path, out: Path | None, *, force: bool = Fal
     Raises:
         InvalidOption: a picture that is no PNG.
     """
-    if out is None or out.is_dir() or not out.suffix:
-        first = (out or Path()) / f"{photograph.stem}-decoded"
+    if out is None or os.path.isdir(out) or not out.suffix:
+        first = (out or Path()) / f"{stem_of(photograph)}-decoded"
 
         def unusable(stem: str) -> bool:
             return not force and any(os.path.lexists(stem + end) for end in (PICTURE_SUFFIX, ".json"))

@@ -435,9 +435,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         InvalidSettings: no such file, no text, or no TOML, with its line and column.
     """
     shipped = shipped_settings()
-    if not path.is_file() and str(path) in shipped:
+    if not os.path.isfile(path) and str(path) in shipped:
         path = shipped[str(path)]
-    elif not path.exists():
+    elif not os.path.lexists(path):
         raise InvalidSettings(f"{path} cannot be read: no such file, and none of {', '.join(shipped)}")
     text = _read(path, InvalidSettings)
     try:

@@ -62,7 +62,7 @@ def decode(
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import decode_photograph
 
-    if not photograph.exists():
+    if not os.path.lexists(photograph):
         refuse_address(str(photograph))
         raise RecordingNotFound(f"no such file: {photograph}")
     files = plan_reconstruction(photograph, out, force=force)
