@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -149,6 +151,19 @@ def test_sound_of_another_length_than_was_decoded_is_not_taken(tmp_path: Path) -
     assert original_sound(tmp_path / "one.wav", heard) is not None
     longer = replace(heard, waveform=np.concatenate([heard.waveform, heard.waveform]))
     assert original_sound(tmp_path / "one.wav", longer) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+def test_the_sound_of_a_pipe_is_not_waited_for_once_more(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    content = encode(voice(1.2)[None], SAMPLE_RATE, container="wav", codec="pcm_s16le")
+    threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,), daemon=True).start()
+    heard = read_recording(tmp_path / "pipe")
+    found: list[object] = ["waiting"]
+    asked = threading.Thread(target=lambda: found.append(original_sound(tmp_path / "pipe", heard)), daemon=True)
+    asked.start()
+    asked.join(10)
+    assert found == ["waiting", None]
 
 
 @pytest.mark.slow
