@@ -407,6 +407,15 @@ def test_a_name_that_no_file_can_have_is_one_line(
     assert ran.err.splitlines()[-1].startswith("speech2face: error: ")
 
 
+@pytest.mark.parametrize("command", ["portrait", "shield"])
+def test_an_empty_name_is_not_the_folder_one_is_in(program: Program, command: str) -> None:
+    recording(program.folder / "talk.wav")
+    ran = program(command, "")
+    assert ran.code == errors.RecordingNotFound.exit_code
+    assert "is empty" in ran.err
+    assert program.files() == ["talk.wav"]
+
+
 def test_settings_of_a_name_that_no_file_can_have_are_refused() -> None:
     with pytest.raises(errors.InvalidSettings, match="no such file"):
         read_toml(Path("a" * 300))

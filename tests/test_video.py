@@ -258,6 +258,13 @@ def test_the_speakers_of_a_conversation_take_turns(tmp_path: Path) -> None:
     options = ["--speakers", "auto", "--pixels", "128", "-o", str(out), "--json"]
     ran = CliRunner().invoke(app, ["video", str(EXAMPLES / "conversation.opus"), *options])
     assert ran.exit_code == 0, ran.output
+    inspected = CliRunner().invoke(app, ["inspect", str(out)]).stdout
+    assert "not readable" not in inspected
+    assert [line.split()[:2] for line in inspected.splitlines() if line.startswith("face ")] == [
+        ["face", "1"],
+        ["face", "2"],
+        ["face", "3"],
+    ]
     said, facts = read_provenance(out)
     drawn = [each for each in json.loads(ran.stdout)["speakers"] if each["portrait"] is not None]
     assert len(facts["portraits"]) == len(drawn) == 3

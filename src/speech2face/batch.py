@@ -95,6 +95,8 @@ def gather(arguments: Sequence[str]) -> Gathered:
     recordings: list[Path | None] = []
     skipped: list[Path] = []
     for argument in arguments:
+        if not argument:  # of a variable of the shell that is not set: it would stand for the folder one is in
+            raise RecordingNotFound("the name of a recording is empty; name a file, a folder, or - for standard input")
         refuse_address(argument)
         path = Path(argument)
         if argument == STANDARD_INPUT:
@@ -392,14 +394,15 @@ def portrait_line(facts: dict[str, Any], job: Job) -> str:
     """One portrait, or one conversation, of a batch in one line."""
     if "speakers" in facts:
         drawn = [f"{each['seconds']:.1f} s" for each in facts["speakers"] if each["portrait"] is not None]
-        return f"{job.name} -> {printable(job.outputs.portrait)}: {len(drawn)} voices drawn, {', '.join(drawn)}"
+        voices = f"{len(drawn)} voice{'' if len(drawn) == 1 else 's'} drawn"
+        return f"{job.name} -> {printable(job.outputs.portrait)}: {voices}, {', '.join(drawn)}"
     cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
     return f"{job.name} -> {printable(job.outputs.portrait)}: {heard_text(facts)}{cautions}"
 
 
-def summary_line(*, drawn: int, failed: int, skipped: int) -> str:
-    """How a batch ended."""
-    parts = [f"{drawn} portrait{'' if drawn == 1 else 's'}", f"{failed} failed"]
+def summary_line(*, drawn: int, failed: int, skipped: int, what: str = "portrait") -> str:
+    """How a batch ended; `what` each recording becomes."""
+    parts = [f"{drawn} {what}{'' if drawn == 1 else 's'}", f"{failed} failed"]
     return ", ".join(parts + ([f"{skipped} skipped (no sound in them)"] if skipped else []))
 
 
@@ -424,7 +427,9 @@ def provenance_rows(path: Path, provenance: Provenance, facts: dict[str, Any]) -
     rows += [("model", f"{provenance.model_name} {provenance.model_version}".strip())] * bool(provenance.model_name)
     rows += [("made with", provenance.creator_tool), ("source type", provenance.digital_source_type)]
     try:
-        if provenance.kind not in ("comparison sheet", "chart"):
+        if "portraits" in facts:  # a video in which several voices take turns
+            rows += [(f"face {number}", heard_text(each)) for number, each in enumerate(facts["portraits"], 1)]
+        elif provenance.kind not in ("comparison sheet", "chart"):
             rows += fact_rows(facts)
         elif facts:
             rows += [("shows", printable(facts["shows"])), ("faces", faces_text(facts))]

@@ -317,7 +317,8 @@ def _draw_batch(
                 print_json(_facts_line(facts, job))
             elif not quiet:
                 print_line(portrait_line(facts, job))
-    summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped))
+    what = "timeline" if any(job.outputs.speakers for job in jobs) else "portrait"
+    summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped), what=what)
     if failed:
         raise SomeRecordingsFailed(summary)
     if not quiet:
