@@ -3,14 +3,15 @@
 import itertools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.recording import is_recording
-from speech2face.errors import InvalidOption, RecordingNotFound
-from speech2face.inputs import refuse_address
+from speech2face.errors import InvalidOption, RecordingNotFound, UnreadableRecording
+from speech2face.inputs import refuse_address, require_name
 from speech2face.limits import MAX_SPEAKERS
 from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
 from speech2face.sheets import counted, draw_contact_sheet
@@ -88,6 +89,7 @@ def gather(arguments: Sequence[str]) -> Gathered:
 
     Raises:
         RecordingNotFound: a name that does not exist, an address, or folders in which nothing is a recording.
+        UnreadableRecording: a name that cannot be looked for, or a folder that cannot be listed.
         InvalidOption: standard input named twice.
     """
     if arguments.count(STANDARD_INPUT) > 1:
@@ -109,18 +111,36 @@ def gather(arguments: Sequence[str]) -> Gathered:
     if not recordings:
         raise RecordingNotFound(f"no recording in {', '.join(map(printable, arguments))} ({len(skipped)} other files)")
     single = len(arguments) == 1 and not os.path.isdir(arguments[0])
-    if single and recordings[0] is not None and not os.path.lexists(recordings[0]):
-        raise RecordingNotFound(f"no such file: {recordings[0]}")  # before the model is opened; a batch goes on
+    if single and recordings[0] is not None:
+        require_name(recordings[0])  # before the model is opened; a batch goes on
     return Gathered(tuple(recordings), tuple(skipped), single)
 
 
 def _files_under(folder: Path) -> list[Path]:
-    """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed."""
+    """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed.
+
+    Raises:
+        UnreadableRecording: the folder itself cannot be listed.
+    """
+    try:
+        os.listdir(folder)  # `os.walk` passes over what it may not list
+    except OSError as error:
+        raise UnreadableRecording(f"cannot read the folder {folder}: {error.strerror}") from None
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if os.path.isfile(path))
+    return sorted(filter(_is_file, found))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a regular file, or one that may not be looked at: reading it will say so."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except OSError:  # a link to nothing
+        return False
 
 
 def plan(
