@@ -44,6 +44,17 @@ def test_a_few_words_in_a_long_silent_room_are_found_and_the_room_is_not_speech(
     assert sum(max(0, min(stop, before) - start) for start, stop in activity.spans) < 0.4 * SAMPLE_RATE
 
 
+def test_somebody_far_off_is_heard_beside_doors_that_slam() -> None:
+    far = made_voice(40.0) * np.float32(0.02)
+    rng = np.random.default_rng(0)
+    room = np.asarray(10 ** (-62 / 20) * rng.standard_normal(far.size + 60 * SAMPLE_RATE), np.float32)
+    room[: far.size] += far
+    for seconds in range(42, 98, 7):  # two seconds in all
+        room[seconds * SAMPLE_RATE :][: SAMPLE_RATE // 4] = 0.3 * rng.standard_normal(SAMPLE_RATE // 4)
+    heard = sum(max(0, min(stop, far.size) - start) for start, stop in find_speech(room).spans)
+    assert heard > 0.9 * far.size
+
+
 def test_quiet_words_in_digital_silence_are_not_silence() -> None:
     voice = made_voice(3.0)
     quiet = voice * np.float32(10 ** (-60 / 20) / np.sqrt(np.mean(np.square(voice))))

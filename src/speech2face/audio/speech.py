@@ -26,8 +26,8 @@ LOUD_SHARE = 0.95  # of the frames' peaks, not the peak: one click must not turn
 # the level of speech passes for it. There the loudest second decides, as much as is needed of a voice.
 RARE_FRAMES = round(MIN_SPEECH_SECONDS * SAMPLE_RATE / FRAME)
 RARE_OVER_DB = 15.0  # of the loudest second over all the rest ...
-ROOM_SPREAD_DB = 20.0  # ... where that is no louder than this over its own quietest tenth: a room, and nobody speaks
-QUIET_TENTH = 0.1
+ROOM_SHARES = (0.1, 0.9)  # ... where nine tenths are a room's: far-off speech with a door that slams is none
+ROOM_SPREAD_DB = 8.0  # between the two; steady noise has half as much
 DEFAULT_ACTIVITY = "webrtc"  # the driver of the kind `voice_activity` that decides where none is named
 Spans = tuple[tuple[int, int], ...]
 """Half-open ranges of samples, in order."""
@@ -146,8 +146,8 @@ def speech_frames(waveform: FloatArray, voice_activity: str = DEFAULT_ACTIVITY) 
     framed = waveform[: count * FRAME].reshape(count, FRAME)
     peaks = np.concatenate([np.abs(block).max(axis=1) for block in frame_blocks(framed)])
     loud, loudest = float(np.percentile(peaks, 100 * LOUD_SHARE)), _loudest_second(peaks)
-    quiet = float(np.percentile(peaks, 100 * QUIET_TENTH))
-    rare = is_rare(*(20 * float(np.log10(peak + 1e-9)) for peak in (quiet, loud, loudest)))
+    room = (float(np.percentile(peaks, 100 * share)) for share in ROOM_SHARES)
+    rare = is_rare(*(20 * float(np.log10(peak + 1e-9)) for peak in (*room, loud, loudest)))
     loud = loudest if rare else loud
     detector, decided, levels = open_voice_activity(voice_activity), [], []
     for block in frame_blocks(framed):
@@ -165,12 +165,12 @@ def _loudest_second(levels: FloatArray) -> float:
     return float(np.partition(levels, place)[place])
 
 
-def is_rare(quiet_db: float, loud_db: float, loudest_db: float) -> bool:
+def is_rare(quiet_db: float, room_db: float, loud_db: float, loudest_db: float) -> bool:
     """Return whether only the loudest second can be speech, and the level of a recording is that of a silent room.
 
-    By the level of its quietest tenth, that which `LOUD_SHARE` of its frames do not pass, and its loudest second's.
+    By the levels that `ROOM_SHARES` and `LOUD_SHARE` of its frames do not pass, and that of its loudest second.
     """
-    return loudest_db - loud_db > RARE_OVER_DB and loud_db - quiet_db < ROOM_SPREAD_DB
+    return loudest_db - loud_db > RARE_OVER_DB and room_db - quiet_db < ROOM_SPREAD_DB
 
 
 def frame_blocks(framed: FloatArray) -> Iterator[FloatArray]:

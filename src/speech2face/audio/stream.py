@@ -19,8 +19,8 @@ from speech2face.audio.speech import (
     GATE_DB,
     LOUD_SHARE,
     QUIET_SHARE,
-    QUIET_TENTH,
     RARE_FRAMES,
+    ROOM_SHARES,
     SILENCE_RMS,
     TARGET_PEAK,
     Activity,
@@ -314,12 +314,10 @@ class ActivityStream:
         level_db = 10 * np.log10(power + 1e-12)
         self._peaks_db.add(20 * np.log10(np.abs(framed).max(axis=1) + 1e-9))
         self._levels_db.add(level_db)
-        quiet_db, loud_db = (self._peaks_db.percentile(share) for share in (QUIET_TENTH, LOUD_SHARE))
-        assert quiet_db is not None, "levels were just counted"
-        assert loud_db is not None
-        self._rare = is_rare(quiet_db, loud_db, self._peaks_db.reached_by(RARE_FRAMES))
+        quiet_db, room_db, peak_db = (self._peaks_db.percentile(share) or 0.0 for share in (*ROOM_SHARES, LOUD_SHARE))
+        self._rare = is_rare(quiet_db, room_db, peak_db, self._peaks_db.reached_by(RARE_FRAMES))
         loud_db = self._levels_db.percentile(LOUD_SHARE)
-        assert loud_db is not None
+        assert loud_db is not None, "levels were just counted"
         loud_db = self._levels_db.reached_by(RARE_FRAMES) if self._rare else loud_db
         _, voiced = voiced_frames(self._detector, framed, TARGET_PEAK / 10 ** (self.loud_db / 20))
         # A muted microphone's own noise, brought to the level of speech, would pass for it until somebody speaks.
