@@ -1,6 +1,7 @@
 """A face that speaks in a virtual camera while sound comes in, from a pipe or a microphone."""
 
 import io
+import struct
 import subprocess
 import sys
 import wave
@@ -77,12 +78,12 @@ def test_frames_come_until_the_sound_has_ended(monkeypatch: pytest.MonkeyPatch) 
     source, pieces = piped_sound(sound, 16_000)
     assert source == PcmFormat("s16le", 16_000, 1)
     out = io.BytesIO()
-    count = show(made(), pieces, raw_writer(out))
+    count = show(made(), pieces, raw_writer(out.write))
     assert count >= 50
     assert len(out.getvalue()) == count * PIXELS * PIXELS * 3 // 2
     assert max(slept) <= count / 25
     shown = io.BytesIO()
-    assert show(made(), lambda: b"", raw_writer(shown), stopped=iter([False] * 3 + [True]).__next__) == 3
+    assert show(made(), lambda: b"", raw_writer(shown.write), stopped=iter([False] * 3 + [True]).__next__) == 3
     assert shown.getvalue() == 3 * planes(camera.waiting_picture(PIXELS)).tobytes()
 
 
@@ -109,6 +110,31 @@ def test_the_header_of_a_wav_says_how_its_samples_come() -> None:
         piped_sound(io.BufferedReader(io.BytesIO(b"RIFF1234WAVE")), 16_000)
     with pytest.raises(InvalidOption):
         piped_sound(io.BufferedReader(io.BytesIO(b"")), 1)
+
+
+@pytest.mark.parametrize("stated", [0, 0x7FFF_F000, 0xFFFF_FFFF])
+@pytest.mark.parametrize("extensible", [False, True])
+def test_a_wav_that_was_begun_before_its_length_was_known_is_heard_to_the_end(stated: int, extensible: bool) -> None:
+    size, sound = stated.to_bytes(4, "little"), pcm(0.5)
+    fmt = struct.pack("<HHIIHH", 0xFFFE if extensible else 1, 1, 16_000, 32_000, 2, 16)
+    fmt += struct.pack("<HHIH14x", 22, 16, 4, 1) if extensible else b""
+    header = b"RIFF" + size + b"WAVEfmt " + len(fmt).to_bytes(4, "little") + fmt
+    title = b"LIST" + (5).to_bytes(4, "little") + b"INFOx\0"
+    source, pieces = piped_sound(io.BufferedReader(io.BytesIO(header + title + b"data" + size + sound)), 8_000)
+    assert source == PcmFormat("s16le", 16_000, 1)
+    taken = b""
+    while (piece := pieces()) is not None:
+        taken += piece
+    assert taken == sound
+
+
+def test_what_follows_a_wav_is_not_heard() -> None:
+    content = wav(2).read()
+    _, pieces = piped_sound(io.BufferedReader(io.BytesIO(content + b"LIST" + bytes(100))), 16_000)
+    taken = b""
+    while (piece := pieces()) is not None:
+        taken += piece
+    assert taken == bytes(4410 * 4)
 
 
 def test_a_device_that_is_no_camera_is_refused_with_the_way_to_get_one(tmp_path: Path) -> None:
@@ -140,6 +166,11 @@ def test_the_command_shows_what_is_piped_into_it() -> None:
     assert done.stderr == b""
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, PIXELS * 3 // 2, PIXELS)
     assert len(frames) >= 50
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            ended = subprocess.run(command, input=pcm(1.0), stdout=full, stderr=subprocess.PIPE, check=False)
+        assert ended.returncode == CannotWrite.exit_code
+        assert ended.stderr.count(b"\n") == 1 and b"standard output cannot be written" in ended.stderr
     refused = subprocess.run([*command[:4], "voice.wav", "-o", "-"], capture_output=True, text=True, check=False)
     assert refused.returncode == InvalidOption.exit_code
     assert "speech2face video" in refused.stderr

@@ -1,7 +1,9 @@
 """The command line, with a model that draws grey squares: what is written, printed and refused, with which code."""
 
+import errno
 import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -384,6 +386,88 @@ def test_an_address_is_refused_as_one_with_what_to_do(program: Program, command:
     with pytest.raises(errors.RecordingNotFound, match="is an address"):
         read_recording("https://example.org/talk.mp3")
     assert "no such file" in program(command, "C:/talk.mp3").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("portrait", "LONG"), errors.UnreadableRecording),
+        (("portrait", "LONG", "talk.wav"), errors.SomeRecordingsFailed),
+        (("portrait", "talk.wav", "-o", "LONG"), errors.CannotWrite),
+        (("portrait", "talk.wav", "-o", "LONG.png"), errors.CannotWrite),
+        (("decode", "LONG"), errors.UnreadableRecording),
+        (("shield", "LONG"), errors.UnreadableRecording),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(
+    program: Program, arguments: tuple[str, ...], error: type[Speech2FaceError]
+) -> None:
+    recording(program.folder / "talk.wav")
+    ran = program(*(word.replace("LONG", "a" * 300) for word in arguments))
+    assert ran.code == error.exit_code, ran.err
+    assert "Traceback" not in ran.err
+    assert ran.err.splitlines()[-1].startswith("speech2face: error: ")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named_as_such(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = recording(program.folder / "closed" / "talk.wav").parent
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    real = {name: getattr(os, name) for name in ("lstat", "listdir", "stat")}
+
+    def refusing(name: str) -> Any:
+        def ask(path: Any, *arguments: Any, **options: Any) -> Any:
+            inside = Path(os.fsdecode(path)).parent.name == "closed" if isinstance(path, str | bytes | Path) else False
+            if inside or (name == "listdir" and Path(path).name == "closed"):
+                raise denied
+            return real[name](path, *arguments, **options)
+
+        return ask
+
+    for name in ("lstat", "stat"):
+        monkeypatch.setattr(os, name, refusing(name))
+    ran = program("portrait", "closed/talk.wav")
+    assert (ran.code, "Permission denied" in ran.err) == (errors.UnreadableRecording.exit_code, True)
+    ran = program("portrait", closed)
+    assert ran.code == errors.SomeRecordingsFailed.exit_code and "talk.wav: Permission denied" in ran.err
+    monkeypatch.setattr(os, "listdir", refusing("listdir"))
+    ran = program("portrait", closed)
+    assert (ran.code, "cannot read the folder" in ran.err) == (errors.UnreadableRecording.exit_code, True)
+
+
+def test_a_number_out_of_range_is_named_as_it_was_given(program: Program) -> None:
+    recording(program.folder / "talk.wav")
+    assert "--seed 2147483648 is outside 0 to 2147483647" in program("portrait", "talk.wav", "--seed", "2147483648").err
+    assert "--exaggerate 2.5 is outside 0 to 2\n" in program("portrait", "talk.wav", "--exaggerate", "2.5").err
+
+
+@pytest.mark.parametrize("command", ["portrait", "shield"])
+def test_an_empty_name_is_not_the_folder_one_is_in(program: Program, command: str) -> None:
+    recording(program.folder / "talk.wav")
+    ran = program(command, "")
+    assert ran.code == errors.RecordingNotFound.exit_code
+    assert "is empty" in ran.err
+    assert program.files() == ["talk.wav"]
+
+
+def test_settings_of_a_name_that_no_file_can_have_are_refused() -> None:
+    with pytest.raises(errors.InvalidSettings, match="no such file"):
+        read_toml(Path("a" * 300))
+
+
+@pytest.mark.parametrize("letter", ["a", "\u3042"])
+def test_the_longest_name_that_a_recording_can_have_leaves_room_for_what_is_added(
+    program: Program, letter: str
+) -> None:
+    stem = letter * (251 // len(letter.encode()))
+    recording(program.folder / f"{stem}.wav")
+    ran = program("portrait", f"{stem}.wav", "--samples", "2")
+    assert ran.code == 0, ran.err
+    ran = program("portrait", f"{stem}.wav", "--samples", "2")
+    assert ran.code == 0, ran.err
+    assert len(program.files()) == 11
+    assert sum(name.startswith(letter * 60) for name in program.files()) == 11
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:

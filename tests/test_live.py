@@ -196,6 +196,21 @@ def test_another_voice_is_noticed_and_forgotten_with_a_reset(model: Model, man: 
     np.testing.assert_allclose(embedding(session.finish()), recorded(model, woman).belief.mean, atol=1e-5)
 
 
+def test_whoever_speaks_after_a_long_silence_gets_a_portrait_of_the_voice_alone(model: Model, man: FloatArray) -> None:
+    hiss = (0.001 * np.random.default_rng(0).standard_normal(80 * SAMPLE_RATE)).astype(np.float32)
+    session = LiveSession(model, FLOATS)
+    for piece in chunks(hiss, 0.5):
+        session.push(piece)
+    assert session.snapshot().belief is None
+    for piece in chunks(man, 0.5):
+        session.push(piece)
+    found, alone = session.finish(), reconstruct(model, (man, SAMPLE_RATE))
+    assert found.seconds_heard < man.size / SAMPLE_RATE + 0.5
+    assert found.attributes is not None and alone.attributes is not None
+    assert abs(found.attributes.age_mean - alone.attributes.age_mean) < 6
+    assert abs(found.attributes.femininity - alone.attributes.femininity) < 0.1
+
+
 def test_a_call_beyond_a_minute_ends_near_its_recording(model: Model, man: FloatArray) -> None:
     waveform = np.tile(man, 1 + int(1.1 * SETTLED_SECONDS * SAMPLE_RATE) // man.size)
     session = LiveSession(model, FLOATS)

@@ -106,6 +106,17 @@ def test_silence_ends_it_and_the_portrait_is_that_of_what_was_said(
     assert Path("microphone.png").exists()
 
 
+def test_a_room_that_hums_before_somebody_speaks_does_not_end_it_in_the_middle_of_a_sentence(
+    device: type[Device], run: Callable[..., Ran]
+) -> None:
+    hiss = (0.001 * 32767 * np.random.default_rng(0).standard_normal(12 * SAMPLE_RATE)).astype(np.int16)
+    device.sound = np.concatenate([hiss, speech(8), QUIET[: 5 * SAMPLE_RATE]])
+    assert run("-q")[0] == 0
+    facts = json.loads(Path("microphone.json").read_text())
+    assert facts["seconds_recorded"] > 20
+    assert facts["seconds_heard"] > 7
+
+
 def test_on_a_narrow_terminal_the_reading_stays_below_what_is_said_and_on_one_row(
     device: type[Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2face import Given, Recording, decode_photograph, load_model, read_provenance, read_recording, reconstruct
+from speech2face import (
+    Given,
+    Recording,
+    decode_photograph,
+    load_model,
+    read_provenance,
+    read_recording,
+    reconstruct,
+    shield,
+)
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import (
     CorruptRecording,
@@ -216,6 +225,24 @@ WRONG_OPTIONS: list[tuple[dict[str, Any], type[Speech2FaceError]]] = [
     *each("given", InvalidGiven, stated(group=1), stated(group=[]), stated(group="Martian")),
     ({"sample_rate": 16_000}, InvalidOption),
 ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"track": value} for value in ("1", 1.5, True, [1])),
+        *({"max_seconds": value} for value in ("9", float("nan"))),
+    ],
+)
+def test_a_wrong_option_of_reading_is_refused(content: bytes, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption):
+        read_recording(content, **options)
+
+
+@pytest.mark.parametrize("options", [{"track": 2}, {"sample_rate": 8_000}])
+def test_what_is_no_option_of_a_recording_that_was_read_is_refused(options: dict[str, Any], model: Model) -> None:
+    with pytest.raises(InvalidOption):
+        shield(GOOD, model, **options)
 
 
 @pytest.mark.parametrize(("options", "error"), WRONG_OPTIONS, ids=[str(options) for options, _ in WRONG_OPTIONS])

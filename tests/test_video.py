@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import threading
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -151,6 +153,19 @@ def test_sound_of_another_length_than_was_decoded_is_not_taken(tmp_path: Path) -
     assert original_sound(tmp_path / "one.wav", longer) is None
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are Unix's")
+def test_the_sound_of_a_pipe_is_not_waited_for_once_more(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    content = encode(voice(1.2)[None], SAMPLE_RATE, container="wav", codec="pcm_s16le")
+    threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,), daemon=True).start()
+    heard = read_recording(tmp_path / "pipe")
+    found: list[object] = ["waiting"]
+    asked = threading.Thread(target=lambda: found.append(original_sound(tmp_path / "pipe", heard)), daemon=True)
+    asked.start()
+    asked.join(10)
+    assert found == ["waiting", None]
+
+
 @pytest.mark.slow
 def test_two_portraits_take_turns_in_one_picture() -> None:
     speech = voice(1.6)
@@ -243,6 +258,13 @@ def test_the_speakers_of_a_conversation_take_turns(tmp_path: Path) -> None:
     options = ["--speakers", "auto", "--pixels", "128", "-o", str(out), "--json"]
     ran = CliRunner().invoke(app, ["video", str(EXAMPLES / "conversation.opus"), *options])
     assert ran.exit_code == 0, ran.output
+    inspected = CliRunner().invoke(app, ["inspect", str(out)]).stdout
+    assert "not readable" not in inspected
+    assert [line.split()[:2] for line in inspected.splitlines() if line.startswith("face ")] == [
+        ["face", "1"],
+        ["face", "2"],
+        ["face", "3"],
+    ]
     said, facts = read_provenance(out)
     drawn = [each for each in json.loads(ran.stdout)["speakers"] if each["portrait"] is not None]
     assert len(facts["portraits"]) == len(drawn) == 3

@@ -3,14 +3,15 @@
 import itertools
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from speech2face.audio.recording import is_recording
-from speech2face.errors import InvalidOption, RecordingNotFound
-from speech2face.inputs import refuse_address
+from speech2face.errors import InvalidOption, RecordingNotFound, UnreadableRecording
+from speech2face.inputs import refuse_address, require_name
 from speech2face.limits import MAX_SPEAKERS
 from speech2face.provenance import COMPOSITE_SOURCE_TYPE, SHEET_NOTICE, SHEET_NOTICES, Provenance, Signer
 from speech2face.sheets import counted, draw_contact_sheet
@@ -27,6 +28,7 @@ STANDARD_OUTPUT: Final = Path("-")
 MICROPHONE: Final = "microphone"
 PICTURE_SUFFIX: Final = ".png"
 DRAWING_SUFFIX: Final = ".svg"
+LONGEST_STEM_BYTES: Final = 200  # of a name that is chosen here: speaker, sample, number and ending come behind it
 OTHER_PICTURE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".svg"})
 
 
@@ -87,6 +89,7 @@ def gather(arguments: Sequence[str]) -> Gathered:
 
     Raises:
         RecordingNotFound: a name that does not exist, an address, or folders in which nothing is a recording.
+        UnreadableRecording: a name that cannot be looked for, or a folder that cannot be listed.
         InvalidOption: standard input named twice.
     """
     if arguments.count(STANDARD_INPUT) > 1:
@@ -94,30 +97,50 @@ def gather(arguments: Sequence[str]) -> Gathered:
     recordings: list[Path | None] = []
     skipped: list[Path] = []
     for argument in arguments:
+        if not argument:  # of a variable of the shell that is not set: it would stand for the folder one is in
+            raise RecordingNotFound("the name of a recording is empty; name a file, a folder, or - for standard input")
         refuse_address(argument)
         path = Path(argument)
         if argument == STANDARD_INPUT:
             recordings.append(None)
-        elif path.is_dir():
+        elif os.path.isdir(path):  # and not `Path.is_dir`, which raises an OSError for a name that is too long
             for file in _files_under(path):
                 (recordings if is_recording(file) else skipped).append(file)
         else:
             recordings.append(path)
     if not recordings:
         raise RecordingNotFound(f"no recording in {', '.join(map(printable, arguments))} ({len(skipped)} other files)")
-    single = len(arguments) == 1 and not Path(arguments[0]).is_dir()
-    if single and recordings[0] is not None and not os.path.lexists(recordings[0]):
-        raise RecordingNotFound(f"no such file: {recordings[0]}")  # before the model is opened; a batch goes on
+    single = len(arguments) == 1 and not os.path.isdir(arguments[0])
+    if single and recordings[0] is not None:
+        require_name(recordings[0])  # before the model is opened; a batch goes on
     return Gathered(tuple(recordings), tuple(skipped), single)
 
 
 def _files_under(folder: Path) -> list[Path]:
-    """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed."""
+    """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed.
+
+    Raises:
+        UnreadableRecording: the folder itself cannot be listed.
+    """
+    try:
+        os.listdir(folder)  # `os.walk` passes over what it may not list
+    except OSError as error:
+        raise UnreadableRecording(f"cannot read the folder {folder}: {error.strerror}") from None
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    return sorted(filter(_is_file, found))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a path is a regular file, or one that may not be looked at: reading it will say so."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except OSError:  # a link to nothing
+        return False
 
 
 def plan(
@@ -138,7 +161,7 @@ def plan(
     Raises:
         InvalidOption: a picture file named for several recordings, or a picture that is no PNG.
     """
-    if out is not None and not out.is_dir():
+    if out is not None and not os.path.isdir(out):
         if out.suffix.lower() in OTHER_PICTURE_SUFFIXES:
             raise InvalidOption(f"portraits are PNG files; name {printable(out.with_suffix(PICTURE_SUFFIX))} instead")
         if out.suffix.lower() == PICTURE_SUFFIX:
@@ -187,9 +210,15 @@ def _key(path: Path) -> str:
     return str(path).casefold()  # some file systems take A.png and a.png for the same
 
 
+def stem_of(path: Path) -> str:
+    """A file's name without its ending, cut where nothing could be added to it: file systems take 255 bytes."""
+    stem = os.fsencode(path.stem)
+    return path.stem if len(stem) <= LONGEST_STEM_BYTES else stem[:LONGEST_STEM_BYTES].decode("utf-8", "ignore")
+
+
 def _stems(unnamed: str, recording: Path | None) -> Iterable[str]:
     """Names for the files of a recording, the nicest first: talk, talk-mp3, talk-2, talk-3 ..."""
-    stem = unnamed if recording is None else recording.stem
+    stem = unnamed if recording is None else stem_of(recording)
     yield stem
     if recording is not None and recording.suffix:
         yield f"{stem}-{recording.suffix[1:].lower()}"
@@ -291,8 +320,8 @@ def plan_reconstruction(photograph: Path, out: Path | None, *, force: bool = Fal
     Raises:
         InvalidOption: a picture that is no PNG.
     """
-    if out is None or out.is_dir() or not out.suffix:
-        first = (out or Path()) / f"{photograph.stem}-decoded"
+    if out is None or os.path.isdir(out) or not out.suffix:
+        first = (out or Path()) / f"{stem_of(photograph)}-decoded"
 
         def unusable(stem: str) -> bool:
             return not force and any(os.path.lexists(stem + end) for end in (PICTURE_SUFFIX, ".json"))
@@ -385,14 +414,15 @@ def portrait_line(facts: dict[str, Any], job: Job) -> str:
     """One portrait, or one conversation, of a batch in one line."""
     if "speakers" in facts:
         drawn = [f"{each['seconds']:.1f} s" for each in facts["speakers"] if each["portrait"] is not None]
-        return f"{job.name} -> {printable(job.outputs.portrait)}: {len(drawn)} voices drawn, {', '.join(drawn)}"
+        voices = f"{len(drawn)} voice{'' if len(drawn) == 1 else 's'} drawn"
+        return f"{job.name} -> {printable(job.outputs.portrait)}: {voices}, {', '.join(drawn)}"
     cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
     return f"{job.name} -> {printable(job.outputs.portrait)}: {heard_text(facts)}{cautions}"
 
 
-def summary_line(*, drawn: int, failed: int, skipped: int) -> str:
-    """How a batch ended."""
-    parts = [f"{drawn} portrait{'' if drawn == 1 else 's'}", f"{failed} failed"]
+def summary_line(*, drawn: int, failed: int, skipped: int, what: str = "portrait") -> str:
+    """How a batch ended; `what` each recording becomes."""
+    parts = [f"{drawn} {what}{'' if drawn == 1 else 's'}", f"{failed} failed"]
     return ", ".join(parts + ([f"{skipped} skipped (no sound in them)"] if skipped else []))
 
 
@@ -417,7 +447,9 @@ def provenance_rows(path: Path, provenance: Provenance, facts: dict[str, Any]) -
     rows += [("model", f"{provenance.model_name} {provenance.model_version}".strip())] * bool(provenance.model_name)
     rows += [("made with", provenance.creator_tool), ("source type", provenance.digital_source_type)]
     try:
-        if provenance.kind not in ("comparison sheet", "chart"):
+        if "portraits" in facts:  # a video in which several voices take turns
+            rows += [(f"face {number}", heard_text(each)) for number, each in enumerate(facts["portraits"], 1)]
+        elif provenance.kind not in ("comparison sheet", "chart"):
             rows += fact_rows(facts)
         elif facts:
             rows += [("shows", printable(facts["shows"])), ("faces", faces_text(facts))]

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import queue
 import stat
+import struct
 import threading
-import wave
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from speech2face.audio.completeness import STREAMED_BYTES
 from speech2face.audio.stream import SAMPLE_BYTES
 from speech2face.errors import CannotWrite, UnreadableRecording
 from speech2face.live import LiveMotion, LiveSession, PcmFormat
@@ -36,6 +37,8 @@ GROUND: Final = (213, 217, 218)  # that of the page's empty stage
 LATE_FRAMES: Final = 5  # without new sound after which there is silence, and not a late piece
 AHEAD_FRAMES: Final = 5  # of sound that may wait: a microphone's clock is not ours
 LOOK_FRAMES: Final = FRAMES_PER_SECOND  # between two portraits of what was said so far
+WAVE_PCM, WAVE_EXTENSIBLE = 1, 0xFFFE  # WAVE_FORMAT of whole numbers, and of what says it further on
+MOST_CHUNK_BYTES: Final = 2**20  # of a WAV's header, titles and all
 
 
 def waiting_picture(pixels: int) -> PixelArray:
@@ -199,22 +202,18 @@ def piped_sound(file: BufferedReader[Any], sample_rate: int) -> tuple[PcmFormat,
         InvalidOption: a rate that cannot be heard.
         UnreadableRecording: the header of a WAV that is damaged, or that has other than 16-bit samples.
     """
-    source = PcmFormat("s16le", sample_rate, 1)
-    read: Callable[[], bytes] = lambda: file.read1(source.sample_rate // 5)  # noqa: E731
+    source, left = PcmFormat("s16le", sample_rate, 1), None
     if file.peek(4)[:4] == b"RIFF":
-        try:
-            header = wave.open(file)  # noqa: SIM115  # the pipe's owner closes it
-        except (wave.Error, EOFError) as error:
-            raise UnreadableRecording(f"the WAV on standard input cannot be read: {error}") from error
-        if header.getsampwidth() != SAMPLE_BYTES["s16le"]:
-            raise UnreadableRecording("the WAV on standard input has no 16-bit samples; convert it before")
-        source = PcmFormat("s16le", header.getframerate(), header.getnchannels())
-        read = lambda: header.readframes(source.sample_rate // 10)  # noqa: E731
+        source, left = _wav_samples(file)
+    tenth = source.sample_rate // 10 * source.frame_bytes
     waiting: queue.Queue[bytes] = queue.Queue(maxsize=10)
 
     def fetch() -> None:
-        while piece := read():
-            waiting.put(piece)
+        taken = 0
+        with suppress(OSError):  # a pipe that breaks has ended
+            while piece := file.read1(tenth if left is None else min(tenth, left - taken)):
+                taken += len(piece)
+                waiting.put(piece)
         waiting.put(b"")
 
     threading.Thread(target=fetch, daemon=True).start()
@@ -226,6 +225,33 @@ def piped_sound(file: BufferedReader[Any], sample_rate: int) -> tuple[PcmFormat,
             return b""
 
     return source, pieces
+
+
+def _wav_samples(file: BufferedReader[Any]) -> tuple[PcmFormat, int | None]:
+    """How the samples come that a WAV's header is read up to, and how many bytes of them, None for all there will be.
+
+    What writes to a pipe does not know how long it will be, and states nothing, or the most that there can be.
+
+    Raises:
+        InvalidOption: a rate or a number of channels that cannot be heard.
+        UnreadableRecording: a damaged header, or other than 16-bit samples.
+    """
+    fmt, name, size = b"", file.read(12)[8:], 0
+    whole = name == b"WAVE"
+    while whole and name != b"data":
+        head = file.read(8)
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        whole = len(head) == 8 and (name == b"data" or size <= MOST_CHUNK_BYTES)
+        if whole and name != b"data":
+            content = file.read(size + size % 2)
+            fmt = content if name == b"fmt " else fmt
+    if not whole or len(fmt) < 16:
+        raise UnreadableRecording("the WAV on standard input cannot be read, its header is damaged; send it again")
+    tag, channels, rate, bits = struct.unpack("<HHI6xH", fmt[:16])
+    tag = int.from_bytes(fmt[24:26], "little") if tag == WAVE_EXTENSIBLE else tag
+    if tag != WAVE_PCM or bits != 8 * SAMPLE_BYTES["s16le"]:
+        raise UnreadableRecording("the WAV on standard input has no 16-bit samples; convert it before")
+    return PcmFormat("s16le", rate, channels), size if 0 < size < STREAMED_BYTES else None
 
 
 @contextmanager
@@ -258,11 +284,10 @@ def opened_device(path: Path, pixels: int) -> Iterator[Callable[[PixelArray], No
         raise CannotWrite(f"{path} takes no frames: {error}; {remedy}") from error
 
 
-def raw_writer(file: IO[bytes]) -> Callable[[PixelArray], None]:
-    """A function that writes a frame as the bytes of its YUV 4:2:0 planes, as `ffmpeg -f rawvideo` reads them."""
+def raw_writer(put: Callable[[bytes], object]) -> Callable[[PixelArray], None]:
+    """A function that gives `put` a frame as the bytes of its YUV 4:2:0 planes, as `ffmpeg -f rawvideo` reads them."""
 
     def write(image: PixelArray) -> None:
-        file.write(planes(image).tobytes())
-        file.flush()
+        put(planes(image).tobytes())
 
     return write

@@ -436,7 +436,7 @@ class ConsentFolder:
         Raises:
             DatasetError: it is not there, or none.
         """
-        if not (self.path / PUBLIC_FILE).is_file():
+        if not os.path.isfile(self.path / PUBLIC_FILE):
             raise DatasetError(f"{self.path} is no folder of a consent studio: it has no {PUBLIC_FILE}")
 
     def people(self) -> list[str]:

@@ -102,7 +102,7 @@ def check_models(folders: Sequence[Path]) -> None:
 
 def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Each file that may name a manifest, and the part of it that does."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is no folder; name one that holds trainings or releases")
     for parent, _, names in os.walk(folder, onerror=_refuse_folder):
         for name in sorted(names):
@@ -206,7 +206,7 @@ def forget(
 
 
 def _check_data(storage: Storage) -> None:
-    if storage.local is not None and not storage.local.is_dir():
+    if storage.local is not None and not os.path.isdir(storage.local):
         raise DatasetError(f"there is no folder {storage}; name one that holds a data set")
     if storage.local is not None and not os.access(storage.local, os.R_OK | os.X_OK):
         raise DatasetError(f"cannot read {storage}: no permission")
@@ -587,9 +587,9 @@ def check_galleries(paths: Sequence[Path]) -> None:
     Raises:
         DatasetError, CannotWrite: as `clean_gallery`.
     """
-    files = [path for path in paths if not path.is_dir()]
+    files = [path for path in paths if not os.path.isdir(path)]
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):
             _open(path).close()
         else:
             _without(path, Tombstones.new())
@@ -607,7 +607,7 @@ def clean_gallery(path: Path, tombstones: Tombstones, named: Sequence[str] = ())
         DatasetError: a file of another kind, or one that does not say whose its rows are.
         CannotWrite: no room, no permission.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         with _open(path) as gallery:
             return frozenset(gallery.honour(tombstones, named).speakers)
     content, removed = _without(path, tombstones)
@@ -624,7 +624,7 @@ def _open(path: Path) -> Gallery:
 
 def _without(path: Path, tombstones: Tombstones) -> tuple[bytes, frozenset[str]]:
     """The file without the forgotten, and who these were."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DatasetError(f"there is no gallery {path}")
     try:
         if path.suffix == ".csv":

@@ -86,6 +86,22 @@ def refuse_address(text: str) -> None:
     )
 
 
+def require_name(path: str | os.PathLike[str]) -> None:
+    """Refuse a name under which there is nothing, before any dear work; what is there is opened later.
+
+    Raises:
+        RecordingNotFound, UnreadableRecording: no such file; a name that none can have, or a folder that is closed.
+    """
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        refuse_address(str(path))
+        raise RecordingNotFound(f"no such file: {path}") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UnreadableRecording(f"cannot read {path}: {reason}") from None
+
+
 def plain_source(value: object, what: str, *, others: str = "") -> Path | bytes | BinaryIO:
     """A path, the bytes themselves, or a binary file, of whatever form it came in; `others` are allowed elsewhere.
 
@@ -435,9 +451,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         InvalidSettings: no such file, no text, or no TOML, with its line and column.
     """
     shipped = shipped_settings()
-    if not path.is_file() and str(path) in shipped:
+    if not os.path.isfile(path) and str(path) in shipped:
         path = shipped[str(path)]
-    elif not path.exists():
+    elif not os.path.lexists(path):
         raise InvalidSettings(f"{path} cannot be read: no such file, and none of {', '.join(shipped)}")
     text = _read(path, InvalidSettings)
     try:

@@ -153,6 +153,7 @@ class LiveSession:
         """Forget the voice so far: somebody else speaks. The stream of sound goes on."""
         self._sound = SpeechStream(pauses=self.model.encodes_pauses, voice_activity=self._voice_activity)
         self._voice = self._start_encoding()
+        self._restarts = 0
         self._encoding: SpeechEncoding | None = None
         self._seen_until = 0.0  # seconds of speech
         self._sound_until = 0.0  # seconds of sound
@@ -181,6 +182,10 @@ class LiveSession:
     def _hear(self, channels: FloatArray) -> None:
         before = self._sound.speech_seconds
         piece = self._sound.push(channels)
+        if self._sound.restarts > self._restarts:  # what was encoded so far was a silent room's
+            self._restarts, before, self._seen_until = self._sound.restarts, 0.0, -1.0
+            if not self.model.encodes_pauses:
+                self._voice = self._start_encoding()
         if piece.size:
             self._voice.push(piece, self._sound.speech_seconds - before)
 

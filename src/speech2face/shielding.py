@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from speech2face.audio.recording import Recording, Source, checked_recording, read_recording
+from speech2face.audio.recording import Recording, Source
 from speech2face.audio.sound_file import SoundKind, encode_waveform, sound_kind
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import Activity, require_speech
@@ -36,7 +36,7 @@ from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import PathLike, brief, plain_path
 from speech2face.models.contract import Given, Model, SpeakerEncoding, SpeakerModel
 from speech2face.outputs import write_together
-from speech2face.portrait import check_model, draw_picture, gender_facts
+from speech2face.portrait import as_recording, check_model, draw_picture, gender_facts
 from speech2face.voice.belief import cosine
 
 # --- What is wanted, and what cannot be promised.
@@ -490,10 +490,7 @@ def shield(
         model = load_model()
     speaker_model = _speaker_model(model)
     model.prefetch()
-    if isinstance(recording, Recording):
-        waveform = checked_recording(recording).waveform
-    else:
-        waveform = read_recording(recording, sample_rate=sample_rate, track=track).waveform
+    waveform = as_recording(recording, sample_rate, track).waveform
     activity = require_speech(waveform)
     speech = activity.speech()
     encoding = speaker_model.encode(speech)

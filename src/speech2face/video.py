@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from speech2face.audio.recording import Recording, any_tags, can_encode, choose_track
+from speech2face.audio.completeness import ByteSource
+from speech2face.audio.recording import OPEN_OPTIONS, Recording, any_tags, can_encode, choose_track
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.errors import InvalidOption, Speech2FaceError
 from speech2face.inputs import described
@@ -367,14 +368,21 @@ def original_sound(path: Path, recording: Recording) -> Sound | None:
     """The sound of a recording's own file in its own quality, at most in stereo, for a video of it.
 
     None where it is not as long as what was decoded of it, as where a file consists of several: then picture and sound
-    would part.
+    would part. And of a pipe, which has been read: it would be waited for once more, for ever.
     """
     import av
+
+    if not path.is_file():
+        return None
 
     def frames() -> Iterator[AudioFrame]:
         resampler = av.AudioResampler("fltp", layout, SOUND_RATE)
         samples = 0
-        with path.open("rb") as file, av.open(file, "r", **any_tags()) as opened:
+        with (
+            path.open("rb") as file,
+            # Content decides, and it opens nothing else: as it was decoded.
+            av.open(ByteSource(file, path.name), "r", options=OPEN_OPTIONS, **any_tags()) as opened,
+        ):
             track = choose_track(opened, path.name, recording.track)
             for frame in chain(opened.decode(track), [None]):
                 if frame is not None:

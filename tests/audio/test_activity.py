@@ -34,6 +34,33 @@ def test_one_click_does_not_hide_the_voice() -> None:
     assert find_speech(voice).seconds > 2.5
 
 
+@pytest.mark.parametrize("level", [0.0, 1e-4, 1e-3])
+@pytest.mark.parametrize("seconds", [60, 95, 130, 300])
+def test_a_few_words_in_a_long_silent_room_are_found_and_the_room_is_not_speech(seconds: int, level: float) -> None:
+    voice, before = made_voice(5.0), seconds * SAMPLE_RATE
+    room = np.asarray(level * np.random.default_rng(0).standard_normal(before), np.float32)
+    activity = find_speech(np.concatenate([room, voice]))
+    assert activity.seconds == pytest.approx(find_speech(voice).seconds, abs=0.4)
+    assert sum(max(0, min(stop, before) - start) for start, stop in activity.spans) < 0.4 * SAMPLE_RATE
+
+
+def test_somebody_far_off_is_heard_beside_doors_that_slam() -> None:
+    far = made_voice(40.0) * np.float32(0.02)
+    rng = np.random.default_rng(0)
+    room = np.asarray(10 ** (-62 / 20) * rng.standard_normal(far.size + 60 * SAMPLE_RATE), np.float32)
+    room[: far.size] += far
+    for seconds in range(42, 98, 7):  # two seconds in all
+        room[seconds * SAMPLE_RATE :][: SAMPLE_RATE // 4] = 0.3 * rng.standard_normal(SAMPLE_RATE // 4)
+    heard = sum(max(0, min(stop, far.size) - start) for start, stop in find_speech(room).spans)
+    assert heard > 0.9 * far.size
+
+
+def test_quiet_words_in_digital_silence_are_not_silence() -> None:
+    voice = made_voice(3.0)
+    quiet = voice * np.float32(10 ** (-60 / 20) / np.sqrt(np.mean(np.square(voice))))
+    assert require_speech(np.concatenate([quiet, np.zeros(60 * SAMPLE_RATE, np.float32)])).seconds > 2.5
+
+
 @pytest.mark.parametrize(
     "waveform", [np.zeros(0, np.float32), np.zeros(32_000, np.float32), np.full(32_000, 0.3, np.float32)]
 )

@@ -171,6 +171,15 @@ def test_joined_mp3_files_are_heard_to_the_end_of_the_last(write: Callable[[], b
     check_whole((id3v2() + sound + id3v1()) * 2, 2 * SECONDS)
 
 
+@pytest.mark.parametrize("write", [*TAGGED.values(), lambda: packed("adts", "aac")], ids=[*TAGGED, "adts"])
+def test_covers_between_joined_files_are_not_heard(write: Callable[[], bytes]) -> None:
+    sound = write()
+    covered = (id3v2(noise(1_000_000)) + sound) * 2
+    check_whole(covered, 2 * SECONDS)
+    plain = (id3v2(bytes(1_000_000)) + sound) * 2
+    assert_allclose(read_recording(covered).waveform, read_recording(plain).waveform, atol=0)
+
+
 @pytest.mark.parametrize("write", list(TAGGED.values())[:2], ids=list(TAGGED)[:2])
 def test_an_mp3_that_counts_its_frames_is_refused_when_it_is_cut(write: Callable[[], bytes]) -> None:
     sound = write()

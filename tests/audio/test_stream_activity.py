@@ -138,6 +138,30 @@ def test_a_voice_after_loud_noise_is_found_when_decisions_are_made_again() -> No
     assert stream.speech_seconds == again.size / SAMPLE_RATE
 
 
+def test_the_room_that_was_taken_for_speech_is_forgotten_where_somebody_speaks_after_long() -> None:
+    stream, heard = SpeechStream(), 0
+    for piece in pieces(room(SETTLED_SECONDS + 20.0, 1e-3), 4000):
+        heard += stream.push(piece[None]).size
+    assert heard > SETTLED_SECONDS * SAMPLE_RATE, "brought to the level of speech, noise passes for it"
+    assert stream.restarts == 0
+    for piece in pieces(made_voice(12.0), 4000):
+        stream.push(piece[None])
+    assert stream.restarts == 1
+    assert 9.5 < stream.speech_seconds < 12.5
+    stream.settle()
+
+
+def test_a_voice_is_not_forgotten_in_the_longest_pause() -> None:
+    stream = SpeechStream()
+    for piece in pieces(np.concatenate([made_voice(8.0), room(200.0, 1e-3)]), 4000):
+        stream.push(piece[None])
+    before = stream.speech_seconds
+    for piece in pieces(np.concatenate([made_voice(2.0), room(200.0, 1e-3)]), 4000):
+        stream.push(piece[None])
+    assert stream.restarts == 0
+    assert 8 < before < stream.speech_seconds
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 def test_direct_current_does_no_harm_whenever_decisions_are_made_again(channels: int) -> None:
     waveform = conversation()

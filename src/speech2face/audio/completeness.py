@@ -318,6 +318,34 @@ def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[byt
     return read_frame is mp3_frame and not between.strip(b"\0") and _tagged_frames(content, resumed) is not None
 
 
+def inner_tags(source: ByteSource) -> "Header":
+    """Zeros in the ID3v2 tags between MPEG frames, as where files are joined: FFmpeg skips the first tag alone.
+
+    In the picture of another one it would take for a frame what looks like one.
+
+    Raises:
+        UnreadableRecording: the bytes cannot be read.
+    """
+    if source.size > MOST_WALKED_BYTES:
+        return Header()
+    content, mended = source.read_at(0, source.size), {}
+    at = content.find(b"ID3", max(1, _after_tags(content, 0)))
+    while at >= 0:
+        length = id3_bytes(content[at : at + ID3_HEADER_BYTES])
+        end = at + length
+        goes_on = _begins_frame(content, end) or content[end : end + 3] in (b"ID3", b"TAG") or end == len(content)
+        if length and max(content[at + 6 : at + ID3_HEADER_BYTES]) < 0x80 and goes_on:
+            mended[at + ID3_HEADER_BYTES] = bytes(length - ID3_HEADER_BYTES)
+        else:
+            length = 3
+        at = content.find(b"ID3", at + length)
+    return Header(mended=mended)
+
+
+def _begins_frame(content: bytes, at: int) -> bool:
+    return mp3_frame(content, at) is not None or adts_frame(content, at) is not None
+
+
 def _tagged_frames(content: bytes, at: int) -> int | None:
     """How many frames a Xing, Info or VBRI tag in this frame counts; None where it is none, 0 where it counts none."""
     for offset in LENGTH_TAG_OFFSETS:
@@ -593,6 +621,8 @@ def read_header(source: ByteSource) -> Header:
     for beginning, reader in READERS.items():
         if head.startswith(beginning):
             return reader(source)
+    if _begins_frame(head, 0):
+        return inner_tags(source)
     if head[4:8] in (b"ftyp", b"moov", b"styp", b"wide", b"free", b"mdat", b"skip"):
         return _mp4(source)
     return Header()
@@ -808,7 +838,7 @@ def _caf(source: ByteSource) -> Header:
 def _flac(source: ByteSource) -> Header:
     at = id3_bytes(source.read_at(0, ID3_HEADER_BYTES))
     if source.read_at(at, 4) != b"fLaC":
-        return Header()
+        return inner_tags(source)
     info = source.read_at(at + 18, 8)  # STREAMINFO from its sample rate on, RFC 9639, section 8.2
     packed = int.from_bytes(info, "big")
     rate, samples = packed >> 44, packed & (2**36 - 1)

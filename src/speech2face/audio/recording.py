@@ -11,6 +11,7 @@ as far as they go.
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -307,8 +308,10 @@ def read_recording(
         EmptyRecording, NotMedia, NoAudioStream: nothing to decode.
         CorruptRecording: damaged, cut off, or with samples that are not finite numbers.
         RecordingTooLong: over `max_seconds`, by its header or while decoding.
-        InvalidOption: there is no such track.
+        InvalidOption: there is no such track, or no such number.
     """
+    track = None if track is None else whole_number("track", track, -sys.maxsize, sys.maxsize)
+    max_seconds = real_number("max_seconds", max_seconds)
     if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
         if track not in (None, 1):
             raise errors.InvalidOption(f"an array of samples has no track {track}; leave `track` out")

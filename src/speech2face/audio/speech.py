@@ -21,6 +21,13 @@ FRAMES_AT_ONCE = 10_000  # five minutes
 SILENCE_RMS = 10 ** (-70 / 20)  # -70 dBFS: the noise floor of a muted 16-bit input
 TARGET_PEAK = 0.5  # WebRTC's detector knows absolute levels, so whispers and shouts are brought to one level first
 GATE_DB = 38.0  # frames this far under the loud ones are background even where WebRTC finds speech
+LOUD_SHARE = 0.95  # of the frames' peaks, not the peak: one click must not turn the voice down
+# Where somebody speaks for less than that share of a long recording, its level is that of the room, which brought to
+# the level of speech passes for it. There the loudest second decides, as much as is needed of a voice.
+RARE_FRAMES = round(MIN_SPEECH_SECONDS * SAMPLE_RATE / FRAME)
+RARE_OVER_DB = 15.0  # of the loudest second over all the rest ...
+ROOM_SHARES = (0.1, 0.9)  # ... where nine tenths are a room's: far-off speech with a door that slams is none
+ROOM_SPREAD_DB = 8.0  # between the two; steady noise has half as much
 DEFAULT_ACTIVITY = "webrtc"  # the driver of the kind `voice_activity` that decides where none is named
 Spans = tuple[tuple[int, int], ...]
 """Half-open ranges of samples, in order."""
@@ -137,16 +144,33 @@ def speech_frames(waveform: FloatArray, voice_activity: str = DEFAULT_ACTIVITY) 
     if count == 0:
         return np.zeros(0, bool)
     framed = waveform[: count * FRAME].reshape(count, FRAME)
-    # The 95th percentile of the frames' peaks, not the peak: one click must not turn the voice down.
     peaks = np.concatenate([np.abs(block).max(axis=1) for block in frame_blocks(framed)])
-    loud = float(np.percentile(peaks, 95))
+    loud, loudest = float(np.percentile(peaks, 100 * LOUD_SHARE)), _loudest_second(peaks)
+    room = (float(np.percentile(peaks, 100 * share)) for share in ROOM_SHARES)
+    rare = is_rare(*(20 * float(np.log10(peak + 1e-9)) for peak in (*room, loud, loudest)))
+    loud = loudest if rare else loud
     detector, decided, levels = open_voice_activity(voice_activity), [], []
     for block in frame_blocks(framed):
         scaled, voiced = voiced_frames(detector, block, TARGET_PEAK / max(loud, 1e-9))
         decided.append(voiced)
         levels.append(10 * np.log10(np.mean(scaled.astype(np.float64) ** 2, axis=1) + 1e-12))
     level_db = np.concatenate(levels)
-    return np.asarray(np.concatenate(decided) & (level_db > np.percentile(level_db, 95) - GATE_DB))
+    loud_db = _loudest_second(level_db) if rare else np.percentile(level_db, 100 * LOUD_SHARE)
+    return np.asarray(np.concatenate(decided) & (level_db > loud_db - GATE_DB))
+
+
+def _loudest_second(levels: FloatArray) -> float:
+    """The level that a second of the frames reaches, (frames,); of fewer frames the least of them."""
+    place = max(0, levels.size - RARE_FRAMES)
+    return float(np.partition(levels, place)[place])
+
+
+def is_rare(quiet_db: float, room_db: float, loud_db: float, loudest_db: float) -> bool:
+    """Return whether only the loudest second can be speech, and the level of a recording is that of a silent room.
+
+    By the levels that `ROOM_SHARES` and `LOUD_SHARE` of its frames do not pass, and that of its loudest second.
+    """
+    return loudest_db - loud_db > RARE_OVER_DB and room_db - quiet_db < ROOM_SPREAD_DB
 
 
 def frame_blocks(framed: FloatArray) -> Iterator[FloatArray]:
@@ -236,7 +260,9 @@ def require_speech(
         NoSpeech: sound, but nowhere a voice.
         TooLittleSpeech: under `min_speech_seconds` of speech.
     """
-    refuse_silence(_rms_without_direct_current(waveform))
+    rms = _rms_without_direct_current(waveform)
+    # A few words in an hour of digital silence are next to nothing in the mean.
+    refuse_silence(rms if rms >= SILENCE_RMS else max(rms, _loudest_rms(waveform)))
     activity = find_speech(waveform, voice_activity=voice_activity)
     refuse_too_little(activity.seconds, min_speech_seconds)
     return activity
@@ -247,6 +273,16 @@ def _rms_without_direct_current(waveform: FloatArray) -> float:
     size = FRAMES_AT_ONCE * FRAME
     blocks = (waveform[start : start + size] for start in range(0, waveform.size, size))
     return float(np.sqrt(sum(float(np.square(block - mean).sum()) for block in blocks) / max(1, waveform.size)))
+
+
+def _loudest_rms(waveform: FloatArray) -> float:
+    """The level that a second of a waveform's frames reaches; 0 where it is shorter."""
+    framed = waveform[: waveform.size // FRAME * FRAME].reshape(-1, FRAME)
+    if len(framed) < RARE_FRAMES:
+        return 0.0
+    mean = waveform.mean(dtype=np.float64)
+    power = np.concatenate([np.square(block - mean).mean(axis=1) for block in frame_blocks(framed)])
+    return float(np.sqrt(_loudest_second(power)))
 
 
 def refuse_silence(rms: float) -> None:

@@ -17,12 +17,16 @@ from speech2face.audio.speech import (
     FLOOR_POWER,
     FRAME,
     GATE_DB,
+    LOUD_SHARE,
     QUIET_SHARE,
+    RARE_FRAMES,
+    ROOM_SHARES,
     SILENCE_RMS,
     TARGET_PEAK,
     Activity,
     SpeechRuns,
     high_band_db,
+    is_rare,
     open_voice_activity,
     refuse_silence,
     refuse_too_little,
@@ -186,7 +190,6 @@ class ChannelMix:
 
 STEP_DB = 0.1  # how finely levels are counted
 LOWEST_DB = -120.0
-LOUD_SHARE = 0.95
 
 
 class LevelCounts:
@@ -213,6 +216,12 @@ class LevelCounts:
         low, high = np.searchsorted(reached, [np.floor(rank), np.ceil(rank)], side="right")
         return float(LOWEST_DB + STEP_DB * (first + low + (high - low) * (rank - np.floor(rank))))
 
+    def reached_by(self, count: int) -> float:
+        """The level in dB that so many of the loudest reach, or all of them where they are fewer."""
+        reached = np.cumsum(self._counts[::-1])
+        place = int(np.searchsorted(reached, min(count, int(reached[-1]))))
+        return LOWEST_DB + STEP_DB * (self._counts.size - 1 - place)
+
 
 class ActivityStream:
     """A waveform in pieces in; the speech in it out.
@@ -230,7 +239,10 @@ class ActivityStream:
         self._undecided_from = 0  # frame
         self._sum, self._square, self._samples = 0.0, 0.0, 0
         self._speech_square, self._speech_samples = 0.0, 0
-        self._peaks_db, self._levels_db = LevelCounts(), LevelCounts()
+        self._peaks_db, self._levels_db, self._speech_db = LevelCounts(), LevelCounts(), LevelCounts()
+        self._rare = False  # whether only the loudest second so far can be speech
+        self.restarts = 0
+        """How often all that had been taken for speech turned out to be the room, and was forgotten."""
 
     @property
     def speaking(self) -> bool:
@@ -253,7 +265,9 @@ class ActivityStream:
     def loud_db(self) -> float:
         """The level that decisions go by now, in dB over full scale; the lowest before the first frame."""
         loud_db = self._peaks_db.percentile(LOUD_SHARE)
-        return LOWEST_DB if loud_db is None else loud_db
+        if loud_db is None:
+            return LOWEST_DB
+        return self._peaks_db.reached_by(RARE_FRAMES) if self._rare else loud_db
 
     def snr_db(self) -> float | None:
         """`speech.snr_db` of all so far; None before the first speech."""
@@ -276,10 +290,23 @@ class ActivityStream:
             return np.zeros(0, np.float32)
         framed = whole[: count * FRAME].reshape(count, FRAME) - np.float32(self._sum / self._samples)
         self._undecided = np.concatenate([self._undecided, framed])
-        speech = self._keep(self._decide(framed))
+        decisions = self._decide(framed)
+        self._forget_the_room()
+        speech = self._keep(decisions)
+        power = np.mean(np.square(speech.reshape(-1, FRAME), dtype=np.float64), axis=1)
+        self._speech_db.add(10 * np.log10(power + 1e-12))
         self._speech_samples += speech.size
-        self._speech_square += float(np.sum(np.square(speech, dtype=np.float64)))
+        self._speech_square += FRAME * float(power.sum())
         return speech
+
+    def _forget_the_room(self) -> None:
+        """Forget what was taken for speech before anybody spoke: half of it is no louder than the room is."""
+        if not self._rare:
+            return
+        speech_db, loud_db = self._speech_db.percentile(0.5), self._levels_db.percentile(LOUD_SHARE)
+        if speech_db is not None and loud_db is not None and speech_db <= loud_db:
+            self._speech_square, self._speech_samples, self._speech_db = 0.0, 0, LevelCounts()
+            self.restarts += 1
 
     def _decide(self, framed: FloatArray) -> np.ndarray:
         """Whether each frame is loud enough and a voice, (frames, samples) -> (frames,) bool."""
@@ -287,8 +314,11 @@ class ActivityStream:
         level_db = 10 * np.log10(power + 1e-12)
         self._peaks_db.add(20 * np.log10(np.abs(framed).max(axis=1) + 1e-9))
         self._levels_db.add(level_db)
+        quiet_db, room_db, peak_db = (self._peaks_db.percentile(share) or 0.0 for share in (*ROOM_SHARES, LOUD_SHARE))
+        self._rare = is_rare(quiet_db, room_db, peak_db, self._peaks_db.reached_by(RARE_FRAMES))
         loud_db = self._levels_db.percentile(LOUD_SHARE)
         assert loud_db is not None, "levels were just counted"
+        loud_db = self._levels_db.reached_by(RARE_FRAMES) if self._rare else loud_db
         _, voiced = voiced_frames(self._detector, framed, TARGET_PEAK / 10 ** (self.loud_db / 20))
         # A muted microphone's own noise, brought to the level of speech, would pass for it until somebody speaks.
         return np.asarray(voiced & (level_db > max(loud_db - GATE_DB, 20 * np.log10(SILENCE_RMS))))
@@ -337,6 +367,7 @@ class SpeechStream:
         self._line = np.zeros(0, np.float32)  # the first speech
         self._line_measured = 0  # samples
         self._high_band_db: float | None = None
+        self._restarts = 0  # of the activity before it was decided again
 
     @property
     def seconds(self) -> float:
@@ -347,6 +378,11 @@ class SpeechStream:
     def speech_seconds(self) -> float:
         """Seconds of speech."""
         return self._activity.speech_samples / SAMPLE_RATE
+
+    @property
+    def restarts(self) -> int:
+        """How often what had been taken for speech turned out to be the room: what was encoded of it is void then."""
+        return self._restarts + self._activity.restarts
 
     @property
     def speaking(self) -> bool:
@@ -365,8 +401,11 @@ class SpeechStream:
             self._sound.append(channels)
             if self._samples * max(2, len(channels)) > SETTLED_SECONDS * SAMPLE_RATE * 2:
                 self._sound = None
-        waveform = self._mix.push(channels)
-        speech = self._kept(self._activity.push(waveform))
+        waveform, before = self._mix.push(channels), self.restarts
+        speech = self._activity.push(waveform)
+        if self.restarts > before:
+            self._line, self._line_measured, self._high_band_db = np.zeros(0, np.float32), 0, None
+        speech = self._kept(speech)
         return waveform if self._pauses else speech
 
     def reconsider(self) -> FloatArray | None:
@@ -389,6 +428,7 @@ class SpeechStream:
         changes_nothing = self._pauses and self._mix.changes_nothing
         if encoded.size > MOST_RECONSIDERED_SECONDS * SAMPLE_RATE and not changes_nothing:
             return None
+        self._restarts = self.restarts - activity.restarts
         self._mix, self._activity = mix_again, activity
         self._line, self._line_measured = np.zeros(0, np.float32), 0
         self._kept(speech)
@@ -406,7 +446,8 @@ class SpeechStream:
         """
         if (waveform := self.recorded()) is not None:
             return require_speech(waveform, voice_activity=self._voice_activity)
-        refuse_silence(self._activity.rms)
+        if not self.speech_seconds:
+            refuse_silence(self._activity.rms)
         refuse_too_little(self.speech_seconds)
         return None
 

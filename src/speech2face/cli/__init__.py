@@ -262,7 +262,9 @@ def check_range(option: str, value: float, most: float) -> None:
         InvalidOption: with the range.
     """
     if not 0 <= value <= most:
-        raise InvalidOption(f"--{option} {value:g} is outside 0 to {most:g}")
+        # A whole number whole: as 2.14748e+09 both would read the same.
+        found, limit = (each if isinstance(each, int) else f"{each:g}" for each in (value, most))
+        raise InvalidOption(f"--{option} {found} is outside 0 to {limit}")
 
 
 def parse_population(text: str | None) -> dict[str, float]:
@@ -317,7 +319,8 @@ def _draw_batch(
                 print_json(_facts_line(facts, job))
             elif not quiet:
                 print_line(portrait_line(facts, job))
-    summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped))
+    what = "timeline" if any(job.outputs.speakers for job in jobs) else "portrait"
+    summary = summary_line(drawn=len(jobs) - failed, failed=failed, skipped=len(gathered.skipped), what=what)
     if failed:
         raise SomeRecordingsFailed(summary)
     if not quiet:

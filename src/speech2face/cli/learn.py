@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -134,7 +135,7 @@ def named_recogniser(named: str, settings: Mapping[str, Any]) -> FaceRecogniser:
     if named in names:
         return FaceRecogniser(describe_embedder(named, settings=settings))
     file = Path(named).resolve()
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise InvalidOption(f"--face-embedder {named!r} is no file, and none of {', '.join(names)}")
     return FaceRecogniser(describe_embedder("onnx", file=file, settings=settings), file)
 

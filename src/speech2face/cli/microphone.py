@@ -71,7 +71,7 @@ def _listen(
         if seconds - looked_at < LOOK_SECONDS:
             continue
         looked_at, snapshot = seconds, session.snapshot()
-        if snapshot.seconds_heard > heard:
+        if snapshot.seconds_heard != heard:  # less, where what was taken for speech turned out to be the room
             heard, spoken_at = snapshot.seconds_heard, seconds
         if seconds - shown_at >= pause:
             shown_at = seconds

@@ -56,15 +56,12 @@ def decode(
 ) -> None:
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
     from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
-    from speech2face.errors import RecordingNotFound
-    from speech2face.inputs import refuse_address
+    from speech2face.inputs import require_name
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import decode_photograph
 
-    if not photograph.exists():
-        refuse_address(str(photograph))
-        raise RecordingNotFound(f"no such file: {photograph}")
+    require_name(photograph)
     files = plan_reconstruction(photograph, out, force=force)
     check_outputs(files, force=force)
     signer = open_signer(sign_key, sign_certificate, [model])

@@ -36,7 +36,7 @@ def shield(
 ) -> None:
     """Change a voice until the model reads neither gender, age nor speaker in it; no proof against a stronger one."""
     from speech2face.audio.sound_file import sound_kind
-    from speech2face.batch import PICTURE_SUFFIX, gather, numbered_beside, printable
+    from speech2face.batch import PICTURE_SUFFIX, gather, numbered_beside, printable, stem_of
     from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.shielding import shield as shielded_from
@@ -47,7 +47,7 @@ def shield(
     source = gathered.recordings[0]
     if source is None:
         check_piped()
-    name = Path("stdin" if source is None else source.stem)
+    name = "stdin" if source is None else stem_of(source)
     place = numbered_beside(f"{name}-shielded", ".wav", force=force) if out is None else out
     kind = sound_kind(place)
     if sheet is not None and sheet.suffix.lower() != PICTURE_SUFFIX:

@@ -22,10 +22,10 @@ from speech2face.cli.options import (
     SpeakersText,
     parse_given,
 )
-from speech2face.cli.terminal import check_piped, print_json, print_rows
+from speech2face.cli.terminal import check_piped, print_bytes, print_json, print_rows
 from speech2face.console import Bar, note
 from speech2face.errors import InvalidOption
-from speech2face.limits import Style
+from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_RECORDING_SECONDS, Style
 
 if TYPE_CHECKING:
     from speech2face.conversation import Conversation
@@ -98,7 +98,8 @@ def video(
     opened.check(stated)
     options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
     with Bar("reading the recording", quiet=quiet) as bar:
-        heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track)
+        most = MAX_RECORDING_SECONDS if speakers is None else MAX_CONVERSATION_SECONDS
+        heard = read_recording(recording if recording != "-" else sys.stdin.buffer, track=track, max_seconds=most)
         if speakers is None:
             portrait = reconstruct(opened, heard, **options)
             drawn: Portrait | Conversation = portrait
@@ -186,7 +187,7 @@ def camera(
             most = None
         face = SpeakingCamera(opened, source, **options)
         stack.callback(face.close)
-        write = raw_writer(sys.stdout.buffer) if out == "-" else stack.enter_context(opened_device(Path(out), pixels))
+        write = raw_writer(print_bytes) if out == "-" else stack.enter_context(opened_device(Path(out), pixels))
         if not quiet:
             note(f"the face is on {'standard output' if out == '-' else out}; Ctrl-C ends it")
         show(face, pieces, write, most_unshown=most, stopped=stop.is_set)

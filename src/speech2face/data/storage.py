@@ -84,7 +84,7 @@ class Storage:
     def names(self) -> list[str]:
         """Return the folder's files, sorted; none where there is no folder yet. Temporary ones are left out."""
         if self.local is not None:
-            found = [path.name for path in self.local.iterdir() if path.is_file()] if self.local.is_dir() else []
+            found = [path.name for path in self.local.iterdir() if path.is_file()] if os.path.isdir(self.local) else []
         else:
             found = self._asked("", _list_files)
         return sorted(name for name in found if not name.startswith(TEMPORARY_PREFIX))

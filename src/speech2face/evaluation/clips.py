@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +86,7 @@ def open_clips(place: str | Path, *, split: str | None = None, limit: int | None
     """
     folder = Path(place)
     for voices in (folder, folder / "voices"):
-        if (voices / VOICES).is_file() and not (voices / MANIFEST).is_file():
+        if os.path.isfile(voices / VOICES) and not os.path.isfile(voices / MANIFEST):
             return FolderClips(voices, split=split, limit=limit, seed=seed)
     return ManifestClips(Manifest.open(place), split=split, limit=limit, seed=seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
@@ -72,7 +73,7 @@ def open_predictor(place: str | Path | None = None) -> Predictor:
     Raises:
         WeightsError: none of these, damaged, or of another version.
     """
-    if place is None or (Path(place) / MANIFEST).is_file():
+    if place is None or os.path.isfile(Path(place) / MANIFEST):
         return ReleasePredictor(load_model(place))
     try:
         return CheckpointPredictor(Path(place))
@@ -125,7 +126,7 @@ class CheckpointPredictor:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = network.to(self._device)
         self._samples = round(float(metadata["settings"]["data"]["seconds"]) * SAMPLE_RATE)
-        name = place.name if place.is_dir() else file.path.parent.parent.name
+        name = place.name if os.path.isdir(place) else file.path.parent.parent.name
         self.facts = ModelFacts(name, f"step {file.step}", "checkpoint", None, sha256(file.path))
         self.learned_from = str(metadata["manifest"])
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import secrets
 from collections import Counter
@@ -322,13 +323,13 @@ def build_gallery(
     options, out = options or BuildOptions(), Path(out)
     tell = progress or unheard
     space = space_of(model)
-    there = (out / RECORD).is_file()
+    there = os.path.isfile(out / RECORD)
     if there and not (options.add or options.force):
         raise OutputExists(f"{out} holds a gallery already; choose another folder, --add or --force")
     if options.add and not there:
         raise DatasetError(f"{out} holds no gallery to add to; leave --add out")
     count, offered = _candidates(str(source), model, space, options)  # refuses what does not go together
-    forgotten = [read_tombstones(Storage(out)) if out.is_dir() else None]
+    forgotten = [read_tombstones(Storage(out)) if os.path.isdir(out) else None]
     forgotten.append(another_tombstones(options.tombstones) if options.tombstones else None)
     with contextlib.closing(_open_writer(out, space, options, str(source))) as writer:
         honoured = [each for each in (*forgotten, writer.tombstones) if each is not None]
@@ -383,7 +384,7 @@ def _open_writer(out: Path, space: Space, options: BuildOptions, source: str) ->
     record = GalleryRecord(name, space, options.backend, secrets.token_hex(8))
     plan = json.dumps({"space": space.to_dict(), "source": source}, sort_keys=True)
     plan = hashlib.sha256(plan.encode()).hexdigest()
-    force = options.force or (out / RECORD).is_file()
+    force = options.force or os.path.isfile(out / RECORD)
     return store_of(options.backend).build(out, record, options.database, plan=plan, force=force)
 
 

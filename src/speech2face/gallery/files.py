@@ -62,7 +62,7 @@ class FileWriter:
         """
         self._storage, self._record, self._before = storage, record, before
         self._held = contextlib.ExitStack()
-        made = storage.local if storage.local is not None and not storage.local.exists() else None
+        made = storage.local if storage.local is not None and not os.path.exists(storage.local) else None
         self._held.enter_context(locked_data(storage))
         if made is not None:
             self._held.callback(_remove_if_bare, made)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import struct
@@ -77,6 +78,8 @@ class Checkpoint:
 
 def list_checkpoints(run: Path) -> list[CheckpointFile]:
     """Finished checkpoints of a run folder, oldest first."""
+    if not os.path.isdir(run / FOLDER):
+        return []
     found = ((path, _NAME.fullmatch(path.name)) for path in (run / FOLDER).glob("step-*.safetensors"))
     files = [CheckpointFile(path, int(match[1]), match[2]) for path, match in found if match]
     return sorted(files, key=lambda file: file.step)
@@ -171,7 +174,7 @@ def find_checkpoint(path: Path) -> CheckpointFile:
         CheckpointError: there is none.
     """
     if match := _NAME.fullmatch(path.name):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CheckpointError(f"no such checkpoint: {path}")
         return CheckpointFile(path, int(match[1]), match[2])
     newest = newest_checkpoint(path)
@@ -245,7 +248,7 @@ def _tensorboard(folder: Path, start_step: int) -> SummaryWriter | None:
 
 def _drop_after(path: Path, step: int) -> None:
     """Cut the lines that a training will write again, and a last line that was cut short."""
-    if not path.exists():
+    if not os.path.exists(path):
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():

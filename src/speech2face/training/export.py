@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -594,7 +595,7 @@ def write_paired_release(
 
 def put_folder_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
     """Rename the finished folder; one that was there before goes only when the new one stands."""
-    if not out.exists():
+    if not os.path.exists(out):
         made.rename(out)
         return
     old = made.with_name(f"{made.name}.old")
@@ -613,7 +614,7 @@ def check_folder(out: Path, *, force: bool) -> None:
     Raises:
         OutputExists: it does, and `force` is not set; or it is a file.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not force):
+    if os.path.isfile(out) or (os.path.isdir(out) and any(out.iterdir()) and not force):
         raise OutputExists(f"{out} exists already; choose another folder or use --force")
 
 

@@ -553,7 +553,7 @@ def files_below(place: str, suffixes: Collection[str] | None) -> Iterator[str]:
     """
     storage = Storage(place)
     if storage.local is not None:
-        if not storage.local.is_dir():
+        if not os.path.isdir(storage.local):
             raise DatasetError(f"{place} is no folder; name the one that holds the files")
         yield from _below(storage.local, "", suffixes)
         return
