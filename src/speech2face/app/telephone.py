@@ -28,6 +28,7 @@ from speech2face.app.service import (
     stop,
 )
 from speech2face.audio.stream import Encoding, PcmFormat
+from speech2face.errors import Speech2FaceError
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
@@ -521,13 +522,14 @@ class MediaStreamConnection(SocketConnection):
 
     async def _serve(self) -> NoReturn:
         started = await self._in_time(self._first_event())
+        watching: list[asyncio.Task[Any]] = []
         try:
-            await self._begin(started)
-            reader, watch = self._spawn(self._read_all()), self._spawn(self._watch())
             try:
+                await self._begin(started)
+                watching += [self._spawn(self._read_all()), self._spawn(self._watch())]
                 await self._until_over()
-            finally:
-                await stop(reader, watch)
+            finally:  # also where a second track finds no place: the first one is on by then
+                await stop(*watching)
                 for streamed in self._tracks.values():
                     await streamed.track.buffer.end(streamed.order.flush())
                 await asyncio.gather(*self._encoding, return_exceptions=True)
@@ -624,11 +626,15 @@ class MediaStreamConnection(SocketConnection):
         async def message() -> calls.CallbackMessage | None:
             if not self._book.known(call):
                 return None
-            drawn = await self._in_thread(voice.picture)
+            problem = voice.problem
+            try:
+                drawn = await self._in_thread(voice.picture)
+            except Speech2FaceError as error:  # a picture that cannot be signed any more: its facts go out
+                drawn, problem = None, {"code": error.code, "text": str(error)}
             number, picture = (
                 (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
             )
-            more = {"picture": picture, "problem": voice.problem, "last": last}
+            more = {"picture": picture, "problem": problem, "last": last}
             return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
 
         call.callback.show(streamed.name, message)
