@@ -726,8 +726,9 @@ class SocketConnection:
         if content is None:
             content = str(message.get("text") or "")
         most = self._limits.frame_bytes if isinstance(content, bytes) else self._limits.text_bytes
-        if len(content) > most:
-            raise Ended(http.CloseCode.TOO_BIG, f"a message of {len(content)} is over the limit of {most}", "too_big")
+        size = len(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+        if size > most:
+            raise Ended(http.CloseCode.TOO_BIG, f"a message of {size} bytes is over the limit of {most}", "too_big")
         return content
 
     async def _keep_pace(self) -> None:
