@@ -132,6 +132,8 @@ ODD_RATE = start()
 ODD_RATE["start"]["mediaFormat"] = {"encoding": "audio/x-mulaw", "sampleRate": 16000, "channels": 1}
 LINEAR = start()
 LINEAR["start"]["mediaFormat"] = {"encoding": "audio/l16", "sampleRate": 8000, "channels": 1}
+HALF_A_LETTER = start()
+HALF_A_LETTER["start"]["mediaFormat"] = {"encoding": "\ud800", "sampleRate": 8000, "channels": 1}
 BAD_BASE64 = FRAME | {"media": FRAME["media"] | {"payload": "%%%"}}
 OTHER_TRACK = FRAME | {"media": FRAME["media"] | {"track": "outbound"}}
 
@@ -149,6 +151,9 @@ OTHER_TRACK = FRAME | {"media": FRAME["media"] | {"track": "outbound"}}
         ([start(), FRAME | {"media": {"chunk": "x"}}], 4400, "bad_message"),
         ([{"event": 5}], 4400, "bad_message"),
         ([start("../CA")], 4400, "bad_message"),
+        ([start("..")], 4400, "bad_message"),
+        ([start("x" * 129)], 4400, "bad_message"),
+        ([HALF_A_LETTER], 4400, "bad_message"),
         ([start(exaggerate="9")], 4400, "bad_message"),
         ([start(model="none")], 4400, "unknown_model"),
         ([start(callback="http://127.0.0.1:9/")], 4400, "invalid_option"),

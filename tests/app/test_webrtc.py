@@ -252,6 +252,7 @@ WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""
         ({"type": "answer", "sdp": WITHOUT_VIDEO}, 422, "invalid_request"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "model": "none"}, 422, "unknown_model"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": "a/b"}, 422, "invalid_request"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": ".."}, 422, "invalid_request"),
         ({"type": "offer", "sdp": "x" * 70_000}, 413, "offer_too_large"),
         ([], 422, "invalid_request"),
     ],

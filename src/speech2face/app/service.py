@@ -571,7 +571,8 @@ class Ended(Exception):
 
     def __init__(self, code: http.CloseCode, reason: str, error: str | None = None) -> None:
         super().__init__(reason)
-        self.code, self.reason, self.error = code, reason, error
+        self.code, self.error = code, error
+        self.reason = reason.encode("utf-8", "replace").decode()  # it may repeat what came, and has to be sent
 
 
 class BadMessage(ValueError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
+from pydantic_core import from_json
 from starlette.websockets import WebSocket
 
 from speech2face.app import calls
@@ -352,8 +353,8 @@ def read_event(text: str) -> Event | None:
         BadMessage: with one line that says what is wrong.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):  # brackets nested deeper than the parser goes
+        values = from_json(text)
+    except ValueError:  # also brackets nested without end, and halves of letters, which nobody could be answered with
         raise BadMessage("the message is not JSON") from None
     if isinstance(values, dict):
         check_form(values)
