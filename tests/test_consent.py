@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -106,6 +107,32 @@ def states(folder: ConsentFolder, today: date = TODAY) -> list[str]:
 )
 def test_the_last_day_is_so_many_months_after_signing(signed: date, months: int, last: date) -> None:
     assert terms(term_months=months).last_day(signed) == last
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="a process has one time zone on Windows")
+@pytest.mark.parametrize(
+    ("zone", "signed", "last"),
+    [
+        ("America/New_York", datetime(2026, 7, 1, 3, tzinfo=UTC), date(2026, 6, 30)),  # 23:00 of the day before
+        ("Pacific/Auckland", datetime(2026, 6, 29, 13, tzinfo=UTC), date(2026, 6, 30)),  # 01:00 of the day after
+    ],
+)
+def test_the_day_of_signing_is_that_of_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, signed: datetime, last: date
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        asked = terms(term_months=None, until=last)
+        folder = ConsentFolder(tmp_path / "consent")
+        folder.prepare(consent_form(asked))
+        assert folder.add(lent(asked, signed_at=signed), asked, new_code()).until == last.isoformat()
+        asked = terms(term_months=12)
+        record = folder.add(lent(asked, signed_at=signed), asked, new_code())
+        assert record.until == last.replace(year=last.year + 1).isoformat()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_last_day_for_everybody_ends_the_signing() -> None:

@@ -100,7 +100,8 @@ class Client:
 
         _check_address(url, token)
         seconds = real_number("seconds", seconds)
-        self.url, self._token = url.rstrip("/"), token
+        scheme, _, place = url.partition("://")
+        self.url, self._token = f"{scheme.lower()}://{place.rstrip('/')}", token
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         own = urlsplit(url).hostname in LOOPBACK_NAMES  # no proxy knows the way to this machine
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=seconds, trust_env=not own)
@@ -119,11 +120,15 @@ class Client:
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` says; `status` is "starting", "ready", "ending" or "failed"."""
-        return dict(self._request("GET", "/health", failures=False).json())
+        answer = self._request("GET", "/health", failures=False)
+        if answer.status_code >= 400 and not isinstance(_problem(answer)["status"], str):
+            raise _error(_problem(answer))  # of a proxy, or of a service that does not answer to this name
+        self._member(answer, "status")
+        return dict(answer.json())
 
     def models(self) -> list[dict[str, Any]]:
         """Return the service's models, and which attributes may be stated for each."""
-        return list(self._request("GET", "/v1/models").json()["models"])
+        return list(self._member(self._request("GET", "/v1/models"), "models"))
 
     def portrait(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
         """Return the portrait as a labelled PNG, and its facts.
@@ -152,7 +157,10 @@ class Client:
         _, content = _named(recording, "recording")
         headers = {"Accept": media_type, "Content-Type": "application/octet-stream"}
         answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
-        return answer.content, json.loads(answer.headers[FACTS_HEADER])
+        try:
+            return answer.content, json.loads(answer.headers.get(FACTS_HEADER, ""))
+        except ValueError:
+            raise _foreign(self.url) from None
 
     def portraits(self, recordings: Sequence[Source], **options: Any) -> list[ServedPortrait]:
         """Return the portraits of several recordings, in their order; one that fails does not spoil the others.
@@ -188,8 +196,19 @@ class Client:
     def _results(self, recordings: Sequence[Source], options: dict[str, Any]) -> list[dict[str, Any]]:
         files = [("file", _named(each, f"{number}")) for number, each in enumerate(recordings)]
         answer = self._request("POST", "/v1/portraits", files=files, params=_stated(options))
-        results: list[dict[str, Any]] = answer.json()["results"]
+        results: list[dict[str, Any]] = self._member(answer, "results")
         return results
+
+    def _member(self, answer: "httpx.Response", name: str) -> Any:
+        """A member of a JSON answer.
+
+        Raises:
+            ServiceError: what answers is another program.
+        """
+        try:
+            return answer.json()[name]
+        except (ValueError, KeyError, TypeError):
+            raise _foreign(self.url) from None
 
     def live(self, sound: Iterable[bytes], **start: Any) -> Iterator[LiveUpdate]:
         """Send sound as it comes and get the portrait so far, until both end.
@@ -206,6 +225,7 @@ class Client:
         from websockets.exceptions import ConnectionClosed, WebSocketException
         from websockets.sync.client import connect
 
+        first = self._start(start)
         try:
             connected = connect(self._live_url(), max_size=None, proxy=None)
         except (OSError, WebSocketException) as error:
@@ -227,14 +247,14 @@ class Client:
                     failures.append(error)
                     socket.close()
 
-            socket.send(self._start(start))
-            _read_ready(socket.recv())
-            feeder = threading.Thread(target=feed, daemon=True)
-            feeder.start()
             try:
-                while (values := _read_update(socket.recv())) is not None:
+                socket.send(first)
+                self._read_ready(socket.recv())
+                threading.Thread(target=feed, daemon=True).start()
+                while (values := self._read_message(socket.recv()))["type"] != "end":
                     picture = socket.recv() if values.get("picture") else None
-                    yield _update(values, picture)
+                    if values["type"] == "update":
+                        yield _update(values, picture)
             except ConnectionClosed as closed:
                 raise (failures[0] if failures else _closed(closed)) from None
             finally:
@@ -247,12 +267,14 @@ class Client:
         from websockets.asyncio.client import connect
         from websockets.exceptions import ConnectionClosed, WebSocketException
 
+        first = self._start(start)
         try:
             connected = await connect(self._live_url(), max_size=None, proxy=None)
         except (OSError, WebSocketException) as error:
             raise self._unreachable(error) from None
         async with connected as socket:
             failures: list[Exception] = []
+            feeder: asyncio.Task[None] | None = None
 
             async def feed() -> None:
                 try:
@@ -265,28 +287,52 @@ class Client:
                     failures.append(error)
                     await socket.close()
 
-            await socket.send(self._start(start))
-            _read_ready(await socket.recv())
-            feeder = asyncio.create_task(feed())
             try:
-                while (values := _read_update(await socket.recv())) is not None:
+                await socket.send(first)
+                self._read_ready(await socket.recv())
+                feeder = asyncio.create_task(feed())
+                while (values := self._read_message(await socket.recv()))["type"] != "end":
                     picture = await socket.recv() if values.get("picture") else None
-                    yield _update(values, picture)
+                    if values["type"] == "update":
+                        yield _update(values, picture)
             except ConnectionClosed as closed:
                 raise (failures[0] if failures else _closed(closed)) from None
             finally:
-                feeder.cancel()
+                if feeder is not None:
+                    feeder.cancel()
 
     def _live_url(self) -> str:
         return "ws" + self.url.removeprefix("http") + "/v1/live"
 
     def _start(self, start: dict[str, Any]) -> str:
+        if start.get("motion", "none") != "none":
+            raise InvalidOption("updates alone are given here; poses and frames come over the WebSocket (docs/api.md)")
         if isinstance(start.get("given"), Given):
             start = start | {"given": start["given"].to_dict()}
         try:
             return json.dumps({"type": "start", "format": "s16le", "token": self._token} | start, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidOption(f"the start message cannot be written as JSON: {error}") from None
+
+    def _read_message(self, message: str | bytes) -> dict[str, Any]:
+        """The next text message.
+
+        Raises:
+            ServiceError, Speech2FaceError: it says an error that ends the session, or is another program's.
+        """
+        try:
+            values = json.loads(message)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict) or "type" not in values:
+            raise _foreign(self.url)
+        if values["type"] == "error" and values["fatal"]:
+            raise _live_error(values)
+        return values
+
+    def _read_ready(self, message: str | bytes) -> None:
+        if self._read_message(message)["type"] != "ready":
+            raise _foreign(self.url)
 
     def _unreachable(self, error: Exception) -> ServiceError:
         text = f"{self.url} cannot be reached: {str(error) or type(error).__name__}; is the service running?"
@@ -322,11 +368,14 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
 
 def _check_address(url: object, token: object) -> None:
     try:
-        host = urlsplit(url).hostname if isinstance(url, str) else None
-    except ValueError:  # brackets that do not close
-        host = None
-    if host is None:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        leads = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        leads = False
+    if not leads:
         raise InvalidOption(f"the service's address is {described(url)}; give one such as {DEFAULT_URL}")
+    if parts.query or parts.fragment:
+        raise InvalidOption("the service's address ends before ? and #; its token is given as token=")
     if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
         raise InvalidOption("the token is no line of ASCII text; give the one the service was started with")
 
@@ -338,6 +387,12 @@ def _problem(answer: "httpx.Response") -> dict[str, Any]:
         found = {}
     unknown = {"code": "unknown", "status": answer.status_code, "detail": f"status {answer.status_code}"}
     return unknown | (found if isinstance(found, dict) else {})
+
+
+def _foreign(url: str) -> ServiceError:
+    """What answers at an address where this service was expected is another program."""
+    text = f"what answers at {url} is not speech2face serve, or of another version; look at the address"
+    return ServiceError(text, code="unknown", status=0)
 
 
 def _error(problem: dict[str, Any]) -> Speech2FaceError:
@@ -353,23 +408,6 @@ def _answer(result: dict[str, Any]) -> ServedPortrait:
         return ServedPortrait(result["name"], None, None, _error(result["problem"]))
     portrait = result["portrait"]
     return ServedPortrait(result["name"], base64.b64decode(portrait["picture"]["base64"]), portrait["facts"], None)
-
-
-def _read_update(message: str | bytes) -> dict[str, Any] | None:
-    """The next text message; None at the end of the session.
-
-    Raises:
-        ServiceError, Speech2FaceError: it says an error that ends the session.
-    """
-    values: dict[str, Any] = json.loads(message)
-    if values["type"] == "error" and values["fatal"]:
-        raise _live_error(values)
-    return None if values["type"] == "end" else values
-
-
-def _read_ready(message: str | bytes) -> None:
-    values = _read_update(message)
-    assert values is not None and values["type"] == "ready", "a service of another protocol"
 
 
 def _live_error(values: dict[str, Any]) -> Speech2FaceError:

@@ -122,6 +122,11 @@ class StudioTerms(Checked):
         return f"for {months // 12} year{'s' * (months > 12)} from the day you sign"
 
 
+def local_day(moment: datetime) -> date:
+    """Return the day that it was where the studio stands: people sign, and terms end, by the calendar on the wall."""
+    return moment.astimezone().date()
+
+
 def read_terms(path: Path) -> StudioTerms:
     """Read an organiser's settings, TOML.
 
@@ -468,7 +473,7 @@ class ConsentFolder:
         form = consent_form(terms)
         if lent.form_sha256 != form.sha256 or lent.statements != form.statements:
             raise InvalidOption("what was signed is not this form; read and sign it again")
-        until = terms.last_day(lent.signed_at.date())
+        until = terms.last_day(local_day(lent.signed_at))
         plain = plain_code(code)
         assert plain is not None, "a code of new_code"
         contents = {VOICE_FILE: lent.voice}

@@ -44,7 +44,7 @@ from speech2face.data.shards import check_caches, remove_copies, stored_clips
 from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.errors import CannotWrite, DatasetError, InvalidOption, SpeakerNotForgotten, need_extra
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import load_npz
+from speech2face.inputs import listed_names, load_npz
 from speech2face.outputs import check_outputs, decode_csv, encode_csv, write_together
 
 if TYPE_CHECKING:
@@ -172,7 +172,9 @@ def forget(
         DatasetError: the folder holds no data, or is damaged, or a copy cannot be read; nothing was changed.
         RunLocked: it is being prepared.
         CannotWrite: no room, no permission; run it again afterwards.
+        InvalidOption: one name alone, in place of a list; nobody was forgotten yet, and nobody is named.
     """
+    speakers = listed_names("the speakers", speakers)
     need_extra("forgetting in a data set", "train", ("jinja2",))  # its statement is written anew, at the very end
     storage = Storage(place)
     _check_data(storage)

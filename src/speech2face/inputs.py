@@ -19,6 +19,7 @@ import tokenize
 import tomllib
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeGuard, cast
 
@@ -186,6 +187,21 @@ def seed_number(value: object) -> int | None:
         InvalidOption: neither.
     """
     return None if value is None else whole_number("seed", value, 0, MAX_SEED)
+
+
+def listed_names(what: str, names: object) -> list[str]:
+    """Names from any collection of them.
+
+    Raises:
+        InvalidOption: one name alone, which would be taken for its letters, or something that is no name.
+    """
+    if isinstance(names, str | bytes) or not isinstance(names, Iterable):
+        raise InvalidOption(f"{what} are {described(names)}; give a list of names")
+    found = list(names)
+    odd = next((name for name in found if not isinstance(name, str)), None)
+    if odd is not None or None in found:
+        raise InvalidOption(f"one of {what} is {described(odd)}; each is a name")
+    return found
 
 
 def real_number(name: str, value: object, error: type[Speech2FaceError] = InvalidOption) -> float:

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_SECONDS = 180.0  # a laden machine is slow; nothing waits this long when all is well
+LATE_DEVICES = """() => {
+  const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.asked = [];  // by the page, and not allowed yet
+  window.given = [];  // tracks
+  navigator.mediaDevices.getUserMedia = (wanted) =>
+    new Promise((resolve) => window.asked.push(async () => {
+      const stream = await real(wanted);
+      window.given.push(...stream.getTracks());
+      resolve(stream);
+    }));
+  window.allow = () => Promise.all(window.asked.splice(0).map((each) => each()));
+}"""
 NO_NETWORK = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"),
     "--disable-quic",

@@ -3,14 +3,20 @@
 import asyncio
 import io
 import pickle
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
 
 import speech2face
+from speech2face.app.http import Access
 from speech2face.client import Client, LiveUpdate, ServiceError
 from speech2face.errors import (
     InvalidGiven,
@@ -173,6 +179,74 @@ def test_live_silence_is_the_librarys_error(client: Client) -> None:
         list(client.live([bytes(32_000)], sample_rate=16_000))
 
 
+@contextmanager
+def another_program(*says: str | bytes) -> Iterator[str]:
+    """The address of a program that is no service of this one: it answers HTTP with a page, and sockets with `says`."""
+
+    def page(connection: ServerConnection, request: Request) -> Response | None:
+        return None if "Upgrade" in request.headers else connection.respond(HTTPStatus.OK, "<html>Welcome</html>")
+
+    def speak(connection: ServerConnection) -> None:
+        connection.recv()
+        for message in says:
+            connection.send(message)
+        connection.close(1001, "going away")
+
+    with serve(speak, "127.0.0.1", 0, process_request=page) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{running.socket.getsockname()[1]}"
+        finally:
+            running.shutdown()
+            thread.join()
+
+
+def test_another_program_at_the_address_is_said_to_be_one() -> None:
+    with another_program() as address, Client(address) as client:
+        for ask in (client.health, client.models):
+            with pytest.raises(ServiceError, match="is not speech2face serve"):
+                ask()
+
+
+@pytest.mark.parametrize("says", ["hello", "[1]", '{"type": "welcome"}', b"\xff\xfe", "{}"])
+def test_a_socket_of_another_program_is_said_to_be_one(says: str | bytes) -> None:
+    with another_program(says) as address, Client(address) as client:
+        with pytest.raises(ServiceError, match="is not speech2face serve"):
+            next(client.live([b""]))
+        with pytest.raises(ServiceError, match="is not speech2face serve"):
+            asyncio.run(first_of(client.live_async(no_sound())))
+
+
+def test_a_service_that_ends_before_it_was_ready_says_so() -> None:
+    with another_program() as address, Client(address) as client:
+        with pytest.raises(ServiceError, match="going away") as ended:
+            next(client.live([b""]))
+        assert ended.value.status == 1001
+        with pytest.raises(ServiceError, match="going away"):
+            asyncio.run(first_of(client.live_async(no_sound())))
+
+
+def test_a_refused_look_at_the_state_is_an_error_and_no_state() -> None:
+    with server(access=Access(hosts=frozenset({"faces.example.org"}))) as running:
+        with Client(running.address) as client:
+            client._http.headers["Host"] = "another.example.org"
+            with pytest.raises(ServiceError, match="allowed-host") as refused:
+                client.health()
+        assert refused.value.status == 421
+
+
+def test_an_address_is_taken_in_capitals_too(listening: Listening) -> None:
+    with Client(listening.address.replace("http", "HTTP"), token=TOKEN) as client:
+        check(list(client.live(pieces(), sample_rate=16_000, pixels=128)))
+
+
+ADDRESSES_THAT_ARE_NONE = (
+    *(None, 3, "", "http://[::1", "nowhere", "//127.0.0.1", "ftp://127.0.0.1", "ws://127.0.0.1"),
+    *("http://127.0.0.1:99999", "http://127.0.0.1:port", "http://127.0.0.1/#token=abc", "http://127.0.0.1/?token=abc"),
+)
+
+
 def test_what_a_caller_passes_is_taken_or_refused_by_name(client: Client) -> None:
     content = (EXAMPLES / "male.flac").read_bytes()
     expected = client.portrait(content)[1]
@@ -182,10 +256,11 @@ def test_what_a_caller_passes_is_taken_or_refused_by_name(client: Client) -> Non
         *(lambda source=source: client.portrait(source) for source in (None, 3, object(), io.StringIO("text"))),
         *(lambda several=several: client.portraits(several) for several in ("voice.wav", b"voice", None, 3)),
         *(lambda value=value: client.portrait(content, seed=value) for value in ([1], {"a": 1}, object())),
-        *(lambda url=url: Client(url) for url in (None, 3, "", "http://[::1", "nowhere")),
+        *(lambda url=url: Client(url) for url in ADDRESSES_THAT_ARE_NONE),
         *(lambda token=token: Client(token=token) for token in ("löwe", "a\nb", 3)),
         lambda: Client(seconds="x"),  # type: ignore[arg-type]
         lambda: list(client.live(pieces(), given=object())),
+        lambda: list(client.live(pieces(), motion="poses")),
         lambda: list(client.live(["text"])),  # type: ignore[list-item]
     ]
     for call in wrong:

@@ -278,9 +278,9 @@ def test_the_outbox_holds_one_update_and_few_answers() -> None:
         outbox = Outbox()
         await outbox.show(Reply({"type": "update"}))
         assert outbox.busy
-        await outbox.answer(Reply({"type": "reset"}))
+        await outbox.answer(Reply({"type": "sheet"}))
         taken = [await outbox.take(), await outbox.take()]
-        assert [reply.values["type"] for reply in taken if reply] == ["reset", "update"]
+        assert [reply.values["type"] for reply in taken if reply] == ["sheet", "update"]
         assert not outbox.busy
         for _ in range(MAX_REPLIES):
             await outbox.answer(Reply({"type": "reset"}))
@@ -289,6 +289,24 @@ def test_the_outbox_holds_one_update_and_few_answers() -> None:
         await outbox.end()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("last", [("reset",), ("update", "end")])
+def test_no_update_of_what_is_over_comes_after_the_answer_that_says_so(last: tuple[str, ...]) -> None:
+    from speech2face.app.live import Reply
+
+    async def run() -> list[dict[str, object]]:
+        outbox = Outbox()
+        await outbox.show(Reply({"type": "update", "number": 1}))  # the client is slow, and has not taken it
+        for kind in last:
+            await outbox.answer(Reply({"type": kind}))
+        await outbox.end()
+        taken = []
+        while (reply := await outbox.take()) is not None:
+            taken.append(reply.values)
+        return taken
+
+    assert asyncio.run(run()) == [{"type": kind} for kind in last]
 
 
 def test_an_allowance_is_a_burst_and_then_a_rate() -> None:

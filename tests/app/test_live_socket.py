@@ -13,9 +13,11 @@ from starlette.websockets import WebSocketDisconnect
 
 import speech2face
 from speech2face.app.http import Limits
+from speech2face.app.live import LiveVoice, read_start
 from speech2face.audio.recording import read_recording
-from speech2face.motion import find_poses
-from tests.app.speaking import EXAMPLES, hear, hear_until, label_in, say, speak, start, voice, wait_until
+from speech2face.motion import Pose, find_poses
+from tests.app.conftest import service_of
+from tests.app.speaking import EXAMPLES, hear, hear_until, label_in, pcm, say, speak, start, voice, wait_until
 from tests.recordings import encode
 
 LIVE = "ws://localhost:8765/v1/live"
@@ -282,6 +284,10 @@ def test_messages_beyond_the_limits_close_with_their_codes(limited: Callable[...
         refused(socket, 4413)
     with client.websocket_connect(LIVE) as socket:
         ready(socket)
+        socket.send_text("\N{GREEK SMALL LETTER ALPHA}" * 300)  # 600 bytes
+        assert refused(socket, 4413)["code"] == "too_big"
+    with client.websocket_connect(LIVE) as socket:
+        ready(socket)
         for _ in range(11):
             socket.send_bytes(bytes(2))
         assert refused(socket, 4429)["code"] == "too_many"
@@ -401,6 +407,43 @@ def test_a_synthesiser_s_stream_gets_labelled_frames_of_a_face_that_speaks(serve
     with Image.open(io.BytesIO(pictures[0])) as picture:
         assert picture.size == (128, 128)
     assert label_in(pictures[0])[0].kind == "video"
+
+
+@pytest.mark.parametrize(
+    ("motion", "style", "comes"), [("frames", "photographic", "frame"), ("poses", "drawn", "puppet")]
+)
+def test_a_face_moves_without_pictures_between(served: TestClient, motion: str, style: str, comes: str) -> None:
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, picture="none", style=style, motion=motion, pixels=128)
+        speak(socket, voice(2.0))
+        heard = hear_until(socket, "update")
+        while heard[-1][0]["listening"] == "waiting":
+            heard += hear_until(socket, "update")
+        speak(socket, voice(2.0))
+        heard += hear_until(socket, comes) if not moving(heard, comes) else []
+        say(socket, type="finish")
+        heard += hear_until(socket, "end")
+    assert all(picture is not None for _, picture in moving(heard, comes))
+    assert not any(values["picture"] for values, _ in moving(heard, "update"))
+
+
+def test_a_reset_forgets_the_face_that_moved(served: TestClient) -> None:
+    model = service_of(served).registry.model()
+    sound = pcm(voice(2.0))
+    for motion in ("frames", "poses"):
+        said = start(motion=motion, style="drawn", pixels=64)
+        speaker = LiveVoice(model, read_start(said))
+        speaker.push(sound)
+        speaker.update()
+        assert (speaker.new_puppet() is not None) == (motion == "poses")
+        assert speaker.frame(Pose(), 1) is not None
+        speaker.reset()
+        assert speaker.frame(Pose(), 2) is None
+        speaker.push(sound)
+        speaker.update()
+        # The page has taken the old one away, so the same face is another one to it.
+        assert (speaker.new_puppet() is not None) == (motion == "poses")
+        speaker.close()
 
 
 def test_motion_wants_raw_samples(served: TestClient) -> None:

@@ -1,8 +1,11 @@
 """Calls as telephone platforms stream them: portraits as of the whole call's recording, and what can fail."""
 
+import asyncio
+import gc
 import io
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +132,8 @@ ODD_RATE = start()
 ODD_RATE["start"]["mediaFormat"] = {"encoding": "audio/x-mulaw", "sampleRate": 16000, "channels": 1}
 LINEAR = start()
 LINEAR["start"]["mediaFormat"] = {"encoding": "audio/l16", "sampleRate": 8000, "channels": 1}
+HALF_A_LETTER = start()
+HALF_A_LETTER["start"]["mediaFormat"] = {"encoding": "\ud800", "sampleRate": 8000, "channels": 1}
 BAD_BASE64 = FRAME | {"media": FRAME["media"] | {"payload": "%%%"}}
 OTHER_TRACK = FRAME | {"media": FRAME["media"] | {"track": "outbound"}}
 
@@ -146,6 +151,9 @@ OTHER_TRACK = FRAME | {"media": FRAME["media"] | {"track": "outbound"}}
         ([start(), FRAME | {"media": {"chunk": "x"}}], 4400, "bad_message"),
         ([{"event": 5}], 4400, "bad_message"),
         ([start("../CA")], 4400, "bad_message"),
+        ([start("..")], 4400, "bad_message"),
+        ([start("x" * 129)], 4400, "bad_message"),
+        ([HALF_A_LETTER], 4400, "bad_message"),
         ([start(exaggerate="9")], 4400, "bad_message"),
         ([start(model="none")], 4400, "unknown_model"),
         ([start(callback="http://127.0.0.1:9/")], 4400, "invalid_option"),
@@ -225,6 +233,35 @@ def test_calls_are_forgotten_after_a_while_and_beyond_a_number(limited: Make) ->
     wait_until(lambda: brief.get("/v1/calls/CA-4").status_code == 404)
 
 
+@pytest.mark.parametrize("how", ["deleted", "replaced", "beyond the number"])
+def test_nothing_holds_a_call_that_is_forgotten(limited: Make, how: str) -> None:
+    client = limited(Limits(calls_kept=1))
+    hold_call(client, start("CA-gone"))
+    gone = weakref.ref(client.app.state.calls.get("CA-gone"))  # type: ignore[attr-defined]
+    if how == "deleted":
+        assert client.delete("/v1/calls/CA-gone").status_code == 204
+    else:
+        hold_call(client, start("CA-gone" if how == "replaced" else "CA-next"))
+
+    def collected() -> bool:
+        gc.collect()
+        return gone() is None
+
+    wait_until(collected)
+
+
+def test_a_second_track_without_a_place_leaves_no_task_of_the_first(limited: Make) -> None:
+    client = limited(Limits(sessions_at_once=1))
+    assert hold_call(client, start(tracks=("inbound", "outbound")), stop=False) == (4429, [ANY_MORE])
+    wait_until(lambda: not service_of(client).live)
+
+    def left() -> list[str]:
+        return [task.get_coro().__qualname__ for task in asyncio.all_tasks()]  # type: ignore[union-attr]
+
+    assert client.portal is not None
+    assert not [name for name in client.portal.call(left) if "MediaStreamConnection" in name]
+
+
 def test_every_track_counts_as_a_session_and_idle_ones_are_closed(limited: Make) -> None:
     client = limited(Limits(sessions_at_once=2))
     with client.websocket_connect(ADDRESS) as socket:
@@ -300,6 +337,36 @@ def test_a_callback_that_fails_hangs_or_points_elsewhere_costs_the_call_nothing(
         assert taker.messages == []
         if status == 500:
             wait_until(lambda: taker.requests >= 2)  # it is tried again
+
+
+def test_a_deleted_call_is_not_posted_any_more(limited: Make) -> None:
+    with receiver(500) as taker:
+        limits = Limits(messages_per_second=1e6, message_burst=10**6, callback_tries=10**6)
+        client = limited(limits, callback_hosts=frozenset({taker.host}))
+        assert hold_call(client, start("CA-tried", callback=taker.address), *frames(mulaw(TELEPHONE)))[0] == 1000
+        wait_until(lambda: taker.requests > 0)
+        callback = client.app.state.calls.get("CA-tried").callback  # type: ignore[attr-defined]
+        assert client.delete("/v1/calls/CA-tried").status_code == 204
+        wait_until(lambda: callback._task.done())
+
+
+def test_a_picture_that_cannot_be_signed_any_more_is_posted_as_its_problem(
+    limited: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(*arguments: object, **options: object) -> bytes:
+        raise InvalidOption("the certificate has expired")
+
+    monkeypatch.setattr("speech2face.app.calls.encoded", expired)
+    with receiver() as taker:
+        client = limited(FAST, callback_hosts=frozenset({taker.host}))
+        with client.websocket_connect(ADDRESS) as socket:
+            send(socket, start("CA-late", callback=taker.address), *frames(mulaw(TELEPHONE)))
+            wait_until(lambda: len(taker.messages) > 0)
+            send(socket, STOP)
+            assert close_of(socket)[0] == 1000
+        wait_until(lambda: taker.messages[-1]["last"])
+        assert {each["problem"]["code"] for each in taker.messages} == {"invalid_option"}
+        assert not any(each["picture"] for each in taker.messages)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra `serve`")
 
 from PIL import Image
 
-from tests.app.page_browser import Visit, visit, wait_until
+from tests.app.page_browser import LATE_DEVICES, Visit, visit, wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -94,6 +94,32 @@ def test_a_refused_microphone_is_explained_and_looking_still_works(browser: "Bro
         page.page.click("#look")
         page.wait(lambda: state(page) == "connected", "looking works")
         assert page.page.is_hidden("#message")
+
+
+def test_who_leaves_while_the_browser_asks_is_not_heard(browser: "Browser", address: str) -> None:
+    with side(browser, address, "left") as page:
+        page.page.evaluate(LATE_DEVICES)
+        page.page.click("#speak")
+        page.wait(lambda: page.page.evaluate("window.asked.length") == 1, "the browser asks")
+        page.page.click("#leave")
+        page.page.evaluate("window.allow()")
+        closed = "window.given.every((track) => track.readyState === 'ended')"
+        page.wait(lambda: page.page.evaluate(closed), "the microphone is closed")
+        assert state(page) == "idle"
+        page.page.click("#look")
+        page.wait(lambda: state(page) == "connected", "who left can join again")
+        assert sum(each.endswith("/v1/webrtc/offer") for each in page.addresses) == 1
+
+
+def test_a_browser_that_cannot_call_is_told_and_its_microphone_closed(browser: "Browser", address: str) -> None:
+    with side(browser, address, "unable") as page:
+        page.page.evaluate(LATE_DEVICES)
+        page.page.evaluate("delete window.RTCPeerConnection")
+        page.page.click("#speak")
+        page.wait(lambda: page.page.evaluate("window.asked.length") == 1, "the browser asks")
+        page.page.evaluate("window.allow()")
+        assert "could not join" in page.message()
+        assert page.page.evaluate("window.given.map((track) => track.readyState)") == ["ended"]
 
 
 def test_the_page_fits_a_telephone_and_asks_nobody_else(browser: "Browser", address: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.app.page_browser import EXAMPLES, Visit, findings, served, visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, WebSocketRoute
+    from playwright.sync_api import Browser, Route, WebSocketRoute
 
 PAGE_FILES = EXAMPLES.parent / "src" / "speech2face" / "app" / "page"
 TOKEN = "a-token-of-this-test-alone"
@@ -190,6 +190,24 @@ def test_a_service_that_ends_is_missed_and_found_again(browser: "Browser") -> No
         assert page.message().startswith("The service does not answer: ")
         page.page.wait_for_selector("#service[data-state=starting]")
         page.page.unroute_all()
+        ready(page)
+
+
+@pytest.mark.parametrize("how", ["a proxy does not reach it", "an answer is cut off"])
+def test_a_service_that_goes_in_the_middle_is_found_again(browser: "Browser", address: str, how: str) -> None:
+    def answer(route: "Route") -> None:
+        if how == "an answer is cut off":
+            route.fulfill(status=200, content_type="application/json", body='{"facts": ')
+        else:
+            route.fulfill(status=502, content_type="text/html", body="<html>Bad Gateway</html>")
+
+    with visit(browser, address) as page:
+        ready(page).page.route("**/v1/models", answer)
+        page.page.route("**/v1/portrait?*", answer)
+        page.page.set_input_files("#file", str(EXAMPLES / "male.flac"))
+        assert "does not answer" in page.message()
+        page.page.wait_for_selector("#service[data-state=starting]")
+        page.page.unroute("**/v1/models")
         ready(page)
 
 

@@ -22,6 +22,7 @@ from tests.voices import made_voice
 
 FEMALE = EXAMPLES / "female.mp3"
 BOUNDARY = "multipart/form-data; boundary=x"
+PART = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nRIFF\r\n--x--\r\n'
 JSON = {"Accept": "application/json"}
 
 
@@ -169,6 +170,8 @@ def test_an_option_that_cannot_be_is_refused_by_its_name(served: TestClient, que
         (b"--x\r\nnonsense", BOUNDARY, 400, "bad_multipart"),
         (b'--x\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\nRIFF', BOUNDARY, 400, "bad_multipart"),
         (b"whatever", "multipart/form-data", 400, "bad_multipart"),
+        (PART, f"{BOUNDARY}; charset=undefined", 400, "bad_multipart"),
+        (PART, f"{BOUNDARY}; charset=no-such-one", 422, "corrupt_recording"),
         (b"--x--\r\n", BOUNDARY, 422, "invalid_request"),
         (b"", "application/octet-stream", 422, "empty_recording"),
     ],

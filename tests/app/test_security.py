@@ -55,6 +55,7 @@ def test_without_the_token_only_the_page_and_health_answer(limited: Callable[...
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert client.get("/v1/models", headers=right).status_code == 200
     assert client.get("/metrics", headers=right).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": f"bearer  {TOKEN}"}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "localhost.evil.example", "", "[::1"])

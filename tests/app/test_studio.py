@@ -392,6 +392,15 @@ def test_a_code_erases_its_person_later_and_a_wrong_one_nobody(client: TestClien
     assert stored_files(client) == []
 
 
+def test_a_code_ends_the_session_of_its_person_where_that_is_still_open(client: TestClient) -> None:
+    key, other = signed(client), signed(client)
+    lend(client, key)
+    code = client.post("/studio/finish", headers=key, json={}).json()["code"]
+    assert client.post("/studio/withdraw", json={"code": code}).json() == {"files": 4}
+    assert code_of(client.post("/studio/finish", headers=key, json={})) == (401, "session_gone")
+    assert [*studio_of(client).sessions] == list(other.values())
+
+
 # Who is let in
 
 

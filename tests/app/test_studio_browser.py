@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="the studio needs the extra `serve`")
 pytest.importorskip("cryptography", reason="the studio needs the extra `serve`")
 
 from speech2face.app.studio import Studio, StudioLimits, StudioSettings
-from tests.app.page_browser import Visit, visit, write_microphone_sound
+from tests.app.page_browser import LATE_DEVICES, Visit, visit, write_microphone_sound
 from tests.app.studio_browser import filmed, serving, write_film
 from tests.app.studio_people import EXAMPLES, PORTRAIT, terms
 
@@ -279,3 +279,35 @@ def test_an_empty_room_is_no_photograph(browser: "Browser", served: tuple[str, S
         page.page.wait_for_selector("#take:enabled:not([data-busy])")
         assert page.page.locator("#taken img").count() == 0
         assert page.text("take-text") == "Take photograph 1"
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_devices_that_are_allowed_late_are_opened_once_and_never_for_who_left(
+    browser: "Browser", served: tuple[str, Studio], leaves: bool
+) -> None:
+    address, _ = served
+    running = "window.given.filter((track) => track.readyState === 'live').length"
+    with at_studio(browser, address) as page:
+        sign(page)
+        page.page.evaluate(LATE_DEVICES)
+        page.page.click("#record")
+        page.page.click("#record")
+        if leaves:
+            page.page.click("#leave")
+            page.page.click("#leave")
+            page.wait(lambda: step(page) == "over", "the session is over")
+            page.page.evaluate("window.allow()")
+            page.wait(lambda: page.page.evaluate(running) == 0, "the microphone is closed")
+            return
+        page.page.evaluate("window.allow()")
+        page.page.wait_for_selector("#to-photographs:enabled")
+        page.page.click("#to-photographs")
+        page.wait(lambda: page.page.evaluate(running) == 0, "the microphone is closed")
+        page.page.click("#open-camera")
+        page.page.evaluate("document.getElementById('open-camera').click()")
+        page.page.evaluate("window.allow()")
+        page.page.wait_for_selector("#take:enabled")
+        page.page.click("#leave")
+        page.page.click("#leave")
+        page.wait(lambda: step(page) == "over", "the session is over")
+        page.wait(lambda: page.page.evaluate(running) == 0, "the camera is closed")

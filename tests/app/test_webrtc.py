@@ -28,6 +28,8 @@ from speech2face.app.http import Limits
 from speech2face.app.service import SoundBuffer
 from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, scaled
 from speech2face.camera import planes
+from speech2face.errors import InvalidOption
+from speech2face.limits import Style
 from speech2face.live import PcmFormat
 from speech2face.models.open import load_model
 from speech2face.portrait import reconstruct
@@ -250,6 +252,7 @@ WITHOUT_VIDEO = """v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"""
         ({"type": "answer", "sdp": WITHOUT_VIDEO}, 422, "invalid_request"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "model": "none"}, 422, "unknown_model"),
         ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": "a/b"}, 422, "invalid_request"),
+        ({"type": "offer", "sdp": WITHOUT_VIDEO, "call": ".."}, 422, "invalid_request"),
         ({"type": "offer", "sdp": "x" * 70_000}, 413, "offer_too_large"),
         ([], 422, "invalid_request"),
     ],
@@ -270,6 +273,42 @@ async def made_offer(**codecs: str) -> str:
     for known, unknown in codecs.items():
         sdp = re.sub(rf" {known}/", f" {unknown}/", sdp)
     return sdp
+
+
+def test_a_style_that_the_model_has_not_is_refused_with_the_offer(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = listening.service.registry.model()
+    monkeypatch.setattr(type(model), "styles", (Style.photographic,))
+
+    async def stay() -> httpx.Response:
+        async with peer() as speaker:
+            return await speaker.call(listening.address, call="undrawn", style="drawn")
+
+    answer = asyncio.run(stay())
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_option")
+    assert get(listening, "/v1/calls/undrawn").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"), [(InvalidOption("no such sound"), "unusable_sound"), (ValueError("a mistake"), "internal")]
+)
+def test_a_voice_that_cannot_be_read_ends_the_stay_and_is_named(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, failure: Exception, reason: str
+) -> None:
+    async def fail(*arguments: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("speech2face.app.webrtc.open_track", fail)
+
+    async def stay() -> None:
+        async with peer() as speaker:
+            assert (await speaker.call(listening.address, call="unread")).status_code == 200
+            await until(lambda: speaker.connection.connectionState == "closed")
+
+    asyncio.run(stay())
+    wait_until(lambda: get(listening, "/v1/calls/unread").json()["state"] == "ended")
+    assert get(listening, "/v1/calls/unread").json()["reason"] == reason
 
 
 @pytest.mark.parametrize(

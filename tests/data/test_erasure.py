@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +171,15 @@ def test_forgetting_that_was_interrupted_is_finished_by_forgetting_again(
     forget(data, [SPEAKER])
     assert rest(data) == rest(tmp_path / "other")
     verify_data(data)
+
+
+@pytest.mark.parametrize("names", [SPEAKER, b"speaker 3", 3, [3]])
+def test_what_is_no_list_of_names_forgets_nobody(prepared: tuple[Path, Preparation], names: Any) -> None:
+    folder, _ = prepared
+    before = rest(folder)
+    with pytest.raises(InvalidOption, match="name"):
+        forget(folder, names)
+    assert rest(folder) == before
 
 
 def test_when_all_speakers_are_forgotten_no_data_set_is_left(prepared: tuple[Path, Preparation]) -> None:

@@ -1,9 +1,11 @@
 """One interface, three backends: search, filter, upsert, delete, forget."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,3 +246,53 @@ def test_the_page_of_galleries_shows_code_that_runs(tmp_path: Path) -> None:
     made_gallery(tmp_path / "g")
     assert names["use"](tmp_path / "g", made_faces(1, seed=2)[0]) == 38
     assert Gallery.open(tmp_path / "g").forgotten() == 1
+
+
+@pytest.mark.parametrize("names", ["speaker 1", b"speaker 1", None, 3, [1], [None]])
+def test_what_is_no_list_of_names_forgets_and_removes_nobody(gallery: Gallery, names: Any) -> None:
+    for remove in (gallery.forget, gallery.delete):
+        with pytest.raises(InvalidOption, match="name"):
+            remove(names)
+    assert (len(gallery), gallery.forgotten()) == (40, 0)
+
+
+def test_what_cannot_be_searched_for_is_refused_by_name(gallery: Gallery) -> None:
+    probe = made_faces(1)[0]
+    for wrong in (2.5, "3", True, None, 0, 10_000):
+        with pytest.raises(InvalidOption, match="top"):
+            gallery.search(probe, wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="labels are text, such as '22'"):
+        gallery.search(probe, 5, {"age": 22})  # type: ignore[dict-item]
+    for shape in (made_faces(2), made_faces(1)[0, :3], 3.0):
+        with pytest.raises(WeightsError, match="shape"):
+            gallery.search(shape)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="array"):
+        gallery.search(["a"] * SIZE)  # type: ignore[arg-type]
+    assert gallery.search(probe.tolist(), 3).hits == gallery.search(probe, 3).hits
+
+
+def test_a_text_that_could_not_be_read_again_is_refused(gallery: Gallery) -> None:
+    with pytest.raises(DatasetError, match="200000 letters"):
+        gallery.upsert([replace(made_entry(50), labels={"note": "x" * 200_000})], made_faces(1))
+    assert len(gallery) == 40
+
+
+def test_who_was_forgotten_by_another_process_is_not_found_any_more(tmp_path: Path) -> None:
+    folder, probe = tmp_path / "gallery", made_faces(40)[17]
+    with made_gallery(folder) as reader:
+        reader.upsert([replace(made_entry(17), thumbnail=b"a picture")], made_faces(40)[17:18])
+        assert reader.search(probe, 1).hits[0].entry.thumbnail == b"a picture"
+        with Gallery.open(folder) as other:
+            other.forget(["speaker 8"])
+        found = reader.search(probe, 40)
+        assert found.of == 38
+        assert not [hit for hit in found.hits if hit.entry.speaker == "speaker 8"]
+        reader.upsert([made_entry(60)], made_faces(1))  # and it can be changed here too
+        with pytest.raises(DatasetError, match="forgotten"):
+            reader.upsert([made_entry(17)], made_faces(1))
+        record = replace(reader.record, identity="another", files={})
+        with contextlib.closing(FileWriter(Storage(folder), record)) as writer:
+            writer.put([made_entry(1)], unit_rows(made_faces(1)))
+            writer.finish()
+        with pytest.raises(DatasetError, match="open it again"):
+            reader.search(probe)

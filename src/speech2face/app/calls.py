@@ -337,6 +337,8 @@ class Call:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     reason: str | None = None
+    forgetting: asyncio.TimerHandle | None = None
+    """What forgets it in time, and until then holds its pictures."""
 
     def to_dict(self, root_path: str = "") -> dict[str, Any]:
         """Everything but the pictures, JSON-ready; `root_path` is where a proxy shows the service."""
@@ -390,7 +392,8 @@ class CallBook:
         known = self._calls.get(call.name)
         if known is not None and known.ended is None:
             return False
-        self._calls.pop(call.name, None)
+        if known is not None:
+            self._forget(known)
         self._calls[call.name] = call
         return True
 
@@ -399,7 +402,10 @@ class CallBook:
         if call.ended is not None:
             return
         call.ended, call.reason = time.monotonic(), reason
-        asyncio.get_running_loop().call_later(self._service.limits.call_keep_seconds, self._forget, call)
+        if not self.known(call):  # deleted while it ran
+            return
+        loop = asyncio.get_running_loop()
+        call.forgetting = loop.call_later(self._service.limits.call_keep_seconds, self._forget, call)
         ended = [each for each in self._calls.values() if each.ended is not None]
         for oldest in sorted(ended, key=lambda each: each.ended or 0.0)[: -self._service.limits.calls_kept]:
             self._forget(oldest)
@@ -417,9 +423,14 @@ class CallBook:
         """
         call = self.get(name)
         self._forget(call)
+        if call.callback is not None:
+            call.callback.cancel()  # also what was made before and is being tried again
         call.hang_up()
 
     def _forget(self, call: Call) -> None:
+        if call.forgetting is not None:
+            call.forgetting.cancel()  # it would hold facts and pictures until its time
+            call.forgetting = None
         if self._calls.get(call.name) is call:
             del self._calls[call.name]
 

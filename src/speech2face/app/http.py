@@ -393,10 +393,13 @@ def _root_path(text: str) -> str:
 
 
 def right_token(expected: str | None, *stated: str | None) -> bool:
-    """Whether one of the stated tokens, bare or as `Bearer TOKEN`, is the expected one; None expects none."""
+    """Whether one of the stated tokens, bare or as `Bearer TOKEN`, is the expected one; None expects none.
+
+    The scheme's letters may be of either case (RFC 9110, section 11.1).
+    """
     if expected is None:
         return True
-    found = [text.removeprefix("Bearer ").encode() for text in stated if text]
+    found = [re.sub("^bearer +", "", text, flags=re.IGNORECASE).encode() for text in stated if text]
     return any(hmac.compare_digest(text, expected.encode()) for text in found)
 
 
@@ -841,6 +844,9 @@ class Arrival:
         try:
             form = await parser.parse()
             assert parser.whole, "without its last boundary the last part would be left out in silence"
+        except UnicodeError:  # some codecs raise more than what is no text of theirs
+            text = "its names are not of the charset that it states"
+            raise Problem(400, "bad_multipart", f"the multipart body cannot be read: {text}") from None
         except (MultiPartException, KeyError, AssertionError) as error:
             text = getattr(error, "message", "it has no boundary or is cut off")
             if "Too many files" in text:

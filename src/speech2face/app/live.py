@@ -182,10 +182,13 @@ class LiveVoice(service.VoiceSession):
     def _update(self, session: LiveSession, snapshot: LiveSnapshot) -> Reply:
         facts = self._take(snapshot).facts()
         values = {"type": "update", "number": self.number, "facts": facts, "listening": facts["listening"]}
-        if not self.drawable or self._start.picture == "none" or self._held:
+        nothing_shown = self._start.picture == "none" and self._start.motion == "none"
+        if not self.drawable or nothing_shown or self._held:
             return Reply(values | {"picture": None})
         portrait = session.draw(snapshot, pixels=self._start.pixels)
         self._move(portrait)
+        if self._start.picture == "none":  # the face that moves is drawn all the same
+            return Reply(values | {"picture": None})
         content = encoded(portrait, self._start.picture)
         return with_picture(content, self._start.picture, **values)
 
@@ -278,9 +281,10 @@ class LiveVoice(service.VoiceSession):
         return with_picture(content, wish.picture, type="portrait", facts=portrait.facts())
 
     def reset(self) -> Reply:
-        """Forget the voice so far."""
+        """Forget the voice so far, and the face that moved with it."""
         with self._lock:
             self._open().reset()
+            self._face = self._puppet = None
         return Reply({"type": "reset"})
 
     def _open(self) -> LiveSession:
@@ -299,6 +303,7 @@ class LiveVoice(service.VoiceSession):
 # --- From the accepted socket to its close.
 
 MAX_REPLIES: Final = 8  # answers that the client has not taken yet
+OVERTAKING: Final = ("reset", "update", "end")  # answers after which an update of what was before says what is over
 
 
 class Outbox:
@@ -321,6 +326,8 @@ class Outbox:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._replies) < MAX_REPLIES or self._ended)
             self._replies.append(reply)
+            if reply.values["type"] in OVERTAKING:
+                self._update = None
             self._changed.notify_all()
 
     async def move(self, first: int, poses: "NDArray[np.float32]") -> None:
@@ -461,7 +468,8 @@ class LiveConnection(service.SocketConnection):
     async def _draw_frames(self) -> NoReturn:
         while True:
             number, pose = await self._wanted.get()
-            reply = await self._in_thread(lambda: self._voice.frame(pose, number))  # noqa: B023
+            with service.refusals_end(CloseCode.UNUSABLE_SOUND):  # such as a frame that cannot be signed any more
+                reply = await self._in_thread(lambda: self._voice.frame(pose, number))  # noqa: B023
             if reply is not None:
                 await self._outbox.answer(reply)
 

@@ -18,8 +18,10 @@ Exaggeration = Annotated[float, Field(ge=0, le=MAX_EXAGGERATION, allow_inf_nan=F
 Shown = Literal["photographic", "drawn", "line"]
 Pixels = Annotated[int, Field(ge=64, le=2 * PORTRAIT_PIXELS)]
 ModelName = Annotated[str, Field(max_length=200)]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
-"""Name of a call."""
+Identifier = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]*[A-Za-z0-9_:-][A-Za-z0-9_.:-]*$", max_length=128)
+]
+"""Name of a call; dots alone would lead elsewhere in an address."""
 JsonObject = dict[str, Any]
 
 DESCRIPTION: Final = (

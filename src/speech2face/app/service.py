@@ -571,7 +571,8 @@ class Ended(Exception):
 
     def __init__(self, code: http.CloseCode, reason: str, error: str | None = None) -> None:
         super().__init__(reason)
-        self.code, self.reason, self.error = code, reason, error
+        self.code, self.error = code, error
+        self.reason = reason.encode("utf-8", "replace").decode()  # it may repeat what came, and has to be sent
 
 
 class BadMessage(ValueError):
@@ -726,8 +727,9 @@ class SocketConnection:
         if content is None:
             content = str(message.get("text") or "")
         most = self._limits.frame_bytes if isinstance(content, bytes) else self._limits.text_bytes
-        if len(content) > most:
-            raise Ended(http.CloseCode.TOO_BIG, f"a message of {len(content)} is over the limit of {most}", "too_big")
+        size = len(content if isinstance(content, bytes) else content.encode("utf-8", "replace"))
+        if size > most:
+            raise Ended(http.CloseCode.TOO_BIG, f"a message of {size} bytes is over the limit of {most}", "too_big")
         return content
 
     async def _keep_pace(self) -> None:

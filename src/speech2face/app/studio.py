@@ -60,6 +60,7 @@ from speech2face.consent import (
     StudioTerms,
     consent_form,
     facts_of,
+    local_day,
     new_code,
 )
 from speech2face.errors import FaceNotFound, InvalidOption, MissingExtra
@@ -180,7 +181,7 @@ class Studio:
         if len(self.sessions) >= self.limits.sessions:
             raise too_many("as many people as can be are being recorded; finish one of the open pages first", 30)
         now = datetime.now(UTC)
-        self.terms.last_day(now.date())
+        self.terms.last_day(local_day(now))
         session = StudioSession(
             key=secrets.token_urlsafe(24),
             name=signing.name,
@@ -498,6 +499,9 @@ async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]
         await asyncio.sleep(studio.limits.wrong_code_seconds)
         raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again")
     done = await asyncio.to_thread(studio.folder.withdraw, person)
+    for session in tuple(studio.sessions.values()):
+        if session.stored is not None and session.stored[0].person == person:
+            studio.sessions.pop(session.key, None)  # its page is still open, and it holds the record
     log.info("withdrawn")
     return {"files": len(done.files)}
 

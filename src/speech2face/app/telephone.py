@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 import numpy as np
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, TypeAdapter
+from pydantic_core import from_json
 from starlette.websockets import WebSocket
 
 from speech2face.app import calls
@@ -28,6 +29,7 @@ from speech2face.app.service import (
     stop,
 )
 from speech2face.audio.stream import Encoding, PcmFormat
+from speech2face.errors import Speech2FaceError
 
 if TYPE_CHECKING:
     from speech2face.app.service import Service
@@ -351,8 +353,8 @@ def read_event(text: str) -> Event | None:
         BadMessage: with one line that says what is wrong.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):  # brackets nested deeper than the parser goes
+        values = from_json(text)
+    except ValueError:  # also brackets nested without end, and halves of letters, which nobody could be answered with
         raise BadMessage("the message is not JSON") from None
     if isinstance(values, dict):
         check_form(values)
@@ -521,13 +523,14 @@ class MediaStreamConnection(SocketConnection):
 
     async def _serve(self) -> NoReturn:
         started = await self._in_time(self._first_event())
+        watching: list[asyncio.Task[Any]] = []
         try:
-            await self._begin(started)
-            reader, watch = self._spawn(self._read_all()), self._spawn(self._watch())
             try:
+                await self._begin(started)
+                watching += [self._spawn(self._read_all()), self._spawn(self._watch())]
                 await self._until_over()
-            finally:
-                await stop(reader, watch)
+            finally:  # also where a second track finds no place: the first one is on by then
+                await stop(*watching)
                 for streamed in self._tracks.values():
                     await streamed.track.buffer.end(streamed.order.flush())
                 await asyncio.gather(*self._encoding, return_exceptions=True)
@@ -624,11 +627,15 @@ class MediaStreamConnection(SocketConnection):
         async def message() -> calls.CallbackMessage | None:
             if not self._book.known(call):
                 return None
-            drawn = await self._in_thread(voice.picture)
+            problem = voice.problem
+            try:
+                drawn = await self._in_thread(voice.picture)
+            except Speech2FaceError as error:  # a picture that cannot be signed any more: its facts go out
+                drawn, problem = None, {"code": error.code, "text": str(error)}
             number, picture = (
                 (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
             )
-            more = {"picture": picture, "problem": voice.problem, "last": last}
+            more = {"picture": picture, "problem": problem, "last": last}
             return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
 
         call.callback.show(streamed.name, message)

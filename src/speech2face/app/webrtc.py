@@ -29,7 +29,7 @@ from speech2face.limits import Style
 from speech2face.live import LiveMotion, PcmFormat
 from speech2face.motion import FRAMES_PER_SECOND as MOVING_FRAMES_PER_SECOND
 from speech2face.motion import Pose
-from speech2face.portrait import Portrait
+from speech2face.portrait import Portrait, check_style
 from speech2face.video import SpeakingFace, labelled, speaking_face
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ class Meetings:
 
         Raises:
             Problem: why not.
+            InvalidOption: a style that the model's faces cannot be shown in.
         """
         model = self._service.registry.model(offer.model)
-        options = TrackOptions(offer.pixels, offer.exaggerate, Style(offer.style), moves=offer.motion)
+        # Now, and not with the first sound, when nobody waits for an answer any more.
+        options = TrackOptions(offer.pixels, offer.exaggerate, check_style(model, offer.style), moves=offer.motion)
         meeting = self._meeting(offer.call or secrets.token_urlsafe(12))
         name = next((each for each in PEERS if each not in meeting.peers), None)
         if name is None:
@@ -108,7 +110,8 @@ class Meetings:
                     answered.set_result(answer)
                 await peer.run(self._book)
         except Exception as failure:
-            meeting.peers.pop(peer.name, None)
+            if meeting.peers.get(peer.name) is peer:  # another may have its place by now
+                del meeting.peers[peer.name]
             if not answered.done():
                 if not meeting.peers and not meeting.call.voices:
                     self._book.drop(meeting.call)
@@ -325,7 +328,16 @@ class Peer:
             self._reading = asyncio.create_task(self._read(track))
 
     async def _read(self, track: MediaStreamTrack) -> None:
-        """The peer's voice, until it ends."""
+        """The peer's voice, until it ends; what keeps it from being heard ends the peer's stay, which shows no face."""
+        try:
+            await self._hear(track)
+        except Speech2FaceError:
+            self.hang_up("unusable_sound")
+        except Exception:
+            log.exception("a peer's voice cannot be read")
+            self.hang_up("internal")
+
+    async def _hear(self, track: MediaStreamTrack) -> None:
         rate = 0
         while (frame := await self._frame(track)) is not None:
             if self._track is None:

@@ -23,12 +23,13 @@ from speech2face.data.storage import Storage
 from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import parse_json_object
+from speech2face.inputs import described, parse_json_object
 from speech2face.outputs import encode_csv
 from speech2face.validation import first_mistake
 
 FIELDS = ("id", "speaker", "source", "licence", "consent", "digest")
 FILTER_FIELDS = ("speaker", "source", "licence", "consent")
+MOST_LETTERS = 100_000  # of one text; the reader of tables takes 131,072
 LABEL = "label:"
 """Before the names of label columns, so that a label may be called like a field."""
 Where = Mapping[str, str]
@@ -72,6 +73,8 @@ def check_entry(entry: Entry) -> None:
     for text in texts:
         if not isinstance(text, str) or not text.isprintable():
             raise DatasetError(f"{entry.id!r}: {text!r} is not one line of printable text")
+        if len(text) > MOST_LETTERS:  # a table with it could not be read again
+            raise DatasetError(f"{entry.id[:80]!r} has a text of {len(text)} letters; at most {MOST_LETTERS} are kept")
 
 
 def parse_where(texts: Iterable[str]) -> dict[str, str]:
@@ -98,9 +101,11 @@ def check_where(where: Where, labels: Sequence[str]) -> None:
         InvalidOption: with what it knows.
     """
     known = (*FILTER_FIELDS, *labels)
-    for name in where:
+    for name, value in where.items():
         if name not in known:
             raise InvalidOption(f'the gallery has no label "{name}"; it has {", ".join(known)}')
+        if not isinstance(value, str):  # nothing would be equal to it
+            raise InvalidOption(f"the filter {name} is {described(value)}; labels are text, such as {str(value)!r}")
 
 
 class Entries:

@@ -155,9 +155,9 @@ class FileWriter:
             record = self._index(record, entries, kept)
         storage.write(RECORD, record.encode())
         self._remove_others(record)
-        self.close()
         if self._before is not None:
-            self._before.reopen(record)
+            self._before.reopen(record, _stamp(self._before.folder))  # while nobody else can change it
+        self.close()
         return record
 
     def _vectors(self, kept: Sequence[int]) -> Iterator[Any]:
@@ -502,15 +502,16 @@ class FileStore:
         """
         assert storage.local is not None
         self.storage, self.folder = storage, storage.local
-        self.reopen(read_record(storage))
+        stamp = _stamp(self.folder)  # before it is read: what comes in between is noticed
+        self.reopen(read_record(storage), stamp)
 
-    def reopen(self, record: GalleryRecord) -> None:
-        """Take the files that the record names.
+    def reopen(self, record: GalleryRecord, stamp: tuple[int, ...]) -> None:
+        """Take the files that the record names; `stamp` is that of the file it was read from.
 
         Raises:
             DatasetError: one is missing or damaged.
         """
-        self.record = record
+        self.record, self._stamp = record, stamp
         for file in record.files.values():
             (size,) = self.storage.sizes([file.file])
             if size is None:
@@ -533,6 +534,19 @@ class FileStore:
         self.vectors = self._map_vectors()
         self._index: FaissIndex | None = None
         self._random: Embeddings | None = None
+
+    def as_it_is(self) -> FileStore:
+        """This, or the gallery opened anew where another process has changed it since.
+
+        Raises:
+            DatasetError: another gallery was built in its place, or it is gone.
+        """
+        if _stamp(self.folder) == self._stamp:
+            return self
+        now = open_files(self.folder)
+        if now.record.identity != self.record.identity:
+            raise DatasetError(f"another gallery was built in {self.storage} meanwhile; open it again")
+        return now
 
     def _map_vectors(self) -> Embeddings:
         path = self.folder / self.record.files["vectors"].file
@@ -567,9 +581,13 @@ class FileStore:
         length = int(self._lengths[row])
         if not length:
             return b""
-        with (self.folder / self.record.files["thumbnails"].file).open("rb") as file:
-            file.seek(int(self._ends[row]) - length)
-            return file.read(length)
+        try:
+            with (self.folder / self.record.files["thumbnails"].file).open("rb") as file:
+                file.seek(int(self._ends[row]) - length)
+                return file.read(length)
+        except OSError as error:
+            text = f"cannot read the pictures of {self.storage}: {error.strerror or error}"
+            raise DatasetError(f"{text}; where another process has just changed it, do it again") from error
 
     def search(self, probe: NDArray[np.float32], top: int, where: Where | None) -> Found:
         """All faces, or those the index finds."""
@@ -629,6 +647,15 @@ class FileStore:
     def __exit__(self, *error: object) -> None:
         """Files are mapped; the system lets go of them."""
         self._index = None
+
+
+def _stamp(folder: Path) -> tuple[int, ...]:
+    """What is another with every change of a gallery's record; empty where there is none."""
+    try:
+        found = (folder / RECORD).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def open_files(folder: Path) -> FileStore:

@@ -34,7 +34,8 @@ from speech2face.gallery.entries import (
     read_record,
     store_of,
 )
-from speech2face.gallery.files import unit_rows
+from speech2face.gallery.files import FileStore, unit_rows
+from speech2face.inputs import described, listed_names, whole_number
 from speech2face.models.contract import Given, Model
 from speech2face.models.release import MANIFEST
 from speech2face.outputs import sha256
@@ -153,23 +154,41 @@ class Gallery:
             WeightsError: an embedding of another size.
             DatasetError: one that has no direction; a database that went away.
         """
-        if not 1 <= top <= MOST_HITS:
-            raise InvalidOption(f"{top} faces were asked for; 1 to {MOST_HITS} can be ranked")
-        probe = unit_rows(self._sized(face_embedding)[None], "the numbers to search for")[0]
-        found = self._store.search(probe, top, where)
+        top = whole_number("top", top, 1, MOST_HITS)
+        store = self._current()
+        probe = unit_rows(self._sized(face_embedding, 1)[None], "the numbers to search for")[0]
+        found = store.search(probe, top, where)
         hits = tuple(
             Hit(rank, cosine, rank / found.of, entry) for rank, (entry, cosine) in enumerate(found.hits, start=1)
         )
         return Ranking(hits, found.of, (found.mean, found.sd), found.exact)
 
-    def _sized(self, face_embedding: Floats) -> Floats:
+    def _current(self) -> Store:
+        """The store as it is now, also where another process has changed it: nobody is found who was forgotten there.
+
+        Raises:
+            DatasetError: another gallery was built in its place.
+        """
+        if isinstance(self._store, FileStore):
+            self._store = self._store.as_it_is()
+            self.record = self._store.record
+        return self._store
+
+    def _sized(self, face_embedding: Floats, axes: int) -> Floats:
         size = self.record.space.size
-        if face_embedding.shape[-1:] != (size,):
+        try:
+            numbers = np.asarray(face_embedding)
+            if numbers.dtype.kind != "f":
+                numbers = numbers.astype(np.float64)
+        except (TypeError, ValueError):
+            found = described(face_embedding)
+            raise InvalidOption(f"the face embedding is {found}; give an array of numbers") from None
+        if numbers.ndim != axes or numbers.shape[-1:] != (size,):
             raise WeightsError(
                 f"the gallery {self.record.name} holds face embeddings of {size} numbers, not of shape"
-                f" {face_embedding.shape}; use the model or embedder it was built with"
+                f" {numbers.shape}; use the model or embedder it was built with"
             )
-        return face_embedding
+        return numbers
 
     def upsert(self, entries: Sequence[Entry], face_embeddings: Floats) -> Upserted:
         """Add entries with their embeddings (entries, K); an id that is there is replaced. All, or none of them.
@@ -185,7 +204,7 @@ class Gallery:
             check_entry(entry)
             if tombstones.has_speaker(entry.speaker) or tombstones.has_clip(entry.id):
                 raise DatasetError(f"{entry.id} is of a speaker who was forgotten; leave it out")
-        vectors = unit_rows(self._sized(face_embeddings)) if len(entries) else None
+        vectors = unit_rows(self._sized(face_embeddings, 2)) if len(entries) else None
         if vectors is None:
             return Upserted()
         with contextlib.closing(self._store.writer()) as writer:
@@ -194,7 +213,12 @@ class Gallery:
         return done
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove entries; how many there were. They may come back: `forget` is for good."""
+        """Remove entries; how many there were. They may come back: `forget` is for good.
+
+        Raises:
+            InvalidOption: one id alone, in place of a list.
+        """
+        ids = listed_names("the ids", ids)
         with contextlib.closing(self._store.writer()) as writer:
             removed = writer.remove(ids)
             if removed:
@@ -205,8 +229,10 @@ class Gallery:
         """Remove speakers for good: the tombstone comes first, and every later build honours it.
 
         Raises:
+            InvalidOption: one name alone, in place of a list.
             CannotWrite, RunLocked, DatasetError: try it again; what the tombstone names stays out from now on.
         """
+        speakers = listed_names("the speakers", speakers)
         before = self._store.tombstones or Tombstones.new()
         people, named = self._store.people(), set(speakers)
         ids = [identity for identity, speaker in people.items() if speaker in named]

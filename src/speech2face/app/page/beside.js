@@ -20,6 +20,7 @@ class Slot {
     this.file = null;
     this.answer = null;
     this.recording = null;
+    this.turn = 0; // counts up when a recording that is being begun is no longer wanted
     this.part("record").addEventListener("click", () => (this.recording ? this.stop() : this.record()));
     this.part("choose").addEventListener("click", () => this.part("file").click());
     this.part("file").addEventListener("change", ({ target }) => {
@@ -84,16 +85,23 @@ class Slot {
     this.complain();
     try {
       await this.beside.quiet();
-      this.recording = await startRecording({
+      const { turn } = this;
+      const recording = await startRecording({
         onSeconds: (seconds) => this.say(`Recording: ${seconds.toFixed(1)} s`),
         onEnd: () => this.stop(),
       });
+      if (turn !== this.turn) {
+        await recording.stop();
+        return;
+      }
+      this.recording = recording;
       this.part("record").textContent = "Stop";
       this.part("record").dataset.on = true;
       this.beside.page.announcer.say("Recording.");
     } catch (error) {
-      if (!(error instanceof MicrophoneRefused)) throw error;
-      this.complain(ofMicrophone(error.code));
+      if (error instanceof Refused) this.complain(ofRefusal(error));
+      else if (error instanceof MicrophoneRefused) this.complain(ofMicrophone(error.code));
+      else throw error;
     } finally {
       this.opening = false;
     }
@@ -103,6 +111,7 @@ class Slot {
   async cancel() {
     const { recording } = this;
     this.recording = null;
+    this.turn += 1;
     this.part("record").textContent = "Record";
     this.part("record").dataset.on = false;
     return recording?.stop();

@@ -12,6 +12,8 @@ history.replaceState(null, "", `${location.pathname}#call=${call}`); // a token 
 let side = null; // {connection, microphone, peer, sees}
 let polling = null;
 let again = null; // what to do once a token is there
+let turn = 0; // counts up when what is being joined is no longer wanted
+let looking = false;
 
 at("name").textContent = call;
 at("other").href = `${location.pathname}#call=${call}`;
@@ -77,11 +79,18 @@ function gathered(connection) {
 async function join(speaks) {
   at("message").hidden = at("token-form").hidden = true;
   say("calling", "Calling");
+  turn += 1;
+  const mine = turn;
+  const stillWanted = () => {
+    if (mine !== turn) throw new Refused(-1, "Left.");
+  };
   let microphone = null;
   let connection = null;
   try {
     const { ice_servers: iceServers } = await ask("v1/webrtc");
+    stillWanted();
     if (speaks) microphone = await openMicrophone();
+    stillWanted();
     connection = new RTCPeerConnection({ iceServers });
     side = { connection, microphone, peer: null, sees: document.querySelector("[name=sees]:checked").value };
     for (const track of microphone?.getTracks() ?? []) connection.addTrack(track, microphone);
@@ -92,16 +101,18 @@ async function join(speaks) {
     connection.addEventListener("connectionstatechange", () => changed(connection));
     await connection.setLocalDescription(await connection.createOffer());
     await gathered(connection);
+    stillWanted();
     const { sdp } = connection.localDescription;
     const style = document.querySelector("[name=style]:checked").value;
     const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style, motion: true });
     const answer = await ask("v1/webrtc/offer", { method: "POST", body });
+    stillWanted();
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
     for (const track of microphone?.getTracks() ?? []) track.stop();
     connection?.close();
+    if (mine !== turn) return; // left meanwhile, as the page says
     side = null;
     say("failed", "Not in the call");
     if (error.status === 401) {
@@ -127,8 +138,10 @@ function changed(connection) {
 /** What is believed of the voice whose face is shown. */
 async function look() {
   const now = side;
-  if (!now) return;
+  if (!now || looking) return; // one question at a time, also where the network is slow
+  looking = true;
   const { tracks } = await ask(`v1/calls/${call}`).catch(() => ({ tracks: {} }));
+  looking = false;
   const name = Object.keys(tracks).find((each) => (each === now.peer) === (now.sees === "own"));
   at("heard").textContent = now === side && tracks[name]?.facts ? inWords(tracks[name].facts) : "";
 }
@@ -141,6 +154,7 @@ function inWords({ seconds_heard: seconds, age, age_interval_80: interval, gende
 }
 
 function leave(state = "idle", text = "Not in the call") {
+  turn += 1;
   clearInterval(polling);
   for (const track of side?.microphone?.getTracks() ?? []) track.stop();
   side?.connection.close();

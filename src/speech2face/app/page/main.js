@@ -8,7 +8,7 @@ import { FileVoice } from "./file_voice.js";
 import { LiveVoice } from "./live_voice.js";
 import { Notices } from "./notices.js";
 import { inWords, Readings } from "./readings.js";
-import { readyModels } from "./service.js";
+import { isAway, readyModels } from "./service.js";
 import { Stage } from "./stage.js";
 import { Trace } from "./trace.js";
 import { Voices } from "./voices.js";
@@ -127,7 +127,7 @@ class Page {
   /** Say what was refused; where the service is gone, look out for it. */
   explain(error) {
     this.notices.explain(error);
-    if ([0, 1001, 1006].includes(error.status)) this.connect();
+    if (isAway(error) || [1001, 1006].includes(error.status)) this.connect();
   }
 
   async speak() {

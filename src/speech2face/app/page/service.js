@@ -1,5 +1,7 @@
 // The service that served this page: its models, portraits of files, and what it refuses.
 
+const NOT_THERE = [0, 502, 504]; // the last two are said by a proxy before the service
+
 let token = takeTokenOfAddress();
 
 /** What the service refused: HTTP status or WebSocket close code, a stable code, and its own sentence. */
@@ -27,18 +29,19 @@ export function useToken(text) {
 
 async function ask(path, { accept = "application/json", ...options } = {}) {
   const headers = { Accept: accept, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  let response;
-  try {
-    response = await fetch(path, { ...options, headers, cache: "no-store" });
-  } catch (error) {
+  const lost = (error) => {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "unreachable", "The service does not answer.");
-  }
-  if (response.ok) return response.json();
+  };
+  const response = await fetch(path, { ...options, headers, cache: "no-store" }).catch(lost);
+  if (response.ok) return response.json().catch(lost); // the network may also go in the middle of an answer
   const problem = await response.json().catch(() => ({}));
   const text = problem.detail ?? problem.title ?? response.statusText;
   throw new Refused(response.status, problem.code ?? "", text, Number(response.headers.get("Retry-After")) || null);
 }
+
+/** Whether a refusal says that the service itself is not there. */
+export const isAway = ({ status }) => NOT_THERE.includes(status);
 
 /** Wait until the models are loaded; `onWaiting(text)` is told what it is waiting for. */
 export async function readyModels(onWaiting) {
@@ -48,8 +51,8 @@ export async function readyModels(onWaiting) {
       if (models.length) return models;
       onWaiting("Loading the model");
     } catch (error) {
-      if (error.status !== 503 && error.status !== 0) throw error;
-      onWaiting(error.status ? "Loading the model" : "The service does not answer");
+      if (error.status !== 503 && !isAway(error)) throw error;
+      onWaiting(isAway(error) ? "The service does not answer" : "Loading the model");
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
   }

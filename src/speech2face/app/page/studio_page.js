@@ -1,6 +1,7 @@
 // What every step of the consent studio uses: the service, the steps, and what is said.
 
 import { MicrophoneRefused } from "./microphone.js";
+import { Refused as RefusedSound } from "./service.js";
 import { OVER, WRONG } from "./studio_texts.js";
 
 export const at = (id) => document.getElementById(id);
@@ -35,7 +36,11 @@ export async function ask(path, { method = "GET", json, body, keepalive = false 
   const response = await fetch(path, { method, headers, body: sent, keepalive, cache: "no-store" }).catch(() => {
     throw new Refused("unreachable", "");
   });
-  if (response.ok) return response.json();
+  if (response.ok) {
+    return response.json().catch(() => {
+      throw new Refused("unreachable", ""); // it went in the middle of an answer
+    });
+  }
   const problem = await response.json().catch(() => ({}));
   throw new Refused(problem.code ?? "other", problem.detail ?? response.statusText);
 }
@@ -87,7 +92,7 @@ export async function trying(action) {
     return await action();
   } catch (error) {
     if (error instanceof MicrophoneRefused) complain(WRONG[error.code] ?? WRONG.unsupported);
-    else if (!(error instanceof Refused) && CODES[error.name] === undefined) throw error;
+    else if (!(error instanceof Refused || error instanceof RefusedSound) && CODES[error.name] === undefined) throw error;
     else if (error.code === "session_gone") over(OVER.gone);
     else complain(WRONG[error.code] ?? WRONG[CODES[error.name]] ?? WRONG.other, error.message);
     return null;

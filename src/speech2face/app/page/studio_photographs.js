@@ -8,6 +8,7 @@ const LOOK_MS = 400; // between two looks through the camera
 const LOOK_PIXELS = 640; // longest side of what is looked at
 
 let camera = null;
+let opening = null; // what stands for a camera that is being opened
 let taken = [];
 let again = null; // the place of a photograph that is to be taken once more
 
@@ -49,8 +50,22 @@ function showTaken() {
 
 export async function openCamera() {
   if (!navigator.mediaDevices) throw new MicrophoneRefused("insecure");
+  if (camera || opening) return; // the browser still asks: a second press would open a second one
+  const mine = {};
+  opening = mine;
   const wanted = { facingMode: "user", width: { ideal: 1280 }, height: { ideal: 960 } };
-  const stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  } catch (error) {
+    if (opening === mine) opening = null;
+    throw error;
+  }
+  if (opening !== mine) {
+    stream.getTracks().forEach((track) => track.stop()); // left while the browser asked
+    return;
+  }
+  opening = null;
   camera = stream;
   at("video").srcObject = stream;
   await at("video").play();
@@ -63,7 +78,7 @@ export async function openCamera() {
 
 export function closeCamera() {
   camera?.getTracks().forEach((track) => track.stop());
-  camera = null;
+  camera = opening = null;
   at("video").srcObject = null;
   at("camera").dataset.state = "off";
   at("take").disabled = true;

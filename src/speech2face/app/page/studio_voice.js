@@ -7,6 +7,8 @@ import { SAYS, VOICE, WRONG } from "./studio_texts.js";
 const SEND_MS = 500; // between two pieces of sound
 
 let microphone = null;
+let opening = false;
+let turn = 0; // counts up when a microphone that is being opened is no longer wanted
 let sound = { pieces: [], part: 0, sending: null, enough: false };
 
 export function resetVoice() {
@@ -30,7 +32,10 @@ function heard({ speech_seconds: seconds, enough, advice, findings }, text = nul
 const enoughBut = (code) => (code === "child_voice" ? VOICE[code] : `${SAYS.enoughBut} ${VOICE[code]}`);
 
 async function startVoice() {
-  microphone = await openMicrophone(
+  if (opening) return; // the browser still asks: a second press would open a second one
+  opening = true;
+  const mine = turn;
+  const opened = await openMicrophone(
     (buffer, peak) => {
       sound.pieces.push(buffer);
       at("level").style.setProperty("--level", Math.sqrt(peak).toFixed(3));
@@ -40,7 +45,12 @@ async function startVoice() {
       stopVoice();
       complain(WRONG.gone);
     },
-  );
+  ).finally(() => (opening = false));
+  if (mine !== turn) {
+    await opened.close();
+    return;
+  }
+  microphone = opened;
   recording(true);
   advise("voice-advice", "good", SAYS.listening);
   const rate = microphone.sampleRate;
@@ -78,6 +88,7 @@ async function sendVoice(rate, open) {
 export async function stopVoice() {
   const open = microphone;
   microphone = null;
+  turn += 1;
   await open?.close();
   recording(false);
 }

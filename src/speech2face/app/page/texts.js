@@ -38,6 +38,8 @@ const STATUS = {
   503: ["The model is still being loaded", "Try again in a few seconds."],
 };
 
+STATUS[502] = STATUS[504] = STATUS[0]; // of a proxy that does not reach it
+
 const LOST = ["The connection to the service was lost", "The last picture stays. Is the service still running? Press Speak to begin anew."];
 
 /** [title, text] for a microphone's code. */
