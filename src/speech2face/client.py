@@ -326,7 +326,7 @@ class Client:
             values = None
         if not isinstance(values, dict) or "type" not in values:
             raise _foreign(self.url)
-        if values["type"] == "error" and values["fatal"]:
+        if values["type"] == "error" and values.get("fatal"):
             raise _live_error(values)
         return values
 

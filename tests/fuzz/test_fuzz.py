@@ -67,7 +67,7 @@ NOT_FOREIGN = {
     "gallery/gallery.py:_picture": "a thumbnail of a gallery, grey where it is none",
     "client.py:Client._portrait": "the answer of the service that the user has chosen to trust with a recording",
     "errors.py:install_command": "what the installer wrote beside this package",
-    "client.py:_read_update": "the answer of the service that the user has chosen to trust with a recording",
+    "client.py:Client._read_message": "the answer of the service that the user has chosen to trust with a recording",
 }
 
 
