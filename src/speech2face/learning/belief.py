@@ -116,22 +116,23 @@ class Line:
         row, error / (1 - h), by direction; where a person has several rows, h is a matrix of them. `person` (rows,) is
         whose each row is, None a person a row.
         """
-        return self.owed_at(x if person is None else x[np.unique(person, return_index=True)[1]], x, error, person)
+        return self.owed_at(x, x, error, person)
 
     def owed_at(
         self, at: NDArray[np.floating], x: NDArray[np.floating], error: Doubles, person: NDArray[np.int64] | None = None
     ) -> Doubles:
-        """As `owed`, of what is believed at other numbers than the own, (people, D), from the own rows (rows, D).
+        """As `owed`, of what is believed at other numbers than the own, from the own; both (rows, D).
 
         `error` is that at the rows' own x, as it is there without any correction.
         """
-        there, own = ((each - self.centre) @ self.axes.T for each in (at, x))
         # Of a line that was weakened the leverages are those of the line before, and so is the error they go with.
         whole = error - (1 / self.left - 1) * self.moved(x, self.centre)
         wrong = whole @ self.directions
+        own = (x - self.centre) @ self.axes.T
         leverage = np.minimum(np.square(own) @ self.shrinkage, MOST_LEVERAGE)
         people = np.arange(len(x)) if person is None else np.unique(person, return_inverse=True)[1]
         first, rows = np.unique(people, return_index=True, return_counts=True)[1:]
+        there = (at[first] - self.centre) @ self.axes.T
         moved = (there * own[first]) @ self.shrinkage / (1 - leverage[first]) * wrong[first]
         for who in np.flatnonzero(rows > 1):
             moved[who] = self._owed_of_several(there[who], own[people == who], wrong[people == who])
@@ -447,8 +448,7 @@ class RecognisedLines(TwoLines):
             return np.asarray(first + self.learned.owed(x, wrong, person)[:, : self.size])
         by_voice = self.learned.owed(x, u - said, person) @ self.onto.weights
         wrong = error + self.voice.predict(x) - self.onto.predict(u)  # of the second line, of the person's own u
-        at = said if person is None else said[np.unique(person, return_index=True)[1]]
-        return np.asarray(first + by_voice + self.onto.owed_at(at, u, wrong, person))
+        return np.asarray(first + by_voice + self.onto.owed_at(said, u, wrong, person))
 
 
 def teach_by_recogniser(parts: Sequence[Sums], *, factor: float = 1.0) -> Taught:
