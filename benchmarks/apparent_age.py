@@ -34,9 +34,8 @@ from recipes.starter.face_gate import People, attributes_of, compare, expected_g
 from recipes.starter.face_material import Faces, read_london, read_synthetic
 from recipes.starter.face_model import group_weights
 from recipes.starter.faces import GATE_AGE_YEARS
-from speech2face.face.appearance import random_faces
+from speech2face.face.appearance import chosen_hair, random_faces
 from speech2face.face.detect import Picture
-from speech2face.face.hair import chosen_hair
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -31,8 +31,8 @@ from speech2face.conversation import LEAST_SECONDS as LEAST_DRAWN_SECONDS
 from speech2face.conversation import ONLINE, cut_pieces, encode_pieces, tell_apart
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.limits import MAX_SPEAKERS
+from speech2face.models import speaker_reader
 from speech2face.models.contract import Model
-from speech2face.models.open import speaker_reader
 from speech2face.training.augment import coloured_noise, companded, mix
 from speech2face.voice.diarization import OnlineSpeakers, OnlineUnits
 

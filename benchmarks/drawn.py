@@ -29,7 +29,7 @@ from speech2face.provenance import Provenance, picture_bytes
 if hasattr(avatar, "rasterise"):
     rasterise = avatar.rasterise
 else:
-    from speech2face.drawn.shapes import rasterise
+    from speech2face.drawn.contours import rasterise
 
 def core_ms(call, runs=15):
     call()

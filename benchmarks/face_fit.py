@@ -28,11 +28,9 @@ from PIL import Image, ImageFilter
 from record import Result, median_seconds, print_results, write
 
 from speech2face.errors import FaceNotFound
-from speech2face.face.detect import Picture
+from speech2face.face.detect import Picture, read_photograph
 from speech2face.face.fit import FaceFit, FaceFitter, reason_of
-from speech2face.face.landmarks import FacePointFinder
-from speech2face.face.photograph import read_photograph
-from speech2face.face.schemes import HAND_PLACED, scheme_of
+from speech2face.face.landmarks import HAND_PLACED, FacePointFinder, scheme_of
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.voice.belief import AttributeBelief
 

@@ -25,10 +25,9 @@ from scipy.ndimage import distance_transform_edt, zoom
 
 from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, face_alignment
 from speech2face.data.media import Rejected
-from speech2face.face.detect import DlibDetector, Picture
+from speech2face.face.detect import DlibDetector, Picture, read_photograph
 from speech2face.face.embed import DLIB_MATCH_DISTANCE, DlibEmbedder
 from speech2face.face.landmarks import AVERAGE_HEAD, DlibLandmarker, eyes
-from speech2face.face.photograph import read_photograph
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("faces", "faces_synthetic", "faces_synthetic2")

@@ -37,14 +37,13 @@ from recipes.planted.pairs import write_table
 from speech2face.data.media import Rejected
 from speech2face.data.shards import write_shards
 from speech2face.evaluation.clips import Speaker, read_speakers
-from speech2face.face.photograph import read_photograph
-from speech2face.learning.belief import TwoLines, teach
+from speech2face.face.detect import read_photograph
 from speech2face.learning.features import LABELS, ClipReader, VoiceAxes, stored_pairs, tabled_pairs
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import LearnOptions, lesson_of_table, write_learned_release
-from speech2face.models.attributes import AttributeModel, Moments, load_attribute_model
+from speech2face.learning.sums import TwoLines, teach
+from speech2face.models.attributes import AttributeModel, Moments, load_attribute_model, pooled_statistics
 from speech2face.models.contract import Given
-from speech2face.models.learned import pooled_statistics
 from tests.learned_pairs import PRIOR_DEVIATION, PlantedPairs
 
 PEOPLE = (50, 100, 200, 400, 800)

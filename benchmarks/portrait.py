@@ -96,8 +96,7 @@ def warm_results(recording: bytes, rate: float, eight_bits: float) -> list[Resul
     from speech2face import read_recording, reconstruct
     from speech2face.audio.speech import require_speech
     from speech2face.models.attributes import load_attribute_model
-    from speech2face.voice.log_mel import log_mel
-    from speech2face.voice.segments import SEGMENT_SAMPLES
+    from speech2face.voice.log_mel import SEGMENT_SAMPLES, log_mel
 
     model = load_attribute_model()
     model.runtime.warm()

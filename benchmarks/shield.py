@@ -29,9 +29,9 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import find_speech
 from speech2face.errors import Speech2FaceError
 from speech2face.evaluation.clips import Speaker, read_speakers
-from speech2face.metrics.attributes import spearman
+from speech2face.metrics.measures import spearman
+from speech2face.models import load_model
 from speech2face.models.attributes import AttributeModel
-from speech2face.models.open import load_model
 from speech2face.outputs import markdown_table
 from speech2face.shielding import shield, syllables
 from speech2face.training.augment import CODECS, companded, mix, recoded

@@ -18,7 +18,7 @@ from record import ROOT, Result, print_results, processor, write
 from speech2face.audio.recording import read_recording
 from speech2face.limits import Style
 from speech2face.live import LiveMotion, PcmFormat
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from speech2face.motion import FRAMES_PER_SECOND, Pose, find_poses
 from speech2face.portrait import reconstruct
 from speech2face.video import SpeakingFace, Turn, video_bytes

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.limits import Style
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from speech2face.motion import FRAME, Pose, find_poses
 from speech2face.portrait import reconstruct
 from speech2face.provenance import comparison_facts, comparison_provenance, write_sheet

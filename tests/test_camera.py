@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face import camera
-from speech2face.camera import AHEAD_FRAMES, SpeakingCamera, opened_device, piped_sound, planes, raw_writer, show
+from speech2face import video as camera
 from speech2face.errors import CannotWrite, InvalidOption, UnreadableRecording
 from speech2face.live import PcmFormat
+from speech2face.models import load_model
 from speech2face.models.contract import Model
-from speech2face.models.open import load_model
+from speech2face.video import AHEAD_FRAMES, SpeakingCamera, opened_device, piped_sound, planes, raw_writer, show
 from tests.voices import made_voice
 
 PIXELS = 128

@@ -121,7 +121,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
     model = SimpleNamespace(check=lambda given: given.check(("white", "black")))
     monkeypatch.setattr("speech2face.portrait.reconstruct", reconstruct)
-    monkeypatch.setattr("speech2face.models.open.load_model", lambda folder: model)
+    monkeypatch.setattr("speech2face.models.load_model", lambda folder: model)
     return run
 
 

@@ -14,8 +14,8 @@ from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.cli import app
 from speech2face.conversation import LiveConversation, cut_pieces, encode_pieces, tell_apart
 from speech2face.live import LiveSession, LiveSnapshot, PcmFormat
+from speech2face.models import speaker_reader
 from speech2face.models.contract import Model
-from speech2face.models.open import speaker_reader
 from speech2face.provenance import read_provenance
 from speech2face.voice.diarization import OnlineUnits, SpeakerSpace
 

@@ -52,10 +52,9 @@ OTHER_WRITERS = {
     "data/statement.py": "the page of a data set: frames of its videos, aligned photographs, spectrograms",
     "app/studio.py": "photographs that people take of themselves, and sign for",
     "app/webrtc.py": "live video, which can carry no XMP: its label is painted into every frame",
-    "camera.py": "frames for a camera, which carry no XMP: the label is painted into every one",
-    "video.py": "frames with their label painted in, in a container whose tags are those of provenance.py",
+    "video.py": "frames with their label painted in, for a camera or a container with the tags of provenance.py",
     "training/augment.py": "sound only",
-    "audio/sound_file.py": "sound only",
+    "shielding.py": "sound only",
 }
 NOT_PICTURES = ("np.save", "torch.save", "self.save", "self._journal.save", "onnx.save")
 
@@ -77,7 +76,7 @@ def makes_pictures(path: Path) -> bool:
         if name.endswith((".imsave", ".imwrite", ".add_stream", "VideoFrame.from_ndarray")):
             return True
         if name == "ElementTree.Element" and "svg" in ast.unparse(call.args[0]):
-            return path.name != "shapes.py"  # the drawing that `portrait_svg` labels
+            return path.name != "contours.py"  # the drawing that `portrait_svg` labels
     return any(
         isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("<svg")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))

@@ -38,7 +38,7 @@ EXTRAS = (
 )
 # Only these may import what comes with an extra; everything else runs on the base install.
 NEED_EXTRAS = (
-    "voice/whisper.py",
+    "training/pretrained.py",
     "voice/encoder.py",
     "face/landmarks.py",  # places of photographs, for training only
     "face/detect.py",

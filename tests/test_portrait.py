@@ -11,7 +11,7 @@ import speech2face
 from speech2face import Given, Portrait
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.errors import EmptyRecording, InvalidGiven, InvalidOption, NoSpeech, SilentRecording
-from speech2face.face.hair import chosen_hair, most_frequent_hair
+from speech2face.face.appearance import chosen_hair, most_frequent_hair
 from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.portrait import draw_picture, worn_hair

@@ -23,9 +23,9 @@ from speech2face.errors import (
     UnreadableRecording,
     WeightsError,
 )
+from speech2face.face.detect import LONGEST_SIDE_PIXELS, read_photograph
 from speech2face.face.embedders import describe_embedder
-from speech2face.face.photograph import LONGEST_SIDE_PIXELS, read_photograph
-from speech2face.face.schemes import HAND_PLACED
+from speech2face.face.landmarks import HAND_PLACED
 from speech2face.models.attributes import load_attribute_model
 from speech2face.models.paired import load_paired_model
 from speech2face.models.release import MANIFEST

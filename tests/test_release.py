@@ -7,8 +7,8 @@ import pytest
 from scipy import ndimage
 
 from speech2face.errors import WeightsError
+from speech2face.models import load_model
 from speech2face.models.attributes import AttributeRuntime, VoiceReading, load_attribute_release
-from speech2face.models.open import load_model
 from speech2face.models.release import MANIFEST, SHIPPED, read_stored, sha256
 from speech2face.voice.belief import BIN_CENTRES, Calibration
 
@@ -87,7 +87,7 @@ def mean_age(logits: np.ndarray) -> float:
 
 
 def golden_reading(runtime: AttributeRuntime) -> VoiceReading:
-    from speech2face.voice.segments import golden_speech
+    from speech2face.voice.log_mel import golden_speech
 
     return runtime.read([runtime.segment_moments(golden_speech())])
 

@@ -13,16 +13,15 @@ import pytest
 import speech2face
 from speech2face import cli, shielding
 from speech2face.audio.recording import read_recording
-from speech2face.audio.sound_file import KINDS, encode_waveform, sound_kind
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.audio.speech import require_speech
 from speech2face.audio.vocoder import VoiceChange
-from speech2face.cli.shield import _goal_text
+from speech2face.cli.video import _goal_text
 from speech2face.errors import GoalsNotReached, InvalidOption, NoSpeech, OutputExists, SilentRecording, TooLittleSpeech
+from speech2face.models.attributes import Correction, LearnedModel, LearnedRelease, pooled_statistics
 from speech2face.models.contract import Model
-from speech2face.models.learned import Correction, LearnedModel, LearnedRelease, pooled_statistics
 from speech2face.provenance import read_provenance
-from speech2face.shielding import Exposure, Shielded, find_goals, shield
+from speech2face.shielding import KINDS, Exposure, Shielded, encode_waveform, find_goals, shield, sound_kind
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
 from tests.recordings import music
 from tests.voices import made_voice

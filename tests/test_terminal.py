@@ -92,7 +92,7 @@ FAMILY: dict[str, tuple[list[str], str, Callable[..., Any]]] = {
     "train": (["none.toml"], "tasks.train", _train),
     "balance": (["none.toml"], "training.engine.balance_by_settings", _Work()),
     "export": (["a", "--decoder", "b", "-o", "c", "--licence", "x"], "training.export.export_by_runs", _Work()),
-    "audit": (["--data", "a", "-o", "b"], "evaluation.audit.audit.audit", _Work()),
+    "audit": (["--data", "a", "-o", "b"], "evaluation.audit.audit", _Work()),
     "evaluate": (["--data", "a", "-o", "b"], "tasks.evaluate", _Work()),
     "data prepare": (["--videos", "videos", "-o", "out"], "data.session.prepare_data", _prepare),
     "data verify": (["out"], "forget.verify_data", _Work(1)),
@@ -134,7 +134,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     def run(name: str, *options: str) -> int:
         arguments, place, work = FAMILY[name]
         command = command_of(name)
-        monkeypatch.setattr("speech2face.models.open.load_model", lambda *_: _Anything())
+        monkeypatch.setattr("speech2face.models.load_model", lambda *_: _Anything())
         if command.split()[0] not in ("portrait", "video", "shield", "decode", "drivers", "gallery"):
             pytest.importorskip("torch", reason="install the extra `train`")
             for replaced in ("training.settings.read_settings", "learning.features.tabled_pairs"):

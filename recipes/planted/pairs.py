@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from recipes.planted.synthesiser import draw_traits, synthesise, voice_of
 from speech2face.data.members import Clip, encode_png, encode_wav, to_samples
 from speech2face.data.shards import ShardWriter
-from speech2face.face.landmarks import HAND_PLACED_COUNT
-from speech2face.face.schemes import HAND_PLACED
+from speech2face.face.landmarks import HAND_PLACED, HAND_PLACED_COUNT
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.outputs import write_together
 

@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from recipes.planted.synthesiser import FloatArray
 from speech2face.audio.spectrogram import FFT_SIZE, FREQUENCIES, SAMPLE_RATE, stft
 from speech2face.data.clips import ClipDataset
-from speech2face.evaluation.audit.observations import pitch_hz
-from speech2face.metrics.embeddings import Embeddings
+from speech2face.evaluation.observations import pitch_hz
+from speech2face.metrics.matching import Embeddings
 from speech2face.voice.encoder import from_pcm
 
 Features = Callable[[NDArray[np.float32]], FloatArray]

@@ -22,9 +22,8 @@ from recipes.planted.synthesiser import FloatArray
 from recipes.planted.world import World
 from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
-from speech2face.metrics.embeddings import Embeddings, cosine, explained_variance
 from speech2face.metrics.intervals import Estimate, bootstrap
-from speech2face.metrics.matching import own_ranks, recall
+from speech2face.metrics.matching import Embeddings, cosine, explained_variance, own_ranks, recall
 from speech2face.training.stages import load_network
 from speech2face.voice.encoder import SpectrogramFrontEnd, from_pcm
 

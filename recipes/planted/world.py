@@ -35,12 +35,11 @@ from recipes.planted.synthesiser import (
     synthesise,
     voice_of,
 )
-from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
+from recipes.starter.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import AttributeBasis
 from speech2face.face.landmarks import EARS, HAIRLINE, INNER_FACE
 from speech2face.face.landmarks import HAND_PLACED_INNER_LIPS as INNER_LIPS
-from speech2face.metrics.embeddings import cosine
-from speech2face.metrics.matching import own_ranks, recall
+from speech2face.metrics.matching import cosine, own_ranks, recall
 
 _SHARED = len(SHARED_TRAITS)  # of either kind: so the faces, their decoder and the teacher's head serve both
 CHANNEL_DB = 6.0  # telephones, rooms and distances differ by that much and more

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from recipes.starter.readings import Readings
 from speech2face.evaluation.clips import Speaker
-from speech2face.metrics.attributes import balanced_accuracy, coverage
+from speech2face.metrics.measures import balanced_accuracy, coverage
 from speech2face.voice.belief import BIN_EDGES, AttributeBelief, Calibration, sigmoid
 
 INTERVAL_MASS = 0.8

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from speech2face.drawn.avatar import draw_avatar
-from speech2face.drawn.shapes import rasterise
-from speech2face.face.hair import HairStyle, sample_place
+from speech2face.drawn.contours import rasterise
+from speech2face.face.appearance import HairStyle, sample_place
 from speech2face.limits import Style
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given

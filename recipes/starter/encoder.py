@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from speech2face.training.export import export
+from speech2face.training.pretrained import WhisperConfig, WhisperFrames
 from speech2face.voice.log_mel import BANDS
-from speech2face.voice.whisper import WhisperConfig, WhisperFrames
 
 FRAMES = "voice_frames.onnx"
 

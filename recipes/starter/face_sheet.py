@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
-from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
-from speech2face.face.appearance import AttributeBasis
-from speech2face.face.hair import chosen_hair, most_frequent_hair, sample_place
+from recipes.starter.linear import LinearFaceDecoder, LinearFaceDecoderConfig
+from speech2face.face.appearance import AttributeBasis, chosen_hair, most_frequent_hair, sample_place
 from speech2face.provenance import NOTICE, comparison_provenance, write_sheet
 
 AGES_YEARS = (20, 30, 40, 50, 60, 70, 80)

@@ -39,11 +39,10 @@ from recipes.starter.face_model import (
 )
 from recipes.starter.face_sheet import render
 from recipes.starter.hair import DECODER_STYLES, HairLayers, draw, hair_colour, stored_layers
+from recipes.starter.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from recipes.starter.scalp import shave, skull_moves
-from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
-from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis
+from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis, chosen_hair
 from speech2face.face.embed import DlibEmbedder
-from speech2face.face.hair import chosen_hair
 from speech2face.face.landmarks import mirror_pairs
 
 logger = logging.getLogger(__name__)

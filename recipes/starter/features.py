@@ -27,8 +27,7 @@ from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import find_speech
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.outputs import load_onnxruntime
-from speech2face.voice.log_mel import log_mel
-from speech2face.voice.segments import LEAST_VARIANCE, segment_spans
+from speech2face.voice.log_mel import LEAST_VARIANCE, log_mel, segment_spans
 
 logger = logging.getLogger(__name__)
 

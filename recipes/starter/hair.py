@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from recipes.starter.face_ageing import AGEING, hair_greying, white_hair
 from recipes.starter.face_material import SIZE, Faces, Synthetic
 from recipes.starter.face_model import FaceModel, Regions
-from speech2face.decoder.linear import BALD, SHADE_STEPS, TONE_STEPS, TONE_ZERO
+from recipes.starter.linear import BALD, SHADE_STEPS, TONE_STEPS, TONE_ZERO
 from speech2face.face.appearance import AttributeBasis
 
 Array = NDArray[np.float32]

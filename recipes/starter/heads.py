@@ -22,7 +22,7 @@ from recipes.starter.channels import CHANNELS
 from recipes.starter.features import CUTS_SECONDS, Packed
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.training.export import save_half
-from speech2face.voice.whisper import DISTANCE_SECONDS, VoiceHead, WhisperConfig
+from speech2face.training.pretrained import DISTANCE_SECONDS, VoiceHead, WhisperConfig
 
 logger = logging.getLogger(__name__)
 

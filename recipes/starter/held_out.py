@@ -32,10 +32,10 @@ from recipes.starter.heads import (
 )
 from recipes.starter.release import DISTANCE
 from speech2face.evaluation.clips import Speaker, read_speakers
-from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
+from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.outputs import replace_file
+from speech2face.training.pretrained import AGE_UNIT_YEARS, DISTANCE_SECONDS, WhisperConfig
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
-from speech2face.voice.whisper import AGE_UNIT_YEARS, DISTANCE_SECONDS, WhisperConfig
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from recipes.starter.heads import AGE_EXPANSION
 from speech2face.errors import WeightsError
-from speech2face.evaluation.audit.audit import HEADING, NOT_MEASURED, kept_block, section
+from speech2face.evaluation.audit import HEADING, NOT_MEASURED, kept_block, section
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
 
 ALL_SOURCES = "all"

@@ -18,10 +18,10 @@ from PIL import Image
 from recipes.starter.face_material import Faces, read_london, read_synthetic
 from speech2face.evaluation.readers import AppearanceReader, AttributeReader, read_pictures
 from speech2face.face.detect import Picture
-from speech2face.metrics.attributes import balanced_accuracy
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap, bootstrap
+from speech2face.metrics.measures import balanced_accuracy
+from speech2face.models import load_model
 from speech2face.models.attributes import AttributeModel
-from speech2face.models.open import load_model
 
 DRAWS = 300
 SEED = 1  # the reader tries its landmarker out on draws of seed 0

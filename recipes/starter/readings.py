@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from recipes.starter.features import Packed
-from speech2face.voice.whisper import FRAMES_PER_SECOND, VoiceHead
+from speech2face.training.pretrained import FRAMES_PER_SECOND, VoiceHead
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from recipes.starter.channels import FIXED
 from recipes.starter.features import Packed, decode
 from recipes.starter.readings import Readings, read_packed
 from recipes.starter.release import VOICE_WEIGHTS, load_head
-from speech2face.evaluation.audit.observations import pitch_hz
 from speech2face.evaluation.clips import Speaker, read_speakers
-from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
+from speech2face.evaluation.observations import pitch_hz
 from speech2face.metrics.intervals import Estimate, bootstrap
+from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.models.attributes import AttributeRelease, load_attribute_release
 from speech2face.models.release import SHIPPED
+from speech2face.training.pretrained import VoiceHead
 from speech2face.voice.belief import Calibration
-from speech2face.voice.whisper import VoiceHead
 
 DURATIONS: tuple[float | None, ...] = (1, 2, 3, 6, 9, None)  # None: all that was recorded, at least LEAST_SECONDS
 LEAST_SECONDS = 3.0

@@ -28,7 +28,7 @@ from speech2face.models.attributes import SPEAKER_SPACE, AttributeRuntime, load_
 from speech2face.models.release import read_manifest, write_manifest
 from speech2face.outputs import replace_file, replacing
 from speech2face.voice.diarization import pooled
-from speech2face.voice.segments import LEAST_VARIANCE
+from speech2face.voice.log_mel import LEAST_VARIANCE
 
 logger = logging.getLogger(__name__)
 SAMPLES = 6 * SAMPLE_RATE  # of each speaker

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     )
     from speech2face.limits import Style
     from speech2face.live import LiveSession, LiveSnapshot, Media, PcmFormat
+    from speech2face.models import load_model
     from speech2face.models.contract import Caution, Given, Model
-    from speech2face.models.open import load_model
     from speech2face.portrait import Portrait, Reconstruction, decode_photograph, embed, reconstruct
     from speech2face.provenance import Provenance, read_provenance
     from speech2face.shielding import Shielded, shield
@@ -143,7 +143,7 @@ _HOMES = {
     "Caution": "models.contract",
     "Given": "models.contract",
     "Model": "models.contract",
-    "load_model": "models.open",
+    "load_model": "models",
     "Portrait": "portrait",
     "Reconstruction": "portrait",
     "decode_photograph": "portrait",

@@ -264,7 +264,7 @@ class LentFile:
     sha256: str
     bytes: int
     findings: tuple[str, ...]
-    """What was noticed: codes of `app/guidance.py`; "unchecked" where nothing could look."""
+    """What was noticed: codes of `app/studio.py`; "unchecked" where nothing could look."""
 
 
 @dataclass(frozen=True)

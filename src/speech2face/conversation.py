@@ -25,8 +25,8 @@ from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import brief, whole_number
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_SPEAKERS, Style
 from speech2face.live import LiveSession, LiveSnapshot
+from speech2face.models import speaker_reader
 from speech2face.models.contract import EncoderState, Model, SpeechEncoding
-from speech2face.models.open import speaker_reader
 from speech2face.portrait import (
     GivenLike,
     LabelledPicture,

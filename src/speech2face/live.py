@@ -25,7 +25,7 @@ from speech2face.audio.stream import (
     SpeechStream,
 )
 from speech2face.errors import InvalidOption, NoSpeech
-from speech2face.face.hair import HairStyle, sample_place
+from speech2face.face.appearance import HairStyle, sample_place
 from speech2face.inputs import BytesLike, brief, described, plain_bytes, seed_number, whole_number
 from speech2face.limits import MIN_SPEECH_SECONDS, Style
 from speech2face.models.contract import Caution, EncoderState, FaceBelief, Given, Model, SpeechEncoding, judge_cautions

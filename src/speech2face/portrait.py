@@ -15,8 +15,8 @@ from speech2face.audio.recording import Recording, Source, checked_recording, re
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
 from speech2face.audio.speech import DEFAULT_ACTIVITY, Activity, open_voice_activity, require_speech
 from speech2face.errors import FaceNotFitted, FaceNotFound, InvalidGiven, InvalidOption, SeveralFaces
-from speech2face.face.hair import HairStyle, chosen_hair, most_frequent_hair, sample_place
-from speech2face.face.photograph import PhotographSource, read_photograph
+from speech2face.face.appearance import HairStyle, chosen_hair, most_frequent_hair, sample_place
+from speech2face.face.detect import PhotographSource, read_photograph
 from speech2face.inputs import (
     PathLike,
     brief,
@@ -538,7 +538,7 @@ def draw_picture(
     image = model.decode(face_embedding, COLOUR_FROM if style.is_vector else hair)
     size = pixels or len(image)
     if style.is_vector:
-        from speech2face.drawn.shapes import rasterise
+        from speech2face.drawn.contours import rasterise
 
         drawing = face_artist(model, face_embedding, style, image=image, hair=hair).drawing()
         return DrawnFace(rasterise(drawing, size), drawing, hair)
@@ -689,7 +689,7 @@ def _embedded(
 
         fitter, points = model.face_fitter(FacePointFinder()), None
     else:
-        from speech2face.face.schemes import read_landmarks
+        from speech2face.face.landmarks import read_landmarks
 
         fitter, points = model.face_fitter(), read_landmarks(landmarks, name, (picture.shape[1], picture.shape[0]))
     try:

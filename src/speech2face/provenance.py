@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 from speech2face import __version__
 from speech2face.errors import InvalidOption, NotAPortrait, RecordingNotFound
-from speech2face.face.photograph import UnreadablePicture, open_picture
+from speech2face.face.detect import UnreadablePicture, open_picture
 from speech2face.inputs import BytesLike, PathLike, plain_bytes, read_content
 from speech2face.outputs import write_together
 

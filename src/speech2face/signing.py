@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from speech2face import __version__
 from speech2face.errors import CannotWrite, InvalidOption, NotAPortrait, RecordingNotFound
-from speech2face.face.photograph import UnreadablePicture, open_picture
+from speech2face.face.detect import UnreadablePicture, open_picture
 from speech2face.models.release import MANIFEST, SHIPPED, read_manifest
 from speech2face.outputs import sha256, write_together
 from speech2face.provenance import (

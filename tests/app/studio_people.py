@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from speech2face.app.guidance import PhotographReport
+from speech2face.app.studio import PhotographReport
 from speech2face.audio.recording import read_recording
 from speech2face.consent import StudioTerms, consent_form
 from speech2face.face.detect import Picture

@@ -10,9 +10,8 @@ pytest.importorskip("fastapi", reason="the studio needs the extra `serve`")
 
 from PIL import Image, ImageFilter
 
-from speech2face.app.guidance import FaceJudge, PhotographReport, light_of
-from speech2face.face.detect import Picture
-from speech2face.face.photograph import read_photograph
+from speech2face.app.studio import FaceJudge, PhotographReport, light_of
+from speech2face.face.detect import Picture, read_photograph
 from tests.app.studio_people import PORTRAIT
 
 FACES = Path(__file__).resolve().parents[3] / "shared" / "starter" / "faces"

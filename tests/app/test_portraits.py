@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 import speech2face
 from speech2face.app.http import BASE64_PIECE, Problem
 from speech2face.app.server import wanted_by
-from speech2face.drawn.shapes import rasterise
+from speech2face.drawn.contours import rasterise
 from speech2face.portrait import Portrait
 from tests import recordings as awkward
 from tests.app.speaking import EXAMPLES, label_in, voice, wav

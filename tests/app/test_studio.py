@@ -17,24 +17,22 @@ pytest.importorskip("cryptography", reason="the studio needs the extra `serve`")
 from PIL import Image
 from starlette.testclient import TestClient
 
-from speech2face.app.guidance import (
+from speech2face.app.service import PAGE_FOLDER
+from speech2face.app.studio import (
     ADVICE_CODES,
     REFUSED_CODES,
+    SESSION_HEADER,
     UNCHECKED,
     VOICE_CODES,
     NoJudge,
-    VoiceCheck,
-    judge_voice,
-    open_voice_check,
-)
-from speech2face.app.service import PAGE_FOLDER
-from speech2face.app.studio import (
-    SESSION_HEADER,
     Studio,
     StudioLimits,
     StudioSettings,
+    VoiceCheck,
     create_studio,
+    judge_voice,
     make_studio_server,
+    open_voice_check,
     sentences_of,
 )
 from speech2face.consent import ConsentFolder

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from speech2face.models.paired import PairedModel
 from tests.app.speaking import EXAMPLES, hear_until, say, speak, start, voice
 

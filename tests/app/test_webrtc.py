@@ -27,13 +27,12 @@ from PIL import Image
 from speech2face.app.http import Limits
 from speech2face.app.service import SoundBuffer
 from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, scaled
-from speech2face.camera import planes
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
 from speech2face.live import PcmFormat
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from speech2face.portrait import reconstruct
-from speech2face.video import labelled
+from speech2face.video import labelled, planes
 from tests.app.listening import Listening, server
 from tests.app.peers import peer, until
 from tests.app.speaking import EXAMPLES, label_in, pcm, voice, wait_until

@@ -15,12 +15,11 @@ from typer.testing import CliRunner
 
 from speech2face.cli import app
 from speech2face.cli.data import nested, stated_sources
+from speech2face.data.corpora import Pairs, VoxCeleb2
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.record import Record, decode_rejects, encode_rejects
 from speech2face.data.session import Grouping, prepare_data
 from speech2face.data.sources import Basis, SourceInUse, open_source
-from speech2face.data.sources.corpora import VoxCeleb2
-from speech2face.data.sources.own import Pairs
 from speech2face.data.statement import (
     find_records,
     frame_of,

@@ -24,10 +24,9 @@ from speech2face.data.record import Record, read_rejects
 from speech2face.data.shards import ShardFile, write_manifest
 from speech2face.data.storage import Storage
 from speech2face.errors import CannotWrite, InvalidOption, WeightsError
-from speech2face.face.detect import FaceBox, Picture
+from speech2face.face.detect import FaceBox, Picture, file_sha256
 from speech2face.face.embed import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
-from speech2face.face.files import file_sha256
 from speech2face.face.landmarks import HeadPose, eyes
 from tests.data.made_videos import Placed, drawn_face, garble, scene, truncate, write_video, write_wav
 from tests.voices import made_voice

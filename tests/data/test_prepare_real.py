@@ -12,10 +12,9 @@ from speech2face.data.manifest import Layout, Manifest
 from speech2face.data.prepare import ShardTask, index_labels, prepare_shard
 from speech2face.data.record import Record
 from speech2face.data.shards import write_manifest
-from speech2face.face.detect import Picture
+from speech2face.face.detect import Picture, read_photograph
 from speech2face.face.embed import DLIB_MATCH_DISTANCE, DlibEmbedder
 from speech2face.face.embedders import describe_embedder
-from speech2face.face.photograph import read_photograph
 from tests.data.made_videos import Placed, scene, write_video
 
 STARTER = Path(__file__).resolve().parents[3] / "shared" / "starter"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from speech2face.data.corpora import Pairs
 from speech2face.data.manifest import Manifest
 from speech2face.data.prepare import ShardResult, ShardTask
 from speech2face.data.record import PLAN, SOURCES, WORKERS, read_rejects
 from speech2face.data.session import JOURNAL, prepare_data
 from speech2face.data.sources import Basis, SourceInUse
-from speech2face.data.sources.own import Pairs
 from speech2face.data.storage import NewFile, Storage
 from speech2face.data.workers import OnPoison, Tally, WorkerLimits, run_local, spoken_time
 from speech2face.errors import (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from speech2face.data.corpora import Pairs
 from speech2face.data.manifest import MANIFEST, Manifest
 from speech2face.data.media import Rejected, open_place
 from speech2face.data.record import Reject
-from speech2face.data.sources.own import Pairs
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, InvalidSettings, WeightsError
 from speech2face.evaluation.clips import _check_files

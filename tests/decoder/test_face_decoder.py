@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from speech2face.decoder.linear import BALD, TONE_STEPS, TONE_ZERO, LinearFaceDecoder, LinearFaceDecoderConfig
+from recipes.starter.linear import BALD, TONE_STEPS, TONE_ZERO, LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.training.export import export, save_half
 
 CONFIG = LinearFaceDecoderConfig(

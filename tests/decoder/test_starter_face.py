@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from speech2face.decoder.linear import LinearFaceDecoder, LinearFaceDecoderConfig
+from recipes.starter.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from speech2face.face.appearance import AppearanceModel, AttributeBasis
 from tests.decoder.test_warp import pixel_centres
 

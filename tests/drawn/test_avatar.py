@@ -9,10 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.drawn.avatar import draw_avatar
-from speech2face.drawn.contours import UNITS, face_contours
-from speech2face.drawn.shapes import rasterise
+from speech2face.drawn.contours import UNITS, face_contours, rasterise
 from speech2face.errors import InvalidOption
-from speech2face.face.hair import HairStyle
+from speech2face.face.appearance import HairStyle
 from speech2face.limits import Style
 from tests.drawn.faces import canonical_face, points68
 

@@ -3,8 +3,21 @@
 import numpy as np
 import pytest
 
-from speech2face.drawn.shapes import Canvas, area, curve, disc, normals, rasterise, ribbon, smoothed
-from speech2face.drawn.tones import between, painted_skin, shift, to_hex, to_lab
+from speech2face.drawn.contours import (
+    Canvas,
+    area,
+    between,
+    curve,
+    disc,
+    normals,
+    painted_skin,
+    rasterise,
+    ribbon,
+    shift,
+    smoothed,
+    to_hex,
+    to_lab,
+)
 
 LINE = np.array([[0.0, 0.0], [3.0, 0.0], [6.0, 0.0]])
 

@@ -8,10 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.drawn.avatar import artist_for, draw_avatar
-from speech2face.drawn.contours import FaceContours, face_contours
-from speech2face.drawn.moving import KEYS, MovingDrawing
-from speech2face.drawn.shapes import rasterise
-from speech2face.drawn.warped import WarpedFace
+from speech2face.drawn.contours import FaceContours, face_contours, rasterise
+from speech2face.drawn.moving import KEYS, MovingDrawing, WarpedFace
 from speech2face.limits import Style
 from speech2face.motion import POSE_NAMES, Pose
 from tests.drawn.faces import canonical_face, points68

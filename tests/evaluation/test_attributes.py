@@ -3,8 +3,8 @@ import pytest
 
 pytest.importorskip("scipy", reason="evaluation needs scipy; install the extra `train`")
 
-from speech2face.metrics.attributes import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.metrics.intervals import bootstrap
+from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
 
 
 def test_balanced_accuracy_of_three_right_of_four_and_one_of_two_is_five_eighths() -> None:

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.metrics.embeddings import angle_degrees, explained_variance
-from speech2face.metrics.matching import own_ranks, recall
+from speech2face.metrics.matching import angle_degrees, explained_variance, own_ranks, recall
 from speech2face.metrics.measures import embedding_numbers
 
 GALLERY = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)

@@ -130,7 +130,7 @@ def test_the_trivial_baseline_of_a_measure_is_what_the_mean_face_earns_when_it_i
 
 
 def test_training_the_report_and_the_audit_mean_the_same_by_a_name() -> None:
-    from speech2face.evaluation.audit.groups import OF_FACES
+    from speech2face.evaluation.groups import OF_FACES
     from speech2face.evaluation.parts.similarity import measure_feature_similarity
     from speech2face.metrics.measures import embedding_numbers
 

@@ -5,7 +5,7 @@ import pytest
 
 from recipes.starter.model_card import aims, by_condition, by_decade, by_source, gate_text, read_scores, write_card
 from speech2face.errors import WeightsError
-from speech2face.evaluation.audit.audit import kept_block, put_block, weights_mark
+from speech2face.evaluation.audit import kept_block, put_block, weights_mark
 from speech2face.models.release import MANIFEST, sha256
 from speech2face.voice.belief import Calibration
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from speech2face.errors import WeightsError
+from speech2face.face.detect import file_sha256
 from speech2face.face.embedders import EmbedderRecord, describe_embedder, open_embedder
-from speech2face.face.files import file_sha256
 from tests.face.test_onnx_embedder import PLAIN, PORTRAIT, mean_colour_network
 
 HASH = "0123456789abcdef" * 4

@@ -12,10 +12,9 @@ from PIL import Image, ImageFilter
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces
 from speech2face.face.align import Points
-from speech2face.face.detect import Picture
+from speech2face.face.detect import Picture, read_photograph
 from speech2face.face.fit import LEAST_WEIGHT, REASONS, FaceFit, FaceFitter
-from speech2face.face.photograph import read_photograph
-from speech2face.face.schemes import CONTROL_OF, HAND_PLACED, MIRRORED_LANDMARKS, scheme_of
+from speech2face.face.landmarks import CONTROL_OF, HAND_PLACED, MIRRORED_LANDMARKS, scheme_of
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.voice.belief import AttributeBelief
 

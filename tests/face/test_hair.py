@@ -2,7 +2,7 @@
 
 import pytest
 
-from speech2face.face.hair import (
+from speech2face.face.appearance import (
     KNOT_AGES,
     SHARES,
     HairStyle,

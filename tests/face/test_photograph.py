@@ -12,16 +12,19 @@ import pytest
 from PIL import Image, ImageCms, features
 
 from speech2face.errors import FaceNotFound, MissingExtra, RecordingNotFound, SeveralFaces, UnreadableRecording
-from speech2face.face import photograph
-from speech2face.face.detect import FaceBox, Picture, check_sole, sole_face
-from speech2face.face.photograph import (
+from speech2face.face import detect as photograph
+from speech2face.face.detect import (
     FIRST_BYTES,
     NOT_OPENED,
+    FaceBox,
+    Picture,
     UnreadablePicture,
+    check_sole,
     eight_bits,
     is_photograph,
     open_picture,
     read_photograph,
+    sole_face,
 )
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"

@@ -171,7 +171,7 @@ def _labelled() -> tuple[bytes, ...]:
 
 @family("photographs", _pictures)
 def _read_photographs() -> Iterator[Reader]:
-    from speech2face.face.photograph import read_photograph
+    from speech2face.face.detect import read_photograph
 
     with _file("photograph") as (path, write):
         yield lambda content: (write(content), read_photograph(path))
@@ -529,7 +529,7 @@ def _release_folder() -> Iterator[Path]:
 
 @family("releases", lambda: (_release()["model.json"],))
 def _open_releases() -> Iterator[Reader]:
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
 
     with _release_folder() as folder:
         yield lambda content: ((folder / "model.json").write_bytes(content), load_model(folder))
@@ -537,7 +537,7 @@ def _open_releases() -> Iterator[Reader]:
 
 def _replaced_in_release(name: str) -> Iterator[Reader]:
     """A release whose record states the SHA-256 of the changed file, as its maker could."""
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
 
     with _release_folder() as folder:
         stated = json.loads(_release()["model.json"])

@@ -36,8 +36,8 @@ GROUPS = 4  # of families, each read by one process that forks, so that torch is
 OWN_WORDS = "reads what this process wrote itself a moment before"
 OWN_LINE = "reads a word of the user's own command line; whatever is no JSON or TOML is text"
 NOT_FOREIGN = {
-    "audio/sound_file.py:encode_waveform": "writes: what it opens is its own file",
-    "camera.py:opened_device": "writes: what it opens is the user's own device",
+    "shielding.py:encode_waveform": "writes: what it opens is its own file",
+    "video.py:opened_device": "writes: what it opens is the user's own device",
     "video.py:video_bytes": "writes: what it opens is its own file",
     "video.py:original_sound.frames": "a recording that `read_recording` has read a moment before",
     "audio/apart.py:main": "what the service wrote a moment before, in the process that it writes to",
@@ -47,14 +47,14 @@ NOT_FOREIGN = {
     "app/studio.py:add_voice": "samples: any two bytes are one",
     "app/studio.py:sentences_of": "a file of the package",
     "data/prepare.py:_open_maker": OWN_WORDS,
-    "data/sources/__init__.py:check_data_source": "a driver of the caller's own",
+    "data/sources.py:check_data_source": "a driver of the caller's own",
     "face/embedders.py:_is_json": "a driver of the caller's own",
     "training/stages.py:build_network": "settings out of a checkpoint, which `open_checkpoint` reads",
     "voice/encoder.py:read_example": "a driver of the caller's own",
     "data/session.py:_check_keys": OWN_WORDS,
     "data/session.py:check_plan": OWN_WORDS,
     "data/session.py:_counted_duplicates": OWN_WORDS,
-    "drawn/shapes.py:rasterise": OWN_WORDS,
+    "drawn/contours.py:rasterise": OWN_WORDS,
     "evaluation/pictures.py:PictureSet.picture": OWN_WORDS,
     "training/augment.py:recoded": OWN_WORDS,
     "training/export.py:load_half": OWN_WORDS,

@@ -62,7 +62,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PairedModel:
     spread = Spread(np.eye(EMBEDDING, dtype=np.float32)[:2], np.ones(2, np.float32), 1.0)
     release = PairedRelease(folder, "tiny", "0.1.0", "CC0-1.0", {}, EMBEDDING, 64, PLANTED, geometry, mean, spread, {})
     made = StandIn(release, cast(PairedRuntime, None))
-    monkeypatch.setattr("speech2face.models.open.load_model", lambda place: made)
+    monkeypatch.setattr("speech2face.models.load_model", lambda place: made)
     return made
 
 

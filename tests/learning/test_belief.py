@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from speech2face.learning import release
-from speech2face.learning.belief import NOTHING, Line, PreparedSums, Taught, TwoLines, beyond, learn, teach
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import LearnOptions, learned_card, lesson_of_table, spread_map, verdict
 from speech2face.learning.scores import (
@@ -24,7 +23,7 @@ from speech2face.learning.scores import (
     score,
     strata_of,
 )
-from speech2face.learning.sums import Sums, total
+from speech2face.learning.sums import NOTHING, Line, PreparedSums, Sums, Taught, TwoLines, beyond, learn, teach, total
 from speech2face.models.attributes import load_attribute_model
 from tests.learned_pairs import PRIOR_DEVIATION, SIZE, PlantedPairs
 

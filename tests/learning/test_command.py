@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from speech2face.cli import app
-from speech2face.cli.learn import check_sources, learned_rows
+from speech2face.cli.data import check_sources, learned_rows
 from speech2face.errors import DatasetError, InvalidOption
 from speech2face.learning.release import LearnOptions, lesson_of_table
 from tests.learned_pairs import PlantedPairs

@@ -48,13 +48,12 @@ from speech2face.learning.release import (
 )
 from speech2face.learning.sums import read_sums
 from speech2face.live import LiveSession, PcmFormat
-from speech2face.models.attributes import load_attribute_model
+from speech2face.models import load_model
+from speech2face.models.attributes import load_attribute_model, load_learned_model, pooled_statistics
 from speech2face.models.contract import Given
-from speech2face.models.learned import load_learned_model, pooled_statistics
-from speech2face.models.open import load_model
 from speech2face.outputs import load_onnxruntime
 from speech2face.portrait import reconstruct
-from speech2face.voice.segments import golden_speech
+from speech2face.voice.log_mel import golden_speech
 from tests.learned_pairs import NOISE_DEVIATION, SIZE
 from tests.voices import made_voice
 

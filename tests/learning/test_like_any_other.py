@@ -20,9 +20,9 @@ from speech2face.gallery.entries import Entry, GalleryRecord
 from speech2face.gallery.files import FileWriter, unit_rows
 from speech2face.gallery.gallery import BY_ATTRIBUTES, Gallery, attribute_coordinates, search_gallery, space_of
 from speech2face.live import LiveSession, PcmFormat
+from speech2face.models import load_model
+from speech2face.models.attributes import LearnedModel, load_learned_model
 from speech2face.models.contract import Given
-from speech2face.models.learned import LearnedModel, load_learned_model
-from speech2face.models.open import load_model
 from speech2face.portrait import reconstruct
 from tests.learned_pairs import tiny_release
 from tests.voices import made_voice

@@ -21,7 +21,7 @@ from recipes.planted import pairs as planted
 from recipes.planted.synthesiser import HEARD_TRAITS, synthesise, voice_of
 from speech2face.cli import app
 from speech2face.data.members import Clip, encode_wav, to_samples
-from speech2face.face.schemes import HAND_PLACED, scheme_of
+from speech2face.face.landmarks import HAND_PLACED, scheme_of
 
 ROOT = Path(__file__).parents[2]
 STARTER = ROOT.parent / "shared" / "starter"

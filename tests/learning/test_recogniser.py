@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2face.cli.learn import learned_rows, named_recogniser
+from speech2face.cli.data import learned_rows, named_recogniser
 from speech2face.data.members import Clip
 from speech2face.data.record import Record
 from speech2face.data.shards import write_shards
@@ -18,7 +18,6 @@ from speech2face.face.detect import dlib_model
 from speech2face.face.embed import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
 from speech2face.learning import features
-from speech2face.learning.belief import Directions, RecognisedLines, Taught, teach
 from speech2face.learning.features import ClipReader, FaceRecogniser, FileMaterial, encode_pairs, stored_pairs
 from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import (
@@ -32,7 +31,17 @@ from speech2face.learning.release import (
     write_sums,
 )
 from speech2face.learning.scores import STRICTEST, calibrated, gate, leave_out
-from speech2face.learning.sums import APPEARANCE, Sums, SumsFile, Target, read_sums
+from speech2face.learning.sums import (
+    APPEARANCE,
+    Directions,
+    RecognisedLines,
+    Sums,
+    SumsFile,
+    Target,
+    Taught,
+    read_sums,
+    teach,
+)
 from tests.learned_pairs import HIDDEN, SIZE, PlantedPairs
 from tests.learning.made_sets import pair_set
 
@@ -274,8 +283,8 @@ def test_what_shards_hold_of_the_same_recogniser_is_taken(toy: Path, tmp_path: P
 def test_a_release_learned_by_a_recogniser_draws_and_holds_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    from speech2face.models.attributes import load_learned_model
     from speech2face.models.contract import Given
-    from speech2face.models.learned import load_learned_model
     from tests.learning.test_learn import PEOPLE, adult_voice, planted_numbers, some_clips
 
     planted_numbers(monkeypatch)

@@ -7,10 +7,23 @@ import numpy as np
 import pytest
 
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
-from speech2face.learning.belief import PreparedSums, Strength, beyond, learn, teach
 from speech2face.learning.people import LearningTable, drawn_folds, hashed_parts, hashed_places
 from speech2face.learning.release import LearnOptions, lesson_of_sums, lesson_of_table, subtract, sums_of_table, verdict
-from speech2face.learning.sums import ARRAYS, FORMAT, LEAST_PEOPLE, Sums, SumsFile, SumsLabel, read_sums, total
+from speech2face.learning.sums import (
+    ARRAYS,
+    FORMAT,
+    LEAST_PEOPLE,
+    PreparedSums,
+    Strength,
+    Sums,
+    SumsFile,
+    SumsLabel,
+    beyond,
+    learn,
+    read_sums,
+    teach,
+    total,
+)
 from tests.learned_pairs import PlantedPairs
 from tests.learning.made_sets import pair_set
 

@@ -16,7 +16,7 @@ from speech2face.models.attributes import (
     load_attribute_model,
 )
 from speech2face.models.contract import Given, Model
-from speech2face.voice.segments import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
+from speech2face.voice.log_mel import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
 from tests.voices import made_voice
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

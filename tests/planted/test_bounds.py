@@ -6,8 +6,7 @@ import pytest
 from recipes.planted import world as bounds
 from recipes.planted.synthesiser import SEEN_TRAITS, SHARED_TRAITS, Traits
 from recipes.planted.world import World
-from speech2face.metrics.embeddings import cosine, explained_variance
-from speech2face.metrics.matching import own_ranks, recall
+from speech2face.metrics.matching import cosine, explained_variance, own_ranks, recall
 
 SHARED = len(SHARED_TRAITS)
 

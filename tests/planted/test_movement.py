@@ -23,7 +23,7 @@ from recipes.planted.synthesiser import (
     write_score,
 )
 from recipes.planted.world import World
-from speech2face.metrics.embeddings import cosine, explained_variance
+from speech2face.metrics.matching import cosine, explained_variance
 
 WORLD = World(kind="movement")
 TRAITS = SHARED["movement"]

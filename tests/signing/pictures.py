@@ -84,7 +84,7 @@ def with_pixels(png: bytes, image: np.ndarray) -> bytes:
 @cache
 def film(encoding: Literal["mp4", "webm"], *, is_signed: bool = True) -> bytes:
     """A fifth of a second of a face at rest, as MP4, which can be signed, or as WebM."""
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
     from speech2face.portrait import reconstruct
     from speech2face.video import Turn, video_bytes
 

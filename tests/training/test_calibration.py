@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="calibration reads the torch heads' outputs;
 from recipes.starter.calibration import fit, interval_coverage, interval_masses
 from recipes.starter.readings import Readings
 from speech2face.evaluation.clips import Speaker
-from speech2face.metrics.attributes import coverage
+from speech2face.metrics.measures import coverage
 from speech2face.voice.belief import BIN_CENTRES, Calibration
 
 SECONDS = 5.0

@@ -13,11 +13,7 @@ from speech2face.cli.data import _foresee
 from speech2face.data.manifest import Manifest
 from speech2face.data.session import Plan, prepare_data
 from speech2face.data.shards import write_shards
-from speech2face.errors import DatasetError, InvalidSettings
-from speech2face.face.embedders import EmbedderRecord
-from speech2face.training.engine import train_by_settings
-from speech2face.training.export import check_clips, tell_speakers
-from speech2face.training.export_needs import (
+from speech2face.data.statement import (
     LEAST_CLIPS,
     LEAST_PAIRS,
     SpeakerPairs,
@@ -25,6 +21,10 @@ from speech2face.training.export_needs import (
     planned_gaps,
     training_gaps,
 )
+from speech2face.errors import DatasetError, InvalidSettings
+from speech2face.face.embedders import EmbedderRecord
+from speech2face.training.engine import train_by_settings
+from speech2face.training.export import check_clips, tell_speakers
 from tests.data import stand_in
 from tests.data.stand_in import preparation, texts
 from tests.paired import PLANTED

@@ -14,13 +14,13 @@ from speech2face.cli.models import release_rows
 from speech2face.data.manifest import Manifest
 from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
+from speech2face.data.statement import LEAST_CLIPS
 from speech2face.errors import CheckpointError, DatasetError, InvalidOption, OutputExists, SpeakerLeak, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired import PairedModel
 from speech2face.models.release import MANIFEST
 from speech2face.training.checkpoint import NETWORK, save_checkpoint
 from speech2face.training.export import Citation, export_by_runs
-from speech2face.training.export_needs import LEAST_CLIPS
 from speech2face.training.settings import settings_from
 from tests.paired import EMBEDDING, PLANTED, tiny_decoder, tiny_encoder
 

@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from speech2face.audio.spectrogram import spectrogram
+from speech2face.data.statement import LEAST_CLIPS
 from speech2face.errors import CannotWrite, DatasetError, OutputExists, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.models.paired import load_paired_model
@@ -24,7 +25,6 @@ from speech2face.training.export import (
     tell_speakers,
     whole_tensors,
 )
-from speech2face.training.export_needs import LEAST_CLIPS
 from speech2face.voice.encoder import VoiceEncoderConfig
 from tests.paired import EMBEDDING, tiny_decoder, tiny_encoder, tiny_measures, torch, write_tiny
 

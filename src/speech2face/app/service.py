@@ -237,7 +237,7 @@ class ModelRegistry:
         Raises:
             Speech2FaceError: a release is damaged; also kept as `failure`.
         """
-        from speech2face.models.open import load_model
+        from speech2face.models import load_model
 
         try:
             for folder in self._folders:
@@ -338,7 +338,7 @@ def portrait_at(portrait: "Portrait", pixels: int | None) -> "NDArray[np.uint8]"
     """The portrait at another width; what is drawn is drawn at that width."""
     if pixels is None or portrait.drawing is None:
         return resized(portrait.image, pixels)
-    from speech2face.drawn.shapes import rasterise
+    from speech2face.drawn.contours import rasterise
 
     return rasterise(portrait.drawing, pixels)
 

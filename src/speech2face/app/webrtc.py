@@ -23,14 +23,13 @@ from PIL import Image
 from speech2face.app.calls import Call, CallBook, CallTrack, Offer, TrackOptions, open_track
 from speech2face.app.http import Problem, too_many
 from speech2face.app.service import Allowance, in_thread, stop
-from speech2face.camera import planes, waiting_picture
 from speech2face.errors import Speech2FaceError
 from speech2face.limits import Style
 from speech2face.live import LiveMotion, PcmFormat
 from speech2face.motion import FRAMES_PER_SECOND as MOVING_FRAMES_PER_SECOND
 from speech2face.motion import Pose
 from speech2face.portrait import Portrait, check_style
-from speech2face.video import SpeakingFace, labelled, speaking_face
+from speech2face.video import SpeakingFace, labelled, planes, speaking_face, waiting_picture
 
 if TYPE_CHECKING:
     from av import AudioFrame

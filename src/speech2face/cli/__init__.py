@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from speech2face import __version__
-from speech2face.cli import data, drivers, evaluate, gallery, learn, models, serve, shield, studio, video
-from speech2face.cli.options import (
+from speech2face.cli import data, gallery, models, serve, video
+from speech2face.cli.terminal import (
     Exaggerate,
     GivenText,
     Overwrite,
@@ -20,13 +20,11 @@ from speech2face.cli.options import (
     SignCertificate,
     SignKey,
     SpeakersText,
-    pairs,
-    parse_given,
-)
-from speech2face.cli.terminal import (
     check_piped,
     leave,
     one_line_errors,
+    pairs,
+    parse_given,
     prepare_streams,
     print_bytes,
     print_error,
@@ -139,8 +137,8 @@ def portrait(
         portrait_files,
         portrait_rows,
     )
+    from speech2face.models import load_model
     from speech2face.models.contract import Given
-    from speech2face.models.open import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import reconstruct
 
@@ -338,13 +336,13 @@ def _add(*commands: Callable[..., None]) -> None:
         app.command()(command)
 
 
-_add(video.video, video.camera, shield.shield)
-_add(learn.learn, models.train, models.balance, models.convert, models.decode, models.export)
+_add(video.video, video.camera, video.shield)
+_add(data.learn, models.train, models.balance, models.convert, models.decode, models.export)
 data.register(app)
 app.command(service=True)(serve.serve)
-_add(studio.studio, evaluate.audit, evaluate.evaluate)
+_add(serve.studio, models.audit, models.evaluate)
 gallery.register(app)
-drivers.register(app)
+models.register_drivers(app)
 app.add_typer(models.configs, name="configs")
 _add(models.inspect, models.certificate)
 

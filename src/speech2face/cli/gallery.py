@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face.cli.options import AsJson, Program, Quiet, settings_of
-from speech2face.cli.terminal import print_json, print_rows
+from speech2face.cli.terminal import AsJson, Program, Quiet, print_json, print_rows, settings_of
 from speech2face.console import Bar
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 
@@ -61,7 +60,7 @@ def build(
     from speech2face.batch import printable
     from speech2face.gallery.build import BuildOptions, build_gallery
     from speech2face.gallery.entries import backend_by_address
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
 
     backend = backend_by_address(backend, database or "")
     if backend == "faiss":
@@ -107,7 +106,7 @@ def search(
     """Rank a gallery's faces by likeness to what the voice suggests: no identification."""
     from speech2face.gallery.entries import parse_where
     from speech2face.gallery.gallery import search_gallery, search_sheet_png
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
     from speech2face.outputs import check_outputs, write_together
 
     where = parse_where(filters or ())

@@ -12,21 +12,33 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from speech2face.cli.options import (
+from speech2face.cli.terminal import (
     AsJson,
+    ChanceSeed,
+    Data,
     Exaggerate,
     FactsAsJson,
     Overrides,
     Overwrite,
     Program,
     Quiet,
+    ReplaceReport,
+    ReportFolder,
     SettingsFile,
     SignCertificate,
     SignKey,
+    Split,
+    listed,
+    print_error,
+    print_json,
+    print_line,
+    print_rows,
+    print_text,
+    settings_of,
 )
-from speech2face.cli.terminal import print_json, print_line, print_rows, print_text
 from speech2face.console import Bar, note
-from speech2face.errors import TRAINING_PACKAGES, InvalidOption, TamperedPicture, need_extra
+from speech2face.drivers import KINDS, DriverKind
+from speech2face.errors import TRAINING_PACKAGES, InvalidOption, MissingExtra, TamperedPicture, need_extra
 
 if TYPE_CHECKING:
     from speech2face.signing import PictureSigner, Signature
@@ -57,7 +69,7 @@ def decode(
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
     from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
     from speech2face.inputs import require_name
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import decode_photograph
 
@@ -378,3 +390,176 @@ def signature_rows(signature: Signature) -> list[tuple[str, str]]:
     if signature.signer is not None and signature.trust is not None:
         rows += [("signed by", printable(signature.signer)), ("with", TRUST_WORDS[signature.trust])]
     return rows + [("found", printable(finding.text)) for finding in signature.findings]
+
+
+# --- Commands of drivers, which other packages add: `drivers list` and `drivers check`.
+
+drivers = Program(no_args_is_help=True, help="Parts that other packages add: list and check them.")
+KindName = Annotated[str, typer.Argument(metavar="KIND", help="Kind of driver; drivers list names them.")]
+
+
+@drivers.command("list")
+def list_drivers(
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help="Only of this kind.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the drivers of each kind, with the package that brings those that were added."""
+    found = {each.name: _origins(each) for each in (KINDS.values() if kind is None else [_kind(kind)])}
+    if as_json:
+        print_json(found)
+        return
+    rows = [(name, f"{driver} ({origin})") for name, origins in found.items() for driver, origin in origins.items()]
+    print_rows(rows + [(name, "none") for name, origins in found.items() if not origins])
+
+
+@drivers.command("check")
+def check_driver(kind: KindName, name: Annotated[str, typer.Argument(help="Name of the driver.")]) -> None:
+    """Run the conformance check of its kind on one driver: print ok, or what is wrong."""
+    chosen = _kind(kind)
+    try:
+        with Bar("checking"):
+            chosen.check(name)
+    except InvalidOption:
+        raise
+    except ImportError as error:
+        raise MissingExtra(f"checking {kind} needs a package that is not installed: {error}") from None
+    except Exception as error:  # another package's code: whatever it raises says what is wrong
+        text = str(error) if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: {error}"
+        print_error(f"{kind} {name}: {text}")
+        raise typer.Exit(1) from None
+    print_line("ok")
+
+
+def _kind(name: str) -> DriverKind:
+    if name not in KINDS:
+        raise InvalidOption(f'no kind of driver is named "{name}"; there are {", ".join(KINDS)}')
+    return KINDS[name]
+
+
+def _origins(kind: DriverKind) -> dict[str, str]:
+    """Where each driver comes from, by its name; nothing of them is imported."""
+    added = kind.added()
+    packages = {name: point.dist.name if point.dist is not None else point.value for name, point in added.items()}
+    return {name: packages.get(name, "built in") for name in kind.names()}
+
+
+def register_drivers(app: typer.Typer) -> None:
+    """Add these commands to the program."""
+    app.add_typer(drivers, name="drivers")
+
+
+# --- The commands `evaluate`, every table and figure for any model, and `audit`, for whom a model is wrong.
+
+AUDIT_PACKAGES = (*TRAINING_PACKAGES, "scipy", "soxr", "matplotlib", "jinja2")
+
+
+def evaluate(
+    data: Data,
+    out: ReportFolder,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="Release or training; further ones are compared. Default: the starter."),
+    ] = None,
+    embeddings: Annotated[
+        list[Path] | None, typer.Option(help="Predictions from a file, such as a report's predictions.npz.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of pictures KEY.png by another system.")] = None,
+    embedder: Annotated[Path | None, typer.Option(help="Weights of the data's face embedder, if your own.")] = None,
+    reader: Annotated[Path | None, typer.Option(help="ONNX network that reads age, gender or group.")] = None,
+    reader_settings: Annotated[Path | None, typer.Option(help="What its outputs mean, as JSON.")] = None,
+    identity_classifier: Annotated[Path | None, typer.Option(help="ONNX network of the VGGFace score.")] = None,
+    fid_network: Annotated[Path | None, typer.Option(help="ONNX network of the FID.")] = None,
+    split: Split = None,
+    seconds: Annotated[str, typer.Option(help="How much is heard.")] = "3,6",
+    clips: Annotated[int, typer.Option(min=1, help="At most so many, drawn by chance.")] = 5000,
+    picture_clips: Annotated[int, typer.Option(min=1, help="Of these, to draw.")] = 1000,
+    parts: Annotated[str | None, typer.Option(help="Some of the report's parts. Default: all.")] = None,
+    tsne: Annotated[bool, typer.Option(help="Draw a map of the embeddings, which takes minutes.")] = True,
+    seed: ChanceSeed = 0,
+    force: ReplaceReport = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model: every number with its chance, what trivial baselines earn, and an interval over speakers."""
+    options = dict(locals())
+    from speech2face.tasks import evaluate as measure
+
+    of_the_command = ("data", "out", "model", "as_json", "quiet")
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    settings |= {"models": tuple(model or ()), "embeddings": tuple(embeddings or ())}
+    settings |= {"seconds": parse_seconds(seconds), "parts": listed(parts)}
+    for name in of_the_command:
+        del settings[name]
+    with Bar("opening data and models", quiet=quiet) as bar:
+        done = measure(data, out, progress=bar.stage, **settings)
+    summary = {part.name: part.skipped or f"{len(part.numbers)} numbers" for part in done.parts}
+    if as_json:
+        print_json({"report": str(out), "clips": done.facts.data["clips"], "parts": summary})
+    elif not quiet:
+        print_rows([("report", str(out / "index.html")), *summary.items()])
+
+
+def parse_seconds(text: str) -> tuple[float, ...]:
+    """`3,6` as numbers.
+
+    Raises:
+        InvalidOption: something is no number.
+    """
+    try:
+        return tuple(dict.fromkeys(float(part) for part in text.split(",") if part.strip()))
+    except ValueError:
+        raise InvalidOption(f'--seconds "{text}" is no list of numbers; write 3,6') from None
+
+
+def audit(
+    data: Data,
+    out: ReportFolder,
+    model: Annotated[Path | None, typer.Option(help="Folder of a release. Default: the shipped starter.")] = None,
+    cards: Annotated[
+        list[Path] | None, typer.Option("--card", help="Model card to put the outcome into. May be repeated.")
+    ] = None,
+    split: Split = None,
+    clips: Annotated[int | None, typer.Option(min=2, help="Hear so many recordings, drawn by chance.")] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Some of: telephone, low bit rate, far away, noise 10 dB, ... Default: all.")
+    ] = None,
+    seed: ChanceSeed = 0,
+    force: ReplaceReport = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say for whom a model is wrong: every number by group, with differences tested, calibration and stability."""
+    options = dict(locals())
+    need_extra("the audit", "eval", AUDIT_PACKAGES)
+
+    from speech2face.evaluation.audit import AuditSettings
+    from speech2face.evaluation.audit import audit as make
+    from speech2face.evaluation.groups import found_worse
+
+    settings = settings_of(AuditSettings, options, cards=tuple(cards or ()), channels=listed(channels))
+    with Bar("opening data and model", quiet=quiet) as bar:
+        done = make(settings, progress=bar.stage)
+    worse = [found for found in found_worse(done.findings) if found.verdict == "worse"]
+    rows = [
+        (found.question.name, f"{found.dimension} {found.group}: {found.value.value:.3g}, n {found.speakers}")
+        for found in worse
+    ]
+    if as_json:
+        print_json(
+            {
+                "report": str(out),
+                "recordings": done.facts.data["recordings"],
+                "speakers": done.facts.data["speakers"],
+                "tests": done.facts.settings["tests"],
+                "worse": [
+                    {"measure": f.question.name, "by": f.dimension, "group": f.group, "value": f.value.value,
+                     "speakers": f.speakers, "p_holm": f.p_holm}
+                    for f in worse
+                ],
+            }
+        )  # fmt: skip
+    elif not quiet:
+        heard = f"{done.facts.data['heard']} of {done.facts.data['recordings']} recordings"
+        print_rows([("report", str(out / "index.html")), ("heard", heard), *rows])
+        if not rows:
+            note("no group was shown to be told worse than the rest; with few speakers that is no proof of equality")

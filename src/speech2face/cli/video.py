@@ -1,5 +1,7 @@
 """`speech2face video` and `camera`: a portrait that speaks its recording, or whatever sound comes in."""
 
+from __future__ import annotations
+
 import queue
 import sys
 from contextlib import ExitStack
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 
 from speech2face.cli import models
-from speech2face.cli.options import (
+from speech2face.cli.terminal import (
     Exaggerate,
     FactsAsJson,
     GivenText,
@@ -20,24 +22,29 @@ from speech2face.cli.options import (
     SignCertificate,
     SignKey,
     SpeakersText,
+    check_piped,
     parse_given,
+    print_bytes,
+    print_json,
+    print_rows,
 )
-from speech2face.cli.terminal import check_piped, print_bytes, print_json, print_rows
 from speech2face.console import Bar, note
-from speech2face.errors import InvalidOption
+from speech2face.errors import GoalsNotReached, InvalidOption
 from speech2face.limits import MAX_CONVERSATION_SECONDS, MAX_RECORDING_SECONDS, Style
 
 if TYPE_CHECKING:
     from speech2face.conversation import Conversation
     from speech2face.portrait import Portrait
+    from speech2face.shielding import Goal, Shielded
     from speech2face.video import VideoEncoding
+
 
 FaceStyle = Annotated[Style, typer.Option(help="Show the face like a photograph, or drawn flat or in lines.")]
 FramePixels = Annotated[int, typer.Option(help="Width and height, an even number from 128 to 1024.")]
 ENDINGS = "A .mp4 or .webm with the sound, or an animated .svg without."
 
 
-def _checked_encoding(out: Path, style: Style, *, signed: bool, several: bool) -> "VideoEncoding | Literal['svg']":
+def _checked_encoding(out: Path, style: Style, *, signed: bool, several: bool) -> VideoEncoding | Literal["svg"]:
     """The encoding that the file's ending states, which must be able to hold what is asked for."""
     from speech2face.video import encoding_of
 
@@ -74,8 +81,8 @@ def video(
     from speech2face.audio.recording import read_recording
     from speech2face.batch import fact_rows, printable, speaker_rows
     from speech2face.conversation import check_speakers, reconstruct_speakers, turns_of
+    from speech2face.models import load_model
     from speech2face.models.contract import Given
-    from speech2face.models.open import load_model
     from speech2face.motion import find_poses, poses_json
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import check_exaggeration, reconstruct
@@ -160,10 +167,10 @@ def camera(
     quiet: Quiet = False,
 ) -> None:
     """Show a voice as it comes in by a face that speaks, in a virtual camera: a microphone's, or a synthesiser's."""
-    from speech2face.camera import AHEAD_FRAMES, SpeakingCamera, opened_device, piped_sound, raw_writer, show
     from speech2face.cli.microphone import interrupted, open_microphone
     from speech2face.live import PcmFormat
-    from speech2face.models.open import load_model
+    from speech2face.models import load_model
+    from speech2face.video import AHEAD_FRAMES, SpeakingCamera, opened_device, piped_sound, raw_writer, show
 
     if sound not in (None, "-"):
         raise InvalidOption(f"{sound} is a file: make a video of it by speech2face video, or pipe its sound into -")
@@ -191,3 +198,88 @@ def camera(
         if not quiet:
             note(f"the face is on {'standard output' if out == '-' else out}; Ctrl-C ends it")
         show(face, pieces, write, most_unshown=most, stopped=stop.is_set)
+
+
+# --- The command `shield`: what a voice gives away, and a recording that gives it away no more.
+
+
+def shield(
+    recording: Annotated[str, typer.Argument(help="A sound or video file, or - for standard input.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Sound file: .wav, .flac, .mp3, .opus, .ogg, .m4a. Default: NAME-shielded.wav, here."
+        ),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="PNG with the faces before and after, side by side.")] = None,
+    track: Annotated[
+        int | None, typer.Option(min=1, help="Hear this sound track of the file, from 1. Default: a player's.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Folder of another release that states age and gender.")] = None,
+    as_json: FactsAsJson = False,
+    force: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Change a voice until the model reads neither gender, age nor speaker in it; no proof against a stronger one."""
+    from speech2face.batch import PICTURE_SUFFIX, gather, numbered_beside, printable, stem_of
+    from speech2face.models import load_model
+    from speech2face.outputs import check_outputs, write_together
+    from speech2face.shielding import shield as shielded_from
+    from speech2face.shielding import sound_kind
+
+    gathered = gather([recording])
+    if not gathered.single:
+        raise InvalidOption(f"{printable(recording)} is a folder; name one recording")
+    source = gathered.recordings[0]
+    if source is None:
+        check_piped()
+    name = "stdin" if source is None else stem_of(source)
+    place = numbered_beside(f"{name}-shielded", ".wav", force=force) if out is None else out
+    kind = sound_kind(place)
+    if sheet is not None and sheet.suffix.lower() != PICTURE_SUFFIX:
+        raise InvalidOption(f"the sheet is a PNG file; name {printable(sheet.with_suffix(PICTURE_SUFFIX))} instead")
+    check_outputs([place, *([] if sheet is None else [sheet])], force=force)
+    with Bar("reading the recording", quiet=quiet) as bar:
+        heard = sys.stdin.buffer if source is None else source
+        made = shielded_from(heard, load_model(model), track=track, progress=bar.stage)
+    files = {place: made.encoded(kind)} | ({} if sheet is None else {sheet: made.sheet()})
+    write_together(files, force=force)
+    if as_json:
+        print_json({"recording": printable(recording), "files": [printable(path) for path in files]} | made.facts())
+    elif not quiet:
+        print_rows([("shielded", printable(place)), *([("faces", printable(sheet))] if sheet else []), *_rows(made)])
+    missed = [goal.name.replace("_", " ") for goal in made.goals if not goal.reached]
+    if missed:
+        raise GoalsNotReached(f"{', '.join(missed)} not reached; {printable(place)} holds the nearest that was found")
+
+
+def _rows(made: Shielded) -> list[tuple[str, str]]:
+    """What was read before and after, a row each, and what is not promised."""
+    ages = [f"{each.age_interval[0]:.0f} to {each.age_interval[1]:.0f}" for each in (made.before, made.after)]
+    children = [f"{each.child_probability:.2f}" for each in (made.before, made.after)]
+    rows = [(_WORDS[goal.name], _goal_text(goal)) for goal in made.goals]
+    rows.insert(1, ("age, 80 %", f"{ages[0]} -> {ages[1]}"))
+    rows.insert(2, ("child", f"{children[0]} -> {children[1]}"))
+    if made.before.beyond is not None and made.after.beyond is not None:
+        kept = "" if made.kept_beyond is None else f" ({100 * made.kept_beyond:.0f} % of it kept)"
+        rows.append(("beyond them", f"{made.before.beyond:.2f} -> {made.after.beyond:.2f}{kept}"))
+    return [*rows, ("note", made.limits)]
+
+
+_WORDS = {
+    "gender_probability": "voice read as",
+    "age_interval_share": "age interval",
+    "same_speaker": "same speaker",
+    "understandable": "understandable",
+}
+
+
+def _goal_text(goal: Goal) -> str:
+    from speech2face.portrait import gender_facts
+    from speech2face.shielding import GENDER_HIGH
+
+    before, after, wanted = f"{goal.before:.2f}", f"{goal.after:.2f}", goal.wanted
+    if goal.name == "gender_probability":
+        before, after = (gender_facts(each)["text"] for each in (goal.before, goal.after))
+        wanted = f"{100 * GENDER_HIGH:.0f} % or less"
+    return f"{before} -> {after}  {'reached' if goal.reached else 'NOT REACHED'} (wanted: {wanted})"

@@ -29,8 +29,7 @@ from speech2face.errors import (
     RecordingNotFound,
     UnreadableRecording,
 )
-from speech2face.face.detect import Picture
-from speech2face.face.photograph import read_photograph
+from speech2face.face.detect import Picture, read_photograph
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -54,10 +54,9 @@ from speech2face.errors import (
     Speech2FaceError,
     WeightsError,
 )
-from speech2face.face.detect import FaceBox, FaceDetector, Picture, open_detector
+from speech2face.face.detect import FaceBox, FaceDetector, Picture, check_sha256, open_detector
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
-from speech2face.face.files import check_sha256
 from speech2face.face.landmarks import DlibLandmarker
 
 if TYPE_CHECKING:

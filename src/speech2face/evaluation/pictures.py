@@ -49,12 +49,10 @@ from speech2face.evaluation.readers import (
 )
 from speech2face.evaluation.report import Exclusion, ModelFacts
 from speech2face.face.align import Points
-from speech2face.face.detect import DlibDetector, FaceDetector, Picture
+from speech2face.face.detect import DlibDetector, FaceDetector, Picture, file_sha256, read_photograph, weight_file
 from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import open_embedder
-from speech2face.face.files import file_sha256, weight_file
 from speech2face.face.landmarks import DlibLandmarker, FaceLandmarker, FacePointFinder
-from speech2face.face.photograph import read_photograph
 from speech2face.inputs import read_json
 from speech2face.models.contract import Model
 from speech2face.validation import checked, validated

@@ -19,10 +19,10 @@ from speech2face.evaluation.clips import Clips, parse_age
 from speech2face.evaluation.report import Embeddings, Exclusion, Floats, ModelFacts
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz, parse_json
-from speech2face.metrics.embeddings import means_of_others
+from speech2face.metrics.matching import means_of_others
 from speech2face.metrics.measures import Answers
+from speech2face.models import load_model
 from speech2face.models.contract import Given, Model
-from speech2face.models.open import load_model
 from speech2face.models.release import FITTED_KINDS, MANIFEST, sha256
 from speech2face.portrait import encode_speech
 from speech2face.voice.belief import AttributeBelief

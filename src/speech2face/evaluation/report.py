@@ -24,9 +24,9 @@ from numpy.typing import ArrayLike
 import speech2face
 from speech2face.errors import MissingExtra
 from speech2face.inputs import parse_json
-from speech2face.metrics.embeddings import Embeddings as Embeddings
-from speech2face.metrics.embeddings import Floats as Floats
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
+from speech2face.metrics.matching import Embeddings as Embeddings
+from speech2face.metrics.matching import Floats as Floats
 from speech2face.metrics.measures import Answers, Measure, average
 from speech2face.outputs import away_from_home, check_outputs, encode_csv, markdown_table, write_together
 from speech2face.provenance import chart_provenance, picture_bytes

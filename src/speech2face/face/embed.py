@@ -27,11 +27,14 @@ from speech2face.face.detect import (
     box_crop,
     dlib_model,
     dlib_module,
+    first_line,
     open_detector,
+    open_network,
+    picture_input,
     sole_face,
     take_crop,
+    weight_file,
 )
-from speech2face.face.files import first_line, open_network, picture_input, weight_file
 
 DLIB_MATCH_DISTANCE = 0.6
 """Euclidean distance under which dlib's network calls two photographs one person (dlib's own documentation)."""

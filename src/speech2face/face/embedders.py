@@ -16,9 +16,8 @@ import numpy as np
 
 from speech2face.drivers import KINDS as DRIVERS
 from speech2face.errors import MissingExtra, WeightsError
-from speech2face.face.detect import DetectorName, FaceBox, dlib_model
+from speech2face.face.detect import DetectorName, FaceBox, check_sha256, dlib_model, file_sha256, weight_file
 from speech2face.face.embed import DlibEmbedder, FaceEmbedder, OnnxEmbedder, OnnxSettings, VGGFaceSettings
-from speech2face.face.files import check_sha256, file_sha256, weight_file
 
 PLANTED = "planted"  # the kind of a record whose embeddings a generator made, without any network
 HEX_DIGITS = 64  # of a SHA-256

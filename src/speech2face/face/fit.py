@@ -20,8 +20,18 @@ from PIL import Image, ImageDraw
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces, Speech2FaceError
 from speech2face.face.align import Points, Similarity, bilinear, border_points, fit_similarity, pixel_grid, spline_map
 from speech2face.face.detect import Picture, take_crop
-from speech2face.face.landmarks import AVERAGE_HEAD, COUNT, HAND_PLACED_COUNT, MESH_COUNT, head_pose
-from speech2face.face.schemes import CONTROL_OF, HAND_PLACED, MIRRORED_68, LandmarkScheme, scheme_of
+from speech2face.face.landmarks import (
+    AVERAGE_HEAD,
+    CONTROL_OF,
+    COUNT,
+    HAND_PLACED,
+    HAND_PLACED_COUNT,
+    MESH_COUNT,
+    MIRRORED_68,
+    LandmarkScheme,
+    head_pose,
+    scheme_of,
+)
 
 Floats = NDArray[np.float64]
 REASONS = (*("no_face", "several_faces", "landmarks", "too_small", "cut_off", "not_frontal", "upside_down", "misfit"),)

@@ -21,9 +21,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from speech2face.errors import CannotWrite, WeightsError
-from speech2face.face.detect import DetectorName, FaceBox, Picture, box_crop, open_detector, take_crop
+from speech2face.face.detect import (
+    DetectorName,
+    FaceBox,
+    Picture,
+    box_crop,
+    file_sha256,
+    open_detector,
+    take_crop,
+    weight_file,
+)
 from speech2face.face.embed import Colours, CroppingEmbedder, VGGFaceSettings
-from speech2face.face.files import file_sha256, weight_file
 from speech2face.inputs import parse_json
 from speech2face.outputs import replacing
 

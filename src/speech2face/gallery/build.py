@@ -35,9 +35,8 @@ from speech2face.errors import (
     UnreadableRecording,
     WeightsError,
 )
-from speech2face.face.detect import Picture
+from speech2face.face.detect import Picture, read_photograph
 from speech2face.face.embed import PictureEmbedder
-from speech2face.face.photograph import read_photograph
 from speech2face.gallery.entries import (
     RECORD,
     STORES,

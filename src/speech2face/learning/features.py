@@ -58,11 +58,10 @@ from speech2face.face.detect import Picture
 from speech2face.face.embed import FaceEmbedder
 from speech2face.face.embedders import EmbedderRecord, open_embedder
 from speech2face.face.fit import reason_of
-from speech2face.face.schemes import read_landmarks
+from speech2face.face.landmarks import read_landmarks
 from speech2face.inputs import load_npz
-from speech2face.models.attributes import AttributeModel, load_attribute_model
+from speech2face.models.attributes import AttributeModel, load_attribute_model, pooled_statistics
 from speech2face.models.contract import Given
-from speech2face.models.learned import pooled_statistics
 from speech2face.models.release import read_manifest, read_stored
 from speech2face.portrait import encode_speech
 

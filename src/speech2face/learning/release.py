@@ -21,7 +21,6 @@ from safetensors.numpy import save_file
 from speech2face.console import Tell, unheard
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
-from speech2face.learning.belief import NOTHING, RecognisedLines, TwoLines, beyond, learn, teach
 from speech2face.learning.features import (
     EncodedClips,
     FaceRecogniser,
@@ -51,24 +50,39 @@ from speech2face.learning.scores import (
     judge,
     score,
 )
-from speech2face.learning.sums import APPEARANCE, Doubles, Sums, SumsFile, SumsLabel, Target, total
+from speech2face.learning.sums import (
+    APPEARANCE,
+    NOTHING,
+    Doubles,
+    RecognisedLines,
+    Sums,
+    SumsFile,
+    SumsLabel,
+    Target,
+    TwoLines,
+    beyond,
+    learn,
+    teach,
+    total,
+)
 from speech2face.metrics.intervals import Estimate
 from speech2face.metrics.pictures import MEASUREMENTS
-from speech2face.models.attributes import AttributeModel, load_attribute_model
-from speech2face.models.contract import Given
-from speech2face.models.learned import (
+from speech2face.models.attributes import (
     CORRECTION,
-    KIND,
+    LEARNED_KIND,
     TENSORS,
+    AttributeModel,
     Correction,
     LearnedModel,
     any_attributes,
+    load_attribute_model,
     load_learned_model,
 )
+from speech2face.models.contract import Given
 from speech2face.models.release import FORMATS, read_manifest, read_stored, write_manifest
 from speech2face.training.card import CARD
 from speech2face.training.export import OPSET, check_folder, put_folder_in_place, refer_to_safetensors
-from speech2face.voice.segments import golden_speech
+from speech2face.voice.log_mel import golden_speech
 
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
 CORRECTION_GRAPH = "correction.onnx"
@@ -318,8 +332,8 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
     training = {"starter": f"{starter.name} {starter.version}", "by_attributes": options.by_attributes}
     manifest = {
         **{key: value for key, value in values.items() if key != "files"},
-        "format": FORMATS[KIND],
-        "kind": KIND,
+        "format": FORMATS[LEARNED_KIND],
+        "kind": LEARNED_KIND,
         "name": options.name,
         "version": options.version,
         "licence": options.licence or "not stated",

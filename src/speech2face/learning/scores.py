@@ -20,10 +20,19 @@ from scipy.optimize import curve_fit
 
 from speech2face.console import Tell, unheard
 from speech2face.evaluation.clips import parse_age
-from speech2face.face.schemes import scheme_of
-from speech2face.learning.belief import Directions, RecognisedLines, Strength, Taught, TwoLines, steadied, teach
+from speech2face.face.landmarks import scheme_of
 from speech2face.learning.people import LearningTable, drawn_folds
-from speech2face.learning.sums import APPEARANCE, Doubles
+from speech2face.learning.sums import (
+    APPEARANCE,
+    Directions,
+    Doubles,
+    RecognisedLines,
+    Strength,
+    Taught,
+    TwoLines,
+    steadied,
+    teach,
+)
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
 from speech2face.metrics.matching import Choices
 from speech2face.metrics.pictures import MEASUREMENTS, measurements

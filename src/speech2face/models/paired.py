@@ -26,7 +26,7 @@ from speech2face.models.contract import Caution, Given
 from speech2face.models.release import FACE_DECODER, LANDMARKS, Release, Runtime, common_parts, open_release, parsing
 from speech2face.provenance import PAIRED_NOTICE
 from speech2face.voice.belief import Spread, SpreadBelief, cosine
-from speech2face.voice.segments import merge_oldest
+from speech2face.voice.log_mel import merge_oldest
 
 # --------------------------------------------------------------------------------------------------
 # The record of a release learned from pairs of a voice and a face: sizes, face embedder, spread, thresholds.

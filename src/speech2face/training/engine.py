@@ -33,6 +33,7 @@ from speech2face.console import Bar, Tell, note, unheard
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest, Part
 from speech2face.data.shards import BatchOrder, PassOrder, ShardCache, default_cache_folder
+from speech2face.data.statement import data_gaps, missing_packages
 from speech2face.data.storage import locked
 from speech2face.errors import (
     CheckpointError,
@@ -58,7 +59,6 @@ from speech2face.training.checkpoint import (
     save_checkpoint,
     write_settings,
 )
-from speech2face.training.export_needs import data_gaps, missing_packages
 from speech2face.training.losses import Balance, suggest_weights
 from speech2face.training.settings import OptimiserSettings, TrainingSettings
 from speech2face.training.stages import TRAINING_SPLIT, Batch, EncoderStage, Stage, build_stage, load_network

@@ -31,10 +31,11 @@ from speech2face.console import Tell, unheard
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
 from speech2face.data.shards import PassOrder
+from speech2face.data.statement import ANOTHER_SET, LEAST_CLIPS, MORE_SPEAKERS, MOST_CLIPS, SpeakerPairs
 from speech2face.errors import CannotWrite, CheckpointError, DatasetError, InvalidOption, OutputExists, WeightsError
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.inputs import load_npz
-from speech2face.metrics.embeddings import unit
+from speech2face.metrics.matching import unit
 from speech2face.metrics.measures import embedding_numbers
 from speech2face.models.paired import (
     BELIEF,
@@ -58,7 +59,6 @@ from speech2face.training.card import (
     paired_card,
     speakers,
 )
-from speech2face.training.export_needs import ANOTHER_SET, LEAST_CLIPS, MORE_SPEAKERS, MOST_CLIPS, SpeakerPairs
 from speech2face.training.stages import driver_of, load_network
 from speech2face.voice.belief import Spread
 from speech2face.voice.encoder import (
@@ -70,7 +70,7 @@ from speech2face.voice.encoder import (
     VoiceEncoder,
     from_pcm,
 )
-from speech2face.voice.segments import golden_speech
+from speech2face.voice.log_mel import golden_speech
 
 # --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 

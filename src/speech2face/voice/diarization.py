@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
-from speech2face.voice.segments import LEAST_VARIANCE
+from speech2face.voice.log_mel import LEAST_VARIANCE
 
 BLOCK = 600  # embeddings that are clustered at once: five minutes of speech
 MOST_CLUSTERS = 24  # of one block

@@ -4,9 +4,9 @@ from uuid import uuid4
 import fsspec
 import pytest
 
+from speech2face.data.corpora import AVSpeech
 from speech2face.data.record import Record, Reject
 from speech2face.data.sources import Basis, SourceInUse
-from speech2face.data.sources.corpora import AVSpeech
 from speech2face.errors import DatasetError
 
 ASKED = Basis(consent="ethics board 12/26")

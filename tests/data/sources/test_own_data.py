@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from speech2face.data.corpora import AVSpeech, Pairs, Videos, read_metadata
 from speech2face.data.record import LABELS, REASONS, Record, Reject
 from speech2face.data.sources import STATED, Basis, SourceInUse
-from speech2face.data.sources.corpora import AVSpeech, read_metadata
-from speech2face.data.sources.own import Pairs, Videos
 from speech2face.errors import DatasetError, InvalidOption
 
 DOCS = Path(__file__).parents[3] / "docs" / "data-sources.md"

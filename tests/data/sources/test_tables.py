@@ -199,7 +199,7 @@ def test_a_table_without_header_may_be_separated_by_semicolons(tmp_path: Path) -
 
 
 READERS = {
-    "data/sources/__init__.py": "the one reader of tables",
+    "data/sources.py": "the one reader of tables",
     "inputs.py": "the one reader of settings",
 }
 # Tables and texts that the program itself wrote, and reads strictly.

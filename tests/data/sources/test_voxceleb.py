@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from speech2face.data.corpora import VoxCeleb, VoxCeleb1, VoxCeleb2, read_metadata
 from speech2face.data.record import Record, Reject
 from speech2face.data.sources import Basis, SourceInUse
-from speech2face.data.sources.corpora import VoxCeleb, VoxCeleb1, VoxCeleb2, read_metadata
 from speech2face.errors import DatasetError, SpeakerLeak
 
 ASKED = Basis(consent="ethics board 12/26")

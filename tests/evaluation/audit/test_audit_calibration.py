@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.evaluation.audit.groups import (
+from speech2face.evaluation.groups import (
     brier,
     calibration_error,
     calibration_floor,

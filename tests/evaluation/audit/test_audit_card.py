@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from speech2face.errors import CannotWrite, RecordingNotFound
-from speech2face.evaluation.audit.audit import (
+from speech2face.evaluation.audit import (
     END,
     HEADING,
     NOT_MEASURED,

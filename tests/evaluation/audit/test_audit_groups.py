@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2face.errors import InvalidOption
-from speech2face.evaluation.audit.audit import channels_part, groups_part
-from speech2face.evaluation.audit.groups import (
+from speech2face.evaluation.audit import channels_part, groups_part
+from speech2face.evaluation.clips import AuditClip
+from speech2face.evaluation.groups import (
     Dimension,
     GroupFinding,
     Question,
@@ -24,10 +25,8 @@ from speech2face.evaluation.audit.groups import (
     strata,
     worst_first,
 )
-from speech2face.evaluation.audit.observations import CONDITIONS, Observations, answers_about, choose_conditions
-from speech2face.evaluation.clips import AuditClip
-from speech2face.metrics.embeddings import means_of_others
-from speech2face.metrics.matching import two_way_choice
+from speech2face.evaluation.observations import CONDITIONS, Observations, answers_about, choose_conditions
+from speech2face.metrics.matching import means_of_others, two_way_choice
 from speech2face.metrics.measures import ClipMeasure
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.evaluation.audit.observations import pitch_hz
+from speech2face.evaluation.observations import pitch_hz
 from tests.voices import made_voice
 
 

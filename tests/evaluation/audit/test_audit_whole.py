@@ -15,8 +15,9 @@ from speech2face.cli import app
 from speech2face.data.members import Clip
 from speech2face.data.shards import write_shards
 from speech2face.errors import CorruptRecording, DatasetError, OutputExists
-from speech2face.evaluation.audit.audit import END, START, AuditSettings, audit
-from speech2face.evaluation.audit.observations import (
+from speech2face.evaluation.audit import END, START, AuditSettings, audit
+from speech2face.evaluation.clips import AuditClip
+from speech2face.evaluation.observations import (
     CONDITIONS,
     between_speakers,
     changed,
@@ -24,9 +25,8 @@ from speech2face.evaluation.audit.observations import (
     measure_stability,
     observe,
 )
-from speech2face.evaluation.clips import AuditClip
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from tests.voices import made_voice
 
 STARTER = Path(__file__).parents[3].parent / "shared" / "starter"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from speech2face.metrics import attributes as metrics
+from speech2face.metrics import measures as metrics
 
 COUNTS = np.array([[3.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
 

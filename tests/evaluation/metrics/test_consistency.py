@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import f_oneway
 
-from speech2face.metrics.embeddings import SpeakerSums, neighbours, neighbours_by_label
+from speech2face.metrics.matching import SpeakerSums, neighbours, neighbours_by_label
 
 ALL = np.ones((1, 12))
 

@@ -10,8 +10,8 @@ from scipy.spatial import distance as scipy_distance
 from scipy.stats import hypergeom, pearsonr, rankdata
 from sklearn.metrics import average_precision_score
 
-from speech2face.metrics import embeddings as similarity
 from speech2face.metrics import matching as retrieval
+from speech2face.metrics import matching as similarity
 from speech2face.metrics.intervals import SpeakerBootstrap
 
 NAMES = {"cosine": "cosine", "l2": "sqeuclidean", "l1": "cityblock"}

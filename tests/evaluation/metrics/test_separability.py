@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from speech2face.metrics.attributes import principal_coordinates, recalled, silhouette
+from speech2face.metrics.measures import principal_coordinates, recalled, silhouette
 
 
 def test_the_line_is_that_of_scikit_learn() -> None:

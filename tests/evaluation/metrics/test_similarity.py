@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial import distance
 
-from speech2face.metrics import embeddings as similarity
+from speech2face.metrics import matching as similarity
 
 RNG = np.random.default_rng(0)
 FACES = RNG.standard_normal((50, 16)) + 1

@@ -14,8 +14,8 @@ from speech2face.evaluation.readers import AppearanceReader
 from speech2face.face.align import Points
 from speech2face.face.detect import FaceBox, Picture
 from speech2face.face.landmarks import COUNT, FacePointFinder, find_box
+from speech2face.models import load_model
 from speech2face.models.attributes import AttributeModel
-from speech2face.models.open import load_model
 
 
 @cache

@@ -16,9 +16,9 @@ from speech2face.evaluation.pictures import FACE_REASONS, NO_FACE, SEVERAL_FACES
 from speech2face.evaluation.predictions import EvaluationSet, StatedAttributes
 from speech2face.evaluation.readers import ATTRIBUTES, Attribute, AttributeReader, AttributeReading, read_drawn
 from speech2face.evaluation.report import render
-from speech2face.metrics import attributes as metrics
-from speech2face.metrics.attributes import DECADES, Places, class_places, decade_places, row_normalised
+from speech2face.metrics import measures as metrics
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.measures import DECADES, Places, class_places, decade_places, row_normalised
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.face.landmarks import COUNT
-from speech2face.metrics.embeddings import means_of_others
 from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.matching import means_of_others
 from speech2face.metrics.measures import average
 from speech2face.metrics.pictures import (
     MEASUREMENTS,

@@ -16,18 +16,18 @@ from speech2face.evaluation import report
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import CHANCE_COLOUR, COLOURS, render
 from speech2face.metrics import measures
-from speech2face.metrics.attributes import principal_coordinates, recalled, silhouette
-from speech2face.metrics.embeddings import (
+from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
+from speech2face.metrics.matching import (
     THREADS,
     Neighbours,
+    Singles,
     SpeakerSums,
     explained_variance,
     neighbours,
     neighbours_by_label,
     squares,
 )
-from speech2face.metrics.intervals import RESAMPLINGS, Estimate, SpeakerBootstrap
-from speech2face.metrics.matching import Singles
+from speech2face.metrics.measures import principal_coordinates, recalled, silhouette
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

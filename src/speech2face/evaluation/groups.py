@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.errors import code_named
-from speech2face.evaluation.audit.observations import (
+from speech2face.evaluation.clips import AuditClip
+from speech2face.evaluation.observations import (
     CHILD_BELOW,
     CLEAN,
     LEVELS,
@@ -20,7 +21,6 @@ from speech2face.evaluation.audit.observations import (
     is_child,
     voice_has_broken,
 )
-from speech2face.evaluation.clips import AuditClip
 from speech2face.evaluation.parts.attributes import LABEL_UNKNOWN, NO_LABEL
 from speech2face.evaluation.report import (
     CHANCE_COLOUR,
@@ -37,9 +37,8 @@ from speech2face.evaluation.report import (
     render,
 )
 from speech2face.metrics import intervals, measures
-from speech2face.metrics.attributes import covered
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap
-from speech2face.metrics.measures import ADULT_AGE
+from speech2face.metrics.measures import ADULT_AGE, covered
 from speech2face.voice.belief import BIN_EDGES, AttributeBelief
 
 if TYPE_CHECKING:

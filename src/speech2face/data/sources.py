@@ -27,7 +27,7 @@ from speech2face.data.record import Record, Reject, is_key, reject
 from speech2face.data.storage import Storage
 from speech2face.drivers import KINDS
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra, Speech2FaceError
-from speech2face.face.photograph import FIRST_BYTES, is_photograph
+from speech2face.face.detect import FIRST_BYTES, is_photograph
 from speech2face.inputs import decode_text, file_size
 from speech2face.validation import Checked, checked, first_mistake, validated
 

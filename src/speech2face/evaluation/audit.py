@@ -12,10 +12,10 @@ import numpy as np
 
 from speech2face.console import Tell
 from speech2face.errors import CannotWrite, DatasetError, RecordingNotFound
-from speech2face.evaluation import report
-from speech2face.evaluation.audit import groups
-from speech2face.evaluation.audit.groups import calibration_part
-from speech2face.evaluation.audit.observations import (
+from speech2face.evaluation import groups, report
+from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
+from speech2face.evaluation.groups import calibration_part
+from speech2face.evaluation.observations import (
     CLEAN,
     Movement,
     Observations,
@@ -25,10 +25,9 @@ from speech2face.evaluation.audit.observations import (
     observe,
     stability_part,
 )
-from speech2face.evaluation.clips import MOST_SECONDS, Clips, audit_clips, open_clips
 from speech2face.evaluation.predictions import ReleasePredictor, references_for
 from speech2face.metrics.intervals import LEVEL, PERMUTATIONS, RESAMPLINGS, SMALLEST_SHOWN, SMALLEST_TESTED, Estimate
-from speech2face.models.open import load_model
+from speech2face.models import load_model
 from speech2face.outputs import write_together
 
 if TYPE_CHECKING:
