@@ -21,7 +21,7 @@ import numpy as np
 from record import Result, print_results, write
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from speech2face.evaluation.evaluate import PARTS
+from speech2face.evaluation.parts import PARTS
 from speech2face.evaluation.pictures import EvaluationSettings, Material
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import ModelFacts, ReportFacts, write_report

@@ -39,8 +39,8 @@ from speech2face.data.shards import write_shards
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.face.detect import read_photograph
 from speech2face.learning.features import LABELS, ClipReader, VoiceAxes, stored_pairs, tabled_pairs
-from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import LearnOptions, lesson_of_table, write_learned_release
+from speech2face.learning.scores import LearningTable, drawn_folds
 from speech2face.learning.sums import TwoLines, teach
 from speech2face.models.attributes import AttributeModel, Moments, load_attribute_model, pooled_statistics
 from speech2face.models.contract import Given

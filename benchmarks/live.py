@@ -26,10 +26,9 @@ from PIL import Image
 from record import ROOT, Result, print_results, processor, write
 
 from speech2face import load_model, read_recording
-from speech2face.audio.spectrogram import SAMPLE_RATE
+from speech2face.audio.spectrogram import SAMPLE_RATE, log_mel
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models.attributes import AttributeModel
-from speech2face.voice.log_mel import log_mel
 
 UPDATES_PER_SECOND = 4
 STREAM_RATE = 48_000

@@ -94,9 +94,9 @@ def operations(path: Path, feeds: dict[str, np.ndarray]) -> tuple[float, float]:
 def warm_results(recording: bytes, rate: float, eight_bits: float) -> list[Result]:
     """Per clip in a process that is already running, and its stages."""
     from speech2face import read_recording, reconstruct
+    from speech2face.audio.spectrogram import SEGMENT_SAMPLES, log_mel
     from speech2face.audio.speech import require_speech
     from speech2face.models.attributes import load_attribute_model
-    from speech2face.voice.log_mel import SEGMENT_SAMPLES, log_mel
 
     model = load_attribute_model()
     model.runtime.warm()

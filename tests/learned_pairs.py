@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from speech2face.learning.features import VoiceAxes
-from speech2face.learning.people import LearningTable
 from speech2face.learning.release import LearnOptions, Lesson, write_learned_release
+from speech2face.learning.scores import LearningTable
 from speech2face.learning.sums import Doubles, Strength, TwoLines, beyond, learn
 
 NUMBERS, SIZE = 40, 24

@@ -56,7 +56,7 @@ NEED_EXTRAS = (
     "app/",
     "client.py",
     "signing.py",
-    "cli/microphone.py",
+    "cli/video.py",
 )
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -16,7 +16,7 @@ import pytest
 
 from speech2face import cli, errors, load_model, read_recording, reconstruct
 from speech2face.audio.spectrogram import SAMPLE_RATE
-from speech2face.cli import microphone
+from speech2face.cli import video as microphone
 from speech2face.console import Bar
 from speech2face.live import LiveSnapshot
 from tests.screen import on_terminal

@@ -87,7 +87,7 @@ def mean_age(logits: np.ndarray) -> float:
 
 
 def golden_reading(runtime: AttributeRuntime) -> VoiceReading:
-    from speech2face.voice.log_mel import golden_speech
+    from speech2face.audio.spectrogram import golden_speech
 
     return runtime.read([runtime.segment_moments(golden_speech())])
 
@@ -157,8 +157,8 @@ def test_eight_bits_say_what_the_published_layers_say_in_full_precision() -> Non
     from recipes.starter.encoder import load_frames
     from recipes.starter.features import decode, spoken
     from recipes.starter.release import load_head
+    from speech2face.audio.spectrogram import log_mel
     from speech2face.evaluation.clips import read_speakers
-    from speech2face.voice.log_mel import log_mel
 
     runtime = AttributeRuntime(load_attribute_release())
     frames, head = load_frames(WHISPER), load_head(SHIPPED / "voice.safetensors")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from speech2face.audio.spectrogram import BANDS
 from speech2face.training.export import export
 from speech2face.training.pretrained import WhisperConfig, WhisperFrames
-from speech2face.voice.log_mel import BANDS
 
 FRAMES = "voice_frames.onnx"
 

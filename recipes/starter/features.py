@@ -23,11 +23,10 @@ import numpy as np
 from recipes.starter.channels import CHANNELS, FIXED, babble_of, heard, no_voice
 from recipes.starter.encoder import FRAMES, write_frames
 from speech2face.audio.recording import any_tags
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.spectrogram import LEAST_VARIANCE, SAMPLE_RATE, FloatArray, log_mel, segment_spans
 from speech2face.audio.speech import find_speech
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.outputs import load_onnxruntime
-from speech2face.voice.log_mel import LEAST_VARIANCE, log_mel, segment_spans
 
 logger = logging.getLogger(__name__)
 

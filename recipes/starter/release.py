@@ -18,6 +18,7 @@ from recipes.starter.encoder import FRAMES
 from recipes.starter.features import Packed
 from recipes.starter.linear import LinearFaceDecoder, LinearFaceDecoderConfig
 from recipes.starter.readings import read_packed
+from speech2face.audio.spectrogram import golden_speech
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.face.appearance import AttributeBasis
 from speech2face.models.attributes import KIND, VOICE_FRAMES, VOICE_HEAD, load_attribute_model
@@ -26,7 +27,6 @@ from speech2face.outputs import replace_file
 from speech2face.training.export import export, load_half, save_half
 from speech2face.training.pretrained import HeadOutputs, VoiceHead, WhisperConfig
 from speech2face.voice.belief import Calibration, FacePopulation
-from speech2face.voice.log_mel import golden_speech
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,13 @@ from scipy.linalg import eigh
 
 from recipes.starter.channels import CHANNELS, babble_of, heard
 from recipes.starter.features import HEARD_SECONDS, Packed, decode, spoken
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.spectrogram import LEAST_VARIANCE, SAMPLE_RATE, FloatArray
 from speech2face.conversation import AROUND, PIECE_SAMPLES
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.models.attributes import SPEAKER_SPACE, AttributeRuntime, load_attribute_release
 from speech2face.models.release import read_manifest, write_manifest
 from speech2face.outputs import replace_file, replacing
 from speech2face.voice.diarization import pooled
-from speech2face.voice.log_mel import LEAST_VARIANCE
 
 logger = logging.getLogger(__name__)
 SAMPLES = 6 * SAMPLE_RATE  # of each speaker

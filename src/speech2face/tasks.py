@@ -11,7 +11,7 @@ from speech2face.errors import EVALUATION_PACKAGES, TRAINING_PACKAGES, InvalidOp
 from speech2face.inputs import PathLike, plain_path
 
 if TYPE_CHECKING:
-    from speech2face.evaluation.evaluate import Evaluation
+    from speech2face.evaluation.parts import Evaluation
     from speech2face.training.settings import TrainingSettings
 
 
@@ -68,7 +68,7 @@ def evaluate(
         Speech2FaceError: one of its typed kinds; whatever is cheap to check is checked before anything is measured.
     """
     need_extra("the evaluation", "eval", EVALUATION_PACKAGES)
-    from speech2face.evaluation.evaluate import evaluate as measure
+    from speech2face.evaluation.parts import evaluate as measure
     from speech2face.evaluation.pictures import EvaluationSettings
 
     names = [each.name for each in fields(EvaluationSettings) if each.name not in ("data", "out")]

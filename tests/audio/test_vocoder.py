@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from speech2face.audio import vocoder
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray, log_mel
 from speech2face.audio.vocoder import VoiceChange, median_pitch, put_together, take_apart, track_pitch
-from speech2face.voice.log_mel import log_mel
 from tests.voices import made_voice
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from PIL import Image
 from speech2face import cli
 from speech2face.data.members import Clip
 from speech2face.data.shards import ShardWriter
-from speech2face.evaluation.evaluate import PARTS, evaluate
+from speech2face.evaluation.parts import PARTS, evaluate
 from speech2face.evaluation.pictures import EvaluationSettings
 from tests.paired import EMBEDDING, PLANTED
 

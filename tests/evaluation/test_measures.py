@@ -12,7 +12,7 @@ import pytest
 
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption
-from speech2face.evaluation.evaluate import PARTS, chosen_parts
+from speech2face.evaluation.parts import PARTS, chosen_parts
 from speech2face.evaluation.parts.similarity import measure_added
 from speech2face.evaluation.report import ModelFacts, ReportFacts, write_report
 from speech2face.metrics import measures

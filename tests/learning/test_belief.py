@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from speech2face.learning import release
-from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import LearnOptions, learned_card, lesson_of_table, spread_map, verdict
 from speech2face.learning.scores import (
     INNER_FOLDS,
     MOST_RECOGNISED,
+    LearningTable,
     LeftOut,
     Scores,
     calibrated,
+    drawn_folds,
     gate,
     leave_out,
     owed_to_oneself,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from recipes.planted import pairs as planted
 from recipes.planted.synthesiser import HEARD_TRAITS, synthesise, voice_of
+from speech2face.audio.spectrogram import golden_speech
 from speech2face.data.media import Rejected
 from speech2face.data.members import Clip, encode_npy, encode_png, encode_wav, to_samples
 from speech2face.data.shards import write_shards
@@ -35,7 +36,6 @@ from speech2face.learning.features import (
     stored_pairs,
     tabled_pairs,
 )
-from speech2face.learning.people import LearningTable, check_count
 from speech2face.learning.release import (
     CORRECTION_GRAPH,
     GOLDEN,
@@ -46,6 +46,7 @@ from speech2face.learning.release import (
     learn_release,
     write_sums,
 )
+from speech2face.learning.scores import LearningTable, check_count
 from speech2face.learning.sums import read_sums
 from speech2face.live import LiveSession, PcmFormat
 from speech2face.models import load_model
@@ -53,7 +54,6 @@ from speech2face.models.attributes import load_attribute_model, load_learned_mod
 from speech2face.models.contract import Given
 from speech2face.outputs import load_onnxruntime
 from speech2face.portrait import reconstruct
-from speech2face.voice.log_mel import golden_speech
 from tests.learned_pairs import NOISE_DEVIATION, SIZE
 from tests.voices import made_voice
 

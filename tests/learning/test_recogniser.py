@@ -19,7 +19,6 @@ from speech2face.face.embed import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
 from speech2face.learning import features
 from speech2face.learning.features import ClipReader, FaceRecogniser, FileMaterial, encode_pairs, stored_pairs
-from speech2face.learning.people import LearningTable, drawn_folds
 from speech2face.learning.release import (
     LearnOptions,
     learn_release,
@@ -30,7 +29,7 @@ from speech2face.learning.release import (
     sums_of_table,
     write_sums,
 )
-from speech2face.learning.scores import STRICTEST, calibrated, gate, leave_out
+from speech2face.learning.scores import STRICTEST, LearningTable, calibrated, drawn_folds, gate, leave_out
 from speech2face.learning.sums import (
     APPEARANCE,
     Directions,

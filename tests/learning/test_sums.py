@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from speech2face.errors import DatasetError, InvalidOption, OutputExists
-from speech2face.learning.people import LearningTable, drawn_folds, hashed_parts, hashed_places
 from speech2face.learning.release import LearnOptions, lesson_of_sums, lesson_of_table, subtract, sums_of_table, verdict
+from speech2face.learning.scores import LearningTable, drawn_folds, hashed_parts, hashed_places
 from speech2face.learning.sums import (
     ARRAYS,
     FORMAT,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from speech2face import read_recording
-from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
+from speech2face.audio.spectrogram import MOST_STRETCHES, RECENT_STRETCHES, SAMPLE_RATE, FloatArray, merge_oldest
 from speech2face.errors import NoSpeech
 from speech2face.models.attributes import (
     VOICE_FRAMES,
@@ -16,7 +16,6 @@ from speech2face.models.attributes import (
     load_attribute_model,
 )
 from speech2face.models.contract import Given, Model
-from speech2face.voice.log_mel import MOST_STRETCHES, RECENT_STRETCHES, merge_oldest
 from tests.voices import made_voice
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

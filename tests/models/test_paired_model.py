@@ -189,7 +189,7 @@ def test_speech_is_cut_into_segments_whose_voices_the_networks_can_compare(model
 
 
 def test_the_golden_tensors_come_out_again(model: PairedModel) -> None:
-    from speech2face.voice.log_mel import golden_speech
+    from speech2face.audio.spectrogram import golden_speech
 
     golden = np.load(model.release.file("golden.npz"))
     assert_says(model.encode(golden_speech()).face_embedding, golden["face_embedding"])

@@ -22,9 +22,9 @@ from recipes.starter.heads import (
     standard,
 )
 from recipes.starter.readings import moments_of, read_packed
+from speech2face.audio.spectrogram import LEAST_VARIANCE
 from speech2face.evaluation.clips import Speaker
 from speech2face.training.pretrained import VoiceHead, WhisperConfig
-from speech2face.voice.log_mel import LEAST_VARIANCE
 
 SMALL = WhisperConfig(layers=1, width=3, speaker_embedding=2, distance_axes=2)
 

@@ -12,7 +12,7 @@ from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
 from speech2face.errors import DatasetError
 from speech2face.face.detect import Picture
-from speech2face.training.morph import (
+from speech2face.training.augment import (
     FACE_PARTS,
     Morpher,
     blend_gradients,

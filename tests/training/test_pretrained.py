@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from speech2face.audio.spectrogram import log_mel
 from speech2face.drivers import KINDS
 from speech2face.errors import WeightsError
 from speech2face.inputs import shipped_settings
@@ -17,7 +18,6 @@ from speech2face.training.engine import make_optimiser
 from speech2face.training.pretrained import WHISPER, LogMel, PretrainedSettings, PretrainedVoiceEncoder, shipped_layers
 from speech2face.training.settings import TrainingSettings, read_settings, settings_from
 from speech2face.training.stages import build_network, build_voice_encoder
-from speech2face.voice.log_mel import log_mel
 from tests.voices import made_voice
 
 ROOT = Path(__file__).parents[2]

@@ -3,14 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech2face.voice.log_mel import BANDS, FREQUENCIES, log_mel, mel_filters
+from speech2face.audio.spectrogram import BANDS, MEL_FREQUENCIES, log_mel, mel_filters
 from tests.voices import made_voice
 
 
 def test_the_filters_have_equal_area_and_those_under_one_kilohertz_are_evenly_spaced() -> None:
     filters = mel_filters()
-    assert filters.shape == (BANDS, FREQUENCIES) == (80, 201)
-    peaks = (filters * np.arange(FREQUENCIES)).sum(1) / filters.sum(1) * 40  # hertz
+    assert filters.shape == (BANDS, MEL_FREQUENCIES) == (80, 201)
+    peaks = (filters * np.arange(MEL_FREQUENCIES)).sum(1) / filters.sum(1) * 40  # hertz
     assert (np.diff(peaks) > 0).all()
     linear = peaks[(peaks > 200) & (peaks < 900)]
     np.testing.assert_allclose(np.diff(linear), 37.24, atol=6)  # 3016 Hz on the linear scale in 81 steps

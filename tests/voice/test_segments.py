@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech2face.voice.log_mel import SEGMENT_HOPS, SEGMENT_SAMPLES, segment_spans
+from speech2face.audio.spectrogram import SEGMENT_HOPS, SEGMENT_SAMPLES, segment_spans
 
 
 @given(st.integers(1, 10**6))

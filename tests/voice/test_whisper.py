@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="the voice encoder is torch; install the extra `train`")
 
+from speech2face.audio.spectrogram import log_mel  # noqa: E402
 from speech2face.training.pretrained import Block, VoiceHead, WhisperConfig, WhisperFrames, sinusoids  # noqa: E402
 from speech2face.voice.belief import BIN_CENTRES  # noqa: E402
-from speech2face.voice.log_mel import log_mel  # noqa: E402
 from tests.voices import made_voice  # noqa: E402
 
 SMALL = WhisperConfig(layers=2, width=16, attention_heads=2, speaker_embedding=4, distance_axes=3)

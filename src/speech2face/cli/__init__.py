@@ -187,7 +187,7 @@ def portrait(
         source = sys.stdin.buffer if job.recording is None else job.recording
         drawn: Portrait | Conversation
         if microphone:
-            from speech2face.cli.microphone import record_portrait
+            from speech2face.cli.video import record_portrait
 
             drawn = record_portrait(opened, quiet=quiet, **options)
             files = portrait_files(drawn, job, signer)

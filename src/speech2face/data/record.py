@@ -24,7 +24,7 @@ LABELS = ("language", "gender", "age", "group", "accent", "nationality")
 SOURCE_LABEL = "source"
 """The label of a clip that says which source its record came from."""
 MORPH_OF = "morph_of"
-"""The label of a clip that was made of others' faces (training/morph.py): their keys, with spaces between; else ""."""
+"""The label of a clip made of others' faces (training/augment.py): their keys, with spaces between; else ""."""
 MAX_KEY = 80  # characters; tar's names are the limit
 REASONS: Mapping[str, str] = {
     "no_media": "the source names a recording or video that is not there",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
+from speech2face.audio.spectrogram import golden_speech
 from speech2face.console import Tell, unheard
 from speech2face.errors import CannotWrite, InvalidOption
 from speech2face.inputs import load_npz
@@ -29,24 +30,22 @@ from speech2face.learning.features import (
     encode_pairs,
     networks_sha256,
 )
-from speech2face.learning.people import (
-    ATTRIBUTE_SCALE,
-    LEAST_LEARNED,
-    LearningTable,
-    check_count,
-    drawn_folds,
-    hashed_parts,
-    hashed_places,
-)
 from speech2face.learning.scores import (
+    ATTRIBUTE_SCALE,
     INNER_FOLDS,
+    LEAST_LEARNED,
     MASS,
     MEAN_OF_ALL,
     MOST_INFLUENCE,
     MOST_RECOGNISED,
+    LearningTable,
     ReleaseGate,
     Scores,
+    check_count,
+    drawn_folds,
     gate,
+    hashed_parts,
+    hashed_places,
     judge,
     score,
 )
@@ -82,7 +81,6 @@ from speech2face.models.contract import Given
 from speech2face.models.release import FORMATS, read_manifest, read_stored, write_manifest
 from speech2face.training.card import CARD
 from speech2face.training.export import OPSET, check_folder, put_folder_in_place, refer_to_safetensors
-from speech2face.voice.log_mel import golden_speech
 
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
 CORRECTION_GRAPH = "correction.onnx"

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from speech2face.audio.spectrogram import SAMPLE_RATE, WINDOW, FloatArray
+from speech2face.audio.spectrogram import (
+    LEAST_VARIANCE,
+    SAMPLE_RATE,
+    SEGMENT_SAMPLES,
+    WINDOW,
+    FloatArray,
+    log_mel,
+    merge_oldest,
+    segment_spans,
+)
 from speech2face.audio.speech import Spans
 from speech2face.errors import InvalidGiven, InvalidOption, NoSpeech
 from speech2face.face.appearance import AttributeBasis, HairStyle, most_frequent_hair
@@ -33,7 +42,6 @@ from speech2face.voice.belief import (
     sigmoid,
 )
 from speech2face.voice.diarization import SpeakerSpace
-from speech2face.voice.log_mel import LEAST_VARIANCE, SEGMENT_SAMPLES, log_mel, merge_oldest, segment_spans
 
 if TYPE_CHECKING:
     from speech2face.face.fit import FaceFitter, FacePrior, LandmarkFinder

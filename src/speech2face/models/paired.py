@@ -14,7 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2face.audio.spectrogram import HOP, SAMPLE_RATE, WINDOW, FloatArray, frame_count, spectrogram, tile
+from speech2face.audio.spectrogram import (
+    HOP,
+    SAMPLE_RATE,
+    WINDOW,
+    FloatArray,
+    frame_count,
+    merge_oldest,
+    spectrogram,
+    tile,
+)
 from speech2face.audio.speech import Spans
 from speech2face.drawn.contours import DRAWABLE_LANDMARKS
 from speech2face.errors import InvalidGiven, InvalidOption, WeightsError
@@ -26,7 +35,6 @@ from speech2face.models.contract import Caution, Given
 from speech2face.models.release import FACE_DECODER, LANDMARKS, Release, Runtime, common_parts, open_release, parsing
 from speech2face.provenance import PAIRED_NOTICE
 from speech2face.voice.belief import Spread, SpreadBelief, cosine
-from speech2face.voice.log_mel import merge_oldest
 
 # --------------------------------------------------------------------------------------------------
 # The record of a release learned from pairs of a voice and a face: sizes, face embedder, spread, thresholds.

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, spectrogram, tile
+from speech2face.audio.spectrogram import FREQUENCIES, SAMPLE_RATE, FloatArray, golden_speech, spectrogram, tile
 from speech2face.console import Tell, unheard
 from speech2face.data.clips import ClipDataset, clip_loader
 from speech2face.data.manifest import Manifest
@@ -70,7 +70,6 @@ from speech2face.voice.encoder import (
     VoiceEncoder,
     from_pcm,
 )
-from speech2face.voice.log_mel import golden_speech
 
 # --- Torch to ONNX: the graph refers to the very bytes of the safetensors file, so weights are stored once, in float16.
 

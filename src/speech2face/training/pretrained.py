@@ -23,22 +23,22 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2face.audio.spectrogram import (
+    BANDS,
+    DECADES,
+    HOP,
+    LEAST_ENERGY,
+    LEAST_VARIANCE,
+    MEAN_ENERGY,
+    MEL_FFT_SIZE,
+    MEL_FREQUENCIES,
+    mel_filters,
+)
 from speech2face.errors import WeightsError
 from speech2face.models.attributes import VOICE_FRAMES, load_attribute_release
 from speech2face.models.release import read_stored
 from speech2face.training.settings import OptionalPath
 from speech2face.voice.belief import BIN_CENTRES
-from speech2face.voice.log_mel import (
-    BANDS,
-    DECADES,
-    FFT_SIZE,
-    FREQUENCIES,
-    HOP,
-    LEAST_ENERGY,
-    LEAST_VARIANCE,
-    MEAN_ENERGY,
-    mel_filters,
-)
 
 # --- The starter's voice encoder: the first layers of Whisper's encoder, and heads on their mean and spread over
 # time.
@@ -230,15 +230,20 @@ LEAST_MEAN_ENERGY = 1e-20  # of a silent clip, as in `log_mel`
 
 
 class LogMel(nn.Module):
-    """`voice/log_mel.py` for batches of waveforms, by operations that every exporter knows: a test compares both."""
+    """`log_mel` for batches of waveforms, by operations that every exporter knows: a test compares both."""
 
     transform: Tensor
     filters: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        window = torch.hann_window(FFT_SIZE, dtype=torch.float64)  # periodic
-        angle = 2 * torch.pi / FFT_SIZE * torch.outer(torch.arange(FREQUENCIES), torch.arange(FFT_SIZE)).double()
+        window = torch.hann_window(MEL_FFT_SIZE, dtype=torch.float64)  # periodic
+        angle = (
+            2
+            * torch.pi
+            / MEL_FFT_SIZE
+            * torch.outer(torch.arange(MEL_FREQUENCIES), torch.arange(MEL_FFT_SIZE)).double()
+        )
         waves = torch.cat([angle.cos(), angle.sin()]) * window  # real parts, then imaginary ones
         self.register_buffer("transform", waves.float().unsqueeze(1), persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters()).unsqueeze(2), persistent=False)
@@ -246,9 +251,9 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """(batch, samples) float32 -> (batch, BANDS, frames) float32, each clip brought to one mean energy."""
         frames = max(1, waveform.shape[1] // HOP)
-        padded = functional.pad(waveform.unsqueeze(1), (FFT_SIZE // 2, FFT_SIZE // 2), mode="reflect")
+        padded = functional.pad(waveform.unsqueeze(1), (MEL_FFT_SIZE // 2, MEL_FFT_SIZE // 2), mode="reflect")
         parts = functional.conv1d(padded, self.transform, stride=HOP)[:, :, :frames]
-        real, imaginary = parts.square().chunk(2, dim=1)  # (batch, FREQUENCIES, frames) each
+        real, imaginary = parts.square().chunk(2, dim=1)  # (batch, MEL_FREQUENCIES, frames) each
         energies = functional.conv1d(real + imaginary, self.filters)  # (batch, BANDS, frames)
         mean = energies.mean(dim=(1, 2), keepdim=True).clamp(min=LEAST_MEAN_ENERGY)
         logarithm = (energies * (MEAN_ENERGY / mean)).clamp(min=LEAST_ENERGY).log10()

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speech2face.audio.spectrogram import FloatArray
-from speech2face.voice.log_mel import LEAST_VARIANCE
+from speech2face.audio.spectrogram import LEAST_VARIANCE, FloatArray
 
 BLOCK = 600  # embeddings that are clustered at once: five minutes of speech
 MOST_CLUSTERS = 24  # of one block
