@@ -75,7 +75,7 @@ def test_what_a_command_refuses_to_go_on_without_is_installed_for_it(name: str) 
 
 def test_the_table_of_what_is_asked_for_is_not_empty() -> None:
     assert set(asked_for("__init__", "portrait")) == {"c2pa", "microphone"}
-    assert set(asked_for("evaluate", "evaluate")) == {"eval"}
+    assert set(asked_for("models", "evaluate")) == {"eval"}
     assert set(asked_for("gallery", "search")) == {"retrieval"}
 
 

@@ -245,6 +245,7 @@ class SpeakerNotForgotten(DatasetError):
 
 TRAINING_PACKAGES = ("torch", "safetensors", "pydantic", "fsspec")  # the first of the extra 'train' to be missed
 EVALUATION_PACKAGES = (*TRAINING_PACKAGES, "matplotlib", "sklearn", "scipy", "jinja2")  # of the extra 'eval'
+SIGN_PACKAGES = ("c2pa", "cryptography")
 
 
 def need_extra(purpose: str, extra: str, packages: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ from speech2face.cli.terminal import (
     check_piped,
     leave,
     one_line_errors,
+    open_signer,
     pairs,
     parse_given,
     prepare_streams,
@@ -175,7 +176,7 @@ def portrait(
     )
     if not to_output:
         check_outputs((path for job in jobs for path in job.outputs.all()), force=force)
-    signer = models.open_signer(sign_key, sign_certificate, [model])
+    signer = open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     if weights:
         opened = opened.with_population(weights)

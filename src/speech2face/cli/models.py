@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -29,6 +27,7 @@ from speech2face.cli.terminal import (
     SignKey,
     Split,
     listed,
+    open_signer,
     print_error,
     print_json,
     print_line,
@@ -38,10 +37,17 @@ from speech2face.cli.terminal import (
 )
 from speech2face.console import Bar, note
 from speech2face.drivers import KINDS, DriverKind
-from speech2face.errors import TRAINING_PACKAGES, InvalidOption, MissingExtra, TamperedPicture, need_extra
+from speech2face.errors import (
+    SIGN_PACKAGES,
+    TRAINING_PACKAGES,
+    InvalidOption,
+    MissingExtra,
+    TamperedPicture,
+    need_extra,
+)
 
 if TYPE_CHECKING:
-    from speech2face.signing import PictureSigner, Signature
+    from speech2face.signing import Signature
 
 
 def decode(
@@ -289,7 +295,6 @@ def convert(
 # --------------------------------------------------------------------------------------------------
 
 TRUST_VARIABLE: Final = "SPEECH2FACE_TRUST"
-SIGN_PACKAGES: Final = ("c2pa", "cryptography")
 TRUST_WORDS: Final = {
     "trusted": "a certificate of a root that is relied on",
     "untrusted": "a certificate of no root that is relied on: anybody can make one; name roots with --trust",
@@ -298,25 +303,6 @@ TRUST_WORDS: Final = {
     "expired": "a certificate that has expired; without a time stamp nobody can tell when it signed",
     "unfit": "a certificate that is not one for signing pictures",
 }
-
-
-def open_signer(key: Path | None, certificate: Path | None, models: Sequence[Path | None]) -> PictureSigner | None:
-    """What signs the pictures of these releases; None where neither key nor certificate is named.
-
-    Raises:
-        InvalidOption: one without the other, or files that cannot sign.
-        MissingExtra: the C2PA library is not installed.
-    """
-    if key is None and certificate is None:
-        return None
-    if key is None or certificate is None:
-        named, wanted = ("certificate", "key") if key is None else ("key", "certificate")
-        raise InvalidOption(f"--sign-{named} alone signs nothing; name --sign-{wanted} too")
-    need_extra("signing", "c2pa", SIGN_PACKAGES)
-    from speech2face.signing import PASSWORD_VARIABLE, PictureSigner, load_credential, release_digests
-
-    credential = load_credential(key, certificate, password=os.environ.get(PASSWORD_VARIABLE) or None)
-    return PictureSigner(credential, release_digests(models))
 
 
 def certificate(

@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from speech2face.cli.models import open_signer
-from speech2face.cli.terminal import AsJson, SignCertificate, SignKey, listed, print_json, print_rows, settings_of
+from speech2face.cli.terminal import (
+    AsJson,
+    SignCertificate,
+    SignKey,
+    listed,
+    open_signer,
+    print_json,
+    print_rows,
+    settings_of,
+)
 from speech2face.console import note
 from speech2face.errors import DatasetError, InvalidOption, need_extra
 

@@ -8,17 +8,18 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn, TextIO, TypeVar
 
 import typer
 
 from speech2face.console import logged, note, print_above
 from speech2face.errors import (
     INTERRUPTED_EXIT_CODE,
+    SIGN_PACKAGES,
     USAGE_EXIT_CODE,
     CannotWrite,
     InvalidGiven,
@@ -26,8 +27,12 @@ from speech2face.errors import (
     MissingExtra,
     Speech2FaceError,
     install_command,
+    need_extra,
 )
 from speech2face.limits import MAX_SPEAKERS
+
+if TYPE_CHECKING:
+    from speech2face.signing import PictureSigner
 
 BROKEN_PIPE_EXIT_CODE = 141  # 128 + SIGPIPE, the shells' convention
 NAME_COLUMNS = 15  # at least, so that the tables of all recordings line up
@@ -310,6 +315,25 @@ def settings_of(kind: type[T], options: Mapping[str, Any], **other: Any) -> T:
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Return the names in a list with commas; None where there is none."""
     return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def open_signer(key: Path | None, certificate: Path | None, models: Sequence[Path | None]) -> "PictureSigner | None":
+    """What signs the pictures of these releases; None where neither key nor certificate is named.
+
+    Raises:
+        InvalidOption: one without the other, or files that cannot sign.
+        MissingExtra: the C2PA library is not installed.
+    """
+    if key is None and certificate is None:
+        return None
+    if key is None or certificate is None:
+        named, wanted = ("certificate", "key") if key is None else ("key", "certificate")
+        raise InvalidOption(f"--sign-{named} alone signs nothing; name --sign-{wanted} too")
+    need_extra("signing", "c2pa", SIGN_PACKAGES)
+    from speech2face.signing import PASSWORD_VARIABLE, PictureSigner, load_credential, release_digests
+
+    credential = load_credential(key, certificate, password=os.environ.get(PASSWORD_VARIABLE) or None)
+    return PictureSigner(credential, release_digests(models))
 
 
 def parse_given(text: str | None) -> dict[str, Any]:

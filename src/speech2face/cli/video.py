@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 import typer
 
-from speech2face.cli import models
 from speech2face.cli.terminal import (
     Exaggerate,
     FactsAsJson,
@@ -27,6 +26,7 @@ from speech2face.cli.terminal import (
     SignKey,
     SpeakersText,
     check_piped,
+    open_signer,
     parse_given,
     print_bytes,
     print_json,
@@ -106,7 +106,7 @@ def video(
     if len(set(files)) < len(files):
         raise InvalidOption("--out and --motion name the same file")
     check_outputs(files, force=force)
-    signer = models.open_signer(sign_key, sign_certificate, [model])
+    signer = open_signer(sign_key, sign_certificate, [model])
     opened = load_model(model)
     opened.check(stated)
     options: dict[str, Any] = {"given": stated, "exaggerate": exaggerate, "style": style}
