@@ -1,4 +1,4 @@
-"""The corpora AVSpeech and VoxCeleb as they lie on disk once somebody has downloaded them."""
+"""The sources that are built in: pairs and videos of one's own; AVSpeech and VoxCeleb as they lie on disk."""
 
 from __future__ import annotations
 
