@@ -220,11 +220,11 @@ def make_environment(step: str, folder: Path = ENVIRONMENT) -> None:
     run_shown(step, [str(any_interpreter()), "-m", "venv", "--clear", str(folder)])
 
 
-def install(extras: Iterable[str], purpose: str) -> None:
-    """Install the package with these extras and those that are there, unless that is already done."""
+def install(extras: Iterable[str], purpose: str) -> bool:
+    """Install the package with these extras and those that are there; false where that was done before."""
     there = installed_extras()
     if there is not None and there.issuperset(extras):
-        return
+        return False
     if there is None:
         say(f"The first time for {purpose}: it takes some minutes; everything goes into {ENVIRONMENT.name} here.")
     make_environment(f"[1/2] making {ENVIRONMENT.name}", ENVIRONMENT)
@@ -233,6 +233,7 @@ def install(extras: Iterable[str], purpose: str) -> None:
     step = f"[2/2] installing for {purpose}"
     pip_install(ENVIRONMENT, step, "-c", "constraints.txt", "-e", named)
     INSTALLED.write_text(json.dumps({"from": digest_of(), "extras": wanted}), encoding="utf-8")
+    return True
 
 
 # --- The commands of the package.
@@ -266,28 +267,49 @@ def process_count() -> str:
     return str(min((os.cpu_count() or 1) + 1, MAX_TEST_PROCESSES))
 
 
-def run_job(name: str, command: Sequence[str]) -> int:
-    """Run one part of the checks, with its name and its time in a line at its end; returns its exit code."""
-    print("$", Path(command[0]).name, *command[1:], flush=True)
+def run_job(name: str, command: Sequence[str], *, beside: bool = False) -> int:
+    """Run one part of the checks, with its name and its time in a line at its end; returns its exit code.
+
+    What it says is shown as it comes, or, where it runs `beside` another part, in one piece at its end.
+    """
+    words = " ".join(["$", Path(command[0]).name, *command[1:]])
+    if not beside:
+        print(words, flush=True)
     started = time.monotonic()
-    code = subprocess.run(command, cwd=str(ROOT), env={**os.environ, **ONE_THREAD}, check=False).returncode
-    print(f"job {name}: {'FAILED' if code else 'passed'}, {round(time.monotonic() - started)} s", flush=True)
-    return code
+    ran = subprocess.run(
+        command,
+        cwd=str(ROOT),
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.PIPE if beside else None,
+        stderr=subprocess.STDOUT if beside else None,
+        text=True,
+        check=False,
+    )
+    came = f"job {name}: {'FAILED' if ran.returncode else 'passed'}, {round(time.monotonic() - started)} s"
+    print(f"\n{words}\n{ran.stdout}{came}" if beside else came, flush=True)
+    return ran.returncode
 
 
 def test(arguments: list[str]) -> int:
     """Install the test set and run the linter, the type checker and all tests; returns the first failure's code.
 
-    With `--fast` neither the type checker, which takes half a minute, nor the tests that are marked as slow.
+    With `--fast` neither the type checker, which takes a minute and a half of a processor where it has not run before,
+    nor the tests that are marked as slow. The type checker runs beside the tests, in the time in which they wait.
     """
-    install(TEST_EXTRAS, "test")
+    new = install(TEST_EXTRAS, "test")
     fast = "--fast" in arguments
     rest = [argument for argument in arguments if argument != "--fast"]
-    pytest = [environment_program("python"), "-m", "pytest", "-n", process_count(), "--dist", "worksteal"]
+    pytest = [environment_program("python"), "-m", "pytest"]
+    tests = [*pytest, "-n", process_count(), "--dist", "worksteal", *(["-m", "not slow"] if fast else []), *rest]
     codes = [run_job("linter", [environment_program("ruff"), "check", "."])]
-    if not fast:
-        codes.append(run_job("types", [environment_program("mypy")]))
-    codes.append(run_job("tests", [*pytest, *(["-m", "not slow"] if fast else []), *rest]))
+    with ThreadPoolExecutor(1) as pool:
+        types = None if fast else pool.submit(run_job, "types", [environment_program("mypy")], beside=True)
+        if new and not rest:  # else each of the processes would compile the same libraries
+            imported = [*pytest, "--collect-only", "-q"]
+            subprocess.run(imported, cwd=str(ROOT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        codes.append(run_job("tests", tests))
+        if types is not None:
+            codes.append(types.result())
     return next((code for code in codes if code), 0)
 
 
@@ -588,7 +610,12 @@ def main() -> int:
             say(f"start.py: this is Python {this_version()}; going on with {there}")
             return become([there, str(Path(__file__).resolve()), *arguments])
         own = {"test": test, "fresh": fresh, "matrix": matrix}
-        return own[arguments[0]](arguments[1:]) if arguments[0] in own else command(arguments)
+        if arguments[0] not in own:
+            return command(arguments)
+        # Images of containers often set it. The checks start hundreds of processes, and with it each of them compiled
+        # anew whatever it imports: two thirds of the time of one that imports torch.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        return own[arguments[0]](arguments[1:])
     except Failed as error:
         say(f"start.py: error: {error}")
         return 2
