@@ -1,5 +1,6 @@
 """What tests of several folders share."""
 
+import gc
 import os
 import shutil
 from collections import Counter
@@ -76,6 +77,25 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if counts.total():
             said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
             terminalreporter.write_line(f"job {name}: {said}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without the slow tests the files that have no others are not imported: some take seconds, in every process."""
+    named = collection_path.is_relative_to(TESTS) and collection_path.relative_to(TESTS).as_posix() in SLOW
+    return True if named and config.getoption("markexpr") == "not slow" else None
+
+
+def pytest_collection() -> None:
+    """Collect tests without looking for garbage: hardly any is made, and all the rest would be looked through."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected out of every later garbage collection: all of it stays to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
