@@ -4,14 +4,18 @@ import gc
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from speech2face.outputs import load_onnxruntime
+
 TESTS = Path(__file__).parent
-# What starts browsers, services, clusters, worker processes or other programs, or trains, exports and prepares. All
-# other tests, those of `start.py test --fast`, are to end in two minutes. A single slow test is marked where it stands.
+# What starts browsers, services, clusters, worker processes or other programs, or trains, learns, exports and prepares,
+# or finds faces and voices in much material. All other tests, those of `start.py test --fast`, are to end in two minutes.
+# A single slow test is marked where it stands.
 SLOW = (
     *(
         "app/test_addresses.py",
@@ -47,6 +51,10 @@ SLOW = (
     ),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
+    *("app/test_security.py", "app/test_server.py", "evaluation/test_oracle.py", "face/test_embedder_drivers.py"),
+    *("face/test_fit.py", "face/test_material.py", "face/test_onnx_embedder.py", "learning/test_belief.py"),
+    *("learning/test_like_any_other.py", "learning/test_sums.py", "planted/test_movement.py", "test_export.py"),
+    *("test_live.py", "test_site.py", "test_terminal.py", "training/test_pretrained.py", "voice/test_column_stream.py"),
 )
 # A minute and more each: they come first, so that no process is still at one when the others are done.
 LONGEST = (
@@ -106,6 +114,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     first = [item for item, file in zip(items, files, strict=True) if file in LONGEST]
     items[:] = first + [item for item, file in zip(items, files, strict=True) if file not in LONGEST]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_a_network() -> Iterator[None]:
+    """Networks that are given no number of threads work on one: the tests run side by side already.
+
+    A thread a core, in every process of the tests, wait actively for each other: twice the work, for thrice the time.
+    Commands that are started as programs have as many as for a user.
+    """
+    onnxruntime = load_onnxruntime()
+    plain = onnxruntime.InferenceSession.__init__
+
+    def opened(session: object, model: object, sess_options: Any = None, *others: object, **named: object) -> None:
+        options = sess_options or onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.intra_op_num_threads or 1
+        plain(session, model, options, *others, **named)
+
+    opened.plain = plain  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(onnxruntime.InferenceSession, "__init__", opened)
+        yield
+
+
+@pytest.fixture
+def threads_as_for_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that are given no number of threads work on one a core, as outside of the tests."""
+    created = load_onnxruntime().InferenceSession
+    monkeypatch.setattr(created, "__init__", created.__init__.plain)
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,7 @@ def test_the_config_survives_json() -> None:
     assert LinearFaceDecoderConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 
 
+@pytest.mark.slow
 def test_onnx_runtime_agrees_to_one_grey_level_at_any_batch_size_by_a_graph_that_it_can_fold(
     decoder: LinearFaceDecoder, tmp_path: Path
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_colour_of_hair_is_linear_in_tones_and_grey_hair_is_white(haired: Li
     assert float(white.max() - white.min()) < 0.01 < float(white.min() - plain.max())
 
 
+@pytest.mark.slow
 def test_a_batch_of_styles_gives_in_onnx_what_single_ones_give_in_torch(
     haired: LinearFaceDecoder, tmp_path: Path
 ) -> None:
