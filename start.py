@@ -499,12 +499,13 @@ class Row:
         """The tests of `MATRIX_TESTS` against the installed wheel.
 
         The slow ones, of sockets and calls, with the lowest libraries on the first Python alone: `test` has run them
-        with the newest. How much of the package they run is counted on the last, where Python counts at little cost.
+        with the newest. How much of the package they run is counted with the newest, where Python counts at little
+        cost: from 3.12 on.
         """
         command = [self.program, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *MATRIX_TESTS]
         if (self.which, self.version) != ("lowest", SUPPORTED[0]):
             command += ["-m", "not slow"]
-        if (self.which, self.version) == ("newest", SUPPORTED[-1]):
+        if self.which == "newest" and self.version != SUPPORTED[0]:
             command += ["--cov", "--cov-report=term"]
         file = str(self.environment / "coverage")
         lines = quietly(command, ROOT, COVERAGE_CORE="sysmon", COVERAGE_FILE=file).splitlines()
@@ -512,7 +513,15 @@ class Row:
         return lines[-1].strip("= ") + "".join(covered)
 
 
-def try_row(version: str, which: str, wheel: Path) -> str:
+def tested(version: str, which: str, rows: Sequence[tuple[str, str]]) -> bool:
+    """Whether a row passes the tests too: each Python once, and the lowest libraries wherever they are.
+
+    `test` has passed all of them on this Python with the newest.
+    """
+    return which == "lowest" or (version != this_version() and (version, "lowest") not in rows)
+
+
+def try_row(version: str, which: str, wheel: Path, *, with_tests: bool) -> str:
     """Print one row of the matrix by its name, part by part; returns "passed", "failed" or "skipped"."""
     found = interpreter(version)
     if found is None:
@@ -531,7 +540,7 @@ def try_row(version: str, which: str, wheel: Path) -> str:
         row.job("wheel's portrait", row.portrait)
         row.job("extras installed", lambda: row.install_extras(*MATRIX_EXTRAS, tools=MATRIX_TOOLS))
         row.job("extras imported", lambda: row.imports(*MATRIX_EXTRAS))
-        if which == "lowest" or version != this_version():  # `test` has run all tests on this Python with the newest
+        if with_tests:
             row.job("tests", row.tests)
     except Failed as error:
         print(f"start.py: error: {row.name}: {error}", file=sys.stderr, flush=True)
@@ -555,8 +564,13 @@ def matrix(arguments: list[str]) -> int:
     wheel = build_wheel()
     versions = [argument for argument in arguments if argument != "--all"]
     rows = matrix_rows(versions or SUPPORTED, large="--all" in arguments)
+
+    def tried(row: tuple[str, str]) -> str:
+        version, which = row
+        return try_row(version, which, wheel, with_tests=tested(version, which, rows))
+
     with ThreadPoolExecutor(2) as pool:  # one row's downloads beside another's tests
-        came = list(pool.map(lambda row: try_row(row[0], row[1], wheel), rows))
+        came = list(pool.map(tried, rows))
     counts = ", ".join(f"{came.count(word)} {word}" for word in ("passed", "failed", "skipped"))
     print(f"job matrix: of {len(rows)} rows {counts}, {round(time.monotonic() - started)} s", flush=True)
     return int("failed" in came)

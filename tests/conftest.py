@@ -14,8 +14,8 @@ from speech2face.outputs import load_onnxruntime
 
 TESTS = Path(__file__).parent
 # What starts browsers, services, clusters, worker processes or other programs, or trains, learns, exports and prepares,
-# or finds faces and voices in much material. All other tests, those of `start.py test --fast`, are to end in two minutes.
-# A single slow test is marked where it stands.
+# or finds faces and voices in much material. All others, those of `start.py test --fast`, are to end in two minutes. A
+# single slow test is marked where it stands.
 SLOW = (
     *(
         "app/test_addresses.py",
