@@ -56,7 +56,8 @@ SLOW = (
     *("learning/test_like_any_other.py", "learning/test_sums.py", "planted/test_movement.py", "test_export.py"),
     *("test_live.py", "test_site.py", "test_terminal.py", "training/test_pretrained.py", "voice/test_column_stream.py"),
 )
-# A minute and more each: they come first, so that no process is still at one when the others are done.
+# A minute and more each: they come first, the longest before all, so that no process is still at one when the others
+# are done.
 LONGEST = (
     *("test_walks.py", "test_notebook.py", "test_quiet.py", "fuzz/test_fuzz.py", "training/test_added_networks.py"),
     *("training/test_engine.py", "learning/test_recogniser.py", "learning/test_real_pairs.py", "app/test_deploy.py"),
@@ -106,14 +107,34 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow: by its file, and whatever needs an exported release, which takes half a minute to make."""
     files = [item.path.relative_to(TESTS).as_posix() for item in items]
     for item, file in zip(items, files, strict=True):
         if "paired_folder" in getattr(item, "fixturenames", ()) or file in SLOW:
             item.add_marker(pytest.mark.slow)
-    first = [item for item, file in zip(items, files, strict=True) if file in LONGEST]
-    items[:] = first + [item for item, file in zip(items, files, strict=True) if file not in LONGEST]
+    rank = {file: place for place, file in enumerate(LONGEST)}
+    first = sorted(
+        (item for item, file in zip(items, files, strict=True) if file in rank),
+        key=lambda item: rank[item.path.relative_to(TESTS).as_posix()],
+    )
+    rest = [item for item, file in zip(items, files, strict=True) if file not in rank]
+    items[:] = dealt(first, rest, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def dealt(first: list[pytest.Item], rest: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Begin the share of each process, an equal part of all in their order, with some of the longest tests.
+
+    Were they all at the front, they would be the first process's, one after the other.
+    """
+    order: list[pytest.Item] = []
+    count, taken = len(first) + len(rest), 0
+    for number in range(processes):
+        long, share = first[number::processes], (count - len(order)) // (processes - number)
+        end = len(rest) if number == processes - 1 else taken + max(0, share - len(long))
+        order += [*long, *rest[taken:end]]
+        taken = end
+    return order
 
 
 @pytest.fixture(scope="session", autouse=True)
