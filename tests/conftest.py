@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from speech2face.outputs import load_onnxruntime
-
 TESTS = Path(__file__).parent
 # What starts browsers, services, clusters, worker processes or other programs, or trains, learns, exports and prepares,
 # or finds faces and voices in much material. All others, those of `start.py test --fast`, are to end in two minutes. A
@@ -144,6 +142,8 @@ def _one_thread_a_network() -> Iterator[None]:
     A thread a core, in every process of the tests, wait actively for each other: twice the work, for thrice the time.
     Commands that are started as programs have as many as for a user.
     """
+    from speech2face.outputs import load_onnxruntime
+
     onnxruntime = load_onnxruntime()
     plain = onnxruntime.InferenceSession.__init__
 
@@ -161,6 +161,8 @@ def _one_thread_a_network() -> Iterator[None]:
 @pytest.fixture
 def threads_as_for_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that are given no number of threads work on one a core, as outside of the tests."""
+    from speech2face.outputs import load_onnxruntime
+
     created = load_onnxruntime().InferenceSession
     monkeypatch.setattr(created, "__init__", created.__init__.plain)
 
