@@ -147,10 +147,10 @@ def _one_thread_a_network() -> Iterator[None]:
     onnxruntime = load_onnxruntime()
     plain = onnxruntime.InferenceSession.__init__
 
-    def opened(session: object, model: object, sess_options: Any = None, *others: object, **named: object) -> None:
+    def opened(session: object, path_or_bytes: object, sess_options: Any = None, *others: Any, **named: Any) -> None:
         options = sess_options or onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.intra_op_num_threads or 1
-        plain(session, model, options, *others, **named)
+        plain(session, path_or_bytes, options, *others, **named)
 
     opened.plain = plain  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patched:
