@@ -465,6 +465,27 @@ def test_who_withdraws_is_erased_and_leaves_a_tombstone(folder: ConsentFolder, b
         folder.withdraw(code)
 
 
+def test_of_two_who_erase_one_person_at_once_the_second_changes_nothing(
+    folder: ConsentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(folder)
+    second, _ = added(folder)
+    real = ConsentFolder._held
+
+    def held_by_another_before(self: ConsentFolder) -> Any:
+        monkeypatch.setattr(ConsentFolder, "_held", real)
+        ConsentFolder(self.path).withdraw(second.person)
+        return real(self)
+
+    monkeypatch.setattr(ConsentFolder, "_held", held_by_another_before)
+    with pytest.raises(InvalidOption, match="nobody in this folder"):
+        folder.withdraw(second.person)
+    tombstones = read_tombstones(Storage(folder.path))
+    assert tombstones is not None
+    first_table = decode_csv((folder.path / "tables.csv").read_bytes())[1][1]
+    assert first_table not in tombstones.manifests, "the second was not in it"
+
+
 @pytest.mark.parametrize("wrong", ["", "nobody", "00000-00000-00000-00000", "../people"])
 def test_a_wrong_code_erases_nobody(folder: ConsentFolder, wrong: str) -> None:
     added(folder)

@@ -566,9 +566,11 @@ class ConsentFolder:
 
         check_models(models)
         person = code_or_person if code_or_person in self.people() else self.person_of(code_or_person)
-        if person is None:
-            raise InvalidOption("nobody in this folder has this withdrawal code; look at it again, or name the person")
         with self._held(), _explained(self.path):
+            if person not in self.people():  # nobody's, or erased by somebody else while this waited
+                raise InvalidOption(
+                    "nobody in this folder has this withdrawal code; look at it again, or name the person"
+                )
             files = self._erase(person)
         tombstones = read_tombstones(self._storage)
         assert tombstones is not None

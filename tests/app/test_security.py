@@ -305,6 +305,15 @@ def test_unknown_paths_and_methods_are_problems_too(served: TestClient) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_who_asks_for_the_head_alone_is_given_what_comes_before_the_body(served: TestClient) -> None:
+    for path in ("/health", "/", "/docs", "/page/main.js", "/openapi.json", "/v1/models"):
+        whole, head = served.get(path), served.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}, path
+    assert served.head("/v1/portrait").status_code == 405
+    assert served.head("/nothing").status_code == 404
+
+
 def test_a_mistake_of_ours_shows_no_traceback(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("a secret")

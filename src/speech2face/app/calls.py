@@ -111,7 +111,7 @@ class Callback:
         self._ended = False
         self._failed_in_a_row = 0
         self.taken = self.failed = self.passed_over = 0
-        self._task = asyncio.create_task(self._post_all())
+        self.task = asyncio.create_task(self._post_all())
 
     def counts(self) -> dict[str, Any]:
         """How it went, JSON-ready; the address is not repeated."""
@@ -135,7 +135,7 @@ class Callback:
 
     def cancel(self) -> None:
         """The call is forgotten; nothing more is sent."""
-        self._task.cancel()
+        self.task.cancel()
 
     async def _post_all(self) -> None:
         timeout = httpx.Timeout(self._limits.callback_seconds)
@@ -337,6 +337,8 @@ class Call:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     reason: str | None = None
+    deleted: bool = False
+    """Nothing of it is drawn or posted any more. One that only gave way to others still posts what it has."""
     forgetting: asyncio.TimerHandle | None = None
     """What forgets it in time, and until then holds its pictures."""
 
@@ -369,6 +371,7 @@ class CallBook:
     def __init__(self, service: "Service") -> None:
         self._service = service
         self._calls: dict[str, Call] = {}
+        self._posting: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -402,13 +405,24 @@ class CallBook:
         if call.ended is not None:
             return
         call.ended, call.reason = time.monotonic(), reason
-        if not self.known(call):  # deleted while it ran
+        if call.deleted:  # while it ran
             return
         loop = asyncio.get_running_loop()
         call.forgetting = loop.call_later(self._service.limits.call_keep_seconds, self._forget, call)
         ended = [each for each in self._calls.values() if each.ended is not None]
         for oldest in sorted(ended, key=lambda each: each.ended or 0.0)[: -self._service.limits.calls_kept]:
             self._forget(oldest)
+
+    def post(self, call: Call, address: str) -> None:
+        """From now on post a call's portraits to a checked address."""
+        call.callback = Callback(address, self._service.limits)
+        self._posting.add(call.callback.task)
+        call.callback.task.add_done_callback(self._posting.discard)
+
+    async def posted(self) -> None:
+        """Wait, within a bound, until the last portraits of calls that have ended were posted."""
+        if self._posting:
+            await asyncio.wait(self._posting, timeout=self._service.limits.shutdown_seconds)
 
     def drop(self, call: Call) -> None:
         """It never came to be: nobody could be taken in."""
@@ -422,6 +436,7 @@ class CallBook:
             Problem: 404.
         """
         call = self.get(name)
+        call.deleted = True
         self._forget(call)
         if call.callback is not None:
             call.callback.cancel()  # also what was made before and is being tried again
@@ -433,10 +448,6 @@ class CallBook:
             call.forgetting = None
         if self._calls.get(call.name) is call:
             del self._calls[call.name]
-
-    def known(self, call: Call) -> bool:
-        """Whether it has not been forgotten, or replaced by another of its name."""
-        return self._calls.get(call.name) is call
 
 
 class PngResponse(Response):

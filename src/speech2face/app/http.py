@@ -430,6 +430,8 @@ class Authentication:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":  # the same but for the body, which the server leaves out
+            scope = {**scope, "method": "GET"}
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         root = self._access.root_path
         under_root = bool(root) and (scope["path"] == root or scope["path"].startswith(f"{root}/"))

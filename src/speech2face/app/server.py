@@ -171,6 +171,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sign_with(service.settings.signer)
         yield
         await service.end_live(service.limits.shutdown_seconds)
+        await app.state.calls.posted()
         await opening
         service.close()
         sign_with(None)

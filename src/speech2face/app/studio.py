@@ -433,6 +433,7 @@ class Studio:
             judge, self.why_unchecked = open_judge()
         self.judge, self.check_voice = judge, check_voice or open_voice_check()
         self.sessions: dict[str, StudioSession] = {}
+        self._erasing: dict[str, asyncio.Task[int]] = {}
         self.gate = Gate(Limits(upload_bytes=self.limits.upload_bytes, requests_at_once=16, body_seconds=30.0))
         self.threads = Threads(1, "studio")  # one: a finder of faces is not for several at once
         self.clock: Callable[[], float] = time.monotonic
@@ -483,6 +484,17 @@ class Studio:
         found.touched = self.clock()
         return found
 
+    @contextlib.asynccontextmanager
+    async def held(self, key: str | None) -> AsyncIterator[StudioSession]:
+        """The session of a request before the last step, with nothing else done to it meanwhile.
+
+        Raises:
+            Problem: as `session`, also where it was closed or stored while this waited.
+        """
+        session = self.session(key)
+        async with session.busy:
+            yield self.session(key)
+
     def sweep(self) -> None:
         """Erase the sessions of those who are gone."""
         late = self.clock() - self.limits.idle_seconds
@@ -526,6 +538,25 @@ class Studio:
             gender=finishing.gender,
         )
         return self.folder.add(lent, self.terms, code), code
+
+    async def erase(self, person: str) -> int:
+        """Erase a person's files, how many there were; who asks while it is done is told the same."""
+        if person not in self._erasing:
+            self._erasing[person] = asyncio.create_task(self._erase(person))
+        return await asyncio.shield(self._erasing[person])
+
+    async def _erase(self, person: str) -> int:
+        files: tuple[str, ...] = ()
+        try:
+            with contextlib.suppress(InvalidOption):  # the organiser's command line has erased them meanwhile
+                files = (await asyncio.to_thread(self.folder.withdraw, person)).files
+        finally:
+            del self._erasing[person]
+        for session in tuple(self.sessions.values()):
+            if session.stored is not None and session.stored[0].person == person:
+                del self.sessions[session.key]  # its page is still open, and it holds the record
+        log.info("withdrawn")
+        return len(files)
 
 
 def sentences_of(terms: StudioTerms) -> dict[str, tuple[str, ...]]:
@@ -637,21 +668,21 @@ async def add_voice(
     """Append the next piece of sound, s16le mono, and judge the recording so far; a piece that came already is not
     appended twice."""
     studio = _studio(request)
-    session = studio.session(key)
+    studio.session(key)
     piece = await _body(request)
-    async with session.busy:
+    async with studio.held(key) as session:
         if len(piece) % 2 or (session.sample_rate not in (None, rate)) or part > session.parts:
             raise Problem(422, "invalid_request", "pieces are whole 16-bit samples, of one rate, one after the other")
         if part == session.parts:
             if len(session.sound) + len(piece) > 2 * rate * studio.limits.sound_seconds:
                 raise Problem(413, "recording_too_long", "the recording is too long; start it anew")
-            session.sound += piece
-            session.parts, session.sample_rate = part + 1, rate
-            samples = np.frombuffer(bytes(session.sound), "<i2")
+            samples = np.frombuffer(session.sound + piece, "<i2")
             wanted, check = studio.terms.speech_seconds, studio.check_voice
             session.voice = await in_thread(
                 studio.threads, lambda: judge_voice(samples, rate, wanted_seconds=wanted, check=check)
             )
+            session.sound += piece  # only now: a piece that cannot be judged is refused whole, and can come again
+            session.parts, session.sample_rate = part + 1, rate
         assert session.voice is not None, "a piece was judged"
         return _voice_answer(session.voice, studio)
 
@@ -669,8 +700,7 @@ def _voice_answer(report: VoiceReport, studio: Studio) -> dict[str, Any]:
 @router.delete("/studio/voice")
 async def restart_voice(request: Request, key: SessionKey = None) -> dict[str, Any]:
     """Forget the recording so far."""
-    session = _studio(request).session(key)
-    async with session.busy:
+    async with _studio(request).held(key) as session:
         session.forget_voice()
     return {}
 
@@ -688,11 +718,11 @@ async def look(request: Request, key: SessionKey = None) -> dict[str, Any]:
 async def take_photograph(request: Request, place: int, key: SessionKey = None) -> dict[str, Any]:
     """Keep a photograph in its place, from 1, unless something stands in the way of learning from it."""
     studio = _studio(request)
-    session = studio.session(key)
+    studio.session(key)
     if not 1 <= place <= studio.terms.photographs:
         raise Problem(404, "not_found", f"photographs are counted from 1 to {studio.terms.photographs}")
     content = await _body(request)
-    async with session.busy:
+    async with studio.held(key) as session:
         png, report = await in_thread(studio.threads, lambda: _judged(studio, content, kept=True))
         if not report.refused:
             session.photographs[place] = TakenPhotograph(png, report)
@@ -746,13 +776,9 @@ async def finish(request: Request, finishing: Finishing, key: SessionKey = None)
 async def erase(request: Request, key: SessionKey = None) -> dict[str, Any]:
     """Erase what was stored a moment ago, without the code."""
     studio = _studio(request)
-    session = studio.session(key, stored=True)
-    async with session.busy:
-        assert session.stored is not None, "session() looked"
-        done = await asyncio.to_thread(studio.folder.withdraw, session.stored[0].person)
-        studio.sessions.pop(session.key, None)
-    log.info("withdrawn")
-    return {"files": len(done.files)}
+    stored = studio.session(key, stored=True).stored
+    assert stored is not None, "session() looked"
+    return {"files": await studio.erase(stored[0].person)}
 
 
 @router.delete("/studio/session")
@@ -771,12 +797,7 @@ async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]
     if person is None:
         await asyncio.sleep(studio.limits.wrong_code_seconds)
         raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again")
-    done = await asyncio.to_thread(studio.folder.withdraw, person)
-    for session in tuple(studio.sessions.values()):
-        if session.stored is not None and session.stored[0].person == person:
-            studio.sessions.pop(session.key, None)  # its page is still open, and it holds the record
-    log.info("withdrawn")
-    return {"files": len(done.files)}
+    return {"files": await studio.erase(person)}
 
 
 # --------------------------------------------------------------------------------------------------

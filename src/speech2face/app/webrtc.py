@@ -82,7 +82,7 @@ class Meetings:
 
     def _meeting(self, name: str) -> "Meeting":
         known = self._meetings.get(name)
-        if known is not None and known.call.ended is None and self._book.known(known.call):
+        if known is not None and known.call.ended is None and not known.call.deleted:
             return known
         call = Call(name, "webrtc", lambda: None)
         meeting = Meeting(call)
@@ -292,7 +292,7 @@ class Peer:
         self._meeting.peers.pop(self.name, None)
         await self._release()
         if self._track is not None:
-            await self._track.finish(kept=book.known(self._meeting.call))
+            await self._track.finish(kept=not self._meeting.call.deleted)
         if not self._meeting.peers:
             book.close(self._meeting.call, self._reason)
         self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)

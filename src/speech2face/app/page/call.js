@@ -9,7 +9,7 @@ const call = /^[\w.:-]{1,64}$/.test(inAddress.get("call") ?? "") ? inAddress.get
 let token = inAddress.get("token");
 history.replaceState(null, "", `${location.pathname}#call=${call}`); // a token must not be shared with the address
 
-let side = null; // {connection, microphone, peer, sees}
+let side = null; // {connection, microphone, peer, sees, asking}
 let polling = null;
 let again = null; // what to do once a token is there
 let turn = 0; // counts up when what is being joined is no longer wanted
@@ -92,7 +92,8 @@ async function join(speaks) {
     if (speaks) microphone = await openMicrophone();
     stillWanted();
     connection = new RTCPeerConnection({ iceServers });
-    side = { connection, microphone, peer: null, sees: document.querySelector("[name=sees]:checked").value };
+    const asking = new AbortController(); // who leaves before the answer frees its place in the call at once
+    side = { connection, microphone, asking, peer: null, sees: document.querySelector("[name=sees]:checked").value };
     for (const track of microphone?.getTracks() ?? []) connection.addTrack(track, microphone);
     connection.addTransceiver("video", { direction: "recvonly" });
     connection.addEventListener("track", ({ track }) => {
@@ -105,7 +106,7 @@ async function join(speaks) {
     const { sdp } = connection.localDescription;
     const style = document.querySelector("[name=style]:checked").value;
     const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style, motion: true });
-    const answer = await ask("v1/webrtc/offer", { method: "POST", body });
+    const answer = await ask("v1/webrtc/offer", { method: "POST", body, signal: asking.signal });
     stillWanted();
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
@@ -157,6 +158,7 @@ function leave(state = "idle", text = "Not in the call") {
   turn += 1;
   clearInterval(polling);
   for (const track of side?.microphone?.getTracks() ?? []) track.stop();
+  side?.asking.abort();
   side?.connection.close();
   side = null;
   at("face").srcObject = null;
