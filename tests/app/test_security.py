@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from speech2face.app.calls import check_callback
 from speech2face.app.http import Access, Limits, check_address, is_loopback
 from speech2face.app.server import create_app, server_config
 from speech2face.app.service import Settings
@@ -212,6 +213,14 @@ def test_under_a_path_it_answers_whether_the_proxy_takes_the_path_away_or_not(
 def test_what_cannot_be_a_name_an_origin_a_proxy_or_a_path_is_refused(stated: dict[str, Any], word: str) -> None:
     with pytest.raises(InvalidOption, match=re.escape(word)):
         Access(**stated)
+
+
+def test_a_callback_host_is_a_name_of_whatever_capitals_or_refused() -> None:
+    for stated in ("", "http://hooks.example.org/", "hooks.example.org:99999", "*"):
+        with pytest.raises(InvalidOption, match="NAME:PORT"):
+            Settings(callback_hosts=frozenset({stated}))
+    hosts = Settings(callback_hosts=frozenset({"Hooks.Example.org"})).callback_hosts
+    assert check_callback("https://hooks.example.org/x", hosts)
 
 
 def test_a_path_of_the_service_itself_is_no_root_path() -> None:

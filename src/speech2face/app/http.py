@@ -299,7 +299,7 @@ class Access:
             InvalidOption: what cannot be a name, an origin, an address or a path.
         """
         fields: dict[str, Any] = {
-            "hosts": frozenset(_host(each) for each in self.hosts),
+            "hosts": frozenset(host_name(each) for each in self.hosts),
             "origins": frozenset(_origin(each) for each in self.origins),
             "proxies": tuple(_network(each, "proxy") for each in self.proxies),
             "peer_networks": tuple(_network(each, "network") for each in self.peer_networks),
@@ -353,8 +353,12 @@ def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _host(text: str) -> str:
-    """A name with or without a port, lower case."""
+def host_name(text: str) -> str:
+    """A name with or without a port, lower case.
+
+    Raises:
+        InvalidOption: it is none.
+    """
     host = text.strip().lower()
     try:
         parts = urlsplit(f"//{host}")
@@ -372,7 +376,7 @@ def _origin(text: str) -> str:
     scheme, _, host = origin.partition("://")
     if scheme not in PORTS:
         raise InvalidOption(f'"{text}" is no origin; write it as https://app.example.org')
-    return f"{scheme}://{_host(host).removesuffix(f':{PORTS[scheme]}')}"
+    return f"{scheme}://{host_name(host).removesuffix(f':{PORTS[scheme]}')}"
 
 
 def _network(text: str, what: str) -> str:

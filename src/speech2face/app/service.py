@@ -63,6 +63,14 @@ class Settings:
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
     signer: Signer | None = None  # signs every PNG and WebP that leaves
 
+    def __post_init__(self) -> None:
+        """Put the callback hosts into the form that addresses are compared in.
+
+        Raises:
+            InvalidOption: one that is no host.
+        """
+        object.__setattr__(self, "callback_hosts", frozenset(map(http.host_name, self.callback_hosts)))
+
 
 class Threads(ThreadPoolExecutor):
     """Worker threads; a call that comes after their end is cancelled, as one that waited for them is."""
