@@ -228,6 +228,9 @@ def test_calls_are_forgotten_after_a_while_and_beyond_a_number(limited: Make) ->
     for name in ("CA-1", "CA-2", "CA-3"):
         hold_call(client, start(name))
     assert [client.get(f"/v1/calls/CA-{number}").status_code for number in (1, 2, 3)] == [404, 200, 200]
+    none = limited(Limits(calls_kept=0))
+    hold_call(none, start("CA-0"))
+    assert none.get("/v1/calls/CA-0").status_code == 404
     brief = limited(Limits(call_keep_seconds=0.5))
     hold_call(brief, start("CA-4"))
     wait_until(lambda: brief.get("/v1/calls/CA-4").status_code == 404)

@@ -374,7 +374,7 @@ def test_sound_and_pictures_that_come_while_all_is_stored_are_not_kept(
         assert [code_of(each.result()) for each in late] == 2 * [(422, "wrong_step")]
     assert done.result().status_code == 200
     (session,) = studio.sessions.values()
-    assert (session.sound, session.photographs) == (b"", {})
+    assert not session.sound and not session.photographs
 
 
 def test_a_full_disk_is_said_and_can_be_tried_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -560,5 +560,5 @@ def test_a_photograph_of_a_telephone_comes_back_upright(client: TestClient) -> N
     image.save(sink, "JPEG", exif=exif)
     key = signed(client)
     assert show(client, key, 1, sink.getvalue()).json()["taken"] == [1]
-    kept = studio_of(client).sessions[key[SESSION_HEADER]].photographs[1].content
+    kept = studio_of(client).sessions[key[SESSION_HEADER]].photographs[1][0]
     assert Image.open(io.BytesIO(kept)).size == (240, 320)

@@ -632,11 +632,16 @@ class MediaStreamConnection(SocketConnection):
                 problem = voice.problem  # after the picture: why there is none may have been found out meanwhile
             except Speech2FaceError as error:  # a picture that cannot be signed any more: its facts go out
                 drawn, problem = None, {"code": error.code, "text": str(error)}
-            number, picture = (
-                (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
-            )
-            more = {"picture": picture, "problem": problem, "last": last}
-            return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
+            return {
+                "event": "portrait",
+                "call": call.name,
+                "track": streamed.name,
+                "number": voice.number if drawn is None else drawn[0],
+                "facts": voice.facts,
+                "picture": None if drawn is None else in_base64(drawn[1], MEDIA_TYPES["png"]),
+                "problem": problem,
+                "last": last,
+            }
 
         call.callback.show(streamed.name, message)
 
