@@ -86,7 +86,6 @@ def listening() -> Iterator[Listening]:
 @SCHEMA.parametrize()  # type: ignore[untyped-decorator]
 @settings(
     max_examples=8,
-    deadline=None,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

@@ -26,6 +26,33 @@ COUNT_FADES = """() => {
   const animate = Element.prototype.animate;
   Element.prototype.animate = function (...given) { window.fades += 1; return animate.apply(this, given); };
 }"""
+LATE_ANSWER = """async () => {
+  const { openLive } = await import("./page/live.js");
+  const socket = new EventTarget();
+  socket.readyState = WebSocket.OPEN;
+  socket.send = () => {};
+  const tell = (message) => {
+    socket.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(message) }));
+    if (message.picture) socket.dispatchEvent(new MessageEvent("message", { data: new ArrayBuffer(1) }));
+  };
+  const [Socket, timeout] = [window.WebSocket, window.setTimeout];
+  let late = null;
+  try {
+    window.WebSocket = Object.assign(function () { return socket; }, { OPEN: WebSocket.OPEN });
+    window.setTimeout = (wait) => { late = wait; };
+    const opened = openLive({ sampleRate: 16000 }, {});
+    tell({ type: "ready" });
+    const session = await opened;
+    const first = session.labelled(512).then(() => "answered", (refusal) => refusal.code);
+    late();
+    const second = session.labelled(512, "svg");
+    for (const seconds of [1, 2]) tell({ type: "portrait", facts: { seconds }, picture: { media_type: "image/png" } });
+    return [await first, (await second).facts.seconds];
+  } finally {
+    window.WebSocket = Socket;
+    window.setTimeout = timeout;
+  }
+}"""
 READY = {"type": "ready", "protocol": 1, "model": {}, "limits": {}, "notice": "Nobody."}
 FACTS = {
     "seconds_heard": 3.2,
@@ -105,6 +132,11 @@ def test_a_microphone_that_is_missing_taken_or_mute_is_explained(browser: "Brows
         page.page.evaluate(MUTE_MICROPHONE)
         page.page.click("#speak")
         page.wait(lambda: page.text("message-title") == "The microphone gives no sound", "three seconds of nothing")
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(browser: "Browser", address: str) -> None:
+    with visit(browser, address) as page:
+        assert ready(page).page.evaluate(LATE_ANSWER) == ["late", 2]
 
 
 def test_a_busy_service_is_said_to_be_busy(browser: "Browser", address: str) -> None:

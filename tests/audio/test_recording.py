@@ -83,7 +83,7 @@ def test_every_format_gives_the_same_sound(container: str, codec: str, rate: int
     assert np.abs(np.fft.rfft(middle)).argmax() == 220  # one second: one bin is one hertz
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rate=st.integers(4_000, 200_000), channels=st.sampled_from(sorted(LAYOUTS)), seconds=st.floats(0.3, 1.5))
 def test_any_rate_and_number_of_channels_keeps_length_and_level(rate: int, channels: int, seconds: float) -> None:
     recording = read_recording(wav(sine(seconds, rate, channels), rate, "pcm_f32le"))

@@ -12,7 +12,7 @@ def test_six_seconds_give_the_papers_598_by_257() -> None:
     assert frame_count(48_000) == 298
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(WINDOW, 3 * SAMPLE_RATE))
 def test_any_length_gives_as_many_frames_as_whole_windows_fit(samples: int) -> None:
     frames = spectrogram(np.ones(samples, np.float32)).shape[2]

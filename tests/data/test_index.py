@@ -14,7 +14,7 @@ rows = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(rows, max_size=4))
 def test_an_index_comes_back_with_and_without_quoted_cells(written: list[IndexRow]) -> None:
     names = [*COLUMNS, "language"]

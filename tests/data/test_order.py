@@ -33,14 +33,14 @@ def table(clips_of_shards: list[int]) -> ClipTable:
 tables = st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(lambda c: sum(c) > 0).map(table)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables, st.integers(0, 2**40), st.integers(0, 1000), st.integers(1, 5))
 def test_an_epoch_holds_every_clip_once(clips: ClipTable, seed: int, epoch: int, window: int) -> None:
     order = epoch_order(clips, seed=seed, epoch=epoch, window_shards=window)
     assert_array_equal(np.sort(order), np.arange(len(clips)))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(tables, st.integers(0, 99), st.integers(1, 5))
 def test_a_window_reads_no_more_shards_than_it_says(clips: ClipTable, seed: int, window: int) -> None:
     shards = clips.shard[epoch_order(clips, seed=seed, epoch=0, window_shards=window)]
@@ -84,7 +84,7 @@ def test_clips_of_one_shard_do_not_stay_neighbours_within_a_window() -> None:
     assert 0.05 < same < 0.25  # by chance 99/799 = 0.124
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     clips=tables,
     shape=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 2)),
@@ -115,7 +115,7 @@ def test_starting_at_a_step_is_starting_at_the_first_and_passing_over(
         assert batches(start, 5) == batches(0, start + 5)[start * accumulation :]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(tables, st.integers(1, 3), st.integers(1, 3), st.integers(0, 9))
 def test_a_step_holds_the_same_clips_however_it_is_shared(
     clips: ClipTable, ranks: int, accumulation: int, seed: int
@@ -134,7 +134,7 @@ def test_a_step_holds_the_same_clips_however_it_is_shared(
         assert list(itertools.chain(*parts)) == draws
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables, st.integers(1, 4))
 def test_an_epoch_sees_each_clip_at_most_once_and_leaves_less_than_a_batch(clips: ClipTable, batch: int) -> None:
     if batch > len(clips):
@@ -157,7 +157,7 @@ def test_a_batch_that_cannot_be_shared_names_one_that_can() -> None:
         BatchOrder(table([5]), 8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(tables, st.integers(1, 5), st.integers(1, 3), st.none() | st.integers(1, 99))
 def test_a_pass_of_all_ranks_sees_each_clip_once(clips: ClipTable, batch: int, ranks: int, limit: int | None) -> None:
     orders = [PassOrder(clips, batch, rank=rank, ranks=ranks, limit=limit) for rank in range(ranks)]

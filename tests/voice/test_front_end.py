@@ -19,7 +19,7 @@ def test_six_seconds_give_the_papers_598_by_257_by_2() -> None:
     assert SpectrogramFrontEnd()(torch.zeros(3, 96_000)).shape == (3, 2, 257, 598)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(samples=st.integers(WINDOW, 20_000), level=st.sampled_from([1e-4, 0.1, 1.0]), seed=st.integers(0, 99))
 def test_training_and_inference_have_one_front_end(samples: int, level: float, seed: int) -> None:
     waveforms = (level * np.random.default_rng(seed).uniform(-1, 1, (2, samples))).astype(np.float32)

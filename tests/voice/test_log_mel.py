@@ -31,7 +31,7 @@ def test_it_is_the_front_end_of_whisper_as_torch_computes_it() -> None:
     np.testing.assert_allclose(log_mel(waveform), expected.numpy(), atol=2e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.001, 30.0))
 def test_a_louder_voice_gives_the_same_numbers(gain: float) -> None:
     np.testing.assert_allclose(log_mel(made_voice(1.0) * np.float32(gain)), log_mel(made_voice(1.0)), atol=1e-3)

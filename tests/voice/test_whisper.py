@@ -45,7 +45,7 @@ def test_a_block_is_the_attention_of_torch_itself() -> None:
     torch.testing.assert_close(block(x), expected)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(800, 60_000))
 def test_any_length_gives_the_moments_of_a_frame_every_twenty_milliseconds(samples: int) -> None:
     with torch.inference_mode():

@@ -43,7 +43,7 @@ def test_pairwise_similarities_are_scipys() -> None:
     np.testing.assert_allclose(similarity.centred_angle_degrees(predicted, reference, centre), centred)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.sampled_from(retrieval.DISTANCES))
 def test_ranks_are_those_of_counting(seed: int, distance: retrieval.Distance) -> None:
     rng = np.random.default_rng(seed)

@@ -108,7 +108,8 @@ class Session {
     return new Promise((resolve, reject) => {
       const entry = { type, resolve, reject };
       this.waiting.push(entry);
-      setTimeout(() => this.give(entry, null, new Refused(0, "late", "The service did not answer.")), ANSWER_SECONDS * 1000);
+      // It stays in line: an answer that comes after all must not be taken for the one to the next question.
+      setTimeout(() => reject(new Refused(0, "late", "The service did not answer.")), ANSWER_SECONDS * 1000);
     });
   }
 

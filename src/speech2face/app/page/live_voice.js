@@ -181,12 +181,17 @@ export class LiveVoice {
     await this.holding;
   }
 
-  /** The picture to save. Those that came with updates carry the label as well, should the session have ended. */
+  /** The picture to save. Those that came with updates carry the label as well, should the session end or be late. */
   async labelled() {
     if (this.isHeld) await this.holding;
     if (this.isHeld && this.heldPicture) return this.heldPicture;
     if (!this.resumable) return this.picture;
-    return (await this.session.labelled(PIXELS)).picture;
+    try {
+      return (await this.session.labelled(PIXELS)).picture;
+    } catch (error) {
+      if (this.picture && error instanceof Refused) return this.picture;
+      throw error;
+    }
   }
 
   /** The drawing to save, as SVG. */
