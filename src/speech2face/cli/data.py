@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -108,7 +108,8 @@ def prepare(
 
     given = context.params
     preparation = _preparation(Grouping(seed, nested("shares", shares.split(",")), records_per_shard), given)
-    limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
+    memory, hours = positive("worker-memory", worker_memory), positive("shard-hours", shard_hours)
+    limits = WorkerLimits(round(memory * GIGABYTE), hours * 3600)
     run = _run_by(runner, address=address, workers=workers, limits=limits)
     with Bar("reading the sources", quiet=quiet, timed=False) as bar:
 
@@ -233,19 +234,32 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def positive(option: str, value: float) -> float:
+    """Return an option's value where it is a finite number above 0.
+
+    Raises:
+        InvalidOption: it is none.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidOption(f"--{option} {value:g} is none: a number above 0 is needed")
+    return value
+
+
 def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
 
     Raises:
         InvalidOption: no name, or no value.
     """
+    from speech2face.inputs import parse_json
+
     found: dict[str, Any] = {}
     for part in stated or ():
         name, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals or not name:
             raise InvalidOption(f'cannot read --{option} "{part}"; write NAME=VALUE')
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError:
             value = text
         *tables, last = name.split(".")

@@ -16,6 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -46,11 +47,13 @@ from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
 from speech2face.errors import (
+    CannotWrite,
     DatasetError,
     FaceNotFound,
     InvalidOption,
     MissingExtra,
     NoSpeech,
+    PreparationFailed,
     SeveralFaces,
     Speech2FaceError,
 )
@@ -637,7 +640,10 @@ def encode_pairs(
                     used.numbers[digest] = known.numbers[digest]
                     kept.append((_without_material(clip), digest, sound, face))
     if pairs.features is not None and known.owner != used.owner and os.access(pairs.features.parent, os.W_OK):
-        replace_file(pairs.features, used.to_bytes())
+        try:
+            replace_file(pairs.features, used.to_bytes())
+        except OSError as error:
+            raise CannotWrite(f"cannot write {pairs.features}: {error.strerror}; make room and start again") from error
     return EncodedClips(
         tuple(each[0] for each in kept),
         tuple(used.numbers[each[1]] for each in kept),
@@ -687,7 +693,16 @@ class _Pool:
             self._pool = ProcessPoolExecutor(
                 self._workers, mp_context=get_context("spawn"), initializer=_start, initargs=(self._recogniser,)
             )
-        return self._pool.map(_read, materials)
+        return self._answers(self._pool.map(_read, materials))
+
+    def _answers(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        try:
+            yield from answers
+        except BrokenProcessPool as error:
+            _start(self._recogniser)  # what they cannot open is said here by its own error
+            raise PreparationFailed(
+                "a process that read clips was ended, for want of memory or by hand; start again with fewer --workers"
+            ) from error
 
     def __exit__(self, *raised: object) -> None:
         if self._pool is not None:

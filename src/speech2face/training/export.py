@@ -47,7 +47,15 @@ from speech2face.models.paired import (
     PairedModel,
     load_paired_model,
 )
-from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
+from speech2face.models.release import (
+    FACE_DECODER,
+    FORMATS,
+    LANDMARKS,
+    MANIFEST,
+    NUMPY_TYPES,
+    tensor_places,
+    write_manifest,
+)
 from speech2face.outputs import away_from_home, replace_file, replacing
 from speech2face.training.card import (
     CARD,
@@ -608,13 +616,22 @@ def put_folder_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
 
 
 def check_folder(out: Path, *, force: bool) -> None:
-    """Refuse early a folder that holds something.
+    """Refuse early a folder that holds something; `force` gives up a release, and nothing else that may be there.
 
     Raises:
-        OutputExists: it does, and `force` is not set; or it is a file.
+        OutputExists: it holds something, and `force` is not set or it is no release; or it is a file.
+        CannotWrite: it cannot be looked into.
     """
-    if os.path.isfile(out) or (os.path.isdir(out) and any(out.iterdir()) and not force):
+    try:
+        there = os.listdir(out) if os.path.isdir(out) else []
+    except OSError as error:
+        raise CannotWrite(f"cannot look into {out}: {error.strerror}") from error
+    if os.path.isfile(out) or (there and not force):
         raise OutputExists(f"{out} exists already; choose another folder or use --force")
+    if there and MANIFEST not in there:
+        raise OutputExists(
+            f"{out} holds something that is no release, which --force leaves alone; choose another folder"
+        )
 
 
 BATCH = 8
