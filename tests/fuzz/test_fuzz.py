@@ -52,7 +52,7 @@ NOT_FOREIGN = {
     "training/stages.py:build_network": "settings out of a checkpoint, which `open_checkpoint` reads",
     "voice/encoder.py:read_example": "a driver of the caller's own",
     "data/session.py:_check_keys": OWN_WORDS,
-    "data/session.py:check_plan": OWN_WORDS,
+    "data/session.py:_read_plan": OWN_WORDS,
     "data/session.py:_counted_duplicates": OWN_WORDS,
     "drawn/contours.py:rasterise": OWN_WORDS,
     "evaluation/pictures.py:PictureSet.picture": OWN_WORDS,

@@ -369,12 +369,7 @@ class LeftOut:
 
 
 def leave_out(
-    table: LearningTable,
-    *,
-    folds: int = FOLDS,
-    seed: int = 0,
-    factor: float = 1.0,
-    progress: Tell = unheard,
+    table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor: float = 1.0, progress: Tell = unheard
 ) -> LeftOut:
     """Predict each person from the others, what their voices add weakened by `factor`."""
     fold = drawn_folds(len(table), folds, seed)
@@ -622,12 +617,7 @@ def _plain(value: Any) -> Any:
 
 
 def score(
-    table: LearningTable,
-    model: Model,
-    *,
-    seed: int = 0,
-    factor: float = 1.0,
-    progress: Tell | None = None,
+    table: LearningTable, model: Model, *, seed: int = 0, factor: float = 1.0, progress: Tell | None = None
 ) -> tuple[Scores, LeftOut]:
     """Measure on people left out, what voices add weakened by `factor` as in the release; minutes at most."""
     tell = progress or unheard
