@@ -519,8 +519,10 @@ def learn(
             made = learn_release(chosen, files, out, options, bar.stage)
     if as_json:
         print_json({"path": str(out), **made.training})
+    elif not quiet and sums_only:
+        print_rows([("sums", str(out)), ("people", f"{made.training['people']} in {made.training['parts']} parts")])
     elif not quiet:
-        print_rows(sums_rows(out, made.training) if sums_only else learned_rows(out, made.training))
+        print_rows(learned_rows(out, made.training))
 
 
 def named_recogniser(named: str, settings: Mapping[str, Any]) -> FaceRecogniser:
@@ -561,11 +563,6 @@ def check_sources(
         )
 
 
-def sums_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the sums lie and of how many people they are."""
-    return [("sums", str(out)), ("people", f"{training['people']} in {training['parts']} parts")]
-
-
 def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the release lies, what it is worth, and whether it paid."""
     from speech2face.learning.release import correlation, interval, verdict
@@ -578,51 +575,32 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
     rows.append(("verdict", verdict(training)))
     if not training["pays"]:
         rows.append(("numbers below", "of what the pairs taught, which is not in the release"))
-    for match in scores.get("matches", ()):
-        rows.append(
-            (
-                f"match, {match['within']}",
-                f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
-            )
-        )
-    for match in scores.get("recogniser_matches", ()):
-        rows.append(
-            (
-                f"match by {training['embedder']['kind']}, {match['within']}",
-                f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
-            )
-        )
-    rows.append(
-        (
-            "error gone",
-            f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted",
-        )
-    )
+    matches = [("match", match) for match in scores.get("matches", ())]
+    matches += [(f"match by {training['embedder']['kind']}", match) for match in scores.get("recogniser_matches", ())]
+    for by, match in matches:
+        chance = f"chance 50; age and gender {interval(match['attributes_refitted'])}"
+        rows.append((f"{by}, {match['within']}", f"{interval(match['learned'])} % ({chance})"))
+    gone = f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted"
+    rows.append(("error gone", gone))
     for name, within in scores.get("beyond_within", {}).items():
         rows.append((f"error gone, one {name}", f"{interval(within)} % refitted, within gender and {name}"))
     if shapes := scores.get("craniofacial"):
         mean = shapes[MEAN_OF_ALL]
-        rows.append(
-            (
-                "measurements of the face",
-                f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} (chance 0; age and gender"
-                f" {correlation(mean['attributes_refitted'])})",
-            )
-        )
+        chance = f"chance 0; age and gender {correlation(mean['attributes_refitted'])}"
+        said = f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} ({chance})"
+        rows.append(("measurements of the face", said))
     if scores.get("curve"):
         steps = ", ".join(f"{each['people']}: {interval(each['beyond'])}" for each in scores["curve"])
         rows.append(("by people", f"{steps}; twice as many would give {interval(scores['twice'])} %"))
-    if gate := training.get("gate"):
-        rows.append(
-            (
-                "release gate",
-                f"{'passed' if gate['passed'] else 'NOT PASSED'}: influence at most {gate['influence_most']:.2f}"
-                f" deviations; own face nearest for {100 * gate['recognised']:.1f} % learned from,"
-                f" {100 * gate['recognised_left_out']:.1f} % left out"
-                + (f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""),
+    for name in ("gate", "gate_of_places"):
+        if (gate := training.get(name)) is None:
+            continue
+        how = " by each place's people"
+        if name == "gate":
+            how = (
+                f": influence at most {gate['influence_most']:.2f} deviations; own face nearest for"
+                f" {100 * gate['recognised']:.1f} % learned from, {100 * gate['recognised_left_out']:.1f} % left out"
             )
-        )
-    if places := training.get("gate_of_places"):
-        weak = f"; what voices add weakened to {100 * places['weakened']:.0f} %" if places["weakened"] < 1 else ""
-        rows.append(("release gate", f"{'passed' if places['passed'] else 'NOT PASSED'} by each place's people{weak}"))
+        weak = f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""
+        rows.append(("release gate", f"{'passed' if gate['passed'] else 'NOT PASSED'}{how}{weak}"))
     return rows

@@ -1,4 +1,4 @@
-"""The corpora AVSpeech and VoxCeleb as they lie on disk once somebody has downloaded them."""
+"""Own tables of pairs and folders of videos; AVSpeech and VoxCeleb as they lie on disk once they were downloaded."""
 
 from __future__ import annotations
 
@@ -272,8 +272,6 @@ def _plain(name: str) -> str:
     """Names as they are compared: composed letters, any case, with spaces or underscores."""
     return "_".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").split())
 
-
-# --- The corpora AVSpeech and VoxCeleb as they lie on disk once somebody has downloaded them.
 
 # --- AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
 # The table has no header: YouTube id, start and end in seconds, and the centre of the speaker's face in the frame at

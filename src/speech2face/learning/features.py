@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from itertools import islice
@@ -638,7 +638,8 @@ def encode_pairs(
                     rejected[known.rejected[digest][0]] += 1
                 else:
                     used.numbers[digest] = known.numbers[digest]
-                    kept.append((_without_material(clip), digest, sound, face))
+                    # Without sound and picture, which would fill the memory.
+                    kept.append((replace(clip, material=_NOTHING), digest, sound, face))
     if pairs.features is not None and known.owner != used.owner and os.access(pairs.features.parent, os.W_OK):
         try:
             replace_file(pairs.features, used.to_bytes())
@@ -658,11 +659,6 @@ def consent_ended(consent: str, today: date) -> bool:
     """Whether a basis of consent ends with a last day that is over, as in "written, until 2027-05-31"."""
     found = CONSENT_UNTIL.search(consent)
     return found is not None and found.group(1) < today.isoformat()
-
-
-def _without_material(clip: PairClip) -> PairClip:
-    """The same without sound and picture, which would fill the memory."""
-    return PairClip(clip.key, clip.speaker, clip.licence, clip.consent, clip.labels, _NOTHING)
 
 
 _NOTHING = StoredMaterial(b"", b"", b"", (0, 0), 0)
