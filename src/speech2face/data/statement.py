@@ -39,7 +39,7 @@ STATEMENT = "statement.md"
 UNKNOWN = "not known"
 OTHERS = "others"
 UNSTATED = "not stated"
-AFTER_TURN = ("blurred", "eyes_shut", "mouth_open")  # reasons that are looked at after the turn, see `frames.check`
+AFTER_TURN = ("blurred", "eyes_shut", "mouth_open")  # reasons that are looked at after the turn, see `FaceSearch.check`
 TURN_MEANS = (
     "The angle is estimated from landmarks, to 3 degrees aside and 7 up or down. What a turn does was measured with "
     "photographs turned by known angles, as the distance between dlib's embeddings of the turned face and of the same "
