@@ -220,11 +220,11 @@ def make_environment(step: str, folder: Path = ENVIRONMENT) -> None:
     run_shown(step, [str(any_interpreter()), "-m", "venv", "--clear", str(folder)])
 
 
-def install(extras: Iterable[str], purpose: str) -> None:
-    """Install the package with these extras and those that are there, unless that is already done."""
+def install(extras: Iterable[str], purpose: str) -> bool:
+    """Install the package with these extras and those that are there; false where that was done before."""
     there = installed_extras()
     if there is not None and there.issuperset(extras):
-        return
+        return False
     if there is None:
         say(f"The first time for {purpose}: it takes some minutes; everything goes into {ENVIRONMENT.name} here.")
     make_environment(f"[1/2] making {ENVIRONMENT.name}", ENVIRONMENT)
@@ -233,6 +233,7 @@ def install(extras: Iterable[str], purpose: str) -> None:
     step = f"[2/2] installing for {purpose}"
     pip_install(ENVIRONMENT, step, "-c", "constraints.txt", "-e", named)
     INSTALLED.write_text(json.dumps({"from": digest_of(), "extras": wanted}), encoding="utf-8")
+    return True
 
 
 # --- The commands of the package.
@@ -266,28 +267,49 @@ def process_count() -> str:
     return str(min((os.cpu_count() or 1) + 1, MAX_TEST_PROCESSES))
 
 
-def run_job(name: str, command: Sequence[str]) -> int:
-    """Run one part of the checks, with its name and its time in a line at its end; returns its exit code."""
-    print("$", Path(command[0]).name, *command[1:], flush=True)
+def run_job(name: str, command: Sequence[str], *, beside: bool = False) -> int:
+    """Run one part of the checks, with its name and its time in a line at its end; returns its exit code.
+
+    What it says is shown as it comes, or, where it runs `beside` another part, in one piece at its end.
+    """
+    words = " ".join(["$", Path(command[0]).name, *command[1:]])
+    if not beside:
+        print(words, flush=True)
     started = time.monotonic()
-    code = subprocess.run(command, cwd=str(ROOT), env={**os.environ, **ONE_THREAD}, check=False).returncode
-    print(f"job {name}: {'FAILED' if code else 'passed'}, {round(time.monotonic() - started)} s", flush=True)
-    return code
+    ran = subprocess.run(
+        command,
+        cwd=str(ROOT),
+        env={**os.environ, **ONE_THREAD},
+        stdout=subprocess.PIPE if beside else None,
+        stderr=subprocess.STDOUT if beside else None,
+        text=True,
+        check=False,
+    )
+    came = f"job {name}: {'FAILED' if ran.returncode else 'passed'}, {round(time.monotonic() - started)} s"
+    print(f"\n{words}\n{ran.stdout}{came}" if beside else came, flush=True)
+    return ran.returncode
 
 
 def test(arguments: list[str]) -> int:
     """Install the test set and run the linter, the type checker and all tests; returns the first failure's code.
 
-    With `--fast` neither the type checker, which takes half a minute, nor the tests that are marked as slow.
+    With `--fast` neither the type checker, which takes a minute and a half of a processor where it has not run before,
+    nor the tests that are marked as slow. The type checker runs beside the tests, in the time in which they wait.
     """
-    install(TEST_EXTRAS, "test")
+    new = install(TEST_EXTRAS, "test")
     fast = "--fast" in arguments
     rest = [argument for argument in arguments if argument != "--fast"]
-    pytest = [environment_program("python"), "-m", "pytest", "-n", process_count(), "--dist", "worksteal"]
+    pytest = [environment_program("python"), "-m", "pytest"]
+    tests = [*pytest, "-n", process_count(), "--dist", "worksteal", *(["-m", "not slow"] if fast else []), *rest]
     codes = [run_job("linter", [environment_program("ruff"), "check", "."])]
-    if not fast:
-        codes.append(run_job("types", [environment_program("mypy")]))
-    codes.append(run_job("tests", [*pytest, *(["-m", "not slow"] if fast else []), *rest]))
+    with ThreadPoolExecutor(1) as pool:
+        types = None if fast else pool.submit(run_job, "types", [environment_program("mypy")], beside=True)
+        if new and not rest:  # else each of the processes would compile the same libraries
+            imported = [*pytest, "--collect-only", "-q"]
+            subprocess.run(imported, cwd=str(ROOT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        codes.append(run_job("tests", tests))
+        if types is not None:
+            codes.append(types.result())
     return next((code for code in codes if code), 0)
 
 
@@ -477,12 +499,13 @@ class Row:
         """The tests of `MATRIX_TESTS` against the installed wheel.
 
         The slow ones, of sockets and calls, with the lowest libraries on the first Python alone: `test` has run them
-        with the newest. How much of the package they run is counted on the last, where Python counts at little cost.
+        with the newest. How much of the package they run is counted with the newest, where Python counts at little
+        cost: from 3.12 on.
         """
         command = [self.program, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *MATRIX_TESTS]
         if (self.which, self.version) != ("lowest", SUPPORTED[0]):
             command += ["-m", "not slow"]
-        if (self.which, self.version) == ("newest", SUPPORTED[-1]):
+        if self.which == "newest" and self.version != SUPPORTED[0]:
             command += ["--cov", "--cov-report=term"]
         file = str(self.environment / "coverage")
         lines = quietly(command, ROOT, COVERAGE_CORE="sysmon", COVERAGE_FILE=file).splitlines()
@@ -490,7 +513,15 @@ class Row:
         return lines[-1].strip("= ") + "".join(covered)
 
 
-def try_row(version: str, which: str, wheel: Path) -> str:
+def tested(version: str, which: str, rows: Sequence[tuple[str, str]]) -> bool:
+    """Whether a row passes the tests too: each Python once, and the lowest libraries wherever they are.
+
+    `test` has passed all of them on this Python with the newest.
+    """
+    return which == "lowest" or (version != this_version() and (version, "lowest") not in rows)
+
+
+def try_row(version: str, which: str, wheel: Path, *, with_tests: bool) -> str:
     """Print one row of the matrix by its name, part by part; returns "passed", "failed" or "skipped"."""
     found = interpreter(version)
     if found is None:
@@ -509,7 +540,7 @@ def try_row(version: str, which: str, wheel: Path) -> str:
         row.job("wheel's portrait", row.portrait)
         row.job("extras installed", lambda: row.install_extras(*MATRIX_EXTRAS, tools=MATRIX_TOOLS))
         row.job("extras imported", lambda: row.imports(*MATRIX_EXTRAS))
-        if which == "lowest" or version != this_version():  # `test` has run all tests on this Python with the newest
+        if with_tests:
             row.job("tests", row.tests)
     except Failed as error:
         print(f"start.py: error: {row.name}: {error}", file=sys.stderr, flush=True)
@@ -533,8 +564,13 @@ def matrix(arguments: list[str]) -> int:
     wheel = build_wheel()
     versions = [argument for argument in arguments if argument != "--all"]
     rows = matrix_rows(versions or SUPPORTED, large="--all" in arguments)
+
+    def tried(row: tuple[str, str]) -> str:
+        version, which = row
+        return try_row(version, which, wheel, with_tests=tested(version, which, rows))
+
     with ThreadPoolExecutor(2) as pool:  # one row's downloads beside another's tests
-        came = list(pool.map(lambda row: try_row(row[0], row[1], wheel), rows))
+        came = list(pool.map(tried, rows))
     counts = ", ".join(f"{came.count(word)} {word}" for word in ("passed", "failed", "skipped"))
     print(f"job matrix: of {len(rows)} rows {counts}, {round(time.monotonic() - started)} s", flush=True)
     return int("failed" in came)
@@ -588,7 +624,12 @@ def main() -> int:
             say(f"start.py: this is Python {this_version()}; going on with {there}")
             return become([there, str(Path(__file__).resolve()), *arguments])
         own = {"test": test, "fresh": fresh, "matrix": matrix}
-        return own[arguments[0]](arguments[1:]) if arguments[0] in own else command(arguments)
+        if arguments[0] not in own:
+            return command(arguments)
+        # Images of containers often set it. The checks start hundreds of processes, and with it each of them compiled
+        # anew whatever it imports: two thirds of the time of one that imports torch.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        return own[arguments[0]](arguments[1:])
     except Failed as error:
         say(f"start.py: error: {error}")
         return 2

@@ -1,16 +1,19 @@
 """What tests of several folders share."""
 
+import gc
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 TESTS = Path(__file__).parent
-# What starts browsers, services, clusters, worker processes or other programs, or trains, exports and prepares. All
-# other tests, those of `start.py test --fast`, are to end in two minutes. A single slow test is marked where it stands.
+# What starts browsers, services, clusters, worker processes or other programs, or trains, learns, exports and prepares,
+# or finds faces and voices in much material. All others, those of `start.py test --fast`, are to end in two minutes. A
+# single slow test is marked where it stands.
 SLOW = (
     *(
         "app/test_addresses.py",
@@ -46,8 +49,15 @@ SLOW = (
     ),
     *("training/test_checkpoint.py", "training/test_decoder_stage.py", "training/test_engine.py"),
     *("training/test_export_session.py", "training/test_paired_release.py", "training/test_session.py"),
+    *("app/test_client.py", "app/test_costs.py", "app/test_guidance.py", "app/test_studio_command.py"),
+    *("app/test_security.py", "app/test_server.py", "audio/test_voice_activity.py", "models/test_encoder_state.py"),
+    *("evaluation/test_oracle.py", "face/test_embedder_drivers.py"),
+    *("face/test_fit.py", "face/test_material.py", "face/test_onnx_embedder.py", "learning/test_belief.py"),
+    *("learning/test_like_any_other.py", "learning/test_sums.py", "planted/test_movement.py", "test_export.py"),
+    *("test_live.py", "test_site.py", "test_terminal.py", "training/test_pretrained.py", "voice/test_column_stream.py"),
 )
-# A minute and more each: they come first, so that no process is still at one when the others are done.
+# A minute and more each: they come first, the longest before all, so that no process is still at one when the others
+# are done.
 LONGEST = (
     *("test_walks.py", "test_notebook.py", "test_quiet.py", "fuzz/test_fuzz.py", "training/test_added_networks.py"),
     *("training/test_engine.py", "learning/test_recogniser.py", "learning/test_real_pairs.py", "app/test_deploy.py"),
@@ -78,14 +88,85 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(f"job {name}: {said}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without the slow tests the files that have no others are not imported: some take seconds, in every process."""
+    named = collection_path.is_relative_to(TESTS) and collection_path.relative_to(TESTS).as_posix() in SLOW
+    return True if named and config.getoption("markexpr") == "not slow" else None
+
+
+def pytest_collection() -> None:
+    """Collect tests without looking for garbage: hardly any is made, and all the rest would be looked through."""
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected out of every later garbage collection: all of it stays to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow: by its file, and whatever needs an exported release, which takes half a minute to make."""
     files = [item.path.relative_to(TESTS).as_posix() for item in items]
     for item, file in zip(items, files, strict=True):
         if "paired_folder" in getattr(item, "fixturenames", ()) or file in SLOW:
             item.add_marker(pytest.mark.slow)
-    first = [item for item, file in zip(items, files, strict=True) if file in LONGEST]
-    items[:] = first + [item for item, file in zip(items, files, strict=True) if file not in LONGEST]
+    rank = {file: place for place, file in enumerate(LONGEST)}
+    first = sorted(
+        (item for item, file in zip(items, files, strict=True) if file in rank),
+        key=lambda item: rank[item.path.relative_to(TESTS).as_posix()],
+    )
+    rest = [item for item, file in zip(items, files, strict=True) if file not in rank]
+    items[:] = dealt(first, rest, getattr(config, "workerinput", {}).get("workercount", 1))
+
+
+def dealt(first: list[pytest.Item], rest: list[pytest.Item], processes: int) -> list[pytest.Item]:
+    """Begin the share of each process, an equal part of all in their order, with some of the longest tests.
+
+    Were they all at the front, they would be the first process's, one after the other.
+    """
+    order: list[pytest.Item] = []
+    count, taken = len(first) + len(rest), 0
+    for number in range(processes):
+        long, share = first[number::processes], (count - len(order)) // (processes - number)
+        end = len(rest) if number == processes - 1 else taken + max(0, share - len(long))
+        order += [*long, *rest[taken:end]]
+        taken = end
+    return order
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_a_network() -> Iterator[None]:
+    """Networks that are given no number of threads work on one: the tests run side by side already.
+
+    A thread a core, in every process of the tests, wait actively for each other: twice the work, for thrice the time.
+    Commands that are started as programs have as many as for a user.
+    """
+    from speech2face.outputs import load_onnxruntime
+
+    onnxruntime = load_onnxruntime()
+    plain = onnxruntime.InferenceSession.__init__
+
+    def opened(session: object, path_or_bytes: object, sess_options: Any = None, *others: Any, **named: Any) -> None:
+        options = sess_options or onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.intra_op_num_threads or 1
+        plain(session, path_or_bytes, options, *others, **named)
+
+    opened.plain = plain  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(onnxruntime.InferenceSession, "__init__", opened)
+        yield
+
+
+@pytest.fixture
+def threads_as_for_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that are given no number of threads work on one a core, as outside of the tests."""
+    from speech2face.outputs import load_onnxruntime
+
+    created = load_onnxruntime().InferenceSession
+    monkeypatch.setattr(created, "__init__", created.__init__.plain)
 
 
 @pytest.fixture(scope="session")

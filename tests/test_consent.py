@@ -249,7 +249,8 @@ def test_only_the_owner_can_look_at_people_and_key(folder: ConsentFolder) -> Non
 def test_the_words_that_were_signed_can_be_shown_later(folder: ConsentFolder) -> None:
     record, _ = added(folder)
     folder.prepare(consent_form(terms(version="2", purpose="Another one.")))
-    assert folder.form_text(record.form_sha256) == consent_form(terms()).text
+    signed = folder.path / "forms" / f"{record.form_sha256}.txt"
+    assert signed.read_text(encoding="utf-8") == consent_form(terms()).text
     assert states(folder) == ["valid"]
 
 
@@ -463,6 +464,27 @@ def test_who_withdraws_is_erased_and_leaves_a_tombstone(folder: ConsentFolder, b
     assert states(folder) == ["valid"]
     with pytest.raises(InvalidOption, match="code"):
         folder.withdraw(code)
+
+
+def test_of_two_who_erase_one_person_at_once_the_second_changes_nothing(
+    folder: ConsentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added(folder)
+    second, _ = added(folder)
+    real = ConsentFolder._held
+
+    def held_by_another_before(self: ConsentFolder) -> Any:
+        monkeypatch.setattr(ConsentFolder, "_held", real)
+        ConsentFolder(self.path).withdraw(second.person)
+        return real(self)
+
+    monkeypatch.setattr(ConsentFolder, "_held", held_by_another_before)
+    with pytest.raises(InvalidOption, match="nobody in this folder"):
+        folder.withdraw(second.person)
+    tombstones = read_tombstones(Storage(folder.path))
+    assert tombstones is not None
+    first_table = decode_csv((folder.path / "tables.csv").read_bytes())[1][1]
+    assert first_table not in tombstones.manifests, "the second was not in it"
 
 
 @pytest.mark.parametrize("wrong", ["", "nobody", "00000-00000-00000-00000", "../people"])

@@ -21,7 +21,6 @@ ORDER = (
         "live",
         "signing",
         "video",
-        "camera",
         "sheets",
         "conversation",
     ),

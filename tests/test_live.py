@@ -272,6 +272,7 @@ def test_a_paired_model_is_heard_live(paired_folder: Path) -> None:
     assert session.draw(look, samples=1).image.shape == recorded(model, voice).image.shape
 
 
+@pytest.mark.usefixtures("threads_as_for_a_user")
 def test_a_model_shared_by_many_keeps_each_run_on_one_core_and_says_the_same(man: FloatArray) -> None:
     one, many = load_attribute_model(), load_model(threads=1)
     assert isinstance(many, AttributeModel)

@@ -5,6 +5,7 @@ Nothing is installed here: what would be is recorded.
 
 import ast
 import json
+import os
 import re
 import sys
 import tomllib
@@ -205,6 +206,39 @@ def test_the_matrix_takes_every_bound_and_leaves_out_what_says_nothing_new() -> 
     large = [("3.11", "all"), ("3.13", "all")]
     assert start.matrix_rows(["3.11", "3.12", "3.13"], large=True)[5:] == large
     assert set(start.LARGE_EXTRAS) <= set(start.IMPORTS) & set(EXTRAS)
+
+
+@pytest.mark.parametrize("this", start.SUPPORTED)
+def test_the_tests_are_passed_on_every_python_and_with_the_lowest_libraries(
+    monkeypatch: pytest.MonkeyPatch, this: str
+) -> None:
+    """On this Python with the newest by `test`, which has all of them."""
+    monkeypatch.setattr(start, "this_version", lambda: this)
+    rows = start.matrix_rows(start.SUPPORTED)
+    passed = {(version, which) for version, which in rows if start.tested(version, which, rows)} | {(this, "newest")}
+    assert {version for version, _ in passed} == set(start.SUPPORTED)
+    assert {row for row in rows if row[1] == "lowest"} <= passed
+    only = start.matrix_rows([this])
+    assert [row for row in only if start.tested(*row, only)] == [(this, "lowest")]
+
+
+def test_what_the_tests_compile_is_kept_for_the_next_of_their_processes(
+    became: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    told: list[bool] = []
+
+    def told_of(arguments: list[str]) -> int:
+        told.append("PYTHONDONTWRITEBYTECODE" in os.environ)
+        return 0
+
+    for name in ("test", "fresh", "matrix"):
+        monkeypatch.setattr(start, name, told_of)
+        assert started(monkeypatch, name) == 0
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert started(monkeypatch, "portrait", "a.mp3") == 0
+    assert os.environ["PYTHONDONTWRITEBYTECODE"] == "1"  # a user's own wish for a user's own command
+    assert told == [False, False, False]
 
 
 @pytest.mark.parametrize(("works", "code"), [(True, 0), (False, 1)])

@@ -10,6 +10,7 @@ import base64
 import json
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -99,7 +100,8 @@ class Client:
         import httpx
 
         _check_address(url, token)
-        seconds = real_number("seconds", seconds)
+        if (seconds := real_number("seconds", seconds)) <= 0:
+            raise InvalidOption(f"seconds is {seconds:g}; give a number over 0")
         scheme, _, place = url.partition("://")
         self.url, self._token = f"{scheme.lower()}://{place.rstrip('/')}", token
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
@@ -123,12 +125,14 @@ class Client:
         answer = self._request("GET", "/health", failures=False)
         if answer.status_code >= 400 and not isinstance(_problem(answer)["status"], str):
             raise _error(_problem(answer))  # of a proxy, or of a service that does not answer to this name
-        self._member(answer, "status")
-        return dict(answer.json())
+        with self._understood():
+            return {"status": answer.json()["status"], **answer.json()}
 
     def models(self) -> list[dict[str, Any]]:
         """Return the service's models, and which attributes may be stated for each."""
-        return list(self._member(self._request("GET", "/v1/models"), "models"))
+        answer = self._request("GET", "/v1/models")
+        with self._understood():
+            return list(answer.json()["models"])
 
     def portrait(self, recording: Source, **options: Any) -> tuple[bytes, dict[str, Any]]:
         """Return the portrait as a labelled PNG, and its facts.
@@ -157,10 +161,8 @@ class Client:
         _, content = _named(recording, "recording")
         headers = {"Accept": media_type, "Content-Type": "application/octet-stream"}
         answer = self._request("POST", "/v1/portrait", content=content, headers=headers, params=_stated(options))
-        try:
-            return answer.content, json.loads(answer.headers.get(FACTS_HEADER, ""))
-        except ValueError:
-            raise _foreign(self.url) from None
+        with self._understood():
+            return answer.content, json.loads(answer.headers[FACTS_HEADER])
 
     def portraits(self, recordings: Sequence[Source], **options: Any) -> list[ServedPortrait]:
         """Return the portraits of several recordings, in their order; one that fails does not spoil the others.
@@ -174,7 +176,9 @@ class Client:
             return []
         if options.get("speakers") is not None:
             raise InvalidOption("speakers are of one recording: call conversation")
-        return [_answer(result) for result in self._results(recordings, options)]
+        results = self._results(recordings, options)
+        with self._understood():
+            return [_answer(result) for result in results]
 
     def conversation(
         self, recording: Source, *, speakers: int | Literal["auto"] = "auto", **options: Any
@@ -186,29 +190,35 @@ class Client:
             ServiceError: the service itself refuses.
         """
         (result,) = self._results([recording], options | {"speakers": speakers})
-        if "problem" in result:
-            raise _error(result["problem"])
-        told = result["conversation"]
-        pictures = [told["timeline"], *(each["picture"] for each in told["portraits"])]
-        timeline, *portraits = (base64.b64decode(picture["base64"]) for picture in pictures)
-        return ServedConversation(told["facts"], timeline, tuple(portraits))
+        with self._understood():
+            if "problem" in result:
+                raise _error(result["problem"])
+            told = result["conversation"]
+            pictures = [told["timeline"], *(each["picture"] for each in told["portraits"])]
+            timeline, *portraits = (base64.b64decode(picture["base64"]) for picture in pictures)
+            return ServedConversation(told["facts"], timeline, tuple(portraits))
 
     def _results(self, recordings: Sequence[Source], options: dict[str, Any]) -> list[dict[str, Any]]:
         files = [("file", _named(each, f"{number}")) for number, each in enumerate(recordings)]
         answer = self._request("POST", "/v1/portraits", files=files, params=_stated(options))
-        results: list[dict[str, Any]] = self._member(answer, "results")
-        return results
+        with self._understood():
+            results: list[dict[str, Any]] = answer.json()["results"]
+            if len(results) != len(recordings):
+                raise ValueError("other results than were asked for")
+            return results
 
-    def _member(self, answer: "httpx.Response", name: str) -> Any:
-        """A member of a JSON answer.
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Read an answer within.
 
         Raises:
-            ServiceError: what answers is another program.
+            ServiceError: it is not as this service writes it: what answers is another program, or of another version.
         """
         try:
-            return answer.json()[name]
+            yield
         except (ValueError, KeyError, TypeError):
-            raise _foreign(self.url) from None
+            text = f"what answers at {self.url} is not speech2face serve, or of another version; look at the address"
+            raise ServiceError(text, code="unknown", status=0) from None
 
     def live(self, sound: Iterable[bytes], **start: Any) -> Iterator[LiveUpdate]:
         """Send sound as it comes and get the portrait so far, until both end.
@@ -254,7 +264,7 @@ class Client:
                 while (values := self._read_message(socket.recv()))["type"] != "end":
                     picture = socket.recv() if values.get("picture") else None
                     if values["type"] == "update":
-                        yield _update(values, picture)
+                        yield self._update(values, picture)
             except ConnectionClosed as closed:
                 raise (failures[0] if failures else _closed(closed)) from None
             finally:
@@ -294,7 +304,7 @@ class Client:
                 while (values := self._read_message(await socket.recv()))["type"] != "end":
                     picture = await socket.recv() if values.get("picture") else None
                     if values["type"] == "update":
-                        yield _update(values, picture)
+                        yield self._update(values, picture)
             except ConnectionClosed as closed:
                 raise (failures[0] if failures else _closed(closed)) from None
             finally:
@@ -320,19 +330,22 @@ class Client:
         Raises:
             ServiceError, Speech2FaceError: it says an error that ends the session, or is another program's.
         """
-        try:
-            values = json.loads(message)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict) or "type" not in values:
-            raise _foreign(self.url)
-        if values["type"] == "error" and values.get("fatal"):
-            raise _live_error(values)
-        return values
+        with self._understood():
+            values: dict[str, Any] = json.loads(message)
+            if values["type"] == "error" and values["fatal"]:
+                raise _live_error(values)
+            return values
 
     def _read_ready(self, message: str | bytes) -> None:
-        if self._read_message(message)["type"] != "ready":
-            raise _foreign(self.url)
+        with self._understood():
+            if self._read_message(message)["type"] != "ready":
+                raise ValueError("another first message")
+
+    def _update(self, values: dict[str, Any], picture: str | bytes | None) -> LiveUpdate:
+        with self._understood():
+            if isinstance(picture, str):
+                raise ValueError("a text where a picture was announced")
+            return LiveUpdate(values["number"], values["facts"], values["listening"], picture)
 
     def _unreachable(self, error: Exception) -> ServiceError:
         text = f"{self.url} cannot be reached: {str(error) or type(error).__name__}; is the service running?"
@@ -370,6 +383,7 @@ def _check_address(url: object, token: object) -> None:
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         leads = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        leads = leads and str(url).isprintable() and " " not in str(url)
     except ValueError:  # brackets that do not close, a port that is none
         leads = False
     if not leads:
@@ -387,12 +401,6 @@ def _problem(answer: "httpx.Response") -> dict[str, Any]:
         found = {}
     unknown = {"code": "unknown", "status": answer.status_code, "detail": f"status {answer.status_code}"}
     return unknown | (found if isinstance(found, dict) else {})
-
-
-def _foreign(url: str) -> ServiceError:
-    """What answers at an address where this service was expected is another program."""
-    text = f"what answers at {url} is not speech2face serve, or of another version; look at the address"
-    return ServiceError(text, code="unknown", status=0)
 
 
 def _error(problem: dict[str, Any]) -> Speech2FaceError:
@@ -413,11 +421,6 @@ def _answer(result: dict[str, Any]) -> ServedPortrait:
 def _live_error(values: dict[str, Any]) -> Speech2FaceError:
     name = "".join(part.title() for part in values["code"].split("_"))
     return _error({"kind": name, "detail": values["text"], "code": values["code"], "status": 0})
-
-
-def _update(values: dict[str, Any], picture: str | bytes | None) -> LiveUpdate:
-    assert picture is None or isinstance(picture, bytes)
-    return LiveUpdate(values["number"], values["facts"], values["listening"], picture)
 
 
 def _closed(closed: Any) -> ServiceError:

@@ -47,9 +47,7 @@ if TYPE_CHECKING:
 
     from speech2face.forget import Trace
 
-# --------------------------------------------------------------------------------------------------
-# What is asked: the organiser's terms, and the form that a person reads and signs.
-# --------------------------------------------------------------------------------------------------
+# --- What is asked: the organiser's terms, and the form that a person reads and signs.
 
 
 def _one_line(text: str) -> str:
@@ -216,9 +214,7 @@ def _counted(count: int, thing: str) -> str:
     return f"{words[count]} {thing}{'s' * (count != 1)}"
 
 
-# --------------------------------------------------------------------------------------------------
-# The withdrawal code: said once, kept as a salted hash. It has 100 random bits, so that a plain hash is slow enough.
-# --------------------------------------------------------------------------------------------------
+# --- The withdrawal code: said once, kept as a salted hash. With its 100 random bits a plain hash is slow enough.
 
 CODE_LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: none is taken for another
 CODE_GROUPS, GROUP_LETTERS = 4, 5
@@ -242,9 +238,7 @@ def _code_hash(code: str, salt: str) -> str:
     return hmac.new(bytes.fromhex(salt), code.encode(), hashlib.sha256).hexdigest()
 
 
-# --------------------------------------------------------------------------------------------------
-# The record of one person's consent, and its signature.
-# --------------------------------------------------------------------------------------------------
+# --- The record of one person's consent, and its signature.
 
 RECORD_FORMAT: Final = 1
 CONSENT_FILE: Final = "consent.json"
@@ -481,7 +475,7 @@ class ConsentFolder:
         salt = secrets.token_hex(16)
         with self._held(), _explained(self.path):
             self._keep_form(form)
-            person = self._new_person()
+            person = f"p{secrets.token_hex(8)}"
             rows, first = self._table(), self._noted() + 1
             record = ConsentRecord(
                 format=RECORD_FORMAT,
@@ -532,12 +526,6 @@ class ConsentFolder:
                 os.fsync(file.fileno())
         sync_folder(folder)
 
-    def _new_person(self) -> str:
-        while True:
-            person = f"p{secrets.token_hex(8)}"
-            if not (self.path / PEOPLE / person).exists():
-                return person
-
     # Withdrawing
 
     def person_of(self, code: str) -> str | None:
@@ -566,9 +554,11 @@ class ConsentFolder:
 
         check_models(models)
         person = code_or_person if code_or_person in self.people() else self.person_of(code_or_person)
-        if person is None:
-            raise InvalidOption("nobody in this folder has this withdrawal code; look at it again, or name the person")
         with self._held(), _explained(self.path):
+            if person not in self.people():  # nobody's, or erased by somebody else while this waited
+                raise InvalidOption(
+                    "nobody in this folder has this withdrawal code; look at it again, or name the person"
+                )
             files = self._erase(person)
         tombstones = read_tombstones(self._storage)
         assert tombstones is not None
@@ -703,21 +693,10 @@ class ConsentFolder:
         return record
 
     def _form_digest(self, name: str) -> str | None:
-        if not re.fullmatch(r"[0-9a-f]{64}", name):
-            return None
-        with contextlib.suppress(OSError):
-            return hashlib.sha256((self.path / FORMS / f"{name}.txt").read_bytes()).hexdigest()
+        if re.fullmatch(r"[0-9a-f]{64}", name):
+            with contextlib.suppress(OSError):
+                return hashlib.sha256((self.path / FORMS / f"{name}.txt").read_bytes()).hexdigest()
         return None
-
-    def form_text(self, sha256: str) -> str:
-        """The words that somebody signed.
-
-        Raises:
-            DatasetError: they are not here, or were changed.
-        """
-        if self._form_digest(sha256) != sha256:
-            raise DatasetError(f"{self.path / FORMS} has no form {sha256}")
-        return (self.path / FORMS / f"{sha256}.txt").read_text(encoding="utf-8")
 
     # The key
 

@@ -25,7 +25,6 @@ from speech2face.outputs import write_together
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.PngImagePlugin import PngInfo
 
 # IPTC NewsCodes, digital source type: made by a trained model, not captured.
 DIGITAL_SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -237,13 +236,17 @@ def picture_bytes(
     `small` looks longer for a small PNG.
     """
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     if signer is not None:  # only a PNG keeps every pixel, and with them their digest
         provenance = replace(provenance, signed=f"{SIGNED} {pixel_digest(image)}" if encoding == "png" else SIGNED)
     picture, packet, file = Image.fromarray(image), xmp_packet(provenance), io.BytesIO()
     if encoding == "png":
-        options = PNG_SMALL if small else PNG_COMPRESSION
-        picture.save(file, "PNG", pnginfo=_png_texts(packet, provenance.notice, facts), **options)
+        texts = PngInfo()
+        texts.add_itxt(XMP_KEYWORD, packet)
+        texts.add_itxt("Description", provenance.notice)  # PNG's own, for viewers that know no XMP
+        texts.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
+        picture.save(file, "PNG", pnginfo=texts, **(PNG_SMALL if small else PNG_COMPRESSION))
     elif encoding == "webp":
         picture.save(file, "WEBP", quality=WEBP_QUALITY, method=WEBP_EFFORT, xmp=packet.encode())
     else:
@@ -252,16 +255,6 @@ def picture_bytes(
     if signer is None:
         return content
     return signer.sign(content, f"image/{encoding}", provenance, facts, image if encoding == "png" else None)
-
-
-def _png_texts(packet: str, notice: str, facts: Mapping[str, Any]) -> "PngInfo":
-    from PIL.PngImagePlugin import PngInfo
-
-    texts = PngInfo()
-    texts.add_itxt(XMP_KEYWORD, packet)
-    texts.add_itxt("Description", notice)  # PNG's own, for viewers that know no XMP
-    texts.add_itxt(FACTS_KEYWORD, json.dumps(facts, ensure_ascii=False, allow_nan=False))
-    return texts
 
 
 def pixel_digest(image: "NDArray[np.uint8]") -> str:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,9 @@ COSE_SIGN1: Final = b"\xd2\x84"  # tag 18, an array of four
 NO_PAYLOAD: Final = b"\xf6"  # it is the claim, which lies elsewhere
 
 
+T = TypeVar("T")
+
+
 class OtherLayout(ValueError):
     """The bytes lie otherwise than this program writes them."""
 
@@ -89,9 +92,9 @@ def is_as_written(content: bytes) -> bool:
 def _stored(content: bytes) -> bytes:
     """The manifest store, with the frame that the picture's format puts around it checked."""
     if content.startswith(PNG_MARK):
-        return _only([body for kind, body in _png_chunks(content) if kind == b"caBX"])
+        return _exactly([body for kind, body in _png_chunks(content) if kind == b"caBX"], 1)[0]
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return _only([body for kind, body in _riff_chunks(content) if kind == b"C2PA"])
+        return _exactly([body for kind, body in _riff_chunks(content) if kind == b"C2PA"], 1)[0]
     if content.startswith(b"\xff\xd8"):
         return _jpeg_store(content)
     if is_film(content):
@@ -161,12 +164,6 @@ def _mp4_store(content: bytes) -> bytes:
     return boxes[1].content.removeprefix(MP4_MANIFEST)
 
 
-def _only(found: list[bytes]) -> bytes:
-    if len(found) != 1:
-        raise OtherLayout(f"{len(found)} manifests")
-    return found[0]
-
-
 def _boxes(content: bytes) -> list[_Box]:
     """The boxes that fill some bytes without a gap."""
     found, at = [], 0
@@ -204,10 +201,10 @@ def _check_store(store: bytes) -> None:
     _check_signature(sealed.content)
 
 
-def _exactly(boxes: list[_Box], count: int) -> list[_Box]:
-    if len(boxes) != count:
-        raise OtherLayout(f"{len(boxes)} boxes, where {count} are written")
-    return boxes
+def _exactly(found: list[T], count: int) -> list[T]:
+    if len(found) != count:
+        raise OtherLayout(f"{len(found)} boxes or manifests, where {count} are written")
+    return found
 
 
 def _name(described: _Box) -> bytes:
@@ -333,7 +330,8 @@ def digests_of(content: bytes, image: NDArray[np.uint8] | None = None) -> Digest
             image = np.asarray(picture.convert("RGB"))  # (height, width, 3)
         xmp, facts = picture_texts(picture.info)
     height, width, _ = image.shape
-    fields = (image[rows, columns] for rows in _bands(height) for columns in _bands(width))
+    down, across = ([slice(*edges) for edges in pairwise(field_edges(pixels))] for pixels in (height, width))
+    fields = (image[rows, columns] for rows in down for columns in across)
     return Digests(
         width, height, pixel_digest(image), tuple(pixel_digest(field)[:FIELD_DIGITS] for field in fields),
         text_digest(xmp), text_digest(facts),
@@ -343,10 +341,6 @@ def digests_of(content: bytes, image: NDArray[np.uint8] | None = None) -> Digest
 def text_digest(text: str) -> str:
     """SHA-256 of a text, "" for none."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() if text else ""
-
-
-def _bands(pixels: int) -> list[slice]:
-    return [slice(first, last) for first, last in pairwise(field_edges(pixels))]
 
 
 def field_edges(pixels: int) -> list[int]:
@@ -605,7 +599,6 @@ def release_digests(folders: Iterable[Path | None]) -> dict[str, str]:
 COUNTRY_OF_NOBODY: Final = "ZZ"  # ISO 3166-1: user-assigned
 KEY_FILE, CERTIFICATE_FILE, ROOT_FILE = "key.pem", "certificate.pem", "root.pem"
 DAYS: Final = 365
-MAX_DAYS: Final = 3650
 _EARLIER: Final = timedelta(minutes=5)  # clocks of other machines may be behind
 
 
@@ -711,17 +704,21 @@ def with_right_checksums(content: bytes) -> tuple[bytes, tuple[str, ...]]:
     """
     wrong: dict[str, None] = {}
     mended = bytearray(content)
+    for at, end in _chunk_places(content):
+        right = zlib.crc32(content[at + 4 : end - 4]).to_bytes(4)
+        if end <= len(content) and content[end - 4 : end] != right:
+            wrong[content[at + 4 : at + 8].decode("ascii", "replace")] = None
+            mended[end - 4 : end] = right
+    return bytes(mended), tuple(wrong)
+
+
+def _chunk_places(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where the chunks of a PNG begin and end, by their lengths; one that is cut off ends beyond the last byte."""
     at = len(PNG_MARK) if content.startswith(PNG_MARK) else len(content)
     while at + CHUNK_FRAME <= len(content):
-        end = at + 8 + int.from_bytes(content[at : at + 4])  # length and kind are eight bytes
-        if end + 4 > len(content):
-            break
-        right = zlib.crc32(content[at + 4 : end]).to_bytes(4)
-        if content[end : end + 4] != right:
-            wrong[content[at + 4 : at + 8].decode("ascii", "replace")] = None
-            mended[end : end + 4] = right
-        at = end + 4
-    return bytes(mended), tuple(wrong)
+        end = at + CHUNK_FRAME + int.from_bytes(content[at : at + 4])
+        yield at, end
+        at = end
 
 
 def checksums_wrong(kinds: Sequence[str]) -> SignatureFinding:
@@ -744,19 +741,15 @@ def data_after_end(content: bytes) -> tuple[SignatureFinding, ...]:
 def end_of_picture(content: bytes) -> int | None:
     """Where a PNG, WebP, JPEG or SVG ends by its own structure; None for others, and where it does not say."""
     if content.startswith(PNG_MARK):
-        at = len(PNG_MARK)
-        while at + CHUNK_FRAME <= len(content):
-            end = at + CHUNK_FRAME + int.from_bytes(content[at : at + 4])
-            if content[at + 4 : at + 8] == b"IEND":
-                return min(end, len(content))
-            at = end
-        return None
+        ends = (end for at, end in _chunk_places(content) if content[at + 4 : at + 8] == b"IEND")
+        end = next(ends, None)
+        return None if end is None else min(end, len(content))
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return min(HEAD_BYTES + int.from_bytes(content[4:8], "little"), len(content))
     if content.startswith(b"\xff\xd8"):
         return _end_of_jpeg(content)
-    end = content.rfind(b"</svg>")
-    return None if end < 0 else end + len(b"</svg>")
+    svg = content.rfind(b"</svg>")
+    return None if svg < 0 else svg + len(b"</svg>")
 
 
 def _end_of_jpeg(content: bytes) -> int | None:

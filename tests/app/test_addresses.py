@@ -275,7 +275,7 @@ def test_a_callback_connects_to_the_address_that_was_judged_and_looks_no_name_up
 
             callback.show("a", message)
             callback.finish()
-            await callback._task
+            await callback.task
             return callback
 
         assert asyncio.run(post()).taken == 1

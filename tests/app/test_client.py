@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -209,6 +210,27 @@ def test_another_program_at_the_address_is_said_to_be_one() -> None:
                 ask()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *('{"results": []}', '{"results": 5}', '{"results": [5]}', '{"results": [{"name": "a", "status": 200}]}'),
+        *('{"results": [{"status": 422, "problem": {}}]}', '{"results": [{"problem": {"kind": "NoSpeech"}}]}'),
+        *('{"models": 5}', "[]", "5"),
+    ],
+)
+def test_json_of_another_program_is_said_to_be_one(answer: str) -> None:
+    with Client() as client:
+        there = httpx.MockTransport(lambda request: httpx.Response(200, text=answer))
+        client._http = httpx.Client(base_url=client.url, transport=there)
+        asked: tuple[Callable[[], Any], ...] = (
+            *(client.models, lambda: client.portrait(b"x"), lambda: client.portraits([b"x"])),
+            lambda: client.conversation(b"x"),
+        )
+        for ask in asked:
+            with pytest.raises(ServiceError, match="is not speech2face serve"):
+                ask()
+
+
 @pytest.mark.parametrize("says", ["hello", "[1]", '{"type": "welcome"}', b"\xff\xfe", "{}"])
 def test_a_socket_of_another_program_is_said_to_be_one(says: str | bytes) -> None:
     with another_program(says) as address, Client(address) as client:
@@ -244,6 +266,7 @@ def test_an_address_is_taken_in_capitals_too(listening: Listening) -> None:
 ADDRESSES_THAT_ARE_NONE = (
     *(None, 3, "", "http://[::1", "nowhere", "//127.0.0.1", "ftp://127.0.0.1", "ws://127.0.0.1"),
     *("http://127.0.0.1:99999", "http://127.0.0.1:port", "http://127.0.0.1/#token=abc", "http://127.0.0.1/?token=abc"),
+    *("http://127.0.0.1\n", "http://127.0.0.1\0", "http://a b"),
 )
 
 
@@ -259,6 +282,7 @@ def test_what_a_caller_passes_is_taken_or_refused_by_name(client: Client) -> Non
         *(lambda url=url: Client(url) for url in ADDRESSES_THAT_ARE_NONE),
         *(lambda token=token: Client(token=token) for token in ("löwe", "a\nb", 3)),
         lambda: Client(seconds="x"),  # type: ignore[arg-type]
+        *(lambda seconds=seconds: Client(seconds=seconds) for seconds in (0, -1)),
         lambda: list(client.live(pieces(), given=object())),
         lambda: list(client.live(pieces(), motion="poses")),
         lambda: list(client.live(["text"])),  # type: ignore[list-item]

@@ -449,4 +449,5 @@ def test_a_reset_forgets_the_face_that_moved(served: TestClient) -> None:
 def test_motion_wants_raw_samples(served: TestClient) -> None:
     with served.websocket_connect(LIVE) as socket:
         socket.send_text(start(format="webm", motion="poses"))
-        assert "raw samples" in refused(socket, 4400)["text"]
+        text = refused(socket, 4400)["text"]
+        assert text == "motion goes with sound of a raw format, such as s16le, and webm is none"

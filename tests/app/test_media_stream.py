@@ -4,6 +4,7 @@ import asyncio
 import gc
 import io
 import json
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -19,8 +20,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from speech2face import load_model, read_recording, reconstruct
-from speech2face.app.calls import CallVoice, TrackOptions, check_callback
+from speech2face.app.calls import Callback, CallVoice, TrackOptions, check_callback
 from speech2face.app.http import Limits
+from speech2face.app.server import create_app
+from speech2face.app.service import Settings
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.live import LiveSession, PcmFormat
 from tests.app.conftest import service_of
@@ -36,9 +39,6 @@ Make = Callable[..., TestClient]
 @pytest.fixture(scope="module")
 def line() -> Iterator[TestClient]:
     """A service that takes calls faster than they are spoken; nobody changes it."""
-    from speech2face.app.server import create_app
-    from speech2face.app.service import Settings
-
     app = create_app(Settings(workers=2, limits=FAST))
     with TestClient(app, base_url="http://localhost:8765", raise_server_exceptions=False) as client:
         wait_until(lambda: service_of(client).registry.state == "ready")
@@ -228,6 +228,9 @@ def test_calls_are_forgotten_after_a_while_and_beyond_a_number(limited: Make) ->
     for name in ("CA-1", "CA-2", "CA-3"):
         hold_call(client, start(name))
     assert [client.get(f"/v1/calls/CA-{number}").status_code for number in (1, 2, 3)] == [404, 200, 200]
+    none = limited(Limits(calls_kept=0))
+    hold_call(none, start("CA-0"))
+    assert none.get("/v1/calls/CA-0").status_code == 404
     brief = limited(Limits(call_keep_seconds=0.5))
     hold_call(brief, start("CA-4"))
     wait_until(lambda: brief.get("/v1/calls/CA-4").status_code == 404)
@@ -347,7 +350,35 @@ def test_a_deleted_call_is_not_posted_any_more(limited: Make) -> None:
         wait_until(lambda: taker.requests > 0)
         callback = client.app.state.calls.get("CA-tried").callback  # type: ignore[attr-defined]
         assert client.delete("/v1/calls/CA-tried").status_code == 204
-        wait_until(lambda: callback._task.done())
+        wait_until(lambda: callback.task.done())
+
+
+@pytest.mark.parametrize("how", ["replaced", "beyond the number", "the service ends"])
+def test_the_last_portrait_is_posted_also_of_a_call_that_is_gone_by_then(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, real = threading.Event(), Callback._post
+
+    async def late(*arguments: Any) -> None:
+        while not let_go.is_set():
+            await asyncio.sleep(0.01)
+        await real(*arguments)
+
+    monkeypatch.setattr(Callback, "_post", late)
+    with receiver() as taker:
+        limits = Limits(messages_per_second=1e6, message_burst=10**6, calls_kept=1)
+        app = create_app(Settings(workers=2, limits=limits, callback_hosts=frozenset({taker.host})))
+        with TestClient(app, base_url="http://localhost:8765") as client:
+            wait_until(lambda: service_of(client).registry.state == "ready")
+            assert hold_call(client, start("CA-1", callback=taker.address), *frames(mulaw(TELEPHONE)))[0] == 1000
+            if how == "the service ends":
+                threading.Timer(0.5, let_go.set).start()
+            else:
+                hold_call(client, start("CA-1" if how == "replaced" else "CA-2"))
+                let_go.set()
+                wait_until(lambda: bool(taker.messages) and taker.messages[-1]["last"])
+        assert taker.messages[-1]["last"]
+        assert taker.messages[-1]["picture"] is not None
 
 
 def test_a_picture_that_cannot_be_signed_any_more_is_posted_as_its_problem(
@@ -367,6 +398,20 @@ def test_a_picture_that_cannot_be_signed_any_more_is_posted_as_its_problem(
         wait_until(lambda: taker.messages[-1]["last"])
         assert {each["problem"]["code"] for each in taker.messages} == {"invalid_option"}
         assert not any(each["picture"] for each in taker.messages)
+
+
+def test_a_voice_that_ends_while_its_picture_is_asked_for_is_posted_with_its_problem(
+    limited: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(voice: CallVoice) -> None:
+        voice.problem = {"code": "no_speech", "text": "nobody spoke"}
+
+    monkeypatch.setattr(CallVoice, "picture", ends)
+    with receiver() as taker:
+        client = limited(FAST, callback_hosts=frozenset({taker.host}))
+        assert hold_call(client, start("CA-end", callback=taker.address), *frames(mulaw(TELEPHONE)))[0] == 1000
+        wait_until(lambda: bool(taker.messages) and taker.messages[-1]["last"])
+        assert {(each["problem"] or {}).get("code") for each in taker.messages} == {"no_speech"}
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,16 @@ def test_who_leaves_while_the_browser_asks_is_not_heard(browser: "Browser", addr
         assert sum(each.endswith("/v1/webrtc/offer") for each in page.addresses) == 1
 
 
+def test_who_leaves_before_the_answer_takes_the_offer_back(browser: "Browser", address: str) -> None:
+    with side(browser, address, "hurried", microphone=False) as page:
+        page.page.route("**/v1/webrtc/offer", lambda route: None)  # it is never answered
+        with page.page.expect_request("**/v1/webrtc/offer"):
+            page.page.click("#look")
+        with page.page.expect_event("requestfailed", lambda asked: asked.url.endswith("/v1/webrtc/offer")):
+            page.page.click("#leave")
+        assert (state(page), page.page.is_hidden("#message")) == ("idle", True)
+
+
 def test_a_browser_that_cannot_call_is_told_and_its_microphone_closed(browser: "Browser", address: str) -> None:
     with side(browser, address, "unable") as page:
         page.page.evaluate(LATE_DEVICES)

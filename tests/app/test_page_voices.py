@@ -30,6 +30,7 @@ def test_a_file_with_three_voices_shows_three_faces_and_when_each_speaks(page: V
     assert page.page.locator("#voice-rows button").nth(1).get_attribute("aria-pressed") == "true"
     provenance, facts = read_provenance(page.save(tmp_path))
     assert (provenance.kind, facts["gender"]["reading"]) == ("portrait", "masculine")
+    assert page.page.is_disabled("#draw"), "of a conversation no other faces are asked for"
     assert findings(page) == []
     page.page.uncheck("#several")
     page.page.wait_for_selector("#voices", state="hidden", timeout=1000 * PATIENCE_SECONDS)

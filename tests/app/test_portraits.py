@@ -196,6 +196,7 @@ def test_two_files_belong_to_the_other_address(served: TestClient) -> None:
     assert "/v1/portraits" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 def test_every_awkward_file_gives_a_portrait_or_says_why_not(
     served: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

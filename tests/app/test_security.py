@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from speech2face.app.calls import check_callback
 from speech2face.app.http import Access, Limits, check_address, is_loopback
 from speech2face.app.server import create_app, server_config
 from speech2face.app.service import Settings
@@ -214,6 +215,14 @@ def test_what_cannot_be_a_name_an_origin_a_proxy_or_a_path_is_refused(stated: di
         Access(**stated)
 
 
+def test_a_callback_host_is_a_name_of_whatever_capitals_or_refused() -> None:
+    for stated in ("", "http://hooks.example.org/", "hooks.example.org:99999", "*"):
+        with pytest.raises(InvalidOption, match="NAME:PORT"):
+            Settings(callback_hosts=frozenset({stated}))
+    hosts = Settings(callback_hosts=frozenset({"Hooks.Example.org"})).callback_hosts
+    assert check_callback("https://hooks.example.org/x", hosts)
+
+
 def test_a_path_of_the_service_itself_is_no_root_path() -> None:
     for path in ("/v1", "/page", "/call", "/v1/calls"):
         with pytest.raises(InvalidOption, match="--root-path"):
@@ -303,6 +312,15 @@ def test_unknown_paths_and_methods_are_problems_too(served: TestClient) -> None:
         answer = served.request(method, path)
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_who_asks_for_the_head_alone_is_given_what_comes_before_the_body(served: TestClient) -> None:
+    for path in ("/health", "/", "/docs", "/page/main.js", "/openapi.json", "/v1/models"):
+        whole, head = served.get(path), served.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert {**head.headers, "date": ""} == {**whole.headers, "date": ""}, path
+    assert served.head("/v1/portrait").status_code == 405
+    assert served.head("/nothing").status_code == 404
 
 
 def test_a_mistake_of_ours_shows_no_traceback(served: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,11 @@
 import io
 import logging
 import re
+import threading
+import time
 import wave
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +234,13 @@ def test_pieces_that_do_not_fit_are_refused(client: TestClient, piece: bytes, pa
     assert say(client, key, b"", part=1).json()["seconds"] == before
 
 
+def test_a_piece_that_is_too_short_to_be_judged_is_refused_each_time_and_leaves_nothing(client: TestClient) -> None:
+    key = signed(client)
+    for _ in range(2):
+        assert code_of(say(client, key, b"\0\0", rate=192_000)) == (422, "empty_recording")
+    assert say(client, key, speech(1.0)).json()["seconds"] == 1.0
+
+
 def test_a_recording_without_end_is_stopped_and_can_be_begun_anew(client: TestClient) -> None:
     key = signed(client)
     for part in range(2):
@@ -345,6 +355,28 @@ def test_who_leaves_while_it_is_being_stored_leaves_nothing(
     assert stored_files(client) == []
 
 
+def test_sound_and_pictures_that_come_while_all_is_stored_are_not_kept(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, studio, real, storing = signed(client), studio_of(client), ConsentFolder.add, threading.Event()
+    lend(client, key)
+
+    def add(*arguments: Any) -> Any:
+        storing.set()
+        time.sleep(0.3)  # the others are here by then
+        return real(*arguments)
+
+    monkeypatch.setattr(ConsentFolder, "add", add)
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(client.post, "/studio/finish", headers=key, json={})
+        assert storing.wait(60)
+        late = [threads.submit(say, client, key, speech(1.0), 1), threads.submit(show, client, key, 1)]
+        assert [code_of(each.result()) for each in late] == 2 * [(422, "wrong_step")]
+    assert done.result().status_code == 200
+    (session,) = studio.sessions.values()
+    assert not session.sound and not session.photographs
+
+
 def test_a_full_disk_is_said_and_can_be_tried_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
@@ -388,6 +420,38 @@ def test_a_code_erases_its_person_later_and_a_wrong_one_nobody(client: TestClien
     assert code_of(by_id) == (404, "unknown_code"), "an id is no secret: it is the organiser's way, not the page's"
     assert client.post("/studio/withdraw", json={"code": code.lower()}).json() == {"files": 4}
     assert stored_files(client) == []
+
+
+@pytest.mark.parametrize("how", ["erase erase", "withdraw withdraw", "withdraw erase"])
+def test_who_erases_twice_at_once_is_told_the_same_twice(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    key, real = signed(client), ConsentFolder.withdraw
+    lend(client, key)
+    code = client.post("/studio/finish", headers=key, json={}).json()["code"]
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.3)  # the other one is here by then
+        return real(*arguments)
+
+    monkeypatch.setattr(ConsentFolder, "withdraw", slowly)
+
+    def ask(what: str) -> Any:
+        return client.post(f"/studio/{what}", headers=key, json={"code": code} if what == "withdraw" else None)
+
+    with ThreadPoolExecutor() as threads:
+        answers = list(threads.map(ask, how.split()))
+    assert [(answer.status_code, answer.json()) for answer in answers] == 2 * [(200, {"files": 4})]
+    assert (stored_files(client), studio_of(client).sessions) == ([], {})
+
+
+def test_who_was_erased_by_the_organiser_meanwhile_can_still_erase_and_is_forgotten(client: TestClient) -> None:
+    key, studio = signed(client), studio_of(client)
+    lend(client, key)
+    client.post("/studio/finish", headers=key, json={})
+    ConsentFolder(studio.folder.path).withdraw(studio.folder.people()[0])
+    assert client.post("/studio/erase", headers=key).json() == {"files": 0}
+    assert studio.sessions == {}
 
 
 def test_a_code_ends_the_session_of_its_person_where_that_is_still_open(client: TestClient) -> None:
@@ -496,5 +560,5 @@ def test_a_photograph_of_a_telephone_comes_back_upright(client: TestClient) -> N
     image.save(sink, "JPEG", exif=exif)
     key = signed(client)
     assert show(client, key, 1, sink.getvalue()).json()["taken"] == [1]
-    kept = studio_of(client).sessions[key[SESSION_HEADER]].photographs[1].content
+    kept = studio_of(client).sessions[key[SESSION_HEADER]].photographs[1][0]
     assert Image.open(io.BytesIO(kept)).size == (240, 320)

@@ -311,3 +311,31 @@ def test_devices_that_are_allowed_late_are_opened_once_and_never_for_who_left(
         page.page.click("#leave")
         page.wait(lambda: step(page) == "over", "the session is over")
         page.wait(lambda: page.page.evaluate(running) == 0, "the camera is closed")
+
+
+def test_who_presses_twice_signs_and_withdraws_once(browser: "Browser", served: tuple[str, Studio]) -> None:
+    address, studio = served
+    with at_studio(browser, address) as page:
+        page.page.click("#to-sign")
+        for tick in page.page.query_selector_all("#statements input"):
+            tick.check()
+        page.page.fill("#name", NAME)
+        before = len(studio.sessions)
+        page.page.evaluate("for (const _ of [1, 2]) document.getElementById('signed').click()")
+        page.wait(lambda: step(page) == "voice", "the signature is taken")
+        assert len(studio.sessions) == before + 1
+        record(page)
+        photograph(page)
+        page.page.click("#store")
+        page.wait(lambda: step(page) == "done", "all is stored")
+        code = page.text("code")
+    with at_studio(browser, address) as page:
+        page.page.click("summary")
+        page.page.fill("#code-in", code)
+        twice = (
+            "() => { const form = document.getElementById('withdraw'); form.requestSubmit(); form.requestSubmit(); }"
+        )
+        page.page.evaluate(twice)
+        page.wait(lambda: step(page) == "over", "all is erased")
+        page.page.wait_for_timeout(500)  # for the answer to a second request, were there one
+        assert (page.text("over-title"), page.page.is_hidden("#message")) == ("Everything was erased", True)

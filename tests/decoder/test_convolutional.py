@@ -133,6 +133,7 @@ def test_a_mean_shape_of_other_landmarks_is_refused() -> None:
         ConvolutionalFaceDecoder(TINY, SHAPE[:4])
 
 
+@pytest.mark.slow
 def test_the_exported_graph_draws_the_same_faces(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from speech2face.training.export import export, save_half

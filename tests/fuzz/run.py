@@ -17,7 +17,8 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from importlib import import_module
+from functools import cache
+from importlib import import_module, metadata
 from pathlib import Path
 
 import speech2face  # noqa: F401  # before ONNX Runtime, which it keeps quiet
@@ -115,6 +116,8 @@ def main() -> int:
     faulthandler.enable()
     for module in ("av", "onnxruntime", "safetensors.torch", "speech2face.models.paired"):
         import_module(module)  # once, for all the forks
+    # What is installed does not change meanwhile: most of the time of a small reader went into asking again.
+    metadata.entry_points = cache(metadata.entry_points)  # type: ignore[assignment]
     fine = [read_apart(name, stated.first, stated.count, stated.seconds) for name in stated.families]
     return int(not all(fine))
 

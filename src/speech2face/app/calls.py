@@ -111,7 +111,7 @@ class Callback:
         self._ended = False
         self._failed_in_a_row = 0
         self.taken = self.failed = self.passed_over = 0
-        self._task = asyncio.create_task(self._post_all())
+        self.task = asyncio.create_task(self._post_all())
 
     def counts(self) -> dict[str, Any]:
         """How it went, JSON-ready; the address is not repeated."""
@@ -135,7 +135,7 @@ class Callback:
 
     def cancel(self) -> None:
         """The call is forgotten; nothing more is sent."""
-        self._task.cancel()
+        self.task.cancel()
 
     async def _post_all(self) -> None:
         timeout = httpx.Timeout(self._limits.callback_seconds)
@@ -187,11 +187,6 @@ class Callback:
         self._failed_in_a_row += 1
         if self._failed_in_a_row == GIVE_UP_AFTER:
             log.warning("callback given up", extra={"data": {"failed": self.failed}})
-
-
-def callback_message(call: str, track: str, number: int, facts: dict[str, Any] | None, **more: Any) -> CallbackMessage:
-    """What is posted."""
-    return {"event": "portrait", "call": call, "track": track, "number": number, "facts": facts, **more}
 
 
 # --- One voice in a call and the portrait of it so far; it outlives its sound by its last picture and facts alone.
@@ -337,6 +332,8 @@ class Call:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     reason: str | None = None
+    deleted: bool = False
+    """Nothing of it is drawn or posted any more. One that only gave way to others still posts what it has."""
     forgetting: asyncio.TimerHandle | None = None
     """What forgets it in time, and until then holds its pictures."""
 
@@ -369,9 +366,7 @@ class CallBook:
     def __init__(self, service: "Service") -> None:
         self._service = service
         self._calls: dict[str, Call] = {}
-
-    def __len__(self) -> int:
-        return len(self._calls)
+        self._posting: set[asyncio.Task[None]] = set()
 
     def get(self, name: str) -> Call:
         """A call.
@@ -383,16 +378,11 @@ class CallBook:
             raise Problem(404, "unknown_call", "no such call; it never was, or it has been forgotten")
         return self._calls[name]
 
-    def find(self, name: str) -> Call | None:
-        """A call, or None."""
-        return self._calls.get(name)
-
     def open(self, call: Call) -> bool:
         """Write a call down; False where one of that name is running. An ended one gives way."""
-        known = self._calls.get(call.name)
-        if known is not None and known.ended is None:
-            return False
-        if known is not None:
+        if (known := self._calls.get(call.name)) is not None:
+            if known.ended is None:
+                return False
             self._forget(known)
         self._calls[call.name] = call
         return True
@@ -402,13 +392,25 @@ class CallBook:
         if call.ended is not None:
             return
         call.ended, call.reason = time.monotonic(), reason
-        if not self.known(call):  # deleted while it ran
+        if call.deleted:  # while it ran
             return
         loop = asyncio.get_running_loop()
         call.forgetting = loop.call_later(self._service.limits.call_keep_seconds, self._forget, call)
         ended = [each for each in self._calls.values() if each.ended is not None]
-        for oldest in sorted(ended, key=lambda each: each.ended or 0.0)[: -self._service.limits.calls_kept]:
+        too_many = max(0, len(ended) - self._service.limits.calls_kept)
+        for oldest in sorted(ended, key=lambda each: each.ended or 0.0)[:too_many]:
             self._forget(oldest)
+
+    def post(self, call: Call, address: str) -> None:
+        """From now on post a call's portraits to a checked address."""
+        call.callback = Callback(address, self._service.limits)
+        self._posting.add(call.callback.task)
+        call.callback.task.add_done_callback(self._posting.discard)
+
+    async def posted(self) -> None:
+        """Wait, within a bound, until the last portraits of calls that have ended were posted."""
+        if self._posting:
+            await asyncio.wait(self._posting, timeout=self._service.limits.shutdown_seconds)
 
     def drop(self, call: Call) -> None:
         """It never came to be: nobody could be taken in."""
@@ -422,6 +424,7 @@ class CallBook:
             Problem: 404.
         """
         call = self.get(name)
+        call.deleted = True
         self._forget(call)
         if call.callback is not None:
             call.callback.cancel()  # also what was made before and is being tried again
@@ -434,10 +437,6 @@ class CallBook:
         if self._calls.get(call.name) is call:
             del self._calls[call.name]
 
-    def known(self, call: Call) -> bool:
-        """Whether it has not been forgotten, or replaced by another of its name."""
-        return self._calls.get(call.name) is call
-
 
 class PngResponse(Response):
     """A labelled PNG."""
@@ -445,11 +444,9 @@ class PngResponse(Response):
     media_type = "image/png"
 
 
-def book_of(request: Request) -> CallBook:
-    """The application's calls."""
-    book = request.app.state.calls
-    assert isinstance(book, CallBook)
-    return book
+def _call(request: Request, name: str) -> Call:
+    book: CallBook = request.app.state.calls
+    return book.get(name)
 
 
 @router.get(
@@ -461,7 +458,7 @@ def book_of(request: Request) -> CallBook:
 async def read_call(call: str, request: Request) -> Response:
     """Facts of every track, and where its picture is."""
     root_path = request.app.state.service.settings.access.root_path
-    return JSONResponse(book_of(request).get(call).to_dict(root_path), headers=HEADERS)
+    return JSONResponse(_call(request, call).to_dict(root_path), headers=HEADERS)
 
 
 @router.get(
@@ -472,7 +469,7 @@ async def read_call(call: str, request: Request) -> Response:
 )
 async def read_picture(call: str, track: str, request: Request) -> Response:
     """The newest portrait, labelled; drawn when it is asked for."""
-    voices = book_of(request).get(call).voices
+    voices = _call(request, call).voices
     if track not in voices:
         raise Problem(404, "unknown_track", "this call has no such track")
     drawn = await in_thread(request.app.state.service.live_threads, voices[track].picture)
@@ -490,7 +487,7 @@ async def read_picture(call: str, track: str, request: Request) -> Response:
 )
 async def delete_call(call: str, request: Request) -> Response:
     """Nothing of it is left in the service."""
-    book_of(request).delete(call)
+    request.app.state.calls.delete(call)
     return Response(status_code=204)
 
 
@@ -517,13 +514,7 @@ class Offer(BaseModel):
     model: schemas.ModelName | None = None
 
 
-def need_webrtc() -> None:
-    """Refuse where the extra is not installed.
-
-    Raises:
-        MissingExtra: it is not.
-    """
-    need_extra("WebRTC", "calls", ("aiortc",))
+WEBRTC: Final = ("WebRTC", "calls", ("aiortc",))  # what needs which extra
 
 
 @router.get(
@@ -534,7 +525,7 @@ def need_webrtc() -> None:
 )
 async def settings(request: Request) -> Response:
     """The STUN servers to ask, none by default; 501 where the service cannot do WebRTC."""
-    need_webrtc()
+    need_extra(*WEBRTC)
     stun = request.app.state.service.settings.stun
     return JSONResponse({"ice_servers": [{"urls": stun}] if stun else []}, headers=HEADERS)
 
@@ -549,7 +540,7 @@ async def settings(request: Request) -> Response:
 async def offer(request: Request) -> Response:
     """Hear the peer's audio; send it a video of the face that goes with its voice, or with the other peer's."""
     service: Service = request.app.state.service
-    need_webrtc()
+    need_extra(*WEBRTC)
     wanted = await _read_offer(request, service.limits)
     client = None if request.client is None else request.client.host
     service.registry.model(wanted.model)

@@ -95,16 +95,6 @@ def too_many(text: str, seconds: int = 1) -> Problem:
     return Problem(429, "too_many", text, headers={"Retry-After": str(seconds)})
 
 
-def slow_body(limits: "Limits") -> Problem:
-    """The request took too long to arrive, or came too slowly."""
-    return Problem(
-        408,
-        "slow_body",
-        f"the body did not arrive within {limits.body_seconds:g} s, or came slower than"
-        f" {limits.body_least_bytes // 1024} KiB in {limits.body_pause_seconds:g} s; send it again over a faster line",
-    )
-
-
 def disconnected() -> Problem:
     """The client left while it was being read; nobody hears this, the log and the metrics count it."""
     return Problem(400, "disconnected", "the client left before its request was whole")
@@ -113,11 +103,6 @@ def disconnected() -> Problem:
 def shutting_down(text: str = "the service is ending; try again when it is back") -> Problem:
     """The service ends before the answer could be made."""
     return Problem(503, "shutdown", text, headers={"Retry-After": "5"})
-
-
-def not_ready() -> Problem:
-    """The networks are still being loaded."""
-    return Problem(503, "not_ready", "the model is being loaded; try again in a second", headers={"Retry-After": "1"})
 
 
 # --- Every limit of the service in one place; what lies beyond one is refused with 413, 429 or a close code.
@@ -299,7 +284,7 @@ class Access:
             InvalidOption: what cannot be a name, an origin, an address or a path.
         """
         fields: dict[str, Any] = {
-            "hosts": frozenset(_host(each) for each in self.hosts),
+            "hosts": frozenset(host_name(each) for each in self.hosts),
             "origins": frozenset(_origin(each) for each in self.origins),
             "proxies": tuple(_network(each, "proxy") for each in self.proxies),
             "peer_networks": tuple(_network(each, "network") for each in self.peer_networks),
@@ -353,8 +338,12 @@ def plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _host(text: str) -> str:
-    """A name with or without a port, lower case."""
+def host_name(text: str) -> str:
+    """A name with or without a port, lower case.
+
+    Raises:
+        InvalidOption: it is none.
+    """
     host = text.strip().lower()
     try:
         parts = urlsplit(f"//{host}")
@@ -372,7 +361,7 @@ def _origin(text: str) -> str:
     scheme, _, host = origin.partition("://")
     if scheme not in PORTS:
         raise InvalidOption(f'"{text}" is no origin; write it as https://app.example.org')
-    return f"{scheme}://{_host(host).removesuffix(f':{PORTS[scheme]}')}"
+    return f"{scheme}://{host_name(host).removesuffix(f':{PORTS[scheme]}')}"
 
 
 def _network(text: str, what: str) -> str:
@@ -430,6 +419,8 @@ class Authentication:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        if scope.get("method") == "HEAD":  # the same but for the body, which the server leaves out
+            scope = {**scope, "method": "GET"}
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         root = self._access.root_path
         under_root = bool(root) and (scope["path"] == root or scope["path"].startswith(f"{root}/"))
@@ -448,7 +439,14 @@ class Authentication:
             await send({"type": "websocket.close", "code": 1008, "reason": problem.text})  # before accepting: HTTP 403
 
     def _adding(self, send: Send) -> Send:
-        return _with_headers(send, self._headers)
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                added = ((name.lower().encode(), value.encode()) for name, value in self._headers.items())
+                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in present)]
+            await send(message)
+
+        return sending
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> Problem | None:
         host = headers.get("host", "")
@@ -483,19 +481,6 @@ def _name(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
-    async def sending(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            present = {name.lower() for name, _ in message["headers"]}
-            message["headers"] = [
-                *message["headers"],
-                *((n.lower().encode(), v.encode()) for n, v in headers.items() if n.lower().encode() not in present),
-            ]
-        await send(message)
-
-    return sending
 
 
 # --- Counts of what the service did, as Prometheus reads them; nothing in them tells whose voice it was.
@@ -572,6 +557,7 @@ INTERNAL = Problem(500, "internal", "something went wrong here; the service's lo
 
 
 ANSWER_PIECE: Final = 256 * 1024  # bytes
+METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH")  # that are counted by their names
 
 
 class NotTaken(TimeoutError):
@@ -623,9 +609,9 @@ class Observer:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count(
-                "speech2face_requests_total", route=route, method=_method(scope["method"]), status=str(status)
-            )
+            # A client may invent methods; the metrics must not grow by them.
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.count("speech2face_requests_total", route=route, method=method, status=str(status))
             self._metrics.observe("speech2face_request_seconds", seconds, route=route)
             data = {"route": route, "method": scope["method"], "status": status, "ms": round(seconds * 1000, 1)}
             log.info("request", extra={"data": data})
@@ -655,11 +641,6 @@ class Observer:
             await self._app(scope, receive, send)
         except (WebSocketDisconnect, OSError, asyncio.CancelledError):  # OSError: of a send to who has gone
             log.debug("a socket went before its session was over")
-
-
-def _method(name: str) -> str:
-    """A client may invent methods; the metrics must not grow by them."""
-    return name if name in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH") else "other"
 
 
 # --- Recordings as they arrive: in memory, counted while they come, never in a temporary file.
@@ -767,7 +748,12 @@ async def pieces_of(request: Request, limits: "Limits") -> AsyncGenerator[bytes,
             async with asyncio.timeout_at(due):  # around each wait, never around what the reader does with a piece
                 piece = await anext(stream, None)
         except TimeoutError:
-            raise slow_body(limits) from None
+            text = (
+                f"the body did not arrive within {limits.body_seconds:g} s, or came slower than"
+                f" {limits.body_least_bytes // 1024} KiB in {limits.body_pause_seconds:g} s; send it again over a"
+                " faster line"
+            )
+            raise Problem(408, "slow_body", text) from None
         if piece is None:
             return
         came += len(piece)

@@ -428,6 +428,10 @@ class LiveConnection(service.SocketConnection):
     async def _ready(self, start: Start) -> LiveVoice:
         with service.refusals_end():
             model = self._service.registry.model(start.model)
+            if start.motion != "none" and isinstance(start.source(), Media):
+                raise InvalidOption(
+                    f"motion goes with sound of a raw format, such as s16le, and {start.format} is none"
+                )
             voice = await self._in_thread(lambda: LiveVoice(model, start))
             if start.motion != "none":
                 self._motion = LiveMotion(start.source())

@@ -171,6 +171,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sign_with(service.settings.signer)
         yield
         await service.end_live(service.limits.shutdown_seconds)
+        await app.state.calls.posted()
         await opening
         service.close()
         sign_with(None)
@@ -509,11 +510,6 @@ async def _drawn(request: Request, recording: bytes, options: Options, wanted: W
     return drawn
 
 
-def facts_header(facts: dict[str, Any]) -> str:
-    """The facts as one line of ASCII JSON."""
-    return json.dumps(facts, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-
-
 @portrait_router.post(
     "/v1/portrait",
     summary="One recording, one portrait",
@@ -539,7 +535,7 @@ async def portrait(request: Request) -> Response:
         drawn = await _drawn(request, body.recordings[0][1], _options(request, body, service, Options), wanted)
     headers = {"Cache-Control": "no-store"}
     if wanted != "json":
-        headers[FACTS_HEADER] = facts_header(drawn.facts)
+        headers[FACTS_HEADER] = json.dumps(drawn.facts, allow_nan=False, separators=(",", ":"))  # one line of ASCII
     return Response(drawn.content, headers=headers, media_type=drawn.media_type)
 
 

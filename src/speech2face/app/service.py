@@ -63,6 +63,14 @@ class Settings:
     stun: str | None = None  # a STUN server for WebRTC calls; None: addresses of this machine alone
     signer: Signer | None = None  # signs every PNG and WebP that leaves
 
+    def __post_init__(self) -> None:
+        """Put the callback hosts into the form that addresses are compared in.
+
+        Raises:
+            InvalidOption: one that is no host.
+        """
+        object.__setattr__(self, "callback_hosts", frozenset(map(http.host_name, self.callback_hosts)))
+
 
 class Threads(ThreadPoolExecutor):
     """Worker threads; a call that comes after their end is cancelled, as one that waited for them is."""
@@ -146,10 +154,6 @@ class Service:
             Speech2FaceError: it cannot be used, or takes more memory or time than one may.
         """
         return self.decoders.read(content, max_seconds=self.limits.recording_seconds)
-
-    def allowed(self, *stated: str | None) -> bool:
-        """Whether one of the stated tokens is right."""
-        return http.right_token(self.settings.token, *stated)
 
     @contextlib.contextmanager
     def slot(self, hang_up: Callable[[], None], client: str | None = None) -> Iterator[None]:
@@ -256,7 +260,8 @@ class ModelRegistry:
             Problem: 503 while the models are being loaded, 422 for an unknown name.
         """
         if self.state != "ready":
-            raise http.not_ready()
+            text = "the model is being loaded; try again in a second"
+            raise http.Problem(503, "not_ready", text, headers={"Retry-After": "1"})
         if name is None:
             return next(iter(self._models.values()))
         if name not in self._models:
@@ -714,7 +719,8 @@ class SocketConnection:
 
     def _let_in(self, stated: str | None) -> None:
         """Take a slot, once the token is there: who only connects holds nothing that others wait for."""
-        if not self._service.allowed(stated, self._socket.headers.get("authorization")):
+        token = self._service.settings.token
+        if not http.right_token(token, stated, self._socket.headers.get("authorization")):
             raise Ended(http.CloseCode.TOKEN, "the token is missing or wrong", "token")
         self._take_slot()
 

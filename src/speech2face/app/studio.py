@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse
 from speech2face import __version__
 from speech2face.app.http import (
     HEADERS,
+    MIB,
     Authentication,
     Gate,
     Limits,
@@ -66,15 +67,11 @@ from speech2face.errors import FaceNotFound, InvalidOption, MissingExtra, NoSpee
 from speech2face.face.align import Points
 from speech2face.face.detect import Picture, read_photograph
 
-# --- How good a recording or photograph is that somebody makes just now: measured, as codes for which the page has
-# words.
-#
+# --- How good a recording or photograph is that somebody makes just now: measured, as codes; the page has the words.
 # What stands in the way of learning refuses a photograph; what only makes it worse is advice, and is written into the
 # record. The limits are those of `data prepare`, or stricter: the person is still there and can do it again.
 
-# --------------------------------------------------------------------------------------------------
-# The voice.
-# --------------------------------------------------------------------------------------------------
+# --- The voice.
 
 RECENT_SECONDS: Final = 4.0  # that advice is about: what somebody can still change
 QUIET_DB: Final = -42.0  # of the speech, full scale being 0: a voice at an arm's length is at -30 to -20
@@ -190,9 +187,7 @@ def _level_db(speech: NDArray[np.float32]) -> float | None:
     return 10 * math.log10(float(np.mean(np.square(speech, dtype=np.float64))) + 1e-12)
 
 
-# --------------------------------------------------------------------------------------------------
-# The photographs.
-# --------------------------------------------------------------------------------------------------
+# --- The photographs.
 
 UNCHECKED: Final = "unchecked"
 REFUSED_CODES: Final = ("no_face", "several_faces", "too_small", "too_near", "cut_off", "not_frontal", "blurred")
@@ -325,19 +320,13 @@ def light_of(picture: Picture, points: Points) -> FaceLight:
 
 def open_judge() -> tuple[PhotographJudge, str | None]:
     """The finder of faces that is installed, or none and why."""
-    from speech2face.errors import MissingExtra
-
     try:
         return FaceJudge(), None
     except MissingExtra as error:
         return NoJudge(), str(error)
 
 
-# --- The consent studio: a page on this machine where a person reads, signs, records and is photographed, and
-# withdraws.
-#
-# Until the last step everything is in memory alone: whoever leaves, or is gone for a quarter of an hour, leaves
-# nothing behind, and neither does a machine that is switched off. What is stored then, `speech2face.consent` stores.
+# --- The studio itself.
 
 log = logging.getLogger(__name__)
 SENTENCES: Final = PAGE_FOLDER / "studio_sentences.json"
@@ -346,7 +335,6 @@ STUDIO_HEADERS: Final = HEADERS | {
     "Permissions-Policy": "microphone=(self), camera=(self), geolocation=(), payment=(), usb=()",
     "Cache-Control": "no-store",  # the next person at this machine has the same browser
 }
-MIB: Final = 2**20
 SAMPLE_RATES: Final = (8_000, 192_000)
 LONGEST_PIXELS: Final = 1920  # side of a photograph that is kept
 
@@ -374,30 +362,20 @@ class StudioSettings:
 
 
 @dataclass
-class TakenPhotograph:
-    """One photograph, as it will be stored."""
-
-    content: bytes
-    report: PhotographReport
-
-
-@dataclass
 class StudioSession:
     """One person between signing and the end, in memory alone."""
 
     key: str
-    name: str
-    form_sha256: str
-    statements: tuple[str, ...]
+    signing: Signing
     signed_at: datetime
-    language: str
     touched: float
     sample_rate: int | None = None
     sound: bytearray = field(default_factory=bytearray)
     """Signed 16-bit samples, mono, little-endian."""
     parts: int = 0
     voice: VoiceReport | None = None
-    photographs: dict[int, TakenPhotograph] = field(default_factory=dict)
+    photographs: dict[int, tuple[bytes, PhotographReport]] = field(default_factory=dict)
+    """By place: as they will be stored."""
     stored: tuple[ConsentRecord, str] | None = None
     """The record and the withdrawal code, once all is stored; what was recorded is no longer held then."""
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -433,6 +411,7 @@ class Studio:
             judge, self.why_unchecked = open_judge()
         self.judge, self.check_voice = judge, check_voice or open_voice_check()
         self.sessions: dict[str, StudioSession] = {}
+        self._erasing: dict[str, asyncio.Task[int]] = {}
         self.gate = Gate(Limits(upload_bytes=self.limits.upload_bytes, requests_at_once=16, body_seconds=30.0))
         self.threads = Threads(1, "studio")  # one: a finder of faces is not for several at once
         self.clock: Callable[[], float] = time.monotonic
@@ -455,15 +434,7 @@ class Studio:
             raise too_many("as many people as can be are being recorded; finish one of the open pages first", 30)
         now = datetime.now(UTC)
         self.terms.last_day(local_day(now))
-        session = StudioSession(
-            key=secrets.token_urlsafe(24),
-            name=signing.name,
-            form_sha256=signing.form_sha256,
-            statements=tuple(signing.statements),
-            signed_at=now,
-            language=signing.language,
-            touched=self.clock(),
-        )
+        session = StudioSession(secrets.token_urlsafe(24), signing, now, self.clock())
         self.sessions[session.key] = session
         return session
 
@@ -482,6 +453,17 @@ class Studio:
             raise Problem(422, "wrong_step", text)
         found.touched = self.clock()
         return found
+
+    @contextlib.asynccontextmanager
+    async def held(self, key: str | None) -> AsyncIterator[StudioSession]:
+        """The session of a request before the last step, with nothing else done to it meanwhile.
+
+        Raises:
+            Problem: as `session`, also where it was closed or stored while this waited.
+        """
+        session = self.session(key)
+        async with session.busy:
+            yield self.session(key)
 
     def sweep(self) -> None:
         """Erase the sessions of those who are gone."""
@@ -508,24 +490,43 @@ class Studio:
             Speech2FaceError: as `ConsentFolder.add`; nothing is stored then.
         """
         assert session.voice is not None, "missing() was asked"
-        taken = [session.photographs[place] for place in sorted(session.photographs)]
+        taken = [each for _, each in sorted(session.photographs.items())]
         findings = {VOICE_FILE: session.voice.findings}
-        findings |= {f"photo-{number}.png": each.report.findings for number, each in enumerate(taken, start=1)}
+        findings |= {f"photo-{number}.png": report.findings for number, (_, report) in enumerate(taken, start=1)}
         code = new_code()
         lent = Lent(
-            name=session.name,
-            form_sha256=session.form_sha256,
-            statements=session.statements,
+            name=session.signing.name,
+            form_sha256=session.signing.form_sha256,
+            statements=tuple(session.signing.statements),
             signed_at=session.signed_at,
-            language=session.language,
+            language=session.signing.language,
             voice=session.wav(),
-            photographs=tuple(each.content for each in taken),
+            photographs=tuple(content for content, _ in taken),
             speech_seconds=session.voice.speech_seconds,
             findings=findings,
             age=finishing.age,
             gender=finishing.gender,
         )
         return self.folder.add(lent, self.terms, code), code
+
+    async def erase(self, person: str) -> int:
+        """Erase a person's files, how many there were; who asks while it is done is told the same."""
+        if person not in self._erasing:
+            self._erasing[person] = asyncio.create_task(self._erase(person))
+        return await asyncio.shield(self._erasing[person])
+
+    async def _erase(self, person: str) -> int:
+        files: tuple[str, ...] = ()
+        try:
+            with contextlib.suppress(InvalidOption):  # the organiser's command line has erased them meanwhile
+                files = (await asyncio.to_thread(self.folder.withdraw, person)).files
+        finally:
+            del self._erasing[person]
+        for session in tuple(self.sessions.values()):
+            if session.stored is not None and session.stored[0].person == person:
+                del self.sessions[session.key]  # its page is still open, and it holds the record
+        log.info("withdrawn")
+        return len(files)
 
 
 def sentences_of(terms: StudioTerms) -> dict[str, tuple[str, ...]]:
@@ -547,9 +548,7 @@ def sentences_of(terms: StudioTerms) -> dict[str, tuple[str, ...]]:
     return found
 
 
-# --------------------------------------------------------------------------------------------------
-# What the page sends.
-# --------------------------------------------------------------------------------------------------
+# --- What the page sends.
 
 
 class Signing(BaseModel):
@@ -637,21 +636,21 @@ async def add_voice(
     """Append the next piece of sound, s16le mono, and judge the recording so far; a piece that came already is not
     appended twice."""
     studio = _studio(request)
-    session = studio.session(key)
+    studio.session(key)
     piece = await _body(request)
-    async with session.busy:
+    async with studio.held(key) as session:
         if len(piece) % 2 or (session.sample_rate not in (None, rate)) or part > session.parts:
             raise Problem(422, "invalid_request", "pieces are whole 16-bit samples, of one rate, one after the other")
         if part == session.parts:
             if len(session.sound) + len(piece) > 2 * rate * studio.limits.sound_seconds:
                 raise Problem(413, "recording_too_long", "the recording is too long; start it anew")
-            session.sound += piece
-            session.parts, session.sample_rate = part + 1, rate
-            samples = np.frombuffer(bytes(session.sound), "<i2")
+            samples = np.frombuffer(session.sound + piece, "<i2")
             wanted, check = studio.terms.speech_seconds, studio.check_voice
             session.voice = await in_thread(
                 studio.threads, lambda: judge_voice(samples, rate, wanted_seconds=wanted, check=check)
             )
+            session.sound += piece  # only now: a piece that cannot be judged is refused whole, and can come again
+            session.parts, session.sample_rate = part + 1, rate
         assert session.voice is not None, "a piece was judged"
         return _voice_answer(session.voice, studio)
 
@@ -669,8 +668,7 @@ def _voice_answer(report: VoiceReport, studio: Studio) -> dict[str, Any]:
 @router.delete("/studio/voice")
 async def restart_voice(request: Request, key: SessionKey = None) -> dict[str, Any]:
     """Forget the recording so far."""
-    session = _studio(request).session(key)
-    async with session.busy:
+    async with _studio(request).held(key) as session:
         session.forget_voice()
     return {}
 
@@ -688,14 +686,14 @@ async def look(request: Request, key: SessionKey = None) -> dict[str, Any]:
 async def take_photograph(request: Request, place: int, key: SessionKey = None) -> dict[str, Any]:
     """Keep a photograph in its place, from 1, unless something stands in the way of learning from it."""
     studio = _studio(request)
-    session = studio.session(key)
+    studio.session(key)
     if not 1 <= place <= studio.terms.photographs:
         raise Problem(404, "not_found", f"photographs are counted from 1 to {studio.terms.photographs}")
     content = await _body(request)
-    async with session.busy:
+    async with studio.held(key) as session:
         png, report = await in_thread(studio.threads, lambda: _judged(studio, content, kept=True))
         if not report.refused:
-            session.photographs[place] = TakenPhotograph(png, report)
+            session.photographs[place] = png, report
     return _photograph_answer(report) | {"taken": sorted(session.photographs)}
 
 
@@ -746,13 +744,9 @@ async def finish(request: Request, finishing: Finishing, key: SessionKey = None)
 async def erase(request: Request, key: SessionKey = None) -> dict[str, Any]:
     """Erase what was stored a moment ago, without the code."""
     studio = _studio(request)
-    session = studio.session(key, stored=True)
-    async with session.busy:
-        assert session.stored is not None, "session() looked"
-        done = await asyncio.to_thread(studio.folder.withdraw, session.stored[0].person)
-        studio.sessions.pop(session.key, None)
-    log.info("withdrawn")
-    return {"files": len(done.files)}
+    stored = studio.session(key, stored=True).stored
+    assert stored is not None, "session() looked"
+    return {"files": await studio.erase(stored[0].person)}
 
 
 @router.delete("/studio/session")
@@ -771,17 +765,10 @@ async def withdraw(request: Request, withdrawing: Withdrawing) -> dict[str, Any]
     if person is None:
         await asyncio.sleep(studio.limits.wrong_code_seconds)
         raise Problem(404, "unknown_code", "nobody here has this withdrawal code; look at it again")
-    done = await asyncio.to_thread(studio.folder.withdraw, person)
-    for session in tuple(studio.sessions.values()):
-        if session.stored is not None and session.stored[0].person == person:
-            studio.sessions.pop(session.key, None)  # its page is still open, and it holds the record
-    log.info("withdrawn")
-    return {"files": len(done.files)}
+    return {"files": await studio.erase(person)}
 
 
-# --------------------------------------------------------------------------------------------------
-# The application, and its server.
-# --------------------------------------------------------------------------------------------------
+# --- The application, and its server.
 
 
 def create_studio(

@@ -571,7 +571,7 @@ class MediaStreamConnection(SocketConnection):
         for name in dict.fromkeys(started.start.tracks if self._form.platform.states_tracks else ()):
             await self._open_track(name)
         if wishes.callback is not None:
-            call.callback = calls.Callback(wishes.callback, self._limits)
+            self._book.post(call, wishes.callback)
 
     async def _open_track(self, name: str) -> StreamedTrack:
         assert self._call is not None
@@ -625,24 +625,29 @@ class MediaStreamConnection(SocketConnection):
             return
 
         async def message() -> calls.CallbackMessage | None:
-            if not self._book.known(call):
+            if call.deleted:
                 return None
-            problem = voice.problem
             try:
                 drawn = await self._in_thread(voice.picture)
+                problem = voice.problem  # after the picture: why there is none may have been found out meanwhile
             except Speech2FaceError as error:  # a picture that cannot be signed any more: its facts go out
                 drawn, problem = None, {"code": error.code, "text": str(error)}
-            number, picture = (
-                (voice.number, None) if drawn is None else (drawn[0], in_base64(drawn[1], MEDIA_TYPES["png"]))
-            )
-            more = {"picture": picture, "problem": problem, "last": last}
-            return calls.callback_message(call.name, streamed.name, number, voice.facts, **more)
+            return {
+                "event": "portrait",
+                "call": call.name,
+                "track": streamed.name,
+                "number": voice.number if drawn is None else drawn[0],
+                "facts": voice.facts,
+                "picture": None if drawn is None else in_base64(drawn[1], MEDIA_TYPES["png"]),
+                "problem": problem,
+                "last": last,
+            }
 
         call.callback.show(streamed.name, message)
 
     async def _finish(self) -> None:
         """The last portrait of every track; what was forgotten meanwhile is not drawn any more."""
-        kept = self._call is not None and self._book.known(self._call)
+        kept = self._call is not None and not self._call.deleted
         for streamed in self._tracks.values():
             await streamed.track.finish(kept=kept)
             if kept:

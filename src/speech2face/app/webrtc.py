@@ -82,7 +82,7 @@ class Meetings:
 
     def _meeting(self, name: str) -> "Meeting":
         known = self._meetings.get(name)
-        if known is not None and known.call.ended is None and self._book.known(known.call):
+        if known is not None and known.call.ended is None and not known.call.deleted:
             return known
         call = Call(name, "webrtc", lambda: None)
         meeting = Meeting(call)
@@ -175,7 +175,8 @@ class Peer:
         self._meeting, self._model = meeting, model
         self._options = replace(options, pixels=None)
         self._hung_up = asyncio.Event()
-        self._connected = asyncio.Event()
+        self._connected = False
+        self._settled = asyncio.Event()  # connected, or hung up before
         self._reason = "deleted"
         self._reading: asyncio.Task[None] | None = None
         self._encoding: asyncio.Task[None] | None = None
@@ -186,6 +187,7 @@ class Peer:
         if not self._hung_up.is_set():
             self._reason = reason
             self._hung_up.set()
+            self._settled.set()
 
     async def answer(self, sdp: str, service: "Service") -> str:
         """Take an offer; the answer to it.
@@ -280,19 +282,18 @@ class Peer:
             await self._finish(book)
 
     async def _reached(self, seconds: float) -> bool:
-        waits = [asyncio.create_task(event.wait()) for event in (self._connected, self._hung_up)]
-        done, _ = await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-        if not done:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+        except TimeoutError:
             self.hang_up("unreachable")
-        return self._connected.is_set()
+        return self._connected
 
     async def _finish(self, book: CallBook) -> None:
         self._meeting.peers.pop(self.name, None)
         await self._release()
         if self._track is not None:
-            await self._track.finish(kept=book.known(self._meeting.call))
+            await self._track.finish(kept=not self._meeting.call.deleted)
         if not self._meeting.peers:
             book.close(self._meeting.call, self._reason)
         self._service.metrics.count("speech2face_calls_closed_total", kind="webrtc", reason=self._reason)
@@ -316,9 +317,10 @@ class Peer:
     def _state_changed(self) -> None:
         state = self.connection.connectionState
         if state == "connected":
-            self._connected.set()
+            self._connected = True
+            self._settled.set()
         elif state == "failed":
-            self.hang_up("peer_gone" if self._connected.is_set() else "unreachable")
+            self.hang_up("peer_gone" if self._connected else "unreachable")
         elif state == "closed":
             self.hang_up("peer_gone")
 

@@ -1,4 +1,4 @@
-"""Waveform to compressed complex spectrogram: the one front end of training and inference.
+"""Front ends: the compressed complex spectrogram of the paper's encoder, and the log-mel energies of the starter's.
 
 Source: Speech2Face (Oh et al., CVPR 2019), section 3.1: 16 kHz, Hann window of 25 ms, hop of 10 ms, 512 FFT bands, and
 sgn(x)|x|^0.3 on the real and imaginary parts, so that 6 s give 598 x 257 x 2.
@@ -68,7 +68,6 @@ def tile(waveform: NDArray[Numbers], samples: int) -> NDArray[Numbers]:
 #
 # Radford et al. 2022 take 80 mel bands of a power spectrum, its logarithm cut at eight decades under the loudest value.
 # Here every stretch of speech is first brought to one mean energy, so that a louder voice gives the same numbers.
-# The paper's own spectrogram is `audio/spectrogram.py`; it serves the paper's encoder.
 
 MEL_FFT_SIZE = SAMPLE_RATE * 25 // 1000  # 25 ms
 BANDS = 80

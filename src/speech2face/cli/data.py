@@ -1,4 +1,4 @@
-"""Commands of data: `data prepare`, `data verify`, `data forget`, `data show`."""
+"""Commands of people's data: `data prepare`, `data verify`, `data forget`, `data show`; `learn` from pairs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about models of one's own and what they draw: `train` to `export`, `decode`, and signed pictures."""
+"""Commands about models: `train` to `export`, `evaluate`, `audit`, `decode`, signed pictures, `drivers`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `serve`: the page, the API and live sound in one process."""
+"""The commands `serve` and `studio`: the page, the API and live sound in one process; pages where people consent."""
 
 from __future__ import annotations
 

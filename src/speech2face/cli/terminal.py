@@ -1,4 +1,4 @@
-"""What the command line prints: results on standard output, everything else on standard error."""
+"""What the command line prints, results on standard output and all else on standard error; shared options."""
 
 import codecs
 import functools

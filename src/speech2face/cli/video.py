@@ -1,4 +1,4 @@
-"""`speech2face video` and `camera`: a portrait that speaks its recording, or whatever sound comes in."""
+"""`video`, `camera` and `shield`: a portrait that speaks, as sound comes in too; a microphone; a changed voice."""
 
 from __future__ import annotations
 

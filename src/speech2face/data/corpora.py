@@ -1,4 +1,4 @@
-"""Own tables of pairs and folders of videos; AVSpeech and VoxCeleb as they lie on disk once they were downloaded."""
+"""The sources that are built in: pairs and videos of one's own; AVSpeech and VoxCeleb as they lie on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find faces in photographs, behind a small interface."""
+"""Photographs as users have them: opened, their faces found behind a small interface, cut to what networks see."""
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
 // One side of a call: a microphone goes to the service over WebRTC, a face comes back as video.
 
+import { ask, Refused, useToken } from "./service.js";
+
 const at = (id) => document.getElementById(id);
 const POLL_MS = 1000; // between looks at what is believed
 const GATHERING_MS = 2000; // for the addresses of this machine; more take longer than they are worth
 
 const inAddress = new URLSearchParams(location.hash.slice(1));
 const call = /^[\w.:-]{1,64}$/.test(inAddress.get("call") ?? "") ? inAddress.get("call") : crypto.randomUUID();
-let token = inAddress.get("token");
-history.replaceState(null, "", `${location.pathname}#call=${call}`); // a token must not be shared with the address
+history.replaceState(null, "", `${location.pathname}#call=${call}`);
 
-let side = null; // {connection, microphone, peer, sees}
+let side = null; // {connection, microphone, peer, sees, asking}
 let polling = null;
 let again = null; // what to do once a token is there
 let turn = 0; // counts up when what is being joined is no longer wanted
@@ -17,23 +18,6 @@ let looking = false;
 
 at("name").textContent = call;
 at("other").href = `${location.pathname}#call=${call}`;
-
-class Refused extends Error {
-  constructor(status, text) {
-    super(text);
-    this.status = status;
-  }
-}
-
-async function ask(path, options = {}) {
-  const headers = { Accept: "application/json", ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  const response = await fetch(path, { ...options, headers, cache: "no-store" }).catch(() => {
-    throw new Refused(0, "The service does not answer.");
-  });
-  if (response.ok) return response.json();
-  const problem = await response.json().catch(() => ({}));
-  throw new Refused(response.status, problem.detail ?? response.statusText);
-}
 
 function say(state, text) {
   document.body.dataset.state = state;
@@ -53,7 +37,7 @@ function complain(title, text) {
 
 async function openMicrophone() {
   if (!navigator.mediaDevices) {
-    throw new Refused(-1, "A browser gives the microphone to https and localhost alone. Open the page there.");
+    throw new Refused(-1, "insecure", "A browser gives the microphone to https and localhost alone. Open the page there.");
   }
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: true });
@@ -62,7 +46,7 @@ async function openMicrophone() {
       error.name === "NotAllowedError"
         ? "The microphone was refused. Allow it in the browser’s settings for this page, or join and look."
         : "No microphone was found, or another program has it. You can join and look.";
-    throw new Refused(-1, text);
+    throw new Refused(-1, "microphone", text);
   }
 }
 
@@ -82,7 +66,7 @@ async function join(speaks) {
   turn += 1;
   const mine = turn;
   const stillWanted = () => {
-    if (mine !== turn) throw new Refused(-1, "Left.");
+    if (mine !== turn) throw new Refused(-1, "left", "Left.");
   };
   let microphone = null;
   let connection = null;
@@ -92,7 +76,8 @@ async function join(speaks) {
     if (speaks) microphone = await openMicrophone();
     stillWanted();
     connection = new RTCPeerConnection({ iceServers });
-    side = { connection, microphone, peer: null, sees: document.querySelector("[name=sees]:checked").value };
+    const asking = new AbortController(); // who leaves before the answer frees its place in the call at once
+    side = { connection, microphone, asking, peer: null, sees: document.querySelector("[name=sees]:checked").value };
     for (const track of microphone?.getTracks() ?? []) connection.addTrack(track, microphone);
     connection.addTransceiver("video", { direction: "recvonly" });
     connection.addEventListener("track", ({ track }) => {
@@ -105,7 +90,7 @@ async function join(speaks) {
     const { sdp } = connection.localDescription;
     const style = document.querySelector("[name=style]:checked").value;
     const body = JSON.stringify({ type: "offer", sdp, call, sees: side.sees, style, motion: true });
-    const answer = await ask("v1/webrtc/offer", { method: "POST", body });
+    const answer = await ask("v1/webrtc/offer", { method: "POST", body, signal: asking.signal });
     stillWanted();
     side.peer = answer.peer;
     await connection.setRemoteDescription({ type: "answer", sdp: answer.sdp });
@@ -157,6 +142,7 @@ function leave(state = "idle", text = "Not in the call") {
   turn += 1;
   clearInterval(polling);
   for (const track of side?.microphone?.getTracks() ?? []) track.stop();
+  side?.asking.abort();
   side?.connection.close();
   side = null;
   at("face").srcObject = null;
@@ -172,7 +158,7 @@ at("leave").addEventListener("click", () => {
 });
 at("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = at("token").value;
+  useToken(at("token").value);
   at("token").value = "";
   again?.();
 });

@@ -206,7 +206,8 @@ class Page {
   }
 
   allow(something) {
-    for (const id of ["save", "restart", "draw"]) at(id).disabled = !something;
+    for (const id of ["save", "restart"]) at(id).disabled = !something;
+    at("draw").disabled = !something || (this.voice === this.file && this.voices.wanted); // a conversation's are not asked for
     at("hold").disabled = !something || !this.voice.canHold;
     if (!something) at("save-drawing").hidden = true;
   }

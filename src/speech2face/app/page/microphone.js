@@ -10,7 +10,8 @@ export class MicrophoneRefused extends Error {
   }
 }
 
-const CODES = {
+/** Of a `MicrophoneRefused`, by what a browser calls it; those of a camera are the same. */
+export const CODES = {
   NotAllowedError: "denied",
   SecurityError: "denied",
   NotFoundError: "missing",

@@ -16,8 +16,10 @@ export class Refused extends Error {
 
 /** A token may come as `#token=...`; it leaves the address at once, so that it is not shared with it. */
 function takeTokenOfAddress() {
-  const found = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (found) history.replaceState(null, "", location.pathname + location.search);
+  const hash = new URLSearchParams(location.hash.slice(1));
+  const found = hash.get("token");
+  hash.delete("token");
+  if (found) history.replaceState(null, "", `${location.pathname}${location.search}#${hash}`.replace(/#$/, ""));
   return found;
 }
 
@@ -27,7 +29,7 @@ export function useToken(text) {
   token = text;
 }
 
-async function ask(path, { accept = "application/json", ...options } = {}) {
+export async function ask(path, { accept = "application/json", ...options } = {}) {
   const headers = { Accept: accept, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
   const lost = (error) => {
     if (error.name === "AbortError") throw error;

@@ -94,8 +94,18 @@ async function beginAnew() {
 
 // ---- What is pressed
 
+/** Do it, unless it is being done: who presses twice is impatient, and wants it once. */
+function once(action) {
+  let doing = false;
+  return async () => {
+    if (doing) return;
+    doing = true;
+    await trying(action).finally(() => (doing = false));
+  };
+}
+
 function pressed(id, action) {
-  at(id).addEventListener("click", () => trying(action));
+  at(id).addEventListener("click", once(action));
 }
 
 /** What cannot be undone is asked for twice. */
@@ -119,9 +129,10 @@ function pressedTwice(id, action) {
 }
 
 function submitted(id, action) {
+  const send = once(action);
   at(id).addEventListener("submit", (event) => {
     event.preventDefault();
-    trying(action);
+    send();
   });
 }
 

@@ -1,13 +1,12 @@
 // What every step of the consent studio uses: the service, the steps, and what is said.
 
-import { MicrophoneRefused } from "./microphone.js";
+import { CODES, MicrophoneRefused } from "./microphone.js";
 import { Refused as RefusedSound } from "./service.js";
 import { OVER, WRONG } from "./studio_texts.js";
 
 export const at = (id) => document.getElementById(id);
 export const state = { form: null, session: null };
 
-const CODES = { NotAllowedError: "denied", SecurityError: "denied", NotFoundError: "missing", OverconstrainedError: "missing", NotReadableError: "busy", AbortError: "busy" };
 const closers = [];
 
 /** Have this done whenever a session is over. */

@@ -7,7 +7,6 @@ import { SAYS, VOICE, WRONG } from "./studio_texts.js";
 const SEND_MS = 500; // between two pieces of sound
 
 let microphone = null;
-let opening = false;
 let turn = 0; // counts up when a microphone that is being opened is no longer wanted
 let sound = { pieces: [], part: 0, sending: null, enough: false };
 
@@ -32,8 +31,6 @@ function heard({ speech_seconds: seconds, enough, advice, findings }, text = nul
 const enoughBut = (code) => (code === "child_voice" ? VOICE[code] : `${SAYS.enoughBut} ${VOICE[code]}`);
 
 async function startVoice() {
-  if (opening) return; // the browser still asks: a second press would open a second one
-  opening = true;
   const mine = turn;
   const opened = await openMicrophone(
     (buffer, peak) => {
@@ -45,7 +42,7 @@ async function startVoice() {
       stopVoice();
       complain(WRONG.gone);
     },
-  ).finally(() => (opening = false));
+  );
   if (mine !== turn) {
     await opened.close();
     return;
