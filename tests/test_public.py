@@ -151,3 +151,6 @@ def test_training_takes_a_mapping_a_file_or_settings(tmp_path: Path) -> None:
         speech2face.train(tmp_path / "wrong.toml")
     with pytest.raises(errors.InvalidOption):
         speech2face.train(3)  # type: ignore[arg-type]
+    settings = {"stage": "encoder", "out": str(tmp_path), "data": {"manifest": "none"}}
+    with pytest.raises(errors.InvalidOption, match="stop_at is 0"):  # None is the end; 0 was taken for it
+        speech2face.train(settings, stop_at=0)

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from speech2face.audio.recording import is_recording
 from speech2face.errors import InvalidOption, RecordingNotFound, UnreadableRecording
@@ -120,14 +120,14 @@ def _files_under(folder: Path) -> list[Path]:
     """All regular files under a folder, sorted; hidden ones are left alone, links to folders are not followed.
 
     Raises:
-        UnreadableRecording: the folder itself cannot be listed.
+        UnreadableRecording: the folder, or one in it, cannot be listed.
     """
-    try:
-        os.listdir(folder)  # `os.walk` passes over what it may not list
-    except OSError as error:
-        raise UnreadableRecording(f"cannot read the folder {folder}: {error.strerror}") from None
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UnreadableRecording(f"cannot read the folder {error.filename}: {error.strerror}") from None
+
     found: list[Path] = []
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".")]
     return sorted(filter(_is_file, found))

@@ -474,7 +474,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     text = _read(path, InvalidSettings)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no TOMLDecodeError: a number of thousands of digits, brackets
         hint = ""
         if _WINDOWS_PATH.search(text) and ("\\" in str(error) or "hex value" in str(error)):
             hint = "; a path with backslashes is written in single quotes: 'C:\\data'"

@@ -1,6 +1,7 @@
 """Training and evaluation as functions: what the commands `train` and `evaluate` call."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from speech2face.console import note
 from speech2face.errors import EVALUATION_PACKAGES, TRAINING_PACKAGES, InvalidOption, need_extra
-from speech2face.inputs import PathLike, plain_path
+from speech2face.inputs import PathLike, plain_path, whole_number
 
 if TYPE_CHECKING:
     from speech2face.evaluation.parts import Evaluation
@@ -45,6 +46,8 @@ def train(
     elif not isinstance(settings, TrainingSettings):
         settings = read_settings(plain_path(settings, "the settings"), overrides)
         overrides = ()
+    if stop_at is not None:
+        stop_at = whole_number("stop_at", stop_at, 1, sys.maxsize)
     if tuple(overrides):
         raise InvalidOption("overrides replace settings of a file; change the values themselves")
     train_by_settings(settings, stop_at=stop_at, quiet=quiet)

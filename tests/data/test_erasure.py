@@ -182,6 +182,17 @@ def test_what_is_no_list_of_names_forgets_nobody(prepared: tuple[Path, Preparati
     assert rest(folder) == before
 
 
+def test_a_damaged_plan_does_not_stand_in_the_way(prepared: tuple[Path, Preparation]) -> None:
+    data, _ = prepared
+    before = Manifest.open(data)
+    (data / PLAN).write_bytes(b"{")
+    forget(data, [before.table.speakers[0]])
+    after = Manifest.open(data)
+    assert before.table.speakers[0] not in after.table.speakers
+    assert after.statement["settings"] == before.statement["settings"]
+    verify_data(data)
+
+
 def test_when_all_speakers_are_forgotten_no_data_set_is_left(prepared: tuple[Path, Preparation]) -> None:
     data, _ = prepared
     assert forget(data, [f"speaker {number}" for number in range(7)]).manifest_sha256 is None

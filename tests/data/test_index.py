@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech2face.data.manifest import COLUMNS, IndexRow, encode_index, read_columns
+from speech2face.data.manifest import COLUMNS, IndexRow, decode_index, encode_index, read_columns
 from speech2face.errors import DatasetError
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_characters=',"'), max_size=5)
@@ -20,6 +20,12 @@ def test_an_index_comes_back_with_and_without_quoted_cells(written: list[IndexRo
     names = [*COLUMNS, "language"]
     columns = read_columns(encode_index(written, ["language"]), names, ["language"], "x.csv")
     assert list(zip(*columns, strict=True)) == [row.cells() for row in written]
+
+
+def test_a_clip_whose_key_is_not_ascii_is_refused() -> None:
+    row = IndexRow("é", "Ann", "train", 1.0, "", "", 0, 512, 512, ())
+    with pytest.raises(DatasetError, match=r"x.csv names a clip with letters that are not ASCII"):
+        decode_index(encode_index([row], []), [], "x.csv", 512 + 1024)
 
 
 @pytest.mark.parametrize("quoted", ["CC0", '"CC0, 1.0"'])

@@ -153,6 +153,31 @@ def test_options_are_read_from_names_and_values() -> None:
         nested("shares", ["train"])
     with pytest.raises(InvalidOption, match="goes into limits, which another --set makes a value"):
         nested("set", ["limits=3", "limits.turn=10"])
+    assert nested("set", ["want=" + "[" * 100_000])["want"].startswith("[[")  # text: nothing that JSON reads
+
+
+@pytest.mark.parametrize("option", ["--worker-memory", "--shard-hours"])
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+def test_limits_of_workers_are_numbers_above_nothing(tmp_path: Path, option: str, value: str) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("recording,speaker\na.wav,Ann\n")
+    done = CliRunner().invoke(
+        app,
+        [
+            "data",
+            "prepare",
+            "--pairs",
+            str(table),
+            "--out",
+            str(tmp_path / "out"),
+            "--set",
+            "want=recording",
+            option,
+            value,
+        ],
+    )
+    assert isinstance(done.exception, InvalidOption)
+    assert str(done.exception).startswith(f"{option} {value} is none")
     with pytest.raises(InvalidOption, match=r"splits and shards: shares\.train is 'most'; it must be a valid number"):
         Grouping(shares={"train": "most"})  # type: ignore[dict-item]
 

@@ -41,7 +41,6 @@ NOT_FOREIGN = {
     "video.py:video_bytes": "writes: what it opens is its own file",
     "video.py:original_sound.frames": "a recording that `read_recording` has read a moment before",
     "audio/apart.py:main": "what the service wrote a moment before, in the process that it writes to",
-    "cli/data.py:nested": OWN_LINE,
     "training/settings.py:_toml_value": OWN_LINE,
     "app/telephone.py:MediaStreamConnection._frame": "samples: any two bytes are one; `read_event` reads all else",
     "app/studio.py:add_voice": "samples: any two bytes are one",

@@ -329,6 +329,9 @@ def test_a_release_that_is_there_is_kept_without_force(data: Path, numbers: list
     (tmp_path / "model" / "mine").touch()
     with pytest.raises(OutputExists):
         learned(data, tmp_path / "model")
+    with pytest.raises(OutputExists, match="no release"):  # and what is none in any case
+        learned(data, tmp_path / "model", force=True)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["mine"]
     assert numbers == []  # nothing was computed in vain
 
 

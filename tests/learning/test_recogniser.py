@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from speech2face.cli.data import learned_rows, named_recogniser
 from speech2face.data.members import Clip
 from speech2face.data.record import Record
 from speech2face.data.shards import write_shards
-from speech2face.errors import InvalidOption, MissingExtra
+from speech2face.errors import InvalidOption, MissingExtra, PreparationFailed
 from speech2face.face.detect import dlib_model
 from speech2face.face.embed import DlibEmbedder
 from speech2face.face.embedders import EmbedderRecord, describe_embedder
@@ -314,3 +315,22 @@ def test_a_release_learned_by_a_recogniser_draws_and_holds_nobody(
     assert "embedder" not in learn_release(None, [again], tmp_path / "plain", LearnOptions("plain")).training
     with pytest.raises(InvalidOption, match="another --target"):
         write_sums(pairs, [again], tmp_path / "b.sums", LearnOptions("mine"), without=["person-001"])
+
+
+def test_what_a_process_cannot_open_is_said_and_one_that_was_ended_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def map(self, *_: object) -> Iterator[features.Answer]:
+            raise BrokenProcessPool
+            yield
+
+    pool = features._Pool(2, FaceRecogniser(describe_embedder("dlib"), tmp_path / "gone"))
+    pool._pool = Broken()  # type: ignore[assignment]
+    monkeypatch.setattr(features, "_start", lambda recogniser: None)
+    material = FileMaterial(Record("a", "a.wav", "Ann", "pairs"))
+    with pytest.raises(PreparationFailed, match="was ended"):
+        list(pool._run([material]))
+    monkeypatch.setattr(features, "_start", lambda recogniser: pytest.fail(f"opens {recogniser.file.name}"))
+    with pytest.raises(pytest.fail.Exception, match="opens gone"):
+        list(pool._run([material]))

@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, checked when read, and one writer a folder."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,13 +128,30 @@ def test_two_runs_on_one_folder_are_refused_and_a_dead_one_is_forgotten(tmp_path
         pass
 
 
+def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    unreadable = tmp_path / "checkpoints" / f"step-00000001-{'0' * 16}.safetensors"
+    unreadable.mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=r"cannot read .*step-00000001"):
+        find_checkpoint(tmp_path).verify()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_numbers_that_find_no_room_are_a_typed_error(tmp_path: Path) -> None:
+    records = Records(tmp_path, start_step=0)
+    os.dup2(os.open("/dev/full", os.O_WRONLY), records._lines.fileno())
+    with pytest.raises(CannotWrite, match=r"cannot write .*numbers.jsonl: No space left"):
+        records.write(1, "training", {"loss": 1.0})
+    with pytest.raises(CannotWrite):  # what is still in its buffer
+        records.close()
+
+
 def test_numbers_after_the_checkpoint_are_written_once(tmp_path: Path) -> None:
     records = Records(tmp_path, start_step=0)
     for step in (1, 2, 3):
         records.write(step, "training", {"loss": float(step)})
     records.close()
     with (tmp_path / "numbers.jsonl").open("a") as file:
-        file.write('{"step": 4, "kind"')  # cut by a power failure
+        file.write('{"step": "x", "kind": "training"}\n{"step": 4, "kind"')  # cut by a power failure
     records = Records(tmp_path, start_step=2)
     records.write(3, "training", {"loss": 30.0})
     records.close()

@@ -160,6 +160,31 @@ def test_a_stop_request_ends_the_step_and_writes_a_checkpoint(tmp_path: Path) ->
     assert_same(weights(tmp_path), weights(whole.out))
 
 
+@pytest.mark.parametrize("killed_at", [5, 10])
+def test_a_step_whose_evaluation_a_kill_prevented_is_evaluated_at_the_next_start(
+    tmp_path: Path, killed_at: int
+) -> None:
+    run = {"evaluate_every": 5, "checkpoint_every": 5}
+    whole, parts = (tiny_settings(tmp_path / name, run=run) for name in ("whole", "parts"))
+    tiny_trainer(whole).train()
+    first = tiny_trainer(parts)
+    evaluate = first.evaluate
+
+    def killed() -> dict[str, float]:
+        if first.step == killed_at:
+            raise KeyboardInterrupt
+        return evaluate()
+
+    first.evaluate = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    assert newest_checkpoint(parts.out).step == killed_at  # type: ignore[union-attr]
+    for _ in range(2):  # and only once
+        tiny_trainer(parts).train()
+    assert read_numbers(parts.out, "evaluation") == read_numbers(whole.out, "evaluation")
+    assert_same(weights(whole.out), weights(parts.out))
+
+
 def test_a_checkpoint_of_another_network_is_refused_by_what_differs(tmp_path: Path) -> None:
     tiny_trainer(tiny_settings(tmp_path)).train(stop_at=1)
     trainer = tiny_trainer(tiny_settings(tmp_path / "other"))

@@ -6,7 +6,7 @@ import pytest
 
 from speech2face.errors import InvalidSettings
 from speech2face.training.engine import learning_rate
-from speech2face.training.settings import EncoderLossSettings, OptimiserSettings, read_settings
+from speech2face.training.settings import EncoderLossSettings, OptimiserSettings, read_settings, settings_from
 
 CONFIGS = Path(__file__).parents[2] / "src" / "speech2face" / "configs"
 LEAST = 'stage = "encoder"\nout = "run"\n[data]\nmanifest = "shards"\n'
@@ -61,6 +61,26 @@ def test_every_config_of_a_training_is_valid(name: str) -> None:
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidSettings, match=message):
         read_settings(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "1" * 5_000])
+def test_what_the_reader_of_toml_does_not_foresee_is_no_toml(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.toml").write_text(text)
+    with pytest.raises(InvalidSettings, match=r"train.toml is not TOML"):
+        read_settings(tmp_path / "train.toml")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "1" * 5_000])
+def test_an_override_that_toml_does_not_read_is_text(tmp_path: Path, value: str) -> None:
+    (tmp_path / "train.toml").write_text('stage = "encoder"\nout = "x"\n[data]\nmanifest = "m"\n')
+    with pytest.raises(InvalidSettings, match=r"train.toml: seed = "):
+        read_settings(tmp_path / "train.toml", [f"seed={value}"])
+
+
+def test_a_mistake_in_a_network_is_named_beside_another_name_that_is_no_table() -> None:
+    values = {"stage": "encoder", "out": "x", "data": {"manifest": "m"}, "encoder": "paper", "voice": {"hiden": 1}}
+    with pytest.raises(InvalidSettings, match=r'unknown key "voice.hiden" .did you mean hidden'):
+        settings_from(values)
 
 
 def test_no_file_is_an_error_of_its_own(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -108,7 +108,8 @@ def prepare(
 
     given = context.params
     preparation = _preparation(Grouping(seed, nested("shares", shares.split(",")), records_per_shard), given)
-    limits = WorkerLimits(round(worker_memory * GIGABYTE), shard_hours * 3600)
+    memory, hours = positive("worker-memory", worker_memory), positive("shard-hours", shard_hours)
+    limits = WorkerLimits(round(memory * GIGABYTE), hours * 3600)
     run = _run_by(runner, address=address, workers=workers, limits=limits)
     with Bar("reading the sources", quiet=quiet, timed=False) as bar:
 
@@ -233,19 +234,32 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def positive(option: str, value: float) -> float:
+    """Return an option's value where it is a finite number above 0.
+
+    Raises:
+        InvalidOption: it is none.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidOption(f"--{option} {value:g} is none: a number above 0 is needed")
+    return value
+
+
 def nested(option: str, stated: Iterable[str] | None) -> dict[str, Any]:
     """`limits.turn=10` as {"limits": {"turn": 10}}; values are JSON where they can be, else text.
 
     Raises:
         InvalidOption: no name, or no value.
     """
+    from speech2face.inputs import parse_json
+
     found: dict[str, Any] = {}
     for part in stated or ():
         name, equals, text = (piece.strip() for piece in part.partition("="))
         if not equals or not name:
             raise InvalidOption(f'cannot read --{option} "{part}"; write NAME=VALUE')
         try:
-            value = json.loads(text)
+            value = parse_json(text)
         except ValueError:
             value = text
         *tables, last = name.split(".")
@@ -505,8 +519,10 @@ def learn(
             made = learn_release(chosen, files, out, options, bar.stage)
     if as_json:
         print_json({"path": str(out), **made.training})
+    elif not quiet and sums_only:
+        print_rows([("sums", str(out)), ("people", f"{made.training['people']} in {made.training['parts']} parts")])
     elif not quiet:
-        print_rows(sums_rows(out, made.training) if sums_only else learned_rows(out, made.training))
+        print_rows(learned_rows(out, made.training))
 
 
 def named_recogniser(named: str, settings: Mapping[str, Any]) -> FaceRecogniser:
@@ -547,11 +563,6 @@ def check_sources(
         )
 
 
-def sums_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Where the sums lie and of how many people they are."""
-    return [("sums", str(out)), ("people", f"{training['people']} in {training['parts']} parts")]
-
-
 def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Where the release lies, what it is worth, and whether it paid."""
     from speech2face.learning.release import correlation, interval, verdict
@@ -564,51 +575,32 @@ def learned_rows(out: Path, training: Mapping[str, Any]) -> list[tuple[str, str]
     rows.append(("verdict", verdict(training)))
     if not training["pays"]:
         rows.append(("numbers below", "of what the pairs taught, which is not in the release"))
-    for match in scores.get("matches", ()):
-        rows.append(
-            (
-                f"match, {match['within']}",
-                f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
-            )
-        )
-    for match in scores.get("recogniser_matches", ()):
-        rows.append(
-            (
-                f"match by {training['embedder']['kind']}, {match['within']}",
-                f"{interval(match['learned'])} % (chance 50; age and gender {interval(match['attributes_refitted'])})",
-            )
-        )
-    rows.append(
-        (
-            "error gone",
-            f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted",
-        )
-    )
+    matches = [("match", match) for match in scores.get("matches", ())]
+    matches += [(f"match by {training['embedder']['kind']}", match) for match in scores.get("recogniser_matches", ())]
+    for by, match in matches:
+        chance = f"chance 50; age and gender {interval(match['attributes_refitted'])}"
+        rows.append((f"{by}, {match['within']}", f"{interval(match['learned'])} % ({chance})"))
+    gone = f"{interval(scores['gain'])} % of that of age and gender as read, {interval(scores['beyond'])} % refitted"
+    rows.append(("error gone", gone))
     for name, within in scores.get("beyond_within", {}).items():
         rows.append((f"error gone, one {name}", f"{interval(within)} % refitted, within gender and {name}"))
     if shapes := scores.get("craniofacial"):
         mean = shapes[MEAN_OF_ALL]
-        rows.append(
-            (
-                "measurements of the face",
-                f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} (chance 0; age and gender"
-                f" {correlation(mean['attributes_refitted'])})",
-            )
-        )
+        chance = f"chance 0; age and gender {correlation(mean['attributes_refitted'])}"
+        said = f"r {correlation(mean['learned'])} in the mean of {len(shapes) - 1} ({chance})"
+        rows.append(("measurements of the face", said))
     if scores.get("curve"):
         steps = ", ".join(f"{each['people']}: {interval(each['beyond'])}" for each in scores["curve"])
         rows.append(("by people", f"{steps}; twice as many would give {interval(scores['twice'])} %"))
-    if gate := training.get("gate"):
-        rows.append(
-            (
-                "release gate",
-                f"{'passed' if gate['passed'] else 'NOT PASSED'}: influence at most {gate['influence_most']:.2f}"
-                f" deviations; own face nearest for {100 * gate['recognised']:.1f} % learned from,"
-                f" {100 * gate['recognised_left_out']:.1f} % left out"
-                + (f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""),
+    for name in ("gate", "gate_of_places"):
+        if (gate := training.get(name)) is None:
+            continue
+        how = " by each place's people"
+        if name == "gate":
+            how = (
+                f": influence at most {gate['influence_most']:.2f} deviations; own face nearest for"
+                f" {100 * gate['recognised']:.1f} % learned from, {100 * gate['recognised_left_out']:.1f} % left out"
             )
-        )
-    if places := training.get("gate_of_places"):
-        weak = f"; what voices add weakened to {100 * places['weakened']:.0f} %" if places["weakened"] < 1 else ""
-        rows.append(("release gate", f"{'passed' if places['passed'] else 'NOT PASSED'} by each place's people{weak}"))
+        weak = f"; what voices add weakened to {100 * gate['weakened']:.0f} %" if gate["weakened"] < 1 else ""
+        rows.append(("release gate", f"{'passed' if gate['passed'] else 'NOT PASSED'}{how}{weak}"))
     return rows

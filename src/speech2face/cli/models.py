@@ -334,8 +334,7 @@ def inspect(
     picture: Annotated[Path, typer.Argument(help="A picture drawn by this program.")],
     as_json: AsJson = False,
     trust: Annotated[
-        Path | None,
-        typer.Option(envvar=TRUST_VARIABLE, help="PEM file of the root certificates that are relied on."),
+        Path | None, typer.Option(envvar=TRUST_VARIABLE, help="PEM file of the root certificates that are relied on.")
     ] = None,
 ) -> None:
     """Print what a picture says about itself, who signed it, and what was changed since."""

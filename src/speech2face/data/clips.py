@@ -143,7 +143,7 @@ class ClipDataset(Dataset[Batch]):
 
 
 def _tile(samples: members.Samples, into: members.Samples) -> None:
-    """Repeat, then cut; `audio.tiling.tile` into memory that is there."""
+    """Repeat, then cut; `audio.spectrogram.tile` into memory that is there."""
     into[:] = samples[: into.size] if samples.size >= into.size else np.resize(samples, into.size)
 
 

@@ -25,18 +25,6 @@ from speech2face.data.record import (
     reject,
     short_hash,
 )
-from speech2face.data.sources import (
-    SOUNDS,
-    VIDEOS,
-    BuiltInSource,
-    Place,
-    TableRow,
-    files_below,
-    read_rows,
-    read_table,
-    split_place,
-    suffix_of,
-)
 from speech2face.data.storage import Storage
 from speech2face.errors import DatasetError, SpeakerLeak
 from speech2face.validation import checked
@@ -52,14 +40,14 @@ _DIGEST = 12  # hexadecimal digits: two of a million keys alike once in 560
 
 
 @checked
-class Pairs(BuiltInSource):
+class Pairs(sources.BuiltInSource):
     """Records of a table with a header. Paths in it are relative to its own folder.
 
     Columns that are neither `NEEDED` nor `OPTIONAL` are labels; one that is nearly a `KNOWN` column, which the table
     lacks, is taken for a slip of the pen and refused.
     """
 
-    table: Place
+    table: sources.Place
     """Path or URL of the CSV."""
 
     @property
@@ -162,12 +150,12 @@ VIDEO_OPTIONAL = ("licence", "consent", "split", *LABELS)
 
 
 @checked
-class Videos(BuiltInSource):
+class Videos(sources.BuiltInSource):
     """Records of all videos in a folder: SPEAKER/any/folders/FILE.mp4, or SPEAKER.mp4. A video gives one clip."""
 
-    folder: Place
+    folder: sources.Place
     """Folder or URL."""
-    speakers: Place | None = None
+    speakers: sources.Place | None = None
     """A table of what is known of the speakers: speaker, licence, consent, split and labels."""
 
     @property
@@ -273,8 +261,6 @@ def _plain(name: str) -> str:
     return "_".join(unicodedata.normalize("NFC", name).casefold().replace("_", " ").split())
 
 
-# --- The corpora AVSpeech and VoxCeleb as they lie on disk once somebody has downloaded them.
-
 # --- AVSpeech (Ephrat et al., SIGGRAPH 2018): the official table of clips and a folder of videos downloaded before.
 # The table has no header: YouTube id, start and end in seconds, and the centre of the speaker's face in the frame at
 # the start, as shares of width and height.
@@ -288,16 +274,16 @@ _SAME_SECONDS = 0.05  # how far a file's name may round a time
 
 
 @checked
-class AVSpeech(BuiltInSource):
+class AVSpeech(sources.BuiltInSource):
     """Records of a table whose videos are in a folder, each whole (`ID.mp4`) or cut (`ID_START-END.mp4`).
 
     The corpus names no speakers: a speaker is a video. Two people of one video are in one split, but one person of
     two videos may be in two; the search for duplicates finds the same recording or picture, not the same person.
     """
 
-    table: Place
+    table: sources.Place
     """Path or URL of avspeech_train.csv or avspeech_test.csv."""
-    videos: Place
+    videos: sources.Place
     """Folder or URL of the videos, with sub-folders or without."""
     split: str | None = None
     """The official split; None: from the table's name, else by hash."""
@@ -318,7 +304,7 @@ class AVSpeech(BuiltInSource):
         """
         found, keys = self._files(), set[int]()
         storage, official = Storage(self.videos), self.split or _official(self.table)
-        for row in read_rows(self.table, COLUMNS):
+        for row in sources.read_rows(self.table, COLUMNS):
             video, start, end, place = _clip(row)
             name, begins = _file(found.get(video, {}), start, end)
             split = official and official_split(official, video, seed=self.seed, validation=self.validation)
@@ -354,7 +340,7 @@ class AVSpeech(BuiltInSource):
     def _files(self) -> dict[str, dict[str, str]]:
         """By video: what a file's name has after the id, and the file's path."""
         found: dict[str, dict[str, str]] = defaultdict(dict)
-        for path in files_below(self.videos, VIDEOS | SOUNDS):
+        for path in sources.files_below(self.videos, sources.VIDEOS | sources.SOUNDS):
             stem = path.rpartition("/")[2].rpartition(".")[0]
             if _ID.fullmatch(stem[:_ID_LENGTH]):
                 found[stem[:_ID_LENGTH]].setdefault(stem[_ID_LENGTH:], path)
@@ -367,7 +353,7 @@ def _avspeech_key(video: str, start: float, end: float, place: tuple[float, floa
     return "_".join(["av", video, *times, *(f"{round(1000 * share):03d}" for share in place or ())])
 
 
-def _clip(row: TableRow) -> tuple[str, float, float, tuple[float, float] | None]:
+def _clip(row: sources.TableRow) -> tuple[str, float, float, tuple[float, float] | None]:
     """Video, start, end, face; further cells are passed over.
 
     Raises:
@@ -405,7 +391,7 @@ def _file(files: dict[str, str], start: float, end: float) -> tuple[str | None, 
 
 
 def _official(table: str) -> str | None:
-    name = split_place(table)[1].lower()
+    name = sources.split_place(table)[1].lower()
     return next((split for split in (TRAIN, TEST) if split in name), None)
 
 
@@ -435,15 +421,15 @@ class Celebrity:
 
 
 @checked
-class VoxCeleb(BuiltInSource):
+class VoxCeleb(sources.BuiltInSource):
     """Records of a tree, with pictures of the faces from the recordings' videos or from a folder by identity."""
 
-    tree: Place
+    tree: sources.Place
     """Folder or URL: the one above dev and test, or any of the folders below it down to wav, aac or mp4."""
-    metadata: Place | None = None
+    metadata: sources.Place | None = None
     """vox1_meta.csv or vox2_meta.csv; without it the labels are unknown and only folders named dev and test tell the
     official split."""
-    faces: Place | None = None
+    faces: sources.Place | None = None
     """Folder or URL of pictures by identity (VGGFace, HQ-VoxCeleb); None: frames of the videos."""
     seed: int = 0
     validation: float = 0.05
@@ -487,15 +473,16 @@ class VoxCeleb(BuiltInSource):
 
     def _files(self) -> dict[Utterance, str]:
         """The file of each utterance."""
-        preferred = VIDEOS if self.faces is None else SOUNDS
+        preferred = sources.VIDEOS if self.faces is None else sources.SOUNDS
         found: dict[Utterance, str] = {}
-        for path in files_below(self.tree, VIDEOS | SOUNDS):
+        for path in sources.files_below(self.tree, sources.VIDEOS | sources.SOUNDS):
             *_, speaker, video, name = ["", "", *path.split("/")]
             number = name.rpartition(".")[0]
             utterance = (speaker, video, number)
             if not (_SPEAKER.fullmatch(speaker) and is_key(_voxceleb_key(self.version, utterance))):
                 continue
-            if utterance not in found or (suffix_of(path) in preferred) > (suffix_of(found[utterance]) in preferred):
+            better = sources.suffix_of(path) in preferred
+            if utterance not in found or (better and sources.suffix_of(found[utterance]) not in preferred):
                 found[utterance] = path
         if not found:
             raise DatasetError(
@@ -574,14 +561,14 @@ def read_metadata(place: str, version: Version) -> Iterator[tuple[str, Celebrity
         DatasetError: with line and column.
     """
     speakers = f"voxceleb{version}id"
-    for row in read_table(place, needed=(speakers, "gender", "set")):
+    for row in sources.read_table(place, needed=(speakers, "gender", "set")):
         speaker = row.needed(speakers)
         if not _SPEAKER.fullmatch(speaker):
             raise row.wrong(speakers, f"{speaker!r} is no speaker of VoxCeleb, like id10001")
         yield speaker, _celebrity(row)
 
 
-def _celebrity(row: TableRow) -> Celebrity:
+def _celebrity(row: sources.TableRow) -> Celebrity:
     gender, official = row.needed("gender").lower(), row.needed("set").lower()
     if gender not in _GENDERS:
         raise row.wrong("gender", f"gender is {gender!r}, neither m nor f")

@@ -7,8 +7,6 @@ the clips and not with their pairs.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -26,9 +24,10 @@ from scipy.signal import resample_poly
 
 from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.data import members
-from speech2face.data.manifest import Manifest
+from speech2face.data.manifest import Layout, Manifest
 from speech2face.data.shards import SpanReader
 from speech2face.errors import DatasetError
+from speech2face.outputs import encode_csv
 
 # --- The fingerprint of a recording: whether two recordings hold the same sound, whatever was done to the file.
 # After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, section 4: 32 bits a frame, the
@@ -113,9 +112,7 @@ NUMBERS = 256  # of a sketch; a cosine of 0.9 is then off by about 0.01
 SCALE = 500.0  # a projection is about 1/16: four times that still fits an int8
 TABLES = 64  # groups of bits; a pair of cosine 0.9 meets in one of them 19 times of 20, of 0.95 always
 BITS = 20  # of a group: unlike vectors meet once in a million, a table
-NEIGHBOURS_WINDOW = (
-    32  # neighbours in a bucket that each is compared with: buckets of identical pictures stay affordable
-)
+NEIGHBOURS_WINDOW = 32  # in a bucket, that each is compared with: buckets of identical pictures stay affordable
 _VECTOR_PAIRS_AT_ONCE = 2**16
 
 
@@ -242,6 +239,15 @@ class Traces:
     photographs: Sketches | None
     embeddings: Sketches | None
 
+    @classmethod
+    def blank(cls, layout: Layout, clips: int) -> Traces:
+        """Of so many clips that are still to be read."""
+        return cls(
+            words=np.zeros((clips, FRAMES), np.uint32) if layout.waveform else None,
+            photographs=np.zeros((clips, NUMBERS), np.int8) if layout.face else None,
+            embeddings=np.zeros((clips, NUMBERS), np.int8) if layout.embedding else None,
+        )
+
 
 def find_duplicates(
     manifest: Manifest, *, workers: int = 0, progress: Callable[[int], None] = lambda clips: None
@@ -290,11 +296,7 @@ def count_duplicates(kinds: Iterable[str], left_out: Mapping[str, str]) -> dict[
 
 def encode_duplicates(duplicates: Iterable[Duplicate]) -> bytes:
     """As CSV."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow([each.name for each in fields(Duplicate)])
-    writer.writerows([*asdict(each).values()] for each in duplicates)
-    return sink.getvalue().encode()
+    return encode_csv([[each.name for each in fields(Duplicate)], *(asdict(each).values() for each in duplicates)])
 
 
 def _duplicate(manifest: Manifest, kind: str, one: int, other: int, likeness: float) -> Duplicate:
@@ -307,36 +309,27 @@ def _duplicate(manifest: Manifest, kind: str, one: int, other: int, likeness: fl
 
 
 def _read_all(manifest: Manifest, workers: int, progress: Callable[[int], None]) -> Traces:
-    layout, count = manifest.layout, len(manifest.table)
-    traces = Traces(
-        words=np.zeros((count, FRAMES), np.uint32) if layout.waveform else None,
-        photographs=np.zeros((count, NUMBERS), np.int8) if layout.face else None,
-        embeddings=np.zeros((count, NUMBERS), np.int8) if layout.embedding else None,
-    )
-    done = 0
-    for start, part in _read_shards(manifest, workers):
+    traces = Traces.blank(manifest.layout, len(manifest.table))
+    for start, end, part in _read_shards(manifest, workers):
         for name in ("words", "photographs", "embeddings"):
-            whole, some = getattr(traces, name), getattr(part, name)
-            if whole is not None:
-                whole[start : start + len(some)] = some
-                done_now = len(some)
-        done += done_now
-        progress(done)
+            if (whole := getattr(traces, name)) is not None:
+                whole[start:end] = getattr(part, name)
+        progress(end)
     return traces
 
 
-def _read_shards(manifest: Manifest, workers: int) -> Iterator[tuple[int, Traces]]:
-    """First clip and traces of each shard."""
+def _read_shards(manifest: Manifest, workers: int) -> Iterator[tuple[int, int, Traces]]:
+    """First clip, the one after the last, and traces of each shard, in order."""
     starts = np.searchsorted(manifest.table.shard, np.arange(len(manifest.shards) + 1)).tolist()
     spans = [(start, end) for start, end in pairwise(starts) if end > start]
     if workers == 0:
         reader = _ShardReader(manifest)
         for start, end in spans:
-            yield start, reader.read(start, end)
+            yield start, end, reader.read(start, end)
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _open_reader, (manifest.storage.name,)) as pool:
         running = pool.map(_read_span, *zip(*spans, strict=True))
-        yield from zip((start for start, _ in spans), running, strict=True)
+        yield from ((start, end, part) for (start, end), part in zip(spans, running, strict=True))
 
 
 class _ShardReader:
@@ -350,12 +343,7 @@ class _ShardReader:
 
     def read(self, start: int, end: int) -> Traces:
         """Of the clips from `start` to before `end`."""
-        count = end - start
-        part = Traces(
-            np.zeros((count, FRAMES), np.uint32) if self._layout.waveform else None,
-            np.zeros((count, NUMBERS), np.int8) if self._picture else None,
-            np.zeros((count, NUMBERS), np.int8) if self._embedding else None,
-        )
+        part = Traces.blank(self._layout, end - start)
         for first in range(start, end, _CLIPS_AT_ONCE):
             clips = range(first, min(first + _CLIPS_AT_ONCE, end))
             table = self._manifest.table
@@ -377,15 +365,9 @@ class _ShardReader:
             elif kind == members.ALIGNED_FACE and part.photographs is not None and self._picture and self._layout.face:
                 picture = members.decode_png(member, self._layout.face)
                 part.photographs[row] = self._picture.sketch(picture_vector(picture))
-            elif (
-                kind == members.FACE_EMBEDDING
-                and part.embeddings is not None
-                and self._embedding
-                and self._layout.embedding
-            ):
-                part.embeddings[row] = self._embedding.sketch(
-                    unit(members.decode_npy(member, (self._layout.embedding,)))
-                )
+            elif kind == members.FACE_EMBEDDING and part.embeddings is not None and self._embedding:
+                vector = members.decode_npy(member, (self._layout.embedding or 0,))
+                part.embeddings[row] = self._embedding.sketch(unit(vector))
 
 
 _OPENED: list[_ShardReader] = []  # of a worker process: the manifest is opened once

@@ -153,6 +153,8 @@ def decode_index(content: bytes, labels: Sequence[str], where: str, shard_bytes:
         offset, length, without_face = (np.fromiter(map(int, column), np.int64, len(clip)) for column in numbers[1:])
     except (ValueError, OverflowError) as error:
         raise DatasetError(f"{where} has a number that is none: {error}; prepare the shard anew") from error
+    if not all(map(str.isascii, clip)):
+        raise DatasetError(f"{where} names a clip with letters that are not ASCII; prepare the shard anew")
     ends = np.cumsum(length)  # clips follow one another without gaps
     fits = np.array_equal(offset, ends - length) and (
         shard_bytes == (ends[-1] if ends.size else 0) + len(END_OF_ARCHIVE)

@@ -18,17 +18,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 
 from speech2face.audio.completeness import declares_for_all_streams
-from speech2face.audio.recording import (
-    OPEN_OPTIONS,
-    any_tags,
-)
-from speech2face.errors import (
-    DatasetError,
-    FaceNotFound,
-    MissingExtra,
-    RecordingNotFound,
-    UnreadableRecording,
-)
+from speech2face.audio.recording import OPEN_OPTIONS, any_tags
+from speech2face.errors import DatasetError, FaceNotFound, MissingExtra, RecordingNotFound, UnreadableRecording
 from speech2face.face.detect import Picture, read_photograph
 
 if TYPE_CHECKING:

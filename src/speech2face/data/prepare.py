@@ -487,7 +487,7 @@ class ShardResult:
     rejects: tuple[Reject, ...]
     kept: int
     seconds: Mapping[str, float]
-    """Time of one core by stage, see `stopwatch.STAGES`."""
+    """Time of one core by stage, see `STAGES`."""
 
 
 def index_labels(record_labels: tuple[str, ...], options: PrepareOptions) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ class Record:
     face_y: float | None = None
     """... 0 to 1 from top to bottom."""
     split: str | None = None
-    """The source's own; None: by hash (`splits.assign_split`)."""
+    """The source's own; None: by hash (`assign_split`)."""
     labels: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
     """Of recording and picture; "" where none is stated."""

@@ -60,7 +60,7 @@ from speech2face.data.storage import NewFile, Storage, locked_data
 from speech2face.data.workers import OnPoison, Tally
 from speech2face.errors import DatasetError, OutputExists
 from speech2face.face.embedders import EmbedderRecord
-from speech2face.inputs import parse_json
+from speech2face.inputs import parse_json_object
 from speech2face.validation import Checked, checked, validated_json
 
 if TYPE_CHECKING:
@@ -277,10 +277,7 @@ def check_plan(storage: Storage, plan: Plan) -> bool:
     """
     if not storage.exists(PLAN):
         return False
-    try:
-        before = parse_json(storage.read(PLAN))
-    except ValueError as error:
-        raise DatasetError(f"{storage.where(PLAN)} is no JSON ({error}); choose another folder") from error
+    before = _read_plan(storage)
     now = json.loads(json.dumps(plan.to_dict()))
     differences = list(_differences(before, now, ""))
     if differences:
@@ -290,6 +287,20 @@ def check_plan(storage: Storage, plan: Plan) -> bool:
             "begun with, or choose another folder"
         )
     return True
+
+
+def _read_plan(storage: Storage) -> dict[str, Any]:
+    """The folder's plan as it is written.
+
+    Raises:
+        DatasetError: it is damaged.
+    """
+    try:
+        return parse_json_object(storage.read(PLAN))
+    except ValueError as error:
+        raise DatasetError(
+            f"{storage.where(PLAN)} is damaged ({error}); restore it, or choose another folder"
+        ) from error
 
 
 def _differences(before: Any, now: Any, where: str) -> Iterator[str]:
@@ -610,9 +621,13 @@ def publish(
 
 def _settings(storage: Storage, before: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the data set was prepared with, as its plan says, but for what each shard holds."""
-    if not storage.exists(PLAN):
+    try:
+        plan = _read_plan(storage) if storage.exists(PLAN) else None
+    except DatasetError as error:  # it must not stand in the way of forgetting
+        logger.warning("the statement keeps the settings it had: %s", error)
+        plan = None
+    if plan is None:
         return dict(before.get("settings") or {})
-    plan = parse_json(storage.read(PLAN))
     return {name: value for name, value in plan.items() if name not in ("format", "shards", "rejected", "labels")}
 
 

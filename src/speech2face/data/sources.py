@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import errno
 import inspect
 import io
 import json
@@ -421,8 +422,11 @@ def _plain(name: str) -> str:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    """The cells of one line, as far as they can be read alone."""
-    return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    """The cells of one line, as far as they can be read alone; a cell too long for `csv` is one, and named later."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        return [line]
 
 
 def _separator(text: str, names: Sequence[str]) -> str:
@@ -546,16 +550,16 @@ def files_below(place: str, suffixes: Collection[str] | None) -> Iterator[str]:
 
     `suffixes` None takes every file.
 
-    Hidden files and folders are passed over.
+    Hidden files and folders are passed over, and links to a folder that they lie in.
 
     Raises:
-        DatasetError: there is no such folder, or it cannot be listed.
+        DatasetError: there is no such folder, or it or one in it cannot be listed.
     """
     storage = Storage(place)
     if storage.local is not None:
         if not os.path.isdir(storage.local):
             raise DatasetError(f"{place} is no folder; name the one that holds the files")
-        yield from _below(storage.local, "", suffixes)
+        yield from _below(storage.local, "", suffixes, ())
         return
     for path in sorted(_remote_paths(storage), key=lambda path: path.split("/")):
         hidden = any(part.startswith(".") for part in path.split("/"))
@@ -563,19 +567,30 @@ def files_below(place: str, suffixes: Collection[str] | None) -> Iterator[str]:
             yield path
 
 
-def _below(folder: Path, inside: str, suffixes: Collection[str] | None) -> Iterator[str]:
+def _below(folder: Path, inside: str, suffixes: Collection[str] | None, above: tuple[str, ...]) -> Iterator[str]:
+    here = os.path.realpath(folder)
+    if here in above:  # a link to it: without an end, and its files are listed already
+        return
     try:
         with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted((entry.name, _is_folder(entry)) for entry in listing if not entry.name.startswith("."))
     except OSError as error:
         raise DatasetError(f"cannot list {folder}: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _below(folder / entry.name, f"{inside}{entry.name}/", suffixes)
-        elif suffixes is None or suffix_of(entry.name) in suffixes:
-            yield inside + entry.name
+    for name, is_folder in entries:
+        if is_folder:
+            yield from _below(folder / name, f"{inside}{name}/", suffixes, (*above, here))
+        elif suffixes is None or suffix_of(name) in suffixes:
+            yield inside + name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, or a link to one; a link that leads nowhere is a file, which reading refuses."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return False
+        raise
 
 
 def _remote_paths(storage: Storage) -> list[str]:

@@ -39,7 +39,7 @@ STATEMENT = "statement.md"
 UNKNOWN = "not known"
 OTHERS = "others"
 UNSTATED = "not stated"
-AFTER_TURN = ("blurred", "eyes_shut", "mouth_open")  # reasons that are looked at after the turn, see `frames.check`
+AFTER_TURN = ("blurred", "eyes_shut", "mouth_open")  # reasons that are looked at after the turn, see `FaceSearch.check`
 TURN_MEANS = (
     "The angle is estimated from landmarks, to 3 degrees aside and 7 up or down. What a turn does was measured with "
     "photographs turned by known angles, as the distance between dlib's embeddings of the turned face and of the same "
@@ -206,7 +206,7 @@ def _templates() -> Any:
 
 def _shown_statement(statement: Mapping[str, Any]) -> dict[str, Any]:
     """What the templates show of a statement."""
-    spread = statement["clips_a_speaker"]
+    spread, settings = statement["clips_a_speaker"], statement["settings"]
     consent = replace(_counted("Consent", "consent rests on", statement["consents"]), notes=_cautions(statement))
     return {
         "intro": f"{statement['clips']:,} clips of {statement['speakers']:,} speakers, {statement['hours']:,.2f} hours."
@@ -222,11 +222,7 @@ def _shown_statement(statement: Mapping[str, Any]) -> dict[str, Any]:
             *_turn(statement.get("turned")),
             _duplicates(statement["duplicates"]),
             *_forgotten(statement["forgotten_speakers"]),
-            *(
-                [StatementSection("Prepared from", points=[*_points(statement["settings"])])]
-                if statement["settings"]
-                else []
-            ),
+            *([StatementSection("Prepared from", points=[*_points(settings)])] if settings else []),
         ],
     }
 
@@ -237,12 +233,9 @@ def _counted(title: str, what: str, counts: Mapping[str, Counts]) -> StatementSe
 
 
 def _label(label: str, counts: Mapping[str, Counts]) -> StatementSection:
-    title = label.capitalize()
-    return (
-        StatementSection(title, ["Not known of any clip."])
-        if set(counts) == {UNKNOWN}
-        else _counted(title, label, counts)
-    )
+    if set(counts) == {UNKNOWN}:
+        return StatementSection(label.capitalize(), ["Not known of any clip."])
+    return _counted(label.capitalize(), label, counts)
 
 
 def _cautions(statement: Mapping[str, Any]) -> list[str]:
@@ -548,13 +541,8 @@ def data_gaps(manifest: Manifest, split: str = VALIDATION, *, clips: int = MOST_
     if not manifest.layout.waveform:
         return ()
     if manifest.embedder is None or manifest.layout.embedding is None:
-        return (
-            Gap(
-                "the clips hold no face embeddings, so nothing can be trained or measured on them; prepare them with a"
-                " face embedder",
-                refused=True,
-            ),
-        )
+        nothing = "the clips hold no face embeddings, so nothing can be trained or measured on them"
+        return (Gap(f"{nothing}; prepare them with a face embedder", refused=True),)
     table = manifest.clips(split) if split in manifest.splits else manifest.table.take(np.zeros(0, int))
     measured = [clip for batch in PassOrder(table, 1, limit=clips) for clip in batch]
     return _gaps(len(measured), SpeakerPairs.of(table.speaker[measured]), split)
@@ -573,25 +561,15 @@ def planned_gaps(records: Sequence[int], split: str = VALIDATION) -> tuple[Gap, 
 def training_gaps(manifest: Manifest, split: str = VALIDATION, *, batch: int = PAPER_BATCH) -> tuple[Gap, ...]:
     """What `train` with its settings as they are will refuse of this data set: too few clips for one step."""
     there = {name: len(manifest.clips(name)) if name in manifest.splits else 0 for name in (TRAIN, split)}
-    found = []
+    said = []
     if there[TRAIN] < batch:
-        found.append(
-            Gap(
-                f"a step takes {batch} clips, the split {TRAIN} has {there[TRAIN]}; it is refused: prepare more"
-                f" training clips, or train with --set data.batch={max(1, there[TRAIN])}",
-                refused=True,
-                of="training",
-            )
+        said.append(
+            f"a step takes {batch} clips, the split {TRAIN} has {there[TRAIN]}; it is refused: prepare more training"
+            f" clips, or train with --set data.batch={max(1, there[TRAIN])}"
         )
     if not there[split]:
-        found.append(
-            Gap(
-                f"it is evaluated on the split {split}, which is empty; it is refused: {MORE_SPEAKERS}",
-                True,
-                "training",
-            )
-        )
-    return tuple(found)
+        said.append(f"it is evaluated on the split {split}, which is empty; it is refused: {MORE_SPEAKERS}")
+    return tuple(Gap(sentence, refused=True, of="training") for sentence in said)
 
 
 def missing_packages() -> list[str]:
@@ -601,22 +579,15 @@ def missing_packages() -> list[str]:
 
 def _gaps(clips: int, pairs: SpeakerPairs, split: str, *, at_most: str = "") -> tuple[Gap, ...]:
     if clips < LEAST_CLIPS:
-        return (
-            Gap(
-                f"a release is measured on the split {split}, which has {at_most}{clips} clips; under {LEAST_CLIPS} it"
-                f" is refused: {MORE_SPEAKERS}, or {ANOTHER_SET}",
-                refused=True,
-            ),
-        )
+        found = f"a release is measured on the split {split}, which has {at_most}{clips} clips"
+        return (Gap(f"{found}; under {LEAST_CLIPS} it is refused: {MORE_SPEAKERS}, or {ANOTHER_SET}", refused=True),)
     if not pairs.enough:
         short = {"prepare several clips of each speaker": pairs.one, MORE_SPEAKERS: pairs.two}
         remedy = " and ".join(way for way, count in short.items() if count < LEAST_PAIRS)
-        return (
-            Gap(
-                f"several speakers in one recording will not be judged: the split {split} has {at_most}{pairs.one}"
-                f" pairs of clips of one speaker and {pairs.two} of two, {LEAST_PAIRS} of each are needed:"
-                f" {remedy}, or {ANOTHER_SET}",
-                refused=False,
-            ),
+        sentence = (
+            f"several speakers in one recording will not be judged: the split {split} has {at_most}{pairs.one} pairs of"
+            f" clips of one speaker and {pairs.two} of two, {LEAST_PAIRS} of each are needed: {remedy}, or"
+            f" {ANOTHER_SET}"
         )
+        return (Gap(sentence, refused=False),)
     return ()

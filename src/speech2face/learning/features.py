@@ -16,7 +16,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from itertools import islice
@@ -46,11 +47,13 @@ from speech2face.data.shards import SpanReader
 from speech2face.data.sources import open_source
 from speech2face.data.storage import Storage
 from speech2face.errors import (
+    CannotWrite,
     DatasetError,
     FaceNotFound,
     InvalidOption,
     MissingExtra,
     NoSpeech,
+    PreparationFailed,
     SeveralFaces,
     Speech2FaceError,
 )
@@ -635,9 +638,13 @@ def encode_pairs(
                     rejected[known.rejected[digest][0]] += 1
                 else:
                     used.numbers[digest] = known.numbers[digest]
-                    kept.append((_without_material(clip), digest, sound, face))
+                    # Without sound and picture, which would fill the memory.
+                    kept.append((replace(clip, material=_NOTHING), digest, sound, face))
     if pairs.features is not None and known.owner != used.owner and os.access(pairs.features.parent, os.W_OK):
-        replace_file(pairs.features, used.to_bytes())
+        try:
+            replace_file(pairs.features, used.to_bytes())
+        except OSError as error:
+            raise CannotWrite(f"cannot write {pairs.features}: {error.strerror}; make room and start again") from error
     return EncodedClips(
         tuple(each[0] for each in kept),
         tuple(used.numbers[each[1]] for each in kept),
@@ -652,11 +659,6 @@ def consent_ended(consent: str, today: date) -> bool:
     """Whether a basis of consent ends with a last day that is over, as in "written, until 2027-05-31"."""
     found = CONSENT_UNTIL.search(consent)
     return found is not None and found.group(1) < today.isoformat()
-
-
-def _without_material(clip: PairClip) -> PairClip:
-    """The same without sound and picture, which would fill the memory."""
-    return PairClip(clip.key, clip.speaker, clip.licence, clip.consent, clip.labels, _NOTHING)
 
 
 _NOTHING = StoredMaterial(b"", b"", b"", (0, 0), 0)
@@ -687,7 +689,16 @@ class _Pool:
             self._pool = ProcessPoolExecutor(
                 self._workers, mp_context=get_context("spawn"), initializer=_start, initargs=(self._recogniser,)
             )
-        return self._pool.map(_read, materials)
+        return self._answers(self._pool.map(_read, materials))
+
+    def _answers(self, answers: Iterator[Answer]) -> Iterator[Answer]:
+        try:
+            yield from answers
+        except BrokenProcessPool as error:
+            _start(self._recogniser)  # what they cannot open is said here by its own error
+            raise PreparationFailed(
+                "a process that read clips was ended, for want of memory or by hand; start again with fewer --workers"
+            ) from error
 
     def __exit__(self, *raised: object) -> None:
         if self._pool is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 from unicodedata import normalize
@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from speech2face.audio.spectrogram import golden_speech
 from speech2face.console import Tell, unheard
-from speech2face.errors import CannotWrite, InvalidOption
+from speech2face.errors import InvalidOption
 from speech2face.inputs import load_npz
 from speech2face.learning.features import (
     EncodedClips,
@@ -48,6 +48,7 @@ from speech2face.learning.scores import (
     hashed_places,
     judge,
     score,
+    unknown,
 )
 from speech2face.learning.sums import (
     APPEARANCE,
@@ -80,7 +81,7 @@ from speech2face.models.attributes import (
 from speech2face.models.contract import Given
 from speech2face.models.release import FORMATS, read_manifest, read_stored, write_manifest
 from speech2face.training.card import CARD
-from speech2face.training.export import OPSET, check_folder, put_folder_in_place, refer_to_safetensors
+from speech2face.training.export import OPSET, check_folder, new_folder, refer_to_safetensors
 
 GOLDEN, GOLDEN_MEAN = "golden.npz", "learned_mean"
 CORRECTION_GRAPH = "correction.onnx"
@@ -253,9 +254,8 @@ def nested_gains(parts: Sequence[Sums], *, factor: float = 1.0) -> tuple[Estimat
     from scipy import stats
 
     people = round(sum(part.people for part in parts))
-    nothing = Estimate(float("nan"), float("nan"), float("nan"), people)
     if len(parts) < LEAST_SUM_PARTS:
-        return nothing, nothing
+        return unknown(people), unknown(people)
     yardstick = np.linalg.inv(learn(parts, (NOTHING,)).spread)
     found = []
     for number, part in enumerate(parts):
@@ -337,27 +337,19 @@ def write_learned_release(lesson: Lesson, out: Path, options: LearnOptions) -> L
         "licence": options.licence or "not stated",
         "training": training | lesson.training,
     }
-    with ExitStack() as cleanup:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-            cleanup.callback(shutil.rmtree, made, ignore_errors=True)
-            for name in names:
-                shutil.copyfile(starter.file(name), made / name)
-            save_file(correction_of(lesson, VoiceAxes.of_starter()).to_arrays(), made / CORRECTION)
-            limits = starter.population.limits()
-            (made / CORRECTION_GRAPH).write_bytes(correction_graph(made / CORRECTION, limits))
-            names += [CORRECTION, CORRECTION_GRAPH]
-            write_manifest(made, manifest, names)
-            golden = load_npz(starter.file(GOLDEN))
-            golden[GOLDEN_MEAN] = golden_mean(load_learned_model(made))
-            np.savez_compressed(made / GOLDEN, **golden)  # type: ignore[arg-type]
-            write_manifest(made, manifest, [*names, GOLDEN])
-            (made / CARD).write_text(learned_card(manifest), encoding="utf-8")
-            made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
-            put_folder_in_place(made, out, cleanup)
-        except OSError as error:
-            raise CannotWrite(f"cannot write the release {out}: {error}") from error
+    with new_folder(out) as made:
+        for name in names:
+            shutil.copyfile(starter.file(name), made / name)
+        save_file(correction_of(lesson, VoiceAxes.of_starter()).to_arrays(), made / CORRECTION)
+        limits = starter.population.limits()
+        (made / CORRECTION_GRAPH).write_bytes(correction_graph(made / CORRECTION, limits))
+        names += [CORRECTION, CORRECTION_GRAPH]
+        write_manifest(made, manifest, names)
+        golden = load_npz(starter.file(GOLDEN))
+        golden[GOLDEN_MEAN] = golden_mean(load_learned_model(made))
+        np.savez_compressed(made / GOLDEN, **golden)  # type: ignore[arg-type]
+        write_manifest(made, manifest, [*names, GOLDEN])
+        (made / CARD).write_text(learned_card(manifest), encoding="utf-8")
     return load_learned_model(out)
 
 
@@ -550,15 +542,9 @@ def subtract(file: SumsFile, table: LearningTable, speakers: Sequence[str]) -> S
             marks.append(table.marks[who])
         for counted, value in ((licences, table.licences[who]), (consents, table.consents[who])):
             counted[value] = counted.get(value, 1) - 1
-    label = SumsLabel(
-        **{
-            **asdict(file.label),
-            "people": file.label.people - len(wanted),
-            "licences": {name: count for name, count in licences.items() if count},
-            "consents": {name: count for name, count in consents.items() if count},
-            "taken_off": marks,
-        }
-    )
+    left = [{name: count for name, count in counted.items() if count} for counted in (licences, consents)]
+    people = file.label.people - len(wanted)
+    label = replace(file.label, people=people, licences=left[0], consents=left[1], taken_off=marks)
     return SumsFile(label, tuple(parts))
 
 
@@ -605,11 +591,9 @@ def learn_release(
         files = [*sums]
         if pairs is not None:
             files.append(_sums_of(prepare_table(pairs, options, tell)[0], pairs, options))
-        joined = files[0]
-        for other in files[1:]:
-            joined = joined + other
+        joined = reduce(add, files)
         _check_encoder(joined.label, options)
-        joined = SumsFile(joined.label, tuple(replace(part, target=options.target) for part in joined.parts))
+        joined = replace(joined, parts=tuple(replace(part, target=options.target) for part in joined.parts))
         lesson, facts = lesson_of_sums(joined), training_facts(None, None, joined.label, options)
     else:
         assert pairs is not None
@@ -617,7 +601,7 @@ def learn_release(
             check_count(pairs.people)  # now, and not after all are read
         table, encoded = prepare_table(pairs, options, tell)
         lesson, facts = lesson_of_table(table, options, tell)[0], training_facts(pairs, encoded, None, options)
-    lesson = Lesson(lesson.lines, lesson.spread, lesson.stated, facts | lesson.training)
+    lesson = replace(lesson, training=facts | lesson.training)
     model = write_learned_release(lesson, out, options)
     return LearnResult(out, lesson.training, model)
 
@@ -669,8 +653,6 @@ def write_sums(
         files = [subtract(files[0], table, without)]
     elif table is not None and pairs is not None:
         files.append(_sums_of(table, pairs, options))
-    joined = files[0]
-    for other in files[1:]:
-        joined = joined + other
+    joined = reduce(add, files)
     joined.write(out, force=options.force)
     return LearnResult(out, {"people": joined.label.people, "parts": len(joined.parts)}, None)

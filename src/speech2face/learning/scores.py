@@ -315,12 +315,7 @@ def hashed_parts(names: Sequence[str]) -> NDArray[np.int64]:
     return np.zeros(len(names), np.int64)
 
 
-# --- What pairs taught, measured on people left out: two-way choices, gain, calibration, learning curve, influence.
-#
-# Everything is said of one recording a person, by a belief that was fitted, its strength chosen too, without that
-# person (nested cross-validation; Stone 1974, Varma and Simon 2006). Beside it stand what age and gender alone earn,
-# as the starter reads them and as these people would have them read, and chance. Where the release gate weakens what
-# voices add, every belief that is scored is weakened by the same factor: the numbers are those of what is released.
+# --- What is measured on people left out: two-way choices, gain, calibration, learning curve, influence.
 
 FOLDS = 10
 INNER_FOLDS = 5
@@ -369,12 +364,7 @@ class LeftOut:
 
 
 def leave_out(
-    table: LearningTable,
-    *,
-    folds: int = FOLDS,
-    seed: int = 0,
-    factor: float = 1.0,
-    progress: Tell = unheard,
+    table: LearningTable, *, folds: int = FOLDS, seed: int = 0, factor: float = 1.0, progress: Tell = unheard
 ) -> LeftOut:
     """Predict each person from the others, what their voices add weakened by `factor`."""
     fold = drawn_folds(len(table), folds, seed)
@@ -482,21 +472,26 @@ def _decade(age: str) -> str:
     return str(int(stated[0] // 10))
 
 
+def unknown(people: int) -> Estimate:
+    """The estimate of a number that so many people do not tell."""
+    return Estimate(float("nan"), float("nan"), float("nan"), people)
+
+
 def choice(similarity: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
     """Share of two-way choices that are won within a stratum; chance 0.5, ties count against us."""
     kept = _kept(stratum)
-    if kept.sum() < LEAST_STRATUM:
-        return Estimate(float("nan"), float("nan"), float("nan"), int(kept.sum()))
     people = np.arange(int(kept.sum()))
+    if len(people) < LEAST_STRATUM:
+        return unknown(len(people))
     return Choices.of(similarity[np.ix_(kept, kept)], people, stratum[kept]).estimate(2, SpeakerBootstrap(people))
 
 
 def choice_difference(one: NDArray[np.float32], other: NDArray[np.float32], stratum: NDArray[np.str_]) -> Estimate:
     """By how much more often one wins than the other, on the same choices."""
     kept = _kept(stratum)
-    if kept.sum() < LEAST_STRATUM:
-        return Estimate(float("nan"), float("nan"), float("nan"), int(kept.sum()))
     people = np.arange(int(kept.sum()))
+    if len(people) < LEAST_STRATUM:
+        return unknown(len(people))
     won = [Choices.of(each[np.ix_(kept, kept)], people, stratum[kept]).won(2) for each in (one, other)]
     return SpeakerBootstrap(people).mean(won[0] - won[1])
 
@@ -622,12 +617,7 @@ def _plain(value: Any) -> Any:
 
 
 def score(
-    table: LearningTable,
-    model: Model,
-    *,
-    seed: int = 0,
-    factor: float = 1.0,
-    progress: Tell | None = None,
+    table: LearningTable, model: Model, *, seed: int = 0, factor: float = 1.0, progress: Tell | None = None
 ) -> tuple[Scores, LeftOut]:
     """Measure on people left out, what voices add weakened by `factor` as in the release; minutes at most."""
     tell = progress or unheard
@@ -644,8 +634,8 @@ def score(
             people=len(table),
             matches=matches,
             told_by=strata.told_by,
-            gain=_share_gone(people, squares[0], squares[1]),
-            beyond=_share_gone(people, squares[0], squares[2]),
+            gain=people.ratio(squares[1] - squares[0], squares[1]),
+            beyond=people.ratio(squares[2] - squares[0], squares[2]),
             craniofacial=craniofacial(table, model, left),
             beyond_within=beyond_within(table, left, strata),
             coverage=coverage,
@@ -698,11 +688,11 @@ def beyond_within(table: LearningTable, left: LeftOut, strata: Strata) -> dict[s
         kept = _kept(group)
         if kept.sum() - len(set(group[kept])) < LEAST_WITHIN * len(group):
             continue
-        away = [
+        now, before = (
             _squared(_around_group(table.face - said, group)[kept], yardstick(table))
             for said in (left.learned, left.attributes_refitted)
-        ]
-        found[name] = _share_gone(SpeakerBootstrap(np.arange(int(kept.sum()))), *away)
+        )
+        found[name] = SpeakerBootstrap(np.arange(int(kept.sum()))).ratio(before - now, before)
     return found
 
 
@@ -716,10 +706,6 @@ def _around_group(values: Doubles, group: NDArray[np.str_]) -> Doubles:
 
 def _squared(away: Doubles, yardstick: Doubles) -> Doubles:
     return np.asarray(np.einsum("ik,kl,il->i", away, yardstick, away))
-
-
-def _share_gone(people: SpeakerBootstrap, now: Doubles, before: Doubles) -> Estimate:
-    return people.ratio(before - now, before)
 
 
 def calibrated(table: LearningTable, left: LeftOut) -> tuple[float, float]:
@@ -789,7 +775,7 @@ def learning_curve(
         count = round(share * len(table))
         if count < LEAST_CURVE:
             continue
-        now, before, who = [], [], []
+        gone, before, who = [], [], []
         for repeat in range(repeats):
             progress("learning curve, draws", number * repeats + repeat, len(shares) * repeats)
             order = np.random.default_rng([seed, repeat]).permutation(len(table))
@@ -800,11 +786,11 @@ def learning_curve(
             rows = table.first[rest]
             common = table.prior_mean[rows] + shift
             first, both = teach(parts, factor=factor).lines.moved(table.numbers[rows], centre)
-            now.append(_squares(table, common + both, rest))
             before.append(_squares(table, common + first, rest))
+            gone.append(before[-1] - _squares(table, common + both, rest))
             who.append(rest)
         people = SpeakerBootstrap(np.concatenate(who))
-        points.append(CurvePoint(count, _share_gone(people, np.concatenate(now), np.concatenate(before))))
+        points.append(CurvePoint(count, people.ratio(np.concatenate(gone), np.concatenate(before))))
     return tuple(points)
 
 
@@ -814,7 +800,7 @@ def twice_as_many(curve: Sequence[CurvePoint], people: int) -> Estimate:
     The interval comes from curves drawn within the points' own intervals.
     """
     if len(curve) < 3:
-        return Estimate(float("nan"), float("nan"), float("nan"), people)
+        return unknown(people)
     n = np.array([point.people for point in curve], np.float64)
     gain = np.array([point.beyond.value for point in curve])
     deviation = np.array([max((point.beyond.high - point.beyond.low) / 3.92, 1e-6) for point in curve])

@@ -201,7 +201,7 @@ class SumsLabel:
     gate_passed: bool
     """Whether it then passed at every place."""
     taken_off: list[str] = field(default_factory=list)
-    """Marks of people who were subtracted: `person_mark` of their recordings and photographs, which name nobody."""
+    """Marks of people who were subtracted: `numbers_mark` of their recordings and photographs, which name nobody."""
     hashed: int = 0
     """Into how many parts a hash of their names placed the people; 0 where files were joined."""
     format: int = FORMAT
@@ -256,9 +256,7 @@ class SumsFile:
         """
         check_people(self.parts)
         tensors = {
-            f"{number}.{name}": np.asarray(getattr(part, name), np.float64).reshape(
-                np.shape(getattr(part, name)) or (1,)
-            )
+            f"{number}.{name}": np.atleast_1d(np.asarray(getattr(part, name), np.float64))
             for number, part in enumerate(self.parts)
             for name in ARRAYS
             if np.size(getattr(part, name))

@@ -6,13 +6,14 @@ the running average; the metadata holds the settings, so that a checkpoint build
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
 import shutil
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,13 @@ class CheckpointFile:
         """Compare the bytes with the checksum in the name.
 
         Raises:
-            CheckpointError: they differ.
+            CheckpointError: they differ, or it cannot be read.
         """
-        if sha256(self.path)[:CHECKSUM_DIGITS] != self.checksum:
+        try:
+            found = sha256(self.path)[:CHECKSUM_DIGITS]
+        except OSError as error:
+            raise CheckpointError(f"cannot read {self.path}: {error.strerror}") from error
+        if found != self.checksum:
             raise CheckpointError(
                 f"{self.path} is damaged (its SHA-256 is not the one in its name); delete it to go on from the one"
                 " before"
@@ -193,6 +198,7 @@ def find_checkpoint(path: Path) -> CheckpointFile:
 
 SETTINGS = "settings.json"
 NUMBERS = "numbers.jsonl"
+EVALUATION = "evaluation"  # kind of a line
 TENSORBOARD = "tensorboard"
 
 
@@ -202,17 +208,24 @@ class Records:
     def __init__(self, folder: Path, *, start_step: int) -> None:
         """What an earlier start wrote after `start_step` is dropped: those steps are done again."""
         self._path = folder / NUMBERS
-        _drop_after(self._path, start_step)
-        self._lines = self._path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder / TENSORBOARD, start_step)
+        with _writing(self._path):
+            if os.path.exists(self._path):
+                replace_file(self._path, "".join(f"{line}\n" for line, at, _ in _numbers(folder) if at <= start_step))
+            self._lines = self._path.open("a", encoding="utf-8")
+            self._board = _tensorboard(folder / TENSORBOARD, start_step)
 
     def write(self, step: int, kind: str, numbers: Mapping[str, float]) -> None:
-        """One line; `kind` is training or evaluation."""
-        self._lines.write(json.dumps({"step": step, "kind": kind} | dict(numbers)) + "\n")
-        self._lines.flush()
-        if self._board is not None:
-            for name, number in numbers.items():
-                self._board.add_scalar(f"{kind}/{name}", number, step)
+        """Write one line; `kind` is training, balance or `EVALUATION`.
+
+        Raises:
+            CannotWrite: no room, no permission.
+        """
+        with _writing(self._path):
+            self._lines.write(json.dumps({"step": step, "kind": kind} | dict(numbers)) + "\n")
+            self._lines.flush()
+            if self._board is not None:
+                for name, number in numbers.items():
+                    self._board.add_scalar(f"{kind}/{name}", number, step)
 
     def draw(self, step: int, picture: bytes) -> None:
         """Show a labelled PNG in TensorBoard, as it is: its label stays inside."""
@@ -226,9 +239,10 @@ class Records:
 
     def close(self) -> None:
         """Finish both files."""
-        self._lines.close()
-        if self._board is not None:
-            self._board.close()
+        with _writing(self._path):
+            self._lines.close()
+            if self._board is not None:
+                self._board.close()
 
 
 def png_size(picture: bytes) -> tuple[int, int]:
@@ -246,22 +260,33 @@ def _tensorboard(folder: Path, start_step: int) -> SummaryWriter | None:
     return SummaryWriter(str(folder), purge_step=start_step + 1 if start_step else None)
 
 
-def _drop_after(path: Path, step: int) -> None:
-    """Cut the lines that a training will write again, and a last line that was cut short."""
-    if not os.path.exists(path):
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            done = parse_json(line)["step"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        if done <= step:
-            kept.append(line + "\n")
-    replace_file(path, "".join(kept))
+def _numbers(folder: Path) -> Iterator[tuple[str, int, str]]:
+    """The lines of a run, each with its step and kind; one that a kill cut short is passed over."""
+    path = folder / NUMBERS
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if os.path.exists(path) else ():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            said = parse_json(line)
+            yield line, int(said["step"]), str(said["kind"])
+
+
+def was_evaluated(folder: Path, step: int) -> bool:
+    """Whether the numbers of a run hold an evaluation of this step."""
+    return any((at, kind) == (step, EVALUATION) for _, at, kind in _numbers(folder))
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name the file in what the operating system objects to."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write {path}: {error.strerror or error}; make room and start the training again"
+        ) from error
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Keep the settings of this start beside its numbers."""
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")
+    with _writing(folder / SETTINGS):
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / SETTINGS, json.dumps(settings, indent=2) + "\n")

@@ -49,6 +49,7 @@ from speech2face.sheets import Column, draw_grid
 from speech2face.training.card import check_decoder_data
 from speech2face.training.checkpoint import (
     AVERAGE,
+    EVALUATION,
     NETWORK,
     OPTIMISER,
     Records,
@@ -57,6 +58,7 @@ from speech2face.training.checkpoint import (
     read_checkpoint,
     restore_optimiser,
     save_checkpoint,
+    was_evaluated,
     write_settings,
 )
 from speech2face.training.losses import Balance, suggest_weights
@@ -491,10 +493,18 @@ class Trainer:
         """
         run = self.settings.run
         last = min(run.steps, stop_at or run.steps)
-        if self.step >= last:
+        # An earlier start may have ended between this step's checkpoint and its evaluation.
+        due = self.step > 0 and (self.step % run.evaluate_every == 0 or self.step == last)
+        unevaluated = due and not was_evaluated(self.settings.out, self.step)
+        self.ranks.wait()  # from now on the first one writes where all have looked
+        if self.step >= last and not unevaluated:
             return
         balanced_at = min(self.stage.rule.balanced_at, run.steps) if self.stage.rule else None
         with self._reporting(last) as report:
+            if unevaluated:
+                report.evaluated(self.evaluate(), self.faces)
+            if self.step >= last:
+                return
             waiting: Reported | None = None
             for batch in self.batches.training(self.step):
                 reported = self.advance(batch)
@@ -616,7 +626,7 @@ class Trainer:
                 records = Records(self.settings.out, start_step=self.step)
                 opened.callback(records.close)
             shown = opened.enter_context(Progress(self.step, last, quiet=self.quiet or not self.ranks.first))
-            report = Report(self.settings, records, shown)
+            report = Report(self.settings, records, shown, self.step)
             yield report
             report.ended()
 
@@ -624,12 +634,12 @@ class Trainer:
 class Report:
     """What becomes of a step's numbers."""
 
-    def __init__(self, settings: TrainingSettings, records: Records | None, shown: Progress) -> None:
+    def __init__(self, settings: TrainingSettings, records: Records | None, shown: Progress, start: int) -> None:
         self.settings = settings
         self.records = records
         self.shown = shown
         self._speed = Speed()
-        self._step = 0
+        self._step = start
         self._steps, self._began = 0, time.perf_counter()
 
     def read(self, reported: Reported) -> bool:
@@ -678,7 +688,7 @@ class Report:
             model = (f"{self.settings.stage}, being trained", f"step {self._step}")
             self.records.draw(self._step, draw_grid(faces, None, heard="Voice", model=model))
         if self.records is not None and numbers:
-            self.records.write(self._step, "evaluation", numbers)
+            self.records.write(self._step, EVALUATION, numbers)
         self.shown.evaluation(self._step, numbers)
 
     def balanced(self, numbers: dict[str, float], warnings: tuple[str, ...]) -> None:

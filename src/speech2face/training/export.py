@@ -6,11 +6,10 @@ import copy
 import json
 import logging
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,15 @@ from speech2face.models.paired import (
     PairedModel,
     load_paired_model,
 )
-from speech2face.models.release import FACE_DECODER, FORMATS, LANDMARKS, NUMPY_TYPES, tensor_places, write_manifest
+from speech2face.models.release import (
+    FACE_DECODER,
+    FORMATS,
+    LANDMARKS,
+    MANIFEST,
+    NUMPY_TYPES,
+    tensor_places,
+    write_manifest,
+)
 from speech2face.outputs import away_from_home, replace_file, replacing
 from speech2face.training.card import (
     CARD,
@@ -572,49 +579,61 @@ def write_paired_release(
     """
     check_fit(encoder, decoder, embedder)
     check_folder(out, force=force)
-    with ExitStack() as cleanup:
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-            cleanup.callback(shutil.rmtree, made, ignore_errors=True)
-            rounding = write_networks(made, encoder, decoder, measures, clip_seconds)
-            values = _manifest(
-                encoder, decoder, embedder, measures, citation, clip_seconds=clip_seconds, rounding=rounding
-            )
-            write_manifest(made, values, list(FILES))
-            (made / CARD).write_text(paired_card(values), encoding="utf-8")
-            check_golden(load_paired_model(made))
-            made.chmod(0o755)  # as any other folder; mkdtemp's are for its owner only
-            put_folder_in_place(made, out, cleanup)
-        except (OSError, SafetensorError) as error:
-            raise CannotWrite(f"cannot write the release {out}: {error}") from error
+    with new_folder(out) as made:
+        rounding = write_networks(made, encoder, decoder, measures, clip_seconds)
+        values = _manifest(encoder, decoder, embedder, measures, citation, clip_seconds=clip_seconds, rounding=rounding)
+        write_manifest(made, values, list(FILES))
+        (made / CARD).write_text(paired_card(values), encoding="utf-8")
+        check_golden(load_paired_model(made))
     logger.info("%s: %.1f MB", out, sum(path.stat().st_size for path in out.iterdir()) / 1e6)
     return load_paired_model(out)
 
 
-def put_folder_in_place(made: Path, out: Path, cleanup: ExitStack) -> None:
-    """Rename the finished folder; one that was there before goes only when the new one stands."""
-    if not os.path.exists(out):
-        made.rename(out)
-        return
-    old = made.with_name(f"{made.name}.old")
-    out.rename(old)
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder that is written in the block and then takes the place of `out`, whole or not at all.
+
+    One that was there before goes only when the new one stands.
+
+    Raises:
+        CannotWrite: no space, no permission.
+    """
     try:
-        made.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    cleanup.callback(shutil.rmtree, old, ignore_errors=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as folder:
+            made, old = Path(folder) / "new", Path(folder) / "old"
+            made.mkdir()  # with the rights of any other folder; the temporary one is for its owner only
+            yield made
+            there = os.path.exists(out)
+            if there:
+                out.rename(old)
+            try:
+                made.rename(out)
+            except OSError:
+                if there:
+                    old.rename(out)
+                raise
+    except (OSError, SafetensorError) as error:
+        raise CannotWrite(f"cannot write the release {out}: {error}") from error
 
 
 def check_folder(out: Path, *, force: bool) -> None:
-    """Refuse early a folder that holds something.
+    """Refuse early a folder that holds something; `force` gives up a release, and nothing else that may be there.
 
     Raises:
-        OutputExists: it does, and `force` is not set; or it is a file.
+        OutputExists: it holds something, and `force` is not set or it is no release; or it is a file.
+        CannotWrite: it cannot be looked into.
     """
-    if os.path.isfile(out) or (os.path.isdir(out) and any(out.iterdir()) and not force):
+    try:
+        there = os.listdir(out) if os.path.isdir(out) else []
+    except OSError as error:
+        raise CannotWrite(f"cannot look into {out}: {error.strerror}") from error
+    if os.path.isfile(out) or (there and not force):
         raise OutputExists(f"{out} exists already; choose another folder or use --force")
+    if there and MANIFEST not in there:
+        raise OutputExists(
+            f"{out} holds something that is no release, which --force leaves alone; choose another folder"
+        )
 
 
 BATCH = 8

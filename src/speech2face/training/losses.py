@@ -4,7 +4,7 @@ In all of them `predicted` is the voice encoder's face embedding v_s and `target
 (batch, embedding); each returns the mean over the batch, (). The paper's weights belong to reductions that it does not
 state. The first term is taken as a mean over the decoder layer's outputs: with a sum over its 1000, the other two would
 pull a thousandth of it by the paper's weights; with the mean, .025 and 200 are what its own rule gives for embeddings
-of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `training/losses.py` suggests other weights.
+of length 1 to 2.5 (`docs/fidelity.md`). For embeddings of another scale `suggest_weights` gives other ones.
 """
 
 from __future__ import annotations

@@ -217,11 +217,7 @@ class VoiceHead(nn.Module):
         )
 
 
-# --- A voice encoder that begins with pre-trained layers: Whisper's first ones, frozen, and a head that learns.
-#
-# The layers are those of the starter (`training/pretrained.py`; Radford et al. 2022, MIT licence). Ours, not the
-# paper's: Oh et al. train all of their 148 million numbers on 1.7 million clips. Here a few hundred thousand to a few
-# million learn, so that thousands of pairs are enough to begin with, under the paper's loss.
+# --- The voice encoder of a training: the same layers in front of waveforms, and a head that learns.
 
 VOICE_WEIGHTS = "voice.safetensors"
 """Of the starter: among them, what its statistics are around and how far apart."""
@@ -238,12 +234,8 @@ class LogMel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         window = torch.hann_window(MEL_FFT_SIZE, dtype=torch.float64)  # periodic
-        angle = (
-            2
-            * torch.pi
-            / MEL_FFT_SIZE
-            * torch.outer(torch.arange(MEL_FREQUENCIES), torch.arange(MEL_FFT_SIZE)).double()
-        )
+        turns = torch.outer(torch.arange(MEL_FREQUENCIES), torch.arange(MEL_FFT_SIZE)).double()
+        angle = 2 * torch.pi / MEL_FFT_SIZE * turns
         waves = torch.cat([angle.cos(), angle.sin()]) * window  # real parts, then imaginary ones
         self.register_buffer("transform", waves.float().unsqueeze(1), persistent=False)
         self.register_buffer("filters", torch.from_numpy(mel_filters()).unsqueeze(2), persistent=False)

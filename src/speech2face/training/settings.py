@@ -198,8 +198,8 @@ def _known(values: Mapping[str, Any], parents: Sequence[str | int]) -> list[str]
     for parent in parents:
         if parent in NETWORKS:
             kind, key = NETWORKS[str(parent)]
-            named = {**(values.get(key) or {}), **(values.get(parent) or {})}
-            table = network_settings(kind, key, str(named.get(key, PAPER)))
+            stated = (each for each in (values.get(parent), values.get(key)) if isinstance(each, Mapping))
+            table = network_settings(kind, key, str(next((each[key] for each in stated if key in each), PAPER)))
         else:
             inner = table.model_fields[str(parent)].annotation
             assert isinstance(inner, type) and issubclass(inner, BaseModel)
@@ -236,7 +236,7 @@ def _toml_value(text: str) -> Any:
     """`3`, `true`, `[1, 2]` as TOML reads them; whatever it does not read is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # the latter of brackets without end, and no TOMLDecodeError of digits
         return text
 
 

@@ -1,13 +1,16 @@
 import csv
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from speech2face.batch import gather
 from speech2face.data.corpora import AVSpeech, Pairs, Videos, read_metadata
 from speech2face.data.record import LABELS, REASONS, Record, Reject
 from speech2face.data.sources import STATED, Basis, SourceInUse
-from speech2face.errors import DatasetError, InvalidOption
+from speech2face.errors import DatasetError, InvalidOption, UnreadableRecording
 
 DOCS = Path(__file__).parents[3] / "docs" / "data-sources.md"
 CORPORA = ("avspeech", "voxceleb1", "voxceleb2")
@@ -138,6 +141,44 @@ def test_a_folder_without_a_video_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "Ann/one.wav")
     with pytest.raises(DatasetError, match="holds no video"):
         list(Videos(str(tmp_path)).records())
+
+
+def test_links_in_a_folder_of_videos_end(tmp_path: Path) -> None:
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Ann" / "a.mp4").touch()
+    (tmp_path / "Ann" / "up").symlink_to(tmp_path)
+    (tmp_path / "one.mp4").symlink_to("two.mp4")
+    (tmp_path / "two.mp4").symlink_to("one.mp4")
+    found = [Path(each.media).name for each in Videos(str(tmp_path)).records()]
+    assert found == ["a.mp4", "one.mp4", "two.mp4"]
+
+
+def test_a_folder_inside_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Ann").mkdir()
+    (tmp_path / "Bob.mp4").touch()
+    close_folder(monkeypatch, "Ann")
+    with pytest.raises(DatasetError, match=r"cannot list .*Ann: Permission denied"):
+        list(Videos(str(tmp_path)).records())
+    with pytest.raises(UnreadableRecording, match=r"cannot read the folder .*Ann: Permission denied"):
+        gather([str(tmp_path)])
+
+
+def close_folder(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let no folder of this name be listed, for whoever runs the tests."""
+    scandir = os.scandir
+
+    def closed(folder: str | os.PathLike[str]) -> object:
+        if os.path.basename(folder) == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+
+
+def test_a_file_without_line_ends_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "pairs.json").write_text("x" * 200_000)
+    with pytest.raises(DatasetError, match=r"pairs.json:1:1: .*field larger than"):
+        list(Pairs(str(tmp_path / "pairs.json")).records())
 
 
 def test_a_basis_names_what_may_be_missing() -> None:
