@@ -95,7 +95,7 @@ class PostgresStore:
             if not exact and len(rows) < min(top, of):  # a filter threw away what the index found
                 exact = True
                 rows = self.tables.nearest(connection, probe, top, where, None)
-            mean, sd = self.tables.random_cosines(connection, probe, where, SAMPLE)
+            mean, sd = self.tables.random_cosines(connection, probe, where, min(1.0, SAMPLE / max(of, 1)))
             hits = tuple((_entry(row), float(row[len(COLUMNS)])) for row in rows)
             return Found(tuple(sorted(hits, key=lambda hit: -hit[1])), of, mean, sd, exact)
 
@@ -110,10 +110,9 @@ class PostgresStore:
         """In the database: every machine honours them."""
         return self.database.run(self.tables.tombstones)
 
-    @tombstones.setter
-    def tombstones(self, tombstones: Tombstones | None) -> None:
-        assert tombstones is not None, "tombstones are never taken back"
-        self.database.run(lambda connection: self.tables.write_tombstones(connection, tombstones))
+    def forget(self, speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """One transaction; whoever writes entries at this moment is waited for, whoever comes later sees it."""
+        return self.database.run(lambda connection: self.tables.forget(connection, speakers, ids))
 
     def __enter__(self) -> Self:
         return self
@@ -423,19 +422,22 @@ class Tables:
         found = self.stated(connection, "tombstones")
         return None if found is None else tombstones_from(found)
 
-    def write_tombstones(self, connection: Connection[Any], tombstones: Tombstones) -> None:
-        """Keep them; whoever writes entries at this moment is waited for, whoever comes later sees them."""
+    def forget(self, connection: Connection[Any], speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """Add tombstones; whoever writes entries at this moment is waited for, whoever comes later sees them."""
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [self._forgetting])
-        self.state(connection, "tombstones", tombstones_to(tombstones))
+        before = self.tombstones(connection)
+        now = (before or Tombstones.new()).with_speakers(speakers).with_clips(ids)
+        self.state(connection, "tombstones", tombstones_to(now))
+        return before
 
     def drop_forgotten(self, connection: Connection[Any], table: sql.Identifier) -> None:
         """Remove whoever has a tombstone from a table."""
         tombstones = self.tombstones(connection)
-        if tombstones is None or not len(tombstones):
+        if tombstones is None:
             return
-        everybody = connection.execute(sql.SQL("SELECT DISTINCT speaker FROM {}").format(table)).fetchall()
-        gone = [row[0] for row in everybody if tombstones.has_speaker(row[0])]
-        connection.execute(sql.SQL("DELETE FROM {} WHERE speaker = ANY(%s)").format(table), [gone])
+        everybody = connection.execute(sql.SQL("SELECT speaker, id FROM {}").format(table))
+        gone = [identity for speaker, identity in everybody if tombstones.names(speaker, identity)]
+        connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(table), [gone])
 
     def drop_from_building(self, connection: Connection[Any], ids: Sequence[str]) -> None:
         """Remove entries from a build that is not finished, if there is one."""
@@ -487,7 +489,7 @@ class Tables:
         """All entries but those of the forgotten; an id that is there is replaced."""
         connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [self._forgetting])
         tombstones = self.tombstones(connection) or Tombstones.new()
-        wanted = [row for row, entry in enumerate(entries) if not tombstones.has_speaker(entry.speaker)]
+        wanted = [row for row, entry in enumerate(entries) if not tombstones.names(entry.speaker, entry.id)]
         latest = {entries[row].id: row for row in wanted}  # one statement cannot replace a row twice
         there = len(self.digests(connection, table, list(latest)))
         names = (*COLUMNS, "embedding")
@@ -535,18 +537,15 @@ class Tables:
         return found.fetchall()
 
     def random_cosines(
-        self, connection: Connection[Any], probe: NDArray[np.float32], where: Where | None, sample: int
+        self, connection: Connection[Any], probe: NDArray[np.float32], where: Where | None, share: float
     ) -> tuple[float, float]:
-        """Mean and standard deviation of the cosines of some faces drawn by chance."""
+        """Mean and standard deviation of the cosines of a share of the faces, drawn by chance from the whole table."""
         condition, values = _condition(where)
-        query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
-        row = connection.execute(query, [self.faces.as_string(connection)]).fetchone()
-        known = 0.0 if row is None else max(float(row[0]), 0.0)
-        share = 100.0 if where or known < 10 * sample else 100.0 * 2 * sample / known
+        # No LIMIT: the first rows of a table are those that came first, such as the faces of one folder.
         sampled = sql.SQL(
-            "SELECT 1 - (embedding <=> %s) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE {} LIMIT %s"
+            "SELECT 1 - (embedding <=> %s) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE {}"
         ).format(self.faces, condition)
-        found = [float(row[0]) for row in connection.execute(sampled, [probe, share, *values, sample])]
+        found = [float(row[0]) for row in connection.execute(sampled, [probe, 100 * share, *values])]
         return (float(np.mean(found)), float(np.std(found))) if found else (0.0, 0.0)
 
     def index(self, connection: Connection[Any], table: sql.Identifier, record: GalleryRecord) -> None:
