@@ -104,7 +104,12 @@ def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Each file that may name a manifest, and the part of it that does."""
     if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is no folder; name one that holds trainings or releases")
-    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
+    seen = set()
+    for parent, below, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:  # a link back
+            below.clear()
+            continue
+        seen.add(place)
         for name in sorted(names):
             path = Path(parent) / name
             try:

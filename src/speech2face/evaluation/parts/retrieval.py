@@ -196,7 +196,9 @@ def _paper_table(numbers: list[report.Number]) -> report.Table:
         rows.append((seconds, distance, "measured", *(None if v is None else 100 * v for v in values)))
         if printed := printed_for.get((seconds, distance)):
             rows.append((seconds, distance, "paper (AVSpeech)", *printed))
-    rows.append(("", "", "chance", *(float(percent) for percent in RECALL_PERCENT)))
+    chances = {n.metric: n.chance for n in numbers}  # of whole places: 1 % of 150 faces is one face, or 0.67 %
+    of_percent = [chances.get(f"recall_at_{percent}_percent") for percent in RECALL_PERCENT]
+    rows.append(("", "", "chance", *(None if chance is None else 100 * chance for chance in of_percent)))
     header = ("seconds", "distance", "whose", *(f"first {percent} % of the gallery" for percent in RECALL_PERCENT))
     title = "Own face among the first K % of the gallery, in % (Table 3)"
     return report.Table("table3", title, header, tuple(rows))
