@@ -35,13 +35,11 @@ from speech2face.gallery.entries import (
     Where,
     check_where,
 )
-from speech2face.gallery.files import recall, unit_rows
+from speech2face.gallery.files import LEAST_SHARE, made_probes, recall
 from speech2face.inputs import parse_json
 
-LEAST_SHARE = 0.05
 SAMPLE = 1000
 LOOKED_AT = 100  # hnsw.ef_search, where no search has been measured
-MOST_LOOKED_AT = 1000  # pgvector's limit
 
 
 class PostgresStore:
@@ -380,7 +378,7 @@ INDEXED_NUMBERS = 2000  # pgvector's limit for `vector`
 INLINE_NUMBERS = 1500  # fit a page with the rest of a row; apart from it, every comparison fetches them anew
 INDEXED_FROM = 1000  # faces; fewer are compared one by one faster
 TOP, PROBES, GOAL = 10, 40, 0.99
-EXAMINED = (40, 80, 120, 160, 240, 320, 480, 640, 1000)
+EXAMINED = (40, 80, 120, 160, 240, 320, 480, 640, 1000)  # nodes in hand; 1000 is pgvector's limit
 BUILD_MEMORY = "512MB"
 About = dict[str, Any]
 
@@ -574,10 +572,7 @@ class Tables:
         """How many nodes a search keeps in hand: the fewest that reach the goal on probes such as voices give."""
         query = sql.SQL("SELECT embedding::real[] FROM {} ORDER BY md5(id) LIMIT %s").format(table)
         faces = np.stack([np.asarray(row[0], np.float32) for row in connection.execute(query, [20 * PROBES])])
-        rng = np.random.default_rng(0)
-        share = rng.uniform(0.5, 1.0, (min(PROBES, len(faces)), 1))
-        noise = rng.standard_normal((len(share), faces.shape[1])) * (0.3 / faces.shape[1] ** 0.5)
-        probes = unit_rows(share * faces[: len(share)] + (1 - share) * faces.mean(0) + noise)
+        probes = made_probes(faces, PROBES, np.random.default_rng(0))
 
         def ids(looked_at: int | None) -> NDArray[np.int64]:
             found = [self.nearest(connection, probe, TOP, None, looked_at, table) for probe in probes]

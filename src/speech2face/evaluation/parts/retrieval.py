@@ -159,9 +159,12 @@ def _numbers(
         add(f"recall_at_{at}", partial(_recall, at), at / count)
     for name, median, paper in (("median", True, (550, 11.0)), ("mean", False, (918.7, 18.4))):
         said = PAPER_RANKS.format(*paper) if (heard, distance) == (6, "cosine") else ""
-        add(f"{name}_rank", _rank_of, (count + 1) / 2, higher=False, median=median)
-        percent_chance = 50 * (count + 1) / count
-        add(f"{name}_rank_percent", _rank_percent, percent_chance, published=said, higher=False, median=median)
+        add(f"{name}_rank", lambda r: r.rank.astype(np.float64), (count + 1) / 2, higher=False, median=median)
+        chance = 50 * (count + 1) / count
+        add(
+            f"{name}_rank_percent", lambda r: 100 * r.rank / r.gallery, chance, published=said, higher=False,
+            median=median,
+        )  # fmt: skip
     for at in recalled_at:
         chance = float(matching.speaker_recall_chance(faces, count, at).mean())
         add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
@@ -176,14 +179,6 @@ def _recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
 
 def _speaker_recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
     return matching.recall(ranking.speaker_rank, at)
-
-
-def _rank_of(ranking: matching.GalleryRanks) -> report.Floats:
-    return ranking.rank.astype(np.float64)
-
-
-def _rank_percent(ranking: matching.GalleryRanks) -> report.Floats:
-    return np.asarray(100 * ranking.rank / ranking.gallery)
 
 
 def _paper_table(numbers: list[report.Number]) -> report.Table:
