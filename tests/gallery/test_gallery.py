@@ -254,6 +254,22 @@ def test_of_two_that_forget_at_once_neither_loses_the_others_tombstones(gallery:
     assert gallery.forget([f"{who} {n}" for who in ("anna", "bert") for n in range(12)]).unknown == ()
 
 
+def test_whom_another_process_removes_by_the_tombstone_meanwhile_was_there(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bury = type(gallery._store).forget
+
+    def then_the_other(store: Any, speakers: Sequence[str], ids: Sequence[str]) -> Any:
+        before = bury(store, speakers, ids)
+        with Gallery.open(tmp_path / "gallery") as other:
+            other.delete([identity for identity, who in other._store.people().items() if who in speakers])
+        return before
+
+    monkeypatch.setattr(type(gallery._store), "forget", then_the_other)
+    done = gallery.forget(["speaker 4"])
+    assert (done.entries, done.speakers, done.unknown) == (2, ("speaker 4",), ())
+
+
 def test_somebody_forgotten_while_the_last_files_are_written_does_not_enter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,8 +318,8 @@ def test_somebody_forgotten_while_a_gallery_is_written_does_not_enter(tmp_path: 
     gallery = made_gallery(tmp_path / "g")
     writer = gallery.writer()
     writer.put([replace(made_entry(90), speaker="speaker 4")], made_faces(1))
-    with pytest.raises(RunLocked):
-        Gallery.open(tmp_path / "g").forget(["speaker 4"])  # the tombstone is there all the same
+    with pytest.raises(RunLocked, match="wait for it, then forget again: the tombstones are written"):
+        Gallery.open(tmp_path / "g").forget(["speaker 4"])
     assert read_tombstones(Storage(tmp_path / "g")) is not None
     writer.finish()
     assert "speaker 4" not in Gallery.open(tmp_path / "g").speakers()

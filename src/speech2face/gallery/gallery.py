@@ -19,7 +19,7 @@ from speech2face.audio.recording import Recording, read_recording
 from speech2face.console import Tell, unheard
 from speech2face.data.record import Tombstones, near_names
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
+from speech2face.errors import DatasetError, InvalidOption, MissingExtra, RunLocked, WeightsError
 from speech2face.face.detect import Picture
 from speech2face.face.embed import PictureEmbedder
 from speech2face.gallery.entries import (
@@ -247,14 +247,18 @@ class Gallery:
             CannotWrite, RunLocked, DatasetError: try it again; what the tombstone names stays out from now on.
         """
         speakers = listed_names("the speakers", speakers)
+        people, named = dict(self._current().people()), set(speakers)
         before = self._store.forget(speakers, ()) or Tombstones.new()
-        people, named = self._current().people(), set(speakers)  # from now on nobody can add to them
+        people |= self._current().people()  # who came meanwhile; from now on nobody of them can
         ids = [identity for identity, speaker in people.items() if speaker in named]
         self._store.forget((), ids)
-        removed = self.delete(ids)
+        try:
+            self.delete(ids)  # or another process that was writing has honoured the tombstone already
+        except RunLocked as error:
+            raise RunLocked(f"{error}, then forget again: the tombstones are written, the faces still there") from error
         everybody = set(people.values())
         unknown = tuple(name for name in speakers if name not in everybody and not before.has_speaker(name))
-        return Erased(removed, tuple(sorted(everybody & named)), unknown, near_names(unknown, everybody - named))
+        return Erased(len(ids), tuple(sorted(everybody & named)), unknown, near_names(unknown, everybody - named))
 
     def honour(self, tombstones: Tombstones, named: Sequence[str] = ()) -> Erased:
         """Remove whoever another place's tombstones name, with their clips; `named` are those known by name."""
