@@ -254,7 +254,6 @@ def gate(network: FaceNetwork, model: AttributeModel, starter: Path) -> list[Res
 
 
 def main() -> None:
-    """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", type=Path, required=True, help="folder with faceres.json and faceres.bin")
     parser.add_argument("--starter", type=Path, default=ROOT.parent / "shared" / "starter")

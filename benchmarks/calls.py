@@ -177,7 +177,6 @@ async def webrtc_call(address: str) -> None:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--call", nargs=2, metavar=("KIND", "ADDRESS"), help="for this script itself: hold one call")
     arguments = parser.parse_args()

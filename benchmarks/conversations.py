@@ -399,7 +399,6 @@ def meetings(arguments: argparse.Namespace) -> Iterator[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("starter", type=Path, help="folder with voices/")
     parser.add_argument("--split", default="validation")

@@ -68,7 +68,6 @@ def measured(source: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path, help="The folder `src` of the version to compare with.")
     before = parser.parse_args().before.resolve()

@@ -237,7 +237,6 @@ def results_of(found: dict[str, dict[str, float]], where: str) -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)  # for the child
     parser.add_argument("--graphs", type=Path, help=argparse.SUPPRESS)

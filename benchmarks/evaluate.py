@@ -89,7 +89,6 @@ def _core_seconds(call: Callable[[], object], runs: int) -> float:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=CLIPS)
     parser.add_argument("--embedding", type=int, default=EMBEDDING)

@@ -178,7 +178,6 @@ def of_postgres(folder: Path, count: int, address: str) -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--postgres", type=int, default=0, help="faces in PostgreSQL; 0 leaves it out")

@@ -12,7 +12,6 @@ benchmarks/hostile_answers.csv (what was tried, how often, what came back) and d
 import argparse
 import asyncio
 import contextlib
-import csv
 import json
 import os
 import random
@@ -34,6 +33,7 @@ from record import ROOT
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from speech2face.outputs import encode_csv, replace_file
 from tests.app.telephone import STOP, frames, mulaw, telephone_wav
 from tests.app.telephone import start as call_start
 from tests.audio.test_apart import film, silence
@@ -304,30 +304,20 @@ def main() -> None:
         while any(thread.is_alive() for thread in threads):
             sent = sum(sum(each.counts.values()) for each in traffic)
             decoders = sum(map(resident, children(process.pid)))
-            row = [
-                (time.monotonic() - began) / 60,
-                resident(process.pid),
-                decoders,
-                sent,
-                ordinary.served,
-                ordinary.refused,
-            ]
+            minutes, service = (time.monotonic() - began) / 60, resident(process.pid)
+            row = (minutes, service, decoders, sent, ordinary.served, ordinary.refused)
             rows.append([round(value, 2) for value in row])
             time.sleep(SAMPLED_SECONDS)
         process.send_signal(signal.SIGTERM)
         status, text = process.wait(60), log.read_text()
         packets = packets_in(sink)
-    with (stated.out / "benchmarks" / "hostile.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["minutes", "service_mib", "decoders_mib", "hostile_requests", "ordinary_served", "ordinary_refused"]
-        )
-        writer.writerows(rows)
+    head = ["minutes", "service_mib", "decoders_mib", "hostile_requests", "ordinary_served", "ordinary_refused"]
+    replace_file(stated.out / "benchmarks" / "hostile.csv", encode_csv([head, *rows]))
     counts: Counter[tuple[str, str]] = sum((each.counts for each in traffic), Counter())
-    with (stated.out / "benchmarks" / "hostile_answers.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["tried", "answer", "count"])
-        writer.writerows([*found, count] for found, count in sorted(counts.items()))
+    answers: list[list[object]] = [[*found, count] for found, count in sorted(counts.items())]
+    replace_file(
+        stated.out / "benchmarks" / "hostile_answers.csv", encode_csv([["tried", "answer", "count"], *answers])
+    )
     plot(rows, stated.out / "docs" / "images" / "hostile.png", stated.minutes)
     half = len(rows) // 2
     first, second = (np.median([row[1] for row in part]) for part in (rows[half // 2 : half], rows[half:]))

@@ -163,7 +163,6 @@ def long_call(model: AttributeModel, hours: float) -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=0.0, help="of sound through one session, over 2 minutes")
     arguments = parser.parse_args()

@@ -123,7 +123,6 @@ def takeovers(model: Model, voices: list[FloatArray]) -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("starter", type=Path, help="folder with voices/")
     parser.add_argument("--voices", type=int, default=200)

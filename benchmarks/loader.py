@@ -223,7 +223,6 @@ def opening(folder: Path) -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where temporary data may be written")
     parser.add_argument("--opening", action="store_true", help="only the manifest (the script calls itself so)")

@@ -172,7 +172,6 @@ def install_results() -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--install", action="store_true", help="also measure a fresh base install")
     arguments = parser.parse_args()

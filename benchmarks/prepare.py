@@ -238,7 +238,6 @@ def scaling_results(record: Record, folder: Path, embedder: EmbedderRecord) -> l
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scaling", action="store_true", help="also one worker against two")
     arguments = parser.parse_args()

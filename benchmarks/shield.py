@@ -10,7 +10,6 @@ the mean of the other speakers' shielded voices is taken from every embedding fi
 """
 
 import argparse
-import csv
 import json
 import os
 import time
@@ -32,7 +31,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.measures import spearman
 from speech2face.models import load_model
 from speech2face.models.attributes import AttributeModel
-from speech2face.outputs import markdown_table
+from speech2face.outputs import encode_csv, markdown_table, replace_file
 from speech2face.shielding import shield, syllables
 from speech2face.training.augment import CODECS, companded, mix, recoded
 
@@ -252,7 +251,6 @@ def page_table(rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("starter", type=Path, help="The starter material, with voices/voices.csv.")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "shield")
@@ -280,10 +278,8 @@ def main() -> None:
                 kept[f"{row} {channel}"] = found
                 print(row, channel, found.get("reached", found.get("refused", "")), flush=True)
     rows = [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row] for row in table(kept, people)]
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["question", "channel", "who", "value", "low_95", "high_95", "speakers", "chance"])
-        writer.writerows([*rows, ["hardware", "", "", processor(), "", "", "", ""]])
+    head = ["question", "channel", "who", "value", "low_95", "high_95", "speakers", "chance"]
+    replace_file(TABLE, encode_csv([head, *rows, ["hardware", "", "", processor(), "", "", "", ""]]))
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     PAGE.write_text(f"{before}{MARKS[0]}\n{page_table(rows)}\n{MARKS[1]}{after}", encoding="utf-8")

@@ -77,7 +77,6 @@ def measured(signer: PictureSigner, form: PictureFormat, pixels: int, folder: Pa
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     with tempfile.TemporaryDirectory() as place:

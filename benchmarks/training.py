@@ -194,7 +194,6 @@ def smoke_results() -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batches", type=int, nargs="+", help="clips a step")
     parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), help="ways to run the network")

@@ -98,7 +98,6 @@ def measure() -> list[Result]:
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="Append to benchmarks/video.csv.")
     arguments = parser.parse_args()

@@ -3,8 +3,6 @@
 python runs/options_table.py
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import typer.main
 
 from speech2face import cli
-from speech2face.outputs import write_together
+from speech2face.outputs import encode_csv, write_together
 
 TABLE = Path(__file__).parents[1] / "docs" / "options.csv"
 HEAD = ("command", "option", "meaning")
@@ -42,9 +40,7 @@ def rows() -> list[tuple[str, str, str]]:
 
 def main() -> None:
     """Write the table."""
-    table = io.StringIO(newline="")
-    csv.writer(table, lineterminator="\n").writerows([HEAD, *rows()])
-    write_together({TABLE: table.getvalue().encode()}, force=True)
+    write_together({TABLE: encode_csv([HEAD, *rows()])}, force=True)
 
 
 if __name__ == "__main__":

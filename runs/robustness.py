@@ -6,7 +6,6 @@ Every input is handed to the real program in its own process, as a user would.
 """
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
@@ -18,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # what makes the recordings lies beside the tests
 
 from speech2face.audio.recording import read_recording  # noqa: E402
+from speech2face.outputs import encode_csv, replace_file  # noqa: E402
 from tests.recordings import AwkwardFile, awkward_files  # noqa: E402
 
 TABLE = ROOT / "docs" / "robustness.csv"
@@ -77,11 +77,8 @@ def named_files(folder: Path) -> list[Result]:
 
 def write_csv(results: list[Result], out: Path) -> None:
     """One row an input, in the order in which they were tried."""
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["input", "exit_code", "as_wanted", "result"])
-        for result in results:
-            writer.writerow([result.file.kind, result.code, "yes" if result.as_wanted else "no", result.text])
+    rows = ([one.file.kind, one.code, "yes" if one.as_wanted else "no", one.text] for one in results)
+    replace_file(out, encode_csv([["input", "exit_code", "as_wanted", "result"], *rows]))
 
 
 def main() -> None:

@@ -111,7 +111,6 @@ def write_table(people: Sequence[Clip], out: Path) -> None:
 
 
 def main() -> None:
-    """Parse the command line and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--people", type=int, default=200)

@@ -24,6 +24,7 @@ from speech2face.data.clips import ClipDataset
 from speech2face.data.manifest import Manifest
 from speech2face.metrics.intervals import Estimate, bootstrap
 from speech2face.metrics.matching import Embeddings, cosine, explained_variance, own_ranks, recall
+from speech2face.outputs import encode_csv, replace_file
 from speech2face.training.stages import load_network
 from speech2face.voice.encoder import SpectrogramFrontEnd, from_pcm
 
@@ -50,8 +51,7 @@ class Score:
     def row(self) -> tuple[str, ...]:
         """Cells under HEADER."""
         found = self.estimate
-        numbers = (found.value, found.low, found.high)
-        texts = [f"{value:.4f}" for value in numbers] + [str(found.n), f"{self.best:.4f}", f"{self.chance:.4f}"]
+        texts = [f"{value:.4f}" for value in found.cells()] + [str(found.n), f"{self.best:.4f}", f"{self.chance:.4f}"]
         return (self.run, f"{self.seconds:g}", self.number, *texts, self.chance_is)
 
 
@@ -220,7 +220,6 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Parse the command line, score, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, help="data set with a split named test")
     parser.add_argument("--run", action="append", type=_named, default=[], metavar="NAME=FOLDER")
@@ -249,9 +248,7 @@ def main() -> None:
     scores = list(score_runs(runs, manifest, seconds, split=arguments.split))
     made = {score.run for score in scores}
     kept = [row for row in kept if row[len(facts)] not in made]
-    with arguments.out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([header, *kept, *([*facts.values(), *score.row()] for score in scores)])
+    replace_file(arguments.out, encode_csv([header, *kept, *([*facts.values(), *score.row()] for score in scores)]))
     for score in scores:
         print(*score.row(), sep="\t")
 

@@ -148,7 +148,6 @@ def write_teacher_head(path: Path, world: World) -> None:
 
 
 def main() -> None:
-    """Parse the command line and write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
     parser.add_argument("--train", type=int, default=12_000, help="speakers to learn from")

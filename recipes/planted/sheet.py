@@ -50,7 +50,6 @@ def write_people(rows: list[list[tuple[str, NDArray[np.uint8]]]], cell_pixels: i
 
 
 def main() -> None:
-    """Parse the command line and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", required=True, help="data set with a split named test")
     parser.add_argument("--encoder", type=Path, required=True, help="run folder of a voice encoder")

@@ -4,7 +4,6 @@ python -m recipes.starter.caution_rates --starter ../shared/starter --out docs/c
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.intervals import Estimate, bootstrap
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import find_cautions
+from speech2face.outputs import encode_csv, replace_file
 from speech2face.portrait import encode_speech
 from speech2face.training.augment import coloured_noise, companded, mix, not_a_voice
 
@@ -104,7 +104,6 @@ def measure(model: AttributeModel, speakers: list[Speaker]) -> Iterator[tuple[st
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--split", default="validation")
@@ -118,10 +117,9 @@ def main() -> None:
     for condition, what, estimate in rows:
         print(f"{condition:28} {what:32} {estimate}")
     if arguments.out:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["condition", "what", "share", "low_95", "high_95", "n"])
-            writer.writerows([c, w, f"{e.value:.4g}", f"{e.low:.4g}", f"{e.high:.4g}", e.n] for c, w, e in rows)
+        head = ["condition", "what", "share", "low_95", "high_95", "n"]
+        shown = ([c, w, *(f"{value:.4g}" for value in e.cells()), e.n] for c, w, e in rows)
+        replace_file(arguments.out, encode_csv([head, *shown]))
 
 
 if __name__ == "__main__":

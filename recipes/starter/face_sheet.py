@@ -115,7 +115,6 @@ def hair_sheet(folder: Path, *, cell_pixels: int) -> Image.Image:
 
 
 def main() -> None:
-    """Parse the command line and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", type=Path, required=True, help="folder with face.safetensors and face.json")
     parser.add_argument("--out", type=Path, required=True, help="folder for the sheets")

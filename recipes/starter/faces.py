@@ -127,7 +127,6 @@ def measure(
 
 
 def main() -> None:
-    """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starter", type=Path, required=True, help="folder with faces/ and faces_synthetic/")
     parser.add_argument("--out", type=Path, required=True, help="folder for face.safetensors and face.json")

@@ -7,8 +7,6 @@ stands what the same people earn when others of their own kind were learned from
 """
 
 import argparse
-import csv
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
@@ -33,7 +31,7 @@ from recipes.starter.heads import (
 from recipes.starter.release import DISTANCE
 from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
-from speech2face.outputs import replace_file
+from speech2face.outputs import encode_csv, replace_file
 from speech2face.training.pretrained import AGE_UNIT_YEARS, DISTANCE_SECONDS, WhisperConfig
 from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
 
@@ -184,15 +182,10 @@ def table(crops: Crops, speakers: Sequence[Speaker]) -> Iterator[list[str]]:
 
 def write_csv(rows: Iterator[list[str]], path: Path) -> None:
     """All numbers, in one step."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["left_out", "name", "metric", "value", "at_home", "speakers"])
-    writer.writerows(rows)
-    replace_file(path, text.getvalue())
+    replace_file(path, encode_csv([["left_out", "name", "metric", "value", "at_home", "speakers"], *rows]))
 
 
 def main() -> None:
-    """Command line: python -m recipes.starter.held_out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)

@@ -15,6 +15,7 @@ from recipes.starter.heads import AGE_EXPANSION
 from speech2face.errors import WeightsError
 from speech2face.evaluation.audit import HEADING, NOT_MEASURED, kept_block, section
 from speech2face.models.release import MANIFEST, SHIPPED, sha256
+from speech2face.outputs import markdown_table
 
 ALL_SOURCES = "all"
 WHOLE = "all (3 or more)"  # the label that recipes/starter/scores.py gives to whole recordings
@@ -111,12 +112,6 @@ def cell(row: Score | None, digits: int) -> str:
     return f"{value} [{low}, {high}], n {row['speakers']}" + (f", trivial {trivial}" if trivial else "")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 def aims(scores: Sequence[Score]) -> str:
     """What was aimed at beside what was reached."""
     titles = {metric.name: metric for metric in METRICS}
@@ -126,7 +121,7 @@ def aims(scores: Sequence[Score]) -> str:
         metric = titles[aim.metric]
         reached = "not measured" if row is None else "yes" if aim.low <= float(row["value"]) <= aim.high else "**no**"
         rows.append([metric.title, aim.channel, aim.text, cell(row, metric.digits), reached])
-    return table(["number", "channel", "aim", "measured", "reached"], rows)
+    return markdown_table(["number", "channel", "aim", "measured", "reached"], rows)
 
 
 def by_condition(scores: Sequence[Score]) -> str:
@@ -141,7 +136,9 @@ def by_condition(scores: Sequence[Score]) -> str:
             [seconds, *(cell(find(scores, metric.name, channel, seconds), metric.digits) for channel in channels)]
             for seconds in durations
         ]
-        parts.append(f"**{metric.title}** ({metric.direction})\n\n" + table(["seconds heard", *channels], rows))
+        parts.append(
+            f"**{metric.title}** ({metric.direction})\n\n" + markdown_table(["seconds heard", *channels], rows)
+        )
     return "\n\n".join(parts)
 
 
@@ -153,7 +150,7 @@ def by_source(scores: Sequence[Score], channel: str = "clean") -> str:
         [source, *(cell(find(scores, metric.name, channel, WHOLE, source), metric.digits) for metric in shown)]
         for source in sources
     ]
-    return table(["source", *(metric.title for metric in shown)], rows)
+    return markdown_table(["source", *(metric.title for metric in shown)], rows)
 
 
 def by_decade(scores: Sequence[Score]) -> str:
@@ -165,7 +162,7 @@ def by_decade(scores: Sequence[Score]) -> str:
             stated = find(scores, STATED + decade, row["channel"], row["seconds"])
             mean = "-" if stated is None else number(stated["value"], 1)
             rows.append([decade, cell(row, 1), mean])
-    return table(["decade said", "mean absolute error, years", "mean stated age"], rows)
+    return markdown_table(["decade said", "mean absolute error, years", "mean stated age"], rows)
 
 
 HELD_OUT = {
@@ -189,7 +186,7 @@ def held_out_table(rows: Sequence[Score]) -> str:
         cells.setdefault((row["left_out"], row["name"]), {})[row["metric"]] = text
     head = ["left out", *(name.replace("_", " ") for name in HELD_OUT)]
     names = {"home": "nothing: other people of the same kinds"}
-    return table(
+    return markdown_table(
         head,
         [
             [names.get(kind, f"{kind} {name}"), *(found.get(metric, "-") for metric in HELD_OUT)]
@@ -222,7 +219,9 @@ def gate_text(gate: Mapping[str, Any]) -> str:
         " ages and both genders, for the reference population and each group, and random draws. Even is 50 %; p is the"
         " chance of so much nearness if there were none (a rank test within gender and group, one-sided). The share"
         " under the embedder's usual threshold says how little that threshold tells people of one group apart.",
-        table(["embedder", "faces", "median distance to the nearest", "nearer than a stranger", "p", "matched"], rows),
+        markdown_table(
+            ["embedder", "faces", "median distance to the nearest", "nearer than a stranger", "p", "matched"], rows
+        ),
     ]
     for embedder, found in embedders.items():
         # A median of one person would be that person's own number.
@@ -233,7 +232,7 @@ def gate_text(gate: Mapping[str, Any]) -> str:
                 f"Membership ({embedder}): the distance from each person's photograph to the expected face of their own"
                 " attributes, fitted with that photograph and without it. `told` is the share of pairs of one group in"
                 " which the person learned from is nearer; one half says that nothing is told.",
-                table(
+                markdown_table(
                     ["group", "people", "told", "median distance, learned from", "left out"],
                     [[group, *(str(part.get(key, "-")) for key in keys)] for group, part in members.items()],
                 ),
@@ -273,7 +272,7 @@ def calibration_text(manifest: Mapping[str, Any]) -> str:
         f" {AGE_EXPANSION:g} times, a factor chosen there. The spread is scaled until the stated 80 % interval holds"
         " 80 % of the calibration speakers; it widens with the distance of a recording's statistics from those of"
         " training. Both genders weigh the same in every channel.\n\n"
-        + table(["value", ""], [[name, value] for name, value in values.items()])
+        + markdown_table(["value", ""], [[name, value] for name, value in values.items()])
     )
 
 
@@ -288,7 +287,7 @@ def files_text(folder: Path, manifest: Mapping[str, Any]) -> str:
         if sha256(folder / name) != digest:
             raise WeightsError(f"{folder / name} is not the file that {MANIFEST} names; assemble the release again")
         rows.append([f"`{name}`", f"{(folder / name).stat().st_size:,}", f"`{digest}`"])
-    return table(["file", "bytes", "SHA-256"], rows)
+    return markdown_table(["file", "bytes", "SHA-256"], rows)
 
 
 def write_card(folder: Path, scores: Sequence[Score], held_out: Sequence[Score] = (), audit: str = NOT_MEASURED) -> str:
@@ -323,7 +322,6 @@ def write_card(folder: Path, scores: Sequence[Score], held_out: Sequence[Score] 
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scores", type=Path, required=True, help="the CSV of recipes.starter.scores")
     parser.add_argument("--held-out", type=Path, help="the CSV of recipes.starter.held_out")

@@ -7,8 +7,6 @@
 """
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +22,7 @@ from speech2face.evaluation.readers import AppearanceReader, read_pictures
 from speech2face.metrics.intervals import Estimate, SpeakerBootstrap, bootstrap
 from speech2face.models.attributes import AttributeModel, load_attribute_model
 from speech2face.models.contract import Given
-from speech2face.outputs import replace_file
+from speech2face.outputs import encode_csv, replace_file
 from speech2face.portrait import encode_speech
 
 LEAST_SECONDS = 3.0
@@ -92,7 +90,6 @@ def measure(model: AttributeModel, speakers: Sequence[Speaker]) -> list[tuple[st
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--model", type=Path)
@@ -102,15 +99,12 @@ def main() -> None:
         s for s in read_speakers(arguments.starter) if s.split == "validation" and s.gender and s.is_adult
         and s.seconds >= LEAST_SECONDS
     ]  # fmt: skip
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["metric", "value", "low_95", "high_95", "speakers", "least", "passed"])
+    table: list[list[object]] = [["metric", "value", "low_95", "high_95", "speakers", "least", "passed"]]
     for name, estimate, least in measure(load_attribute_model(arguments.model), speakers):
-        values = [f"{value:.4g}" for value in (estimate.value, estimate.low, estimate.high)]
-        writer.writerow([name, *values, estimate.n, least, estimate.value >= least])
-    print(text.getvalue(), end="")
+        table.append([name, *(f"{v:.4g}" for v in estimate.cells()), estimate.n, least, estimate.value >= least])
+    print(encode_csv(table).decode(), end="")
     if arguments.out:
-        replace_file(arguments.out, text.getvalue())
+        replace_file(arguments.out, encode_csv(table))
 
 
 if __name__ == "__main__":

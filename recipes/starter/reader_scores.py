@@ -6,7 +6,6 @@ python -m recipes.starter.reader_scores --starter ../shared/starter --out docs
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from speech2face.metrics.intervals import Estimate, SpeakerBootstrap, bootstrap
 from speech2face.metrics.measures import balanced_accuracy
 from speech2face.models import load_model
 from speech2face.models.attributes import AttributeModel
+from speech2face.outputs import encode_csv, replace_file
 
 DRAWS = 300
 SEED = 1  # the reader tries its landmarker out on draws of seed 0
@@ -108,17 +108,14 @@ def _spread(ages: Floats) -> float:
 
 def write_csv(found: list[Score], path: Path) -> None:
     """All numbers as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["faces", "metric", "value", "low_95", "high_95", "n", "cheat"])
-        for one in found:
-            e = one.estimate
-            numbers = [f"{value:.4g}" for value in (e.value, e.low, e.high)]
-            writer.writerow([one.faces, one.metric, *numbers, e.n, f"{one.cheat:.4g}"])
+    table: list[list[object]] = [["faces", "metric", "value", "low_95", "high_95", "n", "cheat"]]
+    for one in found:
+        numbers = [f"{value:.4g}" for value in one.estimate.cells()]
+        table.append([one.faces, one.metric, *numbers, one.estimate.n, f"{one.cheat:.4g}"])
+    replace_file(path, encode_csv(table))
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True, help="folder with faces/ and faces_synthetic/")
     parser.add_argument("--draws", type=int, default=DRAWS)

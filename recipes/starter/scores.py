@@ -4,7 +4,6 @@ python -m recipes.starter.scores --starter ../shared/starter --features FEATURES
 """
 
 import argparse
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from speech2face.metrics.intervals import Estimate, bootstrap
 from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.models.attributes import AttributeRelease, load_attribute_release
 from speech2face.models.release import SHIPPED
+from speech2face.outputs import encode_csv, markdown_table, replace_file
 from speech2face.training.pretrained import VoiceHead
 from speech2face.voice.belief import Calibration
 
@@ -154,39 +154,29 @@ def high_pitched_men(
 
 def write_csv(rows: list[Row], path: Path) -> None:
     """All numbers as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        columns = ["value", "low_95", "high_95", "speakers", "trivial_baseline"]
-        writer.writerow(["metric", "channel", "seconds", "source", *columns])
-        for row in rows:
-            e = row.estimate
-            numbers = [f"{value:.4g}" for value in (e.value, e.low, e.high)]
-            writer.writerow([row.metric, row.channel, row.seconds, row.source, *numbers, e.n, f"{row.baseline:.4g}"])
+    columns = ["value", "low_95", "high_95", "speakers", "trivial_baseline"]
+    table: list[list[object]] = [["metric", "channel", "seconds", "source", *columns]]
+    for row in rows:
+        numbers = [f"{value:.4g}" for value in row.estimate.cells()]
+        conditions = [row.metric, row.channel, row.seconds, row.source]
+        table.append([*conditions, *numbers, row.estimate.n, f"{row.baseline:.4g}"])
+    replace_file(path, encode_csv(table))
 
 
 def markdown(rows: list[Row], metrics: tuple[str, ...]) -> str:
     """A table, one line a condition over all sources, one column a metric."""
-    lines = ["| channel | seconds | " + " | ".join(name.replace("_", " ") for name in metrics) + " |"]
-    lines.append("|---|---|" + "---|" * len(metrics))
-    conditions = dict.fromkeys((row.channel, row.seconds) for row in rows if row.source == ALL_SOURCES)
-    for channel, seconds in conditions:
-        cells = []
-        for metric in metrics:
-            found = [
-                r for r in rows if (r.metric, r.channel, r.seconds, r.source) == (metric, channel, seconds, ALL_SOURCES)
-            ]
-            cells.append(
-                f"{found[0].estimate.value:.3g} [{found[0].estimate.low:.3g}, {found[0].estimate.high:.3g}]"
-                if found
-                else ""
-            )
-        if any(cells):
-            lines.append(f"| {channel} | {seconds} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    shown: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        if row.source == ALL_SOURCES:
+            value, low, high = row.estimate.cells()
+            of_condition = shown.setdefault((row.channel, row.seconds), {})
+            of_condition.setdefault(row.metric, f"{value:.3g} [{low:.3g}, {high:.3g}]")
+    lines = [[*condition, *(cells.get(name, "") for name in metrics)] for condition, cells in shown.items()]
+    head = ["channel", "seconds", *(name.replace("_", " ") for name in metrics)]
+    return markdown_table(head, [line for line in lines if any(line[2:])])
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True, help="made by recipes.starter.features")

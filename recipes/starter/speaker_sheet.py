@@ -219,7 +219,6 @@ def draw_sheet(rows: Sequence[Row], pictures: Sequence[Sequence[NDArray[np.uint8
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True, help="the starter folder with voices/")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")

@@ -287,7 +287,6 @@ def half_seconds(file: Path, runtime: AttributeRuntime, speakers: Sequence[Speak
 
 
 def main() -> None:
-    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starter", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True, help="the packed statistics")

@@ -104,7 +104,12 @@ def _statements(folder: Path) -> Iterator[tuple[Path, bytes]]:
     """Each file that may name a manifest, and the part of it that does."""
     if not os.path.isdir(folder):
         raise DatasetError(f"{folder} is no folder; name one that holds trainings or releases")
-    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
+    seen = set()
+    for parent, below, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        if (place := os.path.realpath(parent)) in seen:  # a link back
+            below.clear()
+            continue
+        seen.add(place)
         for name in sorted(names):
             path = Path(parent) / name
             try:
@@ -336,7 +341,7 @@ class _Erasure:
         for name in self._names:
             if name.endswith(FEATURES_SUFFIX):
                 content = self._storage.read(name)
-                kept = without_owners(content, lambda speaker, clip: self.tombstones.names(speaker, clip))
+                kept = without_owners(content, self.tombstones.names)
                 if kept is None:
                     self._storage.remove(name)
                 elif kept != content:
@@ -481,12 +486,11 @@ class _Hashed:
     """A file that is hashed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest, self.bytes = file, hashlib.sha256(), 0
+        self._file, self.digest = file, hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         content = self._file.read(size)
         self.digest.update(content)
-        self.bytes += len(content)
         return content
 
 

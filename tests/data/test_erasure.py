@@ -250,6 +250,20 @@ def test_damaged_tombstones_are_not_taken_for_none(prepared: tuple[Path, Prepara
         prepare_data(data, first, here)
 
 
+def test_models_behind_links_are_named_and_links_that_go_round_end(
+    prepared: tuple[Path, Preparation], tmp_path: Path
+) -> None:
+    data, models = prepared[0], tmp_path / "models"
+    (tmp_path / "other disk").mkdir()
+    models.mkdir()
+    text = json.dumps({"manifest": hashlib.sha256((data / MANIFEST).read_bytes()).hexdigest()})
+    (tmp_path / "other disk" / "model.json").write_text(text)
+    (models / "first").symlink_to(tmp_path / "other disk")
+    (tmp_path / "other disk" / "round").symlink_to(models)
+    found = [trace.path.name for trace in forget(data, [SPEAKER], models=[models]).models]
+    assert found == ["model.json"]
+
+
 def test_models_checkpoints_and_derived_data_are_named(prepared: tuple[Path, Preparation], tmp_path: Path) -> None:
     data, _ = prepared
     old = Manifest.open(data).sha256

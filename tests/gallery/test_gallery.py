@@ -2,7 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from speech2face.errors import DatasetError, InvalidOption, RunLocked, WeightsEr
 from speech2face.face.embedders import EmbedderRecord
 from speech2face.forget import check_galleries, clean_gallery
 from speech2face.gallery.entries import RECORD, Entry, Upserted, parse_where
-from speech2face.gallery.files import FileWriter, unit_rows
+from speech2face.gallery.files import FileStore, FileWriter, unit_rows
 from speech2face.gallery.gallery import Gallery
 from tests.gallery.made import SIZE, SPACE, made_entry, made_faces, made_gallery
 
@@ -222,17 +224,102 @@ def test_two_cannot_write_at_once_and_the_second_must_open_again(tmp_path: Path)
     with pytest.raises(RunLocked):
         second.delete(["face-00001"])
     writer.close()
+    stale = FileStore(tmp_path / "g")
     first.delete(["face-00001"])
     with pytest.raises(DatasetError, match="changed by another process"):
-        second.delete(["face-00002"])
+        stale.writer()
+    assert second.delete(["face-00002"]) == 1  # it looks at the gallery as it is now
+    assert len(first) == len(Gallery.open(tmp_path / "g")) == 38
+
+
+def test_of_two_that_forget_at_once_neither_loses_the_others_tombstones(gallery: Gallery, tmp_path: Path) -> None:
+    """Each in a process of its own, before there is any record: one salt, all names."""
+    code = (
+        "import sys; from pathlib import Path; from speech2face.gallery.gallery import Gallery\n"
+        "store = Gallery.open(sys.argv[1])._store; print(flush=True); sys.stdin.readline()\n"
+        "for n in range(12): store.forget([f'{sys.argv[2]} {n}'], [])\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "gallery"), who], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for who in ("anna", "bert")
+    ]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+    for process in started:
+        process.communicate(b"\n", timeout=100)
+        assert process.returncode == 0
+    assert gallery.forgotten() == 24
+    assert gallery.forget([f"{who} {n}" for who in ("anna", "bert") for n in range(12)]).unknown == ()
+
+
+def test_whom_another_process_removes_by_the_tombstone_meanwhile_was_there(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bury = type(gallery._store).forget
+
+    def then_the_other(store: Any, speakers: Sequence[str], ids: Sequence[str]) -> Any:
+        before = bury(store, speakers, ids)
+        with Gallery.open(tmp_path / "gallery") as other:
+            other.delete([identity for identity, who in other._store.people().items() if who in speakers])
+        return before
+
+    monkeypatch.setattr(type(gallery._store), "forget", then_the_other)
+    done = gallery.forget(["speaker 4"])
+    assert (done.entries, done.speakers, done.unknown) == (2, ("speaker 4",), ())
+
+
+def test_somebody_forgotten_while_the_last_files_are_written_does_not_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = made_gallery(tmp_path / "g").writer()
+    writer.put([replace(made_entry(90), speaker="speaker 77"), made_entry(91)], made_faces(2))
+    whole, pictures = FileWriter._pictures, iter(["speaker 77"])
+
+    def meanwhile(self: FileWriter, new: Sequence[Entry]) -> Iterator[bytes]:
+        for name in pictures:
+            with pytest.raises(RunLocked):
+                Gallery.open(tmp_path / "g").forget([name])
+        return whole(self, new)
+
+    monkeypatch.setattr(FileWriter, "_pictures", meanwhile)
+    assert writer.finish().entries == 41
+    assert "speaker 77" not in Gallery.open(tmp_path / "g").speakers()
+
+
+def test_a_face_of_the_forgotten_under_another_name_does_not_enter_while_it_is_written(gallery: Gallery) -> None:
+    with contextlib.closing(gallery.writer()) as writer:
+        gallery._store.forget(["speaker 44"], ["face-00088"])
+        writer.put([replace(made_entry(88), speaker="another"), made_entry(90)], made_faces(2))
+        writer.finish()
+    assert len(gallery) == 41
+
+
+def test_a_face_that_enters_while_its_speaker_is_forgotten_goes_too(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at who is there and the tombstone, another process adds one."""
+    bury, late = type(gallery._store).forget, iter([made_entry(88)])
+
+    def first_the_other(store: Any, speakers: Sequence[str], ids: Sequence[str]) -> Any:
+        for entry in late:
+            with contextlib.closing(store.writer()) as writer:
+                writer.put([entry], unit_rows(made_faces(1)))
+                gallery.record = writer.finish()
+        return bury(store, speakers, ids)
+
+    monkeypatch.setattr(type(gallery._store), "forget", first_the_other)
+    assert gallery.forget(["speaker 44"]).entries == 1
+    assert len(gallery) == 40
 
 
 def test_somebody_forgotten_while_a_gallery_is_written_does_not_enter(tmp_path: Path) -> None:
     gallery = made_gallery(tmp_path / "g")
     writer = gallery.writer()
     writer.put([replace(made_entry(90), speaker="speaker 4")], made_faces(1))
-    with pytest.raises(RunLocked):
-        Gallery.open(tmp_path / "g").forget(["speaker 4"])  # the tombstone is there all the same
+    with pytest.raises(RunLocked, match="wait for it, then forget again: the tombstones are written"):
+        Gallery.open(tmp_path / "g").forget(["speaker 4"])
     assert read_tombstones(Storage(tmp_path / "g")) is not None
     writer.finish()
     assert "speaker 4" not in Gallery.open(tmp_path / "g").speakers()

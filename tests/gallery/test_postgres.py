@@ -1,5 +1,6 @@
 """What only a database does: it goes away and comes back, is built by one of several machines, and has an index."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -31,7 +32,7 @@ from speech2face.gallery.postgres import (  # noqa: E402  # noqa: E402
     shown,
     without_password,
 )
-from tests.gallery.made import SPACE, made_entry, made_faces, made_gallery  # noqa: E402
+from tests.gallery.made import SIZE, SPACE, made_entry, made_faces, made_gallery  # noqa: E402
 from tests.gallery.server import Server  # noqa: E402
 
 
@@ -177,6 +178,17 @@ def test_the_index_reaches_the_recall_it_states_and_filters_find_enough(
         assert (few.exact, few.of, len(few.hits)) == (True, 2, 2)
         half = gallery.search(probes[0], 10, {"gender": "female", "age": "22"})
         assert (half.of, len(half.hits), half.exact) == (100, 10, True)  # the index found too few of these
+
+
+def test_what_a_random_face_has_is_drawn_from_the_whole_table(server: Server, tmp_path: Path) -> None:
+    with made_gallery(tmp_path / "g", "postgres", count=0, address=server.address) as gallery:
+        faces = np.abs(made_faces(3000)) * np.where(np.arange(3000) < 1500, 1, -1)[:, None]  # two halves, apart
+        with contextlib.closing(gallery.writer()) as writer:
+            writer.put([made_entry(number) for number in range(3000)], unit_rows(faces))
+        cosines = unit_rows(faces) @ unit_rows(np.ones((1, SIZE)))[0]
+        for where, kept in ({}, slice(None)), ({"gender": "female"}, slice(0, None, 2)):
+            mean, sd = gallery.search(np.ones(SIZE), 1, where).random_cosine
+            assert abs(mean - cosines[kept].mean()) < 0.15 and abs(sd - cosines[kept].std()) < 0.05
 
 
 def test_an_address_is_kept_and_shown_without_its_password() -> None:

@@ -5,7 +5,7 @@ import sqlite3
 
 import numpy as np
 
-from speech2face.data.record import tombstones_from, tombstones_to
+from speech2face.data.record import Tombstones, tombstones_from, tombstones_to
 from speech2face.errors import OutputExists
 from speech2face.gallery.entries import Entry, Found, StoreFacts, Upserted, check_where
 
@@ -56,11 +56,14 @@ class Lite:
         found = self.file.execute("SELECT value FROM about").fetchone()
         return None if found is None else tombstones_from(json.loads(found[0]))
 
-    @tombstones.setter
-    def tombstones(self, tombstones):
+    def forget(self, speakers, ids):
         with self.file:
+            self.file.execute("BEGIN IMMEDIATE")  # two that forget at once wait for one another
+            before = self.tombstones
+            now = (before or Tombstones.new()).with_speakers(speakers).with_clips(ids)
             self.file.execute("DELETE FROM about")
-            self.file.execute("INSERT INTO about VALUES (?)", [json.dumps(tombstones_to(tombstones))])
+            self.file.execute("INSERT INTO about VALUES (?)", [json.dumps(tombstones_to(now))])
+        return before
 
     def writer(self):
         return Lite(self.record, self.record.database)

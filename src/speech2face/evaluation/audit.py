@@ -309,7 +309,7 @@ def kept_block(path: Path, sha256: str) -> str:
 
     Otherwise a word that these weights were not audited: numbers of others would be worse than none.
     """
-    found = block_in(path.read_text(encoding="utf-8")) if path.is_file() else None
+    found = block_in(read_card(path)) if path.is_file() else None
     return NOT_MEASURED if found is None or weights_mark(sha256) not in found else found
 
 
@@ -323,11 +323,15 @@ def read_card(path: Path) -> str:
 
     Raises:
         RecordingNotFound: there is none.
-        CannotWrite: its audit block is broken.
+        CannotWrite: its audit block is broken, or it is no text.
     """
     if not path.is_file():
         raise RecordingNotFound(f"no such model card: {path}; --card puts the audit into one that is there")
-    card = path.read_text(encoding="utf-8")
+    try:
+        card = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not in UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        raise CannotWrite(f"cannot read the card {path}: {why}") from error
     block_in(card)
     return card
 

@@ -288,9 +288,7 @@ class EvaluationSet:
         found = Answers(self.speaker, predicted, self.reference, self.gender(), ages, seed=seed)
         if stated is None:
             return found
-        low, high, femininity, years = (
-            np.where(kept, values, np.nan) for values in (stated.low, stated.high, stated.femininity, stated.age)
-        )
+        years, low, high, femininity, _ = np.where(kept, stated.columns().T, np.nan)
         return replace(found, stated_age=years, stated_low=low, stated_high=high, femininity=femininity)
 
     def take(self, rows: NDArray[Any]) -> EvaluationSet:
@@ -433,20 +431,9 @@ def joined(
 ) -> EvaluationSet:
     """Clips and what was predicted of them."""
     return EvaluationSet(
-        keys=clips.keys,
-        speaker=clips.speaker,
-        speakers=clips.speakers,
-        seconds=clips.seconds,
-        labels=clips.labels,
-        reference=reference,
-        predicted=predicted,
-        model=facts,
-        split=clips.split,
-        data_sha256=clips.sha256,
-        stated=stated,
-        exclusions=exclusions,
-        notes=notes,
-    )
+        clips.keys, clips.speaker, clips.speakers, clips.seconds, clips.labels, reference, predicted, facts,
+        clips.split, clips.sha256, stated, exclusions, notes,
+    )  # fmt: skip
 
 
 # --- The file that predictions are kept in, and from which an evaluation may start, by whatever program it was written.

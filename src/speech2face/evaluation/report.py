@@ -450,22 +450,9 @@ def _part_json(part: Part) -> dict[str, Any]:
 
 
 def _number_json(number: Number) -> dict[str, Any]:
-    estimate = number.estimate
-    return {
-        "metric": number.metric,
-        "conditions": dict(number.conditions),
-        "value": estimate.value,
-        "low_95": estimate.low,
-        "high_95": estimate.high,
-        "speakers": estimate.n,
-        "clips": number.clips,
-        "chance": number.chance,
-        "mean_face": number.mean_face,
-        "gender_mean_face": number.gender_mean_face,
-        "best": number.best,
-        "published": number.published,
-        "higher_is_better": number.higher_is_better,
-    }
+    found: dict[str, Any] = {"metric": number.metric, "conditions": dict(number.conditions)}
+    found |= zip(("value", "low_95", "high_95", "speakers"), (*number.estimate.cells(), number.estimate.n), strict=True)
+    return found | {name: getattr(number, name) for name in ("clips", *BESIDE, "published", "higher_is_better")}
 
 
 def _file(part: Part, shown: Table | Figure) -> str:

@@ -9,21 +9,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BuildOptions", "Entry", "Gallery", "Ranking", "build_gallery", "draw_search_sheet", "search_gallery"]
 
-_HOMES = {
-    "BuildOptions": "build",
-    "Entry": "entries",
-    "Gallery": "gallery",
-    "Ranking": "gallery",
-    "build_gallery": "build",
-    "draw_search_sheet": "gallery",
-    "search_gallery": "gallery",
-}
+_HOMES = {"BuildOptions": "build", "Entry": "entries", "build_gallery": "build"}  # of those that lie elsewhere
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'speech2face.gallery' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"speech2face.gallery.{_HOMES[name]}"), name)
+    return getattr(import_module(f"speech2face.gallery.{_HOMES.get(name, 'gallery')}"), name)

@@ -136,15 +136,6 @@ class Entries:
             self._rows = {name: row for row, name in enumerate(self.columns["id"])}
         return self._rows.get(identity)
 
-    def speakers(self) -> set[str]:
-        """Everybody in it."""
-        return set(self.columns["speaker"])
-
-    def rows_of_speakers(self, speakers: Iterable[str]) -> NDArray[np.int64]:
-        """Rows of these speakers."""
-        wanted = set(speakers)
-        return np.array([row for row, name in enumerate(self.columns["speaker"]) if name in wanted], np.int64)
-
     def kept(self, where: Where | None) -> NDArray[np.bool_] | None:
         """(entries,) whether the filter keeps each; None where all are kept.
 
@@ -424,8 +415,17 @@ class StoreFacts:
 class Store(Protocol):
     """A gallery's entries and vectors, wherever they lie; a context manager that lets go of files and connections."""
 
-    tombstones: Tombstones | None
-    """Who was forgotten, None where nobody was; what is assigned is kept."""
+    @property
+    def tombstones(self) -> Tombstones | None:
+        """Who was forgotten, None where nobody was."""
+        ...
+
+    def forget(self, speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """Add tombstones for speakers and for ids of entries to what is there at this moment; returns those before.
+
+        One step: of two processes that do it at once, neither loses the other's.
+        """
+        ...
 
     def __len__(self) -> int: ...
 
@@ -514,11 +514,15 @@ def check_gallery_store(driver: GalleryStoreDriver) -> None:
         with driver.open(place, record, address) as store:
             _check_search(store, entries, vectors)
             _check_changes(store, entries, vectors)
-            store.tombstones = Tombstones.new().with_speakers(["speaker 1"])
+            assert store.tombstones is None, "there are tombstones of nobody"
+            store.forget(["speaker 1"], [])
+            before = store.forget(["speaker 2"], ["face-04"])
+            assert before is not None and len(before) == 1, "`forget` does not return the tombstones before"
         with driver.open(place, record, address) as again:
             assert len(again) == CHECK_ENTRIES - 1, "a change is lost when the store is opened again"
             kept = again.tombstones
-            assert kept is not None and kept.has_speaker("speaker 1"), "tombstones are lost"
+            lost = kept is None or not (len(kept) == 2 and kept.has_speaker("speaker 1") and kept.has_clip("face-04"))
+            assert not lost, "tombstones are lost"
 
 
 def _check_search(store: Store, entries: Sequence[Entry], vectors: Embeddings) -> None:

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 import numpy as np
+from filelock import lock_descriptor
 from numpy.typing import NDArray
 
 from speech2face.data.record import Tombstones, read_tombstones, write_tombstones
 from speech2face.data.storage import LOCK, NewFile, Storage, locked_data
-from speech2face.errors import DatasetError, InvalidOption, MissingExtra
+from speech2face.errors import CannotWrite, DatasetError, InvalidOption, MissingExtra
 from speech2face.gallery.entries import (
     PARTS,
     RECORD,
@@ -121,19 +122,35 @@ class FileWriter:
             return True
         return there
 
-    def _honour(self) -> None:
+    def _honour(self, tombstones: Tombstones | None) -> None:
         """Whoever was forgotten while this was written does not enter either."""
-        tombstones = self.tombstones
-        if tombstones is None or not len(tombstones):
+        if tombstones is None:
             return
-        everybody = self._entries.speakers() | {entry.speaker for entry in self._new if entry is not None}
-        gone = {name for name in everybody if tombstones.has_speaker(name)}
-        self._stays[self._entries.rows_of_speakers(gone)] = False
-        self._new = [None if entry is None or entry.speaker in gone else entry for entry in self._new]
+        speakers = self._entries.columns["speaker"]
+        gone = {name for name in set(speakers) if tombstones.has_speaker(name)}
+        self._stays &= np.fromiter((name not in gone for name in speakers), bool, len(speakers))
+        self._new = [
+            None if entry is None or tombstones.names(entry.speaker, entry.id) else entry for entry in self._new
+        ]
 
     def finish(self) -> GalleryRecord:
         """New files, then the record that names them, then the old ones go."""
-        self._honour()
+        while True:
+            tombstones = self.tombstones
+            self._honour(tombstones)
+            record = self._written()
+            with _tombstones_held(self._storage):
+                if self.tombstones == tombstones:  # else somebody was forgotten while the files were written
+                    self._storage.write(RECORD, record.encode())
+                    break
+        self._remove_others(record)
+        if self._before is not None:
+            self._before.reopen(record)  # while nobody else can change it
+        self.close()
+        return record
+
+    def _written(self) -> GalleryRecord:
+        """The new files, which nothing names yet, and the record that will."""
         kept = [row for row, entry in enumerate(self._new) if entry is not None]
         new = [entry for entry in self._new if entry is not None]
         first = self._record.next_number
@@ -151,14 +168,7 @@ class FileWriter:
         record = self._record.changed(
             files=files, generation=generation, entries=len(entries), next_number=first + len(new)
         )
-        if record.backend == "faiss":
-            record = self._index(record, entries, kept)
-        storage.write(RECORD, record.encode())
-        self._remove_others(record)
-        if self._before is not None:
-            self._before.reopen(record, _stamp(self._before.folder))  # while nobody else can change it
-        self.close()
-        return record
+        return self._index(record, entries, kept) if record.backend == "faiss" else record
 
     def _vectors(self, kept: Sequence[int]) -> Iterator[Any]:
         """The npy file, some rows at a time."""
@@ -223,6 +233,28 @@ def _remove_if_bare(folder: Path) -> None:
         with contextlib.suppress(OSError):  # Windows removes nothing that is held
             (folder / LOCK).unlink()
             folder.rmdir()
+
+
+TOMBSTONES_LOCK = ".tombstones.lock"
+
+
+@contextlib.contextmanager
+def _tombstones_held(storage: Storage) -> Iterator[None]:
+    """Hold a gallery's tombstones for a moment, waiting for whoever does: the folder's own lock may be held for hours.
+
+    Raises:
+        CannotWrite: no permission.
+    """
+    path = storage.where(TOMBSTONES_LOCK)
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}; forgetting needs write access") from error
+    try:
+        lock_descriptor(handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write(storage: Storage, name: str, contents: Iterable[Any]) -> StoredFile:
@@ -495,23 +527,21 @@ SAMPLE = 500  # faces that say what a random one has, where not all are compared
 class FileStore:
     """Entries in memory, vectors and pictures mapped from their files."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, folder: Path) -> None:
         """
         Raises:
             DatasetError: no gallery, or a damaged one.
         """
-        assert storage.local is not None
-        self.storage, self.folder = storage, storage.local
-        stamp = _stamp(self.folder)  # before it is read: what comes in between is noticed
-        self.reopen(read_record(storage), stamp)
+        self.storage, self.folder = Storage(folder), folder
+        self.reopen(read_record(self.storage))
 
-    def reopen(self, record: GalleryRecord, stamp: tuple[int, ...]) -> None:
-        """Take the files that the record names; `stamp` is that of the file it was read from.
+    def reopen(self, record: GalleryRecord) -> None:
+        """Take the files that the record names.
 
         Raises:
             DatasetError: one is missing or damaged.
         """
-        self.record, self._stamp = record, stamp
+        self.record = record
         for file in record.files.values():
             (size,) = self.storage.sizes([file.file])
             if size is None:
@@ -534,19 +564,6 @@ class FileStore:
         self.vectors = self._map_vectors()
         self._index: FaissIndex | None = None
         self._random: Embeddings | None = None
-
-    def as_it_is(self) -> FileStore:
-        """This, or the gallery opened anew where another process has changed it since.
-
-        Raises:
-            DatasetError: another gallery was built in its place, or it is gone.
-        """
-        if _stamp(self.folder) == self._stamp:
-            return self
-        now = open_files(self.folder)
-        if now.record.identity != self.record.identity:
-            raise DatasetError(f"another gallery was built in {self.storage} meanwhile; open it again")
-        return now
 
     def _map_vectors(self) -> Embeddings:
         path = self.folder / self.record.files["vectors"].file
@@ -636,39 +653,18 @@ class FileStore:
         """Beside the gallery."""
         return read_tombstones(self.storage)
 
-    @tombstones.setter
-    def tombstones(self, tombstones: Tombstones | None) -> None:
-        assert tombstones is not None, "tombstones are never taken back"
-        write_tombstones(self.storage, tombstones)
+    def forget(self, speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """Add to the tombstones beside the gallery, also while another process writes it."""
+        with _tombstones_held(self.storage):
+            before = self.tombstones
+            write_tombstones(self.storage, (before or Tombstones.new()).with_speakers(speakers).with_clips(ids))
+        return before
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Files are mapped; the system lets go of them."""
-        self._index = None
-
-
-def _stamp(folder: Path) -> tuple[int, ...]:
-    """What is another with every change of a gallery's record; empty where there is none."""
-    try:
-        found = (folder / RECORD).stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def open_files(folder: Path) -> FileStore:
-    """The gallery of a folder; a change that comes in between is read once more.
-
-    Raises:
-        DatasetError: none, or a damaged one.
-    """
-    storage = Storage(folder)
-    try:
-        return FileStore(storage)
-    except DatasetError:
-        return FileStore(storage)
 
 
 class FileStores:
@@ -678,7 +674,7 @@ class FileStores:
         """Open the gallery of a folder."""
         if address:
             raise InvalidOption(f"{folder} is a gallery in files; leave the database out")
-        return open_files(folder)
+        return FileStore(folder)
 
     def build(self, folder: Path, record: GalleryRecord, address: str, *, plan: str, force: bool) -> FileWriter:
         """Begin a gallery; `gallery.json`, which says that there is one, is looked at by whoever calls."""

@@ -19,10 +19,11 @@ from speech2face.audio.recording import Recording, read_recording
 from speech2face.console import Tell, unheard
 from speech2face.data.record import Tombstones, near_names
 from speech2face.data.storage import Storage
-from speech2face.errors import DatasetError, InvalidOption, MissingExtra, WeightsError
+from speech2face.errors import DatasetError, InvalidOption, MissingExtra, RunLocked, WeightsError
 from speech2face.face.detect import Picture
 from speech2face.face.embed import PictureEmbedder
 from speech2face.gallery.entries import (
+    RECORD,
     Entry,
     GalleryRecord,
     Space,
@@ -34,7 +35,7 @@ from speech2face.gallery.entries import (
     read_record,
     store_of,
 )
-from speech2face.gallery.files import FileStore, unit_rows
+from speech2face.gallery.files import unit_rows
 from speech2face.inputs import described, listed_names, whole_number
 from speech2face.models.contract import Given, Model
 from speech2face.models.release import MANIFEST
@@ -95,8 +96,9 @@ class Erased:
 class Gallery:
     """Faces to be searched; `with Gallery.open(...) as gallery:` lets go of a database afterwards."""
 
-    def __init__(self, store: Store, record: GalleryRecord) -> None:
-        self._store = store
+    def __init__(self, store: Store, record: GalleryRecord, folder: Path, address: str, stamp: Stamp) -> None:
+        """`stamp` is that of the record before it was read."""
+        self._store, self._folder, self._address, self._stamp = store, folder, address, stamp
         self.record = record
         """What is known of it beside its entries."""
 
@@ -108,11 +110,13 @@ class Gallery:
             DatasetError: none, a damaged one, or its database cannot be reached or holds another gallery.
             MissingExtra: its backend is not installed.
         """
-        record = read_record(Storage(place))
-        return cls(store_of(record.backend).open(Path(place), record, database or ""), record)
+        folder, address = Path(place), database or ""
+        stamp = _stamp(folder)  # before it is read: what comes in between is noticed
+        record, store = _opened(folder, address)
+        return cls(store, record, folder, address, stamp)
 
     def __len__(self) -> int:
-        return len(self._store)
+        return len(self._current())
 
     def __enter__(self) -> Gallery:
         return self
@@ -127,11 +131,11 @@ class Gallery:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels that a filter may name, beside speaker, source, licence and consent."""
-        return self._store.facts().labels
+        return self._current().facts().labels
 
     def speakers(self) -> set[str]:
         """Everybody in it."""
-        return set(self._store.people().values())
+        return set(self._current().people().values())
 
     def check_space(self, space: Space) -> None:
         """Refuse a model whose face embeddings are not those of the gallery.
@@ -166,12 +170,21 @@ class Gallery:
     def _current(self) -> Store:
         """The store as it is now, also where another process has changed it: nobody is found who was forgotten there.
 
+        A store that changes its record with its entries, as files do, is opened anew where that was not done here.
+
         Raises:
-            DatasetError: another gallery was built in its place.
+            DatasetError: another gallery was built in its place, or it is gone.
         """
-        if isinstance(self._store, FileStore):
-            self._store = self._store.as_it_is()
-            self.record = self._store.record
+        stamp = _stamp(self._folder)
+        if stamp != self._stamp:
+            if read_record(Storage(self._folder)) != self.record:
+                record, store = _opened(self._folder, self._address)
+                if record.identity != self.record.identity:
+                    store.__exit__(None, None, None)
+                    raise DatasetError(f"another gallery was built in {self._folder} meanwhile; open it again")
+                self._store.__exit__(None, None, None)
+                self._store, self.record = store, record
+            self._stamp = stamp
         return self._store
 
     def _sized(self, face_embedding: Floats, axes: int) -> Floats:
@@ -199,15 +212,16 @@ class Gallery:
         """
         if len(entries) != len(face_embeddings):
             raise DatasetError(f"{len(entries)} entries came with {len(face_embeddings)} embeddings; give one each")
-        tombstones = self._store.tombstones or Tombstones.new()
+        store = self._current()
+        tombstones = store.tombstones or Tombstones.new()
         for entry in entries:
             check_entry(entry)
-            if tombstones.has_speaker(entry.speaker) or tombstones.has_clip(entry.id):
+            if tombstones.names(entry.speaker, entry.id):
                 raise DatasetError(f"{entry.id} is of a speaker who was forgotten; leave it out")
         vectors = unit_rows(self._sized(face_embeddings, 2)) if len(entries) else None
         if vectors is None:
             return Upserted()
-        with contextlib.closing(self._store.writer()) as writer:
+        with contextlib.closing(store.writer()) as writer:
             done = writer.put(entries, vectors)
             self.record = writer.finish()
         return done
@@ -219,7 +233,7 @@ class Gallery:
             InvalidOption: one id alone, in place of a list.
         """
         ids = listed_names("the ids", ids)
-        with contextlib.closing(self._store.writer()) as writer:
+        with contextlib.closing(self._current().writer()) as writer:
             removed = writer.remove(ids)
             if removed:
                 self.record = writer.finish()
@@ -233,25 +247,29 @@ class Gallery:
             CannotWrite, RunLocked, DatasetError: try it again; what the tombstone names stays out from now on.
         """
         speakers = listed_names("the speakers", speakers)
-        before = self._store.tombstones or Tombstones.new()
-        people, named = self._store.people(), set(speakers)
+        people, named = dict(self._current().people()), set(speakers)
+        before = self._store.forget(speakers, ()) or Tombstones.new()
+        people |= self._current().people()  # who came meanwhile; from now on nobody of them can
         ids = [identity for identity, speaker in people.items() if speaker in named]
-        self._store.tombstones = before.with_speakers(speakers).with_clips(ids)
-        removed = self.delete(ids)
+        self._store.forget((), ids)
+        try:
+            self.delete(ids)  # or another process that was writing has honoured the tombstone already
+        except RunLocked as error:
+            raise RunLocked(f"{error}, then forget again: the tombstones are written, the faces still there") from error
         everybody = set(people.values())
         unknown = tuple(name for name in speakers if name not in everybody and not before.has_speaker(name))
-        return Erased(removed, tuple(sorted(everybody & named)), unknown, near_names(unknown, everybody - named))
+        return Erased(len(ids), tuple(sorted(everybody & named)), unknown, near_names(unknown, everybody - named))
 
     def honour(self, tombstones: Tombstones, named: Sequence[str] = ()) -> Erased:
         """Remove whoever another place's tombstones name, with their clips; `named` are those known by name."""
         names = list(dict.fromkeys([*named, *(name for name in self.speakers() if tombstones.has_speaker(name))]))
         done = self.forget(names) if names else Erased(0, (), (), {})
-        clips = [identity for identity in self._store.people() if tombstones.has_clip(identity)]
+        clips = [identity for identity in self._current().people() if tombstones.has_clip(identity)]
         return replace(done, entries=done.entries + (self.delete(clips) if clips else 0))
 
     def index_facts(self) -> dict[str, Any] | None:
         """What its index is and how well it searches; None where every face is compared."""
-        index = self._store.facts().index
+        index = self._current().facts().index
         return None if index is None else dict(index)
 
     def facts(self) -> dict[str, Any]:
@@ -264,11 +282,35 @@ class Gallery:
 
     def writer(self) -> Writer:
         """For many entries, some at a time; nothing is checked but their ids. `upsert` is for everyone else."""
-        return self._store.writer()
+        return self._current().writer()
 
     def forgotten(self) -> int:
         """How many speakers have a tombstone."""
         return len(self._store.tombstones or ())
+
+
+Stamp = tuple[int, ...]
+
+
+def _stamp(folder: Path) -> Stamp:
+    """What is another with every change of a gallery's record; empty where there is none."""
+    try:
+        found = (folder / RECORD).stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _opened(folder: Path, address: str) -> tuple[GalleryRecord, Store]:
+    """Record and store of a gallery; a change that comes in between is read once more."""
+    record = read_record(Storage(folder))
+    try:
+        return record, store_of(record.backend).open(folder, record, address)
+    except DatasetError:
+        again = read_record(Storage(folder))
+        if again == record:
+            raise
+        return again, store_of(again.backend).open(folder, again, address)
 
 
 def _of(space: Space) -> str:

@@ -35,13 +35,11 @@ from speech2face.gallery.entries import (
     Where,
     check_where,
 )
-from speech2face.gallery.files import recall, unit_rows
+from speech2face.gallery.files import LEAST_SHARE, made_probes, recall
 from speech2face.inputs import parse_json
 
-LEAST_SHARE = 0.05
 SAMPLE = 1000
 LOOKED_AT = 100  # hnsw.ef_search, where no search has been measured
-MOST_LOOKED_AT = 1000  # pgvector's limit
 
 
 class PostgresStore:
@@ -95,7 +93,7 @@ class PostgresStore:
             if not exact and len(rows) < min(top, of):  # a filter threw away what the index found
                 exact = True
                 rows = self.tables.nearest(connection, probe, top, where, None)
-            mean, sd = self.tables.random_cosines(connection, probe, where, SAMPLE)
+            mean, sd = self.tables.random_cosines(connection, probe, where, min(1.0, SAMPLE / max(of, 1)))
             hits = tuple((_entry(row), float(row[len(COLUMNS)])) for row in rows)
             return Found(tuple(sorted(hits, key=lambda hit: -hit[1])), of, mean, sd, exact)
 
@@ -110,10 +108,9 @@ class PostgresStore:
         """In the database: every machine honours them."""
         return self.database.run(self.tables.tombstones)
 
-    @tombstones.setter
-    def tombstones(self, tombstones: Tombstones | None) -> None:
-        assert tombstones is not None, "tombstones are never taken back"
-        self.database.run(lambda connection: self.tables.write_tombstones(connection, tombstones))
+    def forget(self, speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """One transaction; whoever writes entries at this moment is waited for, whoever comes later sees it."""
+        return self.database.run(lambda connection: self.tables.forget(connection, speakers, ids))
 
     def __enter__(self) -> Self:
         return self
@@ -381,7 +378,7 @@ INDEXED_NUMBERS = 2000  # pgvector's limit for `vector`
 INLINE_NUMBERS = 1500  # fit a page with the rest of a row; apart from it, every comparison fetches them anew
 INDEXED_FROM = 1000  # faces; fewer are compared one by one faster
 TOP, PROBES, GOAL = 10, 40, 0.99
-EXAMINED = (40, 80, 120, 160, 240, 320, 480, 640, 1000)
+EXAMINED = (40, 80, 120, 160, 240, 320, 480, 640, 1000)  # nodes in hand; 1000 is pgvector's limit
 BUILD_MEMORY = "512MB"
 About = dict[str, Any]
 
@@ -423,19 +420,22 @@ class Tables:
         found = self.stated(connection, "tombstones")
         return None if found is None else tombstones_from(found)
 
-    def write_tombstones(self, connection: Connection[Any], tombstones: Tombstones) -> None:
-        """Keep them; whoever writes entries at this moment is waited for, whoever comes later sees them."""
+    def forget(self, connection: Connection[Any], speakers: Sequence[str], ids: Sequence[str]) -> Tombstones | None:
+        """Add tombstones; whoever writes entries at this moment is waited for, whoever comes later sees them."""
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [self._forgetting])
-        self.state(connection, "tombstones", tombstones_to(tombstones))
+        before = self.tombstones(connection)
+        now = (before or Tombstones.new()).with_speakers(speakers).with_clips(ids)
+        self.state(connection, "tombstones", tombstones_to(now))
+        return before
 
     def drop_forgotten(self, connection: Connection[Any], table: sql.Identifier) -> None:
         """Remove whoever has a tombstone from a table."""
         tombstones = self.tombstones(connection)
-        if tombstones is None or not len(tombstones):
+        if tombstones is None:
             return
-        everybody = connection.execute(sql.SQL("SELECT DISTINCT speaker FROM {}").format(table)).fetchall()
-        gone = [row[0] for row in everybody if tombstones.has_speaker(row[0])]
-        connection.execute(sql.SQL("DELETE FROM {} WHERE speaker = ANY(%s)").format(table), [gone])
+        everybody = connection.execute(sql.SQL("SELECT speaker, id FROM {}").format(table))
+        gone = [identity for speaker, identity in everybody if tombstones.names(speaker, identity)]
+        connection.execute(sql.SQL("DELETE FROM {} WHERE id = ANY(%s)").format(table), [gone])
 
     def drop_from_building(self, connection: Connection[Any], ids: Sequence[str]) -> None:
         """Remove entries from a build that is not finished, if there is one."""
@@ -487,7 +487,7 @@ class Tables:
         """All entries but those of the forgotten; an id that is there is replaced."""
         connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [self._forgetting])
         tombstones = self.tombstones(connection) or Tombstones.new()
-        wanted = [row for row, entry in enumerate(entries) if not tombstones.has_speaker(entry.speaker)]
+        wanted = [row for row, entry in enumerate(entries) if not tombstones.names(entry.speaker, entry.id)]
         latest = {entries[row].id: row for row in wanted}  # one statement cannot replace a row twice
         there = len(self.digests(connection, table, list(latest)))
         names = (*COLUMNS, "embedding")
@@ -535,18 +535,15 @@ class Tables:
         return found.fetchall()
 
     def random_cosines(
-        self, connection: Connection[Any], probe: NDArray[np.float32], where: Where | None, sample: int
+        self, connection: Connection[Any], probe: NDArray[np.float32], where: Where | None, share: float
     ) -> tuple[float, float]:
-        """Mean and standard deviation of the cosines of some faces drawn by chance."""
+        """Mean and standard deviation of the cosines of a share of the faces, drawn by chance from the whole table."""
         condition, values = _condition(where)
-        query = "SELECT reltuples FROM pg_class WHERE oid = %s::regclass"
-        row = connection.execute(query, [self.faces.as_string(connection)]).fetchone()
-        known = 0.0 if row is None else max(float(row[0]), 0.0)
-        share = 100.0 if where or known < 10 * sample else 100.0 * 2 * sample / known
+        # No LIMIT: the first rows of a table are those that came first, such as the faces of one folder.
         sampled = sql.SQL(
-            "SELECT 1 - (embedding <=> %s) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE {} LIMIT %s"
+            "SELECT 1 - (embedding <=> %s) FROM {} TABLESAMPLE SYSTEM (%s) REPEATABLE (0) WHERE {}"
         ).format(self.faces, condition)
-        found = [float(row[0]) for row in connection.execute(sampled, [probe, share, *values, sample])]
+        found = [float(row[0]) for row in connection.execute(sampled, [probe, 100 * share, *values])]
         return (float(np.mean(found)), float(np.std(found))) if found else (0.0, 0.0)
 
     def index(self, connection: Connection[Any], table: sql.Identifier, record: GalleryRecord) -> None:
@@ -575,10 +572,7 @@ class Tables:
         """How many nodes a search keeps in hand: the fewest that reach the goal on probes such as voices give."""
         query = sql.SQL("SELECT embedding::real[] FROM {} ORDER BY md5(id) LIMIT %s").format(table)
         faces = np.stack([np.asarray(row[0], np.float32) for row in connection.execute(query, [20 * PROBES])])
-        rng = np.random.default_rng(0)
-        share = rng.uniform(0.5, 1.0, (min(PROBES, len(faces)), 1))
-        noise = rng.standard_normal((len(share), faces.shape[1])) * (0.3 / faces.shape[1] ** 0.5)
-        probes = unit_rows(share * faces[: len(share)] + (1 - share) * faces.mean(0) + noise)
+        probes = made_probes(faces, PROBES, np.random.default_rng(0))
 
         def ids(looked_at: int | None) -> NDArray[np.int64]:
             found = [self.nearest(connection, probe, TOP, None, looked_at, table) for probe in probes]

@@ -303,11 +303,7 @@ def _neighbours(
     return found
 
 
-# --- Forced choice: a voice is heard, N faces are shown, which one is the speaker's? And the other way round.
-#
-# Sources: Nagrani et al., "Seeing Voices and Hearing Faces", CVPR 2018, section 5 (the task); Wen et al., "Disjoint
-# Mapping Network", ICLR 2019, section 4 (candidates of the same gender, nationality or age). They draw trials; here the
-# expectation over all trials is computed, so that no luck of the draw is left.
+# --- Forced choice, both ways; its sources stand at the head of this file.
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

@@ -246,10 +246,7 @@ def silhouette(coordinates: Singles, label: NDArray[np.str_]) -> NDArray[np.floa
     return found
 
 
-# --- Measures: what is asked of each clip, with the chance level and what trivial baselines earn beside it.
-#
-# Training, the evaluation report and the audit ask the same ones. Another package adds one by an entry point of the
-# group `speech2face.measures`; docs/extending-measure.md shows how.
+# --- What measures look at, and what one is.
 
 ADULT_AGE = 18.0  # the readings of children have numbers of their own
 CHILD_BELOW = 13.0

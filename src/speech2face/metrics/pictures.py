@@ -245,15 +245,19 @@ INNER_EYES, OUTER_EYES = (39, 42), (36, 45)
 class Measurement:
     """One measurement of shapes (faces, 68, 2), with what the paper found."""
 
-    name: str
     title: str
     definition: str
     """By Farkas's points, then by iBUG numbers."""
     measure: Callable[[Shapes], Floats]
     published: float
     """Pearson's r of face-to-face and voice-to-face pictures, Figure 5c."""
-    dimension: int
+    dimension: int = 0
     """1 a length, 2 an area, 0 a ratio: what the size of the picture does to it."""
+
+    @property
+    def name(self) -> str:
+        """Its title as it stands in tables: small letters, with _ between the words."""
+        return self.title.lower().replace(" ", "_").replace("-", "_")
 
 
 def _middle(shapes: Shapes, pair: tuple[int, int]) -> Shapes:
@@ -289,68 +293,32 @@ _JAW = _length(JAW_LEFT, JAW_RIGHT)
 _NOSE_HEIGHT, _NOSE_WIDTH = _length(NASION, SUBNASALE), _length(WING_LEFT, WING_RIGHT)
 _MOUTH = _length(MOUTH_LEFT, MOUTH_RIGHT)
 MEASUREMENTS = (
-    Measurement("upper_lip_height", "Upper lip height", "sn-sto: 33 to mid(62, 66)", _to_stomion(SUBNASALE), 0.16, 1),
+    Measurement("Upper lip height", "sn-sto: 33 to mid(62, 66)", _to_stomion(SUBNASALE), 0.16, 1),
     Measurement(
-        "lateral_upper_lip_heights",
-        "Lateral upper lip heights",
-        "sbal-ls', mean of both sides: 31 to 50, 35 to 52",
-        _lateral_lips,
-        0.26,
-        1,
+        "Lateral upper lip heights", "sbal-ls', mean of both sides: 31 to 50, 35 to 52", _lateral_lips, 0.26, 1
     ),
-    Measurement("jaw_width", "Jaw width", "go-go: 4 to 12", _JAW, 0.11, 1),
-    Measurement("nose_height", "Nose height", "n-sn: 27 to 33", _NOSE_HEIGHT, 0.14, 1),
-    Measurement("nose_width", "Nose width", "al-al: 31 to 35", _NOSE_WIDTH, 0.35, 1),
-    Measurement("labio_oral_region", "Labio oral region", "ch-ch: 48 to 54", _MOUTH, 0.17, 1),
+    Measurement("Jaw width", "go-go: 4 to 12", _JAW, 0.11, 1),
+    Measurement("Nose height", "n-sn: 27 to 33", _NOSE_HEIGHT, 0.14, 1),
+    Measurement("Nose width", "al-al: 31 to 35", _NOSE_WIDTH, 0.35, 1),
+    Measurement("Labio oral region", "ch-ch: 48 to 54", _MOUTH, 0.17, 1),
     Measurement(
-        "mandibular_index",
-        "Mandibular index",
-        "(sto-gn) / (go-go): mid(62, 66) to 8 / 4 to 12",
-        _ratio(_to_stomion(GNATHION), _JAW),
-        0.20,
-        0,
+        "Mandibular index", "(sto-gn) / (go-go): mid(62, 66) to 8 / 4 to 12", _ratio(_to_stomion(GNATHION), _JAW), 0.20
     ),
     Measurement(
-        "intercanthal_index",
-        "Intercanthal index",
-        "(en-en) / (ex-ex): 39 to 42 / 36 to 45",
-        _ratio(_length(*INNER_EYES), _length(*OUTER_EYES)),
-        0.21,
-        0,
+        "Intercanthal index", "(en-en) / (ex-ex): 39 to 42 / 36 to 45",
+        _ratio(_length(*INNER_EYES), _length(*OUTER_EYES)), 0.21,
+    ),
+    Measurement("Nasal index", "(al-al) / (n-sn): 31 to 35 / 27 to 33", _ratio(_NOSE_WIDTH, _NOSE_HEIGHT), 0.38),
+    Measurement(
+        "Vermilion height index", "(ls-sto) / (sto-li): 51 to mid(62, 66) / mid(62, 66) to 57",
+        _ratio(_to_stomion(UPPER_LIP), _to_stomion(LOWER_LIP)), 0.29,
     ),
     Measurement(
-        "nasal_index",
-        "Nasal index",
-        "(al-al) / (n-sn): 31 to 35 / 27 to 33",
-        _ratio(_NOSE_WIDTH, _NOSE_HEIGHT),
-        0.38,
-        0,
+        "Mouth-face width index", "(ch-ch) / (zy-zy): 48 to 54 / 1 to 15",
+        _ratio(_MOUTH, _length(FACE_LEFT, FACE_RIGHT)), 0.20,
     ),
-    Measurement(
-        "vermilion_height_index",
-        "Vermilion height index",
-        "(ls-sto) / (sto-li): 51 to mid(62, 66) / mid(62, 66) to 57",
-        _ratio(_to_stomion(UPPER_LIP), _to_stomion(LOWER_LIP)),
-        0.29,
-        0,
-    ),
-    Measurement(
-        "mouth_face_width_index",
-        "Mouth-face width index",
-        "(ch-ch) / (zy-zy): 48 to 54 / 1 to 15",
-        _ratio(_MOUTH, _length(FACE_LEFT, FACE_RIGHT)),
-        0.20,
-        0,
-    ),
-    Measurement(
-        "nose_area",
-        "Nose area",
-        "nose width x nose height",
-        lambda shapes: np.asarray(_NOSE_WIDTH(shapes) * _NOSE_HEIGHT(shapes)),
-        0.28,
-        2,
-    ),
-)
+    Measurement("Nose area", "nose width x nose height", lambda s: _NOSE_WIDTH(s) * _NOSE_HEIGHT(s), 0.28, 2),
+)  # fmt: skip
 
 
 def interocular(shapes: Shapes) -> Floats:

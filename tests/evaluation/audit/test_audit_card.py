@@ -54,6 +54,12 @@ def test_a_card_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
         read_card(tmp_path / "card.md")
 
 
+def test_a_card_in_another_encoding_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_bytes("# Épreuve\n".encode("latin-1"))
+    with pytest.raises(CannotWrite, match=r"card\.md: it is not in UTF-8"):
+        read_card(tmp_path / "card.md")
+
+
 def test_the_block_is_kept_by_whoever_writes_the_card_anew(tmp_path: Path) -> None:
     path = tmp_path / "card.md"
     assert kept_block(path, SHA256) == NOT_MEASURED

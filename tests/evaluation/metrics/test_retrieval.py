@@ -7,6 +7,7 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score
 
+from speech2face.evaluation.parts.retrieval import measure_retrieval
 from speech2face.metrics.matching import (
     DISTANCES,
     Distance,
@@ -18,6 +19,7 @@ from speech2face.metrics.matching import (
     recall,
     speaker_recall_chance,
 )
+from tests.evaluation.planted_sets import oracle
 
 RNG = np.random.default_rng(0)
 SPEAKER = np.arange(60) // 3
@@ -120,3 +122,9 @@ def test_the_papers_hundred_ranks_give_table_3_as_percent_and_not_as_faces() -> 
     as_percent = [recall(printed, percent_places(percent, 5000)).mean() for percent in (1, 2, 5, 10)]
     np.testing.assert_allclose(as_percent, [0.1092, 0.1700, 0.3060, 0.4582], atol=0.045)  # two standard errors of 100
     assert [recall(printed, at).mean() for at in (1, 5, 10)] == [0, 0.01, 0.02]
+
+
+def test_the_papers_table_has_the_chance_of_whole_places_of_this_gallery() -> None:
+    part = measure_retrieval(oracle(150))
+    (table,) = (one for one in part.tables if one.name == "table3")
+    assert table.rows[-1] == ("", "", "chance", *(pytest.approx(100 * places / 150) for places in (1, 3, 7, 15)))

@@ -462,14 +462,7 @@ def _majority(metric: str, measured: _Agreement) -> float:
 FACE_PLUS_PLUS_GROUPS = ("Asian", "Black", "India", "White")
 _PAPER_DECADES = DECADES[1:8]  # 10 to 70
 Rows = Mapping[str, tuple[float, ...]]
-
-
-@dataclass(frozen=True)
-class Published:
-    """A row-normalised matrix of the paper, of AVSpeech, both sides read by Face++."""
-
-    classes: tuple[str, ...]
-    rows: Rows
+"""A row-normalised matrix of the paper, of AVSpeech, both sides read by Face++: its classes and their rows."""
 
 
 def _rows(classes: Sequence[str], text: str) -> Rows:
@@ -477,24 +470,18 @@ def _rows(classes: Sequence[str], text: str) -> Rows:
     return dict(zip(classes, numbers, strict=True))
 
 
-FROM_VOICE: dict[Attribute, Published] = {
-    "gender": Published(GENDERS, _rows(GENDERS, ".94 .06\n.06 .94")),
-    "group": Published(
-        FACE_PLUS_PLUS_GROUPS,
-        _rows(FACE_PLUS_PLUS_GROUPS, ".50 .03 .10 .38\n.27 .11 .13 .49\n.27 .13 .13 .48\n.30 .04 .05 .61"),
-    ),
-    "age": Published(
+FROM_VOICE: dict[Attribute, Rows] = {
+    "gender": _rows(GENDERS, ".94 .06\n.06 .94"),
+    "group": _rows(FACE_PLUS_PLUS_GROUPS, ".50 .03 .10 .38\n.27 .11 .13 .49\n.27 .13 .13 .48\n.30 .04 .05 .61"),
+    "age": _rows(
         _PAPER_DECADES,
-        _rows(
-            _PAPER_DECADES,
-            """.00 .38 .38 .23 0 0 0
-            0 .26 .38 .24 .09 .02 .01
-            0 .21 .32 .32 .10 .03 .02
-            0 .09 .32 .33 .18 .05 .02
-            0 .07 .24 .27 .30 .08 .05
-            0 .05 .12 .33 .28 .16 .05
-            0 .08 .14 .20 .14 .10 .35""",
-        ),
+        """.00 .38 .38 .23 0 0 0
+        0 .26 .38 .24 .09 .02 .01
+        0 .21 .32 .32 .10 .03 .02
+        0 .09 .32 .33 .18 .05 .02
+        0 .07 .24 .27 .30 .08 .05
+        0 .05 .12 .33 .28 .16 .05
+        0 .08 .14 .20 .14 .10 .35""",
     ),
 }
 """Original picture against the picture from the voice: Figure 4 (the figure's own PDF)."""
@@ -520,9 +507,9 @@ def confusion_table(name: str, title: str, matrix: Matrix, *, beside_the_paper: 
         if clips[place] > 0
     ]
     published = FROM_VOICE[matrix.attribute]
-    if beside_the_paper and set(published.classes) <= set(matrix.classes):
-        for one, numbers in published.rows.items():
-            told = dict(zip(published.classes, numbers, strict=True))
+    if beside_the_paper and set(published) <= set(matrix.classes):
+        for one, numbers in published.items():
+            told = dict(zip(published, numbers, strict=True))
             rows.append(("paper", one, *(told.get(read) for read in matrix.classes), None))
     empty = [one for place, one in enumerate(matrix.classes) if clips[place] == 0]
     note = f"No clip has the reference {', '.join(empty)}." if empty else ""

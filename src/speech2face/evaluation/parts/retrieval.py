@@ -159,9 +159,12 @@ def _numbers(
         add(f"recall_at_{at}", partial(_recall, at), at / count)
     for name, median, paper in (("median", True, (550, 11.0)), ("mean", False, (918.7, 18.4))):
         said = PAPER_RANKS.format(*paper) if (heard, distance) == (6, "cosine") else ""
-        add(f"{name}_rank", _rank_of, (count + 1) / 2, higher=False, median=median)
-        percent_chance = 50 * (count + 1) / count
-        add(f"{name}_rank_percent", _rank_percent, percent_chance, published=said, higher=False, median=median)
+        add(f"{name}_rank", lambda r: r.rank.astype(np.float64), (count + 1) / 2, higher=False, median=median)
+        chance = 50 * (count + 1) / count
+        add(
+            f"{name}_rank_percent", lambda r: 100 * r.rank / r.gallery, chance, published=said, higher=False,
+            median=median,
+        )  # fmt: skip
     for at in recalled_at:
         chance = float(matching.speaker_recall_chance(faces, count, at).mean())
         add(f"recall_at_{at}", partial(_speaker_recall, at), chance, reading="speaker")
@@ -178,14 +181,6 @@ def _speaker_recall(at: int, ranking: matching.GalleryRanks) -> report.Floats:
     return matching.recall(ranking.speaker_rank, at)
 
 
-def _rank_of(ranking: matching.GalleryRanks) -> report.Floats:
-    return ranking.rank.astype(np.float64)
-
-
-def _rank_percent(ranking: matching.GalleryRanks) -> report.Floats:
-    return np.asarray(100 * ranking.rank / ranking.gallery)
-
-
 def _paper_table(numbers: list[report.Number]) -> report.Table:
     """In the shape of Table 3, measured and printed values under each other."""
     printed_for = {(f"{seconds:g}", str(distance)): values for (seconds, distance), values in TABLE_3.items()}
@@ -196,7 +191,9 @@ def _paper_table(numbers: list[report.Number]) -> report.Table:
         rows.append((seconds, distance, "measured", *(None if v is None else 100 * v for v in values)))
         if printed := printed_for.get((seconds, distance)):
             rows.append((seconds, distance, "paper (AVSpeech)", *printed))
-    rows.append(("", "", "chance", *(float(percent) for percent in RECALL_PERCENT)))
+    chances = {n.metric: n.chance for n in numbers}  # of whole places: 1 % of 150 faces is one face, or 0.67 %
+    of_percent = [chances.get(f"recall_at_{percent}_percent") for percent in RECALL_PERCENT]
+    rows.append(("", "", "chance", *(None if chance is None else 100 * chance for chance in of_percent)))
     header = ("seconds", "distance", "whose", *(f"first {percent} % of the gallery" for percent in RECALL_PERCENT))
     title = "Own face among the first K % of the gallery, in % (Table 3)"
     return report.Table("table3", title, header, tuple(rows))
