@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from speech2face import errors
 from speech2face.audio import completeness
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.speech import require_speech
+from speech2face.audio.speech import DEFAULT_ACTIVITY, open_voice_activity, require_speech
 from speech2face.inputs import (
     BytesLike,
     PathLike,
@@ -294,6 +294,7 @@ def read_recording(
     sample_rate: float | None = None,
     max_seconds: float = MAX_RECORDING_SECONDS,
     track: int | None = None,
+    voice_activity: str = DEFAULT_ACTIVITY,
 ) -> Recording:
     """Decode one sound track of a recording.
 
@@ -301,17 +302,18 @@ def read_recording(
     one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open. Or samples
     that were decoded already, `(array, sample_rate)` or an array with its `sample_rate`: see `decode_array`. `track` is
     the number of the track, from 1; None takes the one that a player would, or where there is no speech in it the next
-    that has some. An array is one track.
+    that has some, as the detector called `voice_activity` finds it. An array is one track.
 
     Raises:
         RecordingNotFound, UnreadableRecording: no such file; a folder, no permission, or reading failed.
         EmptyRecording, NotMedia, NoAudioStream: nothing to decode.
         CorruptRecording: damaged, cut off, or with samples that are not finite numbers.
         RecordingTooLong: over `max_seconds`, by its header or while decoding.
-        InvalidOption: there is no such track, or no such number.
+        InvalidOption: there is no such track, number or detector.
     """
     track = None if track is None else whole_number("track", track, -sys.maxsize, sys.maxsize)
     max_seconds = real_number("max_seconds", max_seconds)
+    open_voice_activity(voice_activity)  # an unknown name is refused, also where there is one track
     if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
         if track not in (None, 1):
             raise errors.InvalidOption(f"an array of samples has no track {track}; leave `track` out")
@@ -320,12 +322,8 @@ def read_recording(
         seconds = waveform.size / SAMPLE_RATE
         return Recording(waveform, rate, channels, str(array.dtype), "array", "recording", seconds)
     with _opened(source) as (file, name):
-        return _decode(
-            completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name))),
-            name,
-            max_seconds,
-            track,
-        )
+        parts = completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name)))
+        return _decode(parts, name, max_seconds, track, voice_activity)
 
 
 def checked_recording(recording: Recording) -> Recording:
@@ -418,7 +416,9 @@ def _unopenable(file: completeness.ByteSource, name: str) -> errors.CorruptRecor
     return errors.NotMedia(f"{name} is not a sound or video file that can be decoded")
 
 
-def _decode(parts: list[completeness.RecordingPart], name: str, max_seconds: float, track: int | None) -> Recording:
+def _decode(
+    parts: list[completeness.RecordingPart], name: str, max_seconds: float, track: int | None, voice_activity: str
+) -> Recording:
     """The track that was asked for; else the first in the order of players in which somebody speaks, or the first."""
     with _container(parts[0].source, name) as container:
         preferred = tracks_by_preference(container, name) if track is None else [choose_track(container, name, track)]
@@ -428,7 +428,7 @@ def _decode(parts: list[completeness.RecordingPart], name: str, max_seconds: flo
         try:
             recording = _decode_track(parts, name, max_seconds, number)
             if len(numbers) > 1:
-                require_speech(recording.waveform)
+                require_speech(recording.waveform, voice_activity=voice_activity)
             return recording
         except (errors.NoSpeech, errors.SilentRecording, errors.TooLittleSpeech):
             first = first or recording
