@@ -180,6 +180,27 @@ def test_covers_between_joined_files_are_not_heard(write: Callable[[], bytes]) -
     assert_allclose(read_recording(covered).waveform, read_recording(plain).waveform, atol=0)
 
 
+APE: dict[str, Callable[[bytes], bytes]] = {
+    "header and footer": apev2,
+    "a footer alone": lambda item: apev2(item)[32:],
+    "and ID3v1": lambda item: apev2(item) + id3v1(),
+    "and ID3v2": lambda item: apev2(item) + id3v2(item),
+}
+
+
+@pytest.mark.parametrize("tag", APE.values(), ids=APE)
+@pytest.mark.parametrize("write", [*TAGGED.values(), lambda: packed("adts", "aac")], ids=[*TAGGED, "adts"])
+def test_what_ape_tags_hold_between_joined_files_is_not_heard(
+    write: Callable[[], bytes], tag: Callable[[bytes], bytes]
+) -> None:
+    sound, frames = write(), (mp3(1.5, tagged=False) + packed("adts", "aac", seconds=1.5)) * 2
+    between, plain = sound + tag(frames) + sound, sound + tag(bytes(len(frames))) + sound
+    check_whole(between, 2 * SECONDS)
+    assert_allclose(read_recording(between).waveform, read_recording(plain).waveform, atol=0)
+    check_whole(between + tag(frames), 2 * SECONDS)
+    check_whole(apev2(frames) + sound)
+
+
 @pytest.mark.parametrize("write", list(TAGGED.values())[:2], ids=list(TAGGED)[:2])
 def test_an_mp3_that_counts_its_frames_is_refused_when_it_is_cut(write: Callable[[], bytes]) -> None:
     sound = write()

@@ -188,6 +188,8 @@ def not_empty(source: ByteSource) -> ByteSource:
 MOST_WALKED_BYTES = 2**27  # half an hour at the highest bit rate of MP3 is half of it
 SYNCHRONISED_FRAMES = 3  # so many in a row are no accident
 TAG_BEGINNINGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+AFTER_FRAMES = (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))
+APE_BYTES, APE_HEADER = 32, 1 << 29  # of its header or footer, and the flag by which the first is known
 LENGTH_TAG_OFFSETS = (36, 21, 13)  # behind header and side information: ISO 11172-3 stereo, mono; 13818-3 mono
 VBRI_OFFSET = 36
 # ISO 11172-3 and 13818-3, kbit/s by the index in the header, for MPEG 1 and for the lower rates of MPEG 2.
@@ -285,7 +287,7 @@ def _goes_on(content: bytes, at: int, frame: MpegFrame, read_frame: Callable[[by
     end = at + frame.length
     if end >= len(content):
         return end == len(content)
-    return read_frame(content, end) is not None or content[end : end + 3] in (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))
+    return read_frame(content, end) is not None or content[end : end + 3] in AFTER_FRAMES
 
 
 def _next_frame(content: bytes, at: int, read_frame: Callable[[bytes, int], MpegFrame | None]) -> int | None:
@@ -319,7 +321,7 @@ def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[byt
 
 
 def inner_tags(source: ByteSource) -> "Header":
-    """Zeros in the ID3v2 tags between MPEG frames, as where files are joined: FFmpeg skips the first tag alone.
+    """Zeros in the ID3v2 and APE tags between MPEG frames, as where files are joined: FFmpeg skips the first ID3 alone.
 
     In the picture of another one it would take for a frame what looks like one.
 
@@ -329,17 +331,33 @@ def inner_tags(source: ByteSource) -> "Header":
     if source.size > MOST_WALKED_BYTES:
         return Header()
     content, mended = source.read_at(0, source.size), {}
-    at = content.find(b"ID3", max(1, _after_tags(content, 0)))
-    while at >= 0:
-        length = id3_bytes(content[at : at + ID3_HEADER_BYTES])
-        end = at + length
-        goes_on = _begins_frame(content, end) or content[end : end + 3] in (b"ID3", b"TAG") or end == len(content)
-        if length and max(content[at + 6 : at + ID3_HEADER_BYTES]) < 0x80 and goes_on:
-            mended[at + ID3_HEADER_BYTES] = bytes(length - ID3_HEADER_BYTES)
-        else:
-            length = 3
-        at = content.find(b"ID3", at + length)
+    done = _after_tags(content, 0)
+    for match in re.finditer(b"ID3|APETAGEX", content):
+        start, stop = _tag_content(content, match.start()) if match.start() >= done else (0, 0)
+        if done <= start < stop or start in mended:
+            mended[start] = bytes(stop - start)
+            done = stop
     return Header(mended=mended)
+
+
+def _tag_content(content: bytes, at: int) -> tuple[int, int]:
+    """Where what the ID3v2 or APE tag holds begins and ends, whose name stands there; an empty stretch where none does.
+
+    An APE tag (version 1 or 2) has its name in a footer behind what it holds, and most often in a header before it.
+    """
+    if content[at] == ord("I"):
+        end = at + id3_bytes(content[at : at + ID3_HEADER_BYTES])
+        of_seven_bits = max(content[at + 6 : at + ID3_HEADER_BYTES], default=0x80) < 0x80
+        return (at + ID3_HEADER_BYTES, end) if of_seven_bits and _ends_tag(content, end) else (0, 0)
+    version, size, _, flags = struct.unpack("<IIII", content[at + 8 : at + 24].ljust(16, b"\0"))
+    start, stop = (at + APE_BYTES, at + size) if flags & APE_HEADER else (at + APE_BYTES - size, at)
+    follows = content[stop : stop + 8] == b"APETAGEX" or _ends_tag(content, at + APE_BYTES)
+    return (start, stop) if version in (1000, 2000) and start >= 0 and follows else (0, 0)
+
+
+def _ends_tag(content: bytes, at: int) -> bool:
+    """Whether a frame, another tag, padding or nothing at all stands where a tag should end."""
+    return _begins_frame(content, at) or at == len(content) or content[at : at + 3] in AFTER_FRAMES
 
 
 def _begins_frame(content: bytes, at: int) -> bool:
@@ -973,6 +991,7 @@ READERS: dict[bytes, Reader] = {
     b"caff": _caf,
     b"fLaC": _flac,
     b"ID3": _flac,
+    b"APETAGEX": inner_tags,
     b"\x1aE\xdf\xa3": _matroska,
 }
 
