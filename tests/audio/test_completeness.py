@@ -281,6 +281,15 @@ def test_padding_behind_an_ogg_or_a_browsers_recording_is_no_damage() -> None:
     check_whole(packed("adts", "aac") + bytes(5000))
 
 
+@pytest.mark.parametrize("behind", [b"\0", b"\r\n", bytes(100)], ids=["a zero", "a line end", "zeros"])
+@pytest.mark.parametrize("write", ["adts aac", "wv wavpack"])
+def test_a_few_bytes_behind_the_sound_are_no_damage(write: str, behind: bytes) -> None:
+    content = packed(*write.split())
+    check_whole(content + behind)
+    if "wv" in write:
+        check_refused(content[: len(content) * 2 // 3] + behind)
+
+
 def test_an_adts_file_with_an_id3_tag_before_every_part_is_whole() -> None:
     check_whole((id3v2() + packed("adts", "aac")) * 3, 3 * SECONDS)
 
@@ -302,6 +311,8 @@ JOINED: dict[str, Callable[[], bytes]] = {
     "ogg of another layout": lambda: ogg() + ogg(2),
     "ogg of another layout again": lambda: ogg(2) + ogg(),
     "wav": lambda: wav() + wav(),
+    "aiff": lambda: packed("aiff", "pcm_s16be", RATE) * 2,
+    "w64": lambda: packed("w64", "pcm_s16le", RATE) * 2,
     "wav of another layout": lambda: wav() + packed("wav", "pcm_s16le", 44_100, channels=2),
     "mp4": lambda: packed("mp4", "aac") * 2,
     "fragmented mp4": lambda: packed("mp4", "aac", options=FRAGMENTED) * 2,

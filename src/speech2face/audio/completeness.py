@@ -753,7 +753,9 @@ def _w64(source: ByteSource) -> Header:
             mended = {}
             if (size <= 0 or is_placeholder(size, present)) and present > 0:
                 mended = {16: source.size.to_bytes(8, "little"), at - 8: (present + 24).to_bytes(8, "little")}
-            return Header(*_counted(max(0, size), present, bytes_a_second), mended=mended)
+            end = int.from_bytes(source.read_at(16, 8), "little")
+            another = end if end > at and source.read_at(end, 16) == W64_RIFF else None
+            return Header(*_counted(max(0, size), present, bytes_a_second), mended=mended, next_part=another)
     return Header()
 
 
@@ -794,12 +796,15 @@ def _aiff(source: ByteSource) -> Header:
             present = source.size - at - 8  # behind offset and block size
             unknown = is_placeholder(size - 8, present)
             mended = {4: _big(source.size - 8), at - 4: _big(present + 8)} if unknown else {}
+            end = 8 + int.from_bytes(source.read_at(4, 4), "big")
+            another = end if end > at and source.read_at(end, 4) == b"FORM" else None
             if not frames_at or not frame_bytes:
-                return Header(None if unknown or not rate else believed(frames / rate), mended=mended)
+                seconds = None if unknown or not rate else believed(frames / rate)
+                return Header(seconds, mended=mended, next_part=another)
             if is_placeholder(frames * frame_bytes, present):
                 return Header(mended=mended | {frames_at: _big(present // frame_bytes)})
             seconds, there = _counted(frames * frame_bytes, present, rate * frame_bytes)
-            return Header(seconds, there, mended=mended)
+            return Header(seconds, there, mended=mended, next_part=another)
     return Header()
 
 

@@ -498,6 +498,8 @@ def _read_part(
     present = reading.reach_seconds if completeness.declares_for_all_streams(container) else seconds
     if wanted.seconds is not None and wanted.present_seconds is None:
         _check_length(wanted.seconds, present, name)
+    elif reading.stopped is not None and not reading.walked:
+        raise errors.CorruptRecording(f"{name} is damaged: {_reason(reading.stopped)}; copy it again")
     if _is_too_much(reading.gap_seconds, seconds):
         _check_lost(completeness.hole_seconds(container, part, reading.gap_seconds), seconds, name)
     _check_lost(wanted.lost_seconds, seconds, name)
@@ -533,16 +535,18 @@ def _is_too_much(lost: float, of: float) -> bool:
 class _Reading:
     """One sound stream on its way into a resampler, and what its packets say of holes.
 
-    `reach_seconds` is how far any stream of the file reaches, `gap_seconds` what the stream's time stamps leap over.
+    `reach_seconds` is how far any stream of the file reaches, `gap_seconds` what the stream's time stamps leap over;
+    `stopped` is why there were no more packets, where that was not the end: bytes behind the sound, or damage.
     """
 
     def __init__(self, container: "InputContainer", stream: "AudioStream", resampler: ChannelResampler) -> None:
         self.container, self.stream, self.resampler = container, stream, resampler
         self.reach_seconds = self.gap_seconds = 0.0
+        self.stopped: Exception | None = None
         self._lost_seconds = 0.0
         self._codec = stream.codec_context.name
         self._decoded = (0, 0.0)  # bytes and seconds of packets that could be decoded
-        self._walked = container.format.name in completeness.WALKED_DEMUXERS
+        self.walked = container.format.name in completeness.WALKED_DEMUXERS
 
     def read_all(self) -> None:
         """Decode to the end.
@@ -553,7 +557,7 @@ class _Reading:
         # Floats once, not a fraction for every packet: that would take as long as decoding.
         tick_seconds = {each.index: float(each.time_base or 0) for each in self.container.streams}
         follows: float | None = None
-        for packet in self.container.demux():
+        for packet in self._packets():
             tick = tick_seconds.get(packet.stream_index, 0.0)  # transport streams may gain streams on the way
             seconds = (packet.duration or 0) * tick
             begins = None if packet.pts is None else packet.pts * tick
@@ -566,6 +570,16 @@ class _Reading:
                     self.gap_seconds += max(0.0, begins - follows - tick)
                 follows = begins + seconds
             self._decode(packet, seconds)
+
+    def _packets(self) -> "Iterator[Packet[Any]]":
+        import av
+
+        try:
+            yield from self.container.demux()
+        except av.FFmpegError as error:
+            self.stopped = error
+            for frame in self.stream.decode(None):  # as the end itself has the decoder give what it holds
+                self.resampler.add(frame)
 
     def _decode(self, packet: "Packet[Any]", seconds: float) -> None:
         import av
@@ -588,7 +602,7 @@ class _Reading:
         Raises:
             CorruptRecording: more than half a second is lost.
         """
-        size, spent = (0, 0.0) if self._walked else self._decoded  # what lies between these frames is counted already
+        size, spent = (0, 0.0) if self.walked else self._decoded  # what lies between these frames is counted already
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * spent / size if size else 0.0)
         if self._lost_seconds > LOST_SECONDS:
             raise errors.CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")
