@@ -170,17 +170,6 @@ def is_rewindable(file: Any, name: str) -> bool:
         raise unreadable(name, error) from error
 
 
-def not_empty(source: ByteSource) -> ByteSource:
-    """The source, where there is anything in it.
-
-    Raises:
-        EmptyRecording: no bytes.
-    """
-    if source.size == 0:
-        raise EmptyRecording(f"{source.label} is empty: 0 bytes")
-    return source
-
-
 # --- Frames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
@@ -422,14 +411,6 @@ class OggLink:
 
 
 @dataclass(frozen=True)
-class OggPages:
-    """What a file's pages say; `cut` if it ends inside of one."""
-
-    links: tuple[OggLink, ...]
-    cut: bool
-
-
-@dataclass(frozen=True)
 class _Page:
     start: int
     stop: int
@@ -452,22 +433,23 @@ class _Page:
             yield self.body[at:], False
 
 
-def read_pages(source: ByteSource) -> OggPages:
-    """Walk through all pages.
+def read_pages(source: ByteSource) -> list[OggLink]:
+    """Walk through all pages, and return the recordings that they chain.
 
     Raises:
+        CorruptRecording: the file ends inside of a page.
         UnreadableRecording: the bytes cannot be read.
     """
     links: list[OggLink] = []
     at, damaged_from, only_first = 0, None, False
-    cut = False
     while at < source.size:
         page = _page(source, at)
         if page is None:
             damaged_from = at if damaged_from is None else damaged_from
             following = _find_page(source, at + 1)
             if following is None:
-                cut = source.read_at(at, 4) == b"OggS"
+                if source.read_at(at, 4) == b"OggS":
+                    raise CorruptRecording(f"{source.label} is cut off in the middle of a page; copy it again")
                 break
             at = following
             continue
@@ -478,11 +460,11 @@ def read_pages(source: ByteSource) -> OggPages:
             _take(links[-1], page, damaged=damaged_from is not None)
             links[-1].stop = page.stop
         at, damaged_from = page.stop, None
-    if links and not cut and damaged_from is not None:
-        _count_lost_end(links[-1], source.size - damaged_from)
     if links:
         links[-1].stop = source.size
-    return OggPages(tuple(links), cut)
+        if damaged_from is not None:
+            _count_lost_end(links[-1], source.size - damaged_from)
+    return links
 
 
 def _page(source: ByteSource, at: int) -> _Page | None:
@@ -872,42 +854,38 @@ def _flac(source: ByteSource) -> Header:
 
 
 def _matroska(source: ByteSource) -> Header:
-    number, at, size = _element(source, 0)
+    number, at, size = element(source.read_at(0, 12), 0)
     if number != EBML or size is None:
         return Header()
-    number, segment, size = _element(source, at + size)
+    number, segment, size = element(source.read_at(at + size, 12), at + size)
     if number != SEGMENT:
         return Header()
-    at, whole = segment, size is None or segment + size <= source.size or is_placeholder(size, source.size - segment)
-    for _ in range(MOST_CHUNKS):
-        number, inside, size = _element(source, at)
-        if number == INFO and size is not None:
-            seconds = _matroska_duration(source, inside, inside + size)
+    whole = size is None or segment + size <= source.size or is_placeholder(size, source.size - segment)
+    for number, inside, length in _elements(source, segment, source.size):
+        if number == INFO:
+            seconds = _matroska_duration(source, inside, inside + length)
             return Header(seconds, cut=seconds is None and not whole)
-        if not number or size is None:
-            break
-        at = inside + size
     return Header(cut=not whole)
 
 
 def _matroska_duration(source: ByteSource, at: int, end: int) -> float | None:
     scale, duration = 1_000_000, 0.0
-    while at < end:
-        number, inside, size = _element(source, at)
-        if not number or size is None or size > 2**20:
-            break
-        value = source.read_at(inside, size)
-        if number == TIMESTAMP_SCALE:
-            scale = int.from_bytes(value, "big")
-        elif number == DURATION and size in (4, 8):
-            duration = struct.unpack(">f" if size == 4 else ">d", value)[0] if len(value) == size else 0.0
-        at = inside + size
+    for number, inside, size in _elements(source, at, end):
+        if number == TIMESTAMP_SCALE and size <= 8:
+            scale = int.from_bytes(source.read_at(inside, size), "big")
+        elif number == DURATION and size in (4, 8) and len(value := source.read_at(inside, size)) == size:
+            duration = struct.unpack(">f" if size == 4 else ">d", value)[0]
     return believed(duration * scale / 1e9)
 
 
-def _element(source: ByteSource, at: int) -> tuple[int, int, int | None]:
-    """Number, place of the content and size of an EBML element, RFC 8794; number 0 for none, size None if unknown."""
-    return element(source.read_at(at, 12), at)
+def _elements(source: ByteSource, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, place of the content and size of EBML elements, up to one that is none or of unknown size."""
+    for _ in range(MOST_CHUNKS):
+        number, inside, size = element(source.read_at(at, 12), at)
+        if at >= end or not number or size is None:
+            return
+        yield number, inside, size
+        at = inside + size
 
 
 def element(head: bytes, at: int) -> tuple[int, int, int | None]:
@@ -932,6 +910,7 @@ def element(head: bytes, at: int) -> tuple[int, int, int | None]:
 # ISO 14496-12: boxes that hold the boxes that count samples, and those. FFmpeg makes an entry of each sample that is
 # stated, before it looks whether there are any bytes of it: 2 GB of a file of 32 kB.
 SAMPLE_HOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
+COUNT_OFFSETS = {b"stsz": 8, b"stz2": 8, b"trun": 4}  # of the number of samples in the boxes that state it
 MOST_BOXES = 100_000  # that are looked at
 
 
@@ -948,22 +927,25 @@ def _check_samples(source: ByteSource) -> None:
         if not waiting:
             break
         at, end = waiting.pop()
-        head = source.read_at(at, 20)
-        size, name, inside = int.from_bytes(head[:4]), head[4:8], 8
-        if size == 1:
-            size, inside = int.from_bytes(head[8:16]), 16
-        size = end - at if size == 0 else size
-        if size < inside:
+        name, inside, size = _box(source, at, end)
+        if at + size < inside:
             continue
         waiting.append((at + size, end))
         if name in SAMPLE_HOLDERS:
-            waiting.append((at + inside, min(at + size, end)))
-        elif name in (b"stsz", b"stz2"):
-            stated += int.from_bytes(source.read_at(at + inside + 8, 4))
-        elif name == b"trun":
-            stated += int.from_bytes(source.read_at(at + inside + 4, 4))
+            waiting.append((inside, min(at + size, end)))
+        elif name in COUNT_OFFSETS:
+            stated += int.from_bytes(source.read_at(inside + COUNT_OFFSETS[name], 4))
     if stated > source.size:
         raise CorruptRecording(f"{source.label} states {stated} samples in {source.size} bytes; export it again")
+
+
+def _box(source: ByteSource, at: int, end: int) -> tuple[bytes, int, int]:
+    """Name, place of the content and size of the box that begins there; its size is 0 where there is none."""
+    head = source.read_at(at, 16)
+    size, inside = int.from_bytes(head[:4]), at + 8
+    if size == 1:
+        size, inside = int.from_bytes(head[8:]), at + 16
+    return head[4:8], inside, end - at if size == 0 and len(head) >= 8 else size
 
 
 def _mp4(source: ByteSource) -> Header:
@@ -971,11 +953,9 @@ def _mp4(source: ByteSource) -> Header:
     _check_samples(source)
     at, seen_film, fragmented = 0, False, False
     for _ in range(MOST_CHUNKS):
-        head = source.read_at(at, 16)
-        if len(head) < 8:
+        if source.size - at < 8:
             break
-        size, name = int.from_bytes(head[:4], "big"), head[4:8]
-        size = int.from_bytes(head[8:], "big") if size == 1 else source.size - at if size == 0 else size
+        name, _, size = _box(source, at, source.size)
         if name == b"ftyp" and seen_film:
             return Header(fragmented=fragmented, next_part=at)
         seen_film, fragmented = seen_film or name == b"moov", fragmented or name == b"moof"
@@ -1034,9 +1014,12 @@ def find_parts(source: ByteSource) -> list[RecordingPart]:
     """All the recordings of a file, in order.
 
     Raises:
+        EmptyRecording: no bytes.
         CorruptRecording: the file ends in the middle of a page, a box or a cluster that should be whole.
         UnreadableRecording: it cannot be read.
     """
+    if source.size == 0:
+        raise EmptyRecording(f"{source.label} is empty: 0 bytes")
     if source.read_at(0, 4) == b"OggS":
         return _ogg_parts(source)
     parts = [_part(source)]
@@ -1058,12 +1041,10 @@ def _part(source: ByteSource) -> RecordingPart:
 
 
 def _ogg_parts(source: ByteSource) -> list[RecordingPart]:
-    pages = read_pages(source)
-    if pages.cut:
-        raise CorruptRecording(f"{source.label} is cut off in the middle of a page; copy it again")
-    if len(pages.links) <= 1 or len(pages.links) > MOST_PARTS:  # FFmpeg reads the parts one after the other
-        return [RecordingPart(source, Header(), *pages.links[:1])]
-    return [RecordingPart(source.part(link.start, link.stop), Header(), link) for link in pages.links]
+    links = read_pages(source)
+    if len(links) <= 1 or len(links) > MOST_PARTS:  # FFmpeg reads the parts one after the other
+        return [RecordingPart(source, Header(), *links[:1])]
+    return [RecordingPart(source.part(link.start, link.stop), Header(), link) for link in links]
 
 
 def expected(container: "InputContainer", stream: "AudioStream", part: RecordingPart, track: int) -> Expected:
@@ -1090,9 +1071,13 @@ def declares_for_all_streams(container: "InputContainer") -> bool:
 
 def hole_seconds(container: "InputContainer", part: RecordingPart, gap_seconds: float) -> float:
     """How much of what the time stamps leap over is a hole in the file, and not the recorder's own pause."""
-    if container.format.name == "flac":
-        return gap_seconds  # every frame has its number
-    return gap_seconds if is_damaged(part.source, container.format.name) else 0.0
+    kind = container.format.name
+    damaged = kind == "flac"  # every frame has its number
+    if "matroska" in kind:
+        damaged = _matroska_is_damaged(part.source)
+    elif kind == "mpegts":
+        damaged = _transport_is_damaged(part.source)
+    return gap_seconds if damaged else 0.0
 
 
 def declared_seconds(container: "InputContainer", stream: "AudioStream", file: BinaryIO) -> float | None:
@@ -1114,17 +1099,6 @@ OPENED = frozenset({SEGMENT, CLUSTER})
 TOP = frozenset({EBML, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1043A770, 0x1941A469, 0x1254C367})
 INSIDE = frozenset({0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF})
 TS_PACKET_BYTES, TS_SYNC = 188, 0x47  # ISO 13818-1, section 2.4.3
-
-
-def is_damaged(source: ByteSource, container: str) -> bool:
-    """Whether the structure of a Matroska file or a transport stream is broken; False for all others.
-
-    Raises:
-        UnreadableRecording: the bytes cannot be read.
-    """
-    if "matroska" in container:
-        return _matroska_is_damaged(source)
-    return container == "mpegts" and _transport_is_damaged(source)
 
 
 def _matroska_is_damaged(source: ByteSource) -> bool:

@@ -322,7 +322,7 @@ def read_recording(
         seconds = waveform.size / SAMPLE_RATE
         return Recording(waveform, rate, channels, str(array.dtype), "array", "recording", seconds)
     with _opened(source) as (file, name):
-        parts = completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name)))
+        parts = completeness.find_parts(completeness.ByteSource(file, name))
         return _decode(parts, name, max_seconds, track, voice_activity)
 
 
@@ -338,11 +338,9 @@ def checked_recording(recording: Recording) -> Recording:
 def is_recording(path: Path) -> bool:
     """Whether a file's content is media with sound, damaged or not; nothing is decoded."""
     try:
-        with _opened(path) as (file, name):
-            source = completeness.not_empty(completeness.ByteSource(file, name))
-            with _container(source, name) as container:
-                choose_track(container, name)
-    except (errors.NotMedia, errors.NoAudioStream, errors.EmptyRecording):
+        with _opened(path) as (file, name), _container(completeness.ByteSource(file, name), name) as container:
+            choose_track(container, name)
+    except (errors.NotMedia, errors.NoAudioStream):
         return False
     except errors.Speech2FaceError:
         return True  # reading it will say what is wrong
