@@ -199,6 +199,25 @@ def test_samples_come_with_a_contact_sheet(program: Program) -> None:
         assert min(sheet.size) > 512
 
 
+def test_one_draw_is_one_on_the_sheet_and_in_words(program: Program) -> None:
+    titles: list[str] = []
+
+    def drawn(expected: Any, samples: Any, *, title: str, footer: str) -> Any:
+        titles.append(title)
+        return expected
+
+    program.monkeypatch.setattr("speech2face.batch.draw_contact_sheet", drawn)
+    for count in (1, 2):
+        out = program("portrait", recording(Path("talk.wav")), "--samples", str(count), "--force").out
+        titles.append(next(line for line in out.splitlines() if line.startswith("contact sheet")))
+    assert [re.findall(r"\b[12] \w+", title) for title in titles] == [
+        ["1 draw"],
+        ["1 sample"],
+        ["2 draws"],
+        ["2 samples"],
+    ]
+
+
 def test_options_reach_the_model_and_the_metadata(program: Program) -> None:
     path = recording(Path("talk.wav"))
     ran = program("portrait", path, "--given", "age=40, gender=female,group=black", "--exaggerate", "0.5")

@@ -103,6 +103,22 @@ def test_a_photograph_becomes_a_picture_that_says_what_it_is(paired_folder: Path
 
 
 @pytest.mark.usefixtures("embedded")
+def test_standard_output_gets_the_picture_and_nothing_else(
+    paired_folder: Path, program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("me.jpg").write_bytes(picture_bytes(grey(), "JPEG"))
+    code, _, err = program("decode", "me.jpg", "--model", paired_folder, "-o", "-", "--json")
+    assert (code, err.count("\n")) == (InvalidOption.exit_code, 1)
+    output = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(output))
+    code, _, err = program("decode", "me.jpg", "--model", paired_folder, "-o", "-")
+    assert code == 0
+    assert f"note: {DECODED_NOTICE}" in err
+    assert read_provenance(output.getvalue())[0].kind == "reconstruction"
+    assert [path.name for path in Path().iterdir()] == ["me.jpg"]
+
+
+@pytest.mark.usefixtures("embedded")
 def test_the_picture_is_the_decoders_for_the_embedding(paired_folder: Path) -> None:
     model = load_paired_model(paired_folder)
     made = speech2face.decode_photograph(model, picture_bytes(grey(51)))

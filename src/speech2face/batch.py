@@ -269,7 +269,7 @@ def speaker_rows(facts: dict[str, Any], portraits: Iterable[Path] = ()) -> list[
     """What is said of each speaker of a conversation, with the file of each who was drawn, where there are files."""
     rows, files = [], iter(portraits)
     for speaker in facts["speakers"]:
-        heard = f"{speaker['seconds']:.1f} s in {counted(len(speaker['segments']))}"
+        heard = f"{speaker['seconds']:.1f} s in {counted(len(speaker['segments']), 'stretch', 'es')}"
         rows.append((f"speaker {speaker['speaker']}", f"{heard}{', ' * bool(speaker['note'])}{speaker['note']}"))
         if speaker["portrait"] is not None:
             if (file := next(files, None)) is not None:
@@ -306,10 +306,11 @@ def portrait_files(portrait: "Portrait", job: Job, signer: Signer | None = None)
 def contact_sheet(portrait: "Portrait") -> "NDArray[np.uint8]":
     """The expected face and the draws beside it, (height, width, 3)."""
     maker = f"Model {portrait.model_name} {portrait.model_version}, seed {portrait.seed}"
+    draws = counted(len(portrait.samples), "draw")
     return draw_contact_sheet(
         portrait.image,
         portrait.samples,
-        title=f"Synthetic faces: the expected one, and {len(portrait.samples)} draws as consistent with the voice",
+        title=f"Synthetic faces: the expected one, and {draws} as consistent with the voice",
         footer=f"{SHEET_NOTICES.get(portrait.notice, SHEET_NOTICE)} {maker}",
     )
 
@@ -404,7 +405,7 @@ def portrait_rows(facts: dict[str, Any], job: Job) -> list[tuple[str, str]]:
     outputs = job.outputs
     rows = [("portrait", printable(outputs.portrait)), ("facts", printable(outputs.facts)), *fact_rows(facts)]
     if outputs.sheet is not None:
-        rows.insert(1, ("contact sheet", f"{printable(outputs.sheet)} and {len(outputs.samples)} samples"))
+        rows.insert(1, ("contact sheet", f"{printable(outputs.sheet)} and {counted(len(outputs.samples), 'sample')}"))
     if outputs.drawing is not None:
         rows.insert(1, ("drawing", printable(outputs.drawing)))
     return [*rows, ("note", facts["notice"])]
@@ -414,15 +415,15 @@ def portrait_line(facts: dict[str, Any], job: Job) -> str:
     """One portrait, or one conversation, of a batch in one line."""
     if "speakers" in facts:
         drawn = [f"{each['seconds']:.1f} s" for each in facts["speakers"] if each["portrait"] is not None]
-        voices = f"{len(drawn)} voice{'' if len(drawn) == 1 else 's'} drawn"
-        return f"{job.name} -> {printable(job.outputs.portrait)}: {voices}, {', '.join(drawn)}"
+        voices = f"{counted(len(drawn), 'voice')} drawn, {', '.join(drawn)}"
+        return f"{job.name} -> {printable(job.outputs.portrait)}: {voices}"
     cautions = "".join(f", {caution['code']}" for caution in facts["cautions"])
     return f"{job.name} -> {printable(job.outputs.portrait)}: {heard_text(facts)}{cautions}"
 
 
 def summary_line(*, drawn: int, failed: int, skipped: int, what: str = "portrait") -> str:
     """How a batch ended; `what` each recording becomes."""
-    parts = [f"{drawn} {what}{'' if drawn == 1 else 's'}", f"{failed} failed"]
+    parts = [counted(drawn, what), f"{failed} failed"]
     return ", ".join(parts + ([f"{skipped} skipped (no sound in them)"] if skipped else []))
 
 
@@ -437,7 +438,9 @@ def kind_text(provenance: Provenance) -> str:
 
 def faces_text(facts: dict[str, Any]) -> str:
     """How many faces of which origin a sheet shows."""
-    photographs = f", {int(facts['photographs'])} photographs or other pictures" if facts["photographs"] else ""
+    photographs = (
+        f", {counted(int(facts['photographs']), 'photograph')} or other pictures" if facts["photographs"] else ""
+    )
     return f"{int(facts['synthetic_faces'])} synthetic{photographs}"
 
 

@@ -229,9 +229,8 @@ class ConversationSpeaker:
 
     def __repr__(self) -> str:
         """Return one line: which speaker, how long, how often."""
-        return brief(
-            self, f"speaker {self.number}", f"{self.seconds:.1f} s in {counted(len(self.segments))}", self.note
-        )
+        often = counted(len(self.segments), "stretch", "es")
+        return brief(self, f"speaker {self.number}", f"{self.seconds:.1f} s in {often}", self.note)
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the picture, JSON-ready."""
@@ -365,7 +364,9 @@ def reconstruct_speakers(
     wanted = check_speakers(speakers)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
-    read = as_recording(recording, sample_rate, track, max_seconds=MAX_CONVERSATION_SECONDS)
+    read = as_recording(
+        recording, sample_rate, track, max_seconds=MAX_CONVERSATION_SECONDS, voice_activity=voice_activity
+    )
     activity = require_speech(read.waveform, voice_activity=voice_activity)
     found = Diarization((activity.spans,), ()) if wanted == 1 else diarize(model, activity, wanted, progress)
     if not found.speakers:
@@ -475,7 +476,7 @@ def _lines(speaker: ConversationSpeaker) -> Iterator[str]:
         stated = attribute_facts(portrait.attributes)
         low, high = stated["age_interval_80"]
         yield f"age {stated['age']:.0f} ({low:.0f} to {high:.0f}), {stated['gender']['text']}"
-    yield f"{round(speaker.seconds, 2):.1f} s in {counted(len(speaker.segments))}"
+    yield f"{round(speaker.seconds, 2):.1f} s in {counted(len(speaker.segments), 'stretch', 'es')}"
 
 
 # --- The same while they speak: a new voice gets a face of its own, a known one comes back to it.

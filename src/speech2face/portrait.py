@@ -150,7 +150,7 @@ class Portrait(LabelledPicture):
     def __repr__(self) -> str:
         """Return one line: size, model, what the voice tells, how much was heard."""
         read = "" if self.attributes is None else f"age {self.attributes.age_mean:.0f}"
-        more = f"{len(self.samples)} samples" if self.samples else ""
+        more = f"{len(self.samples)} sample{'s' * (len(self.samples) > 1)}" if self.samples else ""
         model, speech = f"{self.model_name} {self.model_version}", f"{self.seconds_heard:.1f} s heard"
         return brief(self, _size(self.image), self.style.value, read, speech, more, model)
 
@@ -310,6 +310,7 @@ def as_recording(
     track: int | None = None,
     *,
     max_seconds: float = MAX_RECORDING_SECONDS,
+    voice_activity: str = DEFAULT_ACTIVITY,
 ) -> Recording:
     """A recording in any of the forms that `reconstruct` takes, read and checked.
 
@@ -317,7 +318,9 @@ def as_recording(
         Speech2FaceError: one of its typed kinds, for everything that is wrong with the recording.
     """
     if not isinstance(recording, Recording):
-        return read_recording(recording, sample_rate=sample_rate, track=track, max_seconds=max_seconds)
+        return read_recording(
+            recording, sample_rate=sample_rate, max_seconds=max_seconds, track=track, voice_activity=voice_activity
+        )
     if sample_rate is not None:
         raise InvalidOption("a Recording is at 16 kHz; sample_rate belongs to an array")
     if track not in (None, recording.track):
@@ -389,7 +392,7 @@ def reconstruct(
     options = check_options(model, given=given, samples=samples, exaggerate=exaggerate, seed=seed, style=style)
     open_voice_activity(voice_activity)  # a name that is unknown is refused before anything is decoded
     model.prefetch()
-    read = as_recording(recording, sample_rate, track)
+    read = as_recording(recording, sample_rate, track, voice_activity=voice_activity)
     return portrait_of(model, read, *encode_speech(model, read.waveform, voice_activity=voice_activity), options)
 
 

@@ -239,9 +239,9 @@ class TimelineRow:
     segments: Sequence[tuple[float, float]]
 
 
-def counted(stretches: int) -> str:
-    """So many stretches, in words: 1 stretch, 2 stretches."""
-    return f"{stretches} stretch{'' if stretches == 1 else 'es'}"
+def counted(number: int, thing: str, plural: str = "s") -> str:
+    """So many things, in words: 1 draw, 2 draws."""
+    return f"{number} {thing}{'' if number == 1 else plural}"
 
 
 def draw_timeline(rows: Sequence[TimelineRow], *, seconds: float, title: str, footer: str) -> NDArray[np.uint8]:

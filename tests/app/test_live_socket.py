@@ -1,5 +1,6 @@
 """`WS /v1/live`: what a client hears while it speaks, and how a session ends."""
 
+import asyncio
 import io
 import json
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import speech2face
 from speech2face.app.http import Limits
 from speech2face.app.live import LiveVoice, read_start
 from speech2face.audio.recording import read_recording
+from speech2face.live import LiveMotion
 from speech2face.motion import Pose, find_poses
 from tests.app.conftest import service_of
 from tests.app.speaking import EXAMPLES, hear, hear_until, label_in, pcm, say, speak, start, voice, wait_until
@@ -387,6 +389,28 @@ def test_poses_come_while_a_voice_is_heard_and_equal_those_of_the_recording(serv
     picture = puppets[-1][1]
     assert picture is not None and b"data-open-round" in picture
     assert label_in(picture, ".svg")[0].kind == "portrait"
+
+
+def test_poses_are_found_in_a_worker_thread_and_keep_nobody_else_waiting(
+    served: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside: list[bool] = []
+
+    def watched(step: Any) -> Any:
+        def run(*arguments: Any) -> Any:
+            beside.append(asyncio._get_running_loop() is None)
+            return step(*arguments)
+
+        return run
+
+    for name in ("push", "finish"):
+        monkeypatch.setattr(LiveMotion, name, watched(getattr(LiveMotion, name)))
+    with served.websocket_connect(LIVE) as socket:
+        ready(socket, style="line", motion="poses", pixels=128)
+        speak(socket, voice(3.0))
+        say(socket, type="finish")
+        hear_until(socket, "end")
+    assert len(beside) > 1 and all(beside)
 
 
 @pytest.mark.parametrize("style", ["photographic", "drawn"])

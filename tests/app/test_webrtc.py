@@ -7,8 +7,10 @@ import io
 import random
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -29,7 +31,7 @@ from speech2face.app.service import SoundBuffer
 from speech2face.app.webrtc import CLOCK, FRAMES_PER_SECOND, MovingFace, PortraitVideo, mono, scaled
 from speech2face.errors import InvalidOption
 from speech2face.limits import Style
-from speech2face.live import PcmFormat
+from speech2face.live import LiveMotion, PcmFormat
 from speech2face.models import load_model
 from speech2face.portrait import reconstruct
 from speech2face.video import labelled, planes
@@ -449,13 +451,15 @@ def test_a_face_that_moves_is_shown_25_times_a_second_as_the_voice_holds_it(
         video, seen = PortraitVideo(128), []
         video.watch(moving)
         for place in range(0, len(sound), 1280):  # 40 ms
-            moving.hear(sound[place : place + 1280])
+            moving.hear(sound[place : place + 1280], executor)
+            moving._step.result(30)  # type: ignore[union-attr]
             frame = await video.recv()
             seen.append((frame.pts or 0, moving.pose.jaw, frame.to_ndarray(format="gray").astype(int)))
         video.stop()
         return seen
 
-    seen = asyncio.run(watch())
+    with ThreadPoolExecutor(1) as executor:
+        seen = asyncio.run(watch())
     assert [pts for pts, _, _ in seen] == [number * CLOCK // 25 for number in range(len(seen))]
     jaws = [jaw for _, jaw, _ in seen]
     widest, closed = seen[int(np.argmax(jaws))][2], seen[int(np.argmin(jaws))][2]
@@ -464,6 +468,29 @@ def test_a_face_that_moves_is_shown_25_times_a_second_as_the_voice_holds_it(
     assert np.abs(widest - closed)[mouth].mean() > 8
     bare = planes(scaled(np.zeros((64, 64, 3), np.uint8), 128))[:128].astype(int)
     assert np.abs(widest - bare)[-20:-6, 6:40].max() > 100, "the label is in the corner"
+
+
+def test_a_face_moves_in_a_worker_thread_with_the_last_second_of_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[bytes] = []
+    free = threading.Event()
+
+    def push(motion: LiveMotion, sound: bytes) -> np.ndarray:
+        free.wait(30)
+        taken.append(sound)
+        return np.full((1, 9), len(taken), np.float32)
+
+    monkeypatch.setattr(LiveMotion, "push", push)
+    moving, second = MovingFace(), bytes(2 * 8000)
+    with ThreadPoolExecutor(1) as executor:
+        moving.listen(PcmFormat("s16le", 8000, 1))
+        for _ in range(3):  # nobody waits for the first
+            moving.hear(second, executor)
+        free.set()
+        moving._step.result(30)  # type: ignore[union-attr]
+        moving.hear(b"ab", executor)
+        moving._step.result(30)  # type: ignore[union-attr]
+    assert taken == [second, second[2:] + b"ab"]
+    assert moving.pose.jaw == 2
 
 
 def test_a_peer_that_asks_for_motion_gets_a_face_that_moves(listening: Listening) -> None:

@@ -180,6 +180,27 @@ def test_covers_between_joined_files_are_not_heard(write: Callable[[], bytes]) -
     assert_allclose(read_recording(covered).waveform, read_recording(plain).waveform, atol=0)
 
 
+APE: dict[str, Callable[[bytes], bytes]] = {
+    "header and footer": apev2,
+    "a footer alone": lambda item: apev2(item)[32:],
+    "and ID3v1": lambda item: apev2(item) + id3v1(),
+    "and ID3v2": lambda item: apev2(item) + id3v2(item),
+}
+
+
+@pytest.mark.parametrize("tag", APE.values(), ids=APE)
+@pytest.mark.parametrize("write", [*TAGGED.values(), lambda: packed("adts", "aac")], ids=[*TAGGED, "adts"])
+def test_what_ape_tags_hold_between_joined_files_is_not_heard(
+    write: Callable[[], bytes], tag: Callable[[bytes], bytes]
+) -> None:
+    sound, frames = write(), (mp3(1.5, tagged=False) + packed("adts", "aac", seconds=1.5)) * 2
+    between, plain = sound + tag(frames) + sound, sound + tag(bytes(len(frames))) + sound
+    check_whole(between, 2 * SECONDS)
+    assert_allclose(read_recording(between).waveform, read_recording(plain).waveform, atol=0)
+    check_whole(between + tag(frames), 2 * SECONDS)
+    check_whole(apev2(frames) + sound)
+
+
 @pytest.mark.parametrize("write", list(TAGGED.values())[:2], ids=list(TAGGED)[:2])
 def test_an_mp3_that_counts_its_frames_is_refused_when_it_is_cut(write: Callable[[], bytes]) -> None:
     sound = write()
@@ -260,6 +281,15 @@ def test_padding_behind_an_ogg_or_a_browsers_recording_is_no_damage() -> None:
     check_whole(packed("adts", "aac") + bytes(5000))
 
 
+@pytest.mark.parametrize("behind", [b"\0", b"\r\n", bytes(100)], ids=["a zero", "a line end", "zeros"])
+@pytest.mark.parametrize(("container", "codec"), [("adts", "aac"), ("wv", "wavpack")])
+def test_a_few_bytes_behind_the_sound_are_no_damage(container: str, codec: str, behind: bytes) -> None:
+    content = packed(container, codec)
+    check_whole(content + behind)
+    if container == "wv":
+        check_refused(content[: len(content) * 2 // 3] + behind)
+
+
 def test_an_adts_file_with_an_id3_tag_before_every_part_is_whole() -> None:
     check_whole((id3v2() + packed("adts", "aac")) * 3, 3 * SECONDS)
 
@@ -281,6 +311,8 @@ JOINED: dict[str, Callable[[], bytes]] = {
     "ogg of another layout": lambda: ogg() + ogg(2),
     "ogg of another layout again": lambda: ogg(2) + ogg(),
     "wav": lambda: wav() + wav(),
+    "aiff": lambda: packed("aiff", "pcm_s16be", RATE) * 2,
+    "w64": lambda: packed("w64", "pcm_s16le", RATE) * 2,
     "wav of another layout": lambda: wav() + packed("wav", "pcm_s16le", 44_100, channels=2),
     "mp4": lambda: packed("mp4", "aac") * 2,
     "fragmented mp4": lambda: packed("mp4", "aac", options=FRAGMENTED) * 2,

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,9 +16,11 @@ from speech2face.audio.spectrogram import SAMPLE_RATE
 from speech2face.audio.speech import WebRtcActivity, check_voice_activity, find_speech, require_speech
 from speech2face.audio.stream import SpeechStream
 from speech2face.cli import app
+from speech2face.conversation import reconstruct_speakers
 from speech2face.drivers import KINDS
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.live import LiveSession, PcmFormat
+from tests.audio.test_tracks import film
 from tests.voices import made_voice
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "female.mp3"
@@ -37,6 +40,14 @@ class Deaf:
 
     def decide(self, frames):
         return np.zeros(len(frames), bool)
+
+
+class Low:
+    """What whistles over its voice is none."""
+
+    def decide(self, frames):
+        sound = frames.astype(np.float64)
+        return np.abs(np.diff(sound)).mean(axis=1) < np.abs(sound).mean(axis=1)
 '''
 
 
@@ -46,7 +57,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata = tmp_path / "own_detectors-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: own-detectors\nVersion: 1.0\n")
-    points = "level = own_detectors:Level\ndeaf = own_detectors:Deaf\n"
+    points = "level = own_detectors:Level\nlow = own_detectors:Low\ndeaf = own_detectors:Deaf\n"
     (metadata / "entry_points.txt").write_text(f"[speech2face.voice_activity]\n{points}")
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -80,7 +91,7 @@ def test_a_portrait_is_drawn_of_the_speech_that_the_named_detector_finds(tmp_pat
     assert isinstance(CliRunner().invoke(app, [*command, "deaf", "--force"]).exception, NoSpeech)
     refused = CliRunner().invoke(app, [*command, "gone", "--force"]).exception
     assert isinstance(refused, InvalidOption)
-    assert "known are webrtc, deaf, level" in str(refused)
+    assert "known are webrtc, deaf, level, low" in str(refused)
 
 
 @pytest.mark.usefixtures("added")
@@ -157,3 +168,17 @@ class Wrong(WebRtcActivity):
 def test_a_detector_that_does_not_keep_to_the_protocol_is_told_where(fault: str, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_voice_activity(partial(Wrong, fault))
+
+
+@pytest.mark.usefixtures("added")
+@pytest.mark.skipif(not hasattr(av.stream, "Disposition"), reason="this PyAV cannot see a track's flags")
+def test_of_several_tracks_the_detector_that_was_asked_for_finds_the_one_with_a_voice() -> None:
+    whistled = made_voice(3.0) + 0.3 * np.sin(2 * np.pi * 7000 * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE)
+    content, model = film((whistled / 2).astype(np.float32), made_voice(3.0), flags=(1, 0)), load_model()
+    assert read_recording(content).track == 1
+    assert read_recording(content, voice_activity="low").track == 2
+    assert reconstruct(model, content, voice_activity="low").track == 2
+    alone = reconstruct_speakers(model, content, speakers=1, voice_activity="low").speakers[0].portrait
+    assert alone is not None and alone.track == 2
+    with pytest.raises(InvalidOption):
+        read_recording(EXAMPLE, voice_activity="gone")

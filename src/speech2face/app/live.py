@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import numpy as np
@@ -451,9 +452,9 @@ class LiveConnection(service.SocketConnection):
             wish = read_control(message) if isinstance(message, str) else message
             if self._motion is not None:  # before the sound waits for the encoder: lips are later than a voice at once
                 if isinstance(wish, bytes):
-                    await self._move(self._motion.push(wish))
+                    await self._move(await self._in_thread(partial(self._motion.push, wish)))
                 elif isinstance(wish, Finish):
-                    await self._move(self._motion.finish())
+                    await self._move(await self._in_thread(self._motion.finish))
                     self._motion = None
             await self._buffer.put(wish)
 

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 from asyncio import sleep, to_thread
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from time import monotonic
@@ -351,7 +352,7 @@ class Peer:
                 self._encoding = asyncio.create_task(self._encode(self._track))
             if frame.sample_rate == rate:
                 sound = mono(frame)
-                self.moving.hear(sound)
+                self.moving.hear(sound, self._service.live_threads)
                 await self._track.buffer.offer(sound)
         if self._track is not None:
             await self._track.buffer.end()
@@ -470,14 +471,24 @@ class MovingFace:
         self.face: SpeakingFace | None = None
         self.pose = Pose()
         self._motion: LiveMotion | None = None
+        self._unheard, self._most_unheard = bytearray(), 0  # a second: lips that come later are of another word
+        self._step: Future[None] | None = None
 
     def listen(self, source: PcmFormat) -> None:
         """Begin to move with sound of this format."""
-        self._motion = LiveMotion(source)
+        self._motion, self._most_unheard = LiveMotion(source), source.sample_rate * source.frame_bytes
 
-    def hear(self, sound: bytes) -> None:
-        """Take the next sound."""
-        if self._motion is not None and len(poses := self._motion.push(sound)):
+    def hear(self, sound: bytes, executor: Executor) -> None:
+        """Take the next sound: a worker thread finds the pose, one step at a time, in all that came by then."""
+        if self._motion is None:
+            return
+        self._unheard += sound
+        if self._step is None or self._step.done():
+            heard, self._unheard = bytes(self._unheard[-self._most_unheard :]), bytearray()
+            self._step = executor.submit(self._move, self._motion, heard)
+
+    def _move(self, motion: LiveMotion, sound: bytes) -> None:
+        if len(poses := motion.push(sound)):
             self.pose = Pose.of(poses[-1])
 
     def show(self, model: "Model", portrait: Portrait) -> None:

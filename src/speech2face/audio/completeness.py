@@ -170,17 +170,6 @@ def is_rewindable(file: Any, name: str) -> bool:
         raise unreadable(name, error) from error
 
 
-def not_empty(source: ByteSource) -> ByteSource:
-    """The source, where there is anything in it.
-
-    Raises:
-        EmptyRecording: no bytes.
-    """
-    if source.size == 0:
-        raise EmptyRecording(f"{source.label} is empty: 0 bytes")
-    return source
-
-
 # --- Frames of MP3 and ADTS files, which have nothing around them: how much sound there is, and what lies between.
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
@@ -188,6 +177,8 @@ def not_empty(source: ByteSource) -> ByteSource:
 MOST_WALKED_BYTES = 2**27  # half an hour at the highest bit rate of MP3 is half of it
 SYNCHRONISED_FRAMES = 3  # so many in a row are no accident
 TAG_BEGINNINGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+AFTER_FRAMES = (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))
+APE_BYTES, APE_HEADER = 32, 1 << 29  # of its header or footer, and the flag by which the first is known
 LENGTH_TAG_OFFSETS = (36, 21, 13)  # behind header and side information: ISO 11172-3 stereo, mono; 13818-3 mono
 VBRI_OFFSET = 36
 # ISO 11172-3 and 13818-3, kbit/s by the index in the header, for MPEG 1 and for the lower rates of MPEG 2.
@@ -285,7 +276,7 @@ def _goes_on(content: bytes, at: int, frame: MpegFrame, read_frame: Callable[[by
     end = at + frame.length
     if end >= len(content):
         return end == len(content)
-    return read_frame(content, end) is not None or content[end : end + 3] in (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))
+    return read_frame(content, end) is not None or content[end : end + 3] in AFTER_FRAMES
 
 
 def _next_frame(content: bytes, at: int, read_frame: Callable[[bytes, int], MpegFrame | None]) -> int | None:
@@ -319,7 +310,7 @@ def _is_padding(content: bytes, at: int, resumed: int, read_frame: Callable[[byt
 
 
 def inner_tags(source: ByteSource) -> "Header":
-    """Zeros in the ID3v2 tags between MPEG frames, as where files are joined: FFmpeg skips the first tag alone.
+    """Zeros in the ID3v2 and APE tags between MPEG frames, as where files are joined: FFmpeg skips the first ID3 alone.
 
     In the picture of another one it would take for a frame what looks like one.
 
@@ -329,17 +320,33 @@ def inner_tags(source: ByteSource) -> "Header":
     if source.size > MOST_WALKED_BYTES:
         return Header()
     content, mended = source.read_at(0, source.size), {}
-    at = content.find(b"ID3", max(1, _after_tags(content, 0)))
-    while at >= 0:
-        length = id3_bytes(content[at : at + ID3_HEADER_BYTES])
-        end = at + length
-        goes_on = _begins_frame(content, end) or content[end : end + 3] in (b"ID3", b"TAG") or end == len(content)
-        if length and max(content[at + 6 : at + ID3_HEADER_BYTES]) < 0x80 and goes_on:
-            mended[at + ID3_HEADER_BYTES] = bytes(length - ID3_HEADER_BYTES)
-        else:
-            length = 3
-        at = content.find(b"ID3", at + length)
+    done = _after_tags(content, 0)
+    for match in re.finditer(b"ID3|APETAGEX", content):
+        start, stop = _tag_content(content, match.start()) if match.start() >= done else (0, 0)
+        if done <= start < stop or start in mended:
+            mended[start] = bytes(stop - start)
+            done = stop
     return Header(mended=mended)
+
+
+def _tag_content(content: bytes, at: int) -> tuple[int, int]:
+    """Where what the ID3v2 or APE tag holds begins and ends, whose name stands there; an empty stretch where none does.
+
+    An APE tag (version 1 or 2) has its name in a footer behind what it holds, and most often in a header before it.
+    """
+    if content[at] == ord("I"):
+        end = at + id3_bytes(content[at : at + ID3_HEADER_BYTES])
+        of_seven_bits = max(content[at + 6 : at + ID3_HEADER_BYTES], default=0x80) < 0x80
+        return (at + ID3_HEADER_BYTES, end) if of_seven_bits and _ends_tag(content, end) else (0, 0)
+    version, size, _, flags = struct.unpack("<IIII", content[at + 8 : at + 24].ljust(16, b"\0"))
+    start, stop = (at + APE_BYTES, at + size) if flags & APE_HEADER else (at + APE_BYTES - size, at)
+    follows = content[stop : stop + 8] == b"APETAGEX" or _ends_tag(content, at + APE_BYTES)
+    return (start, stop) if version in (1000, 2000) and start >= 0 and follows else (0, 0)
+
+
+def _ends_tag(content: bytes, at: int) -> bool:
+    """Whether a frame, another tag, padding or nothing at all stands where a tag should end."""
+    return _begins_frame(content, at) or at == len(content) or content[at : at + 3] in AFTER_FRAMES
 
 
 def _begins_frame(content: bytes, at: int) -> bool:
@@ -404,14 +411,6 @@ class OggLink:
 
 
 @dataclass(frozen=True)
-class OggPages:
-    """What a file's pages say; `cut` if it ends inside of one."""
-
-    links: tuple[OggLink, ...]
-    cut: bool
-
-
-@dataclass(frozen=True)
 class _Page:
     start: int
     stop: int
@@ -434,22 +433,23 @@ class _Page:
             yield self.body[at:], False
 
 
-def read_pages(source: ByteSource) -> OggPages:
-    """Walk through all pages.
+def read_pages(source: ByteSource) -> list[OggLink]:
+    """Walk through all pages, and return the recordings that they chain.
 
     Raises:
+        CorruptRecording: the file ends inside of a page.
         UnreadableRecording: the bytes cannot be read.
     """
     links: list[OggLink] = []
     at, damaged_from, only_first = 0, None, False
-    cut = False
     while at < source.size:
         page = _page(source, at)
         if page is None:
             damaged_from = at if damaged_from is None else damaged_from
             following = _find_page(source, at + 1)
             if following is None:
-                cut = source.read_at(at, 4) == b"OggS"
+                if source.read_at(at, 4) == b"OggS":
+                    raise CorruptRecording(f"{source.label} is cut off in the middle of a page; copy it again")
                 break
             at = following
             continue
@@ -460,11 +460,11 @@ def read_pages(source: ByteSource) -> OggPages:
             _take(links[-1], page, damaged=damaged_from is not None)
             links[-1].stop = page.stop
         at, damaged_from = page.stop, None
-    if links and not cut and damaged_from is not None:
-        _count_lost_end(links[-1], source.size - damaged_from)
     if links:
         links[-1].stop = source.size
-    return OggPages(tuple(links), cut)
+        if damaged_from is not None:
+            _count_lost_end(links[-1], source.size - damaged_from)
+    return links
 
 
 def _page(source: ByteSource, at: int) -> _Page | None:
@@ -735,7 +735,9 @@ def _w64(source: ByteSource) -> Header:
             mended = {}
             if (size <= 0 or is_placeholder(size, present)) and present > 0:
                 mended = {16: source.size.to_bytes(8, "little"), at - 8: (present + 24).to_bytes(8, "little")}
-            return Header(*_counted(max(0, size), present, bytes_a_second), mended=mended)
+            end = int.from_bytes(source.read_at(16, 8), "little")
+            another = end if end > at and source.read_at(end, 16) == W64_RIFF else None
+            return Header(*_counted(max(0, size), present, bytes_a_second), mended=mended, next_part=another)
     return Header()
 
 
@@ -776,12 +778,15 @@ def _aiff(source: ByteSource) -> Header:
             present = source.size - at - 8  # behind offset and block size
             unknown = is_placeholder(size - 8, present)
             mended = {4: _big(source.size - 8), at - 4: _big(present + 8)} if unknown else {}
+            end = 8 + int.from_bytes(source.read_at(4, 4), "big")
+            another = end if end > at and source.read_at(end, 4) == b"FORM" else None
             if not frames_at or not frame_bytes:
-                return Header(None if unknown or not rate else believed(frames / rate), mended=mended)
+                seconds = None if unknown or not rate else believed(frames / rate)
+                return Header(seconds, mended=mended, next_part=another)
             if is_placeholder(frames * frame_bytes, present):
                 return Header(mended=mended | {frames_at: _big(present // frame_bytes)})
             seconds, there = _counted(frames * frame_bytes, present, rate * frame_bytes)
-            return Header(seconds, there, mended=mended)
+            return Header(seconds, there, mended=mended, next_part=another)
     return Header()
 
 
@@ -849,42 +854,38 @@ def _flac(source: ByteSource) -> Header:
 
 
 def _matroska(source: ByteSource) -> Header:
-    number, at, size = _element(source, 0)
+    number, at, size = element(source.read_at(0, 12), 0)
     if number != EBML or size is None:
         return Header()
-    number, segment, size = _element(source, at + size)
+    number, segment, size = element(source.read_at(at + size, 12), at + size)
     if number != SEGMENT:
         return Header()
-    at, whole = segment, size is None or segment + size <= source.size or is_placeholder(size, source.size - segment)
-    for _ in range(MOST_CHUNKS):
-        number, inside, size = _element(source, at)
-        if number == INFO and size is not None:
-            seconds = _matroska_duration(source, inside, inside + size)
+    whole = size is None or segment + size <= source.size or is_placeholder(size, source.size - segment)
+    for number, inside, length in _elements(source, segment, source.size):
+        if number == INFO:
+            seconds = _matroska_duration(source, inside, inside + length)
             return Header(seconds, cut=seconds is None and not whole)
-        if not number or size is None:
-            break
-        at = inside + size
     return Header(cut=not whole)
 
 
 def _matroska_duration(source: ByteSource, at: int, end: int) -> float | None:
     scale, duration = 1_000_000, 0.0
-    while at < end:
-        number, inside, size = _element(source, at)
-        if not number or size is None or size > 2**20:
-            break
-        value = source.read_at(inside, size)
-        if number == TIMESTAMP_SCALE:
-            scale = int.from_bytes(value, "big")
-        elif number == DURATION and size in (4, 8):
-            duration = struct.unpack(">f" if size == 4 else ">d", value)[0] if len(value) == size else 0.0
-        at = inside + size
+    for number, inside, size in _elements(source, at, end):
+        if number == TIMESTAMP_SCALE and size <= 8:
+            scale = int.from_bytes(source.read_at(inside, size), "big")
+        elif number == DURATION and size in (4, 8) and len(value := source.read_at(inside, size)) == size:
+            duration = struct.unpack(">f" if size == 4 else ">d", value)[0]
     return believed(duration * scale / 1e9)
 
 
-def _element(source: ByteSource, at: int) -> tuple[int, int, int | None]:
-    """Number, place of the content and size of an EBML element, RFC 8794; number 0 for none, size None if unknown."""
-    return element(source.read_at(at, 12), at)
+def _elements(source: ByteSource, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Number, place of the content and size of EBML elements, up to one that is none or of unknown size."""
+    for _ in range(MOST_CHUNKS):
+        number, inside, size = element(source.read_at(at, 12), at)
+        if at >= end or not number or size is None:
+            return
+        yield number, inside, size
+        at = inside + size
 
 
 def element(head: bytes, at: int) -> tuple[int, int, int | None]:
@@ -909,6 +910,7 @@ def element(head: bytes, at: int) -> tuple[int, int, int | None]:
 # ISO 14496-12: boxes that hold the boxes that count samples, and those. FFmpeg makes an entry of each sample that is
 # stated, before it looks whether there are any bytes of it: 2 GB of a file of 32 kB.
 SAMPLE_HOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"})
+COUNT_OFFSETS = {b"stsz": 8, b"stz2": 8, b"trun": 4}  # of the number of samples in the boxes that state it
 MOST_BOXES = 100_000  # that are looked at
 
 
@@ -925,22 +927,25 @@ def _check_samples(source: ByteSource) -> None:
         if not waiting:
             break
         at, end = waiting.pop()
-        head = source.read_at(at, 20)
-        size, name, inside = int.from_bytes(head[:4]), head[4:8], 8
-        if size == 1:
-            size, inside = int.from_bytes(head[8:16]), 16
-        size = end - at if size == 0 else size
-        if size < inside:
+        name, inside, size = _box(source, at, end)
+        if at + size < inside:
             continue
         waiting.append((at + size, end))
         if name in SAMPLE_HOLDERS:
-            waiting.append((at + inside, min(at + size, end)))
-        elif name in (b"stsz", b"stz2"):
-            stated += int.from_bytes(source.read_at(at + inside + 8, 4))
-        elif name == b"trun":
-            stated += int.from_bytes(source.read_at(at + inside + 4, 4))
+            waiting.append((inside, min(at + size, end)))
+        elif name in COUNT_OFFSETS:
+            stated += int.from_bytes(source.read_at(inside + COUNT_OFFSETS[name], 4))
     if stated > source.size:
         raise CorruptRecording(f"{source.label} states {stated} samples in {source.size} bytes; export it again")
+
+
+def _box(source: ByteSource, at: int, end: int) -> tuple[bytes, int, int]:
+    """Name, place of the content and size of the box that begins there; its size is 0 where there is none."""
+    head = source.read_at(at, 16)
+    size, inside = int.from_bytes(head[:4]), at + 8
+    if size == 1:
+        size, inside = int.from_bytes(head[8:]), at + 16
+    return head[4:8], inside, end - at if size == 0 and len(head) >= 8 else size
 
 
 def _mp4(source: ByteSource) -> Header:
@@ -948,11 +953,9 @@ def _mp4(source: ByteSource) -> Header:
     _check_samples(source)
     at, seen_film, fragmented = 0, False, False
     for _ in range(MOST_CHUNKS):
-        head = source.read_at(at, 16)
-        if len(head) < 8:
+        if source.size - at < 8:
             break
-        size, name = int.from_bytes(head[:4], "big"), head[4:8]
-        size = int.from_bytes(head[8:], "big") if size == 1 else source.size - at if size == 0 else size
+        name, _, size = _box(source, at, source.size)
         if name == b"ftyp" and seen_film:
             return Header(fragmented=fragmented, next_part=at)
         seen_film, fragmented = seen_film or name == b"moov", fragmented or name == b"moof"
@@ -973,6 +976,7 @@ READERS: dict[bytes, Reader] = {
     b"caff": _caf,
     b"fLaC": _flac,
     b"ID3": _flac,
+    b"APETAGEX": inner_tags,
     b"\x1aE\xdf\xa3": _matroska,
 }
 
@@ -1010,9 +1014,12 @@ def find_parts(source: ByteSource) -> list[RecordingPart]:
     """All the recordings of a file, in order.
 
     Raises:
+        EmptyRecording: no bytes.
         CorruptRecording: the file ends in the middle of a page, a box or a cluster that should be whole.
         UnreadableRecording: it cannot be read.
     """
+    if source.size == 0:
+        raise EmptyRecording(f"{source.label} is empty: 0 bytes")
     if source.read_at(0, 4) == b"OggS":
         return _ogg_parts(source)
     parts = [_part(source)]
@@ -1034,12 +1041,10 @@ def _part(source: ByteSource) -> RecordingPart:
 
 
 def _ogg_parts(source: ByteSource) -> list[RecordingPart]:
-    pages = read_pages(source)
-    if pages.cut:
-        raise CorruptRecording(f"{source.label} is cut off in the middle of a page; copy it again")
-    if len(pages.links) <= 1 or len(pages.links) > MOST_PARTS:  # FFmpeg reads the parts one after the other
-        return [RecordingPart(source, Header(), *pages.links[:1])]
-    return [RecordingPart(source.part(link.start, link.stop), Header(), link) for link in pages.links]
+    links = read_pages(source)
+    if len(links) <= 1 or len(links) > MOST_PARTS:  # FFmpeg reads the parts one after the other
+        return [RecordingPart(source, Header(), *links[:1])]
+    return [RecordingPart(source.part(link.start, link.stop), Header(), link) for link in links]
 
 
 def expected(container: "InputContainer", stream: "AudioStream", part: RecordingPart, track: int) -> Expected:
@@ -1066,9 +1071,13 @@ def declares_for_all_streams(container: "InputContainer") -> bool:
 
 def hole_seconds(container: "InputContainer", part: RecordingPart, gap_seconds: float) -> float:
     """How much of what the time stamps leap over is a hole in the file, and not the recorder's own pause."""
-    if container.format.name == "flac":
-        return gap_seconds  # every frame has its number
-    return gap_seconds if is_damaged(part.source, container.format.name) else 0.0
+    kind = container.format.name
+    damaged = kind == "flac"  # every frame has its number
+    if "matroska" in kind:
+        damaged = _matroska_is_damaged(part.source)
+    elif kind == "mpegts":
+        damaged = _transport_is_damaged(part.source)
+    return gap_seconds if damaged else 0.0
 
 
 def declared_seconds(container: "InputContainer", stream: "AudioStream", file: BinaryIO) -> float | None:
@@ -1090,17 +1099,6 @@ OPENED = frozenset({SEGMENT, CLUSTER})
 TOP = frozenset({EBML, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1043A770, 0x1941A469, 0x1254C367})
 INSIDE = frozenset({0xE7, 0x5854, 0xA7, 0xAB, 0xA3, 0xA0, 0xAF, 0xEC, 0xBF})
 TS_PACKET_BYTES, TS_SYNC = 188, 0x47  # ISO 13818-1, section 2.4.3
-
-
-def is_damaged(source: ByteSource, container: str) -> bool:
-    """Whether the structure of a Matroska file or a transport stream is broken; False for all others.
-
-    Raises:
-        UnreadableRecording: the bytes cannot be read.
-    """
-    if "matroska" in container:
-        return _matroska_is_damaged(source)
-    return container == "mpegts" and _transport_is_damaged(source)
 
 
 def _matroska_is_damaged(source: ByteSource) -> bool:

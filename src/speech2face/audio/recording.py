@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from speech2face import errors
 from speech2face.audio import completeness
 from speech2face.audio.spectrogram import SAMPLE_RATE, FloatArray
-from speech2face.audio.speech import require_speech
+from speech2face.audio.speech import DEFAULT_ACTIVITY, open_voice_activity, require_speech
 from speech2face.inputs import (
     BytesLike,
     PathLike,
@@ -294,6 +294,7 @@ def read_recording(
     sample_rate: float | None = None,
     max_seconds: float = MAX_RECORDING_SECONDS,
     track: int | None = None,
+    voice_activity: str = DEFAULT_ACTIVITY,
 ) -> Recording:
     """Decode one sound track of a recording.
 
@@ -301,17 +302,18 @@ def read_recording(
     one that is not (a pipe) from where it stands, up to `MAX_PIPED_BYTES`. The caller's file is left open. Or samples
     that were decoded already, `(array, sample_rate)` or an array with its `sample_rate`: see `decode_array`. `track` is
     the number of the track, from 1; None takes the one that a player would, or where there is no speech in it the next
-    that has some. An array is one track.
+    that has some, as the detector called `voice_activity` finds it. An array is one track.
 
     Raises:
         RecordingNotFound, UnreadableRecording: no such file; a folder, no permission, or reading failed.
         EmptyRecording, NotMedia, NoAudioStream: nothing to decode.
         CorruptRecording: damaged, cut off, or with samples that are not finite numbers.
         RecordingTooLong: over `max_seconds`, by its header or while decoding.
-        InvalidOption: there is no such track, or no such number.
+        InvalidOption: there is no such track, number or detector.
     """
     track = None if track is None else whole_number("track", track, -sys.maxsize, sys.maxsize)
     max_seconds = real_number("max_seconds", max_seconds)
+    open_voice_activity(voice_activity)  # an unknown name is refused, also where there is one track
     if is_array(source) or is_array_with_rate(source) or sample_rate is not None:
         if track not in (None, 1):
             raise errors.InvalidOption(f"an array of samples has no track {track}; leave `track` out")
@@ -320,12 +322,8 @@ def read_recording(
         seconds = waveform.size / SAMPLE_RATE
         return Recording(waveform, rate, channels, str(array.dtype), "array", "recording", seconds)
     with _opened(source) as (file, name):
-        return _decode(
-            completeness.find_parts(completeness.not_empty(completeness.ByteSource(file, name))),
-            name,
-            max_seconds,
-            track,
-        )
+        parts = completeness.find_parts(completeness.ByteSource(file, name))
+        return _decode(parts, name, max_seconds, track, voice_activity)
 
 
 def checked_recording(recording: Recording) -> Recording:
@@ -340,11 +338,9 @@ def checked_recording(recording: Recording) -> Recording:
 def is_recording(path: Path) -> bool:
     """Whether a file's content is media with sound, damaged or not; nothing is decoded."""
     try:
-        with _opened(path) as (file, name):
-            source = completeness.not_empty(completeness.ByteSource(file, name))
-            with _container(source, name) as container:
-                choose_track(container, name)
-    except (errors.NotMedia, errors.NoAudioStream, errors.EmptyRecording):
+        with _opened(path) as (file, name), _container(completeness.ByteSource(file, name), name) as container:
+            choose_track(container, name)
+    except (errors.NotMedia, errors.NoAudioStream):
         return False
     except errors.Speech2FaceError:
         return True  # reading it will say what is wrong
@@ -418,7 +414,9 @@ def _unopenable(file: completeness.ByteSource, name: str) -> errors.CorruptRecor
     return errors.NotMedia(f"{name} is not a sound or video file that can be decoded")
 
 
-def _decode(parts: list[completeness.RecordingPart], name: str, max_seconds: float, track: int | None) -> Recording:
+def _decode(
+    parts: list[completeness.RecordingPart], name: str, max_seconds: float, track: int | None, voice_activity: str
+) -> Recording:
     """The track that was asked for; else the first in the order of players in which somebody speaks, or the first."""
     with _container(parts[0].source, name) as container:
         preferred = tracks_by_preference(container, name) if track is None else [choose_track(container, name, track)]
@@ -428,7 +426,7 @@ def _decode(parts: list[completeness.RecordingPart], name: str, max_seconds: flo
         try:
             recording = _decode_track(parts, name, max_seconds, number)
             if len(numbers) > 1:
-                require_speech(recording.waveform)
+                require_speech(recording.waveform, voice_activity=voice_activity)
             return recording
         except (errors.NoSpeech, errors.SilentRecording, errors.TooLittleSpeech):
             first = first or recording
@@ -498,6 +496,8 @@ def _read_part(
     present = reading.reach_seconds if completeness.declares_for_all_streams(container) else seconds
     if wanted.seconds is not None and wanted.present_seconds is None:
         _check_length(wanted.seconds, present, name)
+    elif reading.stopped is not None and not reading.walked:
+        raise errors.CorruptRecording(f"{name} is damaged: {_reason(reading.stopped)}; copy it again")
     if _is_too_much(reading.gap_seconds, seconds):
         _check_lost(completeness.hole_seconds(container, part, reading.gap_seconds), seconds, name)
     _check_lost(wanted.lost_seconds, seconds, name)
@@ -533,16 +533,18 @@ def _is_too_much(lost: float, of: float) -> bool:
 class _Reading:
     """One sound stream on its way into a resampler, and what its packets say of holes.
 
-    `reach_seconds` is how far any stream of the file reaches, `gap_seconds` what the stream's time stamps leap over.
+    `reach_seconds` is how far any stream of the file reaches, `gap_seconds` what the stream's time stamps leap over;
+    `stopped` is why there were no more packets, where that was not the end: bytes behind the sound, or damage.
     """
 
     def __init__(self, container: "InputContainer", stream: "AudioStream", resampler: ChannelResampler) -> None:
         self.container, self.stream, self.resampler = container, stream, resampler
         self.reach_seconds = self.gap_seconds = 0.0
+        self.stopped: Exception | None = None
         self._lost_seconds = 0.0
         self._codec = stream.codec_context.name
         self._decoded = (0, 0.0)  # bytes and seconds of packets that could be decoded
-        self._walked = container.format.name in completeness.WALKED_DEMUXERS
+        self.walked = container.format.name in completeness.WALKED_DEMUXERS
 
     def read_all(self) -> None:
         """Decode to the end.
@@ -553,7 +555,7 @@ class _Reading:
         # Floats once, not a fraction for every packet: that would take as long as decoding.
         tick_seconds = {each.index: float(each.time_base or 0) for each in self.container.streams}
         follows: float | None = None
-        for packet in self.container.demux():
+        for packet in self._packets():
             tick = tick_seconds.get(packet.stream_index, 0.0)  # transport streams may gain streams on the way
             seconds = (packet.duration or 0) * tick
             begins = None if packet.pts is None else packet.pts * tick
@@ -566,6 +568,16 @@ class _Reading:
                     self.gap_seconds += max(0.0, begins - follows - tick)
                 follows = begins + seconds
             self._decode(packet, seconds)
+
+    def _packets(self) -> "Iterator[Packet[Any]]":
+        import av
+
+        try:
+            yield from self.container.demux()
+        except av.FFmpegError as error:
+            self.stopped = error
+            for frame in self.stream.decode(None):  # as the end itself has the decoder give what it holds
+                self.resampler.add(frame)
 
     def _decode(self, packet: "Packet[Any]", seconds: float) -> None:
         import av
@@ -588,7 +600,7 @@ class _Reading:
         Raises:
             CorruptRecording: more than half a second is lost.
         """
-        size, spent = (0, 0.0) if self._walked else self._decoded  # what lies between these frames is counted already
+        size, spent = (0, 0.0) if self.walked else self._decoded  # what lies between these frames is counted already
         self._lost_seconds += max(seconds, LEAST_PACKET_SECONDS, packet.size * spent / size if size else 0.0)
         if self._lost_seconds > LOST_SECONDS:
             raise errors.CorruptRecording(f"{self.resampler.name} is damaged: {reason}; copy it again")

@@ -20,6 +20,7 @@ from speech2face.cli.terminal import (
     SignCertificate,
     SignKey,
     SpeakersText,
+    check_picture_output,
     check_piped,
     leave,
     one_line_errors,
@@ -165,7 +166,9 @@ def portrait(
         check_piped()
     to_output = out == STANDARD_OUTPUT
     if to_output:
-        _check_output_stream(single=gathered.single and speakers is None, samples=samples, as_json=as_json)
+        if not gathered.single or speakers is not None or samples:
+            raise InvalidOption("standard output takes one picture; for several name a folder: --out FOLDER")
+        check_picture_output(as_json=as_json)
     jobs = plan(
         gathered,
         None if to_output else out,
@@ -220,20 +223,6 @@ def portrait(
             note(f"{name}: {value}")
     elif not quiet:
         print_rows((portrait_rows if speakers is None else conversation_rows)(facts, job))
-
-
-def _check_output_stream(*, single: bool, samples: int, as_json: bool) -> None:
-    """Refuse what standard output has no place for beside one picture.
-
-    Raises:
-        InvalidOption: with what to do.
-    """
-    if not single or samples:
-        raise InvalidOption("standard output takes one picture; for several name a folder: --out FOLDER")
-    if as_json:
-        raise InvalidOption("standard output takes the picture or --json, not both; name a file: --out FILE.png")
-    if sys.stdout.isatty():
-        raise InvalidOption("standard output is a terminal; redirect it, as in -o - > face.png")
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -26,8 +26,10 @@ from speech2face.cli.terminal import (
     SignCertificate,
     SignKey,
     Split,
+    check_picture_output,
     listed,
     open_signer,
+    print_bytes,
     print_error,
     print_json,
     print_line,
@@ -63,7 +65,10 @@ def decode(
         Path | None, typer.Option(help="Weights of the release's face embedder, where they are your own file.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="A .png or a folder. Default: here, NAME-decoded.png.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="A .png, a folder, or - for standard output. Default: here, NAME-decoded.png."
+        ),
     ] = None,
     exaggerate: Exaggerate = 0.0,
     as_json: FactsAsJson = False,
@@ -73,21 +78,39 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Draw the canonical face of a photograph: from the front, neutral, evenly lit, as far as its embedding tells."""
-    from speech2face.batch import plan_reconstruction, printable, reconstruction_files, reconstruction_rows
+    from speech2face.batch import (
+        STANDARD_OUTPUT,
+        fact_rows,
+        plan_reconstruction,
+        printable,
+        reconstruction_files,
+        reconstruction_rows,
+    )
     from speech2face.inputs import require_name
     from speech2face.models import load_model
     from speech2face.outputs import check_outputs, write_together
     from speech2face.portrait import decode_photograph
 
     require_name(photograph)
-    files = plan_reconstruction(photograph, out, force=force)
-    check_outputs(files, force=force)
+    to_output = out == STANDARD_OUTPUT
+    files = plan_reconstruction(photograph, None if to_output else out, force=force)
+    if to_output:
+        check_picture_output(as_json=as_json)
+    else:
+        check_outputs(files, force=force)
     signer = open_signer(sign_key, sign_certificate, [model])
     with Bar("reading the photograph", quiet=quiet):
         made = decode_photograph(
             load_model(model), photograph, embedder_file=embedder, landmarks=landmarks, exaggerate=exaggerate
         )
-    write_together(reconstruction_files(made, photograph, files, signer), force=force)
+    content = reconstruction_files(made, photograph, files, signer)
+    if to_output:
+        print_bytes(content[files[0]])
+        if not quiet:
+            for name, value in [*fact_rows(made.facts()), ("note", made.facts()["notice"])]:
+                note(f"{name}: {value}")
+        return
+    write_together(content, force=force)
     if as_json:
         print_json(
             {"photograph_file": printable(photograph), "files": [printable(path) for path in files]} | made.facts()

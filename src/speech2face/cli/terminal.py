@@ -127,6 +127,18 @@ def print_text(text: str) -> None:
     sys.stdout.flush()
 
 
+def check_picture_output(*, as_json: bool) -> None:
+    """Refuse what standard output has no place for beside one picture.
+
+    Raises:
+        InvalidOption: with what to do.
+    """
+    if as_json:
+        raise InvalidOption("standard output takes the picture or --json, not both; name a file: --out FILE.png")
+    if sys.stdout.isatty():
+        raise InvalidOption("standard output is a terminal; redirect it, as in -o - > face.png")
+
+
 def print_bytes(content: bytes) -> None:
     """A result that is no text, such as a picture, and nothing beside it."""
     sys.stdout.flush()
