@@ -157,3 +157,24 @@ def test_the_base_install_imports_everything_it_needs() -> None:
     script = IMPORT_WITHOUT_EXTRAS.format(extras=set(EXTRAS), names=names)
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_only_models_ask_of_what_kind_a_model_is() -> None:
+    """Everybody else goes by the contract, so that another kind needs no edit elsewhere."""
+    kinds = {
+        node.name
+        for path in MODULES
+        if place(path).startswith("models/")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Model", "Runtime", "Release", "Encoding"))
+    }
+    assert {"AttributeModel", "PairedModel", "FittedModel", "SpeakerModel"} <= kinds
+    asked = [
+        f"{place(path)}: {ast.unparse(node)}"
+        for path in MODULES
+        if not place(path).startswith("models/")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass")
+        if kinds & {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)}
+    ]
+    assert asked == []

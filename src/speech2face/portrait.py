@@ -32,11 +32,11 @@ from speech2face.models.contract import (
     OTHER_TRACKS,
     Caution,
     FaceBelief,
-    FittedModel,
     Given,
     Model,
     SpeechEncoding,
     find_cautions,
+    fitted_model,
 )
 from speech2face.outputs import write_together
 from speech2face.provenance import (
@@ -680,7 +680,8 @@ def _embedded(
     Raises:
         InvalidOption: a file that this kind of model has no use for, or a wrong one.
     """
-    if not isinstance(model, FittedModel):
+    fitted = fitted_model(model)
+    if fitted is None:
         if landmarks is not None:
             raise InvalidOption(f"the model {model.release.name} reads faces by a network; leave --landmarks out")
         kind, embedder = model.face_embedder(weights)
@@ -690,11 +691,11 @@ def _embedded(
     if landmarks is None:
         from speech2face.face.landmarks import FacePointFinder
 
-        fitter, points = model.face_fitter(FacePointFinder()), None
+        fitter, points = fitted.face_fitter(FacePointFinder()), None
     else:
         from speech2face.face.landmarks import read_landmarks
 
-        fitter, points = model.face_fitter(), read_landmarks(landmarks, name, (picture.shape[1], picture.shape[0]))
+        fitter, points = fitted.face_fitter(), read_landmarks(landmarks, name, (picture.shape[1], picture.shape[0]))
     try:
         fit = fitter.fit([picture], [points])
     except FaceNotFound as error:

@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,7 @@ from speech2face.audio.vocoder import (
 from speech2face.console import Tell, unheard
 from speech2face.errors import InvalidOption, NoSpeech
 from speech2face.inputs import PathLike, brief, plain_path
-from speech2face.models.contract import Given, Model, SpeakerEncoding, SpeakerModel
+from speech2face.models.contract import Given, Model, SpeakerEncoding, SpeakerModel, speaker_model
 from speech2face.outputs import write_together
 from speech2face.portrait import as_recording, check_model, draw_picture, gender_facts
 from speech2face.voice.belief import cosine
@@ -489,13 +489,14 @@ def shield(
         from speech2face.models import load_model
 
         model = load_model()
-    speaker_model = _speaker_model(model)
+    check_model(model)
+    telling = speaker_model(model)
     model.prefetch()
     waveform = as_recording(recording, sample_rate, track).waveform
     activity = require_speech(waveform)
     speech = activity.speech()
-    encoding = speaker_model.encode(speech)
-    change, excerpt = find_change(speaker_model, speech, progress)
+    encoding = telling.encode(speech)
+    change, excerpt = find_change(telling, speech, progress)
     progress("finding the pitch", 0, None)
     pitch = track_pitch(waveform)
     voices = _told(take_apart(waveform, pitch), waveform.size, progress)
@@ -503,9 +504,9 @@ def shield(
     progress("reading the changed voice", 0, None)
     made = _levelled(made, activity.spans, _level(speech))
     changed = Activity(made, activity.spans).speech()
-    after = speaker_model.encode(changed)
+    after = telling.encode(changed)
     most = EXCERPT_SEGMENTS * SEGMENT_SAMPLES
-    alike = syllables(speaker_model, speech[:most]) * syllables(speaker_model, changed[:most])
+    alike = syllables(telling, speech[:most]) * syllables(telling, changed[:most])
     faces = [draw_picture(model, model.exaggerated(each.belief(Given()).mean, 0.0)).image for each in (encoding, after)]
     return Shielded(
         audio=made,
@@ -539,15 +540,6 @@ def _kept(before: FloatArray | None, after: FloatArray | None) -> float | None:
     if before is None or after is None or not np.any(before):
         return None
     return float(before @ after / (before @ before))
-
-
-def _speaker_model(model: Model) -> SpeakerModel:
-    check_model(model)
-    if not isinstance(model, SpeakerModel):
-        raise InvalidOption(
-            f"the model {model.release.name} states neither age nor gender; use the starter, or one that learn wrote"
-        )
-    return cast(SpeakerModel, model)
 
 
 # --- A waveform as the bytes of a sound file, encoded in memory by FFmpeg.

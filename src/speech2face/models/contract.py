@@ -9,7 +9,7 @@ import numpy as np
 
 from speech2face.audio.spectrogram import FloatArray
 from speech2face.audio.speech import Activity, Spans, high_band_db, snr_db
-from speech2face.errors import InvalidGiven
+from speech2face.errors import InvalidGiven, InvalidOption
 from speech2face.face.embed import FaceEmbedder
 from speech2face.inputs import described, real_number
 from speech2face.limits import Style
@@ -375,3 +375,22 @@ class Model(Protocol):
         `hair` is one of `hair_styles`, without effect where there are none; None is the most frequent one.
         """
         ...
+
+
+def fitted_model(model: Model) -> FittedModel | None:
+    """Return the model where photographs are fitted to its face embeddings; None where a network reads them."""
+    return model if isinstance(model, FittedModel) else None
+
+
+def speaker_model(model: Model) -> SpeakerModel:
+    """Return the model where it states age and gender and tells speakers apart.
+
+    Raises:
+        InvalidOption: it does not.
+    """
+    found: object = model  # the two protocols say other things of `encode`
+    if isinstance(found, SpeakerModel):
+        return found
+    raise InvalidOption(
+        f"the model {model.release.name} states neither age nor gender; use the starter, or one that learn wrote"
+    )
