@@ -24,8 +24,7 @@ from recipes.starter.face_model import (
     local_contrast,
     raise_contrast,
 )
-from speech2face.face.align import Points, border_points, spline_map
-from speech2face.face.appearance import AttributeBasis
+from speech2face.face.appearance import AttributeBasis, Points, border_points, spline_map
 from speech2face.face.landmarks import HAIRLINE, mirror, mirror_pairs
 
 AGEING = ("older", "older_femininity", "old", "old_femininity")

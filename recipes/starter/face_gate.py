@@ -24,8 +24,7 @@ from scipy import stats
 from recipes.starter.face_material import FLOW_NODES, SIZE, Controls, Faces, Textures, join
 from recipes.starter.face_model import penalties
 from speech2face.decoder.warp import warp
-from speech2face.face.align import Points
-from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis, random_faces
+from speech2face.face.appearance import GROUP_CONCENTRATION, AttributeBasis, Points, random_faces
 from speech2face.face.appearance import Doubles as Array
 from speech2face.face.embed import FaceMatcher, PictureEmbedder, embed_drawn
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from speech2face.data.sources import read_table
-from speech2face.face.align import (
+from speech2face.face.appearance import (
     Points,
     Similarity,
     border_points,

@@ -22,8 +22,7 @@ from recipes.starter.face_material import (
     split,
     to_tone,
 )
-from speech2face.face.align import Points
-from speech2face.face.appearance import AttributeBasis
+from speech2face.face.appearance import AttributeBasis, Points
 from speech2face.face.landmarks import mirror
 
 # --------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import factorized
 
 from recipes.starter.face_material import HAND_PLACED, HEAD_ANGLES_DEGREES, HEAD_CENTRE, SIZE, directions
 from recipes.starter.face_model import FACE_CONTOUR, FaceModel, polygon
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.landmarks import HAIRLINE
 
 Array = NDArray[np.float32]

@@ -8,7 +8,7 @@ import pytest
 
 from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, sharpness
 from speech2face.data.media import Rejected
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import DlibDetector, FaceBox, Picture
 from speech2face.face.landmarks import COUNT, LEFT_EYE, RIGHT_EYE, DlibLandmarker, HeadPose
 from tests.data.made_videos import Placed, drawn_face, scene

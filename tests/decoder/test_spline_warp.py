@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from speech2face.decoder.warp import SOFTENING_PIXELS, BorderedSpline, solve_by_elimination
-from speech2face.face.align import border_points
+from speech2face.face.appearance import border_points
 
 SIZE = 32
 SPLINE = BorderedSpline(SIZE, nodes=SIZE)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from speech2face.face.align import align, fit_similarity, generalised_procrustes
+from speech2face.face.appearance import align, fit_similarity, generalised_procrustes
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

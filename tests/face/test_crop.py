@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from speech2face.face.align import Similarity
+from speech2face.face.appearance import Similarity
 from speech2face.face.detect import FaceBox, box_crop, take_crop
 from speech2face.face.embed import TEMPLATE, crop_by_points, eyes_of_five, five_of_sixty_eight, template
 

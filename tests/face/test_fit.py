@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import Picture, read_photograph
 from speech2face.face.fit import LEAST_WEIGHT, REASONS, FaceFit, FaceFitter
 from speech2face.face.landmarks import CONTROL_OF, HAND_PLACED, MIRRORED_LANDMARKS, scheme_of

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import DlibDetector
 from speech2face.face.landmarks import (
     ASIDE_GAIN,

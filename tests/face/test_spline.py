@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose
 
-from speech2face.face.align import border_points, pixel_grid, spline_map
+from speech2face.face.appearance import border_points, pixel_grid, spline_map
 
 CONTROLS = np.array([[20.0, 20.0], [44.0, 20.0], [32.0, 40.0]])
 

@@ -64,7 +64,7 @@ from speech2face.consent import (
 from speech2face.data.faces import FaceCandidate, FaceLimits, FaceSearch, SeenFace, aligned_face, face_alignment
 from speech2face.data.media import Rejected
 from speech2face.errors import FaceNotFound, InvalidOption, MissingExtra, NoSpeech, SilentRecording, TooLittleSpeech
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import Picture, read_photograph
 
 # --- How good a recording or photograph is that somebody makes just now: measured, as codes; the page has the words.

@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from pydantic import Field
 
 from speech2face.data.media import Rejected
-from speech2face.face.align import Points, Similarity, fit_similarity
+from speech2face.face.appearance import Points, Similarity, fit_similarity
 from speech2face.face.detect import FaceBox, FaceDetector, Picture, SearchDetectorName, take_crop
 from speech2face.face.landmarks import FaceLandmarker, HeadPose, eye_opening, eyes, head_pose, mouth_opening
 from speech2face.validation import Checked, checked

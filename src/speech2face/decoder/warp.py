@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from speech2face.face.align import border_points
+from speech2face.face.appearance import border_points
 
 INVERSION_STEPS = 4  # each divides the error by the flow's slope, about 4; 4 leave under a tenth of a pixel
 

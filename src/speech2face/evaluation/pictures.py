@@ -48,7 +48,7 @@ from speech2face.evaluation.readers import (
     PictureInput,
 )
 from speech2face.evaluation.report import Exclusion, ModelFacts
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import DlibDetector, FaceDetector, Picture, file_sha256, read_photograph, weight_file
 from speech2face.face.embed import PictureEmbedder
 from speech2face.face.embedders import open_embedder

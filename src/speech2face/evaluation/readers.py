@@ -21,8 +21,15 @@ from safetensors import safe_open
 
 from speech2face.errors import SeveralFaces, WeightsError
 from speech2face.face import detect
-from speech2face.face.align import Points, bilinear, border_points, fit_similarity, pixel_grid, spline_map
-from speech2face.face.appearance import AppearanceModel
+from speech2face.face.appearance import (
+    AppearanceModel,
+    Points,
+    bilinear,
+    border_points,
+    fit_similarity,
+    pixel_grid,
+    spline_map,
+)
 from speech2face.face.detect import first_line, open_network, picture_input, weight_file
 from speech2face.face.embed import PointFinder, crop_by_points
 from speech2face.face.landmarks import FacePointFinder, drawn_points, find_box

@@ -28,7 +28,7 @@ from speech2face.errors import (
     UnreadableRecording,
     WeightsError,
 )
-from speech2face.face.align import Points, Similarity
+from speech2face.face.appearance import Points, Similarity
 from speech2face.inputs import refuse_address
 from speech2face.outputs import load_onnxruntime, sha256
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2face.errors import SeveralFaces, WeightsError
-from speech2face.face.align import Points, Similarity, fit_similarity
+from speech2face.face.appearance import Points, Similarity, fit_similarity
 from speech2face.face.detect import (
     FIVE_POINT_FILE,
     SIXTY_EIGHT_POINT_FILE,

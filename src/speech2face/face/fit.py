@@ -18,7 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 
 from speech2face.errors import FaceNotFitted, FaceNotFound, SeveralFaces, Speech2FaceError
-from speech2face.face.align import Points, Similarity, bilinear, border_points, fit_similarity, pixel_grid, spline_map
+from speech2face.face.appearance import (
+    Points,
+    Similarity,
+    bilinear,
+    border_points,
+    fit_similarity,
+    pixel_grid,
+    spline_map,
+)
 from speech2face.face.detect import Picture, take_crop
 from speech2face.face.landmarks import (
     AVERAGE_HEAD,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from speech2face.errors import InvalidOption, SeveralFaces
-from speech2face.face.align import Points, border_points, fit_similarity, generalised_procrustes, spline_map
+from speech2face.face.appearance import Points, border_points, fit_similarity, generalised_procrustes, spline_map
 from speech2face.face.detect import (
     SIXTY_EIGHT_POINT_FILE,
     DlibDetector,

@@ -11,7 +11,7 @@ from speech2face.evaluation.parts.shapes import strangers
 from speech2face.evaluation.pictures import Kind, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import Number, Part, render
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.metrics.pictures import MEASUREMENTS, measurements
 from tests.evaluation.metrics.test_craniofacial import face
 from tests.evaluation.picture_sets import made_set, tiny_model

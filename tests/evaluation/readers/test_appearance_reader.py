@@ -11,7 +11,7 @@ pytest.importorskip("dlib", reason="faces are found by dlib; install the extra `
 pytest.importorskip("safetensors", reason="the face model is a safetensors file; install the extra `eval`")
 
 from speech2face.evaluation.readers import AppearanceReader
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import FaceBox, Picture
 from speech2face.face.landmarks import COUNT, FacePointFinder, find_box
 from speech2face.models import load_model

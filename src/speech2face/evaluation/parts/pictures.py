@@ -14,7 +14,7 @@ from speech2face.errors import MissingExtra
 from speech2face.evaluation.pictures import FACE_REASONS, Kind, PictureNetwork, PictureSet
 from speech2face.evaluation.predictions import EvaluationSet
 from speech2face.evaluation.report import Beside, Exclusion, Figure, Floats, NotMeasured, Number, Part, Table, chapter
-from speech2face.face.align import Points
+from speech2face.face.appearance import Points
 from speech2face.face.detect import Picture
 from speech2face.face.landmarks import FacePointFinder, drawn_points, head_pose
 from speech2face.metrics import pictures as picture_quality
