@@ -20,12 +20,13 @@ def check(driver: object) -> None:
 
 @pytest.fixture(autouse=True)
 def _measures(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = DriverKind("measures", f"{__name__}:check", {"recall": f"{__name__}:GOOD"})
+    kind = DriverKind("measures", f"{__name__}:check", {"recall": f"{__name__}:GOOD", "nose": f"{__name__}:GOOD"})
     monkeypatch.setitem(KINDS, "measures", kind)
     points = [
         EntryPoint("ears", f"{__name__}:BAD", kind.group),
         EntryPoint("eyes", f"{__name__}:GOOD", kind.group),
         EntryPoint("gone", "no_such_package:driver", kind.group),
+        EntryPoint("nose", f"{__name__}:BAD", kind.group),
     ]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda **of: EntryPoints(points).select(**of))
 
@@ -40,6 +41,7 @@ def test_drivers_of_a_kind_are_listed_with_where_they_come_from() -> None:
     assert json.loads(printed.output) == {
         "measures": {
             "recall": "built in",
+            "nose": f"built in; {__name__}:BAD of this name is never used",
             "ears": f"{__name__}:BAD",
             "eyes": f"{__name__}:GOOD",
             "gone": "no_such_package:driver",
@@ -66,7 +68,7 @@ def test_a_driver_that_does_not_is_told_what_is_wrong() -> None:
     assert "Traceback" not in printed.output
 
 
-@pytest.mark.parametrize("arguments", [("check", "noses", "x"), ("list", "noses"), ("check", "measures", "nose")])
+@pytest.mark.parametrize("arguments", [("check", "noses", "x"), ("list", "noses"), ("check", "measures", "mouth")])
 def test_an_unknown_kind_or_name_is_refused_with_what_there_is(arguments: tuple[str, ...]) -> None:
     failure = run(*arguments).exception
     assert isinstance(failure, InvalidOption)

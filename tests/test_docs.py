@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from speech2face import errors
+from speech2face.limits import MAX_RECORDING_SECONDS
 from speech2face.models import contract
 from speech2face.models.release import SHIPPED
 
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 KINDS = ("voice-encoder", "face-decoder", "face-embedder", "data-source", "measure", "voice-activity", "gallery-store")
 CARDS = {"page": ROOT / "docs" / "model-card.md", "card": SHIPPED / "CARD.md"}
+
+
+def test_pages_state_how_long_a_recording_may_be() -> None:
+    assert MAX_RECORDING_SECONDS == 1800, "docs/live.md says half an hour"
+    for name in ("README.md", "docs/command-line.md", "docs/exit_codes.csv"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert re.findall(r"(?:up to|over) (\d+) minutes", text) == [f"{MAX_RECORDING_SECONDS / 60:g}"], name
 
 
 def links(page: Path) -> list[str]:

@@ -11,10 +11,13 @@ from speech2face.drivers import KINDS, DriverKind
 from speech2face.errors import DatasetError, InvalidOption, MissingExtra
 
 PACKAGE = """
-fine, other = object(), object()
+class Named:
+    name = "another"
+
+fine, other, misnamed = object(), object(), Named()
 
 def check(driver):
-    assert driver is fine, "no shape of its own"
+    assert driver in (fine, misnamed), "no shape of its own"
 """
 
 
@@ -28,7 +31,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DriverKind:
     (metadata / "entry_points.txt").write_text(
         "[speech2face.kinds_of_tests]\n"
         "good = some_package:fine\nwrong = some_package:other\nlost = nowhere_to_be_found:fine\n"
-        "own = some_package:other\n"
+        "own = some_package:other\nmisnamed = some_package:misnamed\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return DriverKind("kinds_of_tests", "some_package:check", {"own": "some_package:fine"})
@@ -61,7 +64,7 @@ def test_a_driver_keeps_to_its_protocol(kind: str, name: str) -> None:
 
 
 def test_names_are_listed_without_importing_the_package_that_adds_them(added: DriverKind) -> None:
-    assert added.names() == ["own", "good", "lost", "wrong"]
+    assert added.names() == ["own", "good", "lost", "misnamed", "wrong"]
     assert "some_package" not in sys.modules
 
 
@@ -72,12 +75,21 @@ def test_a_driver_that_does_not_keep_to_its_protocol_is_told_where(added: Driver
 
 
 def test_nobody_takes_the_name_of_what_is_built_in(added: DriverKind) -> None:
-    assert len(entry_points(group=added.group)) == 4
-    added.check("own")  # the package's `own` is another, which would fail
+    assert len(entry_points(group=added.group)) == 5
+    assert added.load("own") is added.load("good")  # the package's `own` is another
+    with pytest.raises(AssertionError, match="some_package:other is never used: 'own' is built in"):
+        added.check("own")
+
+
+def test_a_driver_that_calls_itself_otherwise_than_its_entry_point_is_told(added: DriverKind) -> None:
+    with pytest.raises(AssertionError, match="it calls itself 'another', its entry point 'misnamed'"):
+        added.check("misnamed")
 
 
 def test_a_driver_that_cannot_be_had_is_a_users_mistake_with_the_names_that_there_are(added: DriverKind) -> None:
-    with pytest.raises(InvalidOption, match=r"no 'gold' here; known are own, good, lost, wrong\. Another package"):
+    with pytest.raises(
+        InvalidOption, match=r"no 'gold' here; known are own, good, lost, misnamed, wrong\. Another package"
+    ):
         added.load("gold")
     with pytest.raises(InvalidOption, match=r"'lost' \(nowhere_to_be_found:fine, .*ModuleNotFoundError"):
         added.load_added()

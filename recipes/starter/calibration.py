@@ -9,9 +9,8 @@ from scipy.optimize import minimize
 from recipes.starter.readings import Readings
 from speech2face.evaluation.clips import Speaker
 from speech2face.metrics.measures import balanced_accuracy, coverage
-from speech2face.voice.belief import BIN_EDGES, AttributeBelief, Calibration, sigmoid
+from speech2face.voice.belief import AGE_INTERVAL_MASS, BIN_EDGES, AttributeBelief, Calibration, sigmoid
 
-INTERVAL_MASS = 0.8
 EXACT_SPREAD_YEARS = 2  # an exact age is taken as itself and two years on both sides
 
 
@@ -52,7 +51,7 @@ def interval_coverage(
     """
     kept = np.array([speaker.is_adult for speaker in people])
     stated = beliefs(readings.where(kept), calibration)
-    intervals = np.array([belief.age_interval(INTERVAL_MASS) for belief in stated]).reshape(-1, 2)
+    intervals = np.array([belief.age_interval(AGE_INTERVAL_MASS) for belief in stated]).reshape(-1, 2)
     reference = np.array([speaker.age for speaker in people if speaker.is_adult], np.float64).reshape(-1, 2)
     return intervals[:, 0], intervals[:, 1], reference[:, 0], reference[:, 1]
 
@@ -91,7 +90,7 @@ def _fit_temperature(
     for _ in range(14):
         factor = float(np.sqrt(low * high))
         wider = replace(fitted, age_temperature=fitted.age_temperature * factor)
-        low, high = (factor, high) if _covered(channels, speakers, wider) < INTERVAL_MASS else (low, factor)
+        low, high = (factor, high) if _covered(channels, speakers, wider) < AGE_INTERVAL_MASS else (low, factor)
     return replace(fitted, age_temperature=fitted.age_temperature * float(np.sqrt(low * high)))
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.starter.calibration import INTERVAL_MASS
 from recipes.starter.channels import CHANNELS
 from recipes.starter.heads import (
     AGE_EXPANSION,
@@ -33,7 +32,7 @@ from speech2face.evaluation.clips import Speaker, read_speakers
 from speech2face.metrics.measures import balanced_accuracy, coverage, mean_absolute_error, spearman
 from speech2face.outputs import encode_csv, replace_file
 from speech2face.training.pretrained import AGE_UNIT_YEARS, DISTANCE_SECONDS, WhisperConfig
-from speech2face.voice.belief import BIN_CENTRES, AttributeBelief, Calibration
+from speech2face.voice.belief import AGE_INTERVAL_MASS, BIN_CENTRES, AttributeBelief, Calibration
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def belief_of(age: float, distance: float, calibration: Calibration) -> Attribut
 def holding(said: Outcome, told: np.ndarray, calibration: Calibration) -> float:
     """Share of adults whose stated interval holds the age they told, (adults, 2) from and to."""
     beliefs = [belief_of(float(age), float(far), calibration) for age, far in zip(said.age, said.distance, strict=True)]
-    stated = np.array([belief.age_interval(INTERVAL_MASS) for belief in beliefs])
+    stated = np.array([belief.age_interval(AGE_INTERVAL_MASS) for belief in beliefs])
     return coverage(stated[:, 0], stated[:, 1], told[:, 0], told[:, 1])
 
 
@@ -123,7 +122,7 @@ def calibrated(said: Outcome, told: np.ndarray) -> Calibration:
     low, high = 0.1, 5.0
     for _ in range(12):
         middle = float(np.sqrt(low * high))
-        short = holding(said, told, replace(DISTANCE, age_temperature=middle)) < INTERVAL_MASS
+        short = holding(said, told, replace(DISTANCE, age_temperature=middle)) < AGE_INTERVAL_MASS
         low, high = (middle, high) if short else (low, middle)
     return replace(DISTANCE, age_temperature=float(np.sqrt(low * high)))
 

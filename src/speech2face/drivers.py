@@ -42,6 +42,12 @@ class DriverKind:
 
         return {point.name: point for point in entry_points(group=self.group) if point.name not in self.built_in}
 
+    def hidden(self) -> dict[str, EntryPoint]:
+        """Return the entry points that are never used, by name: what is built in has their names."""
+        from importlib.metadata import entry_points
+
+        return {point.name: point for point in entry_points(group=self.group) if point.name in self.built_in}
+
     def names(self) -> list[str]:
         """Return the names of all drivers of this kind: first what is built in, then what was added."""
         return [*self.built_in, *sorted(self.added())]
@@ -79,8 +85,16 @@ class DriverKind:
             InvalidOption: there is no such driver.
             AssertionError: it does not keep to its protocol; the message says where.
         """
+        hidden = self.hidden().get(name)
+        if hidden is not None:
+            raise AssertionError(f"{hidden.value} is never used: {name!r} is built in; take another name")
         check: Callable[[Any], None] = _attribute(self.conformance)
-        check(self.load(name))
+        driver = self.load(name)
+        check(driver)
+        stated = getattr(driver, "name", None)  # of a class it may be a property, which says nothing yet
+        assert stated == name or not isinstance(stated, str), (
+            f"it calls itself {stated!r}, its entry point {name!r}; give both one name"
+        )
 
 
 def _attribute(place: str) -> Any:

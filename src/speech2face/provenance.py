@@ -1,8 +1,9 @@
 """What every picture says about itself: that it is synthetic, which model drew it, and from what.
 
 Written twice into the PNG or SVG: as XMP (ISO 16684-1) with the IPTC digital source type, which other software reads
-and keeps; and as JSON with all the facts, which only we read. JPEG and WebP carry the XMP alone. Whatever this program
-draws becomes bytes in `picture_bytes` or `portrait_svg` and nowhere else, so that nothing leaves without its label.
+and keeps; and as JSON with all the facts, which only we read. JPEG and WebP carry the XMP alone. Whatever picture this
+program draws becomes bytes in `picture_bytes` or `portrait_svg`; who else makes some, as of videos, whose tags are
+written here too, is listed with the reason in tests/test_labels.py: nothing leaves without its label.
 """
 
 import hashlib

@@ -8,7 +8,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from speech2face import errors
+from speech2face.audio.completeness import MOST_WALKED_BYTES
 from speech2face.audio.recording import read_recording
+from speech2face.limits import MAX_CONVERSATION_SECONDS
 from tests.audio import foreign
 from tests.audio.foreign import (
     PLACEHOLDERS,
@@ -353,3 +355,8 @@ def test_the_whole_shared_cases_give_all_their_sound(name: str, seconds: float) 
 def test_the_shared_case_with_a_hole_is_refused() -> None:
     with pytest.raises(errors.CorruptRecording, match=r"2\.0 s are missing inside it"):
         read_recording(case("hole_in_the_middle.opus"))
+
+
+def test_the_longest_recording_at_the_highest_bit_rate_is_walked() -> None:
+    """A hole in it must not pass in silence because the file is large."""
+    assert MOST_WALKED_BYTES > MAX_CONVERSATION_SECONDS * 320_000 / 8

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from speech2face.metrics.measures import Answers, ClipMeasure, Sides
+from speech2face.metrics.measures import Sides, of_faces
 
 
 def off(sides: Sides) -> np.ndarray:
@@ -11,24 +11,4 @@ def off(sides: Sides) -> np.ndarray:
     return np.abs(said / own - 1)
 
 
-def of_clips(answers: Answers) -> np.ndarray:
-    return answers.spread_out(off(answers.sides), answers.pairs)
-
-
-def of_strangers(answers: Answers) -> float | None:
-    found = [off(sides).mean() for sides in answers.of_strangers()]
-    return float(np.mean(found)) if found else None
-
-
-def of_trivial(answers: Answers) -> dict[str, np.ndarray]:
-    return {name: answers.spread_out(off(sides), rows) for name, (sides, rows) in answers.trivial.items()}
-
-
-LENGTH_RATIO = ClipMeasure(
-    name="length_ratio",
-    inputs=("predicted", "reference"),
-    higher_is_better=False,
-    of_answers=of_clips,
-    chance_level=of_strangers,
-    of_baselines=of_trivial,
-)
+LENGTH_RATIO = of_faces("length_ratio", off)

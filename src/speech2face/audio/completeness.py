@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from speech2face.errors import CorruptRecording, EmptyRecording, UnreadableRecording
+from speech2face.limits import MAX_CONVERSATION_SECONDS
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -174,7 +175,8 @@ def is_rewindable(file: Any, name: str) -> bool:
 # FFmpeg passes over bytes that are no frame and says nothing. Every frame states its own length, so whatever else is
 # in the file is a tag, padding or damage, and what the damage cost follows from the bytes a second of the rest.
 
-MOST_WALKED_BYTES = 2**27  # half an hour at the highest bit rate of MP3 is half of it
+HIGHEST_BYTES_A_SECOND = 320_000 // 8  # of MP3
+MOST_WALKED_BYTES = round(1.1 * MAX_CONVERSATION_SECONDS * HIGHEST_BYTES_A_SECOND)  # a tenth for covers and other tags
 SYNCHRONISED_FRAMES = 3  # so many in a row are no accident
 TAG_BEGINNINGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 AFTER_FRAMES = (b"ID3", b"TAG", b"APE", b"LYR", bytes(3))

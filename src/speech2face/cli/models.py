@@ -448,6 +448,7 @@ def _origins(kind: DriverKind) -> dict[str, str]:
     """Where each driver comes from, by its name; nothing of them is imported."""
     added = kind.added()
     packages = {name: point.dist.name if point.dist is not None else point.value for name, point in added.items()}
+    packages |= {name: f"built in; {point.value} of this name is never used" for name, point in kind.hidden().items()}
     return {name: packages.get(name, "built in") for name in kind.names()}
 
 

@@ -36,6 +36,7 @@ from speech2face.metrics.matching import (
     two_way_choice,
     unit,
 )
+from speech2face.voice.belief import AGE_INTERVAL_MASS
 
 # --- How right the attribute readings of a voice are; each with direction, range and what a trivial
 # baseline scores: a constant answer.
@@ -250,7 +251,7 @@ def silhouette(coordinates: Singles, label: NDArray[np.str_]) -> NDArray[np.floa
 
 ADULT_AGE = 18.0  # the readings of children have numbers of their own
 CHILD_BELOW = 13.0
-STATED_MASS = 0.8
+STATED_MASS = AGE_INTERVAL_MASS  # and of what is believed of the face
 """Share of the stated distribution that the interval of an age, and the spread of a face, are to hold."""
 DEALT_OUT = 1000  # ages at most, each held against all of them
 
@@ -449,7 +450,7 @@ def average(values: Floats) -> float | None:
 # formulas.
 
 
-def _of_faces(
+def of_faces(
     name: str, pairwise: Callable[[Sides], Floats], *, higher: bool = False, chance: float | None = None
 ) -> ClipMeasure:
     """A measure of two embeddings; unless `chance` is known it is measured against faces of other speakers."""
@@ -475,15 +476,13 @@ def _rank_chance(answers: Answers) -> float:
 
 
 FEATURE_SIMILARITY = (
-    _of_faces("angle_degrees", lambda s: np.degrees(np.arccos(np.clip(s.cosine, -1, 1)))),
-    _of_faces("cosine", lambda s: s.cosine, higher=True),
-    _of_faces(
-        "centred_angle_degrees", lambda s: centred_angle_degrees(s.predicted, s.reference, s.centre), chance=90.0
-    ),
-    _of_faces("l2_unit", lambda s: in_blocks(lambda p, r: l2(unit(p), unit(r)), s.predicted, s.reference)),
-    _of_faces("l1_unit", lambda s: in_blocks(lambda p, r: l1(unit(p), unit(r)), s.predicted, s.reference)),
-    _of_faces("l2", lambda s: l2(s.predicted, s.reference)),
-    _of_faces("l1", lambda s: l1(s.predicted, s.reference)),
+    of_faces("angle_degrees", lambda s: np.degrees(np.arccos(np.clip(s.cosine, -1, 1)))),
+    of_faces("cosine", lambda s: s.cosine, higher=True),
+    of_faces("centred_angle_degrees", lambda s: centred_angle_degrees(s.predicted, s.reference, s.centre), chance=90.0),
+    of_faces("l2_unit", lambda s: in_blocks(lambda p, r: l2(unit(p), unit(r)), s.predicted, s.reference)),
+    of_faces("l1_unit", lambda s: in_blocks(lambda p, r: l1(unit(p), unit(r)), s.predicted, s.reference)),
+    of_faces("l2", lambda s: l2(s.predicted, s.reference)),
+    of_faces("l1", lambda s: l1(s.predicted, s.reference)),
 )
 """Those of Table 2, in its order."""
 ANGLE_DEGREES, COSINE, CENTRED_ANGLE_DEGREES, L2_UNIT, L1_UNIT, L2, L1 = FEATURE_SIMILARITY

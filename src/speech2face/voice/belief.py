@@ -21,6 +21,7 @@ from speech2face.face.appearance import AttributeBasis
 BIN_YEARS = 5
 LOWEST_AGE = 5
 HIGHEST_AGE = 95
+AGE_INTERVAL_MASS = 0.8  # of the belief, in the interval that is stated
 BIN_EDGES = np.arange(LOWEST_AGE, HIGHEST_AGE + 1, BIN_YEARS)  # (bins + 1,)
 BIN_CENTRES = (BIN_EDGES[:-1] + BIN_EDGES[1:]) / 2  # (bins,)
 
@@ -102,7 +103,7 @@ class AttributeBelief:
         """Expected age in years."""
         return float(self.age_probabilities @ BIN_CENTRES)
 
-    def age_interval(self, mass: float = 0.8) -> tuple[float, float]:
+    def age_interval(self, mass: float = AGE_INTERVAL_MASS) -> tuple[float, float]:
         """Central interval that holds `mass` of the belief, in years; ages within a bin being equally likely."""
         cumulative = np.concatenate([[0.0], np.cumsum(self.age_probabilities)])
         cumulative += np.arange(cumulative.size) * 1e-12  # strictly rising, so that the inverse is unique
