@@ -433,12 +433,12 @@ def test_a_folder_that_may_not_be_looked_into_is_named_as_such(
 ) -> None:
     closed = recording(program.folder / "closed" / "talk.wav").parent
     denied = PermissionError(errno.EACCES, "Permission denied")
-    real = {name: getattr(os, name) for name in ("lstat", "listdir", "stat")}
+    real = {name: getattr(os, name) for name in ("lstat", "scandir", "stat")}
 
     def refusing(name: str) -> Any:
         def ask(path: Any, *arguments: Any, **options: Any) -> Any:
             inside = Path(os.fsdecode(path)).parent.name == "closed" if isinstance(path, str | bytes | Path) else False
-            if inside or (name == "listdir" and Path(path).name == "closed"):
+            if inside or (name == "scandir" and Path(path).name == "closed"):
                 raise denied
             return real[name](path, *arguments, **options)
 
@@ -450,7 +450,7 @@ def test_a_folder_that_may_not_be_looked_into_is_named_as_such(
     assert (ran.code, "Permission denied" in ran.err) == (errors.UnreadableRecording.exit_code, True)
     ran = program("portrait", closed)
     assert ran.code == errors.SomeRecordingsFailed.exit_code and "talk.wav: Permission denied" in ran.err
-    monkeypatch.setattr(os, "listdir", refusing("listdir"))
+    monkeypatch.setattr(os, "scandir", refusing("scandir"))
     ran = program("portrait", closed)
     assert (ran.code, "cannot read the folder" in ran.err) == (errors.UnreadableRecording.exit_code, True)
 
