@@ -147,7 +147,7 @@ def _one_thread_a_network() -> Iterator[None]:
     """Networks that are given no number of threads work on one: the tests run side by side already.
 
     A thread a core, in every process of the tests, wait actively for each other: twice the work, for thrice the time.
-    Commands that are started as programs have as many as for a user.
+    Programs that tests start are told so by `start.py test`, in OMP_NUM_THREADS.
     """
     from speech2face.outputs import load_onnxruntime
 
@@ -171,6 +171,7 @@ def threads_as_for_a_user(monkeypatch: pytest.MonkeyPatch) -> None:
     from speech2face.outputs import load_onnxruntime
 
     created = load_onnxruntime().InferenceSession
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(created, "__init__", created.__init__.plain)
 
 

@@ -282,3 +282,13 @@ def test_a_model_shared_by_many_keeps_each_run_on_one_core_and_says_the_same(man
     }
     assert threads == {None: 0, 1: 1}
     np.testing.assert_allclose(recorded(one, man).belief.mean, recorded(many, man).belief.mean, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stated", "threads"), [("3", 3), ("", 0), ("4,2", 0), ("many", 0)])
+@pytest.mark.usefixtures("threads_as_for_a_user")
+def test_as_many_threads_work_as_the_variable_states(
+    monkeypatch: pytest.MonkeyPatch, stated: str, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", stated)
+    session = load_attribute_model().runtime._open(FACE_DECODER).result()
+    assert session.get_session_options().intra_op_num_threads == threads

@@ -54,8 +54,8 @@ KINDS: dict[str, Callable[[Path, dict[str, Any], int | None], Model]] = {
 def load_model(folder: PathLike | None = None, *, threads: int | None = None) -> Model:
     """Open a release of weights; without a folder it is the starter inside the package.
 
-    `threads` work on one run of a network, None being a thread a core. One is right where several portraits are made at
-    a time: it is a third slower alone, and costs half the processor's time.
+    `threads` work on one run of a network, None being what the variable OMP_NUM_THREADS states, or a thread a core. One
+    is right where several portraits are made at a time: a third slower alone, it costs half the processor's time.
 
     Raises:
         InvalidOption: no path, or no number of threads.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -180,7 +181,10 @@ def _session(path: Path, threads: int | None, *, as_stored: bool) -> Any:
     if path.parent != SHIPPED:
         _bound_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
-    options.intra_op_num_threads = threads or 0  # 0: a thread a core
+    stated = os.environ.get("OMP_NUM_THREADS", "")  # ONNX Runtime itself does not ask; clusters and test runs set it
+    options.intra_op_num_threads = threads or (
+        int(stated) if re.fullmatch("[0-9]{1,3}", stated) else 0
+    )  # 0: one a core
     # Threads wait actively within a run, which saves a fifth of it, and stop at its end: no core is kept busy between.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
@@ -205,7 +209,7 @@ class Runtime:
     """Those that ONNX Runtime is not to improve: it would take longer over it than a recording then gains."""
 
     def __init__(self, release: Release, threads: int | None = None) -> None:
-        """threads: that work on one run of a network; None is a thread a core."""
+        """threads: that work on one run of a network; None is `OMP_NUM_THREADS`, or a thread a core."""
         self.release = release
         self.threads = threads
         self._lock = threading.Lock()
