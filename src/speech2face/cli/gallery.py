@@ -113,7 +113,8 @@ def search(
     if out is not None:
         check_outputs([out], force=force)
         if out.suffix.lower() != ".png":
-            raise InvalidOption(f"contact sheets are PNG files; name {out.with_suffix('.png')} instead")
+            instead = "a file" if out == Path("-") else f"{out.with_suffix('.png')} instead"
+            raise InvalidOption(f"contact sheets are PNG files; name {instead}")
     with Bar("opening the gallery", quiet=quiet) as bar, _open(place, database) as opened:
         found = search_gallery(opened, load_model(model), recording, top=top, where=where, progress=bar.stage)
     if out is not None:

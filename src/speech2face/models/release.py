@@ -182,9 +182,8 @@ def _session(path: Path, threads: int | None, *, as_stored: bool) -> Any:
         _bound_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     stated = os.environ.get("OMP_NUM_THREADS", "")  # ONNX Runtime itself does not ask; clusters and test runs set it
-    options.intra_op_num_threads = threads or (
-        int(stated) if re.fullmatch("[0-9]{1,3}", stated) else 0
-    )  # 0: one a core
+    most = int(stated) if re.fullmatch("[0-9]{1,3}", stated) else 0  # 0: a thread a core
+    options.intra_op_num_threads = threads or most
     # Threads wait actively within a run, which saves a fifth of it, and stop at its end: no core is kept busy between.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
