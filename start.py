@@ -3,7 +3,7 @@
 
     python3 start.py COMMAND [its options]         portrait, serve, learn, gallery, decode ...: any command there is
     python3 start.py test [pytest options]         install the test set, pass all checks and tests
-    python3 start.py test --fast [pytest options]  the linter and all tests but the slow ones, in two minutes
+    python3 start.py test --fast [pytest options]  the linter and all tests but the slow ones, in three minutes
     python3 start.py fresh                         the README's first two blocks in a folder with the last commit alone
     python3 start.py matrix [3.12 ...] [--all]     the wheel alone, then tested, on every Python here that it is for,
                                                    with the newest and with the oldest libraries that it takes; with
