@@ -38,15 +38,16 @@ class DriverKind:
 
     def added(self) -> dict[str, EntryPoint]:
         """Return the entry points that other packages have installed, by name; nothing of theirs is imported."""
-        from importlib.metadata import entry_points  # it brings half of the mail library, for the few commands that ask
-
-        return {point.name: point for point in entry_points(group=self.group) if point.name not in self.built_in}
+        return {name: point for name, point in self._declared().items() if name not in self.built_in}
 
     def hidden(self) -> dict[str, EntryPoint]:
         """Return the entry points that are never used, by name: what is built in has their names."""
-        from importlib.metadata import entry_points
+        return {name: point for name, point in self._declared().items() if name in self.built_in}
 
-        return {point.name: point for point in entry_points(group=self.group) if point.name in self.built_in}
+    def _declared(self) -> dict[str, EntryPoint]:
+        from importlib.metadata import entry_points  # it brings half of the mail library, for the few commands that ask
+
+        return {point.name: point for point in entry_points(group=self.group)}
 
     def names(self) -> list[str]:
         """Return the names of all drivers of this kind: first what is built in, then what was added."""

@@ -353,7 +353,6 @@ class AttributeModel:
 
     def start_encoding(self) -> AttributeEncoderState:
         """Begin to encode the speech of one speaker while it is spoken."""
-
         return AttributeEncoderState(self)
 
     def encoded(self, moments: Sequence[Moments]) -> AttributeEncoding:
